@@ -1,0 +1,212 @@
+"""Local noise: every site alone goes from its clean value (t = 0) to pure noise (t = 1).
+
+What a channel does to a two-valued site depends only on its signal-to-noise ratio
+snr = E[x|s]^2 / Var[x|s]: alpha^2/sigma^2 (Gaussian), (1-2p)^2/4p(1-p) (bit flip), (1-eps)/eps (erasure).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, Protocol, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+Schedule = Literal["linear", "vp", "ve"]
+# Beyond this ratio a Gaussian observation tells a spin from its opposite up to exp(-200).
+SNR_CERTAIN = 400.0
+
+
+class Channel(Protocol):
+    """What models and exact solutions ask of a channel."""
+
+    @property
+    def name(self) -> str: ...
+
+    def snr(self, t: float) -> float:
+        """Signal-to-noise ratio at time t; inf at t = 0, 0 at t = 1."""
+
+    def time(self, snr: float) -> float:
+        """The time at which the signal-to-noise ratio is `snr`, in [0, 1]."""
+
+    def corrupt(self, x_0: NDArray, t: float, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Noisy values of the same shape as `x_0`."""
+
+    def likelihood_field(self, x_t: NDArray, t: float) -> NDArray[np.float64]:
+        """h with p(x_t|s) proportional to exp(h s) for s = +-1; +-inf where the spin is certain."""
+
+    def peak_log_likelihood(self, x_t: NDArray, t: float) -> NDArray[np.float64]:
+        """max over s = +-1 of log p(x_t|s), elementwise."""
+
+    def output_law(self, t: float) -> NDArray[np.float64]:
+        """The law of a two-valued site's observation, (n_outcomes, 2): columns p(outcome|s=+1), p(outcome|s=-1).
+
+        Continuous outcomes are discretised by a quadrature that is exact to rounding.
+        """
+
+
+def check_time(t: float) -> float:
+    """t itself if it is a number in [0, 1]; a ValueError otherwise."""
+    if not 0.0 <= t <= 1.0:  # also refuses NaN
+        raise ValueError(f"t must be in [0, 1], 0 clean and 1 pure noise, got {t}")
+    return float(t)
+
+
+def check_snr(snr: float) -> float:
+    if not snr >= 0.0:
+        raise ValueError(f"snr must be >= 0 (inf for t = 0), got {snr}")
+    return float(snr)
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Gaussian diffusion x = alpha(t) s + sigma(t) z, z ~ N(0, 1).
+
+    Args:
+        schedule: "linear" (alpha = 1-t, sigma = t), "vp" (variance preserving: cos, sin of pi t/2;
+            Ornstein-Uhlenbeck time -log alpha) or "ve" (variance exploding: alpha = 1, sigma = t/(1-t)).
+    """
+
+    schedule: Schedule = "linear"
+
+    def __post_init__(self) -> None:
+        if self.schedule not in get_args(Schedule):
+            raise ValueError(
+                f"schedule must be one of {', '.join(get_args(Schedule))}, got {self.schedule!r}"
+            )
+
+    @property
+    def name(self) -> str:
+        return "gaussian"
+
+    def alpha(self, t: float) -> float:
+        t = check_time(t)
+        if self.schedule == "linear":
+            return 1.0 - t
+        return math.sin(math.pi * (1.0 - t) / 2) if self.schedule == "vp" else 1.0
+
+    def sigma(self, t: float) -> float:
+        t = check_time(t)
+        if self.schedule == "linear":
+            return t
+        if self.schedule == "vp":
+            return math.sin(math.pi * t / 2)
+        return t / (1.0 - t) if t < 1.0 else math.inf
+
+    def snr(self, t: float) -> float:
+        alpha, sigma = self.alpha(t), self.sigma(t)
+        return (alpha / sigma) ** 2 if sigma > 0.0 else math.inf
+
+    def time(self, snr: float) -> float:
+        root = math.sqrt(check_snr(snr))
+        if self.schedule == "vp":
+            return 2.0 / math.pi * math.atan2(1.0, root) if root < math.inf else 0.0
+        return 1.0 / (1.0 + root)
+
+    def corrupt(self, x_0: NDArray, t: float, rng: np.random.Generator) -> NDArray[np.float64]:
+        sigma = self.sigma(t)
+        if sigma == math.inf:
+            raise ValueError(
+                "t must be < 1 for the ve schedule, whose noise is infinite at t = 1; use linear or vp"
+            )
+        return self.alpha(t) * x_0 + sigma * rng.standard_normal(x_0.shape)
+
+    def likelihood_field(self, x_t: NDArray, t: float) -> NDArray[np.float64]:
+        sigma = self.sigma(t)
+        if sigma == 0.0:
+            return np.where(x_t > 0, math.inf, -math.inf)
+        return np.asarray(x_t * (self.alpha(t) / sigma**2), dtype=float)
+
+    def peak_log_likelihood(self, x_t: NDArray, t: float) -> NDArray[np.float64]:
+        alpha, sigma = self.alpha(t), self.sigma(t)
+        if not 0.0 < sigma < math.inf:
+            raise ValueError(
+                f"t must leave a density, 0 < sigma(t) < inf, got t = {t} for the {self.schedule} schedule"
+            )
+        return -0.5 * ((np.abs(x_t) - alpha) / sigma) ** 2 - math.log(sigma * math.sqrt(2 * math.pi))
+
+    def output_law(self, t: float) -> NDArray[np.float64]:
+        return gaussian_output_law(self.snr(t))
+
+
+def gaussian_output_law(snr: float) -> NDArray[np.float64]:
+    """Law of y = snr s + sqrt(snr) z (so that p(y|s) ~ exp(s y)) by the trapezoidal rule, (n_outcomes, 2).
+
+    The step resolves both the Gaussian and the nearest pole of any log-ratio, at i pi/2, to rounding.
+    """
+    if snr == 0.0:
+        return np.array([[1.0, 1.0]])
+    if snr > SNR_CERTAIN:
+        return np.eye(2)
+    root = math.sqrt(snr)
+    n_half = math.ceil((snr + 9.0 * root) / min(0.4 * root, 0.28))
+    y = np.linspace(-(snr + 9.0 * root), snr + 9.0 * root, 2 * n_half + 1)
+    law = np.exp(-0.5 * ((y[:, None] - snr * np.array([1.0, -1.0])) / root) ** 2)
+    return law / law.sum(axis=0)
+
+
+@dataclass(frozen=True)
+class BitFlip:
+    """Each spin is flipped with probability p = t/2."""
+
+    @property
+    def name(self) -> str:
+        return "bitflip"
+
+    def flip_probability(self, t: float) -> float:
+        return check_time(t) / 2
+
+    def snr(self, t: float) -> float:
+        p = self.flip_probability(t)
+        return (1 - 2 * p) ** 2 / (4 * p * (1 - p)) if p > 0.0 else math.inf
+
+    def time(self, snr: float) -> float:
+        snr = check_snr(snr)
+        # 1 - sqrt(snr/(1+snr)), written so that large ratios keep their digits
+        return 1.0 / (1.0 + snr + math.sqrt(snr * (1.0 + snr))) if snr < math.inf else 0.0
+
+    def corrupt(self, x_0: NDArray, t: float, rng: np.random.Generator) -> NDArray[np.float64]:
+        return np.where(rng.random(x_0.shape) < self.flip_probability(t), -1.0, 1.0) * x_0
+
+    def likelihood_field(self, x_t: NDArray, t: float) -> NDArray[np.float64]:
+        p = self.flip_probability(t)
+        if p == 0.0:
+            return np.where(x_t > 0, math.inf, -math.inf)
+        return np.asarray(x_t * (0.5 * math.log((1 - p) / p)), dtype=float)
+
+    def peak_log_likelihood(self, x_t: NDArray, t: float) -> NDArray[np.float64]:
+        return np.full(np.shape(x_t), math.log1p(-self.flip_probability(t)))
+
+    def output_law(self, t: float) -> NDArray[np.float64]:
+        p = self.flip_probability(t)
+        return np.array([[1 - p, p], [p, 1 - p]])
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """Each spin is masked, x = 0, with probability eps = t: masked diffusion."""
+
+    @property
+    def name(self) -> str:
+        return "erasure"
+
+    def snr(self, t: float) -> float:
+        t = check_time(t)
+        return (1 - t) / t if t > 0.0 else math.inf
+
+    def time(self, snr: float) -> float:
+        return 1.0 / (1.0 + check_snr(snr))
+
+    def corrupt(self, x_0: NDArray, t: float, rng: np.random.Generator) -> NDArray[np.float64]:
+        return np.where(rng.random(x_0.shape) < check_time(t), 0.0, x_0)
+
+    def likelihood_field(self, x_t: NDArray, t: float) -> NDArray[np.float64]:
+        check_time(t)
+        return np.where(x_t == 0, 0.0, np.where(np.asarray(x_t) > 0, math.inf, -math.inf))
+
+    def peak_log_likelihood(self, x_t: NDArray, t: float) -> NDArray[np.float64]:
+        with np.errstate(divide="ignore"):  # log 0 is right: that observation cannot occur
+            return np.where(np.asarray(x_t) == 0, np.log(check_time(t)), np.log1p(-t))
+
+    def output_law(self, t: float) -> NDArray[np.float64]:
+        t = check_time(t)
+        return np.array([[1 - t, 0.0], [0.0, 1 - t], [t, t]])

@@ -1,0 +1,65 @@
+"""A number with its error: what every exact or estimated quantity is returned as."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its standard error.
+
+    Attributes:
+        value: the quantity, in nats where it is an information.
+        stderr: one standard error of `value`; 0 when the value is exact.
+        n_samples: samples the value is averaged over; 0 when the value is exact.
+        method: how it was obtained, in words.
+    """
+
+    value: float
+    stderr: float
+    n_samples: int
+    method: str = ""
+
+    def z_score(self, truth: float) -> float:
+        """(value - truth) / stderr; for an exact value 0 or infinity."""
+        if self.stderr == 0.0:
+            return 0.0 if self.value == truth else math.copysign(math.inf, self.value - truth)
+        return (self.value - truth) / self.stderr
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Several quantities measured on one set of samples, with their joint errors.
+
+    Attributes:
+        values: (n,).
+        covariance: (n, n), covariance of the values themselves (not of single samples); 0 when exact.
+        n_samples: samples averaged over; 0 when exact.
+        method: how they were obtained.
+    """
+
+    values: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    n_samples: int
+    method: str = ""
+
+    @classmethod
+    def from_samples(cls, samples: NDArray[np.float64], method: str = "") -> "Curve":
+        """Means over axis 0 of `samples` (n_samples, n), n_samples >= 2, with their covariance."""
+        n_samples = samples.shape[0]
+        covariance = np.atleast_2d(np.cov(samples, rowvar=False)) / n_samples
+        return cls(samples.mean(axis=0), covariance, n_samples, method)
+
+    @classmethod
+    def exact(cls, values: NDArray[np.float64], method: str) -> "Curve":
+        return cls(values, np.zeros((values.size, values.size)), 0, method)
+
+    @property
+    def stderr(self) -> NDArray[np.float64]:
+        return np.sqrt(np.diag(self.covariance))
+
+    def __getitem__(self, i: int) -> Estimate:
+        return Estimate(float(self.values[i]), float(self.stderr[i]), self.n_samples, self.method)

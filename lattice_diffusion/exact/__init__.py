@@ -1,0 +1,173 @@
+"""What is known exactly of a noisy lattice: conditional mutual information, marginals, posteriors.
+
+    cmi             I_t(A;C|B) of one tripartition, in nats
+    cmi_curve       the same for several buffers on one set of noise samples, with their covariance
+    log_marginal    log p_t(x_R) of any region R
+    posterior       law of the clean values at some sites given any noisy region
+    posterior_mean  E[x_0 | x_t on a mask]: the exact denoiser, local or global
+
+Each takes any model of `lattice_diffusion.models` (anything with `lattice`, `solver` and `sample`).
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..channels import Channel, check_time
+from ..estimate import Curve, Estimate
+from ..lattice import Lattice, Tripartition
+
+Method = Literal["auto", "closed", "sampled"]
+
+__all__ = [
+    "Curve",
+    "Estimate",
+    "ExactModel",
+    "cmi",
+    "cmi_curve",
+    "log_marginal",
+    "posterior",
+    "posterior_mean",
+]
+
+
+class ExactModel(Protocol):
+    """A distribution p_0 with an exact solution."""
+
+    @property
+    def lattice(self) -> Lattice: ...
+
+    @property
+    def solver(self) -> Any: ...
+
+    def sample(self, n_samples: int, rng: np.random.Generator) -> NDArray: ...
+
+
+def cmi(
+    model: ExactModel,
+    channel: Channel,
+    t: float,
+    parts: Tripartition,
+    n_samples: int = 1000,
+    rng: np.random.Generator | None = None,
+    method: Method = "auto",
+) -> Estimate:
+    """Conditional mutual information I_t(A;C|B) of the noisy state, in nats.
+
+    Args:
+        model: p_0, for instance `models.Ising(lattice, beta=0.44)`.
+        channel: the noise; t in [0, 1].
+        parts: A, B and C; where C is empty the answer is 0.
+        n_samples: noisy samples to average over, where there is no closed form.
+        rng: NumPy generator, needed for sampling only.
+        method: "closed" or "sampled"; "auto" takes the closed form where there is one.
+
+    Returns:
+        value, stderr (0 for a closed form), n_samples and method.
+    """
+    return cmi_curve(model, channel, t, [parts], n_samples, rng, method)[0]
+
+
+def cmi_curve(
+    model: ExactModel,
+    channel: Channel,
+    t: float,
+    parts: Sequence[Tripartition],
+    n_samples: int = 1000,
+    rng: np.random.Generator | None = None,
+    method: Method = "auto",
+) -> Curve:
+    """I_t(A;C|B) for several divisions with the same A and the same A + B + C, for instance growing radii.
+
+    They share the noise samples, whose costly part, the posterior given B + C, is common to all.
+    """
+    check_time(t)
+    parts = list(parts)
+    solver = model.solver
+    solver.check_channel(channel)
+    for part in parts:
+        if part.shape != model.lattice.shape:
+            raise ValueError(
+                f"A, B and C must have the lattice's shape {model.lattice.shape}, got {part.shape}"
+            )
+        if np.any(part.A != parts[0].A) or np.any(part.ABC != parts[0].ABC):
+            raise ValueError(
+                "the divisions of one curve must share A and A + B + C; call cmi for each instead"
+            )
+    if method not in ("auto", "closed", "sampled"):
+        raise ValueError(f"method must be auto, closed or sampled, got {method!r}")
+    if channel.snr(t) == 0.0 or not any(part.C.any() for part in parts):
+        return Curve.exact(np.zeros(len(parts)), "nothing to know: no signal, or C empty")
+    if method != "sampled":
+        closed = [solver.closed_cmi(channel, t, part) if part.C.any() else 0.0 for part in parts]
+        if all(value is not None for value in closed):
+            return Curve.exact(np.array(closed, float), "closed form")
+        if method == "closed":
+            raise ValueError(
+                f"no closed form is known for this model under {channel.name} noise; use method='sampled'"
+            )
+    if not hasattr(solver, "sampled_cmi"):
+        raise ValueError("this model has a closed form only; use method='closed'")
+    if n_samples < 2:
+        raise ValueError(f"n_samples must be >= 2 to give an error, got {n_samples}")
+    if rng is None:
+        raise ValueError("rng is needed for sampling; pass numpy.random.default_rng(seed)")
+    return solver.sampled_cmi(channel, t, parts, model.sample, n_samples, rng)
+
+
+def _check_data(
+    model: ExactModel, channel: Channel, t: float, x_t: NDArray, *masks: NDArray
+) -> NDArray[np.float64]:
+    check_time(t)
+    model.solver.check_channel(channel)
+    x_t = np.asarray(x_t, float)
+    shape = model.lattice.shape
+    if x_t.shape[1:] != shape or x_t.ndim != len(shape) + 1:
+        raise ValueError(f"x_t must have shape (n, {', '.join(map(str, shape))}), got {x_t.shape}")
+    for mask in masks:
+        if np.asarray(mask).dtype != np.bool_ or mask.shape != shape:
+            raise ValueError(
+                f"masks must be boolean of the lattice's shape {shape}, got {mask.dtype} {mask.shape}"
+            )
+    if not np.isfinite(x_t).all():
+        raise ValueError("x_t must be finite, got NaN or infinity")
+    return x_t
+
+
+def log_marginal(
+    model: ExactModel, channel: Channel, t: float, x_t: NDArray, region: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """log p_t(x_R), shape (n,): a density for Gaussian noise, a probability for bit flip and erasure.
+
+    Args:
+        x_t: noisy configurations (n, *lattice.shape); values outside the region are not read.
+        region: boolean mask R.
+    """
+    return model.solver.log_marginal(channel, t, _check_data(model, channel, t, x_t, region), region)
+
+
+def posterior(
+    model: ExactModel,
+    channel: Channel,
+    t: float,
+    x_t: NDArray,
+    sites: NDArray[np.bool_],
+    observed: NDArray[np.bool_],
+) -> Any:
+    """Law of the clean values on `sites` given the noisy values on `observed`.
+
+    Returns:
+        For spins the joint law over the 2^k states (k <= 4), for fields a Gaussian, for mixtures two;
+        all have `.mean` and `.variance` (n, k), sites in C order.
+    """
+    x_t = _check_data(model, channel, t, x_t, sites, observed)
+    return model.solver.posterior(channel, t, x_t, sites, observed)
+
+
+def posterior_mean(
+    model: ExactModel, channel: Channel, t: float, x_t: NDArray, observed: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """E[x_0 | x_t on `observed`] at every site, (n, *lattice.shape): the least-squares denoiser of that view."""
+    return model.solver.posterior_mean(channel, t, _check_data(model, channel, t, x_t, observed), observed)

@@ -1,0 +1,105 @@
+"""Planar Ising models of any couplings and fields, solved by a transfer matrix along the longer side."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..kernels import transfer_matrix as kernel
+from .spins import SpinSolver, spin_weights
+
+MAX_WIDTH = 14
+
+
+def link_factors(coupling: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Factors (..., 2) of equal and opposite neighbours, the larger one scaled to 1."""
+    return np.exp(-np.stack([-coupling, coupling], axis=-1).clip(0) * 2.0)
+
+
+class TransferMatrix(SpinSolver):
+    """p_0(s) ~ exp(sum K s s') on an open L x W grid.
+
+    Cost per sample of order L W 2^min(L, W); memory of order (L + W) 2^min(L, W) numbers.
+
+    Args:
+        right: (L, W-1), K between (i, j) and (i, j+1).
+        down: (L-1, W), K between (i, j) and (i+1, j).
+
+    Raises:
+        ValueError: the shorter side is longer than 14.
+    """
+
+    def __init__(self, right: NDArray[np.float64], down: NDArray[np.float64]) -> None:
+        self.shape = (right.shape[0], down.shape[1])
+        if min(self.shape) > MAX_WIDTH:
+            raise ValueError(
+                f"the exact Ising solution needs a shorter side <= {MAX_WIDTH}, got {self.shape[0]}x{self.shape[1]}; "
+                f"{MAX_WIDTH}x{max(self.shape)} is feasible, and samplers draw any size"
+            )
+        self._transposed = self.shape[1] > self.shape[0]
+        if self._transposed:
+            right, down = down.T, right.T
+        n_rows, width = right.shape[0], down.shape[1]
+        self._right = np.ones((n_rows, width, 2))
+        self._right[:, 1:] = link_factors(right)
+        self._down = np.ones((n_rows + 1, width, 2))
+        self._down[1:-1] = link_factors(down)
+        free = np.ones((1, n_rows, width, 2))
+        self._above = np.empty((n_rows + 1, 1 << width))
+        self._below = np.empty_like(self._above)
+        kernel.row_vectors(self._right, self._down, free[0], self._above, self._below)
+        self._log_z = self._log_sum(free)[0]
+
+    def _weights(self, h: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n, rows, width, 2) in the kernel's orientation."""
+        return np.ascontiguousarray(spin_weights(np.swapaxes(h, 1, 2) if self._transposed else h))
+
+    def _log_sum(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        out = np.empty(len(weights))
+        kernel.log_evidence(self._right, self._down, weights, out)
+        return out
+
+    def log_evidence(self, h: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self._log_sum(self._weights(h)) - self._log_z
+
+    def probabilities(self, h: NDArray[np.float64]) -> NDArray[np.float64]:
+        weights = self._weights(h)
+        out = np.empty_like(weights)
+        kernel.site_probabilities(self._right, self._down, weights, out)
+        return np.swapaxes(out, 1, 2) if self._transposed else out
+
+    def block_posterior(self, h: NDArray[np.float64], sites: NDArray[np.int64]) -> NDArray[np.float64]:
+        k = len(sites)
+        cells = np.stack(np.unravel_index(sites, self.shape), axis=1)
+        cells = cells[:, ::-1] if self._transposed else cells
+        order = np.lexsort((cells[:, 1], cells[:, 0]))
+        weights = self._weights(h)
+        # rows without any observation are summed over once, not for every sample
+        seen = np.flatnonzero((weights != 1.0).any(axis=(0, 2, 3)))
+        first, last = cells[order[0], 0], cells[order[-1], 0]
+        if len(seen):
+            first, last = min(first, seen[0]), max(last, seen[-1])
+        out = np.empty((len(h), 1 << k))
+        kernel.block_weights(
+            self._right,
+            self._down,
+            weights,
+            np.ascontiguousarray(cells[order]),
+            self._above[first],
+            self._below[last + 1],
+            first,
+            last,
+            out,
+        )
+        # axes of the kernel's states follow the sorted sites; put them back into the order asked for
+        axes = 1 + np.argsort(order)
+        return out.reshape(-1, *(2,) * k).transpose(0, *axes).reshape(len(h), 1 << k)
+
+    def sample(self, n_samples: int, rng: np.random.Generator) -> NDArray[np.int8]:
+        """Perfect, independent samples of p_0, (n_samples, L, W) of +-1, row by row backwards."""
+        n_rows, width = self._right.shape[:2]
+        free = np.ones((width, 2))
+        states = np.searchsorted(np.cumsum(self._above[-1]), rng.random(n_samples) * self._above[-1].sum())
+        out = np.empty((n_samples, n_rows, width), np.int8)
+        for i in range(n_rows - 1, -1, -1):
+            out[:, i] = 2 * ((states[:, None] >> np.arange(width - 1, -1, -1)) & 1) - 1
+            kernel.sample_row_above(self._above[i], self._right[i], self._down[i], free, states, rng)
+        return np.swapaxes(out, 1, 2) if self._transposed else out

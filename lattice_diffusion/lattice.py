@@ -1,0 +1,151 @@
+"""Sites of a hypercubic lattice and its division into a patch A, a buffer B around it and the rest C."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Tripartition:
+    """A | B | C: disjoint boolean masks of one shape, A not empty.
+
+    B and C may be empty (then I(A;C|B) is I(A;C), or 0); sites in none of the three are unobserved.
+    """
+
+    A: NDArray[np.bool_]
+    B: NDArray[np.bool_]
+    C: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        masks = (self.A, self.B, self.C)
+        if any(np.asarray(mask).dtype != np.bool_ for mask in masks):
+            raise TypeError("A, B and C must be boolean masks; use mask.astype(bool)")
+        if not self.A.shape == self.B.shape == self.C.shape:
+            raise ValueError(
+                f"A, B and C must have one shape, got {self.A.shape}, {self.B.shape}, {self.C.shape}"
+            )
+        if not self.A.any():
+            raise ValueError("A must hold at least one site, got an empty mask")
+        if np.any(self.A & self.B) or np.any(self.A & self.C) or np.any(self.B & self.C):
+            raise ValueError("A, B and C must be disjoint, got masks that share sites")
+
+    @classmethod
+    def from_sizes(cls, a: int, b: int, c: int) -> "Tripartition":
+        """The first a, the next b and the last c of a + b + c sites, where only numbers matter (mean field)."""
+        if a < 1 or b < 0 or c < 0:
+            raise ValueError(f"sizes must be a >= 1, b >= 0, c >= 0, got {a}, {b}, {c}")
+        label = np.repeat([0, 1, 2], [a, b, c])
+        return cls(label == 0, label == 1, label == 2)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.A.shape
+
+    @property
+    def AB(self) -> NDArray[np.bool_]:
+        return self.A | self.B
+
+    @property
+    def BC(self) -> NDArray[np.bool_]:
+        return self.B | self.C
+
+    @property
+    def ABC(self) -> NDArray[np.bool_]:
+        return self.A | self.B | self.C
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """A d-dimensional square lattice; arrays on it have `shape`, axis by axis periodic or open.
+
+    Args:
+        shape: sites along each axis.
+        periodic: one flag for all axes, or one for each; a periodic axis needs at least 3 sites.
+    """
+
+    shape: tuple[int, ...]
+    periodic: tuple[bool, ...]
+
+    def __init__(self, shape: int | Sequence[int], periodic: bool | Sequence[bool] = False) -> None:
+        shape = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
+        if not shape or any(not isinstance(n, int | np.integer) or n < 1 for n in shape):
+            raise ValueError(f"shape must be positive integers such as (11, 11), got {shape}")
+        flags = (periodic,) * len(shape) if isinstance(periodic, bool | np.bool_) else tuple(periodic)
+        if len(flags) != len(shape):
+            raise ValueError(
+                f"periodic must be one flag or one per axis ({len(shape)}), got {len(flags)} flags"
+            )
+        for n, flag in zip(shape, flags, strict=True):
+            if flag and n < 3:
+                raise ValueError(f"a periodic axis needs at least 3 sites, got {n}; make it open or longer")
+        object.__setattr__(self, "shape", tuple(int(n) for n in shape))
+        object.__setattr__(self, "periodic", tuple(bool(flag) for flag in flags))
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def n_sites(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def center(self) -> tuple[int, ...]:
+        """The middle site, L // 2 along each axis."""
+        return tuple(n // 2 for n in self.shape)
+
+    @cached_property
+    def bonds(self) -> NDArray[np.int64]:
+        """Nearest-neighbour pairs of flat site indices, (n_bonds, 2), each once."""
+        sites = np.arange(self.n_sites).reshape(self.shape)
+        pairs = []
+        for axis, flag in enumerate(self.periodic):
+            start = np.moveaxis(sites, axis, 0)
+            stop = np.roll(start, -1, axis=0)
+            last = None if flag else -1
+            pairs.append(np.stack([start[:last].ravel(), stop[:last].ravel()], axis=1))
+        return np.concatenate(pairs)
+
+    def box(self, center: Sequence[int], radius: int, patch: int = 1) -> NDArray[np.bool_]:
+        """Sites within Chebyshev distance `radius` of the patch of side `patch` around `center`.
+
+        An even patch reaches one site further to larger coordinates. Boxes are cut at open edges and wrap
+        around periodic ones.
+        """
+        center = tuple(int(x) for x in center)
+        if len(center) != self.ndim or any(not 0 <= x < n for x, n in zip(center, self.shape, strict=True)):
+            raise ValueError(f"center must be a site of the {self._name} lattice, 0-based, got {center}")
+        if radius < 0:
+            raise ValueError(f"radius must be >= 0, got {radius}")
+        if patch < 1:
+            raise ValueError(f"patch must be >= 1, got {patch}")
+        mask = np.ones(self.shape, bool)
+        for axis, (x, n, flag) in enumerate(zip(center, self.shape, self.periodic, strict=True)):
+            start = x - (patch - 1) // 2
+            if not flag and not 0 <= start <= n - patch:
+                raise ValueError(
+                    f"the {patch}-site patch around {center} leaves the open {self._name} lattice"
+                )
+            inside = np.zeros(n, bool)
+            reach = np.arange(start - radius, start + patch + radius)
+            inside[reach % n if flag else reach[(reach >= 0) & (reach < n)]] = True
+            mask &= inside.reshape([-1 if a == axis else 1 for a in range(self.ndim)])
+        return mask
+
+    def tripartition(self, center: Sequence[int], radius: int, patch: int = 1) -> Tripartition:
+        """A the patch around `center`, B the box of `radius` around it less A, C all other sites.
+
+        C is empty when the box covers the lattice; the conditional mutual information is then 0.
+        """
+        A = self.box(center, 0, patch)
+        box = self.box(center, radius, patch)
+        return Tripartition(A, box & ~A, ~box)
+
+    @property
+    def _name(self) -> str:
+        return "x".join(str(n) for n in self.shape)

@@ -1,0 +1,85 @@
+"""Two classes of Gaussian images, of mean +mu and -mu."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from ..channels import Channel
+from ..exact.gaussian import GaussianSolver, check_gaussian
+from ..exact.mixture import MixtureSolver, label_information
+from ..lattice import Lattice
+from ..samplers.fields import check_mass_squared, gaussian_field
+from ..samplers.ising import check_n_samples
+from .gaussian_field import precision_matrix
+from .transition import Transition
+
+
+@dataclass(frozen=True)
+class GaussianMixture:
+    """x_0 = S mu + xi, S = +-1 with equal weights; Gaussian noise only.
+
+    Args:
+        lattice: only its number of sites matters while xi is white.
+        mean: mu, at every site.
+        std: standard deviation of white xi at every site.
+        mass_squared: if given, xi is a massive free field instead, and std must stay 1.
+    """
+
+    lattice: Lattice
+    mean: float = 1.0
+    std: float = 1.0
+    mass_squared: float | None = None
+
+    def __post_init__(self) -> None:
+        if not np.isfinite(self.mean):
+            raise ValueError(f"mean must be finite, got {self.mean}")
+        if not 0.0 < self.std < np.inf:
+            raise ValueError(f"std must be finite and > 0, got {self.std}")
+        if self.mass_squared is not None:
+            check_mass_squared(self.mass_squared)
+            if self.std != 1.0:
+                raise ValueError(
+                    f"std is for white classes, got {self.std} with a mass_squared; leave one of them out"
+                )
+
+    @cached_property
+    def solver(self) -> MixtureSolver:
+        if self.mass_squared is None:
+            precision = sparse.eye_array(self.lattice.n_sites, format="csc") / self.std**2
+        else:
+            precision = precision_matrix(self.lattice, self.mass_squared)
+        field = GaussianSolver(precision.tocsc(), self.lattice.shape)
+        return MixtureSolver(field, self.mean, white=self.mass_squared is None)
+
+    def sample_labelled(self, n_samples: int, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
+        """x_0 (n_samples, *shape) and labels (n_samples,) of +-1."""
+        check_n_samples(n_samples)
+        label = np.where(rng.random(n_samples) < 0.5, 1, -1)
+        if self.mass_squared is None:
+            x_0 = self.std * rng.standard_normal((n_samples, *self.lattice.shape))
+        else:
+            x_0 = gaussian_field(self.lattice, self.mass_squared, n_samples, rng)
+        x_0 += self.mean * label.reshape(-1, *(1,) * self.lattice.ndim)
+        return x_0, label
+
+    def sample(self, n_samples: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        return self.sample_labelled(n_samples, rng)[0]
+
+    def label_information(self, channel: Channel, t: float, region: NDArray[np.bool_]) -> float:
+        """I_t(S;R) in nats, log 2 at most."""
+        return label_information(self.solver.gamma(channel, t, region))
+
+    def transition(self, channel: Channel) -> Transition | None:
+        """Speciation at Ornstein-Uhlenbeck time log(Lambda)/2, Lambda the top eigenvalue of Cov(x_0).
+
+        Lambda = N mu^2 + std^2 (or + 1/m^2), on the uniform mode; None where Lambda <= 1.
+        """
+        variance = self.std**2 if self.mass_squared is None else 1.0 / self.mass_squared
+        top = self.lattice.n_sites * self.mean**2 + variance
+        if top <= 1.0:
+            return None
+        time = check_gaussian(channel).time(1.0 / (top - 1.0))
+        return Transition(time, "speciation", "tau = log(Lambda)/2, Biroli et al. (2024), arXiv:2402.18491")

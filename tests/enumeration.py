@@ -1,0 +1,71 @@
+"""Brute force over all states of small systems: the independent truth that exact answers are tested against.
+
+A noisy law is the clean one with each site's axis multiplied by the channel's matrix p(outcome | s), so entropies
+of all regions follow by summing axes. Nothing here shares code with the package.
+"""
+
+import itertools
+import math
+
+import numpy as np
+
+
+def ising_law(shape, periodic, beta):
+    """p_0 of nearest-neighbour spins as an array of shape (2,) * N, index 1 for spin +1."""
+    sites = list(itertools.product(*(range(n) for n in shape)))
+    index = {site: k for k, site in enumerate(sites)}
+    law = np.zeros((2,) * len(sites))
+    bonds = []
+    for site in sites:
+        for axis, n in enumerate(shape):
+            other = list(site)
+            other[axis] += 1
+            if other[axis] == n:
+                if not periodic[axis]:
+                    continue
+                other[axis] = 0
+            bonds.append((index[site], index[tuple(other)]))
+    states = all_states(len(sites))
+    energy = sum(states[:, i] * states[:, j] for i, j in bonds)
+    law = np.exp(beta * energy).reshape(law.shape)
+    return law / law.sum()
+
+
+def curie_weiss_law(n, beta):
+    states = all_states(n)
+    law = np.exp(beta * states.sum(axis=1) ** 2 / (2 * n)).reshape((2,) * n)
+    return law / law.sum()
+
+
+def all_states(n):
+    return 2 * np.array(list(itertools.product((0, 1), repeat=n))) - 1
+
+
+def channel_matrix(name, t, n_nodes=24):
+    """(outcomes, 2): p(outcome | s = -1), p(outcome | s = +1), and the outcomes' values."""
+    if name == "bitflip":
+        return np.array([[1 - t / 2, t / 2], [t / 2, 1 - t / 2]]), np.array([-1.0, 1.0])
+    if name == "erasure":
+        return np.array([[1 - t, 0], [t, t], [0, 1 - t]]), np.array([-1.0, 0.0, 1.0])
+    # Gaussian, linear schedule: a fine histogram of x that both components resolve
+    x = np.linspace(-(1 - t) - 7 * t, (1 - t) + 7 * t, n_nodes)
+    density = np.exp(-0.5 * ((x[:, None] - (1 - t) * np.array([-1, 1])) / t) ** 2)
+    return density / density.sum(axis=0), x
+
+
+def noisy_law(law, matrix):
+    for axis in range(law.ndim):
+        law = np.moveaxis(np.tensordot(matrix, law, axes=(1, axis)), 0, axis)
+    return law
+
+
+def entropy(law, keep):
+    drop = tuple(k for k in range(law.ndim) if not keep[k])
+    p = law.sum(axis=drop).ravel()
+    p = p[p > 0]
+    return -math.fsum(p * np.log(p))
+
+
+def cmi(noisy, A, B, C):
+    A, B, C = (np.ravel(mask) for mask in (A, B, C))
+    return entropy(noisy, A | B) + entropy(noisy, B | C) - entropy(noisy, B) - entropy(noisy, A | B | C)
