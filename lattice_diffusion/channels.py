@@ -70,9 +70,7 @@ class Gaussian:
 
     def __post_init__(self) -> None:
         if self.schedule not in get_args(Schedule):
-            raise ValueError(
-                f"schedule must be one of {', '.join(get_args(Schedule))}, got {self.schedule!r}"
-            )
+            raise ValueError(f"schedule must be one of {', '.join(get_args(Schedule))}, got {self.schedule!r}")
 
     @property
     def name(self) -> str:
@@ -105,9 +103,7 @@ class Gaussian:
     def corrupt(self, x_0: NDArray, t: float, rng: np.random.Generator) -> NDArray[np.float64]:
         sigma = self.sigma(t)
         if sigma == math.inf:
-            raise ValueError(
-                "t must be < 1 for the ve schedule, whose noise is infinite at t = 1; use linear or vp"
-            )
+            raise ValueError("t must be < 1 for the ve schedule, whose noise is infinite at t = 1; use linear or vp")
         return self.alpha(t) * x_0 + sigma * rng.standard_normal(x_0.shape)
 
     def likelihood_field(self, x_t: NDArray, t: float) -> NDArray[np.float64]:
@@ -205,7 +201,7 @@ class Erasure:
 
     def peak_log_likelihood(self, x_t: NDArray, t: float) -> NDArray[np.float64]:
         with np.errstate(divide="ignore"):  # log 0 is right: that observation cannot occur
-            return np.where(np.asarray(x_t) == 0, np.log(check_time(t)), np.log1p(-t))
+            return np.where(np.asarray(x_t) == 0, np.log(np.float64(check_time(t))), np.log1p(np.float64(-t)))
 
     def output_law(self, t: float) -> NDArray[np.float64]:
         t = check_time(t)

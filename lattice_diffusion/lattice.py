@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +25,7 @@ class Tripartition:
         if any(np.asarray(mask).dtype != np.bool_ for mask in masks):
             raise TypeError("A, B and C must be boolean masks; use mask.astype(bool)")
         if not self.A.shape == self.B.shape == self.C.shape:
-            raise ValueError(
-                f"A, B and C must have one shape, got {self.A.shape}, {self.B.shape}, {self.C.shape}"
-            )
+            raise ValueError(f"A, B and C must have one shape, got {self.A.shape}, {self.B.shape}, {self.C.shape}")
         if not self.A.any():
             raise ValueError("A must hold at least one site, got an empty mask")
         if np.any(self.A & self.B) or np.any(self.A & self.C) or np.any(self.B & self.C):
@@ -77,9 +74,7 @@ class Lattice:
             raise ValueError(f"shape must be positive integers such as (11, 11), got {shape}")
         flags = (periodic,) * len(shape) if isinstance(periodic, bool | np.bool_) else tuple(periodic)
         if len(flags) != len(shape):
-            raise ValueError(
-                f"periodic must be one flag or one per axis ({len(shape)}), got {len(flags)} flags"
-            )
+            raise ValueError(f"periodic must be one flag or one per axis ({len(shape)}), got {len(flags)} flags")
         for n, flag in zip(shape, flags, strict=True):
             if flag and n < 3:
                 raise ValueError(f"a periodic axis needs at least 3 sites, got {n}; make it open or longer")
@@ -128,9 +123,7 @@ class Lattice:
         for axis, (x, n, flag) in enumerate(zip(center, self.shape, self.periodic, strict=True)):
             start = x - (patch - 1) // 2
             if not flag and not 0 <= start <= n - patch:
-                raise ValueError(
-                    f"the {patch}-site patch around {center} leaves the open {self._name} lattice"
-                )
+                raise ValueError(f"the {patch}-site patch around {center} leaves the open {self._name} lattice")
             inside = np.zeros(n, bool)
             reach = np.arange(start - radius, start + patch + radius)
             inside[reach % n if flag else reach[(reach >= 0) & (reach < n)]] = True

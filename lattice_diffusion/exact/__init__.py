@@ -89,13 +89,9 @@ def cmi_curve(
     solver.check_channel(channel)
     for part in parts:
         if part.shape != model.lattice.shape:
-            raise ValueError(
-                f"A, B and C must have the lattice's shape {model.lattice.shape}, got {part.shape}"
-            )
+            raise ValueError(f"A, B and C must have the lattice's shape {model.lattice.shape}, got {part.shape}")
         if np.any(part.A != parts[0].A) or np.any(part.ABC != parts[0].ABC):
-            raise ValueError(
-                "the divisions of one curve must share A and A + B + C; call cmi for each instead"
-            )
+            raise ValueError("the divisions of one curve must share A and A + B + C; call cmi for each instead")
     if method not in ("auto", "closed", "sampled"):
         raise ValueError(f"method must be auto, closed or sampled, got {method!r}")
     if channel.snr(t) == 0.0 or not any(part.C.any() for part in parts):
@@ -105,9 +101,7 @@ def cmi_curve(
         if all(value is not None for value in closed):
             return Curve.exact(np.array(closed, float), "closed form")
         if method == "closed":
-            raise ValueError(
-                f"no closed form is known for this model under {channel.name} noise; use method='sampled'"
-            )
+            raise ValueError(f"no closed form is known for this model under {channel.name} noise; use method='sampled'")
     if not hasattr(solver, "sampled_cmi"):
         raise ValueError("this model has a closed form only; use method='closed'")
     if n_samples < 2:
@@ -117,9 +111,7 @@ def cmi_curve(
     return solver.sampled_cmi(channel, t, parts, model.sample, n_samples, rng)
 
 
-def _check_data(
-    model: ExactModel, channel: Channel, t: float, x_t: NDArray, *masks: NDArray
-) -> NDArray[np.float64]:
+def _check_data(model: ExactModel, channel: Channel, t: float, x_t: NDArray, *masks: NDArray) -> NDArray[np.float64]:
     check_time(t)
     model.solver.check_channel(channel)
     x_t = np.asarray(x_t, float)
@@ -128,9 +120,7 @@ def _check_data(
         raise ValueError(f"x_t must have shape (n, {', '.join(map(str, shape))}), got {x_t.shape}")
     for mask in masks:
         if np.asarray(mask).dtype != np.bool_ or mask.shape != shape:
-            raise ValueError(
-                f"masks must be boolean of the lattice's shape {shape}, got {mask.dtype} {mask.shape}"
-            )
+            raise ValueError(f"masks must be boolean of the lattice's shape {shape}, got {mask.dtype} {mask.shape}")
     if not np.isfinite(x_t).all():
         raise ValueError("x_t must be finite, got NaN or infinity")
     return x_t

@@ -34,9 +34,7 @@ class GaussianPosterior:
 
 def check_gaussian(channel: Channel) -> Gaussian:
     if not isinstance(channel, Gaussian):
-        raise ValueError(
-            f"real-valued data take the gaussian channel, got {channel.name}; spins take all three"
-        )
+        raise ValueError(f"real-valued data take the gaussian channel, got {channel.name}; spins take all three")
     return channel
 
 
@@ -97,9 +95,7 @@ class GaussianSolver:
         clean = self._solve(0.0, region, unit)[r]
         return gaussian.alpha(t) ** 2 * clean + gaussian.sigma(t) ** 2 * np.eye(len(r))
 
-    def log_marginal(
-        self, channel: Channel, t: float, x_t: NDArray, region: NDArray[np.bool_]
-    ) -> NDArray[np.float64]:
+    def log_marginal(self, channel: Channel, t: float, x_t: NDArray, region: NDArray[np.bool_]) -> NDArray[np.float64]:
         x_r = x_t.reshape(len(x_t), -1)[:, np.flatnonzero(region)]
         return log_normal_density(x_r, self.covariance(channel, t, region))
 
@@ -149,6 +145,4 @@ def log_normal_density(x: NDArray[np.float64], covariance: NDArray[np.float64]) 
     """(n,), log N(x; 0, covariance) of the rows of x (n, k)."""
     root = scipy.linalg.cholesky(covariance, lower=True)
     white = scipy.linalg.solve_triangular(root, x.T, lower=True)
-    return (
-        -0.5 * (white**2).sum(axis=0) - np.log(np.diag(root)).sum() - 0.5 * x.shape[1] * math.log(2 * math.pi)
-    )
+    return -0.5 * (white**2).sum(axis=0) - np.log(np.diag(root)).sum() - 0.5 * x.shape[1] * math.log(2 * math.pi)

@@ -66,9 +66,7 @@ class MeanFieldSolver(SpinSolver):
     def sample(self, n_samples: int, rng: np.random.Generator) -> NDArray[np.int8]:
         """Independent samples (n_samples, *shape) of +-1: first the number of up spins, then which."""
         n_sites = math.prod(self.shape)
-        law = np.exp(self.log_rho) @ binom.pmf(
-            np.arange(n_sites + 1), n_sites, expit(2 * self.fields)[:, None]
-        )
+        law = np.exp(self.log_rho) @ binom.pmf(np.arange(n_sites + 1), n_sites, expit(2 * self.fields)[:, None])
         n_up = rng.choice(n_sites + 1, size=n_samples, p=law / law.sum())
         ranks = rng.permuted(np.tile(np.arange(n_sites), (n_samples, 1)), axis=1)
         return np.where(ranks < n_up[:, None], 1, -1).astype(np.int8).reshape(n_samples, *self.shape)
@@ -79,9 +77,7 @@ class MeanFieldSolver(SpinSolver):
             return None
         p = channel.flip_probability(t)
         up = p + (1 - 2 * p) * expit(2 * self.fields)  # (m,)
-        counts = [
-            binom.pmf(np.arange(n + 1)[:, None], n, up) for n in (parts.A.sum(), parts.B.sum(), parts.C.sum())
-        ]
+        counts = [binom.pmf(np.arange(n + 1)[:, None], n, up) for n in (parts.A.sum(), parts.B.sum(), parts.C.sum())]
         A, B, C = counts  # (n+1, m)
         joint_b = B * np.exp(self.log_rho)
         p_b = joint_b.sum(axis=1)

@@ -20,12 +20,11 @@ from ..kernels.mixtures import block_divergence
 from ..lattice import Tripartition
 from .gaussian import GaussianPosterior, GaussianSolver, check_gaussian, log_normal_density
 
+BATCH_VALUES = 2**22  # values of a batch of configurations, 32 MiB
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(40)
 
 
-def _planted_average(
-    even_weight: Callable[[NDArray], NDArray], gamma: NDArray | float
-) -> NDArray[np.float64]:
+def _planted_average(even_weight: Callable[[NDArray], NDArray], gamma: NDArray | float) -> NDArray[np.float64]:
     """E f(y) for y = gamma + sqrt(gamma) z, given f(y) cosh(y) (or its even part times e^y) as `even_weight`."""
     gamma = np.asarray(gamma, float)[..., None]
     scale = np.sqrt(gamma / (1.0 + gamma))
@@ -146,10 +145,13 @@ class MixtureSolver:
         if not region.any():
             return 0.0
         if self.white:
-            variance = gaussian.alpha(t) ** 2 / self.field.precision[0, 0] + gaussian.sigma(t) ** 2
-            return float(region.sum() * mu**2 / variance)
+            return float(region.sum() * mu**2 / self._white_variance(channel, t))
         covariance = self.field.covariance(channel, t, region)
         return float(mu**2 * np.linalg.solve(covariance, np.ones(len(covariance))).sum())
+
+    def _white_variance(self, channel: Channel, t: float) -> float:
+        gaussian = check_gaussian(channel)
+        return float(gaussian.alpha(t) ** 2 / self.field.precision[0, 0] + gaussian.sigma(t) ** 2)
 
     def closed_cmi(self, channel: Channel, t: float, parts: Tripartition) -> float:
         regions = (parts.B, parts.AB, parts.BC, parts.ABC)
@@ -164,7 +166,6 @@ class MixtureSolver:
         sample: Callable[[int, np.random.Generator], NDArray],
         n_samples: int,
         rng: np.random.Generator,
-        batch: int = 1000,
     ) -> Curve:
         """The same from noisy configurations: a check of the closed form on an independent route (white only)."""
         if not self.white:
@@ -173,6 +174,7 @@ class MixtureSolver:
             )
         law = gaussian_output_law(self.gamma(channel, t, parts[0].A))
         divergence = np.zeros((n_samples, len(parts)))
+        batch = max(1, BATCH_VALUES // parts[0].A.size)
         for start in range(0, n_samples, batch):
             rows = slice(start, min(start + batch, n_samples))
             x_t = channel.corrupt(sample(rows.stop - start, rng), t, rng)
@@ -193,13 +195,14 @@ class MixtureSolver:
         x_r = x_t.reshape(len(x_t), -1)[:, np.flatnonzero(region)]
         if not x_r.shape[1]:
             return np.full((len(x_t), 2), 0.5)
-        covariance = self.field.covariance(channel, t, region)
-        y = x_r @ np.linalg.solve(covariance, np.full(len(covariance), mu))
+        if self.white:
+            y = x_r.sum(axis=1) * (mu / self._white_variance(channel, t))
+        else:
+            covariance = self.field.covariance(channel, t, region)
+            y = x_r @ np.linalg.solve(covariance, np.full(len(covariance), mu))
         return 1.0 / (1.0 + np.exp(np.stack([2 * y, -2 * y], axis=1).clip(-700, 700)))
 
-    def log_marginal(
-        self, channel: Channel, t: float, x_t: NDArray, region: NDArray[np.bool_]
-    ) -> NDArray[np.float64]:
+    def log_marginal(self, channel: Channel, t: float, x_t: NDArray, region: NDArray[np.bool_]) -> NDArray[np.float64]:
         mu = check_gaussian(channel).alpha(t) * self.mean
         x_r = x_t.reshape(len(x_t), -1)[:, np.flatnonzero(region)]
         covariance = self.field.covariance(channel, t, region)
@@ -222,7 +225,5 @@ class MixtureSolver:
     ) -> NDArray[np.float64]:
         mu = check_gaussian(channel).alpha(t) * self.mean
         labels = self.label_probabilities(channel, t, x_t, observed).reshape(-1, 2, *(1,) * (x_t.ndim - 1))
-        minus, plus = (
-            self.field.posterior_mean(channel, t, x_t - s * mu, observed) + s * self.mean for s in (-1, 1)
-        )
+        minus, plus = (self.field.posterior_mean(channel, t, x_t - s * mu, observed) + s * self.mean for s in (-1, 1))
         return labels[:, 0] * minus + labels[:, 1] * plus

@@ -122,9 +122,7 @@ class SpinSolver(ABC):
                     divergence[rows, k] = out
         return Curve.from_samples(divergence, "Rao-Blackwell average over exact posteriors")
 
-    def log_marginal(
-        self, channel: Channel, t: float, x_t: NDArray, region: NDArray[np.bool_]
-    ) -> NDArray[np.float64]:
+    def log_marginal(self, channel: Channel, t: float, x_t: NDArray, region: NDArray[np.bool_]) -> NDArray[np.float64]:
         h = np.where(region, channel.likelihood_field(x_t, t), 0.0)
         peaks = channel.peak_log_likelihood(x_t, t).reshape(len(x_t), -1)
         return self.log_evidence(h) + peaks[:, np.flatnonzero(region)].sum(axis=1)

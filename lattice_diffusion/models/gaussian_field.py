@@ -19,7 +19,7 @@ def precision_matrix(lattice: Lattice, mass_squared: float) -> sparse.csc_array:
     n, bonds = lattice.n_sites, lattice.bonds
     hop = sparse.coo_array((np.ones(len(bonds)), (bonds[:, 0], bonds[:, 1])), shape=(n, n))
     adjacency = (hop + hop.T).tocsc()
-    degree = np.asarray(adjacency.sum(axis=0)).ravel()
+    degree: NDArray[np.float64] = np.asarray(adjacency.sum(axis=0)).ravel()
     return (sparse.diags_array(mass_squared + degree, format="csc") - adjacency).tocsc()
 
 

@@ -41,9 +41,7 @@ class GaussianMixture:
         if self.mass_squared is not None:
             check_mass_squared(self.mass_squared)
             if self.std != 1.0:
-                raise ValueError(
-                    f"std is for white classes, got {self.std} with a mass_squared; leave one of them out"
-                )
+                raise ValueError(f"std is for white classes, got {self.std} with a mass_squared; leave one of them out")
 
     @cached_property
     def solver(self) -> MixtureSolver:

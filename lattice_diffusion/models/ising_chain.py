@@ -22,9 +22,7 @@ class IsingChain:
     def __post_init__(self) -> None:
         check_beta(self.beta)
         if self.lattice.ndim != 1:
-            raise ValueError(
-                f"IsingChain takes a 1D lattice, got shape {self.lattice.shape}; use Ising for 2D"
-            )
+            raise ValueError(f"IsingChain takes a 1D lattice, got shape {self.lattice.shape}; use Ising for 2D")
 
     @cached_property
     def solver(self) -> ChainSolver:

@@ -16,9 +16,7 @@ IsingMethod = Literal["auto", "transfer_matrix", "heat_bath"]
 
 def check_beta(beta: float) -> float:
     if not 0.0 <= beta < np.inf:
-        raise ValueError(
-            f"beta must be finite and >= 0, got {beta}; for an antiferromagnet flip one sublattice"
-        )
+        raise ValueError(f"beta must be finite and >= 0, got {beta}; for an antiferromagnet flip one sublattice")
     return float(beta)
 
 
@@ -68,9 +66,7 @@ def ising(
         if lattice.ndim == 1:
             return ChainSolver(lattice.n_sites, beta, lattice.periodic[0]).sample(n_samples, rng)
         if not open_planar:
-            raise ValueError(
-                "the transfer matrix needs an open 2D lattice or a chain; use method='heat_bath'"
-            )
+            raise ValueError("the transfer matrix needs an open 2D lattice or a chain; use method='heat_bath'")
         return uniform_transfer_matrix((lattice.shape[0], lattice.shape[1]), beta).sample(n_samples, rng)
     if method != "heat_bath":
         raise ValueError(f"method must be auto, transfer_matrix or heat_bath, got {method!r}")

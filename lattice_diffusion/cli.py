@@ -1,0 +1,176 @@
+"""The command line, thin: it reads options, calls the package, and turns refusals into one sentence.
+
+Results go to stdout; logs, progress and errors to stderr. Exit codes: 0, 2 for bad input, 130 when stopped.
+Everything heavy is imported inside the commands, so that --help answers at once.
+"""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .threads import ONE_THREAD
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Where along a diffusion can a denoiser be local, and where must it be global?",
+)
+
+Workers = Annotated[int | None, typer.Option(min=1, help="Points measured at a time; all cores if not given.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with what is there; reuse what is finished.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; unexpected exceptions pass through."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    try:
+        code = app(arguments, prog_name="lattice-diffusion", standalone_mode=False)
+    except Exception as error:
+        sentence = _sentence(error)
+        if sentence is None:
+            raise
+        print(f"error: {sentence}", file=sys.stderr)
+        return 2
+    return code if isinstance(code, int) else 0
+
+
+@app.command()
+def reproduce(
+    experiments: Annotated[list[str] | None, typer.Argument(help="Names; all experiments if none is given.")] = None,
+    preset: Annotated[str, typer.Option(help="quick (minutes) or full (under an hour).")] = "quick",
+    out: Annotated[Path, typer.Option(help="Folder for NAME.h5, NAME.png and the table.")] = Path("results"),
+    workers: Workers = None,
+    resume: Resume = False,
+    force: Force = False,
+) -> None:
+    """Every toy phase diagram: result files, figures, and a table of measured beside analytic values."""
+    with _long_run():
+        from .experiments.report import text_table
+        from .experiments.reproduce import reproduce as reproduce_all
+
+        rows = reproduce_all(experiments or [], preset, out, workers=workers or _cores(), resume=resume, force=force)
+    typer.echo(text_table(rows), nl=False)
+
+
+@app.command()
+def run(
+    spec: Annotated[Path, typer.Argument(help="What to measure, a TOML file.", metavar="SPEC.toml")],
+    out: Annotated[Path, typer.Option(help="The result file, HDF5.", metavar="FILE.h5")],
+    workers: Workers = None,
+    resume: Resume = False,
+    force: Force = False,
+) -> None:
+    """Measure the grids of a spec and write one result file."""
+    with _long_run():
+        from .experiments.runner import run as run_spec
+        from .experiments.spec import load
+
+        run_spec(load(spec), out, workers=workers or _cores(), resume=resume, force=force)
+
+
+@app.command()
+def cmi(
+    model: Annotated[str, typer.Option(help="gaussian-field, gaussian-mixture, ising, ising-chain or curie-weiss.")],
+    t: Annotated[float, typer.Option("--t", help="Time in [0, 1]; bit flip probability t/2.")],
+    shape: Annotated[str | None, typer.Option(help="Sites along each axis, such as 11x11 or 100.")] = None,
+    beta: Annotated[float | None, typer.Option(help="Inverse temperature.")] = None,
+    mass_squared: Annotated[float | None, typer.Option(help="Of the Gaussian field.")] = None,
+    mean: Annotated[float | None, typer.Option(help="Of a class.")] = None,
+    std: Annotated[float | None, typer.Option(help="Within a class.")] = None,
+    periodic: Annotated[bool, typer.Option("--periodic", help="Periodic along all axes.")] = False,
+    regions: Annotated[str | None, typer.Option(help="Sizes a,b,c for curie-weiss.")] = None,
+    center: Annotated[str | None, typer.Option(help="Site of A, such as 2,1; the middle if not given.")] = None,
+    radius: Annotated[int | None, typer.Option(help="Width of the buffer B.")] = None,
+    patch: Annotated[int | None, typer.Option(help="Side of A, 1 if not given.")] = None,
+    channel: Annotated[str, typer.Option(help="gaussian, bitflip or erasure.")] = "gaussian",
+    schedule: Annotated[str | None, typer.Option(help="linear, vp or ve; linear if not given.")] = None,
+    samples: Annotated[int, typer.Option(min=2, help="Noise samples where there is no closed form.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise samples.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """The conditional mutual information I(A;C|B) of the noisy data, in nats, with its error."""
+    from .experiments.single import measure_one, options
+
+    lattice = {
+        "shape": shape,
+        "periodic": periodic or None,
+        "center": center,
+        "radius": radius,
+        "patch": patch,
+    }
+    numbers = {"beta": beta, "mass_squared": mass_squared, "mean": mean, "std": std, "regions": regions}
+    parameters = options(model, {**lattice, **numbers}, channel, schedule)
+    answer = measure_one({**parameters, "t": t, "n_samples": samples}, seed)
+    if as_json:
+        typer.echo(json.dumps(answer))
+        return
+    error = f" ± {answer['stderr']:.2g}" if answer["stderr"] else ""
+    counted = f"{answer['n_samples']} samples" if answer["n_samples"] else "exact"
+    typer.echo(f"I(A;C|B) = {answer['value']:.6g}{error} nat  ({answer['method']}; {counted})")
+
+
+@app.command()
+def plot(
+    file: Annotated[Path, typer.Argument(help="A result file.", metavar="FILE.h5")],
+    out: Annotated[Path | None, typer.Option(help="png, pdf or svg; FILE.png if not given.")] = None,
+    force: Force = False,
+) -> None:
+    """Draw a result file."""
+    from .experiments.checks import check_output
+
+    out = out or file.with_suffix(".png")
+    if out.suffix not in (".png", ".pdf", ".svg"):
+        raise typer.BadParameter(f"must end in .png, .pdf or .svg, got '{out}'", param_hint="--out")
+    check_output(out, force=force)
+    from .experiments.reproduce import draw
+
+    draw(file, out)
+
+
+@app.command()
+def show(file: Annotated[Path, typer.Argument(help="A result file.", metavar="FILE.h5")]) -> None:
+    """Print what a result file holds: how it came about, its grids, its table."""
+    from .experiments.report import describe
+    from .results import read
+
+    typer.echo(describe(read(file)), nl=False)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def _long_run() -> Iterator[None]:
+    """One thread per process, and an exit code of 130 with a sentence when stopped."""
+    os.environ.update(ONE_THREAD)
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        typer.echo(str(stop) or "stopped", err=True)
+        raise typer.Exit(130) from None
+
+
+def _sentence(error: Any) -> str | None:
+    """One sentence for a refused input, None for a defect."""
+    if hasattr(error, "format_message"):  # a usage error, whichever click typer brings
+        text = " ".join(error.format_message().split()).rstrip(".")
+        context = getattr(error, "ctx", None)
+        return f"{text}; see {context.command_path} --help" if context else text
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    from .experiments.refusal import is_refusal
+
+    return str(error) if is_refusal(error) else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

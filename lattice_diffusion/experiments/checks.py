@@ -1,0 +1,62 @@
+"""What is refused before anything is computed: an output that is in the way, a spec that no model accepts."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from .grid import grid_points
+from .journal import journal_path
+from .measure import build_channel, build_model, build_parts
+from .refusal import at_point
+from .spec import Spec, SpecError
+
+
+def check_output(path: Path, *, resume: bool = False, force: bool = False, ours: bool = False) -> None:
+    """Refuse a `path` that cannot be written, or that exists without `resume` or `force`, in one sentence.
+
+    `ours`: the journal is the caller's own, so only the result file counts as existing.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give a file name for the result")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} for {path.name}; make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(f"the folder {path.parent} cannot be written to; choose another")
+    if not (resume or force) and (path.exists() or (not ours and journal_path(path).exists())):
+        raise FileExistsError(f"{path} exists; use --resume to go on with it, --force to overwrite it, or another name")
+
+
+def check_same(path: Path, parameters: Any, version: Any, spec: Spec) -> None:
+    """Refuse to go on with a file of another spec, naming the key that differs, or of another version."""
+    difference = _difference(json.loads(parameters), json.loads(spec.to_json()))
+    if difference:
+        raise SpecError(f"{path} holds another experiment: {difference}; use --force to overwrite it, or another name")
+    if version != __version__:
+        raise SpecError(
+            f"{path} was begun by lattice_diffusion {version}, this is {__version__}; "
+            "finish it with that version, or use --force to start again"
+        )
+
+
+def _difference(old: Any, new: Any, place: str = "") -> str | None:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            inner = _difference(old.get(key), new.get(key), f"{place}.{key}" if place else key)
+            if inner:
+                return inner
+        return None
+    return None if old == new else f"{place} is {json.dumps(old)} there and {json.dumps(new)} here"
+
+
+def check_points(spec: Spec) -> None:
+    """Build model, channel and partitions for every value of every axis, before anything is computed."""
+    for name, grid in spec.grids.items():
+        for point in grid_points(name, grid):
+            *model_index, t_index = point.index
+            if t_index == 0 and sum(i > 0 for i in model_index) <= 1:
+                with at_point(point):
+                    build_channel(point.parameters["channel"])
+                    build_model(point.parameters["model"])
+                    build_parts(point.parameters)

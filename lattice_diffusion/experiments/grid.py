@@ -1,0 +1,122 @@
+"""From a spec to independent points: the product of a grid's axes, and the random numbers of each point.
+
+A point's random numbers depend on what is measured there (model, channel, time, partition) and on the
+experiment's seed, on nothing else: extending or reordering a grid, changing the number of workers or the
+order of execution leaves every other point's numbers as they were.
+"""
+
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .spec import GridSpec, Spec
+
+# How a point is measured, as opposed to what: two of these on one point share their random numbers.
+_NOT_SEEDING = ("radii", "n_samples", "method")
+
+
+def axes(grid: GridSpec) -> dict[str, list[float]]:
+    """Axis name to its values: the model's listed parameters in the order of its fields, then `t`.
+
+    Several Curie-Weiss regions make the axis "size", the number of spins a + b + c.
+    """
+    model = grid.model.model_dump()
+    listed = {
+        name: list(values)
+        for name, values in model.items()
+        if isinstance(values, tuple) and name not in ("shape", "periodic", "regions")
+    }
+    regions = model.get("regions")
+    if regions is not None and isinstance(regions[0], tuple):
+        listed = {"size": [sum(sizes) for sizes in regions], **listed}
+    return {**listed, "t": list(grid.t)}
+
+
+def shape(grid: GridSpec) -> tuple[int, ...]:
+    """Number of values along each axis of `axes(grid)`."""
+    return tuple(len(values) for values in axes(grid).values())
+
+
+@dataclass(frozen=True)
+class Point:
+    """One combination of axis values.
+
+    Attributes:
+        grid: name of its grid.
+        index: position along each axis.
+        coordinates: axis name to value.
+        parameters: everything that defines the measurement, ranges and defaults resolved (see `resolve`).
+    """
+
+    grid: str
+    index: tuple[int, ...]
+    coordinates: dict[str, float]
+    parameters: dict[str, Any]
+
+    @cached_property
+    def digest(self) -> bytes:
+        """16 bytes that name what is measured here, whatever grid it is part of."""
+        what = {key: value for key, value in self.parameters.items() if key not in _NOT_SEEDING}
+        text = json.dumps(what, sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+    def rng(self, seed: int) -> np.random.Generator:
+        """This point's own generator under the experiment's `seed`."""
+        words = np.frombuffer(self.digest, dtype="<u4")
+        return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=tuple(int(word) for word in words)))
+
+    def __str__(self) -> str:
+        return f"grids.{self.grid} at " + ", ".join(f"{name} = {x:g}" for name, x in self.coordinates.items())
+
+
+def resolve(grid: GridSpec, coordinates: dict[str, float]) -> dict[str, Any]:
+    """The grid's parameters at one combination of axis values, as plain JSON types.
+
+    Ways to write one thing become one: `length` a shape, no `center` the middle site.
+    """
+    return _resolve(grid.model_dump(mode="json", exclude_none=True), coordinates)
+
+
+def _resolve(table: dict[str, Any], coordinates: dict[str, float]) -> dict[str, Any]:
+    model = dict(table["model"])
+    for name, value in coordinates.items():
+        if name == "size":
+            model["regions"] = next(sizes for sizes in model["regions"] if sum(sizes) == value)
+        elif name != "t":
+            model[name] = value
+    table = {**table, "model": model, "t": coordinates["t"]}
+    if model["name"] == "curie-weiss":
+        return {key: value for key, value in table.items() if key not in ("patch", "center")}
+    dimension = 1 if model["name"] == "ising-chain" else model.pop("dimension")
+    if "length" in model:
+        model["shape"] = [model.pop("length")] * dimension
+    if isinstance(model["periodic"], bool):
+        model["periodic"] = [model["periodic"]] * len(model["shape"])
+    table.setdefault("center", [n // 2 for n in model["shape"]])
+    return table
+
+
+def grid_points(name: str, grid: GridSpec) -> Iterator[Point]:
+    """All points of one grid, the last axis (t) fastest."""
+    listed = axes(grid)
+    table = grid.model_dump(mode="json", exclude_none=True)
+    for index in np.ndindex(*shape(grid)):
+        coordinates = {axis: values[i] for (axis, values), i in zip(listed.items(), index, strict=True)}
+        yield Point(name, index, coordinates, _resolve(table, coordinates))
+
+
+def points(spec: Spec) -> list[Point]:
+    """All points of all grids, in the order of the spec."""
+    return list(itertools.chain.from_iterable(grid_points(name, grid) for name, grid in spec.grids.items()))
+
+
+def n_points(spec: Spec) -> int:
+    """Number of points of all grids."""
+    return sum(math.prod(shape(grid)) for grid in spec.grids.values())

@@ -1,0 +1,99 @@
+"""One number from plain options: what the command `cmi` does."""
+
+import re
+from typing import Any
+
+import numpy as np
+
+from .. import exact
+from .measure import build_channel, build_model, build_parts
+from .spec import hint
+
+_GEOMETRY = ("periodic", "center", "radius", "patch")
+# What each model needs, and what else it takes.
+_TAKES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "gaussian-field": (("shape", "mass_squared", "radius"), _GEOMETRY),
+    "gaussian-mixture": (("shape", "mean", "radius"), ("std", "mass_squared", *_GEOMETRY)),
+    "ising": (("shape", "beta", "radius"), _GEOMETRY),
+    "ising-chain": (("shape", "beta", "radius"), _GEOMETRY),
+    "curie-weiss": (("regions", "beta"), ()),
+}
+_CHANNELS = ("gaussian", "bitflip", "erasure")
+
+
+def options(model: str, given: dict[str, Any], channel: str, schedule: str | None) -> dict[str, Any]:
+    """Parameters for `measure_one`, less t and n_samples, from options as typed (None: not given).
+
+    Raises ValueError with one sentence for an unknown name, a missing or meaningless option, a malformed list.
+    """
+    if model not in _TAKES:
+        raise ValueError(f"unknown model {model!r}; {hint(model, _TAKES)}")
+    if channel not in _CHANNELS:
+        raise ValueError(f"unknown channel {channel!r}; {hint(channel, _CHANNELS)}")
+    if schedule is not None and channel != "gaussian":
+        raise ValueError(f"--schedule has no meaning for {channel}; leave it out")
+    needed, more = _TAKES[model]
+    given = {key: value for key, value in given.items() if value is not None}
+    for key in given:
+        if key not in (*needed, *more):
+            takes = ", ".join(_flag(name) for name in dict.fromkeys((*needed, *more)))
+            raise ValueError(f"{_flag(key)} has no meaning for {model}, which takes {takes}; leave it out")
+    for key in needed:
+        if key not in given:
+            raise ValueError(f"{model} needs {_flag(key)}; add it")
+    if model == "gaussian-mixture" and ("std" in given) == ("mass_squared" in given):
+        raise ValueError("gaussian-mixture needs either --std (white) or --mass-squared (correlated); give one")
+    if model.startswith("gaussian") and channel != "gaussian":
+        raise ValueError(f"{model} takes the gaussian channel only, got {channel!r}; spins take all three")
+    noise = {"name": channel} | ({"schedule": schedule or "linear"} if channel == "gaussian" else {})
+    return {"model": {"name": model, **_numbers(given)}, "channel": noise, **_placement(given)}
+
+
+def measure_one(parameters: dict[str, Any], seed: int) -> dict[str, Any]:
+    """The CMI at one point: value, stderr, unit, n_samples, method, parameters, as plain JSON types."""
+    model, parts = build_model(parameters["model"]), build_parts(parameters)
+    channel = build_channel(parameters["channel"])
+    rng = np.random.default_rng(seed)
+    answer = exact.cmi(model, channel, parameters["t"], parts[0], parameters["n_samples"], rng)
+    shown = {key: value for key, value in parameters.items() if key not in ("n_samples", "radii")}
+    radius = {"radius": parameters["radii"][0]} if "radii" in parameters else {}
+    return {
+        "value": answer.value,
+        "stderr": answer.stderr,
+        "unit": "nat",
+        "n_samples": answer.n_samples,
+        "method": answer.method,
+        "parameters": {**shown, **radius, "samples": parameters["n_samples"], "seed": seed},
+    }
+
+
+def integers(text: str, option: str, example: str, separator: str) -> list[int]:
+    """A list of integers as typed; ValueError naming the option and an example."""
+    if not re.fullmatch(rf"\d+({separator}\d+)*", text):
+        raise ValueError(f"--{option} must look like {example}, got {text!r}; whole numbers with {separator} between")
+    return [int(word) for word in text.split(separator)]
+
+
+def _flag(key: str) -> str:
+    return "--" + key.replace("_", "-")
+
+
+def _numbers(given: dict[str, Any]) -> dict[str, Any]:
+    model: dict[str, Any] = {key: given[key] for key in ("beta", "mass_squared", "mean", "std") if key in given}
+    if "regions" in given:
+        regions = integers(given["regions"], "regions", "1,20,40", ",")
+        if len(regions) != 3:
+            raise ValueError(f"--regions must look like 1,20,40, got {given['regions']!r}; three sizes a,b,c")
+        return {**model, "regions": regions}
+    shape = integers(given["shape"], "shape", "11x11", "x")
+    return {**model, "shape": shape, "periodic": [bool(given.get("periodic", False))] * len(shape)}
+
+
+def _placement(given: dict[str, Any]) -> dict[str, Any]:
+    if "regions" in given:
+        return {}
+    shape = integers(given["shape"], "shape", "11x11", "x")
+    center = [n // 2 for n in shape]
+    if "center" in given:
+        center = integers(given["center"], "center", ",".join(str(x) for x in center), ",")
+    return {"center": center, "radii": [given["radius"]], "patch": given.get("patch", 1)}

@@ -1,0 +1,46 @@
+"""Power laws in the size of the system."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..estimate import Estimate
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """y = amplitude x^exponent, with errors and chi2 over dof of the fit of log y."""
+
+    exponent: Estimate
+    amplitude: float
+    chi2: float
+    dof: int
+
+
+def power_law(x: ArrayLike, y: ArrayLike, stderr: ArrayLike | None = None) -> PowerLaw:
+    """Weighted straight line through log y against log x.
+
+    With `stderr` the exponent's error propagates it; without, it is the scatter of the points about the line.
+
+    Raises:
+        ValueError: fewer than three points, or values that are not positive.
+    """
+    log_x, log_y = np.asarray(x, float), np.asarray(y, float)
+    if log_x.shape != log_y.shape or log_x.size < 3:
+        raise ValueError(f"a power law needs three points or more, got x {log_x.shape} and y {log_y.shape}")
+    if np.any(log_x <= 0) or np.any(log_y <= 0):
+        raise ValueError("a power law needs positive x and y")
+    sigma = np.zeros_like(log_y) if stderr is None else np.asarray(stderr, float) / log_y
+    log_x, log_y = np.log(log_x), np.log(log_y)
+    known = bool(np.all(sigma > 0))
+    weight = sigma**-2 if known else np.ones_like(log_y)
+    center = (weight @ log_x) / weight.sum()
+    curvature = weight @ (log_x - center) ** 2
+    slope = float(weight @ ((log_x - center) * log_y) / curvature)
+    intercept = float((weight @ log_y) / weight.sum() - slope * center)
+    misfit = float(weight @ (log_y - intercept - slope * log_x) ** 2)
+    dof = log_x.size - 2
+    variance = 1.0 / curvature if known else misfit / dof / curvature
+    exponent = Estimate(slope, float(np.sqrt(variance)), 0, "weighted fit" if known else "scatter about the line")
+    return PowerLaw(exponent, float(np.exp(intercept)), misfit, dof)

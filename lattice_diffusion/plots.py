@@ -1,0 +1,116 @@
+"""Figures of results: data as markers with error bars, what is known analytically in black."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .results import Result, Variable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, told apart by colour-blind readers
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+
+def new_figure(n_panels: int = 1, width: float = 5.0, height: float = 3.9) -> tuple["Figure", Any]:
+    """A figure with a row of panels; axes as an array for more than one."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, n_panels, figsize=(width * n_panels, height), layout="constrained")
+    return figure, axes
+
+
+def _axes(ax: "Axes | None") -> "Axes":
+    return new_figure()[1] if ax is None else ax
+
+
+def heat_map(
+    ax: "Axes", x: ArrayLike, y: ArrayLike, values: ArrayLike, label: str, *, log: bool = False, **limits: float
+) -> "Axes":
+    """`values` (len(y), len(x)) as coloured cells with a colour bar; cells without a value stay grey."""
+    from matplotlib.colors import LogNorm, Normalize
+    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
+
+    z = np.ma.masked_invalid(np.asarray(values, float))
+    if log:
+        z = np.ma.masked_less_equal(z, 0.0)
+    mesh = ax.pcolormesh(
+        _edges(np.asarray(x, float)),
+        _edges(np.asarray(y, float)),
+        z,
+        cmap="viridis",
+        norm=LogNorm(**limits) if log else Normalize(**limits),
+        rasterized=True,
+    )
+    ax.set_facecolor("0.85")
+    bar = ax.figure.colorbar(mesh, ax=ax, label=label)
+    if log and mesh.norm.vmax / mesh.norm.vmin < 1e3:
+        bar.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        bar.ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+        bar.ax.yaxis.set_minor_locator(NullLocator())
+    return ax
+
+
+def _edges(x: np.ndarray) -> np.ndarray:
+    """Cell edges halfway between the values; the outer cells are symmetric."""
+    if x.size == 1:
+        return np.array([x[0] - 0.5, x[0] + 0.5])
+    middle = 0.5 * (x[1:] + x[:-1])
+    return np.concatenate([[2 * x[0] - middle[0]], middle, [2 * x[-1] - middle[-1]]])
+
+
+def curve(ax: "Axes", k: int, x: ArrayLike, y: ArrayLike, stderr: ArrayLike | None, label: str | None = None) -> "Axes":
+    """The k-th data set as markers with error bars."""
+    ax.errorbar(
+        x, y, stderr, label=label, color=COLORS[k % 7], marker=MARKERS[k % 7], ms=4, lw=0, elinewidth=1, capsize=1.5
+    )
+    return ax
+
+
+def plot_cmi(
+    result: Result, grid: str | None = None, *, at: Mapping[str, int] | None = None, ax: "Axes | None" = None
+) -> "Axes":
+    """Heat map of log I_t(A;C|B) over time and buffer width, or over time and the first axis if r has one value.
+
+    Args:
+        grid: which grid of the result; its first by default.
+        at: index along axes that are neither shown nor t, 0 by default.
+    """
+    grid = next(name for name, group in result.groups.items() if "cmi" in group) if grid is None else grid
+    variables = result.groups[grid]
+    cmi, other = variables["cmi"], "radius"
+    if variables["radius"].values.size == 1:
+        other = next((dim for dim in cmi.dims if dim not in ("t", "radius")), "radius")
+    index = tuple(slice(None) if dim in ("t", other) else (at or {}).get(dim, 0) for dim in cmi.dims)
+    shown = [dim for dim in cmi.dims if dim in ("t", other)]
+    values = cmi.values[index]
+    ax = _axes(ax)
+    heat_map(
+        ax,
+        variables["t"].values,
+        variables[other].values,
+        values if shown[0] == other else values.T,
+        r"$I_t(A;C|B)$ (nats)",
+        log=True,
+    )
+    ax.set(xlabel="time t", ylabel=variables[other].long_name, title=f"{result.attributes.get('name', '')}: {grid}")
+    return ax
+
+
+def plot_markov_length(variables: Mapping[str, Variable], control: str, *, ax: "Axes | None" = None) -> "Axes":
+    """Heat map of the Markov length over time and the `control` parameter (variable of dims (control, t))."""
+    ax = _axes(ax)
+    heat_map(
+        ax,
+        variables["t"].values,
+        variables[control].values,
+        variables["markov_length"].values,
+        r"Markov length $\xi$ (sites)",
+    )
+    ax.set_xlabel("time t")
+    return ax
