@@ -197,11 +197,13 @@ class Erasure:
 
     def likelihood_field(self, x_t: NDArray, t: float) -> NDArray[np.float64]:
         check_time(t)
-        return np.where(x_t == 0, 0.0, np.where(np.asarray(x_t) > 0, math.inf, -math.inf))
+        x_t = np.asarray(x_t, float)
+        return np.asarray(np.where(x_t == 0, 0.0, np.copysign(math.inf, x_t)))
 
     def peak_log_likelihood(self, x_t: NDArray, t: float) -> NDArray[np.float64]:
         with np.errstate(divide="ignore"):  # log 0 is right: that observation cannot occur
-            return np.where(np.asarray(x_t) == 0, np.log(np.float64(check_time(t))), np.log1p(np.float64(-t)))
+            masked, kept = np.log(check_time(t)), np.log1p(-t)
+        return np.asarray(np.where(np.asarray(x_t) == 0, masked, kept), float)
 
     def output_law(self, t: float) -> NDArray[np.float64]:
         t = check_time(t)

@@ -129,7 +129,7 @@ def plot(
     out = out or file.with_suffix(".png")
     if out.suffix not in (".png", ".pdf", ".svg"):
         raise typer.BadParameter(f"must end in .png, .pdf or .svg, got '{out}'", param_hint="--out")
-    check_output(out, force=force)
+    check_output(out, force=force, resumable=False)
     from .experiments.reproduce import draw
 
     draw(file, out)

@@ -30,29 +30,42 @@ def _axes(ax: "Axes | None") -> "Axes":
 
 
 def heat_map(
-    ax: "Axes", x: ArrayLike, y: ArrayLike, values: ArrayLike, label: str, *, log: bool = False, **limits: float
+    ax: "Axes",
+    x: ArrayLike,
+    y: ArrayLike,
+    values: ArrayLike,
+    label: str,
+    *,
+    log: bool = False,
+    vmin: float | None = None,
 ) -> "Axes":
-    """`values` (len(y), len(x)) as coloured cells with a colour bar; cells without a value stay grey."""
+    """`values` (len(y), len(x)) as coloured cells with a colour bar; cells without a value stay grey.
+
+    On a logarithmic scale values that are not positive have no colour, and `vmin` cuts the scale.
+    """
     from matplotlib.colors import LogNorm, Normalize
     from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
     z = np.ma.masked_invalid(np.asarray(values, float))
     if log:
         z = np.ma.masked_less_equal(z, 0.0)
+    low, high = (float(z.min()), float(z.max())) if z.count() else (1.0, 10.0)
+    low = max(low, vmin) if vmin is not None else low
+    high = max(high, 2 * low) if log else high
     mesh = ax.pcolormesh(
         _edges(np.asarray(x, float)),
         _edges(np.asarray(y, float)),
         z,
         cmap="viridis",
-        norm=LogNorm(**limits) if log else Normalize(**limits),
+        norm=LogNorm(low, high) if log else Normalize(low, high),
         rasterized=True,
     )
-    ax.set_facecolor("0.85")
     bar = ax.figure.colorbar(mesh, ax=ax, label=label)
-    if log and mesh.norm.vmax / mesh.norm.vmin < 1e3:
+    if log and high < 1e3 * low:
         bar.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         bar.ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
         bar.ax.yaxis.set_minor_locator(NullLocator())
+    ax.set_facecolor("0.85")
     return ax
 
 
@@ -105,12 +118,7 @@ def plot_cmi(
 def plot_markov_length(variables: Mapping[str, Variable], control: str, *, ax: "Axes | None" = None) -> "Axes":
     """Heat map of the Markov length over time and the `control` parameter (variable of dims (control, t))."""
     ax = _axes(ax)
-    heat_map(
-        ax,
-        variables["t"].values,
-        variables[control].values,
-        variables["markov_length"].values,
-        r"Markov length $\xi$ (sites)",
-    )
+    label = r"Markov length $\xi$ (sites)"
+    heat_map(ax, variables["t"].values, variables[control].values, variables["markov_length"].values, label, log=True)
     ax.set_xlabel("time t")
     return ax

@@ -78,8 +78,9 @@ def test_several_regions_make_a_size_axis() -> None:
 
 
 def by_coordinates(made: Spec) -> dict[tuple[float, ...], Point]:
-    return {tuple(point.parameters["model"]["shape"]) + (point.parameters["model"]["beta"], point.parameters["t"]):
-            point for point in points(made)}  # fmt: skip
+    """Points by (*shape, beta, t)."""
+    tables = [(point, point.parameters["model"]) for point in points(made)]
+    return {(*model["shape"], model["beta"], point.parameters["t"]): point for point, model in tables}
 
 
 @pytest.mark.parametrize(
@@ -151,8 +152,7 @@ MODELS = "gaussian-field, gaussian-mixture, ising, ising-chain, curie-weiss"
         ({"model": {"name": "potts"}}, f"unknown model 'potts' in grids.sq.model; known: {MODELS}"),
         (
             {"channel": {"name": "bitflop"}},
-            "unknown channel 'bitflop' in grids.sq.channel; did you mean 'bitflip'? "
-            "known: gaussian, bitflip, erasure",
+            "unknown channel 'bitflop' in grids.sq.channel; did you mean 'bitflip'? known: gaussian, bitflip, erasure",
         ),
         ({"model": {"beta": -0.3}}, "grids.sq.model.beta must be a finite number >= 0, got -0.3"),
         ({"model": {"beta": [0.1, float("nan")]}}, "grids.sq.model.beta must be a finite number >= 0, got nan"),

@@ -128,7 +128,7 @@ class GaussianSolver:
             mean = x_seen / alpha
             if len(free):
                 block = self.precision[free]
-                mean[free] = -splu(block[:, free].tocsc()).solve((block[:, seen] @ mean[seen]))
+                mean[free] = -splu(block[:, free].tocsc()).solve(block[:, seen] @ mean[seen])
         else:
             mean = self._solve((alpha / sigma) ** 2, observed, alpha / sigma**2 * x_seen)
         return mean.T.reshape(x_t.shape)

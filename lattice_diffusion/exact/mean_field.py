@@ -77,8 +77,10 @@ class MeanFieldSolver(SpinSolver):
             return None
         p = channel.flip_probability(t)
         up = p + (1 - 2 * p) * expit(2 * self.fields)  # (m,)
-        counts = [binom.pmf(np.arange(n + 1)[:, None], n, up) for n in (parts.A.sum(), parts.B.sum(), parts.C.sum())]
-        A, B, C = counts  # (n+1, m)
+        A, B, C = (
+            np.asarray(binom.pmf(np.arange(region.sum() + 1)[:, None], region.sum(), up))  # (n+1, m)
+            for region in (parts.A, parts.B, parts.C)
+        )
         joint_b = B * np.exp(self.log_rho)
         p_b = joint_b.sum(axis=1)
         prior = (joint_b / np.maximum(p_b, 1e-300)[:, None]) @ A.T  # p(k_A | k_B)

@@ -7,6 +7,7 @@ positive integrands, so that nothing is lost to cancellation at small or large g
 Source of the formulas: Guo, Shamai, Verdu (2005) for the derivatives.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,9 +31,7 @@ def _planted_average(even_weight: Callable[[NDArray], NDArray], gamma: NDArray |
     scale = np.sqrt(gamma / (1.0 + gamma))
     v = np.linspace(-40.0, 40.0, 801)
     y = scale * v
-    with np.errstate(divide="ignore", invalid="ignore"):
-        gauss = np.where(gamma > 0, np.exp(-0.5 * v**2 / (1.0 + gamma)), 1.0)
-    total = (even_weight(y) * gauss).sum(axis=-1) * (v[1] - v[0])
+    total = (even_weight(y) * np.exp(-0.5 * v**2 / (1.0 + gamma))).sum(axis=-1) * (v[1] - v[0])
     return np.exp(-gamma[..., 0] / 2) / np.sqrt(2 * math.pi * (1.0 + gamma[..., 0])) * total
 
 
@@ -90,7 +89,7 @@ def label_cmi(gamma_b: float, gamma_ab: float, gamma_bc: float, gamma_abc: float
         overlap = np.minimum(np.minimum(u, gain_a + gain_c - u), min(gain_a, gain_c)).clip(0.0)
         return 0.5 * overlap * _label_curvature(gamma)
 
-    for start, stop in zip(corners[:-1], corners[1:], strict=True):
+    for start, stop in itertools.pairwise(corners):
         total += _integrate(integrand, gamma_b + start, gamma_b + stop)
     return total
 

@@ -91,6 +91,7 @@ class SpinSolver(ABC):
 
     def check_channel(self, channel: Channel) -> None:
         """Every channel acts on spins."""
+        return None
 
     def sampled_cmi(
         self,

@@ -13,19 +13,23 @@ from .refusal import at_point
 from .spec import Spec, SpecError
 
 
-def check_output(path: Path, *, resume: bool = False, force: bool = False, ours: bool = False) -> None:
+def check_output(
+    path: Path, *, resume: bool = False, force: bool = False, ours: bool = False, resumable: bool = True
+) -> None:
     """Refuse a `path` that cannot be written, or that exists without `resume` or `force`, in one sentence.
 
-    `ours`: the journal is the caller's own, so only the result file counts as existing.
+    `ours`: the journal is the caller's own, so only the result file counts as existing. `resumable`: whether
+    resuming is a remedy, as it is for result files.
     """
     if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; give a file name for the result")
+        raise IsADirectoryError(f"{path} is a folder; give a file name")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent} for {path.name}; make it first")
     if not os.access(path.parent, os.W_OK):
         raise PermissionError(f"the folder {path.parent} cannot be written to; choose another")
     if not (resume or force) and (path.exists() or (not ours and journal_path(path).exists())):
-        raise FileExistsError(f"{path} exists; use --resume to go on with it, --force to overwrite it, or another name")
+        remedy = "--resume to go on with it, " if resumable else ""
+        raise FileExistsError(f"{path} exists; use {remedy}--force to overwrite it, or another name")
 
 
 def check_same(path: Path, parameters: Any, version: Any, spec: Spec) -> None:
@@ -51,12 +55,12 @@ def _difference(old: Any, new: Any, place: str = "") -> str | None:
 
 
 def check_points(spec: Spec) -> None:
-    """Build model, channel and partitions for every value of every axis, before anything is computed."""
+    """Build model, solver, channel and partitions for every value of every axis, before computing anything."""
     for name, grid in spec.grids.items():
         for point in grid_points(name, grid):
             *model_index, t_index = point.index
             if t_index == 0 and sum(i > 0 for i in model_index) <= 1:
                 with at_point(point):
-                    build_channel(point.parameters["channel"])
-                    build_model(point.parameters["model"])
+                    channel = build_channel(point.parameters["channel"])
+                    build_model(point.parameters["model"]).solver.check_channel(channel)
                     build_parts(point.parameters)

@@ -13,7 +13,7 @@ MIN_POINTS = 3
 RESOLUTION = 1e-24  # nats; sampled values below are the square of rounding errors of probabilities
 SIGNIFICANCE = 3.0  # standard errors above zero that a point needs to have a logarithm worth fitting
 MIN_P_VALUE = 0.01
-MAX_SPREAD = 0.2  # of the local slopes of exact data that may still be called one exponential
+MAX_SPREAD = 0.2  # relative error or spread of local slopes up to which a decay is called one exponential
 FINE_SPREAD = 0.005
 
 
@@ -51,8 +51,9 @@ def markov_length(
     With errors: least squares on log I weighted by them, on points more than 3 standard errors above zero; the
     window starts at the smallest radius from which the fit has a p-value above 0.01; the error of xi uses the
     full covariance (radii share noise samples). Where errors are so small that no window passes, the last three
-    radii count if their slopes agree to 20%, and half the spread of the slopes is added to the error. Without errors: the window of last radii whose local slopes
-    agree to 0.5%, or if none does the last three radii; the error is half the spread of the slopes, or how far
+    radii count if their slopes agree to 20%, and half the spread of the slopes is added to the error.
+
+    Without errors: the window of last radii whose local slopes agree to 0.5%, or if none does the last three radii; the error is half the spread of the slopes, or how far
     they would drift to r = infinity if they approached it as 1/r, whichever is larger.
 
     Args:
@@ -94,17 +95,20 @@ def _none(reason: str) -> MarkovLength:
 
 def _exact_fit(r: NDArray, log_i: NDArray) -> MarkovLength:
     slopes = -np.diff(log_i) / np.diff(r)
-    for start in range(len(slopes) - 1):
+    last = len(slopes) - (MIN_POINTS - 1)
+    for start in range(last + 1):
         tail = slopes[start:]
-        spread = (tail.max() - tail.min()) / abs(tail.mean())
-        last = start == len(slopes) - (MIN_POINTS - 1)
-        if tail.min() > 0 and (spread <= FINE_SPREAD or (last and spread <= MAX_SPREAD)):
+        if tail.min() <= 0:
+            continue
+        spread = (tail.max() - tail.min()) / tail.mean()
+        # slopes that still drift like 1/r have as far to go as they move when r doubles
+        drift = abs(tail[-1] - tail[-2]) / (r[-1] - r[-2]) * r[-1] / tail.mean()
+        error = max(0.5 * spread, drift)
+        if spread <= FINE_SPREAD or (start == last and error <= MAX_SPREAD):
             slope = -np.polyfit(r[start:], log_i[start:], 1)[0]
-            # slopes that still drift like 1/r have as far to go as they move when r doubles
-            drift = abs(tail[-1] - tail[-2]) / (r[-1] - r[-2]) * r[-1] / slope
-            xi = Estimate(1.0 / slope, max(0.5 * spread, drift) / slope, 0, "fit of exact values")
+            xi = Estimate(1.0 / slope, error / slope, 0, "fit of exact values")
             return MarkovLength(xi, (int(r[start]), int(r[-1])), 0.0, 0, "error: spread and drift of local slopes")
-    return _none("no exponential window: the local slopes of the last radii differ by more than 20% or do not decay")
+    return _none("no exponential window: the local slopes of the last radii drift by more than 20% or do not decay")
 
 
 def _weighted_fit(r: NDArray, log_i: NDArray, cov: NDArray) -> MarkovLength:

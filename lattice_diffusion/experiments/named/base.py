@@ -42,7 +42,7 @@ def markov_lengths(
 ) -> dict[str, Variable]:
     """Markov length of every CMI curve of a grid, from radii up to `max_radius`; NaN where there is none."""
     n = grid["radius"].values.size if max_radius is None else int((grid["radius"].values <= max_radius).sum())
-    radii, cmi = grid["radius"].values[:n], grid["cmi"].values[..., :n]
+    radii, cmi = [int(r) for r in grid["radius"].values[:n]], grid["cmi"].values[..., :n]
     covariance = grid["cmi_covariance"].values[..., :n, :n]
     dims, shape = grid["cmi"].dims[:-1], cmi.shape[:-1]
     xi, stderr, p_value = np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, np.nan)

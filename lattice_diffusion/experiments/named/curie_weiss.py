@@ -22,7 +22,7 @@ MIXTURE = "peak of the white mixture with mu = m_0 = tanh(beta m_0), std^2 = 1 -
 
 def specs(preset: str) -> Spec:
     full = preset == "full"
-    sizes = [64, 128, 256, 512, 1024] if full else [64, 128, 256]
+    sizes = [64, 128, 256, 512] if full else [64, 128, 256]
     beta = [0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0]
     grids: dict[str, Any] = {}
     for size in sizes:
@@ -111,7 +111,7 @@ def figure(result: Result) -> Any:
     names = [name for name in result.groups if name.startswith("size-")]
     grid, size = result.groups[names[-1]], int(names[-1].removeprefix("size-"))
     betas, times = grid["beta"].values, grid["t"].values
-    plots.heat_map(left, times, betas, grid["cmi"].values[..., 0], r"$I_t(A;C|B)$ (nats)", log=True)
+    plots.heat_map(left, times, betas, grid["cmi"].values[..., 0], r"$I_t(A;C|B)$ (nats)", log=True, vmin=1e-7)
     left.errorbar(
         grid["peak_time"].values, betas, xerr=grid["peak_time_stderr"].values, fmt="wo", ms=4, mec="k", label="peak"
     )

@@ -14,18 +14,19 @@ from .base import Analysis, NamedExperiment, markov_lengths
 
 NAME = "gaussian-field"
 SOURCE = "xi = 1/(2 kappa), cosh kappa = 1 + (m^2 + snr)/2"
-# (r0 / r)^p exp(-r/xi): the propagator's exponent in d dimensions and the sum over the face of the box give p
+# I ~ r^-p exp(-r/xi): in 2D the propagator squared, 1/r, times the width sqrt(r) of the face of the box that it sees
 PREFACTOR = {"chain": 0.0, "square": 0.5}
 
 
 def specs(preset: str) -> Spec:
     full = preset == "full"
-    masses = {"start": 0.1, "stop": 1.0, "num": 19 if full else 10}
-    mass_squared = [round((masses["start"] + i * 0.9 / (masses["num"] - 1)) ** 2, 6) for i in range(int(masses["num"]))]
+    # in 2D the lattice must be many correlation lengths 1/m wide, as the chain is for all of these masses
+    masses = {name: np.linspace(low, 1.0, 19 if full else 10) for name, low in (("chain", 0.1), ("square", 0.3))}
+    mass_squared = {name: [round(float(m) ** 2, 6) for m in values] for name, values in masses.items()}
     t = {"start": 0.1, "stop": 0.95, "num": 35 if full else 18}
     channel = {"name": "gaussian", "schedule": "linear"}
-    chain = {"name": NAME, "length": 241, "dimension": 1, "mass_squared": mass_squared}
-    square = {"name": NAME, "length": 101 if full else 61, "dimension": 2, "mass_squared": mass_squared}
+    chain = {"name": NAME, "length": 241, "dimension": 1, "mass_squared": mass_squared["chain"]}
+    square = {"name": NAME, "length": 101 if full else 61, "dimension": 2, "mass_squared": mass_squared["square"]}
     return Spec(
         name=NAME,
         grids={
@@ -46,7 +47,7 @@ def analyse(result: Result) -> Analysis:
         analysis.variables[name] = derived
         xi, stderr = derived["markov_length"].values, derived["markov_length_stderr"].values
         deviation = np.abs(xi / predicted - 1)
-        worst = np.unravel_index(np.nanargmax(deviation), deviation.shape)
+        worst = divmod(int(np.nanargmax(deviation)), len(times))
         where = f"{name}, m = {np.sqrt(masses[worst[0]]):.2f}, t = {times[worst[1]]:.2f}"
         for label, (i, j) in {
             f"xi ({name}, m = {np.sqrt(masses[len(masses) // 2]):.2f}, t = {times[len(times) // 2]:.2f})": (

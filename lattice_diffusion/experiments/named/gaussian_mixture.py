@@ -37,7 +37,7 @@ def specs(preset: str) -> Spec:
             "t": grid_times(0.5, 0.9993 if full else 0.9985, 55 if full else 37),
             "radii": [length // 5],
             "patch": length // 5,
-            "n_samples": 20000 if full else 4000,
+            "n_samples": 10000 if full else 4000,
             "method": "sampled",
         }
     return Spec(name=NAME, grids=grids)
@@ -65,7 +65,9 @@ def analyse(result: Result) -> Analysis:
         sampled, stderr = grid["cmi"].values[:, 0], grid["cmi_stderr"].values[:, 0]
         truth = np.array([cmi_curve(model, channel, t, [parts]).values[0] for t in times])
         analysis.variables[name] = {"cmi_closed": Variable(("t",), truth, "nat", f"closed form {CLOSED}")}
-        values.append(sampled), errors.append(stderr), truths.append(truth)
+        values.append(sampled)
+        errors.append(stderr)
+        truths.append(truth)
         lengths.append(length)
         peaks.append(peak_time(times, sampled, stderr))
         exact_peaks.append(_exact_peak(model, channel, parts, times))

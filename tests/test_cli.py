@@ -1,0 +1,417 @@
+"""The command line: what it answers, that it answers at once, and one sentence for every bad input."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lattice_diffusion import cli, results
+from lattice_diffusion.channels import BitFlip
+from lattice_diffusion.exact import cmi
+from lattice_diffusion.experiments.measure import evaluate
+from lattice_diffusion.experiments.named import REGISTRY, Analysis, NamedExperiment
+from lattice_diffusion.experiments.report import with_error
+from lattice_diffusion.experiments.spec import Spec
+from lattice_diffusion.lattice import Lattice
+from lattice_diffusion.models import Ising
+from lattice_diffusion.results import Result, Row, Variable
+
+ROOT = Path(__file__).parents[1]
+Shell = Callable[..., tuple[int, str, str]]
+SPEC = """
+t = [0.2, 0.5, 0.8]
+radii = [1, 2]
+model = { name = "ising-chain", length = 20, beta = [0.5, 0.9] }
+channel = { name = "erasure" }
+"""
+
+
+@pytest.fixture
+def shell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Shell:
+    """Runs one command line in an empty folder: exit code, stdout, stderr."""
+    monkeypatch.setattr(cli, "ONE_THREAD", {})  # numba is loaded by now
+    monkeypatch.chdir(tmp_path)
+
+    def call(line: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = cli.main(line.split())
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return call
+
+
+def refused(shell: Shell, line: str) -> str:
+    """The one sentence that a refused command line says."""
+    code, out, err = shell(line)
+    assert (code, out) == (2, ""), (code, out, err)
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    return err[len("error: ") : -1]
+
+
+# -- help ----------------------------------------------------------------------------------------------------
+
+
+def subprocess_python(code: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_help_imports_nothing_heavy() -> None:
+    heavy = ["numpy", "numba", "torch", "matplotlib", "h5py", "pydantic", "scipy"]
+    code = (
+        "import sys; from lattice_diffusion import cli; assert cli.main(['--help']) == 0; "
+        f"print('loaded:', [name for name in {heavy} if name in sys.modules])"
+    )
+    out = subprocess_python(code)
+    assert out.endswith("loaded: []\n")
+    for command in ("reproduce", "run", "cmi", "plot", "show"):
+        assert f"\n  {command} " in out
+
+
+def test_help_answers_in_half_a_second() -> None:
+    def seconds() -> float:
+        start = time.perf_counter()
+        subprocess_python("from lattice_diffusion import cli; cli.main(['--help'])")
+        return time.perf_counter() - start
+
+    assert min(seconds() for _ in range(5)) < 0.5  # the least disturbed of five
+
+
+def test_no_arguments_show_the_help(shell: Shell) -> None:
+    code, out, _ = shell("")
+    assert code == 0
+    assert "Usage: lattice-diffusion" in out
+
+
+# -- cmi -----------------------------------------------------------------------------------------------------
+
+ISING = "cmi --model ising --shape 5x4 --beta 0.38 --channel bitflip --t 0.3 --center 2,1 --radius 1"
+
+
+def test_cmi_prints_one_json_object(shell: Shell) -> None:
+    code, out, err = shell(ISING + " --samples 60 --seed 5 --json")
+    assert (code, err) == (0, "")
+    answer = json.loads(out)
+    lattice = Lattice((5, 4))
+    parts = lattice.tripartition((2, 1), 1)
+    expected = cmi(Ising(lattice, 0.38), BitFlip(), 0.3, parts, n_samples=60, rng=np.random.default_rng(5))
+    assert (answer["value"], answer["stderr"]) == (expected.value, expected.stderr)
+    assert (answer["unit"], answer["n_samples"], answer["method"]) == ("nat", 60, expected.method)
+    assert answer["parameters"] == {
+        "model": {"name": "ising", "beta": 0.38, "shape": [5, 4], "periodic": [False, False]},
+        "channel": {"name": "bitflip"},
+        "t": 0.3,
+        "center": [2, 1],
+        "radius": 1,
+        "patch": 1,
+        "samples": 60,
+        "seed": 5,
+    }
+
+
+def test_cmi_prints_a_line_to_read(shell: Shell) -> None:
+    code, out, _ = shell(ISING + " --samples 60")
+    assert code == 0
+    assert out.startswith("I(A;C|B) = 0.00")
+    assert " ± 0.0" in out
+    assert out.endswith("; 60 samples)\n")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--model gaussian-field --shape 12 --mass-squared 0.1 --periodic --radius 2",
+        "--model gaussian-field --shape 5x4 --mass-squared 0.1 --schedule vp --radius 1",
+        "--model gaussian-mixture --shape 6x6 --mean 1 --std 0.5 --patch 2 --radius 1",
+        "--model gaussian-mixture --shape 4x5 --mean 1 --mass-squared 0.5 --radius 1",
+        "--model ising-chain --shape 12 --beta 0.5 --channel erasure --radius 1",
+        "--model curie-weiss --beta 1.2 --regions 1,3,20",
+    ],
+)
+def test_cmi_knows_every_model(shell: Shell, line: str) -> None:
+    code, out, err = shell(f"cmi --t 0.6 --samples 20 --json {line}")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["value"] > 0
+
+
+def test_cmi_says_when_c_is_empty(shell: Shell) -> None:
+    code, out, _ = shell("cmi --model ising --shape 5x4 --beta 0.4 --t 0.3 --radius 9")
+    assert code == 0
+    assert out.startswith("I(A;C|B) = 0 nat")
+    assert "C empty" in out
+
+
+SMALL = "cmi --model ising --shape 5x4 --beta 0.4 --t 0.3"
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        (
+            SMALL.replace("5x4", "5x") + " --radius 1",
+            "--shape must look like 11x11, got '5x'; whole numbers with x between",
+        ),
+        (SMALL.replace("0.4", "-0.3") + " --radius 1", "beta must be finite and >= 0, got -0.3"),
+        (SMALL.replace("0.4", "nan") + " --radius 1", "beta must be finite and >= 0, got nan"),
+        (SMALL.replace("0.3", "1.3") + " --radius 1", "t must be in [0, 1], 0 clean and 1 pure noise, got 1.3"),
+        (SMALL + " --radius -1", "radius must be >= 0, got -1"),
+        (SMALL + " --radius 1 --center 5,0", "center must be a site of the 5x4 lattice, 0-based, got (5, 0)"),
+        (SMALL + " --radius 1 --center 2;1", "--center must look like 2,2, got '2;1'; whole numbers with ,"),
+        (SMALL.replace("5x4", "15x16") + " --radius 1", "the exact Ising solution needs a shorter side <= 14"),
+        (SMALL + " --radius 1 --periodic", "the exact Ising solution needs an open 2D lattice"),
+        (SMALL, "ising needs --radius; add it"),
+        (SMALL.replace("--beta 0.4", "") + " --radius 1", "ising needs --beta; add it"),
+        (
+            SMALL + " --radius 1 --mass-squared 1",
+            "--mass-squared has no meaning for ising, which takes --shape, --beta, --radius, --periodic, "
+            "--center, --patch; leave it out",
+        ),
+        (SMALL + " --radius 1 --schedule cos", "schedule must be one of linear, vp, ve, got 'cos'"),
+        (
+            SMALL + " --radius 1 --schedule vp --channel erasure",
+            "--schedule has no meaning for erasure; leave it out",
+        ),
+        (SMALL + " --radius 1 --channel bitflop", "unknown channel 'bitflop'; did you mean 'bitflip'?"),
+        ("cmi --model isng --t 0.3", "unknown model 'isng'; did you mean 'ising'?"),
+        (
+            "cmi --model potts --t 0.3",
+            "unknown model 'potts'; known: gaussian-field, gaussian-mixture, ising, ising-chain, curie-weiss",
+        ),
+        (
+            "cmi --model gaussian-field --shape 9 --mass-squared 1 --t 0.3 --radius 1 --channel bitflip",
+            "gaussian-field takes the gaussian channel only, got 'bitflip'; spins take all three",
+        ),
+        (
+            "cmi --model gaussian-mixture --shape 9 --mean 1 --t 0.3 --radius 1",
+            "gaussian-mixture needs either --std (white) or --mass-squared (correlated); give one",
+        ),
+        (
+            "cmi --model curie-weiss --regions 1,2 --beta 1 --t 0.3",
+            "--regions must look like 1,20,40, got '1,2'; three sizes a,b,c",
+        ),
+        ("cmi --model curie-weiss --regions 0,2,3 --beta 1 --t 0.3", "sizes must be a >= 1, b >= 0, c >= 0"),
+        (SMALL + " --radius one", "Invalid value for '--radius': "),
+        (SMALL + " --radius 1 --samples 1", "Invalid value for '--samples': "),
+        (SMALL + " --radius 1 --betta 3", "No such option: --betta"),
+        (SMALL + " --radius", "Option '--radius' requires an argument"),
+        ("cmi --model ising", "Missing option '--t'; see lattice-diffusion cmi --help"),
+        ("rn a.toml", "No such command 'rn'"),
+        ("show", "Missing argument 'FILE.h5'; see lattice-diffusion show --help"),
+    ],
+)
+def test_every_bad_option_is_refused_in_one_sentence(shell: Shell, line: str, sentence: str) -> None:
+    assert refused(shell, line).startswith(sentence)
+
+
+def test_a_defect_is_not_passed_off_as_bad_input(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: Any) -> Any:
+        return int("three")
+
+    monkeypatch.setattr("lattice_diffusion.experiments.single.measure_one", broken)
+    with pytest.raises(ValueError, match="invalid literal"):
+        shell(ISING)
+
+
+# -- run, show, plot -----------------------------------------------------------------------------------------
+
+
+def test_run_show_plot(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "chain.toml").write_text(SPEC)
+    code, out, err = shell("run chain.toml --out a.h5 --workers 1")
+    assert (code, out) == (0, "")
+    assert err == "chain: 6 points, about 1 s on 1 worker\n"
+    assert shell("run chain.toml --out a.h5 --resume") == (0, "", "")
+    code, out, err = shell("show a.h5")
+    assert (code, err) == (0, "")
+    assert "grid grid (6 of 6 points measured)" in out
+    assert "beta: 2, t: 3, radius: 2" in out
+    code, out, err = shell("plot a.h5")
+    assert (code, out, err) == (0, "", "")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert refused(shell, "plot a.h5").startswith("a.png exists; use --force to overwrite it, or another name")
+    assert shell("plot a.h5 --force")[0] == 0
+
+
+def test_bad_files_are_refused_in_one_sentence(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "chain.toml").write_text(SPEC)
+    (tmp_path / "typo.toml").write_text(SPEC.replace("beta", "betta"))
+    (tmp_path / "broken.toml").write_text("t = [0.1\n")
+    (tmp_path / "old.h5").write_bytes(b"\x89HDF\r\n\x1a\n and then nothing")
+    (tmp_path / "folder").mkdir()
+    for line, sentence in [
+        ("run missing.toml --out a.h5", "no such file: missing.toml"),
+        ("run folder --out a.h5", "folder is a folder; give a spec file (.toml)"),
+        ("run typo.toml --out a.h5", "unknown key 'betta' in grids.grid.model; did you mean 'beta'?"),
+        ("run broken.toml --out a.h5", "broken.toml is not TOML: "),
+        ("run chain.toml", "Missing option '--out'"),
+        ("run chain.toml --out folder", "folder is a folder; give a file name"),
+        ("run chain.toml --out none/a.h5", "there is no folder none for a.h5; make it first"),
+        ("run chain.toml --out chain.toml/a.h5", "there is no folder chain.toml for a.h5; make it first"),
+        ("run chain.toml --out old.h5", "old.h5 exists; use --resume to go on with it, --force to overwrite"),
+        ("run chain.toml --out old.h5 --resume", "old.h5 is not a readable HDF5 file: it is truncated"),
+        ("run chain.toml --out a.h5 --resume --force", "resume goes on with a file and force overwrites it"),
+        ("run chain.toml --out a.h5 --workers 0", "Invalid value for '--workers'"),
+        ("show missing.h5", "no such file: missing.h5"),
+        ("show folder", "folder is a folder; give a result file (.h5)"),
+        ("show old.h5", "old.h5 is not a readable HDF5 file: it is truncated or of another kind"),
+        ("plot old.h5", "old.h5 is not a readable HDF5 file"),
+        ("plot missing.h5", "no such file: missing.h5"),
+        ("plot old.h5 --out old.gif", "Invalid value for --out: must end in .png, .pdf or .svg, got 'old.gif'"),
+    ]:
+        assert refused(shell, line).startswith(sentence)
+    assert {item.name for item in tmp_path.iterdir()} == {
+        "chain.toml", "typo.toml", "broken.toml", "old.h5", "folder"
+    }  # fmt: skip
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_an_unwritable_folder_is_refused(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "chain.toml").write_text(SPEC)
+    (tmp_path / "locked").mkdir(mode=0o500)
+    assert refused(shell, "run chain.toml --out locked/a.h5").startswith("the folder locked cannot be written to")
+
+
+def test_an_unwritable_folder_is_refused_to_anyone(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "chain.toml").write_text(SPEC)
+    monkeypatch.setattr(os, "access", lambda path, mode, **others: mode != os.W_OK)
+    sentence = refused(shell, "run chain.toml --out a.h5")
+    assert sentence == "the folder . cannot be written to; choose another"
+
+
+def test_a_refusal_in_a_worker_is_one_sentence(shell: Shell, tmp_path: Path) -> None:
+    closed = SPEC.replace("erasure", "gaussian") + 'method = "closed"\n'
+    (tmp_path / "chain.toml").write_text(closed)
+    sentence = refused(shell, "run chain.toml --out a.h5 --workers 2")
+    assert sentence.startswith("grids.grid at beta = 0.")
+    assert sentence.endswith("no closed form is known for this model under gaussian noise; use method='sampled'")
+
+
+def test_stopping_says_how_to_go_on(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "chain.toml").write_text(SPEC)
+    calls = iter(range(100))
+
+    def stopped(*args: Any) -> Any:
+        if next(calls) == 4:
+            raise KeyboardInterrupt
+        return evaluate(*args)
+
+    monkeypatch.setattr("lattice_diffusion.experiments.runner.evaluate", stopped)
+    code, out, err = shell("run chain.toml --out a.h5 --workers 1")
+    assert (code, out) == (130, "")
+    assert err.endswith("stopped after 4 of 6 points; run again with --resume to go on\n")
+    assert "4 of 6 points measured" in shell("show a.h5")[1]
+
+
+# -- reproduce -----------------------------------------------------------------------------------------------
+
+
+def toy(name: str) -> NamedExperiment:
+    """An experiment of six points whose analysis and figure are as small as can be."""
+
+    def specs(preset: str) -> Spec:
+        model = {"name": "ising-chain", "length": 20, "beta": [0.5, 0.9]}
+        times = [0.2, 0.5, 0.8] if preset == "quick" else [0.2, 0.3, 0.5, 0.8]
+        grid = {"model": model, "channel": {"name": "erasure"}, "t": times, "radii": [1, 2]}
+        return Spec(name=name, grids={"chain": grid})
+
+    def analyse(result: Result) -> Analysis:
+        grid = result.groups["chain"]
+        peak = Variable(("beta",), grid["cmi"].values[..., 0].max(axis=1), "nat", "largest CMI")
+        return Analysis({"chain": {"peak": peak}}, [Row(name, "peak", 0.25, 0.26, 0.01, "here")])
+
+    def figure(result: Result) -> Any:
+        import matplotlib.pyplot as plt
+
+        fig, ax = plt.subplots()
+        ax.plot(result.groups["chain"]["peak"].values)
+        return fig
+
+    return NamedExperiment(name, "Toy", specs, analyse, figure)
+
+
+@pytest.fixture
+def toys(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(REGISTRY):
+        monkeypatch.delitem(REGISTRY, name)
+    for name in ("toy-one", "toy-two"):
+        monkeypatch.setitem(REGISTRY, name, toy(name))
+
+
+@pytest.mark.usefixtures("toys")
+def test_reproduce_makes_files_figures_and_one_table(shell: Shell, tmp_path: Path) -> None:
+    code, out, err = shell("reproduce --out here/now --workers 1")
+    assert code == 0
+    assert err == "".join(f"toy-{n}: 6 points, about 1 s on 1 worker\n" for n in ("one", "two"))
+    lines = [line.split() for line in out.splitlines()]
+    assert lines[0] == ["experiment", "quantity", "analytic", "measured", "z"]
+    assert lines[2] == ["toy-one", "peak", "0.25", "0.260", "±", "0.010", "+1.0"]
+    assert lines[3][0] == "toy-two"
+    folder = tmp_path / "here" / "now"
+    names = {f"toy-{n}.{suffix}" for n in ("one", "two") for suffix in ("h5", "png")}
+    assert {item.name for item in folder.iterdir()} == names | {"table.txt", "table.csv"}
+    result = results.read(folder / "toy-one.h5")
+    assert result.complete
+    assert result.rows == [Row("toy-one", "peak", 0.25, 0.26, 0.01, "here")]
+    assert result.groups["chain"]["peak"].values.shape == (2,)
+    with open(folder / "table.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [row["experiment"] for row in table] == ["toy-one", "toy-two"]
+    assert float(table[0]["z"]) == pytest.approx(1.0)
+    assert "source" in (folder / "table.txt").read_text().splitlines()[0]
+
+
+@pytest.mark.usefixtures("toys")
+def test_reproduce_resumes_forces_or_refuses(shell: Shell, tmp_path: Path) -> None:
+    assert shell("reproduce toy-two --out now")[0] == 0
+    before = (tmp_path / "now" / "toy-two.h5").read_bytes()
+    assert refused(shell, "reproduce --out now").startswith("now/toy-two.h5 exists; use --resume to go on with it")
+    assert not (tmp_path / "now" / "toy-one.h5").exists()
+    code, out, err = shell("reproduce --out now --resume --workers 1")
+    assert code == 0
+    assert err.startswith("toy-one: 6 points")
+    assert "toy-two" not in err
+    assert "toy-two" in out
+    assert (tmp_path / "now" / "toy-two.h5").read_bytes() == before
+    sentence = refused(shell, "reproduce toy-two --out now --resume --preset full")
+    assert sentence.startswith("now/toy-two.h5 holds another experiment: grids.chain.t is [0.2, 0.5, 0.8] there")
+    assert shell("reproduce toy-two --out now --force --preset full --workers 1")[0] == 0
+    assert results.read(tmp_path / "now" / "toy-two.h5").groups["chain"]["t"].values.size == 4
+    assert shell("plot now/toy-two.h5 --out b.pdf")[0] == 0
+    assert (tmp_path / "b.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.usefixtures("toys")
+def test_reproduce_refuses_in_one_sentence(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for line, sentence in [
+        ("reproduce toy-on --out now", "unknown experiment 'toy-on'; did you mean 'toy-one'?"),
+        ("reproduce potts --out now", "unknown experiment 'potts'; known: toy-one, toy-two"),
+        ("reproduce --preset fast --out now", "unknown preset 'fast'; known: quick, full"),
+        ("reproduce --out file", "file is a file; give a folder"),
+        ("reproduce --out file/inside", "file/inside: Not a directory"),
+        ("reproduce --out now --resume --force", "resume goes on with a file and force overwrites it"),
+    ]:
+        assert refused(shell, line).startswith(sentence)
+
+
+def test_errors_are_printed_to_two_digits() -> None:
+    assert with_error(1.23456, 0.0123) == "1.235 ± 0.012"
+    assert with_error(1.23456, 0.0) == "1.23456"
+    assert with_error(3.2e-12, 4.4e-14) == "3.2e-12 ± 4.4e-14"
+    assert with_error(1234.5, 67.0) == "1234 ± 67"
+    assert with_error(float("nan"), float("nan")) == "nan"

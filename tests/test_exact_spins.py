@@ -1,0 +1,263 @@
+"""Spin models under all channels against enumeration of all states.
+
+Posteriors and marginals are compared to 1e-10, closed forms to 1e-12, sampled CMI by z-score; a mutant with
+another temperature must fail the same comparison.
+"""
+
+import itertools
+
+import enumeration
+import numpy as np
+import pytest
+
+import lattice_diffusion as ld
+from lattice_diffusion.exact.spins import SpinSolver, block_states
+
+CHANNELS = {"bitflip": ld.channels.BitFlip(), "erasure": ld.channels.Erasure(), "gaussian": ld.channels.Gaussian()}
+SYSTEMS = {
+    "ising 3x4": (ld.Lattice((3, 4)), ld.models.Ising, 0.43),
+    "ising 4x3": (ld.Lattice((4, 3)), ld.models.Ising, 0.61),
+    "ising 2x5": (ld.Lattice((2, 5)), ld.models.Ising, 0.2),
+    "ising 1x6": (ld.Lattice((1, 6)), ld.models.Ising, 0.9),
+    "chain 9": (ld.Lattice((9,)), ld.models.IsingChain, 0.7),
+    "ring 8": (ld.Lattice((8,), periodic=True), ld.models.IsingChain, 0.55),
+    "curie-weiss 9": (ld.Lattice((9,)), ld.models.CurieWeiss, 1.3),
+    "curie-weiss 7": (ld.Lattice((7,)), ld.models.CurieWeiss, 0.4),
+    "free spins": (ld.Lattice((3, 3)), ld.models.Ising, 0.0),
+}
+
+
+def clean_law(lattice, kind, beta):
+    if kind is ld.models.CurieWeiss:
+        return enumeration.curie_weiss_law(lattice.n_sites, beta)
+    return enumeration.ising_law(lattice.shape, lattice.periodic, beta)
+
+
+def likelihood(name, x, t):
+    """p(x | s) for s = -1, +1, (n_sites, 2), written out from the definitions."""
+    s = np.array([-1.0, 1.0])
+    if name == "gaussian":
+        return np.exp(-0.5 * ((x[:, None] - (1 - t) * s) / t) ** 2) / (t * np.sqrt(2 * np.pi))
+    if name == "bitflip":
+        return np.where(x[:, None] == s, 1 - t / 2, t / 2)
+    return np.where(x[:, None] == 0, t, np.where(x[:, None] == s, 1 - t, 0.0))
+
+
+@pytest.fixture(params=SYSTEMS, scope="module")
+def system(request):
+    lattice, kind, beta = SYSTEMS[request.param]
+    return lattice, kind(lattice, beta), clean_law(lattice, kind, beta)
+
+
+@pytest.mark.parametrize("name", CHANNELS)
+@pytest.mark.parametrize("t", [0.15, 0.6, 0.95])
+def test_posteriors_and_marginals_by_enumeration(system, name, t):
+    lattice, model, law = system
+    channel, rng, n = CHANNELS[name], np.random.default_rng(5), lattice.n_sites
+    x_t = channel.corrupt(model.sample(3, rng), t, rng)
+    region = rng.random(lattice.shape) < 0.6
+    sites = np.zeros(n, bool)
+    sites[rng.choice(n, size=min(3, n), replace=False)] = True
+    marginal = ld.exact.log_marginal(model, channel, t, x_t, region)
+    mean = ld.exact.posterior_mean(model, channel, t, x_t, region)
+    block = ld.exact.posterior(model, channel, t, x_t, sites.reshape(lattice.shape), region)
+    states = enumeration.all_states(n)
+    for k in range(3):
+        weight = law.ravel().copy()
+        for i in np.flatnonzero(region):
+            weight *= likelihood(name, x_t[k].ravel(), t)[i][(states[:, i] > 0).astype(int)]
+        assert marginal[k] == pytest.approx(np.log(weight.sum()), abs=1e-10)
+        posterior = weight / weight.sum()
+        assert mean[k].ravel() == pytest.approx(posterior @ states, abs=1e-10)
+        truth = [posterior[(states[:, sites] == state).all(axis=1)].sum() for state in block_states(int(sites.sum()))]
+        assert block.probabilities[k] == pytest.approx(truth, abs=1e-10)
+        assert block.mean[k] == pytest.approx((posterior @ states)[sites], abs=1e-10)
+        assert block.variance[k] == pytest.approx(1 - (posterior @ states)[sites] ** 2, abs=1e-10)
+
+
+def divisions(lattice):
+    """Corner, edge and middle; one site and patches."""
+    if lattice.ndim == 1:
+        yield lattice.tripartition((lattice.n_sites // 2,), 1)
+        yield lattice.tripartition((0,), 2)
+        yield lattice.tripartition((3,), 1, patch=2)
+    else:
+        yield lattice.tripartition((0, 0), 1)
+        yield lattice.tripartition((lattice.shape[0] - 1, 1), 1)
+        if min(lattice.shape) > 1:
+            yield lattice.tripartition((0, 1), 0, patch=2)
+
+
+@pytest.mark.parametrize("name", ["bitflip", "erasure"])
+def test_cmi_by_enumeration(system, name):
+    lattice, model, law = system
+    z_scores = []
+    for t, parts in itertools.product((0.2, 0.7), divisions(lattice)):
+        truth = enumeration.cmi(
+            enumeration.noisy_law(law, enumeration.channel_matrix(name, t)[0]), parts.A, parts.B, parts.C
+        )
+        rng = np.random.default_rng(7)
+        estimate = ld.exact.cmi(model, CHANNELS[name], t, parts, n_samples=2000, rng=rng, method="sampled")
+        if truth < 1e-13:
+            assert estimate.value == pytest.approx(0.0, abs=1e-13)
+            continue
+        z_scores.append(estimate.z_score(truth))
+        assert abs(z_scores[-1]) < 5, f"t = {t}, A = {np.flatnonzero(parts.A)}, seed 7"
+        closed = ld.exact.cmi(model, CHANNELS[name], t, parts, n_samples=2, rng=rng)
+        if closed.n_samples == 0:
+            assert closed.value == pytest.approx(truth, abs=1e-12)
+    assert not z_scores or np.mean(np.square(z_scores)) < 4
+
+
+def test_a_wrong_temperature_fails_the_comparison():
+    lattice = ld.Lattice((3, 4))
+    law = enumeration.ising_law((3, 4), (False, False), 0.43)
+    parts = lattice.tripartition((0, 0), 1)
+    truth = enumeration.cmi(enumeration.noisy_law(law, enumeration.channel_matrix("bitflip", 0.4)[0]), *masks(parts))
+    mutant = ld.models.Ising(lattice, 1.1 * 0.43)
+    estimate = ld.exact.cmi(mutant, CHANNELS["bitflip"], 0.4, parts, 4000, np.random.default_rng(7))
+    assert abs(estimate.z_score(truth)) > 5
+
+
+def masks(parts):
+    return parts.A, parts.B, parts.C
+
+
+@pytest.mark.parametrize(
+    ("lattice", "kind", "beta"),
+    [(ld.Lattice((2, 2)), ld.models.Ising, 0.5), (ld.Lattice((4,)), ld.models.IsingChain, 0.8)],
+    ids=["square", "chain"],
+)
+def test_gaussian_noise_by_quadrature(lattice, kind, beta):
+    """Four spins: each observation on 40 values, all 40^4 noisy states."""
+    t, parts = 0.55, lattice.tripartition((0,) * lattice.ndim, 0)
+    parts = ld.Tripartition(parts.A, np.roll(parts.A, 1, axis=-1), ~parts.A & ~np.roll(parts.A, 1, axis=-1))
+    matrix, _ = enumeration.channel_matrix("gaussian", t, n_nodes=40)
+    truth = enumeration.cmi(enumeration.noisy_law(clean_law(lattice, kind, beta), matrix), *masks(parts))
+    model = kind(lattice, beta)
+    estimate = ld.exact.cmi(model, CHANNELS["gaussian"], t, parts, 20000, np.random.default_rng(8))
+    assert abs(estimate.z_score(truth)) < 5
+    assert estimate.stderr < 0.03 * truth
+
+
+@pytest.mark.parametrize("t", [0.05, 0.3, 0.8, 0.99])
+@pytest.mark.parametrize("beta", [0.2, 0.8, 1.7])
+def test_chain_under_erasure_in_closed_form(t, beta):
+    lattice = ld.Lattice((9,))
+    law = enumeration.noisy_law(
+        enumeration.ising_law((9,), (False,), beta), enumeration.channel_matrix("erasure", t)[0]
+    )
+    model = ld.models.IsingChain(lattice, beta)
+    for center, radius in ((4, 1), (4, 2), (0, 2), (7, 1)):
+        parts = lattice.tripartition((center,), radius)
+        estimate = ld.exact.cmi(model, CHANNELS["erasure"], t, parts)
+        assert estimate.stderr == 0.0
+        assert estimate.value == pytest.approx(enumeration.cmi(law, *masks(parts)), abs=2e-13)
+
+
+@pytest.mark.parametrize("name", CHANNELS)
+def test_limits_of_the_noise(name):
+    lattice = ld.Lattice((5, 4))
+    model, parts, rng = ld.models.Ising(lattice, 0.5), lattice.tripartition((2, 2), 1), np.random.default_rng(1)
+    assert ld.exact.cmi(model, CHANNELS[name], 1.0, parts, 10, rng).value == 0.0
+    assert ld.exact.cmi(model, CHANNELS[name], 0.0, parts, 10, rng).value == pytest.approx(0.0, abs=1e-25)
+    assert ld.exact.cmi(model, CHANNELS[name], 1 - 1e-4, parts, 200, rng).value < 1e-7
+
+
+def test_schedules_agree_at_equal_snr():
+    lattice = ld.Lattice((5, 4))
+    model, parts = ld.models.Ising(lattice, 0.44), lattice.tripartition((2, 2), 1)
+    values = []
+    for schedule in ("linear", "vp", "ve"):
+        channel = ld.channels.Gaussian(schedule)
+        estimate = ld.exact.cmi(model, channel, channel.time(0.8), parts, 200, np.random.default_rng(3))
+        values.append(estimate.value)
+    assert values == pytest.approx([values[0]] * 3, rel=1e-10)
+
+
+def test_chain_rule_and_order_in_the_radius():
+    """I(A;C|B) + I(A;B) = I(A;BC) on samples shared by all three, and a wider buffer leaves less."""
+    lattice, rng = ld.Lattice((6, 5)), np.random.default_rng(4)
+    model, channel = ld.models.Ising(lattice, 0.44), CHANNELS["gaussian"]
+    wide = [lattice.tripartition((3, 2), r) for r in (0, 1, 2)]
+    curve = ld.exact.cmi_curve(model, channel, 0.5, wide, 4000, rng)
+    assert np.all(np.diff(curve.values) < 0)
+    total, conditional = curve[0], curve[1]  # radius 0: I(A;BC)
+    inner = ld.Tripartition(wide[1].A, np.zeros_like(wide[1].A), wide[1].B)
+    mutual = ld.exact.cmi(model, channel, 0.5, inner, 4000, np.random.default_rng(5))
+    error = np.sqrt(total.stderr**2 + conditional.stderr**2 + mutual.stderr**2)
+    assert abs(mutual.value + conditional.value - total.value) < 5 * error
+
+
+def test_tiny_values_keep_their_digits():
+    """A strongly magnetised pair far below rounding of entropies: I = KL of two nearly equal laws."""
+    lattice, channel, beta, t = ld.Lattice((41,)), CHANNELS["erasure"], 0.35, 0.3
+    model = ld.models.IsingChain(lattice, beta)
+    radii = (8, 12)
+    closed = [ld.exact.cmi(model, channel, t, lattice.tripartition((20,), r)).value for r in radii]
+    assert closed[1] / closed[0] == pytest.approx((t * np.tanh(beta) ** 2) ** 4, rel=1e-3)
+    assert closed[1] < 1e-18
+
+
+def test_reference_point_of_the_11x11_lattice():
+    """Open L = 11, beta = 0.44, linear Gaussian, t = 0.7: 1.0e-2, 2.5e-3, 5.4e-4, 1.2e-4 seen at 15% error."""
+    lattice = ld.Lattice((11, 11))
+    parts = [lattice.tripartition((5, 5), r) for r in (1, 2, 3, 4)]
+    curve = ld.exact.cmi_curve(
+        ld.models.Ising(lattice, 0.44), CHANNELS["gaussian"], 0.7, parts, 1500, np.random.default_rng(2)
+    )
+    sketch = np.array([1.0e-2, 2.5e-3, 5.4e-4, 1.2e-4])
+    assert np.all(np.abs(curve.values - sketch) < 3 * np.hypot(curve.stderr, 0.15 * sketch))
+
+
+def test_default_block_posterior_agrees_with_the_fast_one():
+    lattice, rng = ld.Lattice((5, 4)), np.random.default_rng(6)
+    solver = ld.models.Ising(lattice, 0.4).solver
+    sites = np.array([13, 2, 6, 7])
+    h = rng.normal(size=(3, 5, 4))
+    h.reshape(3, -1)[:, sites] = 0
+    assert solver.block_posterior(h, sites) == pytest.approx(SpinSolver.block_posterior(solver, h, sites), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: ld.models.Ising(ld.Lattice((3, 3)), -0.3), "beta must be finite and >= 0, got -0.3; for an antiferro"),
+        (lambda: ld.models.Ising(ld.Lattice((3, 3)), float("nan")), "beta must be finite and >= 0, got nan"),
+        (lambda: ld.models.Ising(ld.Lattice((20, 20)), 0.4).solver, "shorter side <= 14, got 20x20; 14x20 is feasible"),
+        (lambda: ld.models.Ising(ld.Lattice((5, 5), periodic=True), 0.4).solver, "needs an open 2D lattice"),
+        (lambda: ld.models.IsingChain(ld.Lattice((5, 5)), 0.4), "takes a 1D lattice"),
+        (lambda: ask(t=1.5), r"t must be in \[0, 1\]"),
+        (lambda: ask(n_samples=1), "n_samples must be >= 2"),
+        (lambda: ask(rng=None), "rng is needed for sampling"),
+        (lambda: ask(method="closed"), "no closed form is known for this model under gaussian noise"),
+        (lambda: ask(method="fast"), "method must be auto, closed or sampled, got 'fast'"),
+        (lambda: ask(parts=ld.Lattice((4, 4)).tripartition((1, 1), 1)), "must have the lattice's shape"),
+        (lambda: ask(parts=ld.Lattice((5, 5)).tripartition((1, 1), 1, patch=3)), "A must hold at most 4 spins"),
+        (lambda: data(np.zeros((2, 4, 5))), "x_t must have shape"),
+        (lambda: data(np.full((2, 5, 5), np.nan)), "x_t must be finite"),
+        (lambda: data(np.zeros((2, 5, 5)), region=np.ones((5, 5))), "masks must be boolean"),
+    ],
+)
+def test_refusals(call, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        call()
+
+
+def ask(parts=None, t=0.5, **options):
+    lattice = ld.Lattice((5, 5))
+    options = {"n_samples": 10, "rng": np.random.default_rng(0), **options}
+    parts = lattice.tripartition((2, 2), 1) if parts is None else parts
+    return ld.exact.cmi(ld.models.Ising(lattice, 0.4), CHANNELS["gaussian"], t, parts, **options)
+
+
+def data(x_t, region=None):
+    region = np.ones((5, 5), bool) if region is None else region
+    return ld.exact.log_marginal(ld.models.Ising(ld.Lattice((5, 5)), 0.4), CHANNELS["gaussian"], 0.5, x_t, region)
+
+
+def test_curve_needs_a_common_a():
+    lattice = ld.Lattice((5, 5))
+    parts = [lattice.tripartition(c, 1) for c in ((2, 2), (2, 3))]
+    with pytest.raises(ValueError, match="must share A and A"):
+        ld.exact.cmi_curve(ld.models.Ising(lattice, 0.4), CHANNELS["gaussian"], 0.5, parts)

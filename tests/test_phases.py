@@ -1,0 +1,171 @@
+"""Fits on curves whose answer is known, with noise of known size; and the honest 'none'."""
+
+import numpy as np
+import pytest
+
+import lattice_diffusion as ld
+from lattice_diffusion.models.curie_weiss import mean_field_magnetization
+from lattice_diffusion.phases import markov_length, nonlocality_window, peak_time, power_law, speciation_window
+
+R = np.arange(1, 9)
+
+
+def test_exact_exponential():
+    fit = markov_length(R, 0.3 * np.exp(-R / 1.7))
+    assert fit.xi.value == pytest.approx(1.7, rel=1e-12)
+    assert fit.window == (1, 8)
+
+
+def test_prefactor_and_transient():
+    fit = markov_length(R, np.exp(-R / 1.7) / np.sqrt(R), prefactor_exponent=0.5)
+    assert fit.xi.value == pytest.approx(1.7, rel=1e-12)
+    fit = markov_length(np.arange(1, 25), np.exp(-np.arange(1, 25) / 1.7) * (1 + 5 * np.exp(-np.arange(1, 25))))
+    assert fit.xi.value == pytest.approx(1.7, rel=1e-3)
+    assert abs(fit.xi.value - 1.7) < 3 * fit.xi.stderr
+
+
+@pytest.mark.parametrize(
+    ("curve", "reason"),
+    [
+        (R**-1.25, "no exponential window"),
+        (np.full(8, 0.1), "no exponential window"),
+        (np.exp(R / 2.0), "no exponential window"),
+        (np.where(R < 3, 0.1 * np.exp(-R), 0.0), "only 2 radii"),
+        (np.zeros(8), "only 0 radii"),
+    ],
+)
+def test_no_exponential_window(curve, reason):
+    fit = markov_length(R[:8], curve)
+    assert fit.xi is None
+    assert fit.reason.startswith(reason)
+
+
+def test_errors_of_sampled_fits_are_calibrated():
+    """Correlated relative noise of 5%: (xi - truth)/stderr has unit variance, p-values are not all small."""
+    rng, truth = np.random.default_rng(31), 0.3 * np.exp(-R / 1.7)
+    covariance = np.outer(truth, truth) * 0.05**2 * (0.5 + 0.5 * np.eye(8))
+    root = np.linalg.cholesky(covariance)
+    z, short = [], 0
+    for _ in range(300):
+        fit = markov_length(R, truth + root @ rng.normal(size=8), covariance)
+        short += fit.window != (1, 8)
+        z.append((fit.xi.value - 1.7) / fit.xi.stderr)
+    assert abs(np.mean(z)) < 5 / np.sqrt(300)
+    assert 0.7 < np.std(z) < 1.3
+    assert short < 30
+
+
+def test_noise_that_hides_the_tail_shortens_the_window():
+    truth = 0.3 * np.exp(-R / 0.8)
+    fit = markov_length(R, truth, np.diag(np.full(8, 1e-3) ** 2))
+    assert fit.window == (1, 3)  # 0.3 exp(-r/0.8) falls below 3e-3 after r = 3
+
+
+def test_power_law_decay_with_small_errors_is_refused():
+    curve = R**-1.25
+    assert markov_length(R[:5], curve[:5], np.diag((0.001 * curve[:5]) ** 2)).xi is None
+
+
+def test_peak_of_a_parabola_and_of_the_mixture():
+    t = np.linspace(0, 1, 21)
+    assert peak_time(t, 1 - (t - 0.613) ** 2).value == pytest.approx(0.613, abs=1e-9)
+    lattice, channel = ld.Lattice((400,)), ld.channels.Gaussian()
+    times = np.linspace(0.7, 0.97, 28)
+    parts = ld.Tripartition.from_sizes(16, 80, 304)
+    curve = [ld.exact.cmi(ld.models.GaussianMixture(lattice), channel, t, parts).value for t in times]
+    peak = peak_time(times, curve)
+    assert abs(peak.value - 0.87703) < max(3 * peak.stderr, 1e-4)
+    assert peak.stderr < 5e-3
+
+
+def test_peak_error_is_calibrated():
+    rng, t = np.random.default_rng(32), np.linspace(0, 1, 21)
+    truth, sigma = np.exp(-(((t - 0.61) / 0.2) ** 2)), np.full(21, 0.02)
+    found = [peak_time(t, truth + sigma * rng.normal(size=21), sigma) for _ in range(200)]
+    z = np.array([(e.value - 0.61) / e.stderr for e in found])
+    assert abs(z.mean()) < 0.6
+    assert z.std() < 1.6
+
+
+def test_a_peak_at_the_edge_is_not_one():
+    assert peak_time([0.1, 0.2, 0.3], [3, 2, 1]) is None
+    assert peak_time([0.1, 0.2, 0.3], [1, 2, 3]) is None
+
+
+def test_nonlocality_window_of_an_exponential_tent():
+    t = np.linspace(0, 1, 41)
+    curve = np.exp(-np.abs(t - 0.6) / 0.05)
+    window = nonlocality_window(t, curve, 0.01, 0.1 * curve)
+    reach = 0.05 * np.log(100)
+    assert window.start.value == pytest.approx(0.6 - reach)
+    assert window.stop.value == pytest.approx(0.6 + reach)
+    assert window.stop.stderr == pytest.approx(0.005, rel=0.5)
+    assert window.width.value == pytest.approx(2 * reach)
+    assert nonlocality_window(t, curve, 2.0) is None
+    edge = nonlocality_window(t, np.exp(-t), 0.5)
+    assert edge.start is None
+    assert edge.width is None
+
+
+def test_containment_of_the_nonlocality_window():
+    """White mixture: I(A;C|B,S) = 0, so the nonlocality window at d lies inside the speciation window at d."""
+    lattice, channel, times = ld.Lattice((400,)), ld.channels.Gaussian(), 1 - np.geomspace(0.5, 0.0005, 200)
+    parts, model = ld.Tripartition.from_sizes(16, 80, 304), ld.models.GaussianMixture(lattice)
+    cmi = [ld.exact.cmi(model, channel, t, parts).value for t in times]
+    label_b = [model.label_information(channel, t, parts.B) for t in times]
+    label_abc = [model.label_information(channel, t, parts.ABC) for t in times]
+    for tolerance in (0.001, 0.01, 0.03):
+        inner = nonlocality_window(times, cmi, tolerance)
+        outer = speciation_window(times, model.label_information(channel, 0.0, parts.AB), label_b, label_abc, tolerance)
+        assert outer.start.value < inner.start.value < inner.stop.value < outer.stop.value
+
+
+def test_power_law_and_its_error():
+    x = np.array([10.0, 20, 40, 80])
+    law = power_law(x, 3 * x**-1.25)
+    assert law.exponent.value == pytest.approx(-1.25)
+    assert law.amplitude == pytest.approx(3)
+    assert law.exponent.stderr == pytest.approx(0, abs=1e-9)
+    rng, z = np.random.default_rng(33), []
+    for _ in range(300):
+        y = 3 * x**-1.25 * (1 + 0.02 * rng.normal(size=4))
+        law = power_law(x, y, 0.02 * y)
+        z.append((law.exponent.value + 1.25) / law.exponent.stderr)
+    assert 0.8 < np.std(z) < 1.2
+
+
+def test_predicted_transitions():
+    linear = ld.channels.Gaussian()
+    mixture = ld.models.GaussianMixture(ld.Lattice((20, 20))).transition(linear)
+    assert mixture.time == pytest.approx(1 / (1 + 1 / 20))  # Lambda = N + 1, snr = 1/N
+    assert mixture.kind == "speciation"
+    assert ld.models.Ising(ld.Lattice((9, 9)), 0.4).transition(linear) is None
+    assert linear.snr(ld.models.Ising(ld.Lattice((9, 9)), 0.5).transition(linear).time) == pytest.approx(
+        1 / (81 * 0.911319377877**2)
+    )
+    m_0 = mean_field_magnetization(1.3)
+    assert m_0 == pytest.approx(np.tanh(1.3 * m_0), abs=1e-12)
+    assert m_0 > 0.5
+    assert mean_field_magnetization(1.0 + 1e-9) < 1e-3
+    assert ld.channels.BitFlip().snr(
+        ld.models.CurieWeiss(ld.Lattice((50,)), 1.3).transition(ld.channels.BitFlip()).time
+    ) == pytest.approx(1 / (50 * m_0**2))
+    assert ld.models.CurieWeiss(ld.Lattice((50,)), 0.9).transition(linear) is None
+    assert ld.models.GaussianField(ld.Lattice((5, 5)), 0.1).transition(linear) is None
+    assert ld.models.IsingChain(ld.Lattice(5), 0.1).transition(linear) is None
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: markov_length([1, 2, 3], [1.0, 0.5]), r"must be \(n,\), \(n,\), \(n, n\)"),
+        (lambda: markov_length([1, 3, 2], [1.0, 0.5, 0.2]), "radii must increase"),
+        (lambda: nonlocality_window([0.1, 0.2], [1.0, 2.0], 0.0), "tolerance must be > 0 nats"),
+        (lambda: nonlocality_window([0.1, 0.2], [1.0], 0.1), r"must be \(n,\) each"),
+        (lambda: power_law([1, 2], [1, 2]), "needs three points or more"),
+        (lambda: power_law([1, 2, 3], [1, 2, -3]), "needs positive x and y"),
+    ],
+)
+def test_refusals(call, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        call()

@@ -1,0 +1,142 @@
+"""Samplers against exact laws and exact moments; statistics as z-scores with the measured autocorrelation."""
+
+import enumeration
+import numpy as np
+import pytest
+from scipy.stats import chi2
+
+import lattice_diffusion as ld
+from lattice_diffusion.models.gaussian_field import precision_matrix
+from lattice_diffusion.models.ising import onsager_magnetization
+
+
+def chi_square_p_value(samples, law):
+    flat = samples.reshape(len(samples), -1)
+    code = ((flat > 0) * (1 << np.arange(flat.shape[1])[::-1])).sum(axis=1)
+    counts, expected = np.bincount(code, minlength=law.size), law.ravel() * len(samples)
+    return chi2.sf(((counts - expected) ** 2 / expected).sum(), law.size - 1)
+
+
+PERFECT = {
+    "open 3x3": (ld.models.Ising(ld.Lattice((3, 3)), 0.5), (3, 3), (False, False)),
+    "open 2x4": (ld.models.Ising(ld.Lattice((2, 4)), 0.7), (2, 4), (False, False)),
+    "open 4x2": (ld.models.Ising(ld.Lattice((4, 2)), 0.3), (4, 2), (False, False)),
+    "chain": (ld.models.IsingChain(ld.Lattice((8,)), 0.6), (8,), (False,)),
+    "ring": (ld.models.IsingChain(ld.Lattice((7,), periodic=True), 0.6), (7,), (True,)),
+}
+
+
+@pytest.mark.parametrize("name", PERFECT)
+def test_perfect_samples_follow_the_law_of_all_states(name):
+    model, shape, periodic = PERFECT[name]
+    samples = model.sample(100_000, np.random.default_rng(21))
+    assert samples.dtype == np.int8
+    assert chi_square_p_value(samples, enumeration.ising_law(shape, periodic, model.beta)) > 1e-4
+    assert chi_square_p_value(samples, enumeration.ising_law(shape, periodic, 1.1 * model.beta)) < 1e-4
+
+
+def test_curie_weiss_samples():
+    model = ld.models.CurieWeiss(ld.Lattice((8,)), 1.1)
+    samples = model.sample(100_000, np.random.default_rng(22))
+    assert chi_square_p_value(samples, enumeration.curie_weiss_law(8, 1.1)) > 1e-4
+    assert chi_square_p_value(samples, enumeration.curie_weiss_law(8, 1.2)) < 1e-4
+
+
+@pytest.mark.parametrize("periodic", [False, True, (True, False)])
+def test_heat_bath_follows_the_law_of_all_states(periodic):
+    lattice = ld.Lattice((3, 3), periodic)
+    rng = np.random.default_rng(23)
+    samples = ld.samplers.ising(lattice, 0.4, 40_000, rng, "heat_bath", burn_in=100, thin=12)
+    assert chi_square_p_value(samples, enumeration.ising_law((3, 3), lattice.periodic, 0.4)) > 1e-4
+    assert chi_square_p_value(samples, enumeration.ising_law((3, 3), lattice.periodic, 0.44)) < 1e-4
+
+
+def energy_per_site(spins, lattice):
+    flat = spins.reshape(len(spins), -1).astype(float)
+    return -(flat[:, lattice.bonds[:, 0]] * flat[:, lattice.bonds[:, 1]]).sum(axis=1) / lattice.n_sites
+
+
+def z_score(series, truth):
+    """Mean against truth, with the integrated autocorrelation time in Sokal's self-consistent window."""
+    centred = series - series.mean()
+    correlation = np.array([np.mean(centred[: len(centred) - k] * centred[k:]) for k in range(len(centred) // 10)])
+    tau = 1.0
+    for k in range(1, len(correlation)):
+        tau += 2 * correlation[k] / correlation[0]
+        if k > 5 * tau:
+            break
+    return (series.mean() - truth) / (series.std() * np.sqrt(tau / len(series)))
+
+
+def test_heat_bath_energy_on_the_periodic_32_lattice():
+    """Kaufman's finite-size energy at beta = 0.4."""
+    lattice = ld.Lattice((32, 32), periodic=True)
+    spins = ld.samplers.ising(lattice, 0.4, 1500, np.random.default_rng(24), "heat_bath", burn_in=2000, thin=10)
+    energies = energy_per_site(spins, lattice)
+    assert abs(z_score(energies, -1.10729166098)) < 5
+    assert abs(z_score(energies, -1.10729166098 * 1.02)) > 5
+
+
+def test_ordered_magnetisation_and_its_sign():
+    """Onsager-Yang at beta = 0.5 (finite-size corrections are below 1e-4 at L = 32); both signs equally often."""
+    lattice = ld.Lattice((32, 32), periodic=True)
+    spins = ld.samplers.ising(lattice, 0.5, 400, np.random.default_rng(25), "heat_bath", burn_in=20000, thin=20)
+    magnetisation = spins.reshape(400, -1).mean(axis=1)
+    assert onsager_magnetization(0.5) == pytest.approx(0.911319377877, rel=1e-11)
+    assert abs(z_score(np.abs(magnetisation), 0.911319377877)) < 5
+    assert abs((magnetisation > 0).sum() - 200) < 5 * 10
+
+
+def test_open_strip_uses_perfect_samples_and_wide_lattices_the_heat_bath():
+    rng = np.random.default_rng(26)
+    assert ld.samplers.ising(ld.Lattice((30, 5)), 0.4, 3, rng).shape == (3, 30, 5)
+    assert ld.samplers.ising(ld.Lattice((15, 16)), 0.4, 2, rng, burn_in=5, thin=1).shape == (2, 15, 16)
+
+
+@pytest.mark.parametrize("periodic", [False, True, (True, False)])
+def test_field_covariance(periodic):
+    lattice, n = ld.Lattice((4, 5), periodic), 60_000
+    x = ld.samplers.gaussian_field(lattice, 0.6, n, np.random.default_rng(27)).reshape(n, -1)
+
+    def excess(mass_squared):
+        """Mean z^2 of the whitened covariance less 1, in its own standard errors."""
+        white = x @ np.linalg.cholesky(precision_matrix(lattice, mass_squared).toarray())
+        deviation = np.sqrt(n) * (white.T @ white / n - np.eye(20))
+        z = np.concatenate([deviation[np.triu_indices(20, 1)], np.diag(deviation) / np.sqrt(2)])
+        return (np.mean(z**2) - 1) / np.sqrt(2 / z.size)
+
+    assert abs(excess(0.6)) < 5
+    assert abs(excess(0.66)) > 5
+
+
+def test_samples_are_reproducible_and_leave_the_global_state_alone():
+    lattice = ld.Lattice((6, 5))
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    first, second = (ld.models.Ising(lattice, 0.4).sample(10, np.random.default_rng(3)) for _ in range(2))
+    assert np.array_equal(first, second)
+    assert np.array_equal(state, np.random.get_state()[1])  # noqa: NPY002
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda rng: ld.samplers.ising(ld.Lattice((4, 4)), np.inf, 3, rng), "beta must be finite and >= 0, got inf"),
+        (lambda rng: ld.samplers.ising(ld.Lattice((4, 4)), 0.4, 0, rng), "n_samples must be a positive integer, got 0"),
+        (
+            lambda rng: ld.samplers.ising(ld.Lattice((4, 4)), 0.4, 1, rng, "wolf"),
+            "method must be auto, transfer_matrix or",
+        ),
+        (
+            lambda rng: ld.samplers.ising(ld.Lattice((4, 4), True), 0.4, 1, rng, "transfer_matrix"),
+            "needs an open 2D lattice or a chain; use method='heat_bath'",
+        ),
+        (
+            lambda rng: ld.samplers.ising(ld.Lattice((4, 4)), 0.4, 1, rng, "heat_bath", thin=0),
+            "burn_in must be >= 0 and thin >= 1",
+        ),
+        (lambda rng: ld.samplers.gaussian_field(ld.Lattice(4), -1.0, 1, rng), "mass_squared must be finite and > 0"),
+    ],
+)
+def test_refusals(call, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        call(np.random.default_rng(0))
