@@ -5,7 +5,14 @@ import pytest
 
 import lattice_diffusion as ld
 from lattice_diffusion.models.curie_weiss import mean_field_magnetization
-from lattice_diffusion.phases import markov_length, nonlocality_window, peak_time, power_law, speciation_window
+from lattice_diffusion.phases import (
+    finite_size_crossing,
+    markov_length,
+    nonlocality_window,
+    peak_time,
+    power_law,
+    speciation_window,
+)
 
 R = np.arange(1, 9)
 
@@ -134,6 +141,20 @@ def test_power_law_and_its_error():
     assert 0.8 < np.std(z) < 1.2
 
 
+def test_crossing_recovers_the_critical_point_with_calibrated_errors():
+    rng, z = np.random.default_rng(34), []
+    control, size = (x.ravel() for x in np.meshgrid(np.linspace(0.45, 0.55, 9), [16, 32, 64]))
+    truth = 0.5 - 0.4 * np.tanh((control - 0.503) * size**0.75 / 2)
+    for _ in range(60):
+        sigma = np.full(truth.size, 0.01)
+        fit = finite_size_crossing(control, size, truth + sigma * rng.normal(size=truth.size), sigma, (0.49, 1.0), 5)
+        z.append(((fit.critical.value - 0.503) / fit.critical.stderr, (fit.nu.value - 4 / 3) / fit.nu.stderr))
+        assert fit.p_value > 1e-4
+    assert np.all(np.abs(np.mean(z, axis=0)) < 0.65)
+    assert np.all(np.std(z, axis=0) < 1.4)
+    assert fit.scaled(0.503 + 0.01, 16) > 0
+
+
 def test_predicted_transitions():
     linear = ld.channels.Gaussian()
     mixture = ld.models.GaussianMixture(ld.Lattice((20, 20))).transition(linear)
@@ -162,6 +183,12 @@ def test_predicted_transitions():
         (lambda: markov_length([1, 3, 2], [1.0, 0.5, 0.2]), "radii must increase"),
         (lambda: nonlocality_window([0.1, 0.2], [1.0, 2.0], 0.0), "tolerance must be > 0 nats"),
         (lambda: nonlocality_window([0.1, 0.2], [1.0], 0.1), r"must be \(n,\) each"),
+        (
+            lambda: finite_size_crossing([0.1] * 4, [8, 16, 8, 16], [1] * 4, [1] * 4, (0, 1)),
+            "needs two sizes and 7 points",
+        ),
+        (lambda: finite_size_crossing(range(9), [8, 16, 32] * 3, range(9), [0] * 9, (0, 1)), "stderr must be > 0"),
+        (lambda: finite_size_crossing([1, 2], [8], [1], [1], (0, 1)), r"must be \(n,\) each"),
         (lambda: power_law([1, 2], [1, 2]), "needs three points or more"),
         (lambda: power_law([1, 2, 3], [1, 2, -3]), "needs positive x and y"),
     ],

@@ -94,8 +94,10 @@ def cmi_curve(
             raise ValueError("the divisions of one curve must share A and A + B + C; call cmi for each instead")
     if method not in ("auto", "closed", "sampled"):
         raise ValueError(f"method must be auto, closed or sampled, got {method!r}")
-    if channel.snr(t) == 0.0 or not any(part.C.any() for part in parts):
-        return Curve.exact(np.zeros(len(parts)), "nothing to know: no signal, or C empty")
+    if not any(part.C.any() for part in parts):
+        return Curve.exact(np.zeros(len(parts)), "zero: A and B cover all observed sites, C is empty")
+    if channel.snr(t) == 0.0:
+        return Curve.exact(np.zeros(len(parts)), "zero: no signal at t = 1")
     if method != "sampled":
         closed = [solver.closed_cmi(channel, t, part) if part.C.any() else 0.0 for part in parts]
         if all(value is not None for value in closed):

@@ -1,0 +1,98 @@
+"""Critical point and exponent from curves of several sizes that cross."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import least_squares
+from scipy.stats import chi2
+
+from ..estimate import Estimate
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Fit of y(c, L) = f((c - c*) L^(1/nu)), f a polynomial.
+
+    Attributes:
+        critical: c*; nu: exponent of the correlation length; level: y at c*.
+        chi2, dof: goodness of fit; coefficients: of f, constant first.
+    """
+
+    critical: Estimate
+    nu: Estimate
+    level: Estimate
+    chi2: float
+    dof: int
+    coefficients: NDArray[np.float64]
+
+    @property
+    def p_value(self) -> float:
+        return float(chi2.sf(self.chi2, self.dof))
+
+    def scaled(self, control: ArrayLike, size: ArrayLike) -> NDArray[np.float64]:
+        """(c - c*) L^(1/nu), on which all sizes collapse."""
+        return (np.asarray(control, float) - self.critical.value) * np.asarray(size, float) ** (1.0 / self.nu.value)
+
+
+def finite_size_crossing(
+    control: ArrayLike,
+    size: ArrayLike,
+    values: ArrayLike,
+    stderr: ArrayLike,
+    guess: tuple[float, float],
+    degree: int = 3,
+) -> Crossing:
+    """Where curves of a dimensionless quantity against a control parameter cross for all sizes.
+
+    Weighted least squares of all points at once. Errors are those of the fit, scaled up by sqrt(chi2/dof) where
+    that is above 1. Corrections to scaling are not fitted: leave out small sizes until the result stands still.
+
+    Args:
+        control, size, values, stderr: (n,), one entry a point; stderr > 0.
+        guess: starting values of c* and nu.
+        degree: of the polynomial f.
+
+    Raises:
+        ValueError: fewer points than parameters, fewer than two sizes, or errors that are not positive.
+    """
+    c, length, y, sigma = (np.asarray(x, float).ravel() for x in (control, size, values, stderr))
+    if not c.shape == length.shape == y.shape == sigma.shape:
+        raise ValueError(
+            f"control, size, values, stderr must be (n,) each, got {c.size}, {length.size}, {y.size}, {sigma.size}"
+        )
+    if c.size <= degree + 3 or np.unique(length).size < 2:
+        raise ValueError(f"a crossing of degree {degree} needs two sizes and {degree + 4} points, got {c.size} points")
+    if not np.all(sigma > 0):
+        raise ValueError("stderr must be > 0 at every point; leave exact points out")
+
+    def design(parameters: NDArray) -> NDArray:
+        x = (c - parameters[0]) * length ** np.exp(-parameters[1])
+        return np.vander(x, degree + 1, increasing=True)
+
+    def coefficients(parameters: NDArray) -> NDArray:
+        return np.linalg.lstsq(design(parameters) / sigma[:, None], y / sigma, rcond=None)[0]
+
+    def residual(parameters: NDArray) -> NDArray:
+        return (design(parameters) @ parameters[2:] - y) / sigma
+
+    # f is linear in its coefficients: first the two nonlinear parameters alone, then all together for the errors
+    start = np.array([guess[0], np.log(guess[1])])
+    spread = np.ptp(c)
+    outer = least_squares(
+        lambda p: (design(p) @ coefficients(p) - y) / sigma, start, x_scale=[spread, 0.3], xtol=1e-12, ftol=1e-12
+    )
+    full = np.concatenate([outer.x, coefficients(outer.x)])
+    fit = least_squares(residual, full, x_scale="jac", xtol=1e-12, ftol=1e-12)
+    misfit, dof = float(2 * fit.cost), c.size - fit.x.size
+    covariance = np.linalg.pinv(fit.jac.T @ fit.jac) * max(1.0, misfit / dof)
+    error = np.sqrt(np.diag(covariance))
+    nu = float(np.exp(fit.x[1]))
+    return Crossing(
+        Estimate(float(fit.x[0]), float(error[0]), 0, "finite-size crossing"),
+        Estimate(nu, float(nu * error[1]), 0, "finite-size crossing"),
+        Estimate(float(fit.x[2]), float(error[2]), 0, "finite-size crossing"),
+        misfit,
+        dof,
+        fit.x[2:],
+    )
