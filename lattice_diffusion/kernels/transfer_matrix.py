@@ -98,7 +98,15 @@ def take_two_sites(v, out, right, down, weight):  # type: ignore[no-untyped-def]
         o11[k] = flip * m1 + same * p1
 
 
-@njit(cache=True)
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def dot(v, w):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for k in range(v.size):
+        total += v[k] * w[k]
+    return total
+
+
+@njit(cache=True, fastmath={"reassoc"})
 def normalise(source, v):  # type: ignore[no-untyped-def]
     """v = source / sum(source); returns the logarithm of the sum."""
     total = 0.0
@@ -167,6 +175,7 @@ def block_weights(right, down, weights, sites, above, below, first, last, out): 
         n_early += 1
     n_late = k_sites - n_early
     size = 1 << width
+    run = 1 << (width - 1 - sites[n_early:, 1].max())  # neighbouring states that agree on the block
     forward, backward, v, work = np.empty(size), np.empty(size), np.empty(size), np.empty(size)
     log_scale = np.empty(1 << n_early)
     for n in range(weights.shape[0]):
@@ -190,11 +199,11 @@ def block_weights(right, down, weights, sites, above, below, first, last, out): 
             base = early << n_late
             for late in range(1 << n_late):
                 out[n, base + late] = 0.0
-            for state in range(size):
+            for start in range(0, size, run):
                 late = 0
                 for k in range(n_early, k_sites):
-                    late = 2 * late + ((state >> (width - 1 - sites[k, 1])) & 1)
-                out[n, base + late] += v[state] * backward[state]
+                    late = 2 * late + ((start >> (width - 1 - sites[k, 1])) & 1)
+                out[n, base + late] += dot(v[start : start + run], backward[start : start + run])
         largest = log_scale.max()
         total = 0.0
         for early in range(1 << n_early):
