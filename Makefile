@@ -21,6 +21,7 @@ test-slow: $(READY)
 
 benchmark: $(READY)
 	$(BIN)/python benchmarks/exact.py
+	$(BIN)/python benchmarks/loops.py
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -78,9 +78,11 @@ def run(
 
 @app.command()
 def cmi(
-    model: Annotated[str, typer.Option(help="gaussian-field, gaussian-mixture, ising, ising-chain or curie-weiss.")],
+    model: Annotated[
+        str, typer.Option(help="gaussian-field, gaussian-mixture, ising, ising-chain, curie-weiss, domain-walls.")
+    ],
     t: Annotated[float, typer.Option("--t", help="Time in [0, 1]; bit flip probability t/2.")],
-    shape: Annotated[str | None, typer.Option(help="Sites along each axis, such as 11x11 or 100.")] = None,
+    shape: Annotated[str | None, typer.Option(help="Sites (or faces) along each axis, such as 11x11 or 100.")] = None,
     beta: Annotated[float | None, typer.Option(help="Inverse temperature.")] = None,
     mass_squared: Annotated[float | None, typer.Option(help="Of the Gaussian field.")] = None,
     mean: Annotated[float | None, typer.Option(help="Of a class.")] = None,
@@ -88,6 +90,8 @@ def cmi(
     periodic: Annotated[bool, typer.Option("--periodic", help="Periodic along all axes.")] = False,
     regions: Annotated[str | None, typer.Option(help="Sizes a,b,c for curie-weiss.")] = None,
     center: Annotated[str | None, typer.Option(help="Site of A, such as 2,1; the middle if not given.")] = None,
+    bond: Annotated[str | None, typer.Option(help="A of domain-walls: faces i,j,k,l; the central one.")] = None,
+    block: Annotated[str | None, typer.Option(help="A of domain-walls: the 2x2 faces from i,j.")] = None,
     radius: Annotated[int | None, typer.Option(help="Width of the buffer B.")] = None,
     patch: Annotated[int | None, typer.Option(help="Side of A, 1 if not given.")] = None,
     channel: Annotated[str, typer.Option(help="gaussian, bitflip or erasure.")] = "gaussian",
@@ -103,6 +107,8 @@ def cmi(
         "shape": shape,
         "periodic": periodic or None,
         "center": center,
+        "bond": bond,
+        "block": block,
         "radius": radius,
         "patch": patch,
     }

@@ -133,7 +133,8 @@ def test_points_and_seeds_have_distinct_random_numbers() -> None:
     assert len(set(first)) == len(first)
 
 
-MODELS = "gaussian-field, gaussian-mixture, ising, ising-chain, curie-weiss"
+MODELS = "gaussian-field, gaussian-mixture, ising, ising-chain, curie-weiss, domain-walls"
+KEYS = "model, channel, t, radii, patch, center, n_samples, method, quantity"
 
 
 @pytest.mark.parametrize(
@@ -143,7 +144,7 @@ MODELS = "gaussian-field, gaussian-mixture, ising, ising-chain, curie-weiss"
         ({"tt": [0.5]}, "unknown key 'tt' in grids.sq; did you mean 't'?"),
         (
             {"quux": 1},
-            "unknown key 'quux' in grids.sq; known: model, channel, t, radii, patch, center, n_samples, method",
+            f"unknown key 'quux' in grids.sq; known: {KEYS}",
         ),
         (
             {"model": {"name": "isng"}},
@@ -219,7 +220,7 @@ MIXTURE = {"name": "gaussian-mixture", "length": 4, "mean": 1.0}
         ),
         (
             lambda table, grid: grid.pop("t"),
-            "grids.sq lacks the key 't'; its keys are model, channel, t, radii, patch, center, n_samples, method",
+            f"grids.sq lacks the key 't'; its keys are {KEYS}",
         ),
         (lambda table, grid: grid.pop("radii"), "grids.sq lacks the key 'radii', such as radii = [1, 2, 3]"),
         (lambda table, grid: grid.update(model=3), "grids.sq.model must be a table of keys, got 3"),

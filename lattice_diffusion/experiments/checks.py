@@ -62,5 +62,8 @@ def check_points(spec: Spec) -> None:
             if t_index == 0 and sum(i > 0 for i in model_index) <= 1:
                 with at_point(point):
                     channel = build_channel(point.parameters["channel"])
-                    build_model(point.parameters["model"]).solver.check_channel(channel)
+                    solver = build_model(point.parameters["model"]).solver
+                    solver.check_channel(channel)
+                    if grid.quantity == "label_entropy":
+                        solver.check_label(channel)
                     build_parts(point.parameters)

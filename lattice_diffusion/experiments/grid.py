@@ -18,8 +18,10 @@ import numpy as np
 
 from .spec import GridSpec, Spec
 
+# Keys of a model that hold lists of their own.
+_PLACES = ("shape", "faces", "periodic", "regions", "bond", "block")
 # How a point is measured, as opposed to what: two of these on one point share their random numbers.
-_NOT_SEEDING = ("radii", "n_samples", "method")
+_NOT_SEEDING = ("radii", "n_samples", "method", "quantity")
 
 
 def axes(grid: GridSpec) -> dict[str, list[float]]:
@@ -28,11 +30,7 @@ def axes(grid: GridSpec) -> dict[str, list[float]]:
     Several Curie-Weiss regions make the axis "size", the number of spins a + b + c.
     """
     model = grid.model.model_dump()
-    listed = {
-        name: list(values)
-        for name, values in model.items()
-        if isinstance(values, tuple) and name not in ("shape", "periodic", "regions")
-    }
+    listed = {name: list(values) for name, values in model.items() if isinstance(values, tuple) and name not in _PLACES}
     regions = model.get("regions")
     if regions is not None and isinstance(regions[0], tuple):
         listed = {"size": [sum(sizes) for sizes in regions], **listed}
@@ -94,13 +92,31 @@ def _resolve(table: dict[str, Any], coordinates: dict[str, float]) -> dict[str, 
     table = {**table, "model": model, "t": coordinates["t"]}
     if model["name"] == "curie-weiss":
         return {key: value for key, value in table.items() if key not in ("patch", "center")}
-    dimension = 1 if model["name"] == "ising-chain" else model.pop("dimension")
+    dimension = 1 if model["name"] == "ising-chain" else model.pop("dimension", 2)
+    if "faces" in model:
+        model["shape"] = model.pop("faces")
     if "length" in model:
         model["shape"] = [model.pop("length")] * dimension
+        if table.get("quantity") == "label_entropy":
+            model["shape"][1] += 1  # L bonds between the edge columns, L rows: the self-dual shape
     if isinstance(model["periodic"], bool):
         model["periodic"] = [model["periodic"]] * len(model["shape"])
+    if model["name"] == "domain-walls":
+        return _resolve_walls(table)
     table.setdefault("center", [n // 2 for n in model["shape"]])
     return table
+
+
+def _resolve_walls(table: dict[str, Any]) -> dict[str, Any]:
+    """No bond and no block means the central right bond; the label entropy has no A at all."""
+    model = table["model"]
+    unused = {"patch", "center"}
+    if table["quantity"] != "cmi":
+        unused |= {"radii", "method"}
+    if table["quantity"] != "label_entropy" and "block" not in model:
+        i, j = ((n - 1) // 2 for n in model["shape"])
+        model.setdefault("bond", [[i, j], [i, j + 1]])
+    return {key: value for key, value in table.items() if key not in unused}
 
 
 def grid_points(name: str, grid: GridSpec) -> Iterator[Point]:

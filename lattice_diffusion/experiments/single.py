@@ -17,6 +17,7 @@ _TAKES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "ising": (("shape", "beta", "radius"), _GEOMETRY),
     "ising-chain": (("shape", "beta", "radius"), _GEOMETRY),
     "curie-weiss": (("regions", "beta"), ()),
+    "domain-walls": (("shape", "radius"), ("beta", "bond", "block", "periodic")),
 }
 _CHANNELS = ("gaussian", "bitflip", "erasure")
 
@@ -45,7 +46,11 @@ def options(model: str, given: dict[str, Any], channel: str, schedule: str | Non
         raise ValueError("gaussian-mixture needs either --std (white) or --mass-squared (correlated); give one")
     if model.startswith("gaussian") and channel != "gaussian":
         raise ValueError(f"{model} takes the gaussian channel only, got {channel!r}; spins take all three")
+    if model == "domain-walls" and "bond" in given and "block" in given:
+        raise ValueError("domain-walls takes A from --bond or from --block, got both; give one")
     noise = {"name": channel} | ({"schedule": schedule or "linear"} if channel == "gaussian" else {})
+    if model == "domain-walls":
+        return {"model": {"name": model, **_walls(given)}, "channel": noise, "radii": [given["radius"]]}
     return {"model": {"name": model, **_numbers(given)}, "channel": noise, **_placement(given)}
 
 
@@ -87,6 +92,23 @@ def _numbers(given: dict[str, Any]) -> dict[str, Any]:
         return {**model, "regions": regions}
     shape = integers(given["shape"], "shape", "11x11", "x")
     return {**model, "shape": shape, "periodic": [bool(given.get("periodic", False))] * len(shape)}
+
+
+def _walls(given: dict[str, Any]) -> dict[str, Any]:
+    shape = integers(given["shape"], "shape", "32x32", "x")
+    if len(shape) != 2:
+        raise ValueError(f"--shape must look like 32x32, got {given['shape']!r}; domain-walls live on L x W faces")
+    model = {"shape": shape, "periodic": [bool(given.get("periodic", False))] * 2, "beta": given.get("beta", 0.0)}
+    if "block" in given:
+        face = integers(given["block"], "block", "4,4", ",")
+        if len(face) != 2:
+            raise ValueError(f"--block must look like 4,4, got {given['block']!r}; the top left face of a 2x2 block")
+        return {**model, "block": face}
+    i, j = ((n - 1) // 2 for n in shape)
+    ends = integers(given.get("bond", f"{i},{j},{i},{j + 1}"), "bond", f"{i},{j},{i},{j + 1}", ",")
+    if len(ends) != 4:
+        raise ValueError(f"--bond must look like 4,4,4,5, got {given['bond']!r}; its two faces i,j,k,l")
+    return {**model, "bond": [ends[:2], ends[2:]]}
 
 
 def _placement(given: dict[str, Any]) -> dict[str, Any]:

@@ -96,12 +96,35 @@ def _regions(value: Any) -> Any:
     return value
 
 
+def _is_face(value: Any) -> bool:
+    return isinstance(value, list | tuple) and [type(x) for x in value] == [int, int]
+
+
+def _faces(value: Any) -> Any:
+    if value is not None and not (_is_face(value) and min(value) >= 1):
+        raise ValueError(f"must be two positive integers such as [32, 32], got {value!r}")
+    return value
+
+
+def _bond(value: Any) -> Any:
+    if value is not None and not (isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_face, value))):
+        raise ValueError(f"must be two neighbouring faces such as [[4, 4], [4, 5]], got {value!r}")
+    return value
+
+
+def _block(value: Any) -> Any:
+    if value is not None and not _is_face(value):
+        raise ValueError(f"must be the top left face of a 2x2 block such as [4, 4], got {value!r}")
+    return value
+
+
 Real = Annotated[float | tuple[float, ...], _axis(float)]
 NotNegative = Annotated[float | tuple[float, ...], _axis(float, 0.0)]
 Length = Annotated[int | tuple[int, ...], _axis(int, 2)]
 Times = Annotated[tuple[float, ...], _axis(float, 0.0, 1.0, scalar=False)]
 Radii = Annotated[tuple[int, ...], _axis(int, 0, scalar=False)]
 Sizes = tuple[int, int, int]
+Face = tuple[int, int]
 
 
 class _Table(BaseModel):
@@ -153,6 +176,27 @@ class IsingChainSpec(_Table):
     beta: NotNegative
 
 
+class DomainWallsSpec(_Table):
+    """A is `bond`, the central right bond if not given, or the 2x2 `block` of faces at its top left face."""
+
+    name: Literal["domain-walls"]
+    faces: Annotated[tuple[int, int] | None, BeforeValidator(_faces)] = None
+    length: Length | None = None
+    periodic: bool = False
+    beta: NotNegative = 0.0
+    bond: Annotated[tuple[Face, Face] | None, BeforeValidator(_bond)] = None
+    block: Annotated[Face | None, BeforeValidator(_block)] = None
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> Self:
+        if (self.faces is None) == (self.length is None):
+            given = "neither" if self.faces is None else "both"
+            raise ValueError(f"needs either faces = [L, W] or length = L, got {given}")
+        if self.bond is not None and self.block is not None:
+            raise ValueError("sets A by bond or by block, got both")
+        return self
+
+
 class CurieWeissSpec(_Table):
     name: Literal["curie-weiss"]
     regions: Annotated[Sizes | tuple[Sizes, ...], BeforeValidator(_regions)]
@@ -172,14 +216,16 @@ class ErasureSpec(_Table):
     name: Literal["erasure"]
 
 
-ModelSpec = GaussianFieldSpec | GaussianMixtureSpec | IsingSpec | IsingChainSpec | CurieWeissSpec
+ModelSpec = GaussianFieldSpec | GaussianMixtureSpec | IsingSpec | IsingChainSpec | CurieWeissSpec | DomainWallsSpec
 ChannelSpec = GaussianSpec | BitFlipSpec | ErasureSpec
 
 
 class GridSpec(_Table):
     """Every combination of the model's listed parameters and of `t`.
 
-    All `radii` of one combination are measured together, on one set of noise samples.
+    All `radii` of one combination are measured together, on one set of noise samples. `quantity` is the CMI, or
+    for domain walls (see `exact.domain_walls`) the entropy of the label, on L x (L+1) faces for `length` = L, or
+    the mean squared posterior correlation of `bond`.
     """
 
     model: Annotated[ModelSpec, Field(discriminator="name")]
@@ -190,21 +236,34 @@ class GridSpec(_Table):
     center: Annotated[tuple[int, ...] | None, BeforeValidator(_center)] = None
     n_samples: Annotated[int, Field(ge=2)] = 1000
     method: Literal["auto", "closed", "sampled"] = "auto"
+    quantity: Literal["cmi", "label_entropy", "squared_correlation"] = "cmi"
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         model, channel = self.model.name, self.channel.name
         if model.startswith("gaussian") and channel != "gaussian":
             raise ValueError(f"pairs {model} with the channel {channel!r}; it takes the gaussian channel only")
+        if self.quantity != "cmi":
+            what = f"the {self.quantity.replace('_', ' ')}"
+            self._no_use(what, "it has no A, B and C", ("radii", "patch", "center", "method"))
+            if not isinstance(self.model, DomainWallsSpec):
+                raise ValueError(f"asks for {what} of {model}; only domain-walls has it")
+            for key in ("block",) if self.quantity == "squared_correlation" else ("bond", "block"):
+                if getattr(self.model, key) is not None:
+                    raise ValueError(f"has the key 'model.{key}', which {what} has no use for")
+            return self
         if model != "curie-weiss" and "radii" not in self.model_fields_set:
             raise ValueError("lacks the key 'radii', such as radii = [1, 2, 3]")
         if model == "curie-weiss":
-            for key in ("radii", "patch", "center"):
-                if key in self.model_fields_set and getattr(self, key) != type(self).model_fields[key].default:
-                    raise ValueError(
-                        f"has the key {key!r}, which curie-weiss has no use for: its regions set A, B and C"
-                    )
+            self._no_use("curie-weiss", "its regions set A, B and C", ("radii", "patch", "center"))
+        if model == "domain-walls":
+            self._no_use("domain-walls", "its bond or block sets A", ("patch", "center"))
         return self
+
+    def _no_use(self, what: str, why: str, keys: tuple[str, ...]) -> None:
+        for key in keys:
+            if key in self.model_fields_set and getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"has the key {key!r}, which {what} has no use for: {why}")
 
 
 class Spec(_Table):

@@ -18,11 +18,27 @@ _AXES = {
     "mass_squared": ("1", "mass squared m^2"),
     "t": ("1", "diffusion time t, 0 clean and 1 pure noise"),
 }
-_MEASURED = {
+_CMI: dict[str, tuple[tuple[str, ...], str, str]] = {
     "cmi": (("radius",), "nat", "conditional mutual information I(A;C|B)"),
     "cmi_stderr": (("radius",), "nat", "standard error of cmi"),
     "cmi_covariance": (("radius", "radius_2"), "nat^2", "covariance of cmi between two radii"),
 }
+_SCALARS: dict[str, dict[str, tuple[tuple[str, ...], str, str]]] = {
+    "label_entropy": {
+        "label_entropy": ((), "nat", "entropy of the label given the noisy data, E H(S|x)"),
+        "label_entropy_stderr": ((), "nat", "standard error of label_entropy"),
+    },
+    "squared_correlation": {
+        "squared_correlation": ((), "1", "squared posterior correlation of two faces, E <s s'>_x^2"),
+        "squared_correlation_stderr": ((), "1", "standard error of squared_correlation"),
+        "clean_correlation": ((), "1", "correlation of the two faces before noise, <s s'>"),
+    },
+}
+
+
+def _measured(grid: GridSpec) -> dict[str, tuple[tuple[str, ...], str, str]]:
+    """Name to (dimensions besides the grid's axes, units, long name)."""
+    return _SCALARS.get(grid.quantity, _CMI)
 
 
 class Tables:
@@ -33,7 +49,7 @@ class Tables:
         self._values = {
             name: {
                 variable: np.full(shape(grid) + (len(grid.radii),) * len(dims), np.nan)
-                for variable, (dims, _, _) in _MEASURED.items()
+                for variable, (dims, _, _) in _measured(grid).items()
             }
             for name, grid in spec.grids.items()
         }
@@ -69,9 +85,10 @@ class Tables:
         listed = axes(grid)
         for axis, values in listed.items():
             yield axis, Variable((axis,), np.array(values), *_AXES[axis])
-        radii = np.array(grid.radii)
-        yield "radius", Variable(("radius",), radii, "sites", "width r of the buffer B around A")
-        yield "radius_2", Variable(("radius_2",), radii, "sites", "second radius of a covariance")
-        for variable, (dims, units, long_name) in _MEASURED.items():
+        if grid.quantity == "cmi":
+            radii = np.array(grid.radii)
+            yield "radius", Variable(("radius",), radii, "sites", "width r of the buffer B around A")
+            yield "radius_2", Variable(("radius_2",), radii, "sites", "second radius of a covariance")
+        for variable, (dims, units, long_name) in _measured(grid).items():
             yield variable, Variable((*listed, *dims), self._values[name][variable], units, long_name)
         yield "done", Variable(tuple(listed), self._done[name], "1", "1 where the point is measured")

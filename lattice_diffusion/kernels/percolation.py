@@ -181,6 +181,28 @@ def block_moments(
 
 
 @njit(cache=True)
+def block_samples(
+    rng: np.random.Generator, keep: float, rows: int, columns: int, i: int, j: int, out: NDArray[np.float64]
+) -> None:
+    """A = the 4 bonds of the 2x2 block at face (i, j): out[n, r] = merges(A | B_r) - merges(A | B_r + C).
+
+    One row per sample, r = 0..max(L, W), the same stream as `block_moments`; I(A;C|B_r) = log 2 times the mean.
+    """
+    distance = _distances(rows, columns, i, j, 2, 2)
+    stride = columns + 2
+    first = (i + 1) * stride + j + 1
+    seeds = np.array([first, first + 1, first + stride, first + stride + 1])
+    stamp, stack = np.zeros(distance.size, np.int64), np.empty(distance.size, np.int32)
+    pending, joined = np.empty((2, 4, 4 * (rows + columns)), np.int32), np.empty((4, 4), np.int64)
+    for n in range(out.shape[0]):
+        _draw(rng, keep, distance, stride, seeds, 4 * n + 1, stamp, stack, pending, joined)
+        last = np.max(np.where(joined == FAR, 0, joined))
+        least = _merges(joined, last, keep)
+        for r in range(out.shape[1]):
+            out[n, r] = _merges(joined, r, keep) - least if r < last else 0.0
+
+
+@njit(cache=True)
 def spanning(rng: np.random.Generator, keep: float, rows: int, columns: int, n_samples: int) -> tuple[int, int]:
     """Samples in which kept bonds connect the left and the right edge column, and the bonds drawn.
 

@@ -53,8 +53,9 @@ def markov_length(
     full covariance (radii share noise samples). Where errors are so small that no window passes, the last three
     radii count if their slopes agree to 20%, and half the spread of the slopes is added to the error.
 
-    Without errors: the window of last radii whose local slopes agree to 0.5%, or if none does the last three radii; the error is half the spread of the slopes, or how far
-    they would drift to r = infinity if they approached it as 1/r, whichever is larger.
+    Without errors: the window of last radii whose local slopes agree to 0.5%, or if none does the last three
+    radii; the error is half the spread of the slopes, or how far they would drift to r = infinity if they
+    approached it as 1/r, whichever is larger.
 
     Args:
         radii: increasing buffer widths r.

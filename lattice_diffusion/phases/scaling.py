@@ -18,10 +18,13 @@ class PowerLaw:
     dof: int
 
 
-def power_law(x: ArrayLike, y: ArrayLike, stderr: ArrayLike | None = None) -> PowerLaw:
+def power_law(
+    x: ArrayLike, y: ArrayLike, stderr: ArrayLike | None = None, covariance: ArrayLike | None = None
+) -> PowerLaw:
     """Weighted straight line through log y against log x.
 
-    With `stderr` the exponent's error propagates it; without, it is the scatter of the points about the line.
+    With `stderr` (n,), or the `covariance` (n, n) of values that share samples, the exponent's error propagates
+    it; without, it is the scatter of the points about the line.
 
     Raises:
         ValueError: fewer than three points, or values that are not positive.
@@ -31,16 +34,21 @@ def power_law(x: ArrayLike, y: ArrayLike, stderr: ArrayLike | None = None) -> Po
         raise ValueError(f"a power law needs three points or more, got x {log_x.shape} and y {log_y.shape}")
     if np.any(log_x <= 0) or np.any(log_y <= 0):
         raise ValueError("a power law needs positive x and y")
-    sigma = np.zeros_like(log_y) if stderr is None else np.asarray(stderr, float) / log_y
+    if covariance is not None:
+        relative = np.asarray(covariance, float) / np.outer(log_y, log_y)
+    else:
+        relative = np.diag((np.zeros_like(log_y) if stderr is None else np.asarray(stderr, float) / log_y) ** 2)
+    sigma = np.sqrt(np.diag(relative))
     log_x, log_y = np.log(log_x), np.log(log_y)
     known = bool(np.all(sigma > 0))
     weight = sigma**-2 if known else np.ones_like(log_y)
     center = (weight @ log_x) / weight.sum()
     curvature = weight @ (log_x - center) ** 2
-    slope = float(weight @ ((log_x - center) * log_y) / curvature)
+    leverage = weight * (log_x - center) / curvature
+    slope = float(leverage @ log_y)
     intercept = float((weight @ log_y) / weight.sum() - slope * center)
     misfit = float(weight @ (log_y - intercept - slope * log_x) ** 2)
     dof = log_x.size - 2
-    variance = 1.0 / curvature if known else misfit / dof / curvature
+    variance = leverage @ relative @ leverage if known else misfit / dof / curvature
     exponent = Estimate(slope, float(np.sqrt(variance)), 0, "weighted fit" if known else "scatter about the line")
     return PowerLaw(exponent, float(np.exp(intercept)), misfit, dof)

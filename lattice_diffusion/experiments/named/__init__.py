@@ -1,11 +1,28 @@
 """The toy phase diagrams that `reproduce` makes, by name, in the order of the table."""
 
-from . import curie_weiss, gaussian_field, gaussian_mixture, ising, ising_chain
+from . import (
+    curie_weiss,
+    domain_walls,
+    gaussian_field,
+    gaussian_mixture,
+    ising,
+    ising_chain,
+    loops_erasure,
+    loops_noise,
+)
 from .base import Analysis, NamedExperiment
 
-REGISTRY: dict[str, NamedExperiment] = {
-    module.EXPERIMENT.name: module.EXPERIMENT
-    for module in (gaussian_field, gaussian_mixture, ising_chain, ising, curie_weiss)
-}
+_ALL = (
+    gaussian_field.EXPERIMENT,
+    gaussian_mixture.EXPERIMENT,
+    ising_chain.EXPERIMENT,
+    ising.EXPERIMENT,
+    curie_weiss.EXPERIMENT,
+    loops_erasure.EXPERIMENT,
+    loops_noise.experiment(loops_noise.BIT_FLIP),
+    loops_noise.experiment(loops_noise.GAUSSIAN),
+    domain_walls.EXPERIMENT,
+)
+REGISTRY: dict[str, NamedExperiment] = {experiment.name: experiment for experiment in _ALL}
 
 __all__ = ["REGISTRY", "Analysis", "NamedExperiment"]

@@ -1,0 +1,357 @@
+"""Domain walls x_e = s s' of Ising spins on an open grid: the noisy bonds are a random-bond Ising model.
+
+    P(s | x) ~ exp(sum_e (beta + h_e) s s'),   h_e the likelihood field of an observed bond, 0 of any other,
+
+planar and without field, so any law of a few bonds is a ratio of partition functions. The bonds play the part that
+spins have in `exact.spins`: images (n, 2, L, W), whose unused entries are not read. With beta = 0 a bond that is
+not observed has no coupling, so a box B is solved as a small grid of its own.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, log_expit, logsumexp
+
+from ..channels import Channel, check_time
+from ..estimate import Curve, Estimate
+from ..kernels import mixtures, percolation
+from ..lattice import Tripartition
+from . import erased_loops
+from .bonds import Faces, bond_mask, bond_of, bond_patch, window
+from .planar import FreeFermions, PlanarEngine, RowTransfer
+from .spins import MAX_BLOCK, Sampler, SpinPosterior, SpinSolver, block_states
+from .transfer_matrix import MAX_WIDTH, TransferMatrix
+
+PlanarMethod = Literal["auto", "free_fermions", "transfer_matrix"]
+BATCH = 1 << 20  # numbers in one array of noisy bonds
+IMPOSSIBLE = (
+    "x_t cannot come from domain walls: bonds known for certain contradict each other round a closed path of faces; "
+    "check x_t, the channel and t"
+)
+FloatArray = NDArray[np.float64]
+
+
+def binary_entropy(log_odds: FloatArray) -> FloatArray:
+    """Entropy in nats of a sign with these log-odds, which may be infinite."""
+    size = np.abs(log_odds)
+    certain = np.isinf(size)
+    size = np.where(certain, 0.0, size)
+    return np.where(certain, 0.0, np.log1p(np.exp(-size)) + size * expit(-size))
+
+
+class DomainWallSolver(SpinSolver):
+    """Exact answers about noisy domain walls.
+
+    Args:
+        faces: (L, W) of the grid of spins.
+        beta: their inverse temperature; 0 for uniform closed loops.
+        periodic: a torus, where beta = 0 and erasure is all that is solved.
+        method: "free_fermions" (any size; "auto" takes it) or "transfer_matrix" (shorter side <= 14).
+
+    Raises:
+        ValueError: an unknown method, or a transfer matrix that is too wide.
+    """
+
+    def __init__(self, faces: Faces, beta: float = 0.0, periodic: bool = False, method: PlanarMethod = "auto") -> None:
+        if method not in get_args(PlanarMethod):
+            raise ValueError(f"method must be auto, free_fermions or transfer_matrix, got {method!r}")
+        if method == "transfer_matrix" and min(faces) > MAX_WIDTH:
+            raise ValueError(
+                f"method='transfer_matrix' needs a shorter side <= {MAX_WIDTH}, got {faces[0]}x{faces[1]} faces; "
+                "use method='free_fermions'"
+            )
+        self.faces, self.beta, self.periodic, self.method = faces, beta, periodic, method
+        self.shape: tuple[int, ...] = (2, *faces)
+        self._engine: PlanarEngine = RowTransfer() if method == "transfer_matrix" else FreeFermions()
+
+    @cached_property
+    def bonds(self) -> NDArray[np.bool_]:
+        """(2, L, W), True at the grid's bonds."""
+        return bond_mask(self.faces, self.periodic)
+
+    @cached_property
+    def _log_sum(self) -> float:
+        """log sum_s p_0 scaled like `_log_sums`, of the prior."""
+        return float(self._log_sums(np.zeros((1, *self.shape)))[0])
+
+    # -- sums over faces -----------------------------------------------------------------------------------
+
+    def _couplings(self, h: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """right (n, L, W-1) and down (n, L-1, W), K = beta + h."""
+        return np.ascontiguousarray(h[:, 0, :, :-1] + self.beta), np.ascontiguousarray(h[:, 1, :-1, :] + self.beta)
+
+    def _log_sums(self, h: FloatArray, rare: bool = True) -> FloatArray:
+        """(n,), log sum_s prod exp(K s s' - |K|), K = beta + h; -inf below exp(-80) if not `rare`."""
+        return self._checked(self._engine.log_sums(*self._couplings(h), rare=rare), h)
+
+    def _checked(self, values: FloatArray, h: FloatArray) -> FloatArray:
+        """`values` (n, ..) if all are numbers; else a ValueError saying why not."""
+        lost = np.isnan(values).reshape(len(values), -1).any(axis=1)
+        if lost.any():
+            ties = np.isinf(h[lost])
+            if ties.any() and np.isneginf(self._engine.log_sums(*self._couplings(np.where(ties, h[lost], 0.0)))).any():
+                raise ValueError(IMPOSSIBLE)
+            if self.method == "transfer_matrix":
+                remedy = "use method='free_fermions'"
+            elif min(self.faces) <= MAX_WIDTH:
+                remedy = "use exact.domain_walls.DomainWallSolver(.., method='transfer_matrix')"
+            else:
+                remedy = f"use a grid with a shorter side <= {MAX_WIDTH} and method='transfer_matrix', or a larger t"
+            strongest = np.abs(h[lost][~ties]).max(initial=0.0)
+            raise ValueError(
+                f"couplings as strong and frustrated as here (up to |h| = {strongest:.3g}) cost more digits than there "
+                f"are, in {int(lost.sum())} of {len(values)} samples; {remedy}"
+            )
+        return values
+
+    def _part(self, h: FloatArray, sites: NDArray[np.int64]) -> tuple["DomainWallSolver", FloatArray, NDArray]:
+        """The grid that matters to the law of `sites`: all of it, or for beta = 0 the observed rectangle."""
+        if self.beta > 0.0:
+            return self, h, sites
+        seen = (h != 0.0).any(axis=0) & self.bonds
+        seen.reshape(-1)[sites] = True
+        rows, columns = window(seen)
+        channel, i, j = np.unravel_index(sites, self.shape)
+        shape = (2, rows.stop - rows.start, columns.stop - columns.start)
+        part = DomainWallSolver((shape[1], shape[2]), 0.0, False, self.method)
+        inner = np.ravel_multi_index((channel, i - rows.start, j - columns.start), shape)
+        return part, h[:, :, rows, columns], inner
+
+    def log_evidence(self, h: FloatArray) -> FloatArray:
+        """(n,), log sum over walls of p_0(x) prod exp(h_e x_e - |h_e|)."""
+        h = np.where(self.bonds, h, 0.0)
+        ties = np.isinf(h)
+        finite = np.where(ties, 0.0, h)
+        # what the scaled sums leave out: |beta + h| - |h|, or the prior's beta x of a tie; less the prior's own
+        weight = np.where(ties, self.beta * np.sign(h), np.abs(self.beta + finite) - np.abs(finite)) - self.beta
+        return self._log_sums(h) + (weight * self.bonds).sum(axis=(1, 2, 3)) - self._log_sum
+
+    def log_odds(self, h: FloatArray, site: int) -> FloatArray:
+        """(n,), log P(x_e = +1)/P(x_e = -1) of the bond at flat index `site` given the others; its own h is unread."""
+        part, inner, sites = self._part(h, np.array([site]))
+        channel, i, j = (int(k[0]) for k in np.unravel_index(sites, part.shape))
+        log_odds = part._engine.bond_log_odds(*part._couplings(inner), (channel, i, j))
+        return part._checked(log_odds, inner) + 2.0 * self.beta
+
+    def block_posterior(self, h: FloatArray, sites: NDArray[np.int64]) -> FloatArray:
+        """(n, 2^k), law of k bonds whose own h is 0, given the others."""
+        return np.exp(self._normalised(self._block_logs(h, sites)))
+
+    def _block_logs(self, h: FloatArray, sites: NDArray[np.int64]) -> FloatArray:
+        """(n, 2^k), logarithms of the weights of `block_states(k)` but for a factor; -inf where impossible."""
+        if len(sites) == 1:
+            log_odds = self.log_odds(h, int(sites[0]))
+            return np.stack([log_expit(-log_odds), log_expit(log_odds)], axis=1)
+        part, inner, sites = self._part(h, sites)
+        states = block_states(len(sites))
+        log = np.full((len(h), len(states)), -np.inf)
+        allowed = states.prod(axis=1) > 0 if part._is_loop(sites) else np.ones(len(states), bool)
+        for b in np.flatnonzero(allowed):
+            clamped = inner.copy()
+            clamped.reshape(len(h), -1)[:, sites] = np.inf * states[b]
+            log[:, b] = part._log_sums(clamped, rare=False) + self.beta * states[b].sum()
+        return log
+
+    def _normalised(self, log: FloatArray) -> FloatArray:
+        total = logsumexp(log, axis=1, keepdims=True)
+        if np.isneginf(total).any():
+            raise ValueError(IMPOSSIBLE)
+        return log - total
+
+    def _is_loop(self, sites: NDArray[np.int64]) -> bool:
+        """Whether the bonds go round a block of faces, so that their product is +1."""
+        if len(sites) != 4:
+            return False
+        marked = np.zeros(self.shape, bool)
+        marked.reshape(-1)[sites] = True
+        rows, columns = window(marked)
+        return rows.stop - rows.start == columns.stop - columns.start == 2
+
+    def probabilities(self, h: FloatArray) -> FloatArray:
+        """(n, 2, L, W, 2), P(x_e = -1 | h) and P(x_e = +1 | h), one sum for every bond; 1/2 at unused entries."""
+        out = np.full((len(h), self.bonds.size, 2), 0.5)
+        h = np.where(self.bonds, h, 0.0).reshape(len(h), -1)
+        for site in np.flatnonzero(self.bonds):
+            own = h[:, site]
+            log_odds, todo = own.copy(), np.isfinite(own)
+            if todo.any():
+                rest = h[todo]
+                rest[:, site] = 0.0
+                log_odds[todo] = self.log_odds(rest.reshape(-1, *self.shape), int(site)) + 2.0 * own[todo]
+            out[:, site] = np.stack([expit(-log_odds), expit(log_odds)], axis=1)
+        return out.reshape(-1, *self.shape, 2)
+
+    # -- what `lattice_diffusion.exact` asks ---------------------------------------------------------------
+
+    def check_channel(self, channel: Channel) -> None:
+        if self.periodic and channel.name != "erasure":
+            raise ValueError(
+                f"{channel.name} noise on a periodic grid is beyond the planar solvers; open the edges "
+                "(periodic=False), or use erasure, which gives the CMI on a torus too"
+            )
+
+    def _check_planar(self, request: str) -> None:
+        if self.periodic:
+            raise ValueError(
+                f"{request} needs a planar solver, which a periodic grid has not; open the edges (periodic=False), "
+                "or ask for the CMI under erasure, which ranks give on a torus too"
+            )
+
+    def sampled_cmi(
+        self,
+        channel: Channel,
+        t: float,
+        parts: Sequence[Tripartition],
+        sample: Sampler,
+        n_samples: int,
+        rng: np.random.Generator,
+        batch: int = 256,
+    ) -> Curve:
+        """I(A;C|B) of several tripartitions with one A and one A + B + C; percolation where that is all there is."""
+        if not np.any(parts[0].A & self.bonds):
+            raise ValueError("A must hold at least one bond of the grid, got unused entries of open edges only")
+        if channel.name == "erasure" and self.beta == 0.0:
+            boxes = None if self.periodic else erased_loops.box_radii(parts, self.periodic)
+            if boxes is not None:
+                return erased_loops.box_curve(self.faces, *boxes, 1.0 - t, n_samples, rng)
+            return erased_loops.rank_curve(parts, self.periodic, 1.0 - t, n_samples, rng)
+        A, ABC = parts[0].A & self.bonds, parts[0].ABC & self.bonds
+        sites = np.flatnonzero(A)
+        if len(sites) > MAX_BLOCK:
+            raise ValueError(f"A must hold at most {MAX_BLOCK} bonds under {channel.name} noise, got {len(sites)}")
+        law = channel.output_law(t)
+        divergence = np.zeros((n_samples, len(parts)))
+        for rows in self._batches(n_samples, batch):
+            h = channel.likelihood_field(channel.corrupt(sample(rows.stop - rows.start, rng), t, rng), t)
+            q = self.block_posterior(np.where(ABC & ~A, h, 0.0), sites)
+            for k, part in enumerate(parts):
+                if np.any(part.C & self.bonds):
+                    p = self.block_posterior(np.where(part.B & self.bonds, h, 0.0), sites)
+                    out = np.empty(len(q))
+                    mixtures.block_divergence(q, p, law, rng, out)
+                    divergence[rows, k] = out
+        engine = "transfer matrix" if self.method == "transfer_matrix" else "free fermions"
+        return Curve.from_samples(divergence, f"Rao-Blackwell average over exact posteriors, {engine}")
+
+    def _batches(self, n_samples: int, most: int = 256) -> list[slice]:
+        size = max(1, min(most, BATCH // (2 * self.faces[0] * self.faces[1])))
+        return [slice(start, min(start + size, n_samples)) for start in range(0, n_samples, size)]
+
+    def log_marginal(self, channel: Channel, t: float, x_t: NDArray, region: NDArray[np.bool_]) -> FloatArray:
+        self._check_planar("a marginal")
+        return super().log_marginal(channel, t, x_t, region & self.bonds)
+
+    def posterior(
+        self, channel: Channel, t: float, x_t: NDArray, sites: NDArray[np.bool_], observed: NDArray[np.bool_]
+    ) -> SpinPosterior:
+        """Joint law of up to four clean bonds; their own observations enter where they are observed."""
+        self._check_planar("a posterior")
+        if np.any(sites & ~self.bonds):
+            at = tuple(int(k) for k in np.argwhere(sites & ~self.bonds)[0])
+            raise ValueError(f"sites must mark bonds of the grid, got the unused entry {at} beyond an open edge")
+        flat = np.flatnonzero(sites)
+        if not 1 <= len(flat) <= MAX_BLOCK:
+            raise ValueError(f"sites must mark 1 to {MAX_BLOCK} bonds for a joint posterior, got {len(flat)}")
+        h = np.where(observed & self.bonds, channel.likelihood_field(x_t, t), 0.0)
+        states, own = block_states(len(flat)), h.reshape(len(h), -1)[:, None, flat]
+        against = np.where(states * own < 0.0, -2.0 * np.abs(own), 0.0).sum(axis=2)
+        log = self._normalised(self._block_logs(np.where(sites, 0.0, h), flat) + against)
+        return SpinPosterior(states, np.exp(log))
+
+    def posterior_mean(self, channel: Channel, t: float, x_t: NDArray, observed: NDArray[np.bool_]) -> FloatArray:
+        """E[x_e | x_t on `observed`] at every bond, 0 at unused entries; costs one posterior per bond."""
+        self._check_planar("a posterior mean")
+        return super().posterior_mean(channel, t, x_t, observed & self.bonds)
+
+    # -- the label, and correlations of spins --------------------------------------------------------------
+
+    def check_label(self, channel: Channel) -> None:
+        """Refuse, in one sentence, what `label_entropy` cannot do."""
+        self._check_planar("the label of two opposite edges")
+        if self.faces[1] < 2:
+            raise ValueError(f"the label needs two edge columns, got {self.faces[0]}x{self.faces[1]} faces")
+        if self.beta > 0.0 and min(self.faces) > MAX_WIDTH:
+            raise ValueError(
+                f"label_entropy at beta > 0 draws spins with tied edges, for which the shorter side must be "
+                f"<= {MAX_WIDTH}, got {self.faces[0]}x{self.faces[1]}; use beta = 0 or a narrower grid"
+            )
+
+    def label_entropy(
+        self, channel: Channel, t: float, n_samples: int = 1000, rng: np.random.Generator | None = None
+    ) -> Estimate:
+        """E H(S|x) in nats: S = s s' of the left and right edge columns, each tied to one sign.
+
+        The edge columns' own bonds are known, all others are seen through the channel. With beta = 0 every S and
+        every wall is alike (gauge symmetry), so the noise is drawn on the state of no walls. PHYSICS.md section 3.
+        """
+        check_time(t)
+        self.check_label(channel)
+        if channel.snr(t) == np.inf:
+            return Estimate(0.0, 0.0, 0, "no noise")
+        if channel.snr(t) == 0.0:
+            prior = self._engine.label_log_odds(*self._couplings(np.zeros((1, *self.shape))))
+            return Estimate(float(binary_entropy(prior)[0]), 0.0, 0, "no signal: the prior's entropy")
+        if n_samples < 2:
+            raise ValueError(f"n_samples must be >= 2 to give an error, got {n_samples}")
+        if rng is None:
+            raise ValueError("rng is needed for sampling; pass numpy.random.default_rng(seed)")
+        if channel.name == "erasure" and self.beta == 0.0:
+            count, _ = percolation.spanning(rng, 1.0 - t, *self.faces, n_samples)
+            p = count / n_samples
+            error = np.log(2.0) * np.sqrt(p * (1.0 - p) / (n_samples - 1))
+            return Estimate(np.log(2.0) * (1.0 - p), float(error), n_samples, "spanning clusters by percolation")
+        entropy = np.empty(n_samples)
+        for rows in self._batches(n_samples):
+            x_t = channel.corrupt(self._walls_with_tied_edges(rows.stop - rows.start, rng), t, rng)
+            h = np.where(self.bonds, channel.likelihood_field(x_t, t), 0.0)
+            entropy[rows] = binary_entropy(self._checked(self._engine.label_log_odds(*self._couplings(h)), h))
+        curve = Curve.from_samples(entropy[:, None], "mean entropy of the exact posterior of the label")
+        return curve[0]
+
+    def _walls_with_tied_edges(self, n_samples: int, rng: np.random.Generator) -> NDArray[np.int8]:
+        if self.beta == 0.0:
+            return np.broadcast_to(self.bonds.astype(np.int8), (n_samples, *self.shape))
+        return walls(self._tied_edges.sample(n_samples, rng))
+
+    @cached_property
+    def _tied_edges(self) -> TransferMatrix:
+        down = np.full((self.faces[0] - 1, self.faces[1]), self.beta)
+        down[:, [0, -1]] = np.inf
+        return TransferMatrix(np.full((self.faces[0], self.faces[1] - 1), self.beta), down)
+
+    def clean_correlation(self, bond: object) -> float:
+        """<s s'> of two neighbouring faces before any noise."""
+        return float(np.tanh(0.5 * self.log_odds(np.zeros((1, *self.shape)), self._site(bond))[0]))
+
+    def squared_correlations(
+        self, channel: Channel, t: float, bond: object, sample: Sampler, n_samples: int, rng: np.random.Generator
+    ) -> FloatArray:
+        """(n_samples,), <s s'>_x^2 of two neighbouring faces given all noisy bonds, one value per sample.
+
+        Under Gaussian noise with snr = beta their mean is `clean_correlation`, exactly (Puetz et al., 2504.12385):
+        the noisy bonds then couple two replicas of the spins as the spins themselves are coupled.
+        """
+        self._check_planar("a correlation")
+        site = self._site(bond)
+        out = np.empty(n_samples)
+        for rows in self._batches(n_samples):
+            x_t = channel.corrupt(sample(rows.stop - rows.start, rng), t, rng)
+            h = np.where(self.bonds, channel.likelihood_field(x_t, t), 0.0)
+            own = h.reshape(len(h), -1)[:, site]
+            out[rows] = np.tanh(0.5 * self.log_odds(h, site) + own) ** 2
+        return out
+
+    def _site(self, bond: object) -> int:
+        at = bond_of(bond_patch(self.faces, self.periodic, bond))
+        return int(np.ravel_multi_index(at, self.shape))
+
+
+def walls(spins: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Bonds s s' (n, 2, L, W) of spins (n, L, W) on an open grid, 0 at unused entries."""
+    x = np.zeros((len(spins), 2, *spins.shape[1:]), np.int8)
+    x[:, 0, :, :-1] = spins[:, :, :-1] * spins[:, :, 1:]
+    x[:, 1, :-1, :] = spins[:, :-1, :] * spins[:, 1:, :]
+    return x
