@@ -10,7 +10,7 @@ from lattice_diffusion import results
 from lattice_diffusion.cli import main
 from lattice_diffusion.experiments.named import REGISTRY
 
-SLOW = ("gaussian-field", "gaussian-mixture", "ising")
+SLOW = ("gaussian-field", "gaussian-mixture", "ising", "loops-bitflip", "loops-gaussian", "domain-walls")
 ASYMPTOTIC = ("asymptotic", "large N")  # sources that finite sizes need not meet
 
 

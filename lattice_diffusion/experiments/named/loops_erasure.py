@@ -148,6 +148,7 @@ def figure(result: Result) -> Any:
         xlabel=r"$(t - 1/2)\, r^{3/4}$", ylabel=r"$r^{5/4} I$ (nats)", title="Collapse with ν = 4/3", xlim=(-1.3, 0.9)
     )
     right.set(yscale="log", ylim=(1e-3, 3))
+    right.locator_params(axis="x", nbins=6)
     right.legend(frameon=False, fontsize=8)
     return fig
 

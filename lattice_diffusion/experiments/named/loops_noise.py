@@ -66,8 +66,8 @@ def experiment(noise: Noise) -> NamedExperiment:
     def specs(preset: str) -> Spec:
         full = preset == "full"
         channel = {"name": noise.channel}
-        t_star = noise.time(noise.critical[0][0])
-        t = sorted({round(t_star * x, 4) for x in (0.3, 0.45, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.45, 1.6, 1.8)})
+        star = noise.critical[0][0]
+        ratios = (0.4, 0.5, 0.6, 0.7, 0.78, 0.85, 0.92, 1.0, 1.08, 1.16, 1.25, 1.35, 1.5, 1.7, 2.0)
         controls = np.linspace(*noise.window, 9 if full else 7)
         return Spec(
             name=noise.name,
@@ -75,7 +75,7 @@ def experiment(noise: Noise) -> NamedExperiment:
                 "map": {
                     "model": {"name": "domain-walls", "length": 48 if full else 24, "beta": 0.0},
                     "channel": channel,
-                    "t": t,
+                    "t": [round(float(noise.time(star * x)), 6) for x in ratios],
                     "radii": [1, 2, 3, 4, 6, 8, 10, *([14, 18, 22] if full else [])],
                     "n_samples": 20000 if full else 1500,
                 },
@@ -151,6 +151,7 @@ def _figure(result: Result, noise: Noise) -> Any:
     right.legend(frameon=False, fontsize=8)
     for ax in (left, middle, right):
         ax.axvline(critical, color="k", lw=1.5)
+        ax.locator_params(axis="x", nbins=6)
     return fig
 
 
