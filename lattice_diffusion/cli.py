@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 @app.command()
 def reproduce(
     experiments: Annotated[list[str] | None, typer.Argument(help="Names; all experiments if none is given.")] = None,
-    preset: Annotated[str, typer.Option(help="quick (minutes) or full (under an hour).")] = "quick",
+    preset: Annotated[str, typer.Option(help="quick (under five minutes) or full (under four hours).")] = "quick",
     out: Annotated[Path, typer.Option(help="Folder for NAME.h5, NAME.png and the table.")] = Path("results"),
     workers: Workers = None,
     resume: Resume = False,

@@ -77,7 +77,7 @@ def experiment(noise: Noise) -> NamedExperiment:
                     "channel": channel,
                     "t": [round(float(noise.time(star * x)), 6) for x in ratios],
                     "radii": [1, 2, 3, 4, 6, 8, 10, *([14, 18, 22] if full else [])],
-                    "n_samples": 20000 if full else 1500,
+                    "n_samples": 5000 if full else 1500,
                 },
                 "label": {
                     "model": {
