@@ -115,7 +115,7 @@ def figure(result: Result) -> Any:
     left.errorbar(
         grid["peak_time"].values, betas, xerr=grid["peak_time_stderr"].values, fmt="wo", ms=4, mec="k", label="peak"
     )
-    ordered = np.linspace(1.15, betas[-1], 50)
+    ordered = np.linspace(1.15, betas[-1], 16)
     left.plot([mixture_peak(size, beta) for beta in ordered], ordered, "k", lw=1.5, label="mixture peak")
     lattice, channel = Lattice((size,)), Gaussian("linear")
     speciation = [CurieWeiss(lattice, beta).transition(channel) for beta in ordered]

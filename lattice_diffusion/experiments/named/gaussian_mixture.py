@@ -37,7 +37,7 @@ def specs(preset: str) -> Spec:
             "t": grid_times(0.5, 0.9993 if full else 0.9985, 55 if full else 37),
             "radii": [length // 5],
             "patch": length // 5,
-            "n_samples": 10000 if full else 4000,
+            "n_samples": 10000 if full else 3000,
             "method": "sampled",
         }
     return Spec(name=NAME, grids=grids)
@@ -60,6 +60,8 @@ def analyse(result: Result) -> Analysis:
     lengths, peaks, exact_peaks, windows, label_windows = [], [], [], [], []
     values, errors, truths = [], [], []
     for name, grid in result.groups.items():
+        if not name.startswith("length-"):
+            continue
         model, parts, length = _setting(name)
         times = grid["t"].values
         sampled, stderr = grid["cmi"].values[:, 0], grid["cmi_stderr"].values[:, 0]

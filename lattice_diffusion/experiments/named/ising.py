@@ -85,7 +85,7 @@ def figure(result: Result) -> Any:
     grid, length = result.groups[name], int(name.removeprefix("length-"))
     betas, times = grid["beta"].values, grid["t"].values
     at = int(np.flatnonzero(grid["radius"].values == RADIUS)[0])
-    ordered = np.linspace(BETA_CRITICAL + 1e-3, betas[-1], 40)
+    ordered = BETA_CRITICAL + np.geomspace(1e-3, betas[-1] - BETA_CRITICAL, 16)
     predicted = [mixture_peak(length, float(beta)) for beta in ordered]
     plots.heat_map(left, times, betas, grid["cmi"].values[:, :, at], r"$I_t(A;C|B)$ (nats)", log=True, vmin=1e-6)
     left.errorbar(

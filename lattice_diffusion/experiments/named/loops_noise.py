@@ -88,7 +88,7 @@ def experiment(noise: Noise) -> NamedExperiment:
                     "channel": channel,
                     "t": [round(float(noise.time(c)), 6) for c in controls],
                     "quantity": "label_entropy",
-                    "n_samples": 20000 if full else 4000,
+                    "n_samples": 20000 if full else 3000,
                 },
             },
         )
