@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 from ..channels import Channel
 from ..exact.mean_field import MeanFieldSolver
 from ..lattice import Lattice
-from ..samplers.ising import check_beta, check_n_samples
+from ..samplers.checks import check_beta, check_n_samples
 from .transition import Transition
 
 

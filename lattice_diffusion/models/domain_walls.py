@@ -10,7 +10,8 @@ from ..channels import Channel
 from ..exact.bonds import Patch, block_patch, bond_mask, bond_patch, bond_radii
 from ..exact.domain_walls import DomainWallSolver, walls
 from ..lattice import Lattice, Tripartition
-from ..samplers.ising import check_beta, check_n_samples, ising
+from ..samplers.checks import check_beta, check_n_samples
+from ..samplers.ising import ising
 from .ising import BETA_CRITICAL
 from .transition import Transition
 

@@ -11,8 +11,8 @@ from ..channels import Channel
 from ..exact.gaussian import GaussianSolver, check_gaussian
 from ..exact.mixture import MixtureSolver, label_information
 from ..lattice import Lattice
+from ..samplers.checks import check_n_samples
 from ..samplers.fields import check_mass_squared, gaussian_field
-from ..samplers.ising import check_n_samples
 from .gaussian_field import precision_matrix
 from .transition import Transition
 

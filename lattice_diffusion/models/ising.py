@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from ..channels import Channel
 from ..exact.transfer_matrix import TransferMatrix
 from ..lattice import Lattice
-from ..samplers.ising import check_beta, ising, uniform_transfer_matrix
+from ..samplers.checks import check_beta
+from ..samplers.ising import ising, uniform_transfer_matrix
 from .transition import Transition
 
 BETA_CRITICAL = math.log(1.0 + math.sqrt(2.0)) / 2.0

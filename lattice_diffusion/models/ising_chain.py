@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ..channels import Channel
 from ..exact.chain import ChainSolver
 from ..lattice import Lattice
-from ..samplers.ising import check_beta, check_n_samples
+from ..samplers.checks import check_beta, check_n_samples
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from ..lattice import Lattice
-from .ising import check_n_samples
+from .checks import check_n_samples
 
 
 def check_mass_squared(mass_squared: float) -> float:

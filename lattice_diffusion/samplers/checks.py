@@ -1,0 +1,15 @@
+"""Arguments that all samplers share."""
+
+import numpy as np
+
+
+def check_beta(beta: float) -> float:
+    if not 0.0 <= beta < np.inf:
+        raise ValueError(f"beta must be finite and >= 0, got {beta}; for an antiferromagnet flip one sublattice")
+    return float(beta)
+
+
+def check_n_samples(n_samples: int) -> int:
+    if not isinstance(n_samples, int | np.integer) or n_samples < 1:
+        raise ValueError(f"n_samples must be a positive integer, got {n_samples}")
+    return int(n_samples)

@@ -1,0 +1,79 @@
+"""Integrated autocorrelation times against processes that have exact ones."""
+
+import numpy as np
+import pytest
+from scipy.signal import lfilter
+
+from lattice_diffusion.samplers.autocorrelation import (
+    autocorrelation,
+    effective_samples,
+    integrated_autocorrelation_time,
+)
+
+
+def ar1(a, n, rng, chains=None):
+    """x_k = a x_k-1 + noise from its stationary law; tau = (1 + a)/(1 - a)."""
+    noise = rng.standard_normal((chains or 1, n))
+    noise[:, 0] /= np.sqrt(1 - a * a)
+    x = lfilter([1.0], [1.0, -a], noise, axis=1)
+    return x if chains else x[0]
+
+
+@pytest.mark.parametrize("a", [0.0, 0.5, 0.9, 0.95, -0.3])
+def test_autoregression_has_its_exact_time(a):
+    exact = (1 + a) / (1 - a)
+    estimate = integrated_autocorrelation_time(3.0 + ar1(a, 200_000, np.random.default_rng(51)))
+    assert abs(estimate.tau - exact) < 5 * estimate.error
+    assert estimate.error < 0.1 * max(exact, 1.0)
+    longer = integrated_autocorrelation_time(ar1(0.5 * (1 + a), 200_000, np.random.default_rng(51)))
+    assert abs(longer.tau - exact) > 5 * longer.error
+
+
+def test_errors_cover_and_the_mean_is_unbiased():
+    """Pulls over 300 short series: spread about 1 (the formula is an upper estimate), mean near 0."""
+    rng = np.random.default_rng(52)
+    estimates = [integrated_autocorrelation_time(ar1(0.8, 5000, rng)) for _ in range(300)]
+    tau, error = np.array(estimates).T
+    pulls = (tau - 9.0) / error
+    assert 0.6 < pulls.std() < 1.3
+    assert abs(tau.mean() - 9.0) < 5 * tau.std() / np.sqrt(300) + 9.0 * np.exp(-10.0)
+
+
+def test_error_of_the_mean_from_effective_samples():
+    rng = np.random.default_rng(53)
+    series = ar1(0.7, 4000, rng, chains=400)
+    z = [x.mean() / (x.std() / np.sqrt(effective_samples(x))) for x in series]
+    assert abs(np.var(z) - 1) < 5 * np.sqrt(2 / 400)
+
+
+def test_chains_count_together():
+    rng = np.random.default_rng(54)
+    chains = ar1(0.9, 500, rng, chains=400)
+    estimate = integrated_autocorrelation_time(chains)
+    assert abs(estimate.tau - 19.0) < 5 * estimate.error
+    assert effective_samples(chains) == pytest.approx(200_000 / estimate.tau)
+
+
+def test_autocorrelation_is_the_plain_sum():
+    x = np.random.default_rng(55).normal(size=(3, 17))
+    c = x - x.mean()
+    plain = [np.mean(c[:, : 17 - k] * c[:, k:]) for k in range(17)]
+    np.testing.assert_allclose(autocorrelation(x), np.array(plain) / plain[0], atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("series", "sentence"),
+    [
+        (np.ones(1000) * 0.1, "series must vary, got a constant"),
+        (np.cumsum(np.random.default_rng(0).normal(size=1000)), "must span at least 20 autocorrelation times.*run the"),
+        (np.arange(30.0), "must span at least 20 autocorrelation times"),
+        (np.arange(5.0), "must span at least 20 autocorrelation times"),
+        (np.full(100, np.nan), "series must be finite"),
+        (np.zeros((2, 2, 2)), r"series must be \(n,\) or \(chains, n\)"),
+    ],
+)
+def test_refusals(series, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        integrated_autocorrelation_time(series)
+    with pytest.raises(ValueError, match="c must be > 0, got 0"):
+        integrated_autocorrelation_time(np.arange(5.0), c=0)
