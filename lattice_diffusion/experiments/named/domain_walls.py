@@ -49,7 +49,7 @@ def specs(preset: str) -> Spec:
             "channel": channel,
             "t": [_time(s) for s in np.linspace(low, high, 9 if full else 7)],
             "quantity": "label_entropy",
-            "n_samples": 100000 if full else 8000,
+            "n_samples": 100000 if full else 5000,
         }
     for beta in IDENTITY_BETAS:
         grids[_identity_name(beta)] = {

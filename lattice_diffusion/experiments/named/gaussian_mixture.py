@@ -37,7 +37,7 @@ def specs(preset: str) -> Spec:
             "t": grid_times(0.5, 0.9993 if full else 0.9985, 55 if full else 37),
             "radii": [length // 5],
             "patch": length // 5,
-            "n_samples": 10000 if full else 3000,
+            "n_samples": 10000 if full else 2000,
             "method": "sampled",
         }
     return Spec(name=NAME, grids=grids)

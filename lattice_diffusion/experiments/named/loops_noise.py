@@ -77,7 +77,7 @@ def experiment(noise: Noise) -> NamedExperiment:
                     "channel": channel,
                     "t": [round(float(noise.time(star * x)), 6) for x in ratios],
                     "radii": [1, 2, 3, 4, 6, 8, 10, *([14, 18, 22] if full else [])],
-                    "n_samples": 5000 if full else 1500,
+                    "n_samples": 5000 if full else 1000,
                 },
                 "label": {
                     "model": {
@@ -88,7 +88,7 @@ def experiment(noise: Noise) -> NamedExperiment:
                     "channel": channel,
                     "t": [round(float(noise.time(c)), 6) for c in controls],
                     "quantity": "label_entropy",
-                    "n_samples": 20000 if full else 3000,
+                    "n_samples": 20000 if full else 2000,
                 },
             },
         )
