@@ -22,6 +22,7 @@ test-slow: $(READY)
 benchmark: $(READY)
 	$(BIN)/python benchmarks/exact.py
 	$(BIN)/python benchmarks/loops.py
+	$(BIN)/python benchmarks/samplers.py
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

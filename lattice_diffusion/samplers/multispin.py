@@ -1,0 +1,251 @@
+"""Ising chains packed 64 spins to a word: one large lattice in 64 strips, or 64 replicas of any lattice per word.
+
+    chain = multispin_chain(lattice, beta, 1000, rng)                      # one lattice, even sides, one of them 64 n
+    chain = multispin_chain(lattice, beta, 1000, rng, n_replicas=512)      # any 2D lattice, odd and open ones too
+    chain.sweep(10).spins()                                                # int8 (n_replicas, *lattice.shape)
+
+Spins stay packed (one bit each) and are unpacked on demand. Each chain owns its generator, seeded from `rng` once.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit
+
+from ..kernels import multispin, random_bits
+from ..lattice import Lattice
+from .checks import check_beta
+from .heat_bath import neighbor_table
+
+Update = Literal["metropolis", "heat_bath"]
+Words = NDArray[np.uint64]
+ONES = np.uint64(2**64 - 1)
+EPSILON = 1 / 64  # proposals that Metropolis leaves out, see kernels.multispin
+
+
+def flip_probabilities(beta: float, update: Update) -> NDArray[np.float64]:
+    """(2, 3): P(flip) at local field h along the spin; even and odd degree by m = 0, 1, 2 unlike neighbours."""
+    h = np.array([[4.0, 2.0, 0.0], [3.0, 1.0, 0.0]])  # odd, m = 2: h = -1, where Metropolis is as at 0
+    return (1 - EPSILON) * np.exp(-2 * beta * h) if update == "metropolis" else expit(-2 * beta * h)
+
+
+@dataclass(frozen=True, eq=False)
+class Expansion:
+    """Probabilities in units of 2^-K and the rare override that makes them exact.
+
+    p = (1 - rate) threshold / 2^K + rate value, (2, 3) each. Rounding up (value 0) or down (value 1), whichever
+    needs the smaller rate, keeps it <= 2^-n_digits; the smallest p keep their relative precision.
+    """
+
+    threshold: NDArray[np.int64]
+    rate: NDArray[np.float64]
+    value: Words
+
+
+def expansion(p: ArrayLike, n_digits: int = random_bits.K) -> Expansion:
+    """The first n_digits <= K binary digits of p, and what repairs their truncation."""
+    p = np.asarray(p, float)
+    below = np.floor(np.ldexp(p, n_digits))
+    low, high = np.ldexp(below, -n_digits), np.ldexp(below + 1, -n_digits)
+    raise_rate = np.divide(p - low, 1 - low, out=np.zeros_like(p), where=low < 1)
+    lower_rate = (high - p) / high
+    up = lower_rate < raise_rate
+    threshold = ((below + up) * 2 ** (random_bits.K - n_digits)).astype(np.int64)
+    return Expansion(threshold, np.where(up, lower_rate, raise_rate), (~up).astype(np.uint64))
+
+
+def digit_words(threshold: NDArray[np.int64], odd: Words) -> Words:
+    """(kinds, 3, K + 1): digits of each class per word, bits of `odd` (kinds,) from the table of odd degree.
+
+    2^K = (2^K - 1) + 1: the last entry, from which Horner starts, is 1 for probability one.
+    """
+    whole = threshold >> random_bits.K
+    digits = ((threshold - whole)[..., None] >> np.arange(random_bits.K)) & 1
+    even_words, odd_words = np.where(np.append(digits, whole[..., None], axis=-1) == 1, ONES, np.uint64(0))
+    odd = odd[:, None, None]
+    return (even_words & ~odd) | (odd_words & odd)
+
+
+@dataclass(frozen=True, eq=False)
+class Strips:
+    """One lattice, bit b of a word in strip b of L_0 / 64 rows; colours apart, [colour, row, pair of columns]."""
+
+    packed_shape: tuple[int, int, int]
+    height: int
+    width: int
+    transposed: bool
+    periodic: NDArray[np.bool_]
+    side: Words
+    edges: Words
+    segments: NDArray[np.int64]
+    kinds: NDArray[np.int64]
+    odd: Words
+
+    @classmethod
+    def of(cls, lattice: Lattice) -> "Strips":
+        transposed = lattice.shape[0] % 64 != 0
+        rows, columns = lattice.shape[::-1] if transposed else lattice.shape
+        if rows % 64 or columns % 2:
+            need = "one lattice in 64 strips needs even sides, one a multiple of 64"
+            raise ValueError(f"{need}, got {lattice.shape}; use n_replicas=64 (or more) for any other shape")
+        periodic = np.array(lattice.periodic[::-1] if transposed else lattice.periodic)
+        height, width = rows // 64, columns // 2
+        row = np.arange(64) * height + np.arange(height)[:, None]
+        side = pack_bits((row + np.arange(2)[:, None, None]) % 2)
+        edges = pack_bits(~periodic[0] & ((row == 0) | (row == rows - 1)))
+        cuts = [0, width] if periodic[1] else sorted({0, 1, width - 1, width})
+        segments = np.stack([cuts[:-1], cuts[1:]], axis=1)
+        odd = np.repeat(np.broadcast_to(edges[:, None], (2, height, 1)), len(segments), axis=2)
+        if not periodic[1]:
+            odd[..., 0] ^= ~side
+            odd[..., -1] ^= side
+        words, kinds = np.unique(odd, return_inverse=True)
+        kinds, frame = kinds.reshape(odd.shape), (2, height + 2, width + 2)
+        return cls(frame, height, width, transposed, periodic, side, edges, segments, kinds, words)
+
+    def pack(self, spins: NDArray[np.generic]) -> Words:
+        """(1, *shape) to packed_shape."""
+        plane = spins[0].T if self.transposed else spins[0]
+        words = pack_bits(np.moveaxis(plane.reshape(64, self.height, 2 * self.width), 0, -1) > 0)
+        out = np.zeros(self.packed_shape, np.uint64)
+        side = self.side[..., None]
+        out[:, 1:-1, 1:-1] = (words[:, 1::2] & side) | (words[:, ::2] & ~side)
+        return out
+
+    def unpack(self, packed: Words, n_replicas: int) -> NDArray[np.int8]:
+        inner, side = packed[:, 1:-1, 1:-1], self.side[..., None]
+        columns = np.stack([np.bitwise_or.reduce(inner & mask, axis=0) for mask in (~side, side)], axis=-1)
+        plane = np.moveaxis(unpack_bits(columns.reshape(self.height, -1)), -1, 0).reshape(64 * self.height, -1)
+        return np.ascontiguousarray(plane.T if self.transposed else plane)[None]
+
+    def sweep(self, packed: Words, work: Words, n: int, digits: Words, table: Expansion, glauber: np.uint64) -> None:
+        geometry = (self.periodic, self.side, self.edges, self.segments, self.kinds, self.odd)
+        multispin.sweep_strips(packed, work, n, *geometry, digits, table.rate, table.value, glauber)
+
+
+@dataclass(frozen=True, eq=False)
+class Replicas:
+    """64 G lattices of any shape, bit b of word g in replica 64 g + b; packed spins are (N, G)."""
+
+    shape: tuple[int, ...]
+    packed_shape: tuple[int, int]
+    order: Words
+    blocks: NDArray[np.int64]
+    kinds: NDArray[np.int64]
+    neighbors: Words
+    unlike: Words
+    odd: Words
+
+    @classmethod
+    def of(cls, lattice: Lattice, n_words: int) -> "Replicas":
+        table = np.pad(neighbor_table(lattice), ((0, 0), (0, 4 - 2 * lattice.ndim)), constant_values=-1)
+        degree = (table >= 0).sum(axis=1)
+        sites = np.arange(lattice.n_sites)[:, None]
+        neighbors = np.where(table >= 0, table, sites).astype(np.uint64)
+        unlike = np.where(degree <= 2, ONES, np.uint64(0))
+        order = np.argsort(degree % 2, kind="stable")
+        n_even, at_once = int((degree % 2 == 0).sum()), max(1, random_bits.LANES // n_words)
+        cuts = sorted({*range(0, n_even, at_once), *range(n_even, lattice.n_sites + 1, at_once), lattice.n_sites})
+        blocks = np.stack([cuts[:-1], cuts[1:]], axis=1)
+        kinds = (blocks[:, 0] >= n_even).astype(np.int64)
+        packed, odd = (lattice.n_sites, n_words), np.array([0, ONES], np.uint64)
+        return cls(lattice.shape, packed, order.astype(np.uint64), blocks, kinds, neighbors, unlike, odd)
+
+    def pack(self, spins: NDArray[np.generic]) -> Words:
+        """(n_replicas, *shape) to packed_shape; places that no replica fills repeat the first one's start."""
+        n = len(spins)
+        padded = np.concatenate([spins, np.repeat(spins[:1], -n % 64, axis=0)])
+        return pack_bits(padded.reshape(self.packed_shape[1], 64, -1).transpose(2, 0, 1) > 0)
+
+    def unpack(self, packed: Words, n_replicas: int) -> NDArray[np.int8]:
+        flat = unpack_bits(packed).reshape(len(packed), -1).T[:n_replicas]
+        return np.ascontiguousarray(flat).reshape(n_replicas, *self.shape)
+
+    def sweep(self, packed: Words, work: Words, n: int, digits: Words, table: Expansion, glauber: np.uint64) -> None:
+        geometry = (self.order, self.blocks, self.kinds, self.neighbors, self.unlike, self.odd)
+        multispin.sweep_replicas(packed, work, n, *geometry, digits, table.rate, table.value, glauber)
+
+
+def pack_bits(bits: NDArray[np.generic]) -> Words:
+    """Words from a last axis of 64 bits, the first the least significant."""
+    return np.packbits(np.ascontiguousarray(bits, bool), axis=-1, bitorder="little").view("<u8")[..., 0]
+
+
+def unpack_bits(words: Words) -> NDArray[np.int8]:
+    """Spins -1, +1 along a new last axis of 64."""
+    octets = np.ascontiguousarray(words, "<u8")[..., None].view(np.uint8)
+    return (2 * np.unpackbits(octets, axis=-1, bitorder="little").view(np.int8) - 1).astype(np.int8)
+
+
+@dataclass(eq=False)
+class MultispinChain:
+    """A packed chain (or n_replicas independent ones) of p(s) ~ exp(beta sum_<ij> s_i s_j); made by multispin_chain.
+
+    `beta` may be set between sweeps, nothing is recompiled; `packed` and `work` (generators) change in place.
+    """
+
+    lattice: Lattice
+    beta: float
+    update: Update
+    n_replicas: int
+    layout: Strips | Replicas
+    packed: Words
+    work: Words
+
+    def sweep(self, n_sweeps: int = 1) -> "MultispinChain":
+        """Attempts to flip every spin n_sweeps times; returns the chain."""
+        check_beta(self.beta)
+        if self.update not in ("metropolis", "heat_bath"):
+            raise ValueError(f"update must be metropolis or heat_bath, got {self.update!r}")
+        if not isinstance(n_sweeps, int | np.integer) or n_sweeps < 0:
+            raise ValueError(f"n_sweeps must be an integer >= 0, got {n_sweeps}")
+        table = expansion(flip_probabilities(self.beta, self.update))
+        digits = digit_words(table.threshold, self.layout.odd)
+        glauber = ONES if self.update == "heat_bath" else np.uint64(0)
+        self.layout.sweep(self.packed, self.work, int(n_sweeps), digits, table, glauber)
+        return self
+
+    def spins(self) -> NDArray[np.int8]:
+        """The present configurations, int8 (n_replicas, *lattice.shape)."""
+        return self.layout.unpack(self.packed, self.n_replicas)
+
+
+def multispin_chain(
+    lattice: Lattice,
+    beta: float,
+    n_sweeps: int,
+    rng: np.random.Generator,
+    update: Update = "metropolis",
+    *,
+    n_replicas: int = 1,
+    state: ArrayLike | None = None,
+) -> MultispinChain:
+    """A packed chain of p(s) ~ exp(beta sum_<ij> s_i s_j), J = 1, no field, after n_sweeps from `state`.
+
+    Args:
+        lattice: two-dimensional (replicas: also a chain); each axis periodic or open.
+        update: "metropolis", which leaves out one proposal in 64 (ergodic in any order), or "heat_bath".
+        n_replicas: 1 packs one lattice into 64 strips, which takes even sides, one of them a multiple of 64, and
+            updates the checkerboard; 2 or more packs 64 independent replicas per word on any lattice and updates
+            site after site (best speed from 512 on, in multiples of 64).
+        state: spins -1, +1 to start from, lattice.shape or (n_replicas, *lattice.shape); by default random.
+
+    Raises:
+        ValueError: bad beta, update, n_sweeps, n_replicas or state, or a lattice that the layout does not take.
+    """
+    if not isinstance(n_replicas, int | np.integer) or n_replicas < 1:
+        raise ValueError(f"n_replicas must be a positive integer, got {n_replicas}")
+    if lattice.ndim > 2 or lattice.n_sites < 2 or (n_replicas == 1 and lattice.ndim != 2):
+        raise ValueError(f"multi-spin coding takes 2D lattices of 2 or more sites, got shape {lattice.shape}")
+    layout = Strips.of(lattice) if n_replicas == 1 else Replicas.of(lattice, -(-n_replicas // 64))
+    shape = (int(n_replicas), *lattice.shape)
+    packed = rng.integers(0, 2**64, layout.packed_shape, np.uint64)
+    work = rng.integers(0, 2**64, random_bits.WORK, np.uint64)
+    if state is not None:
+        start = np.asarray(state)
+        if start.shape not in (shape, lattice.shape) or not np.all(np.abs(start) == 1):
+            raise ValueError(f"state must hold spins -1, +1 of shape {lattice.shape} or {shape}, got {start.shape}")
+        packed = layout.pack(np.broadcast_to(start, shape))
+    return MultispinChain(lattice, float(beta), update, shape[0], layout, packed, work).sweep(n_sweeps)
