@@ -5,8 +5,6 @@
 One core. Every number is the best of three runs in this process; compare ratios, not seconds, across machines.
 """
 
-import argparse
-import json
 import os
 import subprocess
 import sys
@@ -16,6 +14,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
     os.environ[variable] = "1"
 
 import numpy as np
+from report import parser, report
 
 import lattice_diffusion as ld
 
@@ -58,15 +57,9 @@ def transfer_matrix_memory() -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", help="also write the numbers to this file")
-    options = parser.parse_args()
+    options = parser(__doc__).parse_args()
     numbers = {**seconds_to_five_percent(), **transfer_matrix_memory()}
-    for name, value in numbers.items():
-        print(f"{value:12.4g}  {name}")
-    if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(numbers, file, indent=1)
+    report(numbers, options.json)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@
 One core. Every time is the best of a few runs in this process; compare ratios, not seconds, across machines.
 """
 
-import argparse
-import json
 import os
 import subprocess
 import sys
@@ -17,6 +15,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
     os.environ[variable] = "1"
 
 import numpy as np
+from report import parser, report
 
 from lattice_diffusion.kernels import free_fermions, percolation
 
@@ -78,16 +77,11 @@ def erasure() -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", help="also write the numbers to this file")
-    parser.add_argument("--largest", type=int, default=256, help="largest lattice for log Z")
-    options = parser.parse_args()
+    command = parser(__doc__)
+    command.add_argument("--largest", type=int, default=256, help="largest lattice for log Z")
+    options = command.parse_args()
     numbers = {**fermions(options.largest), **erasure()}
-    for name, value in numbers.items():
-        print(f"{value:12.4g}  {name}")
-    if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(numbers, file, indent=1)
+    report(numbers, options.json)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@
 Figures are ratios to the plain numba heat bath of the same run; the first line gives its own speed.
 """
 
-import argparse
-import json
 import os
 import time
 from collections.abc import Callable
@@ -15,6 +13,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
     os.environ[variable] = "1"
 
 import numpy as np
+from report import parser, report
 
 import lattice_diffusion as ld
 from lattice_diffusion.kernels import heat_bath
@@ -57,9 +56,7 @@ def swendsen_wang(length: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", help="also write the numbers to this file")
-    options = parser.parse_args()
+    options = parser(__doc__).parse_args()
     reference = plain(128)
     numbers = {
         "plain heat bath, L = 128 (flips/ns)": reference,
@@ -68,11 +65,7 @@ def main() -> None:
         "multi-spin heat bath, 512 replicas of L = 32 (ratio)": multispin(32, 512, "heat_bath") / reference,
         "Swendsen-Wang at beta_c, L = 128, sites per flip (ratio)": swendsen_wang(128) / reference,
     }
-    for name, value in numbers.items():
-        print(f"{value:12.4g}  {name}")
-    if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(numbers, file, indent=1)
+    report(numbers, options.json)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ not observed has no coupling, so a box B is solved as a small grid of its own.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Literal, get_args
 
@@ -17,7 +18,7 @@ from scipy.special import expit, log_expit, logsumexp
 
 from ..channels import Channel, check_time
 from ..estimate import Curve, Estimate
-from ..kernels import mixtures, percolation
+from ..kernels import percolation
 from ..lattice import Tripartition
 from . import erased_loops
 from .bonds import Faces, bond_mask, bond_of, bond_patch, window
@@ -218,26 +219,19 @@ class DomainWallSolver(SpinSolver):
             if boxes is not None:
                 return erased_loops.box_curve(self.faces, *boxes, 1.0 - t, n_samples, rng)
             return erased_loops.rank_curve(parts, self.periodic, 1.0 - t, n_samples, rng)
-        A, ABC = parts[0].A & self.bonds, parts[0].ABC & self.bonds
-        sites = np.flatnonzero(A)
-        if len(sites) > MAX_BLOCK:
-            raise ValueError(f"A must hold at most {MAX_BLOCK} bonds under {channel.name} noise, got {len(sites)}")
-        law = channel.output_law(t)
-        divergence = np.zeros((n_samples, len(parts)))
-        for rows in self._batches(n_samples, batch):
-            h = channel.likelihood_field(channel.corrupt(sample(rows.stop - rows.start, rng), t, rng), t)
-            q = self.block_posterior(np.where(ABC & ~A, h, 0.0), sites)
-            for k, part in enumerate(parts):
-                if np.any(part.C & self.bonds):
-                    p = self.block_posterior(np.where(part.B & self.bonds, h, 0.0), sites)
-                    out = np.empty(len(q))
-                    mixtures.block_divergence(q, p, law, rng, out)
-                    divergence[rows, k] = out
+        n_bonds = int((parts[0].A & self.bonds).sum())
+        if n_bonds > MAX_BLOCK:
+            raise ValueError(f"A must hold at most {MAX_BLOCK} bonds under {channel.name} noise, got {n_bonds}")
+        seen = [Tripartition(part.A & self.bonds, part.B & self.bonds, part.C & self.bonds) for part in parts]
+        curve = super().sampled_cmi(channel, t, seen, sample, n_samples, rng, self._batch(batch))
         engine = "transfer matrix" if self.method == "transfer_matrix" else "free fermions"
-        return Curve.from_samples(divergence, f"Rao-Blackwell average over exact posteriors, {engine}")
+        return replace(curve, method=f"{curve.method}, {engine}")
 
-    def _batches(self, n_samples: int, most: int = 256) -> list[slice]:
-        size = max(1, min(most, BATCH // (2 * self.faces[0] * self.faces[1])))
+    def _batch(self, most: int = 256) -> int:
+        return max(1, min(most, BATCH // (2 * self.faces[0] * self.faces[1])))
+
+    def _batches(self, n_samples: int) -> list[slice]:
+        size = self._batch()
         return [slice(start, min(start + size, n_samples)) for start in range(0, n_samples, size)]
 
     def log_marginal(self, channel: Channel, t: float, x_t: NDArray, region: NDArray[np.bool_]) -> FloatArray:
