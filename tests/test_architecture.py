@@ -20,6 +20,7 @@ ALLOWED = {
     "exact": {"estimate", "lattice", "channels", "kernels"},
     "samplers": {"lattice", "channels", "kernels", "exact"},
     "models": {"lattice", "channels", "samplers", "exact"},
+    "denoisers": {"estimate", "lattice", "channels", "models", "exact"},
     "phases": {"estimate"},
     "results": {""},
     "plots": {"results"},
