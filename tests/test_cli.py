@@ -16,8 +16,8 @@ import pytest
 from lattice_diffusion import cli, results
 from lattice_diffusion.channels import BitFlip
 from lattice_diffusion.exact import cmi
-from lattice_diffusion.experiments.measure import evaluate
 from lattice_diffusion.experiments.named import REGISTRY, Analysis, NamedExperiment
+from lattice_diffusion.experiments.quantities import evaluate
 from lattice_diffusion.experiments.report import with_error
 from lattice_diffusion.experiments.spec import Spec
 from lattice_diffusion.lattice import Lattice

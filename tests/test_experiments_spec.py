@@ -134,7 +134,7 @@ def test_points_and_seeds_have_distinct_random_numbers() -> None:
 
 
 MODELS = "gaussian-field, gaussian-mixture, ising, ising-chain, curie-weiss, domain-walls"
-KEYS = "model, channel, t, radii, patch, center, n_samples, method, quantity"
+KEYS = "model, channel, t, radii, patch, center, n_samples, method, quantity, settings"
 
 
 @pytest.mark.parametrize(

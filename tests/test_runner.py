@@ -19,8 +19,8 @@ import pytest
 from lattice_diffusion import results
 from lattice_diffusion.experiments import runner
 from lattice_diffusion.experiments.journal import Journal, JournalError, journal_path
-from lattice_diffusion.experiments.measure import evaluate, measure
 from lattice_diffusion.experiments.pool import process_pool
+from lattice_diffusion.experiments.quantities import evaluate
 from lattice_diffusion.experiments.refusal import PointFailed, PointRefused, is_refusal
 from lattice_diffusion.experiments.runner import Interrupted, run
 from lattice_diffusion.experiments.spec import Spec, SpecError
@@ -124,7 +124,7 @@ def test_an_empty_c_gives_exactly_zero(unbroken: Result) -> None:
 
 def test_measure_is_what_a_run_records(spec: Spec, unbroken: Result) -> None:
     point = next(p for p in runner.points(spec) if p.grid == "chain" and p.index == (1, 2))
-    values = measure(spec.grids["chain"], point.coordinates, point.rng(spec.seed))
+    values = evaluate(point.parameters, point.rng(spec.seed))
     assert values["cmi"].tobytes() == unbroken.groups["chain"]["cmi"].values[1, 2].tobytes()
     assert values["cmi_covariance"].shape == (3, 3)
 

@@ -8,7 +8,7 @@ from typing import Any
 from .. import __version__
 from .grid import grid_points
 from .journal import journal_path
-from .measure import build_channel, build_model, build_parts
+from .quantities import QUANTITIES
 from .refusal import at_point
 from .spec import Spec, SpecError
 
@@ -61,9 +61,4 @@ def check_points(spec: Spec) -> None:
             *model_index, t_index = point.index
             if t_index == 0 and sum(i > 0 for i in model_index) <= 1:
                 with at_point(point):
-                    channel = build_channel(point.parameters["channel"])
-                    solver = build_model(point.parameters["model"]).solver
-                    solver.check_channel(channel)
-                    if grid.quantity == "label_entropy":
-                        solver.check_label(channel)
-                    build_parts(point.parameters)
+                    QUANTITIES[grid.quantity].check(point.parameters)

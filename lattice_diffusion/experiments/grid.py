@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from .quantities import QUANTITIES
+from .quantities.base import OPTIONAL
 from .spec import GridSpec, Spec
 
 # Keys of a model that hold lists of their own.
@@ -83,40 +85,33 @@ def resolve(grid: GridSpec, coordinates: dict[str, float]) -> dict[str, Any]:
 
 
 def _resolve(table: dict[str, Any], coordinates: dict[str, float]) -> dict[str, Any]:
-    model = dict(table["model"])
+    model, quantity = dict(table["model"]), QUANTITIES[table["quantity"]]
     for name, value in coordinates.items():
         if name == "size":
             model["regions"] = next(sizes for sizes in model["regions"] if sum(sizes) == value)
         elif name != "t":
             model[name] = value
-    table = {**table, "model": model, "t": coordinates["t"]}
+    unused = {key for key in OPTIONAL if key not in quantity.reads}
+    if model["name"] in ("curie-weiss", "domain-walls"):
+        unused |= {"patch", "center"}
+    table = {key: value for key, value in {**table, "model": model, "t": coordinates["t"]}.items() if key not in unused}
     if model["name"] == "curie-weiss":
-        return {key: value for key, value in table.items() if key not in ("patch", "center")}
+        return table
     dimension = 1 if model["name"] == "ising-chain" else model.pop("dimension", 2)
     if "faces" in model:
         model["shape"] = model.pop("faces")
     if "length" in model:
         model["shape"] = [model.pop("length")] * dimension
-        if table.get("quantity") == "label_entropy":
+        if quantity.name == "label_entropy":
             model["shape"][1] += 1  # L bonds between the edge columns, L rows: the self-dual shape
     if isinstance(model["periodic"], bool):
         model["periodic"] = [model["periodic"]] * len(model["shape"])
-    if model["name"] == "domain-walls":
-        return _resolve_walls(table)
-    table.setdefault("center", [n // 2 for n in model["shape"]])
-    return table
-
-
-def _resolve_walls(table: dict[str, Any]) -> dict[str, Any]:
-    """No bond and no block means the central right bond; the label entropy has no A at all."""
-    model = table["model"]
-    unused = {"patch", "center"}
-    if table["quantity"] != "cmi":
-        unused |= {"radii", "method"}
-    if table["quantity"] != "label_entropy" and "block" not in model:
+    if "center" not in unused:
+        table.setdefault("center", [n // 2 for n in model["shape"]])
+    if model["name"] == "domain-walls" and "bond" in quantity.reads and "block" not in model:
         i, j = ((n - 1) // 2 for n in model["shape"])
         model.setdefault("bond", [[i, j], [i, j + 1]])
-    return {key: value for key, value in table.items() if key not in unused}
+    return table
 
 
 def grid_points(name: str, grid: GridSpec) -> Iterator[Point]:

@@ -24,9 +24,9 @@ from ..results import Result
 from .checks import check_output, check_points, check_same
 from .grid import Point, n_points, points
 from .journal import Journal, journal_path
-from .measure import evaluate
 from .pool import InProcess, process_pool
 from .progress import duration, progress_bar, say
+from .quantities import evaluate
 from .refusal import at_point
 from .spec import Spec
 from .tables import Tables

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from .. import exact
-from .measure import build_channel, build_model, build_parts
+from .build import build_channel, build_model, build_parts
 from .spec import hint
 
 _GEOMETRY = ("periodic", "center", "radius", "patch")

@@ -21,7 +21,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from .quantities import QUANTITIES
+from .quantities.base import OPTIONAL, PLACES
 
 
 class SpecError(ValueError):
@@ -115,6 +118,12 @@ def _bond(value: Any) -> Any:
 def _block(value: Any) -> Any:
     if value is not None and not _is_face(value):
         raise ValueError(f"must be the top left face of a 2x2 block such as [4, 4], got {value!r}")
+    return value
+
+
+def _quantity(value: str) -> str:
+    if value not in QUANTITIES:
+        raise ValueError(f"must be one of {', '.join(QUANTITIES)}, got {value!r}")
     return value
 
 
@@ -223,9 +232,9 @@ ChannelSpec = GaussianSpec | BitFlipSpec | ErasureSpec
 class GridSpec(_Table):
     """Every combination of the model's listed parameters and of `t`.
 
-    All `radii` of one combination are measured together, on one set of noise samples. `quantity` is the CMI, or
-    for domain walls (see `exact.domain_walls`) the entropy of the label, on L x (L+1) faces for `length` = L, or
-    the mean squared posterior correlation of `bond`.
+    All `radii` of one combination are measured together, on one set of noise samples. `quantity` is what is
+    measured, an entry of `quantities`, and `settings` how, where it has a choice. Label entropies are measured on
+    L x (L+1) faces for `length` = L.
     """
 
     model: Annotated[ModelSpec, Field(discriminator="name")]
@@ -236,23 +245,24 @@ class GridSpec(_Table):
     center: Annotated[tuple[int, ...] | None, BeforeValidator(_center)] = None
     n_samples: Annotated[int, Field(ge=2)] = 1000
     method: Literal["auto", "closed", "sampled"] = "auto"
-    quantity: Literal["cmi", "label_entropy", "squared_correlation"] = "cmi"
+    quantity: Annotated[str, AfterValidator(_quantity)] = "cmi"
+    settings: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         model, channel = self.model.name, self.channel.name
         if model.startswith("gaussian") and channel != "gaussian":
             raise ValueError(f"pairs {model} with the channel {channel!r}; it takes the gaussian channel only")
-        if self.quantity != "cmi":
-            what = f"the {self.quantity.replace('_', ' ')}"
-            self._no_use(what, "it has no A, B and C", ("radii", "patch", "center", "method"))
-            if not isinstance(self.model, DomainWallsSpec):
-                raise ValueError(f"asks for {what} of {model}; only domain-walls has it")
-            for key in ("block",) if self.quantity == "squared_correlation" else ("bond", "block"):
-                if getattr(self.model, key) is not None:
-                    raise ValueError(f"has the key 'model.{key}', which {what} has no use for")
-            return self
-        if model != "curie-weiss" and "radii" not in self.model_fields_set:
+        quantity = QUANTITIES[self.quantity]
+        if quantity.models and model not in quantity.models:
+            raise ValueError(f"asks for {quantity.what} of {model}; only {' and '.join(quantity.models)} has it")
+        useless = [key for key in OPTIONAL if key not in quantity.reads]
+        self._no_use(quantity.what, "it has no A, B and C", useless)
+        for key in PLACES:
+            if key not in quantity.reads and getattr(self.model, key, None) is not None:
+                raise ValueError(f"has the key 'model.{key}', which {quantity.what} has no use for")
+        object.__setattr__(self, "settings", quantity.resolve_settings(self.settings))
+        if "radii" in quantity.reads and model != "curie-weiss" and "radii" not in self.model_fields_set:
             raise ValueError("lacks the key 'radii', such as radii = [1, 2, 3]")
         if model == "curie-weiss":
             self._no_use("curie-weiss", "its regions set A, B and C", ("radii", "patch", "center"))
@@ -260,7 +270,7 @@ class GridSpec(_Table):
             self._no_use("domain-walls", "its bond or block sets A", ("patch", "center"))
         return self
 
-    def _no_use(self, what: str, why: str, keys: tuple[str, ...]) -> None:
+    def _no_use(self, what: str, why: str, keys: Iterable[str]) -> None:
         for key in keys:
             if key in self.model_fields_set and getattr(self, key) != type(self).model_fields[key].default:
                 raise ValueError(f"has the key {key!r}, which {what} has no use for: {why}")

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from ..results import Variable
 from .grid import Point, axes, shape
+from .quantities import QUANTITIES
 from .spec import GridSpec, Spec
 
 _AXES = {
@@ -18,27 +19,6 @@ _AXES = {
     "mass_squared": ("1", "mass squared m^2"),
     "t": ("1", "diffusion time t, 0 clean and 1 pure noise"),
 }
-_CMI: dict[str, tuple[tuple[str, ...], str, str]] = {
-    "cmi": (("radius",), "nat", "conditional mutual information I(A;C|B)"),
-    "cmi_stderr": (("radius",), "nat", "standard error of cmi"),
-    "cmi_covariance": (("radius", "radius_2"), "nat^2", "covariance of cmi between two radii"),
-}
-_SCALARS: dict[str, dict[str, tuple[tuple[str, ...], str, str]]] = {
-    "label_entropy": {
-        "label_entropy": ((), "nat", "entropy of the label given the noisy data, E H(S|x)"),
-        "label_entropy_stderr": ((), "nat", "standard error of label_entropy"),
-    },
-    "squared_correlation": {
-        "squared_correlation": ((), "1", "squared posterior correlation of two faces, E <s s'>_x^2"),
-        "squared_correlation_stderr": ((), "1", "standard error of squared_correlation"),
-        "clean_correlation": ((), "1", "correlation of the two faces before noise, <s s'>"),
-    },
-}
-
-
-def _measured(grid: GridSpec) -> dict[str, tuple[tuple[str, ...], str, str]]:
-    """Name to (dimensions besides the grid's axes, units, long name)."""
-    return _SCALARS.get(grid.quantity, _CMI)
 
 
 class Tables:
@@ -46,14 +26,14 @@ class Tables:
 
     def __init__(self, spec: Spec) -> None:
         self._grids = spec.grids
-        self._values = {
-            name: {
-                variable: np.full(shape(grid) + (len(grid.radii),) * len(dims), np.nan)
-                for variable, (dims, _, _) in _measured(grid).items()
-            }
-            for name, grid in spec.grids.items()
-        }
+        self._coordinates = {name: _coordinates(grid) for name, grid in spec.grids.items()}
+        self._values = {name: dict(self._empty(name, grid)) for name, grid in spec.grids.items()}
         self._done = {name: np.zeros(shape(grid), np.uint8) for name, grid in spec.grids.items()}
+
+    def _empty(self, name: str, grid: GridSpec) -> Iterator[tuple[str, NDArray]]:
+        for variable, column in QUANTITIES[grid.quantity].columns.items():
+            lengths = tuple(self._coordinates[name][dim].values.size for dim in column.dims)
+            yield variable, np.full(shape(grid) + lengths, np.nan)
 
     def record(self, grid: str, index: tuple[int, ...], values: dict[str, NDArray]) -> None:
         """Fill in one point: `values` as `measure` returns them."""
@@ -85,10 +65,11 @@ class Tables:
         listed = axes(grid)
         for axis, values in listed.items():
             yield axis, Variable((axis,), np.array(values), *_AXES[axis])
-        if grid.quantity == "cmi":
-            radii = np.array(grid.radii)
-            yield "radius", Variable(("radius",), radii, "sites", "width r of the buffer B around A")
-            yield "radius_2", Variable(("radius_2",), radii, "sites", "second radius of a covariance")
-        for variable, (dims, units, long_name) in _measured(grid).items():
+        yield from self._coordinates[name].items()
+        for variable, (dims, units, long_name) in QUANTITIES[grid.quantity].columns.items():
             yield variable, Variable((*listed, *dims), self._values[name][variable], units, long_name)
         yield "done", Variable(tuple(listed), self._done[name], "1", "1 where the point is measured")
+
+
+def _coordinates(grid: GridSpec) -> dict[str, Variable]:
+    return QUANTITIES[grid.quantity].coordinates(grid.model_dump(mode="json", exclude_none=True))

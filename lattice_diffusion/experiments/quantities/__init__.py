@@ -1,0 +1,21 @@
+"""Everything that a grid can measure, by name; a new quantity is a module here and a line below."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .base import Column, Parameters, Quantity, Settings
+from .cmi import CMI
+from .domain_walls import LABEL_ENTROPY, SQUARED_CORRELATION
+
+_ALL = (CMI, LABEL_ENTROPY, SQUARED_CORRELATION)
+QUANTITIES: dict[str, Quantity] = {quantity.name: quantity for quantity in _ALL}
+
+__all__ = ["QUANTITIES", "Column", "Quantity", "Settings", "evaluate"]
+
+
+def evaluate(parameters: Parameters, rng: np.random.Generator) -> dict[str, NDArray]:
+    """What is asked for at one point, by variable; `parameters` as `grid.resolve` gives them.
+
+    Raises ValueError where the model or the lattice refuses them.
+    """
+    return QUANTITIES[parameters.get("quantity", "cmi")].evaluate(parameters, rng)
