@@ -31,6 +31,12 @@ class Channel(Protocol):
     def corrupt(self, x_0: NDArray, t: float, rng: np.random.Generator) -> NDArray[np.float64]:
         """Noisy values of the same shape as `x_0`."""
 
+    def add_noise(self, x_s: NDArray, s: float, t: float, rng: np.random.Generator) -> NDArray[np.float64]:
+        """x_t given x_s, s <= t: the noise between two times, so that corrupt(.., t) is corrupt(.., s) and this."""
+
+    def bridge(self, x_t: NDArray, x_0: NDArray, t: float, s: float, rng: np.random.Generator) -> NDArray[np.float64]:
+        """x_s given its noisier version x_t and the clean x_0, s <= t: one reverse step, site by site."""
+
     def likelihood_field(self, x_t: NDArray, t: float) -> NDArray[np.float64]:
         """h with p(x_t|s) proportional to exp(h s) for s = +-1; +-inf where the spin is certain."""
 
@@ -49,6 +55,12 @@ def check_time(t: float) -> float:
     if not 0.0 <= t <= 1.0:  # also refuses NaN
         raise ValueError(f"t must be in [0, 1], 0 clean and 1 pure noise, got {t}")
     return float(t)
+
+
+def check_order(s: float, t: float) -> None:
+    """Raises ValueError unless 0 <= s <= t <= 1."""
+    if check_time(s) > check_time(t):
+        raise ValueError(f"s must be the cleaner time, s <= t, got s = {s} and t = {t}")
 
 
 def check_snr(snr: float) -> float:
@@ -105,6 +117,26 @@ class Gaussian:
         if sigma == math.inf:
             raise ValueError("t must be < 1 for the ve schedule, whose noise is infinite at t = 1; use linear or vp")
         return self.alpha(t) * x_0 + sigma * rng.standard_normal(x_0.shape)
+
+    def _between(self, s: float, t: float) -> tuple[float, float]:
+        """alpha and sigma^2 of the noise from s to t."""
+        check_order(s, t)
+        if self.sigma(t) == math.inf:
+            raise ValueError("t must be < 1 for the ve schedule, whose noise is infinite at t = 1; use linear or vp")
+        ratio = self.alpha(t) / self.alpha(s) if s < t else 1.0
+        return ratio, max(self.sigma(t) ** 2 - (ratio * self.sigma(s)) ** 2, 0.0)
+
+    def add_noise(self, x_s: NDArray, s: float, t: float, rng: np.random.Generator) -> NDArray[np.float64]:
+        ratio, variance = self._between(s, t)
+        return ratio * x_s + math.sqrt(variance) * rng.standard_normal(x_s.shape)
+
+    def bridge(self, x_t: NDArray, x_0: NDArray, t: float, s: float, rng: np.random.Generator) -> NDArray[np.float64]:
+        ratio, variance = self._between(s, t)
+        if s == t:
+            return np.asarray(x_t, float)
+        old, share = self.sigma(s) ** 2, 1.0 / self.sigma(t) ** 2  # Ho et al. 2020, eq. 7, for any alpha and sigma
+        mean = share * (ratio * old * x_t + self.alpha(s) * variance * x_0)
+        return mean + math.sqrt(share * old * variance) * rng.standard_normal(x_t.shape)
 
     def likelihood_field(self, x_t: NDArray, t: float) -> NDArray[np.float64]:
         sigma = self.sigma(t)
@@ -163,6 +195,20 @@ class BitFlip:
     def corrupt(self, x_0: NDArray, t: float, rng: np.random.Generator) -> NDArray[np.float64]:
         return np.where(rng.random(x_0.shape) < self.flip_probability(t), -1.0, 1.0) * x_0
 
+    def _between(self, s: float, t: float) -> float:
+        """Probability of a flip from s to t: 1 - 2 p_t = (1 - 2 p_s)(1 - 2 p)."""
+        check_order(s, t)
+        return (t - s) / (2.0 * (1.0 - s)) if s < t else 0.0
+
+    def add_noise(self, x_s: NDArray, s: float, t: float, rng: np.random.Generator) -> NDArray[np.float64]:
+        return np.where(rng.random(x_s.shape) < self._between(s, t), -1.0, 1.0) * x_s
+
+    def bridge(self, x_t: NDArray, x_0: NDArray, t: float, s: float, rng: np.random.Generator) -> NDArray[np.float64]:
+        late, early = self._between(s, t), self.flip_probability(s)
+        as_noisy = np.where(x_t == x_0, 1.0 - early, early) * (1.0 - late)  # p(x_s = x_t | x_0) p(x_t | x_s)
+        flipped = np.where(x_t == x_0, early, 1.0 - early) * late
+        return np.where(rng.random(x_t.shape) * (as_noisy + flipped) < flipped, -1.0, 1.0) * x_t
+
     def likelihood_field(self, x_t: NDArray, t: float) -> NDArray[np.float64]:
         p = self.flip_probability(t)
         if p == 0.0:
@@ -194,6 +240,14 @@ class Erasure:
 
     def corrupt(self, x_0: NDArray, t: float, rng: np.random.Generator) -> NDArray[np.float64]:
         return np.where(rng.random(x_0.shape) < check_time(t), 0.0, x_0)
+
+    def add_noise(self, x_s: NDArray, s: float, t: float, rng: np.random.Generator) -> NDArray[np.float64]:
+        check_order(s, t)
+        return np.where(rng.random(x_s.shape) * (1.0 - s) < t - s, 0.0, x_s)
+
+    def bridge(self, x_t: NDArray, x_0: NDArray, t: float, s: float, rng: np.random.Generator) -> NDArray[np.float64]:
+        check_order(s, t)
+        return np.where((x_t == 0) & (rng.random(x_t.shape) * t >= s), x_0, x_t)
 
     def likelihood_field(self, x_t: NDArray, t: float) -> NDArray[np.float64]:
         check_time(t)

@@ -80,6 +80,43 @@ def test_discrete_laws_match_corrupt(channel):
     assert np.exp(channel.peak_log_likelihood(np.array([1.0]), t))[0] == pytest.approx(law[0, 0])
 
 
+PATHS = [(0.0, 0.4), (0.3, 0.3), (0.3, 0.7), (0.6, 0.95), (0.2, 1.0), (0.0, 1.0)]
+
+
+@pytest.mark.parametrize("channel", ALL, ids=repr)
+@pytest.mark.parametrize(("s", "t"), PATHS)
+def test_noise_composes_and_its_bridge_leads_back(channel, s, t):
+    """(x_0, x_s, x_t) from noise in two steps, and (x_0, x'_s, x_t) with x'_s from the bridge, have one joint law."""
+    if channel == Gaussian("ve") and t == 1.0:
+        pytest.skip("infinite noise")
+    rng, n = np.random.default_rng(21), 200_000
+    x_0 = np.where(rng.random(n) < 0.3, -1.0, 1.0)
+    x_s = channel.corrupt(x_0, s, rng)
+    x_t = channel.add_noise(x_s, s, t, rng)
+    direct = channel.corrupt(x_0, t, rng)
+    again = channel.bridge(x_t, x_0, t, s, rng)
+    scale = max(1.0, np.abs(x_t).max())
+
+    def moments(x, y):
+        x, y = x / scale, y / scale
+        return np.stack([x, x**2, x * x_0, x * y, x * y * x_0, x**2 * y * x_0], axis=1)
+
+    one_step = moments(direct, x_0 * scale) - moments(x_t, x_0 * scale)
+    bridged = moments(again, x_t) - moments(x_s, x_t)
+    for difference in (one_step, bridged):
+        error = difference.std(axis=0) / math.sqrt(n)
+        assert np.all(np.abs(difference.mean(axis=0)) <= 5 * error + 1e-12)
+
+
+@pytest.mark.parametrize("channel", ALL, ids=repr)
+def test_bridge_ends(channel):
+    rng = np.random.default_rng(22)
+    x_0 = np.where(rng.random(50) < 0.5, -1.0, 1.0)
+    x_t = channel.corrupt(x_0, 0.8, rng)
+    assert channel.bridge(x_t, x_0, 0.8, 0.0, rng) == pytest.approx(x_0)
+    assert np.array_equal(channel.bridge(x_t, x_0, 0.8, 0.8, rng), x_t)
+
+
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
@@ -88,6 +125,8 @@ def test_discrete_laws_match_corrupt(channel):
         (lambda: Erasure().snr(float("nan")), r"t must be in \[0, 1\]"),
         (lambda: Gaussian().time(-1.0), "snr must be >= 0"),
         (lambda: Gaussian("ve").corrupt(np.ones(2), 1.0, np.random.default_rng(0)), "t must be < 1 for the ve"),
+        (lambda: Erasure().add_noise(np.ones(2), 0.5, 0.4, np.random.default_rng(0)), "s must be the cleaner time"),
+        (lambda: Gaussian("ve").bridge(np.ones(2), np.ones(2), 1, 0, np.random.default_rng(0)), "t must be < 1 for"),
         (lambda: Gaussian().peak_log_likelihood(np.ones(2), 0.0), "t must leave a density"),
     ],
 )

@@ -8,14 +8,34 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .posterior import Bernoulli, Denoiser, Normal, Posterior
+    from .reverse_process import Step, Switch, always, hybrid, pure_noise, reverse, reverse_steps
 
 _HOMES = {
     "Bernoulli": "posterior",
     "Denoiser": "posterior",
     "Normal": "posterior",
     "Posterior": "posterior",
+    "Step": "reverse_process",
+    "Switch": "reverse_process",
+    "always": "reverse_process",
+    "hybrid": "reverse_process",
+    "pure_noise": "reverse_process",
+    "reverse": "reverse_process",
+    "reverse_steps": "reverse_process",
 }
-__all__ = ["Bernoulli", "Denoiser", "Normal", "Posterior"]
+__all__ = [
+    "Bernoulli",
+    "Denoiser",
+    "Normal",
+    "Posterior",
+    "Step",
+    "Switch",
+    "always",
+    "hybrid",
+    "pure_noise",
+    "reverse",
+    "reverse_steps",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 Array = Any  # numpy.ndarray or torch.Tensor
 
@@ -25,6 +26,9 @@ class Posterior(Protocol):
     def variance(self) -> Array:
         """Var[x_0,i | what the denoiser sees]; its average is the denoiser's own estimate of its squared error."""
 
+    def sample(self, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Clean values drawn site by site (NumPy answers only)."""
+
 
 class Denoiser(Protocol):
     """A map from noisy data to the posterior of the clean data.
@@ -36,6 +40,9 @@ class Denoiser(Protocol):
     radius: int | None
 
     def __call__(self, x_t: Array, t: float | Array) -> Posterior: ...
+
+    def multiply_adds(self, shape: tuple[int, ...]) -> int:
+        """What denoising one sample (channel, *lattice) costs; for exact laws the entries that they read."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,9 @@ class Bernoulli:
         decay = _namespace(self.log_odds).exp(-abs(self.log_odds))
         return 4 * decay / (1 + decay) ** 2
 
+    def sample(self, rng: np.random.Generator) -> NDArray[np.float64]:
+        return np.where(rng.random(self.log_odds.shape) < self.probability, 1.0, -1.0)
+
 
 @dataclass(frozen=True)
 class Normal:
@@ -66,6 +76,9 @@ class Normal:
 
     mean: Array
     variance: Array
+
+    def sample(self, rng: np.random.Generator) -> NDArray[np.float64]:
+        return np.asarray(self.mean + np.sqrt(self.variance) * rng.standard_normal(self.mean.shape))
 
 
 def _namespace(x: Array) -> Any:
