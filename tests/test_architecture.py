@@ -18,7 +18,7 @@ ALLOWED = {
     "channels": set(),
     "kernels": set(),
     "exact": {"estimate", "lattice", "channels", "kernels"},
-    "samplers": {"lattice", "channels", "kernels", "exact"},
+    "samplers": {"estimate", "lattice", "channels", "kernels", "exact"},
     "models": {"lattice", "channels", "samplers", "exact"},
     "denoisers": {"estimate", "lattice", "channels", "models", "exact"},
     "phases": {"estimate"},

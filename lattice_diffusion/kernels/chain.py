@@ -66,7 +66,7 @@ def site_probabilities(links, weights, out):  # type: ignore[no-untyped-def]
                 _step(v, links[i], one)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def sample(correlation, closing, rng, out):  # type: ignore[no-untyped-def]
     """Perfect samples: out (n, N) of +-1, neighbours equal with probability (1 + correlation) / 2.
 

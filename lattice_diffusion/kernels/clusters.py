@@ -90,7 +90,7 @@ def _merge_runs(parent, links, upper, upper_base, lower, lower_base):  # type: i
         links &= links - _1
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def swendsen_wang_square(words, width, wrap_rows, wrap_columns, threshold, n_sweeps, state):  # type: ignore[no-untyped-def]
     """`n_sweeps` Swendsen-Wang sweeps of a uniform square ferromagnet, in place.
 
@@ -172,7 +172,7 @@ def _flip(words, starts, base, parent, flipped, last_bit, s):  # type: ignore[no
     return s
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def swendsen_wang_bonds(spins, bonds, couplings, thresholds, n_sweeps, state):  # type: ignore[no-untyped-def]
     """`n_sweeps` Swendsen-Wang sweeps for any couplings and fields, in place.
 
@@ -199,7 +199,7 @@ def swendsen_wang_bonds(spins, bonds, couplings, thresholds, n_sweeps, state):  
     state[0], state[1], state[2], state[3] = s
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def wolff(spins, neighbors, couplings, thresholds, n_clusters, state):  # type: ignore[no-untyped-def]
     """Flip `n_clusters` Wolff clusters in place; returns the number of spins flipped.
 

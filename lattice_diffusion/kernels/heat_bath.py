@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def sweeps(spins, neighbors, order, beta, n_sweeps, rng):  # type: ignore[no-untyped-def]
     """`n_sweeps` sweeps in place: each spin in `order` is redrawn given its neighbours.
 

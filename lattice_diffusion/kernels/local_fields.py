@@ -53,7 +53,7 @@ def _sweep(spins, order, neighbors, couplings, fields, beta, s):  # type: ignore
     return s
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def sweeps(spins, order, neighbors, couplings, fields, n_sweeps, state):  # type: ignore[no-untyped-def]
     """`n_sweeps` sweeps in place over the sites in `order`; the others stay clamped.
 
@@ -66,7 +66,7 @@ def sweeps(spins, order, neighbors, couplings, fields, n_sweeps, state):  # type
     state[0], state[1], state[2], state[3] = s
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def coupled_sweeps(upper, lower, order, neighbors, couplings, fields, n_sweeps, state):  # type: ignore[no-untyped-def]
     """The same random numbers drive both chains: for couplings >= 0, lower <= upper stays true."""
     s = (state[0], state[1], state[2], state[3])
@@ -88,7 +88,7 @@ def _energy(spins, neighbors, couplings, fields):  # type: ignore[no-untyped-def
     return total
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def exchange(spins, rung, betas, order, neighbors, couplings, fields, n_rounds, n_sweeps, accepted, state):  # type: ignore[no-untyped-def]
     """`n_rounds` of `n_sweeps` sweeps of every replica and then swaps of neighbouring temperatures, in place.
 

@@ -68,7 +68,7 @@ def refresh_halo(spins, color, height, width, edges, periodic):  # type: ignore[
         other[i, width + 1] = other[i, 1] if periodic[1] else own[i, width] ^ edges[i - 1]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def sweep_strips(spins, work, n_sweeps, periodic, side, edges, segments, kinds, odd, digits, rates, values, glauber):  # type: ignore[no-untyped-def]
     """Checkerboard sweeps of one lattice cut into 64 strips of `height` rows, bit b of a word in strip b.
 
@@ -102,7 +102,7 @@ def sweep_strips(spins, work, n_sweeps, periodic, side, edges, segments, kinds, 
                         j += n
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def sweep_replicas(  # type: ignore[no-untyped-def]
     spins, work, n_sweeps, order, blocks, kinds, neighbors, unlike, odd, digits, rates, values, glauber
 ):

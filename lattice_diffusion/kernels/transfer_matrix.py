@@ -259,7 +259,7 @@ def row_vectors(right, down, weights, above, below):  # type: ignore[no-untyped-
         take_row(below[i], work, right[i], down[i], weights[i])
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def sample_row_above(vector, right, down, weights, states, rng):  # type: ignore[no-untyped-def]
     """Take the sampled states of a row back site by site to those of the row above, in place.
 

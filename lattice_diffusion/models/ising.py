@@ -11,7 +11,8 @@ from ..channels import Channel
 from ..exact.transfer_matrix import TransferMatrix
 from ..lattice import Lattice
 from ..samplers.checks import check_beta
-from ..samplers.ising import ising, uniform_transfer_matrix
+from ..samplers.ising import ising
+from ..samplers.methods import uniform_transfer_matrix
 from .transition import Transition
 
 BETA_CRITICAL = math.log(1.0 + math.sqrt(2.0)) / 2.0

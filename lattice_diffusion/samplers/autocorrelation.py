@@ -71,3 +71,24 @@ def integrated_autocorrelation_time(series: ArrayLike, c: float = 5.0) -> Autoco
 def effective_samples(series: ArrayLike, c: float = 5.0) -> float:
     """n / tau: the number of independent samples with the same error of the mean."""
     return float(np.asarray(series).size / integrated_autocorrelation_time(series, c).tau)
+
+
+def mser(series: ArrayLike, batch: int = 5) -> int:
+    """Steps at the start of a series that are better left out of its mean: the burn-in.
+
+    They minimise sum_(i > d) (x_i - mean)^2 / (n - d)^2, the squared standard error of the mean of what is left,
+    over means x_i of `batch` steps: MSER-5 (White 1997, Simulation 69, 323). Looked for in the first half only;
+    a minimum at its end means that the chain is too short to tell.
+
+    Args:
+        series: (n,), or (chains, n), which are averaged.
+    """
+    x = np.atleast_2d(np.asarray(series, float)).mean(axis=0)
+    n = len(x) // batch
+    if n < 2:
+        raise ValueError(f"series must have at least {2 * batch} steps, got {len(x)}")
+    means = x[: n * batch].reshape(n, batch).mean(axis=1)[::-1]
+    count = np.arange(1, n + 1)
+    squares = np.cumsum((means - means.mean()) ** 2) - np.cumsum(means - means.mean()) ** 2 / count
+    error = (np.maximum(squares, 0.0) / count**2)[::-1]
+    return batch * int(np.argmin(error[: n // 2 + 1]))

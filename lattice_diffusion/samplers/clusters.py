@@ -7,8 +7,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..kernels import clusters as kernel
 from ..lattice import Lattice
-from .checks import check_n_samples
-from .couplings import Couplings, bond_thresholds, check_schedule, generator_state, relaxation_sweeps
+from .chains import Chain, Spins, check_schedule, relaxation_sweeps
+from .checks import check_memory, check_n_samples
+from .couplings import Couplings, bond_thresholds, generator_state
 
 
 def swendsen_wang(
@@ -36,12 +37,23 @@ def swendsen_wang(
     Raises:
         ValueError: couplings or fields of a wrong shape or value, bad n_samples, burn_in or thin.
     """
+    check_memory(check_n_samples(n_samples) * lattice.n_sites)
+    return swendsen_wang_chain(lattice, couplings, rng, fields, burn_in, thin).draw(n_samples)
+
+
+def swendsen_wang_chain(
+    lattice: Lattice,
+    couplings: ArrayLike,
+    rng: np.random.Generator,
+    fields: ArrayLike,
+    burn_in: int | None,
+    thin: int | None,
+) -> Chain:
     model = Couplings.on(lattice, couplings, fields)
-    check_n_samples(n_samples)
     burn_in, thin = check_schedule(lattice, burn_in, thin)
     uniform = len(model.J) > 0 and model.J[0] >= 0.0 and bool(np.ptp(model.J) == 0.0)
     if lattice.ndim == 2 and uniform and not model.h.any():
-        return _square(lattice, float(model.J[0]), n_samples, rng, burn_in, thin)
+        return _square(lattice, float(model.J[0]), rng, burn_in, thin)
     sites = np.arange(1, lattice.n_sites + 1)
     bonds = np.concatenate([lattice.bonds + 1, np.stack([np.zeros_like(sites), sites], axis=1)])
     strength = np.concatenate([model.J, model.h])
@@ -49,17 +61,14 @@ def swendsen_wang(
     spins = np.concatenate([np.ones(1, np.int8), model.start(rng)])
     arguments = bonds, strength, bond_thresholds(strength)
     state = generator_state(rng)
-    out = np.empty((n_samples, lattice.n_sites), np.int8)
-    kernel.swendsen_wang_bonds(spins, *arguments, burn_in, state)
-    for sample in out:
-        kernel.swendsen_wang_bonds(spins, *arguments, thin, state)
-        sample[:] = spins[1:]
-    return out.reshape(n_samples, *lattice.shape)
+
+    def advance(n_sweeps: int) -> None:
+        kernel.swendsen_wang_bonds(spins, *arguments, n_sweeps, state)
+
+    return Chain(lattice.shape, advance, lambda: spins[1:].reshape(1, *lattice.shape), burn_in, thin)
 
 
-def _square(
-    lattice: Lattice, beta: float, n_samples: int, rng: np.random.Generator, burn_in: int, thin: int
-) -> NDArray[np.int8]:
+def _square(lattice: Lattice, beta: float, rng: np.random.Generator, burn_in: int, thin: int) -> Chain:
     n_rows, width = lattice.shape
     coins = rng.integers(0, 2, (n_rows, 64 * -(-width // 64)), dtype=np.uint8)
     coins[:, width:] = 0
@@ -67,13 +76,15 @@ def _square(
     wrap_rows, wrap_columns = lattice.periodic
     arguments = width, wrap_rows, wrap_columns, bond_thresholds(np.array([beta]))[0]
     state = generator_state(rng)
-    out = np.empty((n_samples, n_rows, width), np.int8)
-    kernel.swendsen_wang_square(words, *arguments, burn_in, state)
-    for sample in out:
-        kernel.swendsen_wang_square(words, *arguments, thin, state)
+
+    def advance(n_sweeps: int) -> None:
+        kernel.swendsen_wang_square(words, *arguments, n_sweeps, state)
+
+    def spins() -> Spins:
         up = np.unpackbits(words.astype("<u8").view(np.uint8), axis=1, count=width, bitorder="little")
-        np.subtract(2 * up.view(np.int8), 1, out=sample)
-    return out
+        return 2 * up.view(np.int8)[None] - np.int8(1)
+
+    return Chain(lattice.shape, advance, spins, burn_in, thin)
 
 
 def wolff(
@@ -102,8 +113,14 @@ def wolff(
         ValueError: couplings of a wrong shape or value, bad n_samples, burn_in or thin; thin is left out with
             burn_in = 0.
     """
+    check_memory(check_n_samples(n_samples) * lattice.n_sites)
+    return wolff_chain(lattice, couplings, rng, burn_in, thin).draw(n_samples)
+
+
+def wolff_chain(
+    lattice: Lattice, couplings: ArrayLike, rng: np.random.Generator, burn_in: int | None, thin: int | None
+) -> Chain:
     model = Couplings.on(lattice, couplings)
-    check_n_samples(n_samples)
     check_schedule(lattice, burn_in, thin)
     if thin is None and burn_in == 0:
         raise ValueError("thin is measured during the burn-in, which was 0; give thin")
@@ -122,8 +139,4 @@ def wolff(
         n_flipped = advance(burn_in)
     if thin is None:
         thin = math.ceil(relaxation_sweeps(lattice) * lattice.n_sites * burn_in / n_flipped)
-    out = np.empty((n_samples, lattice.n_sites), np.int8)
-    for sample in out:
-        advance(thin)
-        sample[:] = spins
-    return out.reshape(n_samples, *lattice.shape)
+    return Chain(lattice.shape, advance, lambda: spins.reshape(1, *lattice.shape), burn_in, thin)

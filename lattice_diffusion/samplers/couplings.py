@@ -4,7 +4,6 @@ Temperature is part of J and h. J is one number or one per row of `lattice.bonds
 `lattice.shape`, and h_i = +-inf clamps spin i, which is what `channel.likelihood_field` gives for a certain spin.
 """
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -98,19 +97,3 @@ def bond_thresholds(J: NDArray[np.float64]) -> NDArray[np.uint64]:
 def generator_state(rng: np.random.Generator) -> NDArray[np.uint64]:
     """256 fresh bits for the kernels' own xoshiro256++."""
     return rng.integers(0, 2**64, 4, dtype=np.uint64)
-
-
-def relaxation_sweeps(lattice: Lattice, exponent: float = 0.5) -> int:
-    """L^exponent sweeps, L the longest side: the order of the critical relaxation time."""
-    return math.ceil(max(lattice.shape) ** exponent)
-
-
-def check_schedule(lattice: Lattice, burn_in: int | None, thin: int | None, exponent: float = 0.5) -> tuple[int, int]:
-    """burn_in and thin, by default 20 L^exponent and L^exponent."""
-    relaxation = relaxation_sweeps(lattice, exponent)
-    burn_in = 20 * relaxation if burn_in is None else burn_in
-    thin = relaxation if thin is None else thin
-    integers = isinstance(burn_in, int | np.integer) and isinstance(thin, int | np.integer)
-    if not integers or burn_in < 0 or thin < 1:
-        raise ValueError(f"burn_in must be >= 0 and thin >= 1, both integers, got {burn_in} and {thin}")
-    return burn_in, thin

@@ -5,30 +5,25 @@ from numpy.typing import NDArray
 
 from ..kernels import heat_bath
 from ..lattice import Lattice
+from .chains import Chain, Spins, check_schedule
 
 
 def heat_bath_chain(
-    lattice: Lattice,
-    beta: float,
-    n_samples: int,
-    rng: np.random.Generator,
-    burn_in: int | None,
-    thin: int | None,
-) -> NDArray[np.int8]:
-    longest = max(lattice.shape)
-    burn_in = 20 * longest**2 if burn_in is None else burn_in
-    thin = longest**2 if thin is None else thin
-    if burn_in < 0 or thin < 1:
-        raise ValueError(f"burn_in must be >= 0 and thin >= 1, got {burn_in} and {thin}")
+    lattice: Lattice, beta: float, rng: np.random.Generator, burn_in: int | None, thin: int | None
+) -> Chain:
+    """Sweeps at one beta, by default 20 L^2 before the first and L^2 between samples; each with a fair overall sign."""
+    burn_in, thin = check_schedule(lattice, burn_in, thin, exponent=2.0)
     neighbors = neighbor_table(lattice)
     order = checkerboard_order(lattice)
     spins = np.where(rng.random(lattice.n_sites) < 0.5, 1, -1).astype(np.int8)
-    out = np.empty((n_samples, lattice.n_sites), np.int8)
-    heat_bath.sweeps(spins, neighbors, order, beta, burn_in, rng)
-    for n in range(n_samples):
-        heat_bath.sweeps(spins, neighbors, order, beta, thin, rng)
-        out[n] = spins if rng.random() < 0.5 else -spins
-    return out.reshape(n_samples, *lattice.shape)
+
+    def advance(n_sweeps: int) -> None:
+        heat_bath.sweeps(spins, neighbors, order, beta, n_sweeps, rng)
+
+    def sample() -> Spins:
+        return (spins if rng.random() < 0.5 else -spins).reshape(1, *lattice.shape)
+
+    return Chain(lattice.shape, advance, sample, burn_in, thin)
 
 
 def neighbor_table(lattice: Lattice) -> NDArray[np.int64]:

@@ -16,7 +16,7 @@ from scipy.special import expit
 
 from ..kernels import multispin, random_bits
 from ..lattice import Lattice
-from .checks import check_beta
+from .checks import check_beta, check_memory
 from .heat_bath import neighbor_table
 
 Update = Literal["metropolis", "heat_bath"]
@@ -83,11 +83,16 @@ class Strips:
     kinds: NDArray[np.int64]
     odd: Words
 
+    @staticmethod
+    def takes(lattice: Lattice) -> bool:
+        """Even sides, one of them a multiple of 64."""
+        return lattice.ndim == 2 and all(n % 2 == 0 for n in lattice.shape) and any(n % 64 == 0 for n in lattice.shape)
+
     @classmethod
     def of(cls, lattice: Lattice) -> "Strips":
         transposed = lattice.shape[0] % 64 != 0
         rows, columns = lattice.shape[::-1] if transposed else lattice.shape
-        if rows % 64 or columns % 2:
+        if not cls.takes(lattice):
             need = "one lattice in 64 strips needs even sides, one a multiple of 64"
             raise ValueError(f"{need}, got {lattice.shape}; use n_replicas=64 (or more) for any other shape")
         periodic = np.array(lattice.periodic[::-1] if transposed else lattice.periodic)
@@ -239,6 +244,7 @@ def multispin_chain(
         raise ValueError(f"n_replicas must be a positive integer, got {n_replicas}")
     if lattice.ndim > 2 or lattice.n_sites < 2 or (n_replicas == 1 and lattice.ndim != 2):
         raise ValueError(f"multi-spin coding takes 2D lattices of 2 or more sites, got shape {lattice.shape}")
+    check_memory(n_replicas * lattice.n_sites)
     layout = Strips.of(lattice) if n_replicas == 1 else Replicas.of(lattice, -(-n_replicas // 64))
     shape = (int(n_replicas), *lattice.shape)
     packed = rng.integers(0, 2**64, layout.packed_shape, np.uint64)

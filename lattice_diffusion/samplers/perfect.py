@@ -5,8 +5,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..kernels import local_fields as kernel
 from ..lattice import Lattice
-from .checks import check_n_samples
+from .chains import Spins
+from .checks import check_memory, check_n_samples
 from .couplings import Couplings, generator_state
+
+MAX_SWEEPS = 1 << 16
 
 
 class NotCoalescedError(ValueError):
@@ -20,7 +23,7 @@ def coupling_from_the_past(
     rng: np.random.Generator,
     fields: ArrayLike = 0.0,
     *,
-    max_sweeps: int = 1 << 16,
+    max_sweeps: int = MAX_SWEEPS,
 ) -> NDArray[np.int8]:
     """Independent exact samples of p(s) ~ exp(sum J_ij s_i s_j + sum h_i s_i), J >= 0; int8 (n_samples, *shape).
 
@@ -39,34 +42,51 @@ def coupling_from_the_past(
             would favour states that coalesce fast.
         ValueError: negative couplings, and couplings, fields or n_samples of a wrong shape or value.
     """
-    model = Couplings.on(lattice, couplings, fields)
-    check_n_samples(n_samples)
-    if model.J.size and model.J.min() < 0.0:
-        raise ValueError(
-            f"couplings must be >= 0, since only a ferromagnet keeps states in order, got {model.J.min()}; "
-            "use posterior or replica_exchange"
-        )
-    if max_sweeps < 1:
-        raise ValueError(f"max_sweeps must be >= 1, got {max_sweeps}")
-    out = np.empty((n_samples, lattice.n_sites), np.int8)
-    arguments = model.free_order, model.neighbors, model.neighbor_J, model.finite_h
-    top, bottom = (np.where(model.clamped, np.sign(model.h), end).astype(np.int8) for end in (1, -1))
-    longest = 1
-    for n, sample in enumerate(out):
-        # (sweeps, generator state) from the latest stretch of time to the earliest
-        stretches = [(longest, generator_state(rng))]
+    check_memory(check_n_samples(n_samples) * lattice.n_sites)
+    return PastCoupling(lattice, couplings, rng, fields, max_sweeps).draw(n_samples)
+
+
+class PastCoupling:
+    """Draws one perfect sample after the other; `n_drawn` of them coalesced from `total_past` sweeps in all."""
+
+    def __init__(
+        self,
+        lattice: Lattice,
+        couplings: ArrayLike,
+        rng: np.random.Generator,
+        fields: ArrayLike = 0.0,
+        max_sweeps: int = MAX_SWEEPS,
+    ) -> None:
+        model = Couplings.on(lattice, couplings, fields)
+        if model.J.size and model.J.min() < 0.0:
+            raise ValueError(
+                f"couplings must be >= 0, since only a ferromagnet keeps states in order, got {model.J.min()}; "
+                "use posterior or replica_exchange"
+            )
+        if max_sweeps < 1:
+            raise ValueError(f"max_sweeps must be >= 1, got {max_sweeps}")
+        self._shape, self._rng, self._max_sweeps = lattice.shape, rng, max_sweeps
+        self._arguments = model.free_order, model.neighbors, model.neighbor_J, model.finite_h
+        self._ends = [np.where(model.clamped, np.sign(model.h), end).astype(np.int8) for end in (1, -1)]
+        self.n_drawn = self.total_past = 0
+
+    def draw(self, n: int) -> Spins:
+        return np.stack([self._sample(k, n) for k in range(n)])
+
+    def _sample(self, k: int, n: int) -> Spins:
+        stretches = [(1, generator_state(self._rng))]  # sweeps and generator, from the latest stretch to the earliest
         while True:
-            upper, lower = top.copy(), bottom.copy()
+            upper, lower = (end.copy() for end in self._ends)
             for length, state in reversed(stretches):
-                kernel.coupled_sweeps(upper, lower, *arguments, length, state.copy())
-            if np.array_equal(upper, lower):
-                break
+                kernel.coupled_sweeps(upper, lower, *self._arguments, length, state.copy())
             past = sum(length for length, _ in stretches)
-            if past >= max_sweeps:
+            if np.array_equal(upper, lower):
+                self.n_drawn += 1
+                self.total_past += past
+                return upper.reshape(self._shape)
+            if past >= self._max_sweeps:
                 raise NotCoalescedError(
-                    f"coupling from the past has not coalesced within max_sweeps = {max_sweeps} for sample {n} of "
-                    f"{n_samples}; raise max_sweeps, or use swendsen_wang (posterior with fields)"
+                    f"coupling from the past has not coalesced within max_sweeps = {self._max_sweeps} for sample {k} "
+                    f"of {n}; raise max_sweeps, or use swendsen_wang (posterior with fields)"
                 )
-            stretches.append((min(past, max_sweeps - past), generator_state(rng)))
-        sample[:] = upper
-    return out.reshape(n_samples, *lattice.shape)
+            stretches.append((min(past, self._max_sweeps - past), generator_state(self._rng)))

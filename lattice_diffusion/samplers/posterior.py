@@ -8,8 +8,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..kernels import local_fields as kernel
 from ..lattice import Lattice
-from .checks import check_n_samples
-from .couplings import Couplings, check_schedule, generator_state
+from .chains import Chain, check_schedule
+from .checks import check_memory, check_n_samples
+from .couplings import Couplings, generator_state
 
 
 def posterior(
@@ -35,17 +36,27 @@ def posterior(
     Raises:
         ValueError: couplings or fields of a wrong shape or value, bad n_samples, burn_in or thin.
     """
+    check_memory(check_n_samples(n_samples) * lattice.n_sites)
+    return posterior_chain(lattice, couplings, rng, fields, burn_in, thin).draw(n_samples)
+
+
+def posterior_chain(
+    lattice: Lattice,
+    couplings: ArrayLike,
+    rng: np.random.Generator,
+    fields: ArrayLike,
+    burn_in: int | None,
+    thin: int | None,
+) -> Chain:
     model = Couplings.on(lattice, couplings, fields)
-    check_n_samples(n_samples)
     burn_in, thin = check_schedule(lattice, burn_in, thin, exponent=1.0)
     arguments = model.free_order, model.neighbors, model.neighbor_J, model.finite_h
     spins, state = model.start(rng), generator_state(rng)
-    out = np.empty((n_samples, lattice.n_sites), np.int8)
-    kernel.sweeps(spins, *arguments, burn_in, state)
-    for sample in out:
-        kernel.sweeps(spins, *arguments, thin, state)
-        sample[:] = spins
-    return out.reshape(n_samples, *lattice.shape)
+
+    def advance(n_sweeps: int) -> None:
+        kernel.sweeps(spins, *arguments, n_sweeps, state)
+
+    return Chain(lattice.shape, advance, lambda: spins.reshape(1, *lattice.shape), burn_in, thin)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +98,7 @@ def replica_exchange(
     if not (rising and np.isfinite(ladder).all() and ladder.min() >= 0.0):
         raise ValueError(f"betas must be finite, >= 0 and strictly monotone such as (1.0, 0.8, 0.6), got {betas}")
     model = Couplings.on(lattice, couplings, fields)
-    check_n_samples(n_samples)
+    check_memory(check_n_samples(n_samples) * len(ladder) * lattice.n_sites)
     burn_in, thin = check_schedule(lattice, burn_in, thin, exponent=1.0)
     arguments = ladder, model.free_order, model.neighbors, model.neighbor_J, model.finite_h
     rung = np.arange(len(ladder))
