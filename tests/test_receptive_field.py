@@ -67,10 +67,7 @@ def test_cost_may_depend_on_time():
     area, cost = tables(12)
     per_time = cost * np.linspace(1, 2, len(area))[:, None]
     schedule = optimal_schedule(area, per_time, 0.5)
-    assert (
-        evaluate_schedule(schedule.choice, area, per_time) == pytest.approx(schedule[1:], abs=0)
-        or schedule.error <= 0.5
-    )
+    assert schedule.error <= 0.5
     assert schedule.cost == pytest.approx(per_time[np.arange(len(area)), schedule.choice].sum())
 
 
