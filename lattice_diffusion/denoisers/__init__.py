@@ -7,34 +7,49 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .global_net import GlobalNet
+    from .local import LocalNet
     from .posterior import Bernoulli, Denoiser, Normal, Posterior
     from .reverse_process import Step, Switch, always, hybrid, pure_noise, reverse, reverse_steps
+    from .training import TrainingError, TrainingStep, fit, train
 
 _HOMES = {
     "Bernoulli": "posterior",
     "Denoiser": "posterior",
+    "GlobalNet": "global_net",
+    "LocalNet": "local",
     "Normal": "posterior",
     "Posterior": "posterior",
     "Step": "reverse_process",
     "Switch": "reverse_process",
+    "TrainingError": "training",
+    "TrainingStep": "training",
     "always": "reverse_process",
+    "fit": "training",
     "hybrid": "reverse_process",
     "pure_noise": "reverse_process",
     "reverse": "reverse_process",
     "reverse_steps": "reverse_process",
+    "train": "training",
 }
 __all__ = [
     "Bernoulli",
     "Denoiser",
+    "GlobalNet",
+    "LocalNet",
     "Normal",
     "Posterior",
     "Step",
     "Switch",
+    "TrainingError",
+    "TrainingStep",
     "always",
+    "fit",
     "hybrid",
     "pure_noise",
     "reverse",
     "reverse_steps",
+    "train",
 ]
 
 

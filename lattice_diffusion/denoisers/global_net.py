@@ -1,0 +1,126 @@
+"""A network that sees everything: a small U-Net, behind the same interface as the local one.
+
+    log odds = 2 h_i + f_i(x)                                                    for s = +-1
+    mean = alpha K/(alpha^2 K + sigma^2) x_i + sd f_i(x),  sd^2 = K/(1 + snr K)  for fields of variance K per site
+
+so that noisy data pass through exactly where they are sharp, and the network answers in the units of what is unknown
+(the preconditioning of Karras et al. 2022, arXiv:2206.00364, table 1, with Bernoulli sites added).
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.functional import silu
+
+from ..channels import Channel, Gaussian
+from .layers import Modulation, NoiseEmbedding, initialise, layer
+from .network import Head, Network, given_arguments
+from .noise import per_sample
+from .posterior import Bernoulli, Normal, Posterior
+
+POOL = (functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d)
+
+
+class GlobalNet(Network):
+    """The global denoiser: net(x_t, t) -> Posterior, on lattices of any size.
+
+    Args:
+        in_channels, channel, head, ndim, periodic, variance, bonds, rng: as for `LocalNet`.
+        width: hidden values at the finest level.
+        levels: halvings of the lattice; beyond the coarsest all sites are averaged, so that every output sees every
+            input on any lattice.
+        depth: residual blocks at each level on the way down, one on the way up.
+    """
+
+    radius: None = None
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        *,
+        channel: Channel = Gaussian("linear"),  # noqa: B008  frozen
+        head: Head = "bernoulli",
+        ndim: int = 2,
+        periodic: bool = False,
+        variance: float = 1.0,
+        bonds: bool = False,
+        width: int = 48,
+        levels: int = 2,
+        depth: int = 2,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        arguments = given_arguments(locals(), GlobalNet)
+        super().__init__(in_channels, channel, head, ndim, periodic, variance, bonds)
+        if levels < 0 or depth < 1 or width < 1:
+            raise ValueError(f"levels >= 0, depth >= 1 and width >= 1, got {levels}, {depth}, {width}")
+        self.arguments = arguments
+        n_noise, n_inputs = 64, in_channels * (self.n_features + 1)
+        self.noise = NoiseEmbedding(n_noise)
+        self.first = Neighbours(n_inputs, width, ndim, self.periodic)
+        self.down = nn.ModuleList(Stack(width, depth, n_noise, ndim, self.periodic) for _ in range(levels + 1))
+        self.everything = layer(2 * width, width)
+        self.up = nn.ModuleList(Stack(width, 1, n_noise, ndim, self.periodic) for _ in range(levels))
+        self.merge = nn.ModuleList(layer(2 * width, width) for _ in range(levels))
+        self.last_modulation = Modulation(width, n_noise)
+        self.readout = layer(width, in_channels * self.n_outputs, gain=0.3)
+        initialise(self, rng)
+
+    def _posterior(self, x_t: Tensor, t: Any) -> Posterior:
+        level, sites = self._level(x_t, t), self.sites(x_t.shape[2:], x_t)
+        x_t = x_t * sites
+        features = torch.cat([self._features(x_t, level), sites.expand_as(x_t)], dim=1)
+        out = self._outputs(features, self.noise(level.log_snr))
+        if self.head == "bernoulli":
+            f = per_sample(level.signal, x_t) * out[:, :, 0]
+            return Bernoulli((2 * level.field(x_t) + f) * sites)
+        signal, scale, snr = (per_sample(v, x_t) for v in (level.signal, level.scale, level.snr))
+        alone = self.variance / (1 + snr * self.variance)
+        mean = self.variance**0.5 * signal * x_t / scale + alone.sqrt() * out[:, :, 0]
+        return Normal(mean, alone * out[:, :, 1].exp())
+
+    def _outputs(self, features: Tensor, noise: Tensor) -> Tensor:
+        z, lattice, skips = self.first(features), features.shape[2:], []
+        for stack in self.down[:-1]:
+            z = stack(z, noise)
+            skips.append(z)
+            z = POOL[self.ndim - 1](z, 2, ceil_mode=True)
+        z = self.down[-1](z, noise)
+        mean = z.flatten(2).mean(dim=2, keepdim=True).expand_as(z.flatten(2))
+        z = (z.flatten(2) + silu(self.everything(torch.cat([z.flatten(2), mean], dim=1)))).view_as(z)
+        for stack, merge in zip(self.up, self.merge, strict=True):
+            skip = skips.pop()
+            z = functional.interpolate(z, size=skip.shape[2:], mode="nearest")
+            z = stack(merge(torch.cat([z, skip], dim=1).flatten(2)).view_as(skip), noise)
+        out: Tensor = self.readout(self.last_modulation(z.flatten(2), noise))
+        return out.unflatten(1, (self.in_channels, self.n_outputs)).unflatten(3, lattice)
+
+
+class Neighbours(nn.Module):
+    """A 3^d convolution, around the lattice or zero beyond its edges."""
+
+    def __init__(self, n_in: int, n_out: int, ndim: int, periodic: bool, gain: float = 1.0) -> None:
+        super().__init__()
+        self.layer, self.padding = layer(n_in, n_out, ndim=ndim, size=3, gain=gain), [1, 1] * ndim
+        self.mode = "circular" if periodic else "constant"
+
+    def forward(self, z: Tensor) -> Tensor:
+        out: Tensor = self.layer(functional.pad(z, self.padding, mode=self.mode))
+        return out
+
+
+class Stack(nn.Module):
+    """Residual blocks of two 3^d convolutions with the noise level between them."""
+
+    def __init__(self, width: int, depth: int, n_noise: int, ndim: int, periodic: bool) -> None:
+        super().__init__()
+        self.first = nn.ModuleList(Neighbours(width, width, ndim, periodic) for _ in range(depth))
+        self.second = nn.ModuleList(Neighbours(width, width, ndim, periodic, gain=0.3) for _ in range(depth))
+        self.modulation = nn.ModuleList(Modulation(width, n_noise) for _ in range(depth))
+
+    def forward(self, z: Tensor, noise: Tensor) -> Tensor:
+        for first, modulation, second in zip(self.first, self.modulation, self.second, strict=True):
+            z = z + second(silu(modulation(first(silu(z)).flatten(2), noise).view_as(z)))
+        return z

@@ -1,0 +1,146 @@
+"""A network that sees exactly the box of radius r around every site, and its own site exactly.
+
+A site's own observation enters its posterior through Bayes' rule alone,
+    log P(s_i=+1|x)/P(s_i=-1|x) = 2 h_i + f_i(x without i)                  s = +-1, h the channel's likelihood field;
+    1/V = 1/v_i + snr,   mean = V (mu_i/v_i + h_i)                          fields, cavity mean mu_i and variance v_i,
+so only the cavity law, f or (mu, v), is learned. It comes from one convolution over the box that leaves out its centre,
+then pointwise layers, and is p(x_A | x_B) with A the site and B the box around it: one network is both the local
+denoiser and a conditional law. For real data that are not Gaussian the second line is the Gaussian approximation.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.functional import silu
+
+from ..channels import Channel, Gaussian
+from .layers import Modulation, NoiseEmbedding, PointwiseBlock, initialise, layer
+from .network import Head, Network, given_arguments
+from .noise import NoiseLevel, per_sample
+from .posterior import Array, Bernoulli, Normal, Posterior
+from .stencils import Stencil, bond_stencil, box_stencil, check_stencil
+
+N_EMBEDDED = 16  # learned functions of each noisy value, beside the value itself
+CONVOLVE = (functional.conv1d, functional.conv2d, functional.conv3d)
+
+
+class LocalNet(Network):
+    """The local denoiser of radius r: net(x_t, t) -> Posterior, and net.blind(x_t, t) without own observations.
+
+    Args:
+        radius: Chebyshev radius of the box; one that exceeds the lattice sees all of it.
+        in_channels: values at a pixel; together they are one site, left out of their own box as a whole.
+        channel: the noise; one network serves all its times.
+        head: "bernoulli" for two-valued data +-1, "gaussian" for real values.
+        ndim: lattice axes.
+        periodic: whether the box wraps around; at open edges it is cut.
+        variance: of a real value, E x_0^2, to within a factor of a few.
+        bonds: the data are bonds (2, L, W) as in `models.DomainWalls`: every entry a site, boxes made of faces.
+        stencil: what outputs see in place of the box, (groups, in_channels, *kernel); see `stencils`.
+        width, depth: hidden values and blocks of two layers, for each group of outputs.
+        rng: draws the weights; None: the same ones every time.
+    """
+
+    radius: int
+
+    def __init__(
+        self,
+        radius: int,
+        in_channels: int = 1,
+        *,
+        channel: Channel = Gaussian("linear"),  # noqa: B008  frozen
+        head: Head = "bernoulli",
+        ndim: int = 2,
+        periodic: bool = False,
+        variance: float = 1.0,
+        bonds: bool = False,
+        stencil: Stencil | None = None,
+        width: int = 64,
+        depth: int = 3,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        arguments = given_arguments(locals(), LocalNet)
+        super().__init__(in_channels, channel, head, ndim, periodic, variance, bonds)
+        self.arguments, self.radius = arguments, int(radius)
+        box = bond_stencil(radius) if bonds else box_stencil(radius, in_channels, ndim)
+        self.custom = stencil is not None
+        self.stencil = box if stencil is None else check_stencil(stencil, in_channels, ndim)
+        groups = len(self.stencil)
+        n_inputs = in_channels * (self.n_features + N_EMBEDDED)
+        self.embed = layer(in_channels * self.n_features, in_channels * N_EMBEDDED, groups=in_channels)
+        self.embed_modulation = Modulation(in_channels * N_EMBEDDED, width)
+        self.kernel = layer(n_inputs, groups * width, ndim=ndim, size=self.stencil.shape[2:])
+        self.edges = layer(self.in_channels if bonds else 1, groups * width, ndim=ndim, size=self.stencil.shape[2:])
+        self.noise = NoiseEmbedding(width)
+        self.first_modulation = Modulation(groups * width, width)
+        self.blocks = nn.ModuleList(PointwiseBlock(width, groups, width) for _ in range(depth))
+        self.last_modulation = Modulation(groups * width, width)
+        self.readout = layer(groups * width, in_channels * self.n_outputs, groups=groups, gain=0.3)
+        initialise(self, rng)
+
+    def blind(self, x_t: Array, t: Any) -> Posterior:
+        """The law of every clean value given its box alone, its own observation left out: p(x_A | x_B)."""
+        return self._in_kind(lambda x, t: self._cavity(x, self._level(x, t)), x_t, t)
+
+    def _posterior(self, x_t: Tensor, t: Any) -> Posterior:
+        level = self._level(x_t, t)
+        cavity, h = self._cavity(x_t, level), level.field(x_t)
+        if isinstance(cavity, Bernoulli):
+            return Bernoulli((2 * h + cavity.log_odds) * self.sites(x_t.shape[2:], x_t))
+        snr = per_sample(level.snr, x_t)
+        variance = 1 / (1 / cavity.variance + snr)
+        mean = variance * (cavity.mean / cavity.variance + h)
+        return Normal(torch.where(snr.isinf(), x_t, mean), variance)  # every schedule has alpha = 1 at t = 0
+
+    def _cavity(self, x_t: Tensor, level: NoiseLevel) -> Bernoulli | Normal:
+        signal = per_sample(level.signal, x_t)
+        out = self._outputs(x_t, level)
+        if self.head == "bernoulli":
+            return Bernoulli(signal * out[:, :, 0] * self.sites(x_t.shape[2:], x_t))
+        mean = self.variance**0.5 * signal * out[:, :, 0]
+        return Normal(mean, self.variance * out[:, :, 1].exp())
+
+    def _outputs(self, x_t: Tensor, level: NoiseLevel) -> Tensor:
+        """(batch, channel, n_outputs, *lattice), functions of what the stencil shows."""
+        lattice, sites = x_t.shape[2:], self.sites(x_t.shape[2:], x_t)
+        features = self._features(x_t * sites, level).flatten(2)
+        noise = self.noise(level.log_snr)
+        embedded = silu(self.embed_modulation(self.embed(features), noise))
+        by_channel = [part.unflatten(1, (self.in_channels, -1)) for part in (features, embedded)]
+        values = torch.cat(by_channel, dim=2).unflatten(3, lattice) * sites[:, :, None]
+        where = sites if self.bonds else sites[:, :1]
+        z = self._look(values.flatten(1, 2), self.kernel, self._seen(lattice)) + self._look(where, self.edges, None)
+        z = self.first_modulation(z.flatten(2), noise)
+        for block in self.blocks:
+            z = block(z, noise)
+        out: Tensor = self.readout(self.last_modulation(z, noise))
+        return out.unflatten(1, (self.in_channels, self.n_outputs)).unflatten(3, lattice)
+
+    def _look(self, values: Tensor, kernel: nn.Module, seen: Tensor | None) -> Tensor:
+        """One convolution over all that is within reach, every site once: kernels are cut to the lattice."""
+        cut: list[slice] = []
+        padding: list[int] = []
+        for n, side in zip(values.shape[2:], self.stencil.shape[2:], strict=True):
+            reach = side // 2
+            before, after = (n // 2, (n - 1) // 2) if self.periodic else (n - 1, n - 1)
+            before, after = min(reach, before), min(reach, after)
+            cut.append(slice(reach - before, reach + after + 1))
+            padding = [before, after, *padding]
+        weight: Tensor = kernel.weight if seen is None else kernel.weight * seen  # type: ignore[assignment, operator]
+        padded = functional.pad(values, padding, mode="circular" if self.periodic else "constant")
+        return CONVOLVE[self.ndim - 1](padded, weight[(slice(None), slice(None), *cut)], kernel.bias)  # type: ignore
+
+    def _seen(self, lattice: tuple[int, ...]) -> Tensor:
+        """The stencil, one entry for every weight of the kernel."""
+        stencil, small = self.stencil, any(n < side for n, side in zip(lattice, self.stencil.shape[2:], strict=True))
+        if self.periodic and small and self.custom:
+            raise ValueError(f"a periodic lattice must hold the stencil {stencil.shape[2:]}, got {tuple(lattice)}")
+        if self.periodic and small and self.bonds:
+            stencil = bond_stencil(self.radius, (lattice[0], lattice[1]))
+        weight: Tensor = self.kernel.weight  # type: ignore[assignment]
+        seen = torch.as_tensor(stencil, dtype=weight.dtype, device=weight.device)
+        seen = seen.repeat_interleave(weight.shape[0] // seen.shape[0], dim=0)
+        return seen.repeat_interleave(weight.shape[1] // seen.shape[1], dim=1)
