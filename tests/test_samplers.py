@@ -6,7 +6,6 @@ import pytest
 from scipy.stats import chi2
 
 import lattice_diffusion as ld
-from lattice_diffusion.models.gaussian_field import precision_matrix
 from lattice_diffusion.models.ising import onsager_magnetization
 
 
@@ -96,22 +95,6 @@ def test_open_strip_uses_perfect_samples_and_wide_lattices_cluster_updates():
     assert ld.samplers.ising(ld.Lattice((15, 16)), 0.4, 2, rng, burn_in=5, thin=1).shape == (2, 15, 16)
 
 
-@pytest.mark.parametrize("periodic", [False, True, (True, False)])
-def test_field_covariance(periodic):
-    lattice, n = ld.Lattice((4, 5), periodic), 60_000
-    x = ld.samplers.gaussian_field(lattice, 0.6, n, np.random.default_rng(27)).reshape(n, -1)
-
-    def excess(mass_squared):
-        """Mean z^2 of the whitened covariance less 1, in its own standard errors."""
-        white = x @ np.linalg.cholesky(precision_matrix(lattice, mass_squared).toarray())
-        deviation = np.sqrt(n) * (white.T @ white / n - np.eye(20))
-        z = np.concatenate([deviation[np.triu_indices(20, 1)], np.diag(deviation) / np.sqrt(2)])
-        return (np.mean(z**2) - 1) / np.sqrt(2 / z.size)
-
-    assert abs(excess(0.6)) < 5
-    assert abs(excess(0.66)) > 5
-
-
 def test_samples_are_reproducible_and_leave_the_global_state_alone():
     lattice = ld.Lattice((6, 5))
     state = np.random.get_state()[1].copy()  # noqa: NPY002
@@ -137,7 +120,6 @@ def test_samples_are_reproducible_and_leave_the_global_state_alone():
             lambda rng: ld.samplers.ising(ld.Lattice((4, 4)), 0.4, 1, rng, "heat_bath", thin=0),
             "burn_in must be >= 0 and thin >= 1",
         ),
-        (lambda rng: ld.samplers.gaussian_field(ld.Lattice(4), -1.0, 1, rng), "mass_squared must be finite and > 0"),
     ],
 )
 def test_refusals(call, sentence):

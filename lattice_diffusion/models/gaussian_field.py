@@ -6,21 +6,12 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from ..channels import Channel
 from ..exact.gaussian import GaussianSolver, check_gaussian
 from ..lattice import Lattice
 from ..samplers.fields import check_mass_squared, gaussian_field
-
-
-def precision_matrix(lattice: Lattice, mass_squared: float) -> sparse.csc_array:
-    """K = m^2 - Laplacian, (N, N) sparse; on open axes the graph Laplacian (free boundary)."""
-    n, bonds = lattice.n_sites, lattice.bonds
-    hop = sparse.coo_array((np.ones(len(bonds)), (bonds[:, 0], bonds[:, 1])), shape=(n, n))
-    adjacency = (hop + hop.T).tocsc()
-    degree: NDArray[np.float64] = np.asarray(adjacency.sum(axis=0)).ravel()
-    return (sparse.diags_array(mass_squared + degree, format="csc") - adjacency).tocsc()
+from ..samplers.laplacian import precision_matrix
 
 
 @dataclass(frozen=True)

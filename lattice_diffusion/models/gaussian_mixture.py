@@ -13,7 +13,7 @@ from ..exact.mixture import MixtureSolver, label_information
 from ..lattice import Lattice
 from ..samplers.checks import check_n_samples
 from ..samplers.fields import check_mass_squared, gaussian_field
-from .gaussian_field import precision_matrix
+from ..samplers.laplacian import precision_matrix
 from .transition import Transition
 
 

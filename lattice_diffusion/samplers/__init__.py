@@ -7,7 +7,9 @@ swendsen_wang, wolff    cluster updates; any couplings and fields (Swendsen-Wang
 posterior               heat bath with any couplings, fields and clamped spins: spins given noisy data
 replica_exchange        the same over a ladder of temperatures
 coupling_from_the_past  perfect samples of ferromagnets of any size, where it ends within its budget
-gaussian_field          spectral samples of the massive free field
+gaussian_field          the massive free field; any boundary, float32 or float64
+spectral_field          stationary fields of any power spectrum, a function of wave_vectors
+conditional_field       the massive free field given values, exact or noisy, on a mask; conditional_mean
 energy, magnetization, binder_cumulant, susceptibility, specific_heat, correlation, correlation_length
                         what samples say about the Ising model, with errors; jackknife for any other function
 integrated_autocorrelation_time, effective_samples, autocorrelation, mser
@@ -17,10 +19,12 @@ from typing import TYPE_CHECKING
 
 from .autocorrelation import autocorrelation, effective_samples, integrated_autocorrelation_time, mser
 from .clusters import swendsen_wang, wolff
+from .conditional_fields import NotConvergedError, conditional_field, conditional_mean
 from .diagnostics import CorrelatedError, Diagnostics
-from .fields import gaussian_field
+from .fields import gaussian_field, spectral_field
 from .ising import ising
 from .jackknife import jackknife
+from .laplacian import wave_vectors
 from .multispin import MultispinChain, multispin_chain
 from .observables import (
     binder_cumulant,
@@ -38,7 +42,7 @@ from .posterior import Ladder, posterior, replica_exchange
 from .stream import stream
 
 if TYPE_CHECKING:
-    from .torch_dataset import torch_dataset
+    from .training_data import torch_dataset
 
 __all__ = [
     "CorrelatedError",
@@ -46,8 +50,11 @@ __all__ = [
     "Ladder",
     "MultispinChain",
     "NotCoalescedError",
+    "NotConvergedError",
     "autocorrelation",
     "binder_cumulant",
+    "conditional_field",
+    "conditional_mean",
     "correlation",
     "correlation_length",
     "coupling_from_the_past",
@@ -65,17 +72,19 @@ __all__ = [
     "posterior",
     "replica_exchange",
     "specific_heat",
+    "spectral_field",
     "stream",
     "susceptibility",
     "swendsen_wang",
     "torch_dataset",
+    "wave_vectors",
     "wolff",
 ]
 
 
 def __getattr__(name: str) -> object:
     if name == "torch_dataset":  # needs torch
-        from .torch_dataset import torch_dataset
+        from .training_data import torch_dataset
 
         return torch_dataset
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,11 +1,23 @@
-"""Massive Gaussian fields by fast transforms: FFT along periodic axes, cosine transform along open ones."""
+"""Gaussian fields by fast transforms: white noise in mode space, times the root of the spectrum, to the sites.
+
+Complex noise gives two independent real fields per transform, its real and its imaginary part. In float32 the
+noise is drawn by the kernel `normals`, in float64 by NumPy; either way a field depends on the generator and on its
+place among the samples, not on how many are drawn at a time.
+"""
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-import scipy.fft
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from ..kernels.normals import LANES, complex_noise
 from ..lattice import Lattice
-from .checks import check_n_samples
+from .checks import check_memory, check_n_samples
+from .laplacian import Boundary, check_boundary, precision_spectrum, to_sites, wave_vectors
+
+# Noise and transform of one batch stay in the second-level cache; a single pair of fields may be larger.
+BATCH_BYTES = 2**20
 
 
 def check_mass_squared(mass_squared: float) -> float:
@@ -16,35 +28,135 @@ def check_mass_squared(mass_squared: float) -> float:
     return float(mass_squared)
 
 
-def precision_spectrum(lattice: Lattice, mass_squared: float) -> NDArray[np.float64]:
-    """Eigenvalues of K = m^2 - Laplacian, lattice.shape: m^2 + sum (2 - 2 cos k), k = 2 pi n/L or pi n/L (open)."""
-    total = np.full(lattice.shape, mass_squared)
-    for axis, (n, flag) in enumerate(zip(lattice.shape, lattice.periodic, strict=True)):
-        k = np.arange(n) * (2 * np.pi if flag else np.pi) / n
-        total += (2 - 2 * np.cos(k)).reshape([-1 if a == axis else 1 for a in range(lattice.ndim)])
-    return total
+def check_field(lattice: Lattice, mass_squared: float, boundary: str) -> None:
+    """mass_squared > 0, or 0 where an open axis is fixed at both ends."""
+    check_boundary(boundary)
+    if not (mass_squared == 0.0 and boundary == "fixed" and not all(lattice.periodic)):
+        check_mass_squared(mass_squared)
 
 
 def gaussian_field(
-    lattice: Lattice, mass_squared: float, n_samples: int, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Independent samples of N(0, K^-1), float64 (n_samples, *lattice.shape): x = K^(-1/2) z, z white noise.
+    lattice: Lattice,
+    mass_squared: float,
+    n_samples: int,
+    rng: np.random.Generator,
+    dtype: DTypeLike = np.float64,
+    boundary: Boundary = "free",
+) -> NDArray[Any]:
+    """Independent samples of the massive free field N(0, K^-1), K = m^2 - Laplacian, (n_samples, *lattice.shape).
 
-    K = m^2 - Laplacian; on open axes the Laplacian of the graph, whose edge sites have fewer neighbours
-    (free boundary), diagonal in the cosine transform DCT-II.
+    Args:
+        lattice: periodic axes, open ones, or both.
+        mass_squared: m^2 > 0; 0 (the Gaussian free field) with boundary "fixed" and an open axis.
+        n_samples: number of fields.
+        rng: source of all randomness.
+        dtype: float64 or float32; float32 is several times faster.
+        boundary: of open axes, "free" (the Laplacian of the graph: edge sites have fewer neighbours) or "fixed"
+            (zero beyond the edge).
+
+    Raises:
+        ValueError: for values out of range, or an output larger than the memory.
     """
-    check_mass_squared(mass_squared)
-    check_n_samples(n_samples)
-    x = rng.standard_normal((n_samples, *lattice.shape))
-    periodic = [axis + 1 for axis, flag in enumerate(lattice.periodic) if flag]
-    open_axes = [axis + 1 for axis, flag in enumerate(lattice.periodic) if not flag]
-    filtering = 1.0 / np.sqrt(precision_spectrum(lattice, mass_squared))
-    if open_axes:
-        x = scipy.fft.dctn(x, axes=open_axes, norm="ortho", overwrite_x=True)
-    if periodic:
-        x = scipy.fft.ifftn(scipy.fft.fftn(x, axes=periodic) * filtering, axes=periodic).real
-    else:
-        x *= filtering
-    if open_axes:
-        x = scipy.fft.idctn(x, axes=open_axes, norm="ortho", overwrite_x=True)
+    check_field(lattice, mass_squared, boundary)
+    return _draw(lattice, 1.0 / precision_spectrum(lattice, mass_squared, boundary), boundary, n_samples, rng, dtype)
+
+
+def spectral_field(
+    lattice: Lattice,
+    spectrum: Callable[[NDArray[np.float64]], ArrayLike] | ArrayLike,
+    n_samples: int,
+    rng: np.random.Generator,
+    dtype: DTypeLike = np.float64,
+) -> NDArray[Any]:
+    """Independent samples of the stationary Gaussian field of any power spectrum on a periodic lattice.
+
+        Cov(x_i, x_j) = (1/N) sum_k P(k) e^(i k (i - j)),
+
+    so that P = 1/(m^2 + 2 d - 2 sum cos k) is the massive free field, P = 1 white noise, and P(0) is N times the
+    variance of the field's mean (0: every field averages to zero).
+
+    Args:
+        lattice: periodic along all axes.
+        spectrum: a function of |k|, or an array of lattice.shape in the order of numpy.fft, such as a function of
+            `wave_vectors(lattice)`. Finite, P(k) >= 0, and P(k) = P(-k) since the field is real.
+        n_samples: number of fields.
+        rng: source of all randomness.
+        dtype: float64 or float32.
+
+    Returns:
+        (n_samples, *lattice.shape).
+    """
+    if not all(lattice.periodic):
+        raise ValueError(
+            f"spectral_field needs a lattice that is periodic along all axes, got periodic={lattice.periodic}; "
+            "gaussian_field takes open ones"
+        )
+    return _draw(lattice, _check_spectrum(lattice, spectrum), "free", n_samples, rng, dtype)
+
+
+def _check_spectrum(
+    lattice: Lattice, spectrum: Callable[[NDArray[np.float64]], ArrayLike] | ArrayLike
+) -> NDArray[np.float64]:
+    if callable(spectrum):
+        with np.errstate(divide="ignore", invalid="ignore"):  # k^-n at k = 0 is refused below, with the remedy
+            spectrum = spectrum(np.sqrt((wave_vectors(lattice) ** 2).sum(axis=0)))
+    power = np.asarray(spectrum, float)
+    if power.shape != lattice.shape:
+        raise ValueError(
+            f"spectrum must be a function of |k| or an array of shape {lattice.shape}, got shape {power.shape}"
+        )
+    bad = ~((power >= 0) & (power < np.inf))
+    if bad.any():
+        k = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise ValueError(
+            f"spectrum must be finite and >= 0, got {power[k]} at index {k}; "
+            "P(0) = 0 leaves out the mean where it is not defined"
+        )
+    mirrored = np.roll(np.flip(power), 1, axis=tuple(range(lattice.ndim)))
+    if not np.allclose(power, mirrored, rtol=1e-8, atol=1e-12 * power.max()):
+        k = tuple(int(i) for i in np.argwhere(~np.isclose(power, mirrored, rtol=1e-8, atol=1e-12 * power.max()))[0])
+        raise ValueError(
+            f"spectrum must be the same at k and -k for a real field, got {power[k]} and {mirrored[k]} at index {k}; "
+            "use (P(k) + P(-k))/2"
+        )
+    return power
+
+
+def _draw(
+    lattice: Lattice,
+    power: NDArray[np.float64],
+    boundary: Boundary,
+    n_samples: int,
+    rng: np.random.Generator,
+    dtype: DTypeLike,
+) -> NDArray[Any]:
+    """sqrt(power) times white noise in the modes, at the sites."""
+    n_samples, dtype = check_n_samples(n_samples), np.dtype(dtype)
+    if dtype not in (np.float32, np.float64):
+        raise ValueError(f"dtype must be float32 or float64, got {dtype}")
+    check_memory(n_samples * lattice.n_sites * dtype.itemsize)
+    x = np.empty((n_samples, *lattice.shape), dtype)
+    pairs = max(1, BATCH_BYTES // (2 * dtype.itemsize * lattice.n_sites))
+    work = np.empty((min(pairs, (n_samples + 1) // 2), *lattice.shape), np.result_type(dtype, np.complex64))
+    fill = _noise(np.sqrt(power).astype(dtype), rng)
+    for start in range(0, n_samples, 2 * pairs):
+        batch = x[start : start + 2 * pairs]
+        z = work[: (len(batch) + 1) // 2]
+        fill(z)
+        z = to_sites(z, lattice, boundary)
+        batch[0::2] = z.real
+        batch[1::2] = z.imag[: len(batch) // 2]
     return x
+
+
+def _noise(amplitude: NDArray[np.floating], rng: np.random.Generator) -> Callable[[NDArray], None]:
+    """Fills complex (n, *shape) with amplitude times noise of unit variance in the real and the imaginary part."""
+    if amplitude.dtype == np.float32:
+        flat, state = amplitude.ravel(), rng.integers(0, 2**64, 4 * LANES, dtype=np.uint64)
+        return lambda z: complex_noise(z.view(np.float32).reshape(len(z), -1), flat, state)
+
+    def fill(z: NDArray) -> None:
+        rng.standard_normal(out=z.view(np.float64))
+        z *= amplitude
+
+    return fill
