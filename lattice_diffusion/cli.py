@@ -124,6 +124,44 @@ def cmi(
 
 
 @app.command()
+def sample(
+    model: Annotated[str, typer.Option(help="ising, gaussian-field or domain-walls.")],
+    shape: Annotated[str, typer.Option(help="Sites (or faces) along each axis, such as 64x64 or 100.")],
+    n: Annotated[int, typer.Option("--n", min=1, help="Number of samples.")],
+    out: Annotated[Path, typer.Option(help="The file of samples, HDF5.", metavar="FILE.h5")],
+    beta: Annotated[float | None, typer.Option(help="Inverse temperature.")] = None,
+    mass_squared: Annotated[float | None, typer.Option(help="Of the Gaussian field.")] = None,
+    periodic: Annotated[bool, typer.Option("--periodic", help="Periodic along all axes.")] = False,
+    method: Annotated[str | None, typer.Option(help="Of ising: auto, transfer_matrix, swendsen_wang, ...")] = None,
+    burn_in: Annotated[int | None, typer.Option(help="Updates before the first sample of a batch.")] = None,
+    thin: Annotated[int | None, typer.Option(help="Updates between samples.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="Of fields: float64, the default, or float32.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Decides all samples.")] = 0,
+    batch: Annotated[int | None, typer.Option(min=1, help="Samples per batch, a chain of its own; up to 1024.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Batches drawn at a time; the samples are the same.")] = 1,
+    resume: Resume = False,
+    force: Force = False,
+) -> None:
+    """Draw samples of a model into an HDF5 file, in bounded memory; a killed run goes on with --resume."""
+    with _long_run():
+        from .experiments.sampling import recipe, sample_to_file
+        from .experiments.single import integers
+
+        given = {
+            "shape": integers(shape, "shape", "64x64", "x"),
+            "periodic": periodic or None,
+            "beta": beta,
+            "mass_squared": mass_squared,
+            "dtype": dtype,
+            "method": method,
+            "burn_in": burn_in,
+            "thin": thin,
+        }
+        plan = recipe(model, given)
+        sample_to_file(plan, n, seed, out, batch=batch, workers=workers, resume=resume, force=force)
+
+
+@app.command()
 def plot(
     file: Annotated[Path, typer.Argument(help="A result file.", metavar="FILE.h5")],
     out: Annotated[Path | None, typer.Option(help="png, pdf or svg; FILE.png if not given.")] = None,

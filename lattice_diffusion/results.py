@@ -23,6 +23,7 @@ from . import __version__
 SCHEMA = "lattice_diffusion"
 SCHEMA_VERSION = 1
 TABLE = "table"
+MAPPED_BYTES = 2**28
 _TEXT = h5py.string_dtype("utf-8")
 
 
@@ -197,11 +198,19 @@ def _read_group(group: h5py.Group) -> dict[str, Variable]:
     for name, dataset in group.items():
         dims = (name,) if dataset.is_scale else tuple(Path(axis[0].name).name for axis in dataset.dims)
         text = h5py.check_string_dtype(dataset.dtype) is not None
-        values = dataset.asstr()[...] if text else dataset[...]
+        values = dataset.asstr()[...] if text else _values(dataset)
         variables[name] = Variable(
             dims, values, str(_plain(dataset.attrs["units"])), str(_plain(dataset.attrs["long_name"]))
         )
     return variables
+
+
+def _values(dataset: h5py.Dataset) -> NDArray:
+    """Large contiguous arrays, such as samples, stay on disk until they are looked at."""
+    place = dataset.id.get_offset()
+    if place is None or dataset.nbytes < MAPPED_BYTES:
+        return np.asarray(dataset[...])
+    return np.memmap(dataset.file.filename, dataset.dtype, "r", place, dataset.shape)
 
 
 def _plain(value: object) -> str | int | bool:

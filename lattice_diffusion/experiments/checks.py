@@ -3,7 +3,7 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from .. import __version__
 from .grid import grid_points
@@ -32,7 +32,13 @@ def check_output(
         raise FileExistsError(f"{path} exists; use {remedy}--force to overwrite it, or another name")
 
 
-def check_same(path: Path, parameters: Any, version: Any, spec: Spec) -> None:
+class Described(Protocol):
+    """A spec or another description of what a file holds."""
+
+    def to_json(self) -> str: ...
+
+
+def check_same(path: Path, parameters: Any, version: Any, spec: Described) -> None:
     """Refuse to go on with a file of another spec, naming the key that differs, or of another version."""
     difference = _difference(json.loads(parameters), json.loads(spec.to_json()))
     if difference:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..results import Result, Row
+from ..results import MAPPED_BYTES, Result, Row
 
 
 def text_table(rows: Iterable[Row], *, source: bool = False) -> str:
@@ -77,7 +77,7 @@ def _parts(result: Result) -> Iterator[str]:
 
 
 def _range(values: NDArray) -> str:
-    if values.dtype.kind not in "fiu":
+    if values.dtype.kind not in "fiu" or values.nbytes >= MAPPED_BYTES:
         return ""
     finite = values[np.isfinite(values)]
     return f"{finite.min():.4g} .. {finite.max():.4g}" if finite.size else "none yet"
