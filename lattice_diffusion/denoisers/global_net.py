@@ -74,8 +74,8 @@ class GlobalNet(Network):
         features = torch.cat([self._features(x_t, level), sites.expand_as(x_t)], dim=1)
         out = self._outputs(features, self.noise(level.log_snr))
         if self.head == "bernoulli":
-            f = per_sample(level.signal, x_t) * out[:, :, 0]
-            return Bernoulli((2 * level.field(x_t) + f) * sites)
+            f = per_sample(level.signal, x_t) * out[:, :, 0] * sites
+            return Bernoulli(2 * level.field(x_t) + f)
         signal, scale, snr = (per_sample(v, x_t) for v in (level.signal, level.scale, level.snr))
         alone = self.variance / (1 + snr * self.variance)
         mean = self.variance**0.5 * signal * x_t / scale + alone.sqrt() * out[:, :, 0]

@@ -86,10 +86,10 @@ class LocalNet(Network):
         return self._in_kind(lambda x, t: self._cavity(x, self._level(x, t)), x_t, t)
 
     def _posterior(self, x_t: Tensor, t: Any) -> Posterior:
-        level = self._level(x_t, t)
+        level, x_t = self._level(x_t, t), x_t * self.sites(x_t.shape[2:], x_t)
         cavity, h = self._cavity(x_t, level), level.field(x_t)
         if isinstance(cavity, Bernoulli):
-            return Bernoulli((2 * h + cavity.log_odds) * self.sites(x_t.shape[2:], x_t))
+            return Bernoulli(2 * h + cavity.log_odds)
         snr = per_sample(level.snr, x_t)
         variance = 1 / (1 / cavity.variance + snr)
         mean = variance * (cavity.mean / cavity.variance + h)

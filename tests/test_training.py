@@ -1,0 +1,280 @@
+"""Training reaches the exact local posterior, repeats itself to the bit, and stops in good order."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import lattice_diffusion as ld
+from lattice_diffusion.channels import BitFlip, Erasure, Gaussian
+from lattice_diffusion.denoisers import ExactDenoiser, GlobalNet, LocalNet, TrainingError, fit, train
+from lattice_diffusion.denoisers.checkpoints import CheckpointError, load, save
+from lattice_diffusion.denoisers.training import VALIDATION_TIMES, log_snr_times, nats, uniform_times
+
+SMALL = {"width": 16, "depth": 1}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Small tensors: two threads would wait for each other; and sums in one order for identical bits."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
+def excess(net, model, channel, t, rng, n_samples=50):
+    """E|net - exact|^2 / MMSE over all sites: how far its squared error lies above the exact local minimum."""
+    x_t = channel.corrupt(model.sample(n_samples, rng), t, rng)[:, None]
+    exact = ExactDenoiser(model, channel, net.radius)(x_t, t)
+    return ((net(x_t, t).mean - exact.mean) ** 2).mean() / exact.variance.mean()
+
+
+# -- accuracy -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channel", [Gaussian("linear"), BitFlip(), Erasure()], ids=repr)
+def test_a_trained_chain_is_the_exact_local_denoiser(channel):
+    """Radius 1 of an open Ising chain; leaving out 2 h, or half of it, costs tens of percent."""
+    model, rng = ld.models.IsingChain(ld.Lattice(12), 0.8), np.random.default_rng(20)
+    net = LocalNet(1, channel=channel, ndim=1, **SMALL, rng=rng)
+    fit(net, model.sample, steps=500, batch_size=128, learning_rate=1e-2, rng=rng)
+    for t in (0.3, 0.5, 0.7, 0.85):
+        assert excess(net, model, channel, t, rng) < 0.02, t
+
+
+def test_a_trained_field_is_the_exact_local_denoiser():
+    channel, rng = Gaussian("linear"), np.random.default_rng(21)
+    model = ld.models.GaussianField(ld.Lattice((6, 6)), 0.2)
+    net = LocalNet(1, head="gaussian", variance=0.6, **SMALL, rng=rng)
+    fit(net, model.sample, steps=400, batch_size=32, learning_rate=1e-2, rng=rng)
+    for t in (0.3, 0.5, 0.7, 0.85):
+        assert excess(net, model, channel, t, rng) < 0.02, t
+        x_t = channel.corrupt(model.sample(50, rng), t, rng)
+        exact = ExactDenoiser(model, channel, 1)(x_t[:, None], t)
+        assert net(x_t[:, None], t).variance.mean(axis=0) == pytest.approx(exact.variance[0], rel=0.1)
+
+
+def test_a_global_network_learns_what_is_global():
+    """A chain with two states, all spins equal, is denoised by the sum of all fields: tanh(sum h)."""
+    channel, rng = Gaussian("linear"), np.random.default_rng(22)
+    net = GlobalNet(ndim=1, width=16, levels=1, depth=1, rng=rng)
+
+    def aligned(n, rng):
+        return np.repeat(rng.choice([-1, 1], size=(n, 1)), 9, axis=1)
+
+    fit(net, aligned, steps=400, batch_size=64, learning_rate=1e-2, rng=rng)
+    x_t = channel.corrupt(aligned(500, rng), 0.75, rng)
+    exact = np.tanh(channel.likelihood_field(x_t, 0.75).sum(axis=1))
+    mmse = (1 - exact**2).mean()
+    assert ((net(x_t[:, None], 0.75).mean[:, 0] - exact[:, None]) ** 2).mean() < 0.05 * mmse
+    best_local = channel.likelihood_field(x_t, 0.75)
+    local = sum(np.roll(best_local, k, axis=1) for k in (-1, 0, 1))
+    assert ((np.tanh(local) - exact[:, None]) ** 2).mean() > 0.5 * mmse
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("radius", [1, 3])
+def test_ising_at_beta_044_within_a_percent_of_the_exact_local_minimum(radius):
+    model, rng = ld.models.Ising(ld.Lattice((11, 11)), 0.44), np.random.default_rng(23)
+    net = LocalNet(radius, rng=rng)
+    fit(net, model.sample, steps=1500, rng=rng)
+    for t in (0.3, 0.5, 0.7, 0.85):
+        assert excess(net, model, Gaussian("linear"), t, rng) < 0.01, t
+
+
+def test_records_compare_with_the_exact_denoiser():
+    """excess is E|net - exact|^2 / MMSE: 0 for a denoiser compared with itself, and falling in training.
+
+    The record has 16 samples, whose share of rare errors scatters: half is what it tells."""
+    model, rng = ld.models.IsingChain(ld.Lattice(8), 0.6), np.random.default_rng(24)
+    net = LocalNet(1, ndim=1, **SMALL, rng=rng)
+    exact = ExactDenoiser(model, Gaussian("linear"), 1)
+    steps = fit(net, model.sample, steps=150, learning_rate=1e-2, rng=rng, exact=exact, validate_every=50)
+    measured = [step.excess for step in steps if step.excess is not None]
+    assert [step.number for step in steps if step.excess is not None] == [50, 100, 150]
+    assert measured[0] > measured[-1] > 0
+    by_hand = np.mean([excess(net, model, Gaussian("linear"), t, rng, 1000) for t in VALIDATION_TIMES])
+    assert measured[-1] == pytest.approx(by_hand, rel=0.5)
+    (same,) = fit(net, model.sample, steps=1, learning_rate=0.0, rng=rng, exact=net)
+    assert same.excess == pytest.approx(0.0, abs=1e-10)
+
+
+def test_losses_are_nats():
+    """Of the exact conditional law the loss is a conditional entropy: log 2 at no knowledge, h2(p) at a known bias."""
+    law = ld.denoisers.Bernoulli(torch.full((1, 2), math.log(0.9 / 0.1)))
+    assert nats(law, torch.tensor([[1.0, -1.0]])).numpy()[0] == pytest.approx([-math.log(0.9), -math.log(0.1)])
+    normal = ld.denoisers.Normal(torch.tensor([0.5]), torch.tensor([4.0]))
+    assert nats(normal, torch.tensor([2.5])).item() == pytest.approx(0.5 + 0.5 * math.log(8 * math.pi))
+
+
+def test_times_are_stratified():
+    rng = np.random.default_rng(26)
+    assert np.array_equal(np.floor(uniform_times(50, rng) * 50), np.arange(50))
+    log_snr = [math.log(BitFlip().snr(t)) for t in log_snr_times(BitFlip(), -3, 4)(70, rng)]
+    assert np.array_equal(np.floor((np.array(log_snr) + 3) * 10), np.arange(70))
+
+
+# -- determinism and checkpoints ------------------------------------------------------------------------------------
+
+
+def weights(net):
+    return torch.cat([p.detach().flatten() for p in net.parameters()])
+
+
+def chain(seed=30, **options):
+    return LocalNet(1, ndim=1, **SMALL, rng=np.random.default_rng(seed), **options)
+
+
+DATA = np.where(np.random.default_rng(31).random((40, 9)) < 0.5, 1, -1)
+
+
+def test_training_is_a_function_of_rng():
+    state = torch.get_rng_state()
+    runs = []
+    for seed in (1, 1, 2):
+        net = chain()
+        steps = fit(net, DATA, steps=12, batch_size=16, rng=np.random.default_rng(seed))
+        runs.append((weights(net), [step.loss for step in steps]))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert runs[0][1] == runs[1][1]
+    assert torch.equal(runs[0][0], runs[1][0])
+    assert not torch.equal(runs[0][0], runs[2][0])
+
+
+@pytest.mark.parametrize("bit_generator", [np.random.PCG64, np.random.MT19937])
+def test_resuming_gives_the_numbers_of_an_uninterrupted_run(tmp_path, bit_generator):
+    def run(path, stop, resume):
+        net, rng = chain(), np.random.Generator(bit_generator(5))
+        loop = train(
+            net,
+            DATA,
+            steps=12,
+            batch_size=16,
+            rng=rng,
+            checkpoint=path,
+            checkpoint_every=5,
+            resume=resume,
+            exact=chain(9),
+        )
+        records = list(itertools.islice(loop, stop))
+        loop.close()
+        return net, [(step.number, step.loss, step.excess) for step in records]
+
+    whole, records = run(tmp_path / "whole.pt", None, False)
+    run(tmp_path / "part.pt", 7, False)  # killed at step 7, after the checkpoint of step 5
+    resumed, rest = run(tmp_path / "part.pt", None, True)
+    assert rest == records[5:]
+    assert torch.equal(weights(resumed), weights(whole))
+    assert torch.equal(weights(load(tmp_path / "part.pt")), weights(whole))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["part.pt", "whole.pt"]
+    assert run(tmp_path / "whole.pt", None, True)[1] == []
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        LocalNet(1, 2, bonds=True, channel=Erasure(), width=4, depth=1),
+        LocalNet(2, stencil=np.arange(9).reshape(1, 1, 3, 3) % 3 == 0, width=4, depth=1),
+        LocalNet(1, head="gaussian", variance=0.4, channel=Gaussian("vp"), ndim=1, periodic=True, width=4),
+        GlobalNet(3, levels=1, width=4, depth=1, channel=BitFlip()),
+    ],
+    ids=["bonds", "stencil", "field", "global"],
+)
+def test_networks_come_back_from_disk(tmp_path, net):
+    save(tmp_path / "net.pt", net)
+    back = load(tmp_path / "net.pt")
+    x_t = np.random.default_rng(32).normal(size=(2, net.in_channels, *[5] * net.ndim)).round()
+    assert np.array_equal(back(x_t, 0.4).mean, net(x_t, 0.4).mean)
+    assert back.radius == net.radius
+    torch.load(tmp_path / "net.pt", weights_only=True)
+
+
+def test_the_network_holds_the_average_when_the_loop_is_left():
+    net, seen = chain(), []
+    for step in train(net, DATA, steps=50, ema=0.5, batch_size=8, rng=np.random.default_rng(33)):
+        seen.append(weights(net))
+        if step.number == 3:
+            break
+    start = weights(chain())
+    average = start
+    for number, w in enumerate(seen, start=1):
+        keep = min(0.5, number / (number + 10))
+        average = keep * average + (1 - keep) * w
+    assert weights(net).numpy() == pytest.approx(average.numpy(), abs=1e-6)
+
+
+def test_a_budget_of_seconds_ends_the_run():
+    steps = fit(chain(), DATA, budget_seconds=0.5, rng=np.random.default_rng(34))
+    assert len(steps) >= 1
+    assert steps[-1].seconds < 5
+    rates = [step.learning_rate for step in steps[50:]]
+    assert all(a > b for a, b in itertools.pairwise(rates))
+
+
+# -- bad input ------------------------------------------------------------------------------------------------------
+
+
+def test_nan_stops_training_and_keeps_the_last_good_checkpoint(tmp_path):
+    """Data whose weights break at step 8: the checkpoint of step 5 stays, and the message says where it happened."""
+    net, path, rng = chain(), tmp_path / "net.pt", np.random.default_rng(35)
+    loop = train(net, DATA, steps=20, rng=rng, batch_size=8, checkpoint=path, checkpoint_every=5)
+    for step in loop:
+        if step.number == 7:
+            with torch.no_grad():
+                net.readout.weight[0, 0] = math.nan
+            break_at = "training stopped at step 8: loss nan at t = 0.* \\(log snr .*the weights are those of step 7"
+            with pytest.raises(TrainingError, match=break_at):
+                next(loop)
+    kept = torch.load(path, weights_only=True)
+    assert kept["step"] == 5
+    assert weights(load(path)).isfinite().all()
+    assert weights(net).isfinite().all()
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    path, rng = tmp_path / "net.pt", np.random.default_rng(36)
+    fit(chain(), DATA, steps=2, batch_size=8, rng=rng, checkpoint=path)
+    other = LocalNet(2, ndim=1, channel=BitFlip(), **SMALL)
+    with pytest.raises(CheckpointError, match=r"another network: radius is 1 there and 2 here, channel is .*Gaussian"):
+        fit(other, DATA, steps=4, rng=rng, checkpoint=path, resume=True)
+    with pytest.raises(CheckpointError, match="it is a LocalNet, not a GlobalNet"):
+        fit(GlobalNet(ndim=1), DATA, steps=4, rng=rng, checkpoint=path, resume=True)
+    with pytest.raises(CheckpointError, match="trained with PCG64; pass a generator of that kind"):
+        fit(chain(), DATA, steps=4, rng=np.random.Generator(np.random.MT19937(1)), checkpoint=path, resume=True)
+    save(path, chain())
+    with pytest.raises(CheckpointError, match="holds a finished network only"):
+        fit(chain(), DATA, steps=4, rng=rng, checkpoint=path, resume=True)
+    path.write_bytes(b"no checkpoint at all")
+    with pytest.raises(CheckpointError, match="is not a checkpoint of this package"):
+        load(path)
+    torch.save({"weights": torch.zeros(2)}, path)
+    with pytest.raises(CheckpointError, match="is not a checkpoint of this package in format 1"):
+        load(path)
+    with pytest.raises(CheckpointError, match=r"missing.pt does not exist"):
+        load(tmp_path / "missing.pt")
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "sentence"),
+    [
+        (np.ones((4, 2, 9)), ValueError, r"data must have shape \(n, 1, 1 lattice axes\), got \(4, 2, 9\)"),
+        (np.zeros((4, 9)), ValueError, r"data must be \+-1 for the bernoulli head"),
+        (np.full((4, 9), np.nan), ValueError, "data must be finite"),
+        (np.full((4, 9), "a"), TypeError, "data must be real numbers, got dtype <U1"),
+        (np.ones((0, 9)), ValueError, "data must have shape"),
+        (lambda n, rng: np.full((n, 9), 2), ValueError, r"data must be \+-1"),
+    ],
+)
+def test_data_that_do_not_fit(data, error, sentence):
+    with pytest.raises(error, match=sentence):
+        fit(chain(), data, steps=1, rng=np.random.default_rng(0))
+
+
+def test_options_that_do_not_fit(tmp_path):
+    with pytest.raises(ValueError, match="steps or budget_seconds must be given"):
+        fit(chain(), DATA, rng=np.random.default_rng(0))
+    with pytest.raises(ValueError, match="resume needs the checkpoint"):
+        fit(chain(), DATA, steps=1, resume=True, rng=np.random.default_rng(0))
