@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 
 import enumeration
+import kaufman
 import numpy as np
 import pytest
 from scipy.stats import chi2
@@ -372,23 +373,6 @@ def test_equilibrium_follows_the_law_of_all_states(name, update):
 # --- large lattices -----------------------------------------------------------------------------------------------
 
 
-def kaufman_energy(L, beta):
-    """Energy per site of the L x L torus, -d log Z / d beta / L^2 by a complex step (Kaufman, Phys. Rev. 76, 1232)."""
-    b = beta + 1e-30j  # signs are kept apart: a phase of pi would drown the step
-    k = np.arange(1, 2 * L)
-    gamma = np.append(2 * b + np.log(np.tanh(b)), np.arccosh(np.cosh(2 * b) / np.tanh(2 * b) - np.cos(np.pi * k / L)))
-    half = L * gamma / 2
-    sums = []
-    for parity in (1, 0):
-        x = half[parity::2]
-        sign = np.sign(x.real)
-        sums += [(1, np.sum(np.log(2 * np.cosh(x)))), (np.prod(sign), np.sum(np.log(2 * np.sinh(x * sign))))]
-    largest = max(s.real for _, s in sums)
-    total = sum(sign * np.exp(s - largest) for sign, s in sums)
-    log_z = L * L / 2 * np.log(2 * np.sinh(2 * b)) + largest + np.log(total)
-    return -log_z.imag / 1e-30 / L**2
-
-
 def energies(spins, lattice):
     flat = spins.reshape(len(spins), -1)
     i, j = lattice.bonds.T
@@ -403,11 +387,6 @@ def z_score(series, truth):
         if k > 5 * tau:
             break
     return (series.mean() - truth) / (series.std() * np.sqrt(tau / len(series)))
-
-
-def test_kaufman_formula_gives_the_known_energies():
-    assert kaufman_energy(32, 0.4) == pytest.approx(-1.10729166098, abs=1e-10)
-    assert kaufman_energy(32, BETA_CRITICAL) == pytest.approx(-1.4336584661462, abs=1e-10)
 
 
 @pytest.mark.parametrize("update", UPDATES)
@@ -428,7 +407,7 @@ def test_energy_of_strips_on_the_64_torus(beta, update):
     lattice = ld.Lattice((64, 64), periodic=True)
     chain = multispin_chain(lattice, beta, 20_000, np.random.default_rng(51), update)
     series = np.concatenate([energies(chain.sweep(50).spins(), lattice) for _ in range(3000)])
-    exact = kaufman_energy(64, beta)
+    exact = kaufman.energy(64, beta)
     assert abs(z_score(series, exact)) < 5
     assert abs(z_score(series, 1.02 * exact)) > 5
 

@@ -19,7 +19,7 @@ def jackknife(
     """function(<x_1>, <x_2>, ...) of the means of correlated series, its bias of order 1/n removed.
 
     theta_b is the value with block b left out: theta = B theta(all) - (B - 1) mean theta_b, and its variance is
-    (B - 1)/B sum_b (theta_b - mean)^2 (Efron 1982). `n_samples` of the answer is n/tau.
+    (B - 1)/B sum_b (theta_b - mean)^2 (Efron 1982). `n_samples` of the answer is n/tau, or n with n_blocks given.
 
     Args:
         series: (n,) or (n, k), in the order of the chain.
@@ -58,18 +58,21 @@ def blocked(series: ArrayLike, n_blocks: int | None = None) -> Blocks:
     x = np.asarray(series, float)
     x = x[:, None] if x.ndim == 1 else x
     n = len(x)
-    moving = [column for column in x.T if np.ptp(column) > 0.0] or [x[:, 0]]
-    tau = max(1.0, *(integrated_autocorrelation_time(column).tau for column in moving))
     if n_blocks is None:
-        n_blocks = min(MAX_BLOCKS, int(n / (TAU_PER_BLOCK * tau)))
+        moving = [column for column in x.T if np.ptp(column) > 0.0] or [x[:, 0]]
+        tau = max(1.0, *(integrated_autocorrelation_time(column).tau for column in moving))
+        n_blocks, n_effective = min(MAX_BLOCKS, int(n / (TAU_PER_BLOCK * tau))), int(n / tau)
         if n_blocks < MIN_BLOCKS:
             raise ValueError(
                 f"series of {n} samples must hold {MIN_BLOCKS} blocks of {TAU_PER_BLOCK} autocorrelation times, got "
                 f"tau = {tau:.3g} samples; draw at least {int(np.ceil(MIN_BLOCKS * TAU_PER_BLOCK * tau))}"
             )
-    elif not 2 <= n_blocks <= n:
+        method = f"jackknife over {n_blocks} blocks, tau = {tau:.3g} samples"
+    elif 2 <= n_blocks <= n:
+        method, n_effective = f"jackknife over {n_blocks} blocks", n
+    else:
         raise ValueError(f"n_blocks must be between 2 and the {n} samples, got {n_blocks}")
     starts = np.arange(n_blocks) * n // n_blocks
     sums, sizes = np.add.reduceat(x, starts, axis=0), np.diff(starts, append=n)[:, None]
     left_out = (x.sum(axis=0) - sums) / (n - sizes)
-    return Blocks(x.mean(axis=0), left_out, int(n / tau), f"jackknife over {n_blocks} blocks, tau = {tau:.3g} samples")
+    return Blocks(x.mean(axis=0), left_out, n_effective, method)
