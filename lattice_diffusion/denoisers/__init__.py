@@ -7,23 +7,29 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .exact import ExactDenoiser
     from .global_net import GlobalNet
     from .local import LocalNet
+    from .nearest_patch import NearestPatch
     from .posterior import Bernoulli, Denoiser, Normal, Posterior
     from .reverse_process import Step, Switch, always, hybrid, pure_noise, reverse, reverse_steps
     from .training import TrainingError, TrainingStep, fit, train
+    from .wiener import WienerFilter
 
 _HOMES = {
     "Bernoulli": "posterior",
     "Denoiser": "posterior",
+    "ExactDenoiser": "exact",
     "GlobalNet": "global_net",
     "LocalNet": "local",
+    "NearestPatch": "nearest_patch",
     "Normal": "posterior",
     "Posterior": "posterior",
     "Step": "reverse_process",
     "Switch": "reverse_process",
     "TrainingError": "training",
     "TrainingStep": "training",
+    "WienerFilter": "wiener",
     "always": "reverse_process",
     "fit": "training",
     "hybrid": "reverse_process",
@@ -35,14 +41,17 @@ _HOMES = {
 __all__ = [
     "Bernoulli",
     "Denoiser",
+    "ExactDenoiser",
     "GlobalNet",
     "LocalNet",
+    "NearestPatch",
     "Normal",
     "Posterior",
     "Step",
     "Switch",
     "TrainingError",
     "TrainingStep",
+    "WienerFilter",
     "always",
     "fit",
     "hybrid",

@@ -18,9 +18,9 @@ from scipy.special import expit, log_expit, logsumexp
 
 from ..channels import Channel, check_time
 from ..estimate import Curve, Estimate
-from ..kernels import percolation
-from ..lattice import Tripartition
-from . import erased_loops
+from ..kernels import kept_paths, percolation
+from ..lattice import Lattice, Tripartition
+from . import erased_loops, local_bonds
 from .bonds import Faces, bond_mask, bond_of, bond_patch, window
 from .planar import FreeFermions, PlanarEngine, RowTransfer
 from .spins import MAX_BLOCK, Sampler, SpinPosterior, SpinSolver, block_states
@@ -184,6 +184,21 @@ class DomainWallSolver(SpinSolver):
                 log_odds[todo] = self.log_odds(rest.reshape(-1, *self.shape), int(site)) + 2.0 * own[todo]
             out[:, site] = np.stack([expit(-log_odds), expit(log_odds)], axis=1)
         return out.reshape(-1, *self.shape, 2)
+
+    def blind_log_odds(
+        self, h: FloatArray, lattice: Lattice, radius: int | None, wanted: NDArray[np.bool_]
+    ) -> FloatArray:
+        """The same of every bond given the box of faces of `radius` around it (`local_bonds`)."""
+        log_odds = local_bonds.blind_log_odds(self, np.where(self.bonds, h, 0.0), radius, wanted)
+        if np.isnan(log_odds).any():
+            raise ValueError(IMPOSSIBLE)
+        return log_odds
+
+    def check_possible(self, h: FloatArray) -> None:
+        """Refuse bonds known for certain that contradict each other round a closed path of an open grid."""
+        signs = np.where(np.isinf(h) & self.bonds, np.sign(h), 0.0).astype(np.int8)
+        if not self.periodic and kept_paths.first_contradiction(signs) >= 0:
+            raise ValueError(IMPOSSIBLE)
 
     # -- what `lattice_diffusion.exact` asks ---------------------------------------------------------------
 

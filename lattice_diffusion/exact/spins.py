@@ -17,7 +17,7 @@ from scipy.special import logsumexp
 from ..channels import Channel
 from ..estimate import Curve
 from ..kernels import mixtures
-from ..lattice import Tripartition
+from ..lattice import Lattice, Tripartition
 
 MAX_BLOCK = 4
 Sampler = Callable[[int, np.random.Generator], NDArray]
@@ -82,6 +82,25 @@ class SpinSolver(ABC):
             logs.append(self.log_evidence(clamped.reshape(-1, *self.shape)))
         log = np.stack(logs, axis=1)
         return np.exp(log - logsumexp(log, axis=1, keepdims=True))
+
+    def blind_log_odds(
+        self, h: NDArray[np.float64], lattice: Lattice, radius: int | None, wanted: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
+        """(n, *shape), log P(s_i=+1)/P(s_i=-1) given h in the box of `radius` (None: all) around i, less its own.
+
+        Only the entries of `wanted` (n, *shape) are promised.
+        """
+        out = np.zeros(h.shape)
+        for site in np.ndindex(*self.shape):
+            todo = wanted[(slice(None), *site)]
+            if not todo.any():
+                continue
+            seen = np.ones(self.shape, bool) if radius is None else lattice.box(site, radius)
+            seen[site] = False
+            law = self.block_posterior(np.where(seen, h[todo], 0.0), np.array([np.ravel_multi_index(site, self.shape)]))
+            with np.errstate(divide="ignore"):
+                out[(todo, *site)] = np.log(law[:, 1]) - np.log(law[:, 0])
+        return out
 
     def closed_cmi(self, channel: Channel, t: float, parts: Tripartition) -> float | None:
         """I(A;C|B) in closed form, or None where none is known."""

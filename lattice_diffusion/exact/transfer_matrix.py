@@ -3,7 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from ..kernels import rows
 from ..kernels import transfer_matrix as kernel
+from ..lattice import Lattice
 from .spins import SpinSolver, spin_weights
 
 MAX_WIDTH = 14
@@ -65,6 +67,19 @@ class TransferMatrix(SpinSolver):
         out = np.empty_like(weights)
         kernel.site_probabilities(self._right, self._down, weights, out)
         return np.swapaxes(out, 1, 2) if self._transposed else out
+
+    def blind_log_odds(
+        self, h: NDArray[np.float64], lattice: Lattice, radius: int | None, wanted: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
+        weights = self._weights(h)
+        out = np.empty_like(weights)
+        if radius is None or radius >= max(self.shape) - 1:
+            rows.site_odds(self._right, self._down, weights, out)
+        else:
+            rows.local_site_odds(self._right, self._down, weights, self._above, self._below, radius, out)
+        with np.errstate(divide="ignore"):
+            log_odds = np.log(out[..., 1]) - np.log(out[..., 0])
+        return np.swapaxes(log_odds, 1, 2) if self._transposed else log_odds
 
     def block_posterior(self, h: NDArray[np.float64], sites: NDArray[np.int64]) -> NDArray[np.float64]:
         k = len(sites)

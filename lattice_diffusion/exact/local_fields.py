@@ -1,0 +1,230 @@
+"""The law of every site of a noisy Gaussian field, or mixture of two, given the noisy values in a box around it.
+
+    x_0 = S mu + field,  x_t = alpha x_0 + sigma z,  S = +-1 (mu = 0: no label)
+
+Each site is answered without its own observation: given the label a Gaussian, whose mean is linear in what is seen,
+    E[x_0,i | x_R, S] = S mu + w (x_R - alpha S mu),   w = alpha C_iR (alpha^2 C_RR + sigma^2)^-1,   C = K^-1,
+    log P(+|x_R)/P(-|x_R) = 2 alpha mu 1 (alpha^2 C_RR + sigma^2)^-1 x_R,
+and its own observation enters exactly, by Bayes' rule. Where all is seen, everything is diagonal in the modes of K.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.special import expit
+
+from ..lattice import Lattice
+from .gaussian import GaussianSolver
+from .mixture import MixtureSolver
+
+FloatArray = NDArray[np.float64]
+MAX_SITES = 8192  # of a dense covariance, 512 MiB
+
+
+@dataclass(frozen=True)
+class LocalLaw:
+    """One Gaussian of a common variance for either label: arrays that broadcast to (n, *shape)."""
+
+    minus: FloatArray
+    plus: FloatArray
+    within: FloatArray
+    label_log_odds: FloatArray
+
+    @property
+    def mean(self) -> FloatArray:
+        p = expit(self.label_log_odds)
+        return p * self.plus + (1.0 - p) * self.minus
+
+    @property
+    def variance(self) -> FloatArray:
+        between = expit(self.label_log_odds) * expit(-self.label_log_odds) * (self.plus - self.minus) ** 2
+        return self.within + between
+
+    def observe(self, x_t: FloatArray, alpha: float, sigma: float) -> "LocalLaw":
+        """The law given x_t = alpha x_0 + sigma z at the site itself as well."""
+        if sigma == math.inf:
+            return self
+        if sigma == 0.0:
+            return LocalLaw(x_t / alpha, x_t / alpha, np.zeros_like(self.within), self.label_log_odds)
+        total = alpha**2 * self.within + sigma**2
+        gain = alpha * self.within / total
+        minus, plus = (m + gain * (x_t - alpha * m) for m in (self.minus, self.plus))
+        evidence = alpha * (self.plus - self.minus) * (x_t - 0.5 * alpha * (self.plus + self.minus)) / total
+        return LocalLaw(minus, plus, self.within * sigma**2 / total, self.label_log_odds + evidence)
+
+
+@dataclass(frozen=True)
+class _View:
+    """What a view of x_t, less the site itself, says of every site; rows are samples, columns sites.
+
+    Attributes:
+        prediction: w x_R.
+        constant: alpha w 1, the share of the label's mean that is seen.
+        variance: Var[x_0,i | x_R, S].
+        label: 1 (alpha^2 C_RR + sigma^2)^-1 x_R.
+    """
+
+    prediction: FloatArray
+    constant: FloatArray
+    variance: FloatArray
+    label: FloatArray
+
+
+class LocalFields:
+    """Exact local laws of a field; filters are kept for the latest boxes and noise levels.
+
+    Args:
+        lattice: where the field lives.
+        solver: of the field, or of the mixture.
+    """
+
+    def __init__(self, lattice: Lattice, solver: GaussianSolver | MixtureSolver) -> None:
+        self.lattice = lattice
+        field = solver.field if isinstance(solver, MixtureSolver) else solver
+        self.mean = solver.mean if isinstance(solver, MixtureSolver) else 0.0
+        self.white = isinstance(solver, MixtureSolver) and solver.white
+        self.precision = field.precision
+        self._filters = lru_cache(maxsize=32)(self._box_filters)
+
+    def blind(self, x_t: FloatArray, alpha: float, sigma: float, radius: int | None) -> LocalLaw:
+        """The law of every x_0,i given x_t within `radius` of i but for i itself; x_t (n, *shape)."""
+        x = x_t.reshape(len(x_t), -1)
+        if sigma == math.inf:
+            alpha, sigma = 0.0, 1.0
+        if radius is None or self._covers(radius):
+            view = self._modes.view(x, alpha, sigma)
+        else:
+            view = self._filters(radius, alpha, sigma).view(x)
+        offset = self.mean * (1.0 - view.constant)
+        minus, plus, within, label = (
+            values.reshape(-1, *self.lattice.shape)
+            for values in (
+                view.prediction - offset,
+                view.prediction + offset,
+                view.variance,
+                2.0 * alpha * self.mean * view.label,
+            )
+        )
+        return LocalLaw(minus, plus, within, label)
+
+    def _covers(self, radius: int) -> bool:
+        axes = zip(self.lattice.shape, self.lattice.periodic, strict=True)
+        return all(radius >= (n // 2 if flag else n - 1) for n, flag in axes)
+
+    @cached_property
+    def _modes(self) -> "_Modes":
+        return _Modes(self.lattice, self.precision)
+
+    @cached_property
+    def _covariance(self) -> FloatArray:
+        n = self.lattice.n_sites
+        if n > MAX_SITES:
+            raise ValueError(
+                f"exact filters of a box need the dense covariance, for at most {MAX_SITES} sites, got {n}; "
+                "use radius=None or a smaller lattice"
+            )
+        return np.linalg.inv(self.precision.toarray())
+
+    def _box_filters(self, radius: int, alpha: float, sigma: float) -> "_BoxFilters":
+        n, C = self.lattice.n_sites, self._covariance
+        weights, labels, variance, constant = (
+            sparse.lil_array((n, n)),
+            sparse.lil_array((n, n)),
+            np.empty(n),
+            np.empty(n),
+        )
+        for site, images in _distinct_sites(self.lattice):
+            box = self.lattice.box([int(k) for k in np.unravel_index(site, self.lattice.shape)], radius).ravel()
+            box[site] = False
+            R = np.flatnonzero(box)
+            noisy = alpha**2 * C[np.ix_(R, R)] + sigma**2 * np.eye(len(R))
+            solved = np.linalg.solve(noisy, np.stack([alpha * C[R, site], np.ones(len(R))], axis=1))
+            for image in images:
+                at = image[site]
+                weights[at, image[R]], labels[at, image[R]] = solved[:, 0], solved[:, 1]
+                variance[at] = C[site, site] - alpha * C[R, site] @ solved[:, 0]
+                constant[at] = alpha * solved[:, 0].sum()
+        return _BoxFilters(weights.tocsr(), labels.tocsr(), variance, constant)
+
+
+@dataclass(frozen=True)
+class _BoxFilters:
+    """Rows of w and of 1 (alpha^2 C_RR + sigma^2)^-1, one per site."""
+
+    weights: sparse.csr_array
+    labels: sparse.csr_array
+    variance: FloatArray
+    constant: FloatArray
+
+    def view(self, x: FloatArray) -> _View:
+        return _View((self.weights @ x.T).T, self.constant, self.variance, (self.labels @ x.T).T)
+
+
+def _distinct_sites(lattice: Lattice) -> Iterator[tuple[int, list[NDArray[np.int64]]]]:
+    """Sites that no symmetry maps to one another, each with the maps (N,) of flat indices to all its images."""
+    sites = np.arange(lattice.n_sites).reshape(lattice.shape)
+    axes = tuple(range(lattice.ndim))
+    if all(lattice.periodic):
+        shifts = itertools.product(*(range(n) for n in lattice.shape))
+        yield 0, [np.roll(sites, [-k for k in shift], axes).ravel() for shift in shifts]
+        return
+    flips = itertools.product((False, True), repeat=lattice.ndim)
+    images = [np.flip(sites, tuple(axis for axis in axes if flip[axis])).ravel() for flip in flips]
+    for site in itertools.product(*(range((n + 1) // 2) for n in lattice.shape)):
+        yield int(sites[site]), images
+
+
+class _Modes:
+    """K = V lambda V', V a product of one matrix per axis."""
+
+    def __init__(self, lattice: Lattice, precision: sparse.csc_array) -> None:
+        self.shape = lattice.shape
+        mass_squared = float(precision[[0]].sum())
+        hop = (float(precision[0, 0]) - mass_squared) / max(1, int((lattice.bonds == 0).sum()))  # 0 where white
+        values = np.full(lattice.shape, mass_squared)
+        self.vectors = []
+        for axis, n in enumerate(lattice.shape):
+            laplacian = np.zeros((n, n))
+            for a, b in Lattice(n, lattice.periodic[axis]).bonds:
+                laplacian[[a, b], [a, b]] += hop
+                laplacian[[a, b], [b, a]] -= hop
+            eigenvalues, vectors = np.linalg.eigh(laplacian)
+            values = values + eigenvalues.clip(0.0).reshape([-1 if a == axis else 1 for a in range(lattice.ndim)])
+            self.vectors.append(vectors)
+        self.values = values
+
+    def _turn(self, x: FloatArray, matrices: list[FloatArray]) -> FloatArray:
+        for axis, matrix in enumerate(matrices, start=1):
+            x = np.moveaxis(np.tensordot(x, matrix, axes=(axis, 1)), -1, axis)
+        return x
+
+    def apply(self, f: FloatArray, x: FloatArray) -> FloatArray:
+        """V f V' x for the rows of x (n, N)."""
+        modes = self._turn(x.reshape(-1, *self.shape), [V.T for V in self.vectors])
+        return self._turn(f * modes, self.vectors).reshape(len(x), -1)
+
+    def diagonal(self, f: FloatArray) -> FloatArray:
+        """Of V f V', (N,)."""
+        return self._turn(f[None], [V**2 for V in self.vectors]).ravel()
+
+    def view(self, x: FloatArray, alpha: float, sigma: float) -> _View:
+        """All sites but one, for every one: a row of the precision Q of x_t predicts it from the others."""
+        noisy = alpha**2 / self.values + sigma**2
+        shares = self.diagonal(1.0 / noisy)
+        rows = np.concatenate([x, np.ones((1, x.shape[1]))])
+        Q_x = self.apply(1.0 / noisy, rows)
+        if sigma**2 > alpha**2 / self.values.mean():  # the same number twice; each keeps its digits on its side
+            cross = 1.0 / (self.values * noisy)
+            prediction = alpha / (sigma**2 * shares) * (self.apply(cross, rows) - self.diagonal(cross) * rows)
+        else:
+            prediction = (rows - Q_x / shares) / alpha
+        ones = Q_x[-1]
+        label = Q_x[:-1].sum(axis=1, keepdims=True) - ones * Q_x[:-1] / shares
+        variance = self.diagonal(1.0 / (self.values * noisy)) / shares
+        return _View(prediction[:-1], alpha * prediction[-1], variance, label)

@@ -1,0 +1,105 @@
+"""Paths of kept bonds between the two faces of a bond: the sign they carry is all that erased loops reveal of it.
+
+`x` (n, 2, L, W): right and down bonds of an open grid or a torus, +1 or -1 where kept, 0 where erased or unused.
+"""
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Int8Array = NDArray[np.int8]
+STEPS = ((0, 1), (1, 0), (0, -1), (-1, 0))
+
+
+@njit(cache=True)
+def _kept(x: Int8Array, i: int, j: int, step: int) -> int:
+    """The kept bond of face (i, j) towards STEPS[step], 0 if there is none."""
+    rows, columns = x.shape[1:]
+    if step == 0:
+        return x[0, i, j]
+    if step == 1:
+        return x[1, i, j]
+    if step == 2:
+        return x[0, i, (j - 1) % columns]
+    return x[1, (i - 1) % rows, j]
+
+
+@njit(cache=True)
+def first_contradiction(x: Int8Array) -> int:
+    """The first sample whose kept bonds contradict each other round a closed path, -1 if none; open grids."""
+    rows, columns = x.shape[2:]
+    spin = np.empty(rows * columns, np.int8)
+    stack = np.empty(rows * columns, np.int64)
+    for n in range(x.shape[0]):
+        spin[:] = 0
+        for start in range(spin.size):
+            if spin[start] != 0:
+                continue
+            spin[start], stack[0], top = 1, start, 1
+            while top > 0:
+                top -= 1
+                i, j = divmod(stack[top], columns)
+                for step in range(4):
+                    bond = _kept(x[n], i, j, step)
+                    if bond != 0:
+                        other = (i + STEPS[step][0]) * columns + j + STEPS[step][1]
+                        sign = bond * spin[i * columns + j]
+                        if spin[other] == 0:
+                            spin[other], stack[top] = sign, other
+                            top += 1
+                        elif spin[other] != sign:
+                            return n
+    return -1
+
+
+@njit(cache=True)
+def signs(x: Int8Array, wanted: NDArray[np.bool_], radius: int, out: Int8Array) -> None:
+    """out[n, c, i, j] = product along a kept path around bond (c, i, j), not over it; 0 if there is none.
+
+    Only faces within Chebyshev distance `radius` of the bond's two are used; on a torus that box must not close
+    round it. Paths grow from both faces in turn, so the search ends when the smaller cluster does. Only bonds of
+    `wanted` (n, 2, L, W) are done.
+    """
+    rows, columns = x.shape[2:]
+    stamp = np.zeros((rows, columns), np.int64)  # 2 bond + side of the last visit
+    spin = np.empty((rows, columns), np.int8)
+    queue = np.empty((2, rows * columns, 2), np.int64)
+    head, tail = np.zeros(2, np.int64), np.zeros(2, np.int64)
+    mark = 0
+    for n in range(x.shape[0]):
+        for c in range(2):
+            for i in range(rows):
+                for j in range(columns):
+                    out[n, c, i, j] = 0
+                    if not wanted[n, c, i, j]:
+                        continue
+                    mark += 2
+                    for side in range(2):
+                        a, b = (i + side * c) % rows, (j + side * (1 - c)) % columns
+                        stamp[a, b], spin[a, b] = mark + side, 1
+                        queue[side, 0, 0], queue[side, 0, 1] = side * c, side * (1 - c)  # relative to face (i, j)
+                        head[side], tail[side] = 0, 1
+                    side, found = 0, 0
+                    while found == 0 and head[side] < tail[side]:
+                        di, dj = queue[side, head[side]]
+                        head[side] += 1
+                        a, b = (i + di) % rows, (j + dj) % columns
+                        for step in range(4):
+                            ei, ej = di + STEPS[step][0], dj + STEPS[step][1]
+                            if ei < -radius or ei > radius + c or ej < -radius or ej > radius + 1 - c:
+                                continue
+                            if (di, dj, ei, ej) == (0, 0, c, 1 - c) or (ei, ej, di, dj) == (0, 0, c, 1 - c):
+                                continue
+                            bond = _kept(x[n], a, b, step)
+                            if bond == 0:
+                                continue
+                            e, f = (i + ei) % rows, (j + ej) % columns
+                            if stamp[e, f] == mark + 1 - side:
+                                found = bond * spin[a, b] * spin[e, f]
+                                break
+                            if stamp[e, f] < mark:
+                                stamp[e, f], spin[e, f] = mark + side, bond * spin[a, b]
+                                queue[side, tail[side], 0], queue[side, tail[side], 1] = ei, ej
+                                tail[side] += 1
+                        side = 1 - side
+                    out[n, c, i, j] = found

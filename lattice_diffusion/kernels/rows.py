@@ -1,0 +1,287 @@
+"""Marginals of planar spins from whole rows: every site's without its own field, every bond's without its coupling.
+
+A row of W spins is a vector over 2^W states, site j at bit W-1-j (as in `transfer_matrix`). From one row to the next
+
+    spread        v(s') = sum_s prod_j link_j(s_j, s'_j) v(s)          one butterfly per column, in place, symmetric
+    row_weights   D(s)  = prod_j w_j(s_j) prod_j link_j(s_j-1, s_j)    a table
+
+take a sum over the rows above down (spread, then times D) and one over the rows below up (times D, then spread).
+All terms are positive, so that small odds keep their digits; factors are scaled to at most 1, vectors to sum 1.
+
+Arrays (float64): `right` (L, W, 2) and `down` (L+1, W, 2) hold the factors of equal and of opposite neighbours,
+right[i, j] between (i, j-1) and (i, j) (right[i, 0] is not read), down[i, j] between (i-1, j) and (i, j), (1, 1) at the
+edges; `weights` (n, L, W, 2) the likelihoods of spin -1 and +1.
+"""
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from .transfer_matrix import dot, normalise
+
+FloatArray = NDArray[np.float64]
+
+
+@njit(cache=True, fastmath={"contract"})
+def _butterfly(v: FloatArray, length: int, same: float, flip: float) -> None:
+    for start in range(0, v.size, 2 * length):
+        low, high = v[start : start + length], v[start + length : start + 2 * length]
+        for k in range(length):
+            a, b = low[k], high[k]
+            low[k] = same * a + flip * b
+            high[k] = flip * a + same * b
+
+
+@njit(cache=True, fastmath={"contract"})
+def _two_butterflies(v: FloatArray, same: float, flip: float, same_last: float, flip_last: float) -> None:
+    """The last two columns in one pass, whose butterflies alone are too short to run fast."""
+    for k in range(0, v.size, 4):
+        a, b, c, d = v[k], v[k + 1], v[k + 2], v[k + 3]
+        a, c = same * a + flip * c, flip * a + same * c
+        b, d = same * b + flip * d, flip * b + same * d
+        v[k], v[k + 1] = same_last * a + flip_last * b, flip_last * a + same_last * b
+        v[k + 2], v[k + 3] = same_last * c + flip_last * d, flip_last * c + same_last * d
+
+
+@njit(cache=True)
+def spread(v: FloatArray, down: FloatArray) -> None:
+    """v, a function of one row, becomes one of the next; down (W, 2)."""
+    width = down.shape[0]
+    if width == 1:
+        _butterfly(v, 1, down[0, 0], down[0, 1])
+        return
+    for j in range(width - 2):
+        _butterfly(v, 1 << (width - 1 - j), down[j, 0], down[j, 1])
+    _two_butterflies(v, down[-2, 0], down[-2, 1], down[-1, 0], down[-1, 1])
+
+
+@njit(cache=True)
+def row_weights(right: FloatArray, weights: FloatArray, out: FloatArray) -> None:
+    """out (2^W,) = D of one row; right and weights (W, 2)."""
+    out[0], out[1] = weights[0, 0], weights[0, 1]
+    for j in range(1, right.shape[0]):
+        equal, opposite = right[j]
+        minus, plus = weights[j]
+        for k in range((1 << j) - 1, -1, -1):
+            left = k & 1
+            value = out[k]
+            out[2 * k + 1] = value * plus * (equal if left else opposite)
+            out[2 * k] = value * minus * (opposite if left else equal)
+
+
+@njit(cache=True)
+def _times(v: FloatArray, factor: FloatArray) -> None:
+    for k in range(v.size):
+        v[k] *= factor[k]
+
+
+@njit(cache=True)
+def _rows_below(right: FloatArray, down: FloatArray, weights: FloatArray, D: FloatArray, below: FloatArray) -> None:
+    """D (L, 2^W) of all rows, and below[i] (L, 2^W): the sum over rows i+1 .. L-1 as a function of row i."""
+    n_rows, width = right.shape[:2]
+    below[n_rows - 1] = 0.5**width
+    for i in range(n_rows - 1, -1, -1):
+        row_weights(right[i], weights[i], D[i])
+        if i > 0:
+            below[i - 1] = below[i]
+            _times(below[i - 1], D[i])
+            spread(below[i - 1], down[i])
+            normalise(below[i - 1], below[i - 1])
+
+
+@njit(cache=True)
+def _sites_of_row(joint: FloatArray, weights: FloatArray, table: FloatArray, out: FloatArray) -> None:
+    """out[j] = weights of s_j = -1, +1 under joint (2^W,) times all weights (W, 2) but its own; joint is used up.
+
+    table (2^W,) is workspace: at [2^k : 2^(k+1)] it holds the product of the last k columns' weights.
+    """
+    width = weights.shape[0]
+    table[1] = 1.0
+    for k in range(width - 1):
+        n = 1 << k
+        for s in range(n):
+            table[2 * n + s] = weights[width - 1 - k, 0] * table[n + s]
+            table[3 * n + s] = weights[width - 1 - k, 1] * table[n + s]
+    for j in range(width):
+        n = 1 << (width - 1 - j)
+        minus, plus = joint[:n], joint[n : 2 * n]
+        out[j, 0], out[j, 1] = dot(minus, table[n : 2 * n]), dot(plus, table[n : 2 * n])
+        for s in range(n):
+            minus[s] = weights[j, 0] * minus[s] + weights[j, 1] * plus[s]
+
+
+@njit(cache=True)
+def site_odds(right: FloatArray, down: FloatArray, weights: FloatArray, out: FloatArray) -> None:
+    """out[n, i, j] = relative weights of s = -1 and +1 at every site, given all weights but its own."""
+    n_rows, width = right.shape[:2]
+    size = 1 << width
+    D, below, links = np.empty((n_rows, size)), np.empty((n_rows, size)), np.empty((n_rows, size))
+    v, joint, table = np.empty(size), np.empty(size), np.empty(size)
+    free = np.ones((width, 2))
+    for i in range(n_rows):
+        row_weights(right[i], free, links[i])
+    for n in range(weights.shape[0]):
+        _rows_below(right, down, weights[n], D, below)
+        v[:] = 0.5**width
+        for i in range(n_rows):
+            spread(v, down[i])
+            for s in range(size):
+                joint[s] = v[s] * below[i, s] * links[i, s]
+            _sites_of_row(joint, weights[n, i], table, out[n, i])
+            _times(v, D[i])
+            normalise(v, v)
+
+
+@njit(cache=True)
+def local_site_odds(
+    right: FloatArray,
+    down: FloatArray,
+    weights: FloatArray,
+    above: FloatArray,
+    below: FloatArray,
+    radius: int,
+    out: FloatArray,
+) -> None:
+    """The same given only the weights in the box of `radius` around each site, less its own.
+
+    above, below (L+1, 2^W): sums without weights over rows 0 .. i-1 and i .. L-1, as functions of row i-1.
+    """
+    n_rows, width = right.shape[:2]
+    size = 1 << width
+    D = np.empty((n_rows, width, size))  # of row i under the box around column b
+    v, u, centre = np.empty(size), np.empty(size), np.empty(size)
+    seen = np.empty((width, 2))
+    for n in range(weights.shape[0]):
+        for b in range(width):
+            start, stop = max(0, b - radius), min(width, b + radius + 1)
+            seen[:] = 1.0
+            for i in range(n_rows):
+                seen[start:stop] = weights[n, i, start:stop]
+                row_weights(right[i], seen, D[i, b])
+            for a in range(n_rows):
+                first, last = max(0, a - radius), min(n_rows - 1, a + radius)
+                v[:] = above[first]
+                for i in range(first, a):
+                    spread(v, down[i])
+                    _times(v, D[i, b])
+                    normalise(v, v)
+                spread(v, down[a])
+                u[:] = below[last + 1]
+                for i in range(last, a, -1):
+                    _times(u, D[i, b])
+                    spread(u, down[i])
+                    normalise(u, u)
+                seen[start:stop] = weights[n, a, start:stop]
+                seen[b] = 1.0
+                row_weights(right[a], seen, centre)
+                _times(u, centre)
+                run = 1 << (width - 1 - b)
+                out[n, a, b] = 0.0
+                for k in range(0, size, 2 * run):
+                    out[n, a, b, 0] += dot(v[k : k + run], u[k : k + run])
+                    out[n, a, b, 1] += dot(v[k + run : k + 2 * run], u[k + run : k + 2 * run])
+
+
+@njit(cache=True)
+def _bond_sums(v: FloatArray, u: FloatArray, run: int, out: FloatArray) -> None:
+    """out = sums of v(s) u(s') over equal and over opposite spins at the bit of value `run`, all others equal."""
+    out[:] = 0.0
+    for k in range(0, v.size, 2 * run):
+        v_minus, v_plus = v[k : k + run], v[k + run : k + 2 * run]
+        u_minus, u_plus = u[k : k + run], u[k + run : k + 2 * run]
+        out[0] += dot(v_minus, u_minus) + dot(v_plus, u_plus)
+        out[1] += dot(v_minus, u_plus) + dot(v_plus, u_minus)
+
+
+@njit(cache=True)
+def _right_bonds_of_row(joint: FloatArray, right: FloatArray, table: FloatArray, out: FloatArray) -> None:
+    """out[j-1] = weights of s_j-1 = s_j, = -s_j under joint (2^W,) times all links (W, 2) but this; joint is used up.
+
+    table (2^(W+1),) is workspace: at [2^k : 2^(k+1)] it holds the links among the last k columns.
+    """
+    width = right.shape[0]
+    table[2], table[3] = 1.0, 1.0
+    for k in range(1, width - 1):
+        equal, opposite = right[width - k]
+        n = 1 << (k - 1)
+        for s in range(n):
+            minus, plus = table[2 * n + s], table[3 * n + s]
+            table[4 * n + s], table[5 * n + s] = equal * minus, opposite * plus
+            table[6 * n + s], table[7 * n + s] = opposite * minus, equal * plus
+    for j in range(1, width):
+        n = 1 << (width - 1 - j)
+        same, flip = right[j]
+        minus, plus = table[2 * n : 3 * n], table[3 * n : 4 * n]
+        out[j - 1, 0] = dot(joint[:n], minus) + dot(joint[3 * n : 4 * n], plus)
+        out[j - 1, 1] = dot(joint[n : 2 * n], plus) + dot(joint[2 * n : 3 * n], minus)
+        for s in range(n):
+            joint[s] = same * joint[s] + flip * joint[2 * n + s]
+            joint[n + s] = flip * joint[n + s] + same * joint[3 * n + s]
+
+
+@njit(cache=True)
+def bond_odds(right: FloatArray, down: FloatArray, out: FloatArray) -> None:
+    """out[n, 0 or 1, i, j] = relative weights of equal and opposite spins over the right and the down bond of (i, j).
+
+    Links of their own for every sample, right (n, L, W, 2) and down (n, L+1, W, 2); no field. Each bond is given all
+    couplings but its own. Entries without a bond are left alone.
+    """
+    n_rows, width = right.shape[1:3]
+    size = 1 << width
+    D, below = np.empty((n_rows, size)), np.empty((n_rows, size))
+    prefix = np.empty((width, size))
+    v, u, table = np.empty(size), np.empty(size), np.empty(2 * size)
+    free = np.ones((n_rows, width, 2))
+    for n in range(right.shape[0]):
+        _rows_below(right[n], down[n], free, D, below)
+        v[:] = 0.5**width
+        for i in range(n_rows):
+            if i > 0:
+                u[:] = below[i]
+                _times(u, D[i])
+                for j in range(width):
+                    prefix[j] = v
+                    _butterfly(v, 1 << (width - 1 - j), down[n, i, j, 0], down[n, i, j, 1])
+                for j in range(width - 1, -1, -1):
+                    run = 1 << (width - 1 - j)
+                    _bond_sums(prefix[j], u, run, out[n, 1, i - 1, j])
+                    _butterfly(u, run, down[n, i, j, 0], down[n, i, j, 1])
+            u[:] = v
+            _times(u, below[i])
+            _right_bonds_of_row(u, right[n, i], table, out[n, 0, i])
+            _times(v, D[i])
+            normalise(v, v)
+
+
+@njit(cache=True)
+def local_down_bond_odds(right: FloatArray, down: FloatArray, radius: int, out: FloatArray) -> None:
+    """out[n, i, j]: the same for the down bond of (i, j), i < L-1, given the other couplings in the box around it.
+
+    The box holds rows i-r .. i+1+r and columns j-r .. j+r; right (n, L+2r, W+2r, 2) and down (n, L+1+2r, W+2r, 2) are
+    padded by r faces without couplings, factors (1, 1), on all sides.
+    """
+    n_rows, width = out.shape[1], out.shape[2]
+    side = 2 * radius + 1
+    v, u, D = np.empty(1 << side), np.empty(1 << side), np.empty(1 << side)
+    free, links = np.ones((side, 2)), np.empty((side, 2))
+    for n in range(right.shape[0]):
+        for i in range(n_rows):
+            for j in range(width):
+                v[:] = 1.0
+                for k in range(i, i + radius + 1):
+                    if k > i:
+                        spread(v, down[n, k, j : j + side])
+                    row_weights(right[n, k, j : j + side], free, D)
+                    _times(v, D)
+                    normalise(v, v)
+                u[:] = 1.0
+                for k in range(i + side, i + radius, -1):
+                    if k < i + side:
+                        spread(u, down[n, k + 1, j : j + side])
+                    row_weights(right[n, k, j : j + side], free, D)
+                    _times(u, D)
+                    normalise(u, u)
+                links[:] = down[n, i + radius + 1, j : j + side]
+                links[radius, 0], links[radius, 1] = 1.0, 0.0
+                spread(v, links)
+                _bond_sums(v, u, 1 << radius, out[n, i, j])
