@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 
 import lattice_diffusion as ld
-from lattice_diffusion.kernels.normals import LANES, complex_noise, cos_sin, minus_two_log
+from lattice_diffusion.kernels import normals, normals_double
+from lattice_diffusion.kernels.normals import LANES
 from lattice_diffusion.samplers import conditional_fields, fields
 from lattice_diffusion.samplers.laplacian import precision_matrix, precision_spectrum, to_modes, to_sites
 
@@ -145,22 +146,26 @@ def test_fields_do_not_depend_on_how_many_are_drawn_at_a_time(lattice, dtype, mo
     assert np.array_equal(draw(9), whole)
 
 
-def words(state, rows, columns):
+def words(state, rows, columns, per_number):
     """xoshiro256++, lane j mod LANES for column j, row after row (Blackman and Vigna's published C, in NumPy)."""
-    s, out = state.reshape(4, LANES).copy(), np.empty((rows, columns), np.uint64)
+    a, b, c, d = (lane.copy() for lane in state.reshape(4, LANES))
+    out = np.empty((per_number, rows, columns), np.uint64)
 
     def rotate(x, k):
         return (x << np.uint64(k)) | (x >> np.uint64(64 - k))
 
     for row in range(rows):
         for start in range(0, columns, LANES):
-            n = min(LANES, columns - start)
-            a, b, c, d = s[:, :n]
-            out[row, start : start + n] = rotate(a + d, 23) + a
-            t = b << np.uint64(17)
-            c, d = c ^ a, d ^ b
-            b, a = b ^ c, a ^ d
-            s[:, :n] = a, b, c ^ t, rotate(d, 45)
+            at = slice(0, min(LANES, columns - start))
+            for k in range(per_number):
+                out[k, row, start : start + LANES] = rotate(a[at] + d[at], 23) + a[at]
+                t = b[at] << np.uint64(17)
+                c[at] ^= a[at]
+                d[at] ^= b[at]
+                b[at] ^= c[at]
+                a[at] ^= d[at]
+                c[at] ^= t
+                d[at] = rotate(d[at], 45)
     return out
 
 
@@ -168,31 +173,50 @@ def fresh_state(seed):
     return np.random.default_rng(seed).integers(0, 2**64, 4 * LANES, dtype=np.uint64)
 
 
-def test_kernel_against_its_numpy_twin_on_the_same_words():
-    state, amplitude = fresh_state(6), np.linspace(0.5, 2.0, 3 * LANES + 5, dtype=np.float32)
-    word = words(state, 40, len(amplitude))
-    out = np.empty((40, 2 * len(amplitude)), np.float32)
-    complex_noise(out, amplitude, state)
-    u = ((word >> np.uint64(32)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-32)
-    radius = np.sqrt(-2 * np.log(u.astype(float))) * amplitude
-    z = radius * np.exp(2j * np.pi * (word & np.uint64(2**32 - 1)).astype(float) / 2**32)
-    epsilon = np.finfo(np.float32).eps
-    assert np.abs(out.view(np.complex64) - z).max() < 3 * epsilon * radius.max()
+def uniforms_and_turns(state, rows, columns, kernel):
+    if kernel is normals:
+        (word,) = words(state, rows, columns, 1)
+        u = ((word >> np.uint64(32)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-32)
+        return u.astype(float), (word & np.uint64(2**32 - 1)).astype(float) / 2**32
+    word, turn = words(state, rows, columns, 2)
+    return ((word >> np.uint64(12)).astype(float) + 0.5) * 2.0**-52, turn.view(np.int64) / 2.0**64
 
 
-def test_kernel_at_the_ends_of_its_range():
-    assert minus_two_log(np.float32(1.0)) == 0.0
-    assert minus_two_log(np.float32(2.0**-33)) == pytest.approx(66 * np.log(2), rel=3e-7)
+KERNELS = pytest.mark.parametrize(
+    ("kernel", "real"), [(normals, np.float32), (normals_double, np.float64)], ids=["float32", "float64"]
+)
+
+
+@KERNELS
+def test_kernel_against_its_numpy_twin_on_the_same_words(kernel, real):
+    state, amplitude = fresh_state(6), np.linspace(0.5, 2.0, 3 * LANES + 5, dtype=real)
+    u, turn = uniforms_and_turns(state, 40, len(amplitude), kernel)
+    out = np.empty((40, 2 * len(amplitude)), real)
+    kernel.complex_noise(out, amplitude, state)
+    radius = np.sqrt(-2 * np.log(u)) * amplitude
+    z = radius * np.exp(2j * np.pi * turn)
+    assert np.abs((out[:, 0::2] + 1j * out[:, 1::2] - z) / radius).max() < 4 * np.finfo(real).eps
+
+
+@KERNELS
+def test_kernel_at_the_ends_of_its_range(kernel, real):
+    epsilon, bits, integer = (2.0**-24, 32, np.int32) if real == np.float32 else (2.0**-53, 64, np.int64)
+    assert kernel.minus_two_log(real(1.0)) == 0.0
+    assert kernel.minus_two_log(real(1.0 - epsilon)) == pytest.approx(2 * epsilon, rel=2 * epsilon)
+    for power in (33, 53):
+        assert kernel.minus_two_log(real(2.0**-power)) == pytest.approx(2 * power * np.log(2), rel=4 * epsilon)
     for quarter, exact in enumerate([(1, 0), (0, 1), (-1, 0), (0, -1)]):
-        assert cos_sin(np.uint32(quarter * 2**30).astype(np.int32)) == exact
-    eighth = cos_sin(np.int32(2**29))
-    assert eighth == pytest.approx((np.sqrt(0.5), np.sqrt(0.5)), rel=2e-7)
+        turn = np.array(quarter << (bits - 2), f"u{bits // 8}").view(integer)[()]
+        assert kernel.cos_sin(turn) == exact
+    eighth = kernel.cos_sin(integer(1 << (bits - 3)))
+    assert eighth == pytest.approx((np.sqrt(0.5), np.sqrt(0.5)), rel=4 * epsilon)
 
 
-def test_the_kernels_numbers_are_normal():
+@KERNELS
+def test_the_kernels_numbers_are_normal(kernel, real):
     n = 2_000_000
-    out = np.empty((n // 1000, 2000), np.float32)
-    complex_noise(out, np.ones(1000, np.float32), fresh_state(7))
+    out = np.empty((n // 1000, 2000), real)
+    kernel.complex_noise(out, np.ones(1000, real), fresh_state(7))
     x = out.ravel().astype(float)
     assert stats.kstest(x[:500_000], "norm").pvalue > 1e-4
     for power, moment, variance in [(1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96), (6, 15, 10170)]:
@@ -201,8 +225,8 @@ def test_the_kernels_numbers_are_normal():
         expected = 2 * stats.norm.sf(edge)
         count = (np.abs(x) > edge).sum()
         assert abs(count - x.size * expected) / np.sqrt(x.size * expected) < 5
-    real, imaginary = x[0::2], x[1::2]
-    pairs = [(real, imaginary), (real[:-1], real[1:]), (real[:-LANES], real[LANES:]), (real[:-1000], real[1000:])]
+    real_part, imaginary = x[0::2], x[1::2]
+    pairs = [(real_part, imaginary), (x[:-2], x[2:]), (x[: -2 * LANES], x[2 * LANES :]), (x[:-2000], x[2000:])]
     for a, b in pairs:
         assert abs((a * b).mean()) * np.sqrt(a.size) < 5
         assert abs(((a**2 - 1) * (b**2 - 1)).mean()) / 2 * np.sqrt(a.size) < 5

@@ -5,7 +5,8 @@
 hi and lo the two halves of one word of xoshiro256++. Real and imaginary parts are two independent normal numbers of
 at most sqrt(66 log 2) = 6.76 sigma, beyond which lies a probability of 1.4e-11; in a field, which sums over all
 wave vectors, no such edge is left. Logarithm and sine are polynomials (Cephes, S. L. Moshier) without branches, so
-that LLVM computes 8 or 16 of them per instruction; they err by a few units in the last place.
+that LLVM computes 8 or 16 of them per instruction (not so with numba's own check for division by zero, hence the
+error model); they err by a few units in the last place.
 
 Numba's cache does not follow imports: after an edit in random_bits.py, touch this file.
 """
@@ -26,47 +27,53 @@ TO_RADIANS, LN2 = np.float32(np.pi * 2.0**-31), np.float32(np.log(2.0))
 LOG = tuple(
     np.float32(c)
     for c in (
-        7.0376836292e-2,
-        -1.1514610310e-1,
-        1.1676998740e-1,
-        -1.2420140846e-1,
-        1.4249322787e-1,
-        -1.6668057665e-1,
-        2.0000714765e-1,
-        -2.4999993993e-1,
         3.3333331174e-1,
+        -2.4999993993e-1,
+        2.0000714765e-1,
+        -1.6668057665e-1,
+        1.4249322787e-1,
+        -1.2420140846e-1,
+        1.1676998740e-1,
+        -1.1514610310e-1,
+        7.0376836292e-2,
     )
 )
-SIN = tuple(np.float32(c) for c in (-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1))
-COS = tuple(np.float32(c) for c in (2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2))
+SIN = tuple(np.float32(c) for c in (-1.6666654611e-1, 8.3321608736e-3, -1.9515295891e-4))
+COS = tuple(np.float32(c) for c in (4.166664568298827e-2, -1.388731625493765e-3, 2.443315711809948e-5))
 
 
-@njit(cache=True, fastmath={"contract"})
+@njit(cache=True, error_model="numpy", fastmath={"contract"})
+def horner(c, x):  # type: ignore[no-untyped-def]
+    """c[0] + c[1] x + c[2] x^2 + ..."""
+    p = c[-1]
+    for k in range(2, len(c) + 1):
+        p = p * x + c[-k]
+    return p
+
+
+@njit(cache=True, error_model="numpy", fastmath={"contract"})
 def minus_two_log(u):  # type: ignore[no-untyped-def]
     """-2 log u of a normal float32 u <= 1: u = 2^e (1 + f), 1 + f between sqrt(1/2) and sqrt(2)."""
     bits = np.int32(np.float32(u).view(np.int32) - SQRT_HALF)
     e = np.float32(bits >> I23)
     f = np.int32((bits & MANTISSA) + SQRT_HALF).view(np.float32) - ONE
-    p = LOG[0]
-    for k in range(1, 9):
-        p = p * f + LOG[k]
-    return MINUS_TWO * (e * LN2 + (f - HALF * f * f + f * f * f * p))
+    return MINUS_TWO * (e * LN2 + (f - HALF * f * f + f * f * f * horner(LOG, f)))
 
 
-@njit(cache=True, fastmath={"contract"})
+@njit(cache=True, error_model="numpy", fastmath={"contract"})
 def cos_sin(turn):  # type: ignore[no-untyped-def]
     """cos and sin of 2 pi turn / 2^32, int32: a whole number of quarter turns and the rest, |rest| <= pi/4."""
     quarter = np.int32(np.int32(turn + EIGHTH) >> I30)
     x = np.float32(np.int32(turn - np.int32(quarter << I30))) * TO_RADIANS
     y = x * x
-    sin = x + x * y * ((SIN[0] * y + SIN[1]) * y + SIN[2])
-    cos = ONE - HALF * y + y * y * ((COS[0] * y + COS[1]) * y + COS[2])
+    sin = x + x * y * horner(SIN, y)
+    cos = ONE - HALF * y + y * y * horner(COS, y)
     odd = (quarter & I1) != 0
     a, b = (sin, cos) if odd else (cos, sin)
     return (-a if ((quarter + I1) & I2) != 0 else a), (-b if (quarter & I2) != 0 else b)
 
 
-@njit(cache=True, fastmath={"contract"})
+@njit(cache=True, error_model="numpy", fastmath={"contract"})
 def complex_noise(out, amplitude, state):  # type: ignore[no-untyped-def]
     """out[row, j] = amplitude[j] z, z with independent standard normal real and imaginary part.
 
