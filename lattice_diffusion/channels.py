@@ -130,13 +130,17 @@ class Gaussian:
         ratio, variance = self._between(s, t)
         return ratio * x_s + math.sqrt(variance) * rng.standard_normal(x_s.shape)
 
-    def bridge(self, x_t: NDArray, x_0: NDArray, t: float, s: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    def bridge_moments(self, t: float, s: float) -> tuple[float, float, float]:
+        """a, b and v of x_s ~ N(a x_t + b x_0, v) given x_t and x_0 (Ho et al. 2020, eq. 7, for any alpha, sigma)."""
         ratio, variance = self._between(s, t)
         if s == t:
-            return np.asarray(x_t, float)
-        old, share = self.sigma(s) ** 2, 1.0 / self.sigma(t) ** 2  # Ho et al. 2020, eq. 7, for any alpha and sigma
-        mean = share * (ratio * old * x_t + self.alpha(s) * variance * x_0)
-        return mean + math.sqrt(share * old * variance) * rng.standard_normal(x_t.shape)
+            return 1.0, 0.0, 0.0
+        old, share = self.sigma(s) ** 2, 1.0 / self.sigma(t) ** 2
+        return share * ratio * old, share * self.alpha(s) * variance, share * old * variance
+
+    def bridge(self, x_t: NDArray, x_0: NDArray, t: float, s: float, rng: np.random.Generator) -> NDArray[np.float64]:
+        keep, pull, variance = self.bridge_moments(t, s)
+        return keep * x_t + pull * x_0 + math.sqrt(variance) * rng.standard_normal(x_t.shape)
 
     def likelihood_field(self, x_t: NDArray, t: float) -> NDArray[np.float64]:
         sigma = self.sigma(t)

@@ -636,7 +636,7 @@ def test_ways_to_write_one_point():
         ),
         (
             {"quantity": "energy"},
-            "grids.loops.quantity must be one of cmi, label_entropy, squared_correlation, got 'energy'",
+            "grids.loops.quantity must be one of cmi, label_entropy, squared_correlation, denoising, got 'energy'",
         ),
     ],
 )

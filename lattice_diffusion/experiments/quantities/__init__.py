@@ -5,9 +5,10 @@ from numpy.typing import NDArray
 
 from .base import Column, Parameters, Quantity, Settings
 from .cmi import CMI
+from .denoising import DENOISING
 from .domain_walls import LABEL_ENTROPY, SQUARED_CORRELATION
 
-_ALL = (CMI, LABEL_ENTROPY, SQUARED_CORRELATION)
+_ALL = (CMI, LABEL_ENTROPY, SQUARED_CORRELATION, DENOISING)
 QUANTITIES: dict[str, Quantity] = {quantity.name: quantity for quantity in _ALL}
 
 __all__ = ["QUANTITIES", "Column", "Quantity", "Settings", "evaluate"]
