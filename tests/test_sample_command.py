@@ -169,6 +169,15 @@ def test_large_arrays_are_mapped(tmp_path, monkeypatch):
     assert np.array_equal(values, expected())
 
 
+def test_a_disk_that_is_too_small_is_refused_before_anything_is_drawn(shell, tmp_path, monkeypatch):
+    monkeypatch.setattr(sample_file.shutil, "disk_usage", lambda folder: type("", (), {"free": 2**20}))
+    code, out, err = shell("sample --model ising --shape 8x6 --beta 0.3 --n 100000 --out a.h5")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: 100000 samples need 0.00522 GiB, and the disk of ")
+    assert err.endswith(" has 0.000977 GiB free; take fewer samples or another folder\n")
+    assert not list(tmp_path.iterdir())
+
+
 # -- refusals ------------------------------------------------------------------------------------------------------
 
 
@@ -179,7 +188,7 @@ def test_bad_input_is_refused_in_one_sentence(shell, tmp_path):
     base = "sample --model ising --shape 8x6 --beta 0.3 --out b.h5"
     for line, sentence in [
         (f"{base} --n 0", "Invalid value for '--n'"),
-        (f"{base} --n 1000000000000000", "1000000000000000 samples need "),
+        (f"{base} --n 1000000000000000", "n_samples is too large: the output needs "),
         (f"{base} --n 5 --batch 0", "Invalid value for '--batch'"),
         (f"{base} --n 5 --thin 0", "burn_in must be >= 0 and thin >= 1"),
         (

@@ -224,7 +224,11 @@ def test_data_sets_take_functions_and_data_with_channels():
     ("arguments", "options", "sentence"),
     [
         ((TORUS, 0.3, 5), {"method": "multispn"}, "method must be one of auto, transfer_matrix, swendsen_wang, wolff"),
-        ((TORUS, 0.3, 5), {"method": "multispin", "field": 0.1}, "'multispin' takes no field; in a field use swendsen"),
+        (
+            (TORUS, 0.3, 5),
+            {"method": "multispin", "field": 0.1},
+            "'multispin' takes no field; in a field use auto or one of swe",
+        ),
         ((TORUS, 0.3, 5), {"method": "wolff", "field": 0.1}, "'wolff' takes no field"),
         ((ld.Lattice(5), 0.3, 5), {"method": "transfer_matrix", "field": 0.1}, "'transfer_matrix' takes no field"),
         ((TORUS, 0.3, 5), {"field": np.ones(3)}, r"fields must be one number or an array of shape \(3, 4\)"),

@@ -132,7 +132,7 @@ def sample_to_file(
     batch = min(batch, n_samples)
     if batch < 1 or workers < 1:
         raise ValueError(f"batch and workers must be >= 1, got {batch} and {workers}")
-    check_memory((workers + 1) * batch * recipe.sample_bytes)
+    check_memory((workers + 1) * batch * recipe.sample_bytes + 8 * n_samples)
     path = Path(path)
     check_output(path, resume=resume, force=force)
     plan = Recipe(
@@ -171,7 +171,8 @@ def _fill(file: SampleFile, plan: Recipe, n_samples: int, seed: int, batch: int,
         cost = (time.perf_counter() - start) * len(todo) / min(workers, len(todo))
         if progress:
             size = n_samples * plan.sample_bytes / 2**20
-            say(f"{name}: {n_samples} samples, {size:.3g} MiB, about {duration(cost)} on {workers} worker(s)")
+            hands = "1 worker" if workers == 1 else f"{workers} workers"
+            say(f"{name}: {n_samples} samples, {size:.3g} MiB, about {duration(cost)} on {hands}")
     with progress_bar(name, len(todo) - 1, shown=progress) as advance:
         for k, samples in _in_order(draw, todo[1:], workers):
             file.put(k, k * batch, samples)

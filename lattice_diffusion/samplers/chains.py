@@ -26,7 +26,7 @@ class Perfect:
 
 
 class Chain:
-    """A chain, or `n_replicas` side by side, sampled every `thin` updates; burns in when it is made.
+    """A chain, or `n_replicas` side by side, that has burnt in, sampled every `thin` updates.
 
     Samples come time after time, the replicas of one time in a row: sample k is of replica k mod n_replicas.
 
@@ -34,7 +34,7 @@ class Chain:
         shape: of the lattice.
         advance: makes so many updates of the state, in place.
         spins: the configurations now, (n_replicas, *shape).
-        burn_in, thin: updates before the first and between samples.
+        burn_in, thin: updates made so far, and those between samples.
     """
 
     def __init__(
@@ -49,7 +49,6 @@ class Chain:
         self.shape, self.burn_in, self.thin, self.n_replicas = shape, burn_in, thin, n_replicas
         self._advance, self._spins = advance, spins
         self._left = np.empty((0, *shape), np.int8)  # replicas of the latest time that are still to be given
-        advance(burn_in)
 
     def draw(self, n: int) -> Spins:
         out = np.empty((n, *self.shape), np.int8)

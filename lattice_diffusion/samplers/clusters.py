@@ -65,6 +65,7 @@ def swendsen_wang_chain(
     def advance(n_sweeps: int) -> None:
         kernel.swendsen_wang_bonds(spins, *arguments, n_sweeps, state)
 
+    advance(burn_in)
     return Chain(lattice.shape, advance, lambda: spins[1:].reshape(1, *lattice.shape), burn_in, thin)
 
 
@@ -84,6 +85,7 @@ def _square(lattice: Lattice, beta: float, rng: np.random.Generator, burn_in: in
         up = np.unpackbits(words.astype("<u8").view(np.uint8), axis=1, count=width, bitorder="little")
         return 2 * up.view(np.int8)[None] - np.int8(1)
 
+    advance(burn_in)
     return Chain(lattice.shape, advance, spins, burn_in, thin)
 
 

@@ -23,6 +23,7 @@ def heat_bath_chain(
     def sample() -> Spins:
         return (spins if rng.random() < 0.5 else -spins).reshape(1, *lattice.shape)
 
+    advance(burn_in)
     return Chain(lattice.shape, advance, sample, burn_in, thin)
 
 

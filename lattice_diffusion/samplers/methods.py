@@ -38,9 +38,7 @@ def resolve(lattice: Lattice, beta: float, method: IsingMethod, field: ArrayLike
         raise ValueError(f"method must be one of {', '.join(get_args(IsingMethod))}, got {method!r}")
     in_field = bool(np.any(field))
     if in_field and method not in ("auto", *TAKES_FIELD):
-        raise ValueError(
-            f"method {method!r} takes no field; in a field use {', '.join(TAKES_FIELD)} or auto, or posterior"
-        )
+        raise ValueError(f"method {method!r} takes no field; in a field use auto or one of {', '.join(TAKES_FIELD)}")
     open_planar = lattice.ndim == 2 and not any(lattice.periodic)
     if method == "auto" and in_field:
         return ("swendsen_wang" if np.ndim(field) == 0 else "heat_bath"), True
@@ -87,7 +85,7 @@ def _multispin(lattice: Lattice, beta: float, rng: np.random.Generator, burn_in:
     """Heat bath in 64 strips where the lattice allows it, else 64 replicas; each sample with a fair overall sign."""
     burn_in, thin = check_schedule(lattice, burn_in, thin, exponent=2.0)
     n_replicas = 1 if Strips.takes(lattice) else 64
-    chain = multispin_chain(lattice, beta, 0, rng, "heat_bath", n_replicas=n_replicas)
+    chain = multispin_chain(lattice, beta, burn_in, rng, "heat_bath", n_replicas=n_replicas)
     signs = (n_replicas, *(1,) * lattice.ndim)
 
     def spins() -> Spins:

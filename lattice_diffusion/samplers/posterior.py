@@ -56,6 +56,7 @@ def posterior_chain(
     def advance(n_sweeps: int) -> None:
         kernel.sweeps(spins, *arguments, n_sweeps, state)
 
+    advance(burn_in)
     return Chain(lattice.shape, advance, lambda: spins.reshape(1, *lattice.shape), burn_in, thin)
 
 

@@ -27,8 +27,8 @@ def stream(
         for spins in itertools.islice(stream(lattice, beta, 256, rng), 1000): ...
 
     A Markov chain burns in once, when `stream` is called, and goes on from batch to batch: the first n samples are
-    those of `ising` with the same rng and n_samples = n (perfect samples of the transfer matrix are drawn batch by
-    batch, others but as good). The arguments are those of `ising`.
+    those of `ising` with n_samples = n and a generator in the same state. (The transfer matrix draws batch by batch,
+    so that there the numbers depend on batch_size.) The arguments are those of `ising`.
 
     Raises:
         ValueError: as `ising` does, at the call.
