@@ -139,7 +139,8 @@ def _log_sum(log_weights: FloatArray) -> FloatArray:
     """(batch,), log of the sum over items; -inf for none."""
     if not log_weights.shape[1]:
         return np.full(len(log_weights), -np.inf)
-    return np.asarray(logsumexp(log_weights, axis=1))
+    largest = log_weights.max(axis=1)
+    return np.asarray(largest + np.log(np.exp(log_weights - largest[:, None]).sum(axis=1)))
 
 
 def _log_odds(parts: FloatArray) -> FloatArray:
