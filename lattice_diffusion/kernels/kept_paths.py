@@ -53,53 +53,98 @@ def first_contradiction(x: Int8Array) -> int:
 
 
 @njit(cache=True)
-def signs(x: Int8Array, wanted: NDArray[np.bool_], radius: int, out: Int8Array) -> None:
-    """out[n, c, i, j] = product along a kept path around bond (c, i, j), not over it; 0 if there is none.
+def path_sign(
+    x: Int8Array,
+    c: int,
+    i: int,
+    j: int,
+    radius: int,
+    stamp: NDArray[np.int64],
+    spin: Int8Array,
+    queue: NDArray[np.int64],
+    mark: int,
+) -> int:
+    """Product along a kept path around bond (c, i, j) of one sample x (2, L, W), not over it; 0 if there is none.
 
     Only faces within Chebyshev distance `radius` of the bond's two are used; on a torus that box must not close
-    round it. Paths grow from both faces in turn, so the search ends when the smaller cluster does. Only bonds of
-    `wanted` (n, 2, L, W) are done.
+    round it. Paths grow from both faces in turn, so the search ends when the smaller cluster does.
+
+    stamp, spin (L, W), queue (2, L W, 2): work space; `mark` even, larger by 2 at every call.
     """
+    rows, columns = x.shape[1:]
+    tail_0, tail_1, head_0, head_1 = 1, 1, 0, 0
+    for side in range(2):
+        a, b = (i + side * c) % rows, (j + side * (1 - c)) % columns
+        stamp[a, b], spin[a, b] = mark + side, 1
+        queue[side, 0, 0], queue[side, 0, 1] = side * c, side * (1 - c)  # relative to face (i, j)
+    side = 0
+    while (head_0 if side == 0 else head_1) < (tail_0 if side == 0 else tail_1):
+        di, dj = queue[side, head_0 if side == 0 else head_1]
+        if side == 0:
+            head_0 += 1
+        else:
+            head_1 += 1
+        a, b = (i + di) % rows, (j + dj) % columns
+        for step in range(4):
+            ei, ej = di + STEPS[step][0], dj + STEPS[step][1]
+            if ei < -radius or ei > radius + c or ej < -radius or ej > radius + 1 - c:
+                continue
+            if (di, dj, ei, ej) == (0, 0, c, 1 - c) or (ei, ej, di, dj) == (0, 0, c, 1 - c):
+                continue
+            bond = _kept(x, a, b, step)
+            if bond == 0:
+                continue
+            e, f = (i + ei) % rows, (j + ej) % columns
+            if stamp[e, f] == mark + 1 - side:
+                return bond * spin[a, b] * spin[e, f]
+            if stamp[e, f] < mark:
+                stamp[e, f], spin[e, f] = mark + side, bond * spin[a, b]
+                tail = tail_0 if side == 0 else tail_1
+                queue[side, tail, 0], queue[side, tail, 1] = ei, ej
+                if side == 0:
+                    tail_0 += 1
+                else:
+                    tail_1 += 1
+        side = 1 - side
+    return 0
+
+
+@njit(cache=True)
+def signs(x: Int8Array, wanted: NDArray[np.bool_], radius: int, out: Int8Array) -> None:
+    """out[n, c, i, j] = `path_sign` of every bond of `wanted` (n, 2, L, W), 0 for the others."""
     rows, columns = x.shape[2:]
-    stamp = np.zeros((rows, columns), np.int64)  # 2 bond + side of the last visit
+    stamp = np.zeros((rows, columns), np.int64)
     spin = np.empty((rows, columns), np.int8)
     queue = np.empty((2, rows * columns, 2), np.int64)
-    head, tail = np.zeros(2, np.int64), np.zeros(2, np.int64)
     mark = 0
     for n in range(x.shape[0]):
         for c in range(2):
             for i in range(rows):
                 for j in range(columns):
-                    out[n, c, i, j] = 0
-                    if not wanted[n, c, i, j]:
-                        continue
                     mark += 2
-                    for side in range(2):
-                        a, b = (i + side * c) % rows, (j + side * (1 - c)) % columns
-                        stamp[a, b], spin[a, b] = mark + side, 1
-                        queue[side, 0, 0], queue[side, 0, 1] = side * c, side * (1 - c)  # relative to face (i, j)
-                        head[side], tail[side] = 0, 1
-                    side, found = 0, 0
-                    while found == 0 and head[side] < tail[side]:
-                        di, dj = queue[side, head[side]]
-                        head[side] += 1
-                        a, b = (i + di) % rows, (j + dj) % columns
-                        for step in range(4):
-                            ei, ej = di + STEPS[step][0], dj + STEPS[step][1]
-                            if ei < -radius or ei > radius + c or ej < -radius or ej > radius + 1 - c:
-                                continue
-                            if (di, dj, ei, ej) == (0, 0, c, 1 - c) or (ei, ej, di, dj) == (0, 0, c, 1 - c):
-                                continue
-                            bond = _kept(x[n], a, b, step)
-                            if bond == 0:
-                                continue
-                            e, f = (i + ei) % rows, (j + ej) % columns
-                            if stamp[e, f] == mark + 1 - side:
-                                found = bond * spin[a, b] * spin[e, f]
-                                break
-                            if stamp[e, f] < mark:
-                                stamp[e, f], spin[e, f] = mark + side, bond * spin[a, b]
-                                queue[side, tail[side], 0], queue[side, tail[side], 1] = ei, ej
-                                tail[side] += 1
-                        side = 1 - side
+                    found = 0
+                    if wanted[n, c, i, j]:
+                        found = path_sign(x[n], c, i, j, radius, stamp, spin, queue, mark)
                     out[n, c, i, j] = found
+
+
+@njit(cache=True)
+def unmask(x: Int8Array, order: NDArray[np.int64], reach: NDArray[np.int64], unknown: NDArray[np.bool_]) -> None:
+    """Reveals bonds one at a time: each takes the sign of a path of known bonds in its box, else keeps its coin.
+
+    x: (n, 2, L, W), 0 where masked; revealed in place. order: (n, M) flat bond indices with a fair coin as their
+    sign: +-(1 + index). reach: (M,) radius of each step. unknown: (n, M), out: where no path told.
+    """
+    rows, columns = x.shape[2:]
+    stamp = np.zeros((rows, columns), np.int64)
+    spin = np.empty((rows, columns), np.int8)
+    queue = np.empty((2, rows * columns, 2), np.int64)
+    mark = 0
+    for n in range(x.shape[0]):
+        for m in range(order.shape[1]):
+            c, face = divmod(abs(order[n, m]) - 1, rows * columns)
+            i, j = divmod(face, columns)
+            mark += 2
+            sign = path_sign(x[n], c, i, j, reach[m], stamp, spin, queue, mark)
+            unknown[n, m] = sign == 0
+            x[n, c, i, j] = sign if sign != 0 else (1 if order[n, m] > 0 else -1)
