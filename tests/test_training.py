@@ -37,21 +37,22 @@ def excess(net, model, channel, t, rng, n_samples=50):
 
 @pytest.mark.parametrize("channel", [Gaussian("linear"), BitFlip(), Erasure()], ids=repr)
 def test_a_trained_chain_is_the_exact_local_denoiser(channel):
-    """Radius 1 of an open Ising chain; leaving out 2 h, or half of it, costs tens of percent."""
+    """Radius 1 of an open Ising chain. Found: below 0.001. Own fields or cavity fields 10% too large or too small give
+    0.0056 and more at t = 0.3, h in place of 2 h gives 0.49."""
     model, rng = ld.models.IsingChain(ld.Lattice(12), 0.8), np.random.default_rng(20)
     net = LocalNet(1, channel=channel, ndim=1, **SMALL, rng=rng)
     fit(net, model.sample, steps=500, batch_size=128, learning_rate=1e-2, rng=rng)
     for t in (0.3, 0.5, 0.7, 0.85):
-        assert excess(net, model, channel, t, rng) < 0.02, t
+        assert excess(net, model, channel, t, rng) < 0.003, t
 
 
 def test_a_trained_field_is_the_exact_local_denoiser():
     channel, rng = Gaussian("linear"), np.random.default_rng(21)
     model = ld.models.GaussianField(ld.Lattice((6, 6)), 0.2)
     net = LocalNet(1, head="gaussian", variance=0.6, **SMALL, rng=rng)
-    fit(net, model.sample, steps=400, batch_size=32, learning_rate=1e-2, rng=rng)
+    fit(net, model.sample, steps=500, batch_size=64, learning_rate=1e-2, rng=rng)
     for t in (0.3, 0.5, 0.7, 0.85):
-        assert excess(net, model, channel, t, rng) < 0.02, t
+        assert excess(net, model, channel, t, rng) < 0.004, t
         x_t = channel.corrupt(model.sample(50, rng), t, rng)
         exact = ExactDenoiser(model, channel, 1)(x_t[:, None], t)
         assert net(x_t[:, None], t).variance.mean(axis=0) == pytest.approx(exact.variance[0], rel=0.1)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import __version__, channels
 from .global_net import GlobalNet
@@ -30,12 +30,10 @@ class CheckpointError(ValueError):
 
 
 def describe(net: Network) -> dict[str, Any]:
-    """The network's class and arguments as plain values."""
-    arguments = dict(net.arguments)
-    channel = arguments["channel"]
-    arguments["channel"] = [type(channel).__name__, dataclasses.asdict(channel)]
-    if arguments.get("stencil") is not None:
-        arguments["stencil"] = np.asarray(arguments["stencil"]).tolist()
+    """The network's class and arguments as plain numbers, text and lists."""
+    channel = net.channel
+    named = {**net.arguments, "channel": [type(channel).__name__, dataclasses.asdict(channel)]}  # type: ignore[call-overload]
+    arguments: dict[str, Any] = json.loads(json.dumps(named, default=lambda value: value.tolist()))  # NumPy's own types
     return {"class": type(net).__name__, "arguments": arguments}
 
 
@@ -89,13 +87,11 @@ def save_training(
 
 
 def load_training(
-    path: str | Path, net: nn.Module, average: list[Tensor], optimiser: torch.optim.Optimizer, rng: np.random.Generator
+    path: str | Path, net: Network, average: list[Tensor], optimiser: torch.optim.Optimizer, rng: np.random.Generator
 ) -> int:
     """Put everything back in place and return the number of steps done. Raises CheckpointError."""
     state = _read(path)
-    assert isinstance(net, Network)
-    ours = json.loads(json.dumps(describe(net)))
-    theirs = json.loads(json.dumps({"class": state["class"], "arguments": state["arguments"]}))
+    ours, theirs = describe(net), {name: state.get(name) for name in ("class", "arguments")}
     if ours != theirs:
         raise CheckpointError(f"{path} is a checkpoint of another network: {_difference(ours, theirs)}")
     if "optimiser" not in state:
