@@ -18,7 +18,7 @@ from lattice_diffusion.exact import erased_loops
 from lattice_diffusion.exact.domain_walls import DomainWallSolver, binary_entropy
 from lattice_diffusion.exact.spins import block_states
 from lattice_diffusion.experiments.grid import axes, points
-from lattice_diffusion.experiments.quantities import evaluate
+from lattice_diffusion.experiments.quantities import QUANTITIES, evaluate
 from lattice_diffusion.experiments.runner import run
 from lattice_diffusion.experiments.spec import Spec, SpecError
 from lattice_diffusion.models import DomainWalls, homology
@@ -636,7 +636,7 @@ def test_ways_to_write_one_point():
         ),
         (
             {"quantity": "energy"},
-            "grids.loops.quantity must be one of cmi, label_entropy, squared_correlation, denoising, got 'energy'",
+            f"grids.loops.quantity must be one of {', '.join(QUANTITIES)}, got 'energy'",
         ),
     ],
 )

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .exact import ExactDenoiser
+    from .generated_law import gaussian_divergence, generated_covariance
     from .global_net import GlobalNet
     from .local import LocalNet
     from .nearest_patch import NearestPatch
     from .posterior import Bernoulli, Denoiser, Normal, Posterior
     from .reverse_process import Step, Switch, always, hybrid, pure_noise, reverse, reverse_steps
     from .training import TrainingError, TrainingStep, fit, train
+    from .unmasking import Unmasked, unmask_loops, violated_vertices
     from .wiener import WienerFilter
 
 _HOMES = {
@@ -29,14 +31,19 @@ _HOMES = {
     "Switch": "reverse_process",
     "TrainingError": "training",
     "TrainingStep": "training",
+    "Unmasked": "unmasking",
     "WienerFilter": "wiener",
     "always": "reverse_process",
     "fit": "training",
+    "gaussian_divergence": "generated_law",
+    "generated_covariance": "generated_law",
     "hybrid": "reverse_process",
     "pure_noise": "reverse_process",
     "reverse": "reverse_process",
     "reverse_steps": "reverse_process",
     "train": "training",
+    "unmask_loops": "unmasking",
+    "violated_vertices": "unmasking",
 }
 __all__ = [
     "Bernoulli",
@@ -51,14 +58,19 @@ __all__ = [
     "Switch",
     "TrainingError",
     "TrainingStep",
+    "Unmasked",
     "WienerFilter",
     "always",
     "fit",
+    "gaussian_divergence",
+    "generated_covariance",
     "hybrid",
     "pure_noise",
     "reverse",
     "reverse_steps",
     "train",
+    "unmask_loops",
+    "violated_vertices",
 ]
 
 

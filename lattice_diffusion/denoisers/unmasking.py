@@ -1,0 +1,72 @@
+"""Masked generation of closed loops, one bond after the other, each from the known bonds in a box around it.
+
+A bond whose box holds a path of known bonds between its faces takes the sign that the path carries, any other a fair
+coin. A bond that others outside the box decide then costs log 2, so that for an order of unmasking
+
+    KL(p_0 || p_local) = log 2 (bonds that their box leaves open - bonds that all others leave open),
+
+whatever values were drawn; its mean over random orders is the masked area law.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..exact.bonds import bond_mask
+from ..exact.erased_loops import LOG_2, ranks
+from ..kernels import kept_paths
+
+
+@dataclass(frozen=True)
+class Unmasked:
+    """What unmasking led to.
+
+    Attributes:
+        x: (n, 2, L, W) of +-1, 0 at unused entries.
+        divergence: (n,), KL(p_0 || p_local) of each sample's order, in nats per bond of the grid.
+    """
+
+    x: NDArray[np.int8]
+    divergence: NDArray[np.float64]
+
+
+def unmask_loops(x_t: NDArray, radius_at: Callable[[float], int | None], rng: np.random.Generator) -> Unmasked:
+    """Reveals the masked bonds of an open grid in random order.
+
+    Args:
+        x_t: (n, 2, L, W), +-1 where kept and 0 where masked; all 0 to generate from nothing.
+        radius_at: radius of the box at each masked fraction t of the whole grid; None for all known bonds.
+
+    Raises:
+        ValueError: x_t of another shape, or with other values.
+    """
+    start = np.asarray(x_t)
+    if start.ndim != 4 or start.shape[1] != 2:
+        raise ValueError(f"x_t must be bond images (n, 2, L, W), got shape {start.shape}")
+    if not np.isin(start, (-1, 0, 1)).all():
+        raise ValueError("x_t must hold -1 and +1 where kept and 0 where masked, got other values")
+    faces = (start.shape[2], start.shape[3])
+    bonds = bond_mask(faces, periodic=False)
+    x = np.where(bonds, start, 0).astype(np.int8)
+    open_before = faces[0] * faces[1] - 1 - ranks(x != 0, periodic=False)  # a tree has as many bonds as faces but one
+    n_bonds, far = int(bonds.sum()), max(faces)
+    divergence = np.empty(len(x))
+    for n in range(len(x)):
+        masked = rng.permutation(np.flatnonzero(bonds & (x[n] == 0)))
+        coins = 2 * rng.integers(0, 2, len(masked)) - 1
+        fractions = np.arange(len(masked), 0, -1) / n_bonds
+        radii = [radius_at(float(t)) for t in fractions]
+        reach = np.array([far if r is None else min(r, far) for r in radii], np.int64)
+        unknown = np.empty((1, len(masked)), bool)
+        kept_paths.unmask(x[n : n + 1], (coins * (1 + masked))[None], reach, unknown)
+        divergence[n] = LOG_2 * (int(unknown.sum()) - int(open_before[n])) / n_bonds
+    return Unmasked(x, divergence)
+
+
+def violated_vertices(x: NDArray) -> NDArray[np.float64]:
+    """(n,), the fraction of vertices inside an open grid around which the product of the four bonds is -1."""
+    right, down = x[:, 0], x[:, 1]
+    around = right[:, :-1, :-1] * right[:, 1:, :-1] * down[:, :-1, :-1] * down[:, :-1, 1:]
+    return np.asarray((around < 0).mean(axis=(1, 2)))
