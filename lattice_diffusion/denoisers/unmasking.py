@@ -32,12 +32,14 @@ class Unmasked:
     divergence: NDArray[np.float64]
 
 
-def unmask_loops(x_t: NDArray, radius_at: Callable[[float], int | None], rng: np.random.Generator) -> Unmasked:
+def unmask_loops(
+    x_t: NDArray, radius: int | None | Callable[[float], int | None], rng: np.random.Generator
+) -> Unmasked:
     """Reveals the masked bonds of an open grid in random order.
 
     Args:
         x_t: (n, 2, L, W), +-1 where kept and 0 where masked; all 0 to generate from nothing.
-        radius_at: radius of the box at each masked fraction t of the whole grid; None for all known bonds.
+        radius: of the box, or a function of the masked fraction t of the whole grid; None for all known bonds.
 
     Raises:
         ValueError: x_t of another shape, or with other values.
@@ -57,7 +59,7 @@ def unmask_loops(x_t: NDArray, radius_at: Callable[[float], int | None], rng: np
         masked = rng.permutation(np.flatnonzero(bonds & (x[n] == 0)))
         coins = 2 * rng.integers(0, 2, len(masked)) - 1
         fractions = np.arange(len(masked), 0, -1) / n_bonds
-        radii = [radius_at(float(t)) for t in fractions]
+        radii = [radius(float(t)) if callable(radius) else radius for t in fractions]
         reach = np.array([far if r is None else min(r, far) for r in radii], np.int64)
         unknown = np.empty((1, len(masked)), bool)
         kept_paths.unmask(x[n : n + 1], (coins * (1 + masked))[None], reach, unknown)

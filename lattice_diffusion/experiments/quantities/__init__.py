@@ -8,9 +8,10 @@ from .cmi import CMI
 from .denoising import DENOISING
 from .domain_walls import LABEL_ENTROPY, SQUARED_CORRELATION
 from .generated_law import GENERATED_LAW
+from .radius_schedule import RADIUS_SCHEDULE
 from .unmasking import MASKED_AREA, UNMASKING
 
-_ALL = (CMI, LABEL_ENTROPY, SQUARED_CORRELATION, DENOISING, UNMASKING, MASKED_AREA, GENERATED_LAW)
+_ALL = (CMI, LABEL_ENTROPY, SQUARED_CORRELATION, DENOISING, UNMASKING, MASKED_AREA, GENERATED_LAW, RADIUS_SCHEDULE)
 QUANTITIES: dict[str, Quantity] = {quantity.name: quantity for quantity in _ALL}
 
 __all__ = ["QUANTITIES", "Column", "Quantity", "Settings", "evaluate"]

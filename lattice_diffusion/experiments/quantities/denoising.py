@@ -39,7 +39,8 @@ def evaluate(parameters: Parameters, rng: np.random.Generator) -> dict[str, NDAr
         rows["mmse_local"].append(np.stack([over_sites(law.variance) for law, _ in laws], axis=1))
         rows["excess"].append(np.stack([over_sites((law.mean - whole.mean) ** 2) for law, _ in laws], axis=1))
         if isinstance(blind, Bernoulli):
-            gaps = [over_sites(divergence(blind.log_odds, local.log_odds)) for _, local in laws]
+            hidden = [local.log_odds for _, local in laws if isinstance(local, Bernoulli)]
+            gaps = [over_sites(divergence(blind.log_odds, log_odds)) for log_odds in hidden]
             rows["blind_divergence"].append(np.stack(gaps, axis=1))
     answer = {}
     for name, parts in rows.items():

@@ -29,7 +29,7 @@ def _check_loops(parameters: Parameters) -> None:
 def unmasking(parameters: Parameters, rng: np.random.Generator) -> dict[str, NDArray]:
     model, n_samples = build_model(parameters["model"]), parameters["n_samples"]
     x_t = Erasure().corrupt(model.sample(n_samples, rng), parameters["t"], rng)
-    runs = [unmask_loops(x_t, lambda t, r=radius: r, rng) for radius in parameters["radii"]]
+    runs = [unmask_loops(x_t, radius, rng) for radius in parameters["radii"]]
     values = {
         "divergence": np.stack([run.divergence for run in runs], axis=1),
         "violations": np.stack([violated_vertices(run.x) for run in runs], axis=1),
