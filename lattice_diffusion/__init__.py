@@ -8,12 +8,23 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import channels, denoisers, exact, experiments, models, phases, plots, results, samplers
+    from . import channels, denoisers, estimators, exact, experiments, models, phases, plots, results, samplers
     from .lattice import Lattice, Tripartition
 
 __version__ = "0.1.0"
 
-_ROOMS = ("channels", "denoisers", "exact", "experiments", "models", "phases", "plots", "results", "samplers")
+_ROOMS = (
+    "channels",
+    "denoisers",
+    "estimators",
+    "exact",
+    "experiments",
+    "models",
+    "phases",
+    "plots",
+    "results",
+    "samplers",
+)
 __all__ = [  # noqa: RUF022  rooms in the order data flow through them
     "Lattice",
     "Tripartition",
@@ -22,6 +33,7 @@ __all__ = [  # noqa: RUF022  rooms in the order data flow through them
     "samplers",
     "exact",
     "denoisers",
+    "estimators",
     "phases",
     "experiments",
     "results",

@@ -22,6 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Where along a diffusion can a denoiser be local, and where must it be global?",
 )
+benchmark_app = typer.Typer(rich_markup_mode=None)
+app.add_typer(benchmark_app, name="benchmark")
 
 Workers = Annotated[int | None, typer.Option(min=1, help="Points measured at a time; all cores if not given.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what is there; reuse what is finished.")]
@@ -186,6 +188,32 @@ def show(file: Annotated[Path, typer.Argument(help="A result file.", metavar="FI
     from .results import read
 
     typer.echo(describe(read(file)), nl=False)
+
+
+@benchmark_app.callback()
+def benchmark() -> None:
+    """Methods on trial against exact answers."""
+
+
+@benchmark_app.command("estimators")
+def benchmark_estimators(
+    out: Annotated[Path, typer.Option(help="Rows, .jsonl or .csv (beside a .jsonl).")] = Path("estimators.jsonl"),
+    tasks: Annotated[str | None, typer.Option(help="Names a,b,...; all if not given.")] = None,
+    estimators: Annotated[str | None, typer.Option(help="Names x,y,...; all that are known if not given.")] = None,
+    n: Annotated[str | None, typer.Option("--n", help="Samples; 5000,20000,60000 if neither n nor seconds.")] = None,
+    seconds: Annotated[str | None, typer.Option(help="Budgets of the streaming track, such as 10,60.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Repetitions of every point.")] = 10,
+    figure: Annotated[Path | None, typer.Option(help="Heat table, png, pdf or svg.")] = None,
+    resume: Resume = False,
+    force: Force = False,
+) -> None:
+    """Estimators of I(A;C|B) on tasks of known truth: errors in units of the statistical floor, coverage, cost."""
+    with _long_run():
+        from .experiments.estimators import trial
+
+        lists = {"task_names": tasks, "estimators": estimators, "n": n, "seconds": seconds}
+        answer = trial(out, **lists, seeds=seeds, figure=figure, resume=resume, force=force)
+    typer.echo(answer, nl=False)
 
 
 def _cores() -> int:

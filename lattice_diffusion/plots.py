@@ -1,6 +1,6 @@
 """Figures of results: data as markers with error bars, what is known analytically in black."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -121,4 +121,41 @@ def plot_markov_length(variables: Mapping[str, Variable], control: str, *, ax: "
     label = r"Markov length $\xi$ (sites)"
     heat_map(ax, variables["t"].values, variables[control].values, variables["markov_length"].values, label, log=True)
     ax.set_xlabel("time t")
+    return ax
+
+
+def plot_scores(
+    floors: ArrayLike, estimators: Sequence[str], tasks: Sequence[str], *, ax: "Axes | None" = None
+) -> "Axes":
+    """Heat table of RMSE in units of the statistical floor, (len(estimators), len(tasks)); 1 is as good as it gets.
+
+    Every cell carries its number; a cell without one (NaN: no estimate) stays grey and says "failed".
+    """
+    from matplotlib.colors import LogNorm
+
+    values = np.asarray(floors, float)
+    if values.shape != (len(estimators), len(tasks)):
+        raise ValueError(f"floors must have shape ({len(estimators)}, {len(tasks)}), got {values.shape}")
+    if ax is None:
+        ax = new_figure(width=2.5 + 0.62 * len(tasks), height=2.0 + 0.45 * len(estimators))[1]
+    largest = float(np.nanmax(values)) if np.isfinite(values).any() else 1.0
+    norm = LogNorm(1.0, max(10.0, largest), clip=True)
+    mesh = ax.pcolormesh(np.ma.masked_invalid(values), cmap="viridis", norm=norm, rasterized=True)
+    ax.figure.colorbar(mesh, ax=ax, label="RMSE / floor")
+    ax.set_facecolor("0.85")
+    for (i, j), value in np.ndenumerate(values):
+        dark = np.isfinite(value) and norm(value) < 0.6
+        text = f"{value:.2g}" if value < 100 else f"{value:.0f}"
+        ax.text(
+            *(j + 0.5, i + 0.5),
+            text if np.isfinite(value) else "failed",
+            ha="center",
+            va="center",
+            fontsize=8,
+            color="white" if dark else "black",
+        )
+    ax.set_xticks(np.arange(len(tasks)) + 0.5, tasks, rotation=45, ha="right", rotation_mode="anchor")
+    ax.set_yticks(np.arange(len(estimators)) + 0.5, estimators)
+    ax.tick_params(length=0)
+    ax.invert_yaxis()
     return ax

@@ -21,6 +21,7 @@ ALLOWED = {
     "samplers": {"estimate", "lattice", "channels", "kernels", "exact"},
     "models": {"lattice", "channels", "samplers", "exact"},
     "denoisers": {"estimate", "lattice", "channels", "models", "exact"},
+    "estimators": {"estimate", "lattice", "channels", "models", "exact", "denoisers"},
     "phases": {"estimate"},
     "results": {""},
     "plots": {"results"},

@@ -1,0 +1,75 @@
+"""Conditional mutual information from samples alone: estimators behind one protocol, tasks of known truth, a benchmark.
+
+    get(name), names()    estimators by name, ours and those of installed packages
+    Estimator, Sample     what an estimator is: write `_log_ratios`, or `_estimate`
+    tasks, benchmark      problems whose answer is known, and how far each estimator is from it
+    summary, leaderboard  its scores
+    consistency           identities that any estimator must fulfil, on samples of your own
+
+torch is imported only by the estimators that need it, when they are first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from . import benchmark, tasks
+    from .base import Estimator, clone
+    from .frenzel_pompe import FrenzelPompe
+    from .gaussian import Gaussian
+    from .identities import Check, consistency
+    from .oracle import Oracle
+    from .registry import get, names
+    from .sample import Sample
+    from .scores import Score, leaderboard, summary, table
+    from .tasks import Task
+
+_HOMES = {
+    "Check": "identities",
+    "Estimator": "base",
+    "FrenzelPompe": "frenzel_pompe",
+    "Gaussian": "gaussian",
+    "Oracle": "oracle",
+    "Sample": "sample",
+    "Score": "scores",
+    "Task": "tasks",
+    "clone": "base",
+    "consistency": "identities",
+    "get": "registry",
+    "leaderboard": "scores",
+    "names": "registry",
+    "summary": "scores",
+    "table": "scores",
+}
+_MODULES = ("benchmark", "tasks")
+__all__ = [
+    "Check",
+    "Estimator",
+    "FrenzelPompe",
+    "Gaussian",
+    "Oracle",
+    "Sample",
+    "Score",
+    "Task",
+    "benchmark",
+    "clone",
+    "consistency",
+    "get",
+    "leaderboard",
+    "names",
+    "summary",
+    "table",
+    "tasks",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)
+    if name in _HOMES:
+        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

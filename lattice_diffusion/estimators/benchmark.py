@@ -1,0 +1,216 @@
+"""Estimators on trial: every (task, estimator, samples, seed) is one row, measured independently of all others.
+
+Rows have the columns of benchmark-mi's RunResult (Czyż et al. 2023, arXiv:2306.11078), and what it lacks: the truth
+with its error, the estimate's error, dimensions, the floor, CPU seconds. Every row is written as soon as it is
+measured; a run that was stopped goes on where it was. Failures are rows too, with the error in words.
+
+Two tracks: a fixed number of samples, and streaming, where fresh samples are free and seconds are not.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import platform
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..estimate import Estimate
+from . import registry
+from .base import clone
+from .journal import Row, journal, read
+from .tasks import Task
+from .tasks import get as get_task
+
+__all__ = ["Row", "Run", "csv_table", "generator", "key_of", "measure", "plan", "read", "run", "stream"]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One row to be measured: `size` samples, or what can be made use of in `seconds` of fresh ones."""
+
+    task: Task
+    estimator_id: str
+    estimator: Any
+    seed: int
+    size: int | None = None
+    seconds: float | None = None
+
+    @property
+    def track(self) -> str:
+        """As in the column: the number of samples, or of seconds."""
+        return str(self.size) if self.seconds is None else f"{self.seconds:g} s"
+
+    @property
+    def key(self) -> tuple[str, str, str, int]:
+        return (self.task.name, self.estimator_id, self.track, self.seed)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        get_params = getattr(self.estimator, "get_params", dict)
+        return json.loads(json.dumps(get_params(), default=repr))
+
+
+def generator(*names: object) -> np.random.Generator:
+    """A stream of its own for these names: what one row draws depends on no other row."""
+    digest = hashlib.sha256("/".join(map(str, names)).encode()).digest()
+    return np.random.default_rng(np.random.SeedSequence(int.from_bytes(digest, "big")))
+
+
+def plan(
+    tasks: Sequence[str | Task],
+    estimators: Sequence[str] | Mapping[str, Any],
+    sizes: Sequence[int] = (),
+    seeds: Sequence[int] = range(10),
+    budgets: Sequence[float] = (),
+) -> list[Run]:
+    """All runs, cheapest first within a task; samples are the same for all estimators.
+
+    Args:
+        tasks: names, or tasks of your own.
+        estimators: registered names, or names with objects.
+        sizes: numbers of samples of the fixed track.
+        seeds: which repetitions.
+        budgets: seconds of the streaming track.
+
+    Raises:
+        ValueError: unknown names, sizes below 2, budgets that are not positive, nothing to do.
+    """
+    named = estimators if isinstance(estimators, Mapping) else {name: registry.get(name) for name in estimators}
+    found = [task if isinstance(task, Task) else get_task(task) for task in tasks]
+    if any(size < 2 for size in sizes):
+        raise ValueError(f"sizes must be at least 2 samples, got {min(sizes)}")
+    if any(not 0 < seconds < np.inf for seconds in budgets):
+        raise ValueError(f"budgets must be finite seconds > 0, got {min(budgets)}")
+    tracks: list[tuple[int | None, float | None]] = [(size, None) for size in sorted(sizes)]
+    tracks += [(None, seconds) for seconds in sorted(budgets)]
+    runs = [
+        Run(task, name, estimator, seed, size, seconds)
+        for task in found
+        for size, seconds in tracks
+        for seed in seeds
+        for name, estimator in named.items()
+    ]
+    if not runs:
+        raise ValueError("there is nothing to measure; give at least one task, estimator, size or budget, and seed")
+    return runs
+
+
+def run(runs: Sequence[Run], path: Path) -> Iterator[Row]:
+    """Measure what is not yet in the file, yielding each row after it was written.
+
+    Raises:
+        ValueError: the file holds an estimator of that name with other parameters.
+        BlockingIOError: another benchmark is writing to the file.
+    """
+    with journal(Path(path)) as book:
+        done = {key_of(row): row["estimator_params"] for row in book.rows()}
+        for one in runs:
+            if done.get(one.key, one.parameters) != one.parameters:
+                raise ValueError(
+                    f"{path} holds {one.estimator_id} with {done[one.key]}, this one has {one.parameters}; "
+                    "name it differently, or use another file"
+                )
+        for one in runs:
+            if one.key not in done:
+                row = measure(one)
+                book.append(row)
+                yield row
+
+
+def key_of(row: Row) -> tuple[str, str, str, int]:
+    """What makes a row one of its own: task, estimator, track, seed."""
+    return (row["task_id"], row["estimator_id"], row["track"], row["seed"])
+
+
+def measure(one: Run) -> Row:
+    """The row of one run; whatever the estimator raises makes it a failure, kept in words.
+
+    `cmi_stderr` is the estimate's own error, `cmi_true_stderr` the truth's, `time_in_seconds` wall time and `seconds`
+    that of the processor.
+    """
+    task, rng = one.task, generator("estimate", *one.key)
+    x_t = np.empty(0)
+    if one.size is not None:
+        x_t = task.sample(one.size, generator("samples", task.name, one.size, one.seed))
+    answer: Estimate | None = None
+    problem: dict[str, str] = {}
+    wall, cpu = time.perf_counter(), time.process_time()
+    estimator = _informed(clone(one.estimator), task)
+    try:
+        answer = _fit(estimator, task, x_t, rng) if one.seconds is None else stream(estimator, task, one.seconds, rng)
+        if not np.isfinite([answer.value, answer.stderr]).all():
+            raise ArithmeticError(f"the estimate is {answer.value} ± {answer.stderr}")
+    except Exception as error:
+        answer, problem = None, {"error": f"{type(error).__name__}: {error}"}
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    n_samples = one.size or (answer.n_samples if answer else 0)
+    return {
+        "task_id": task.name,
+        "estimator_id": one.estimator_id,
+        "seed": one.seed,
+        "n_samples": n_samples,
+        "mi_estimate": float(answer.value) if answer else None,
+        "estimator_params": one.parameters,
+        "time_in_seconds": wall,
+        "success": answer is not None,
+        "additional_information": {"method": answer.method} if answer else problem,
+        "track": one.track,
+        "cmi_true": task.truth.value,
+        "cmi_true_stderr": task.truth.stderr,
+        "cmi_stderr": float(answer.stderr) if answer else None,
+        "floor": task.floor(n_samples) if n_samples else None,
+        "dims": list(task.dims),
+        "truth_method": task.truth_method,
+        "device": str(getattr(estimator, "device", None) or f"cpu ({platform.machine()})"),
+        "seconds": cpu,
+    }
+
+
+def _informed(estimator: Any, task: Task) -> Any:
+    """Give the task's model to an estimator that asks for one, as Oracle does."""
+    if hasattr(estimator, "get_params") and estimator.get_params().get("model", 0) is None:
+        return estimator.set_params(model=task.model)
+    return estimator
+
+
+def _fit(estimator: Any, task: Task, x_t: NDArray, rng: np.random.Generator) -> Estimate:
+    return estimator.fit(x_t, task.parts, channel=task.channel, t=task.t, rng=rng).estimate()
+
+
+def stream(estimator: Any, task: Task, seconds: float, rng: np.random.Generator, first: int = 1000) -> Estimate:
+    """The best estimate in `seconds` of wall time with as many fresh samples as wanted.
+
+    An estimator that learns from a stream has `fit_stream(batches, parts, *, channel, t, seconds, rng)`. Any other
+    is fitted to twice as many fresh samples each time, as long as a cost quadratic in their number would still fit
+    into the time left; the last fit counts.
+    """
+    if hasattr(estimator, "fit_stream"):
+        batches = task.stream(first, rng)
+        keywords = {"channel": task.channel, "t": task.t, "seconds": seconds, "rng": rng}
+        return estimator.fit_stream(batches, task.parts, **keywords).estimate()
+    end, n = time.monotonic() + seconds, first
+    while True:
+        start = time.monotonic()
+        answer = _fit(clone(estimator), task, task.sample(n, rng), rng)
+        now = time.monotonic()
+        if now + 4 * (now - start) > end:
+            return answer
+        n *= 2
+
+
+def csv_table(rows: Sequence[Row]) -> str:
+    """All rows at full precision; dims as "1|24|56", dictionaries as JSON, nothing where a number is missing."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        nested = {key: json.dumps(value) for key, value in row.items() if isinstance(value, dict)}
+        writer.writerow({**row, **nested, "dims": "|".join(map(str, row["dims"]))})
+    return text.getvalue()

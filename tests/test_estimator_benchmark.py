@@ -1,0 +1,258 @@
+"""The benchmark of estimators: independent rows, resuming, failures, scores, and mutants it must catch."""
+
+import csv
+import io
+import itertools
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from test_estimators import LinearRegression
+
+import lattice_diffusion as ld
+from lattice_diffusion import cli
+from lattice_diffusion import estimators as est
+from lattice_diffusion.estimators import benchmark
+from lattice_diffusion.estimators.journal import journal
+
+LASTING = {"time_in_seconds", "seconds"}
+
+
+def numbers(rows):
+    """Rows less their times."""
+    return [{key: value for key, value in row.items() if key not in LASTING} for row in rows]
+
+
+class Broken(est.Estimator):
+    def _estimate(self, sample, groups, rng):
+        raise RuntimeError("no idea")
+
+
+class NotANumber(est.Estimator):
+    def _estimate(self, sample, groups, rng):
+        return ld.exact.Estimate(float("nan"), 1.0, len(sample))
+
+
+def test_rows_have_the_columns_of_bmi_and_ours(tmp_path):
+    runs = benchmark.plan(["charges-chain"], ["Oracle"], [400], [3])
+    (row,) = benchmark.run(runs, tmp_path / "rows.jsonl")
+    bmi = {"task_id", "estimator_id", "seed", "n_samples", "mi_estimate", "estimator_params", "time_in_seconds"}
+    ours = {"cmi_true", "cmi_stderr", "dims", "truth_method", "device", "seconds"}
+    assert bmi | {"success", "additional_information"} | ours <= set(row)
+    assert (row["task_id"], row["estimator_id"], row["seed"], row["n_samples"]) == ("charges-chain", "Oracle", 3, 400)
+    assert row["dims"] == [1, 2, 3]
+    assert row["success"]
+    assert row["floor"] == pytest.approx(est.tasks.get("charges-chain").spread / 20)
+    assert benchmark.read(tmp_path / "rows.jsonl") == [row]
+
+
+def test_a_row_depends_on_no_other(tmp_path):
+    names = {"Oracle": est.Oracle(), "Regression": LinearRegression(3)}
+    runs = benchmark.plan(["charges-chain", "field-critical"], names, [300, 500], range(2))
+    forwards = list(benchmark.run(runs, tmp_path / "one.jsonl"))
+    backwards = list(benchmark.run(runs[::-1], tmp_path / "other.jsonl"))
+    assert len(forwards) == 16
+    assert numbers(forwards) == numbers(backwards[::-1])
+    assert len({row["mi_estimate"] for row in forwards}) == 16
+
+
+def test_a_killed_benchmark_goes_on_to_the_same_rows(tmp_path):
+    runs = benchmark.plan(["charges-chain"], {"Regression": LinearRegression()}, [300, 500], range(3))
+    whole = list(benchmark.run(runs, tmp_path / "whole.jsonl"))
+    path = tmp_path / "killed.jsonl"
+    list(itertools.islice(benchmark.run(runs, path), 2))  # the generator is dropped after two rows
+    path.write_bytes(path.read_bytes() + b'{"task_id": "charges-ch')  # and the third was half written
+    assert len(benchmark.read(path)) == 2
+    assert len(list(benchmark.run(runs, path))) == 4
+    assert numbers(benchmark.read(path)) == numbers(whole)
+    assert list(benchmark.run(runs, path)) == []
+
+
+def test_a_file_of_other_parameters_is_refused(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    list(benchmark.run(benchmark.plan(["charges-chain"], {"R": LinearRegression(3)}, [300], [0]), path))
+    with pytest.raises(ValueError, match=r"holds R with \{'folds': 3, .* name it differently, or use another file"):
+        list(benchmark.run(benchmark.plan(["charges-chain"], {"R": LinearRegression(4)}, [300], [0]), path))
+    path.write_text("{}\n")
+    with pytest.raises(ValueError, match="is not a benchmark's file: line 1 is not a row; use another file"):
+        benchmark.read(path)
+
+
+def test_two_benchmarks_do_not_share_a_file(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    with journal(path), pytest.raises(BlockingIOError, match="being written by another benchmark"):
+        list(benchmark.run(benchmark.plan(["charges-chain"], ["Oracle"], [300], [0]), path))
+
+
+def test_failures_are_rows(tmp_path):
+    names = {"Broken": Broken(), "NotANumber": NotANumber(), "FrenzelPompe": est.FrenzelPompe()}
+    rows = list(benchmark.run(benchmark.plan(["ising-bitflip"], names, [300], [0]), tmp_path / "rows.jsonl"))
+    assert [row["success"] for row in rows] == [False] * 3
+    assert all(row["mi_estimate"] is None and row["cmi_stderr"] is None for row in rows)
+    errors = [row["additional_information"]["error"] for row in rows]
+    assert errors[0] == "RuntimeError: no idea"
+    assert errors[1] == "ArithmeticError: the estimate is nan ± 1.0"
+    assert "needs continuous data" in errors[2]
+    scores = est.summary(rows)
+    assert [(score.failures, score.rmse, score.coverage) for score in scores] == [(1, None, None)] * 3
+    assert "1/1" in est.table(scores)
+    assert est.leaderboard(scores).count("1/1") == 3
+
+
+def test_any_object_with_fit_and_estimate_takes_part(tmp_path):
+    class Foreign:
+        def fit(self, x_t, parts, *, channel, t, rng):
+            self.n = len(x_t)
+            return self
+
+        def estimate(self):
+            return ld.exact.Estimate(0.25, 0.01, self.n, "a guess")
+
+    (row,) = benchmark.run(benchmark.plan(["charges-chain"], {"Guess": Foreign()}, [300], [0]), tmp_path / "r.jsonl")
+    assert (row["mi_estimate"], row["estimator_params"]) == (0.25, {})
+
+
+def test_mutants_are_caught_in_units_of_the_floor(tmp_path):
+    """Dropping the conditioning, or a 10% error, stands out; the sound estimator is within twice the floor."""
+
+    class TenPercent(LinearRegression):
+        def _log_ratios(self, train, test, rng):
+            return 1.1 * super()._log_ratios(train, test, rng)
+
+    names = {
+        "sound": LinearRegression(),
+        "no conditioning": LinearRegression(drop_conditioning=True),
+        "10% off": TenPercent(),
+    }
+    rows = list(benchmark.run(benchmark.plan(["charges-1"], names, [20_000], range(4)), tmp_path / "rows.jsonl"))
+    sound, dropped, off = est.summary(rows)
+    assert sound.floors < 2
+    assert dropped.floors > 50
+    assert off.floors > 5
+    assert sound.coverage >= 0.75
+    assert dropped.coverage == 0
+
+
+def test_scores_are_what_they_are_called():
+    truth, floor = 0.5, 0.02
+    base = {"task_id": "x", "estimator_id": "e", "track": "100", "n_samples": 100, "success": True, "seconds": 2.0}
+    base |= {"cmi_true": truth, "cmi_true_stderr": 0.03, "cmi_stderr": 0.04, "floor": floor}
+    rows = [{**base, "mi_estimate": truth + error} for error in (0.1, -0.05, 0.09)]
+    (score,) = est.summary([*rows, {**base, "success": False, "mi_estimate": None, "cmi_stderr": None}])
+    errors = np.array([0.1, -0.05, 0.09])
+    assert (score.runs, score.failures) == (4, 1)
+    assert score.error == pytest.approx(errors.mean())
+    assert score.scatter == pytest.approx(errors.std(ddof=1))
+    assert score.rmse == pytest.approx(np.sqrt((errors**2).mean()))
+    assert score.floors == pytest.approx(score.rmse / floor)
+    assert score.coverage == pytest.approx(2 / 3)  # 1.96 hypot(0.03, 0.04) = 0.098
+    # a task that does not know its floor takes that of the oracle's rows
+    blind = [{**row, "floor": None} for row in rows]
+    apart = zip(blind, (0.03, 0.04, 0.05), strict=True)
+    oracle = [{**row, "estimator_id": "Oracle", "mi_estimate": truth + error} for row, error in apart]
+    score, exact = est.summary([*blind, *oracle])
+    assert exact.floors == pytest.approx(1.0)
+    assert score.floors == pytest.approx(np.sqrt((errors**2).sum() / 0.005))
+    assert est.summary(blind)[0].floors is None
+
+
+def test_the_streaming_track_takes_as_many_samples_as_its_seconds_allow(monkeypatch):
+    """A clock that only fits advance, quadratically in n: by 1, 4, 16 seconds for 1000, 2000, 4000 samples."""
+    clock = [0.0]
+    monkeypatch.setattr(benchmark.time, "monotonic", lambda: clock[0])
+    task = est.tasks.get("charges-chain")
+
+    class Quadratic(est.Estimator):
+        def _estimate(self, sample, groups, rng):
+            clock[0] += (len(sample) / 1000) ** 2
+            return ld.exact.Estimate(0.0, 1.0, len(sample))
+
+    for seconds, n in ((0.5, 1000), (4.9, 1000), (5.1, 2000), (20.9, 2000), (21.1, 4000)):
+        clock[0] = 0.0
+        assert benchmark.stream(Quadratic(), task, seconds, np.random.default_rng(0)).n_samples == n
+        assert clock[0] <= max(seconds, 1.0)
+
+
+def test_an_estimator_may_take_the_stream_itself():
+    task = est.tasks.get("charges-chain")
+
+    class Stream:
+        def fit_stream(self, batches, parts, *, channel, t, seconds, rng):
+            self.batches = [next(batches) for _ in range(3)]
+            return self
+
+        def estimate(self):
+            return ld.exact.Estimate(0.0, 1.0, sum(map(len, self.batches)))
+
+    answer = benchmark.stream(Stream(), task, 1.0, np.random.default_rng(0), first=50)
+    assert answer.n_samples == 150
+
+
+def test_the_streaming_track_is_a_row_too(tmp_path):
+    (row,) = benchmark.run(benchmark.plan(["charges-chain"], ["Gaussian"], (), [0], [0.2]), tmp_path / "rows.jsonl")
+    task = est.tasks.get("charges-chain")
+    assert row["track"] == "0.2 s"
+    assert row["n_samples"] >= 1000
+    assert abs(row["mi_estimate"] - row["cmi_true"]) < 5 * task.floor(row["n_samples"])
+
+
+def test_plans_are_checked():
+    for call, sentence in (
+        (lambda: benchmark.plan(["charges-chain"], ["Orcale"], [300]), "no estimator is named 'Orcale'; known are"),
+        (lambda: benchmark.plan(["chain"], ["Oracle"], [300]), "no task is named 'chain'; known are"),
+        (lambda: benchmark.plan(["charges-chain"], ["Oracle"], [1]), "sizes must be at least 2 samples, got 1"),
+        (lambda: benchmark.plan(["charges-chain"], ["Oracle"], budgets=[0.0]), "finite seconds > 0, got 0.0"),
+        (lambda: benchmark.plan(["charges-chain"], ["Oracle"]), "there is nothing to measure"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            call()
+
+
+def test_tasks_of_your_own(tmp_path):
+    task = replace(est.tasks.get("charges-chain"), name="mine", t=0.4, spread=None)
+    truth = ld.exact.cmi(task.model, task.channel, task.t, task.parts)
+    (row,) = benchmark.run(
+        benchmark.plan([replace(task, truth=truth)], ["Oracle"], [4000], [0]), tmp_path / "rows.jsonl"
+    )
+    assert abs(row["mi_estimate"] - truth.value) < 5 * row["cmi_stderr"]
+    assert row["floor"] is None
+
+
+def test_the_command_measures_resumes_and_draws(tmp_path, capfd):
+    line = ["benchmark", "estimators", "--tasks", "charges-chain,ising-bitflip", "--estimators", "Oracle,Gaussian"]
+    line += ["--n", "300,500", "--seeds", "2", "--out", str(tmp_path / "e.csv"), "--figure", str(tmp_path / "e.png")]
+    assert cli.main(line) == 0
+    out, err = capfd.readouterr()
+    assert "16 runs, 0 rows" in err
+    assert "| n   | estimator |" in out
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "e.csv").read_text())))
+    assert len(rows) == 16
+    assert rows[0]["dims"] == "1|2|3"
+    assert json.loads(rows[0]["estimator_params"]) == {"model": None}
+    assert [row["mi_estimate"] for row in rows].count("") == 4  # Gaussian refuses spins
+    assert (tmp_path / "e.png").stat().st_size > 1000
+    before = (tmp_path / "e.jsonl").read_text()
+    assert cli.main(line) == 2
+    assert "e.csv exists" in (answer := capfd.readouterr().err) or "e.jsonl exists" in answer
+    assert cli.main([*line, "--resume"]) == 0
+    assert "0 rows measured" in capfd.readouterr().err
+    assert (tmp_path / "e.jsonl").read_text() == before
+    for option, value, sentence in (
+        ("--n", "3e3", "--n must look like 5000,20000, got '3e3'"),
+        ("--out", "e.h5", "--out must end in .jsonl or .csv, got 'e.h5'"),
+        ("--figure", "e.gif", "--figure must end in .png, .pdf or .svg, got 'e.gif'"),
+        ("--estimators", "Orcale", "no estimator is named 'Orcale'"),
+    ):
+        assert cli.main([*line, option, value]) == 2
+        assert sentence in capfd.readouterr().err
+
+
+def test_the_heat_table_shows_numbers_and_failures():
+    floors = [[1.0, 23.4], [np.nan, 456.0]]
+    ax = ld.plots.plot_scores(floors, ["Oracle", "kNN"], ["a", "b"], ax=Figure().add_subplot())
+    assert [text.get_text() for text in ax.texts] == ["1", "23", "failed", "456"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["Oracle", "kNN"]
+    with pytest.raises(ValueError, match=r"floors must have shape \(1, 2\), got \(2, 2\)"):
+        ld.plots.plot_scores(floors, ["Oracle"], ["a", "b"])
