@@ -41,16 +41,19 @@ def test_a_trained_chain_is_the_exact_local_denoiser(channel):
     0.0056 and more at t = 0.3, h in place of 2 h gives 0.49."""
     model, rng = ld.models.IsingChain(ld.Lattice(12), 0.8), np.random.default_rng(20)
     net = LocalNet(1, channel=channel, ndim=1, **SMALL, rng=rng)
-    fit(net, model.sample, steps=500, batch_size=128, learning_rate=1e-2, rng=rng)
+    fit(net, model.sample, steps=350, batch_size=128, learning_rate=1e-2, rng=rng)
     for t in (0.3, 0.5, 0.7, 0.85):
         assert excess(net, model, channel, t, rng) < 0.003, t
 
 
-def test_a_trained_field_is_the_exact_local_denoiser():
+@pytest.mark.parametrize("taught", [False, True])
+def test_a_trained_field_is_the_exact_local_denoiser(taught):
+    """From clean fields, or from what the global denoiser expects of them: the local one is the minimum of both."""
     channel, rng = Gaussian("linear"), np.random.default_rng(21)
     model = ld.models.GaussianField(ld.Lattice((6, 6)), 0.2)
     net = LocalNet(1, head="gaussian", variance=0.6, **SMALL, rng=rng)
-    fit(net, model.sample, steps=500, batch_size=64, learning_rate=1e-2, rng=rng)
+    teacher = ExactDenoiser(model, channel) if taught else None
+    fit(net, model.sample, steps=500, batch_size=64, learning_rate=1e-2, rng=rng, teacher=teacher)
     for t in (0.3, 0.5, 0.7, 0.85):
         assert excess(net, model, channel, t, rng) < 0.004, t
         x_t = channel.corrupt(model.sample(50, rng), t, rng)
@@ -109,6 +112,16 @@ def test_losses_are_nats():
     assert nats(law, torch.tensor([[1.0, -1.0]])).numpy()[0] == pytest.approx([-math.log(0.9), -math.log(0.1)])
     normal = ld.denoisers.Normal(torch.tensor([0.5]), torch.tensor([4.0]))
     assert nats(normal, torch.tensor([2.5])).item() == pytest.approx(0.5 + 0.5 * math.log(8 * math.pi))
+
+
+def test_losses_average_over_what_a_teacher_expects():
+    """Of +-1 with P(+1) = 0.8, and of two values 1 +- 2."""
+    law = ld.denoisers.Bernoulli(torch.tensor([0.7]))
+    apart = 0.8 * nats(law, torch.tensor([1.0])) + 0.2 * nats(law, torch.tensor([-1.0]))
+    assert nats(law, torch.tensor([0.6]), torch.tensor([0.64])).item() == pytest.approx(apart.item())
+    normal = ld.denoisers.Normal(torch.tensor([0.5]), torch.tensor([3.0]))
+    apart = 0.5 * nats(normal, torch.tensor([3.0])) + 0.5 * nats(normal, torch.tensor([-1.0]))
+    assert nats(normal, torch.tensor([1.0]), torch.tensor([4.0])).item() == pytest.approx(apart.item())
 
 
 def test_times_are_stratified():
@@ -274,8 +287,10 @@ def test_data_that_do_not_fit(data, error, sentence):
         fit(chain(), data, steps=1, rng=np.random.default_rng(0))
 
 
-def test_options_that_do_not_fit(tmp_path):
+def test_options_that_do_not_fit():
     with pytest.raises(ValueError, match="steps or budget_seconds must be given"):
         fit(chain(), DATA, rng=np.random.default_rng(0))
+    with pytest.raises(ValueError, match="teacher needs a LocalNet, which has a blind form, got a GlobalNet"):
+        fit(GlobalNet(ndim=1), DATA, steps=1, teacher=chain(), rng=np.random.default_rng(0))
     with pytest.raises(ValueError, match="resume needs the checkpoint"):
         fit(chain(), DATA, steps=1, resume=True, rng=np.random.default_rng(0))

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -34,6 +34,12 @@ Times = Callable[[int, np.random.Generator], NDArray[np.float64]]
 SAMPLES_PER_TIME = 4
 GRADIENT_NORM = 1.0  # longer gradients are cut to this
 VALIDATION_TIMES = (0.3, 0.5, 0.7, 0.85)
+
+
+class BlindDenoiser(Protocol):
+    """A denoiser that can leave out each site's own observation."""
+
+    def blind(self, x_t: NDArray, t: float) -> Posterior: ...
 
 
 class TrainingError(RuntimeError):
@@ -86,6 +92,7 @@ def train(
     times: Times = uniform_times,
     learning_rate: float = 3e-3,
     ema: float = 0.998,
+    teacher: BlindDenoiser | None = None,
     exact: Denoiser | None = None,
     validate_every: int = 500,
     checkpoint: str | Path | None = None,
@@ -104,6 +111,9 @@ def train(
         times: draws the times of a batch, uniform in (0, 1) unless given; every four samples share one.
         learning_rate: of Adam at the start.
         ema: weight of the past in the running average of the weights, once there is a past.
+        teacher: for a LocalNet, a denoiser with a blind form that sees more, such as the exact global one or a network
+            that covers the lattice: what it expects takes the place of the clean values. The minimum is the same,
+            E[E[x_0,i | x without i] | x_B] = E[x_0,i | x_B], and the noise about it only the locality gap.
         exact: the denoiser to compare with, every `validate_every` steps, on 16 samples.
         checkpoint: file for all that is needed to go on, written every `checkpoint_every` steps and at the end.
         resume: go on from `checkpoint` if it is there; gives the numbers of an uninterrupted run.
@@ -117,6 +127,8 @@ def train(
         raise ValueError("steps or budget_seconds must be given, got neither")
     if resume and checkpoint is None:
         raise ValueError("resume needs the checkpoint to go on from, got checkpoint=None")
+    if teacher is not None and not isinstance(net, LocalNet):
+        raise ValueError(f"teacher needs a LocalNet, which has a blind form, got a {type(net).__name__}")
     net.to(device)
     draw = as_draw(net, data)
     average = [p.detach().clone() for p in net.parameters()]
@@ -133,7 +145,7 @@ def train(
             rate = learning_rate * min(1.0, number / 50) * 0.5 * (1 + math.cos(math.pi * spent))
             for group in optimiser.param_groups:
                 group["lr"] = rate
-            loss = _step(net, optimiser, draw, times, batch_size, number, rng)
+            loss = _step(net, optimiser, draw, times, batch_size, number, rng, teacher)
             keep = min(ema, number / (number + 10))
             with torch.no_grad():
                 torch._foreach_lerp_(average, list(net.parameters()), 1 - keep)
@@ -187,11 +199,12 @@ def check_data(net: Network, x_0: NDArray) -> NDArray[np.float64]:
     return x_0
 
 
-def nats(law: Posterior, x_0: Tensor) -> Tensor:
-    """-log p(x_0,i) of each value under the law."""
+def nats(law: Posterior, mean: Tensor, variance: Tensor | float = 0.0) -> Tensor:
+    """-log p(x_0,i) of each value under the law, averaged over values of this mean and variance (0: known values)."""
     if isinstance(law, Bernoulli):
-        return softplus(-x_0 * law.log_odds)
-    return 0.5 * ((x_0 - law.mean) ** 2 / law.variance + (2 * math.pi * law.variance).log())
+        log_odds = law.log_odds.clamp(-1e4, 1e4)  # finite, for 0 times infinity below
+        return (1 + mean) / 2 * softplus(-log_odds) + (1 - mean) / 2 * softplus(log_odds)
+    return 0.5 * (((mean - law.mean) ** 2 + variance) / law.variance + (2 * math.pi * law.variance).log())
 
 
 def _step(
@@ -202,6 +215,7 @@ def _step(
     batch_size: int,
     number: int,
     rng: np.random.Generator,
+    teacher: BlindDenoiser | None,
 ) -> float:
     weight = next(net.parameters())
     clean = np.array_split(draw(batch_size, rng), -(-batch_size // SAMPLES_PER_TIME))
@@ -211,7 +225,13 @@ def _step(
     x_0, x_t = (torch.as_tensor(np.concatenate(a), dtype=weight.dtype, device=weight.device) for a in (clean, noisy))
     law = net.blind(x_t, t) if isinstance(net, LocalNet) else net(x_t, t)
     sites = net.sites(x_0.shape[2:], x_0)
-    loss = (nats(law, x_0) * sites).flatten(1).sum(dim=1) / sites.sum()
+    if teacher is None:
+        target, spread = x_0, torch.zeros_like(x_0)
+    else:
+        told = [teacher.blind(part, u) for part, u in zip(noisy, levels, strict=True)]
+        moments = (np.concatenate([getattr(one, name) for one in told]) for name in ("mean", "variance"))
+        target, spread = (torch.as_tensor(m, dtype=weight.dtype, device=weight.device) for m in moments)
+    loss = (nats(law, target, spread) * sites).flatten(1).sum(dim=1) / sites.sum()
     optimiser.zero_grad(set_to_none=True)
     loss.mean().backward()
     norm = torch.nn.utils.clip_grad_norm_(net.parameters(), GRADIENT_NORM)
