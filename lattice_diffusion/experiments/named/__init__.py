@@ -1,6 +1,7 @@
 """The toy phase diagrams that `reproduce` makes, by name, in the order of the table."""
 
 from . import (
+    area_law,
     curie_weiss,
     domain_walls,
     gaussian_field,
@@ -9,6 +10,7 @@ from . import (
     ising_chain,
     loops_erasure,
     loops_noise,
+    receptive_field,
 )
 from .base import Analysis, NamedExperiment
 
@@ -22,6 +24,8 @@ _ALL = (
     loops_noise.experiment(loops_noise.BIT_FLIP),
     loops_noise.experiment(loops_noise.GAUSSIAN),
     domain_walls.EXPERIMENT,
+    area_law.EXPERIMENT,
+    receptive_field.EXPERIMENT,
 )
 REGISTRY: dict[str, NamedExperiment] = {experiment.name: experiment for experiment in _ALL}
 

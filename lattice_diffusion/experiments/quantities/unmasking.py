@@ -16,7 +16,7 @@ from ...exact import enumeration
 from ..build import build_channel, build_model
 from .base import Parameters, Quantity, check_solvable, radius_coordinate, with_errors
 
-MAX_ORDERS = 720  # beyond, orders are drawn at random
+MAX_ORDERS = 5040  # beyond, orders are drawn at random
 
 
 def _check_loops(parameters: Parameters) -> None:
