@@ -20,7 +20,7 @@ ALLOWED = {
     "exact": {"estimate", "lattice", "channels", "kernels"},
     "samplers": {"estimate", "lattice", "channels", "kernels", "exact"},
     "models": {"lattice", "channels", "samplers", "exact"},
-    "denoisers": {"estimate", "lattice", "channels", "models", "exact"},
+    "denoisers": {"estimate", "lattice", "channels", "kernels", "models", "exact"},
     "estimators": {"estimate", "lattice", "channels", "models", "exact", "denoisers"},
     "phases": {"estimate"},
     "results": {""},
