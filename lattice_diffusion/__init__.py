@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import channels, denoisers, estimators, exact, experiments, models, phases, plots, results, samplers
+    from . import channels, denoisers, estimators, exact, experiments, images, models, phases, plots, results, samplers
     from .lattice import Lattice, Tripartition
 
 __version__ = "0.1.0"
@@ -19,6 +19,7 @@ _ROOMS = (
     "estimators",
     "exact",
     "experiments",
+    "images",
     "models",
     "phases",
     "plots",
@@ -28,6 +29,7 @@ _ROOMS = (
 __all__ = [  # noqa: RUF022  rooms in the order data flow through them
     "Lattice",
     "Tripartition",
+    "images",
     "channels",
     "models",
     "samplers",

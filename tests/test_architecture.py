@@ -15,6 +15,7 @@ ALLOWED = {
     "estimate": set(),
     "threads": set(),
     "lattice": set(),
+    "images": {"lattice"},
     "channels": set(),
     "kernels": set(),
     "exact": {"estimate", "lattice", "channels", "kernels"},

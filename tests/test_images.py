@@ -1,0 +1,385 @@
+"""Images of a user: the same numbers from every kind of file, by slices, and one sentence for every bad input."""
+
+import gzip
+import struct
+import tracemalloc
+import warnings
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from lattice_diffusion import cli
+from lattice_diffusion.images import ImageError, ImageWarning, open_images, source
+
+N = 1200
+RNG = np.random.default_rng(7)
+GREY = RNG.integers(0, 256, (N, 5, 4), dtype=np.uint8)
+COLOUR = RNG.integers(0, 256, (N, 5, 4, 3), dtype=np.uint8)
+LABELS = RNG.integers(3, 6, N)
+SCALED = (GREY[:, None] / 255.0 * 2.0 - 1.0).astype(np.float32)
+
+
+def write_idx(path: Path, array: np.ndarray) -> Path:
+    kind = {np.dtype(np.uint8): 0x08, np.dtype(">f4"): 0x0D}[array.dtype]
+    data = struct.pack(f">BBBB{array.ndim}I", 0, 0, kind, array.ndim, *array.shape) + array.tobytes()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+def write_folder(path: Path, images: np.ndarray, classes: np.ndarray | None = None, suffix: str = "png") -> Path:
+    image = pytest.importorskip("PIL.Image")
+    for i, pixels in enumerate(images):
+        inside = path if classes is None else path / str(classes[i])
+        inside.mkdir(parents=True, exist_ok=True)
+        image.fromarray(pixels).save(inside / f"{i:05d}.{suffix}")
+    return path
+
+
+def write(kind: str, path: Path, images: np.ndarray, labels: np.ndarray) -> Path:
+    """The images in a file of one kind, with labels where the kind has room for them."""
+    if kind == "npy":
+        np.save(path / "a.npy", images)
+    elif kind == "npy-fortran":
+        np.save(path / "a.npy", np.asfortranarray(images))
+    elif kind == "npz":
+        np.savez(path / "a.npz", labels=labels, other=np.zeros(3), images=images)
+    elif kind == "npz-compressed":
+        np.savez_compressed(path / "a.npz", y=labels, x_train=images)
+    elif kind == "h5":
+        with h5py.File(path / "a.h5", "w") as file:
+            file["set/pictures"], file["set/labels"], file["set/weights"] = images, labels, np.ones((3, 3))
+    elif kind == "idx":
+        write_idx(path / "train-labels-idx1-ubyte", labels.astype(np.uint8))
+        return write_idx(path / "train-images-idx3-ubyte", images)
+    elif kind == "idx.gz":
+        write_idx(path / "t10k-labels.idx1-ubyte.gz", labels.astype(np.uint8))
+        return write_idx(path / "t10k-images.idx3-ubyte.gz", images)
+    return next(p for p in path.iterdir())
+
+
+KINDS = ["npy", "npy-fortran", "npz", "npz-compressed", "h5", "idx", "idx.gz"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_file_gives_the_same_images(kind: str, tmp_path: Path) -> None:
+    path = write(kind, tmp_path, GREY, LABELS)
+    images = open_images(path, labels=LABELS if kind.startswith("npy") else None)
+    assert (len(images), images.shape, images.kind) == (N, (N, 1, 5, 4), "grey")
+    assert images.labels is not None
+    assert_array_equal(images.labels, LABELS - 3)
+    assert images.classes == ("3", "4", "5")
+    pixels = np.concatenate(list(images.batches(500)))
+    assert pixels.dtype == np.float32
+    np.testing.assert_allclose(pixels, SCALED, atol=1.2e-7, rtol=0)
+    index = [3, 4, 5, 900, 7, 7, 0]
+    assert_array_equal(images.read(index), pixels[index])
+    assert_array_equal(images.read([8, 9, 11]), pixels[[8, 9, 11]])
+    assert images.read([]).shape == (0, 1, 5, 4)
+    np.testing.assert_allclose(images.mean, SCALED.mean(axis=0, dtype=float), atol=1e-6)
+    np.testing.assert_allclose(images.variance, SCALED.var(axis=0, dtype=float), atol=1e-6)
+    assert images.levels is not None
+    assert images.levels.size == 256
+    assert np.isin(pixels, images.levels).all()
+    assert (images.levels[0], images.levels[-1]) == (-1.0, 1.0)
+    with pytest.raises(IndexError, match=r"in \[0, 1200\)"):
+        images.read([N])
+
+
+def test_colour_is_three_channels_wherever_they_are_stored(tmp_path: Path) -> None:
+    np.save(tmp_path / "last.npy", COLOUR)
+    np.save(tmp_path / "first.npy", np.moveaxis(COLOUR, 3, 1))
+    last, first = open_images(tmp_path / "last.npy"), open_images(tmp_path / "first.npy")
+    assert last.kind == first.kind == "colour"
+    assert last.shape == first.shape == (N, 3, 5, 4)
+    assert_array_equal(last.read([0, 5]), first.read([0, 5]))
+    assert last.read([2])[0, 1, 3, 2] == pytest.approx(COLOUR[2, 3, 2, 1] / 127.5 - 1, abs=1e-6)
+
+
+@pytest.mark.parametrize(("low", "high", "dtype"), [(0, 1, bool), (-1, 1, np.int8), (0, 255, np.uint8), (2, 7, float)])
+def test_two_values_are_spins(low: int, high: int, dtype: type, tmp_path: Path) -> None:
+    up = RNG.random((N, 4, 3)) < 0.5
+    np.save(tmp_path / "a.npy", np.where(up, high, low).astype(dtype))
+    images = open_images(tmp_path / "a.npy")
+    assert images.kind == "spins"
+    assert_array_equal(images.levels, [-1.0, 1.0])
+    assert_array_equal(images.read(np.arange(N))[:, 0], np.where(up, 1.0, -1.0))
+
+
+def test_two_values_inside_a_declared_range_are_grey(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.where(RNG.random((N, 4, 3)) < 0.5, 51, 0).astype(np.uint8))
+    images = open_images(tmp_path / "a.npy", value_range=(0, 255))
+    assert images.kind == "grey"
+    assert images.levels is not None
+    assert images.levels.size == 256
+    assert images.read(np.arange(N)).max() == np.float32(-0.6)
+
+
+def test_floats_have_levels_only_where_values_repeat(tmp_path: Path) -> None:
+    np.save(tmp_path / "smooth.npy", RNG.random((N, 4, 3)))
+    np.save(tmp_path / "bytes.npy", GREY / 255.0)
+    smooth, from_bytes = open_images(tmp_path / "smooth.npy"), open_images(tmp_path / "bytes.npy")
+    assert (smooth.kind, smooth.levels, smooth.value_range) == ("real", None, (0.0, 1.0))
+    assert from_bytes.kind == "grey"
+    assert from_bytes.levels is not None
+    assert from_bytes.levels.size == 256
+
+
+@pytest.mark.parametrize("command", ["ising --shape 6x5 --beta 0.3", "domain-walls --shape 6x5 --beta 0.1"])
+def test_spins_that_the_package_samples(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "ONE_THREAD", {})
+    path = tmp_path / "a.h5"
+    assert cli.main(["sample", "--model", *command.split(), "--n", "1000", "--out", str(path)]) == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImageWarning)  # bonds over the edge are 0
+        images = open_images(path)
+    with h5py.File(path) as file:
+        stored = file["samples/samples"][...].reshape(images.shape)
+    assert images.kind == "spins"
+    assert_array_equal(images.levels, [-1.0, 1.0])
+    assert_array_equal(images.read(np.arange(1000)), stored)
+    assert_array_equal(images.constant, (stored == stored[0]).all(axis=0))
+    del images  # HDF5 does not write to a file that it reads
+    with h5py.File(path, "r+") as file:
+        file.attrs["complete"] = False
+    with pytest.raises(ImageError, match="is not finished; go on with lattice-diffusion sample"):
+        open_images(path)
+
+
+def test_fields_that_the_package_samples_are_not_scaled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "ONE_THREAD", {})
+    path = tmp_path / "a.h5"
+    line = "sample --model gaussian-field --shape 6x5 --mass-squared 0.1 --n 1000"
+    assert cli.main([*line.split(), "--out", str(path)]) == 0
+    images = open_images(path)
+    with h5py.File(path) as file:
+        stored = file["samples/samples"][...]
+    assert (images.kind, images.levels, images.value_range) == ("real", None, None)
+    assert np.abs(stored).max() > 1
+    assert_array_equal(images.read([4, 9])[:, 0], stored[[4, 9]].astype(np.float32))
+    np.testing.assert_allclose(images.variance[0], stored.var(axis=0), rtol=1e-12)
+
+
+def test_a_folder_of_images_with_classes(tmp_path: Path) -> None:
+    classes = np.where(np.arange(30) < 12, "cat", "dog")
+    write_folder(tmp_path / "a", COLOUR[:30], classes)
+    (tmp_path / "a" / "notes.txt").write_text("not an image")
+    with pytest.warns(ImageWarning, match="has only 30 images"):
+        images = open_images(tmp_path / "a")
+    assert images.classes == ("cat", "dog")
+    assert_array_equal(images.labels, np.arange(30) >= 12)
+    assert_array_equal(
+        np.round((images.read([0, 29]) + 1) * 127.5), np.moveaxis(COLOUR[[0, 29]], 3, 1).astype(np.float32)
+    )
+    write_folder(tmp_path / "b", GREY[:30])
+    with pytest.warns(ImageWarning, match="has only 30 images"):
+        grey = open_images(tmp_path / "b")
+    assert (grey.kind, grey.shape, grey.labels) == ("grey", (30, 1, 5, 4), None)
+
+
+def test_fewer_images_are_taken_evenly_from_the_file(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=GREY, labels=np.sort(LABELS))
+    images = open_images(tmp_path / "a.npz", n_max=1000)
+    assert len(images) == 1000
+    assert set(np.unique(images.labels)) == {0, 1, 2}
+    np.testing.assert_allclose(images.read([999])[0], SCALED[1198], atol=1.2e-7)
+    np.testing.assert_allclose(images.mean, SCALED[images.index].mean(axis=0, dtype=float), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "h5", "idx"])
+def test_large_files_are_read_by_slices(kind: str, tmp_path: Path) -> None:
+    large = np.tile(GREY, (1, 8, 8))[:, :32, :32].repeat(20, axis=0)
+    path = write(kind, tmp_path, large, np.zeros(len(large)))
+    tracemalloc.start()
+    images = open_images(path, labels=np.arange(len(large)) % 2)
+    images.read([0, 20000])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert images.source.held_bytes == 0
+    assert large.nbytes > 20e6
+    # one scan batch of 2 million entries as floats, and a few temporaries of it
+    assert peak < 6 * 8 * 2**21
+    assert peak < 6 * large.nbytes
+
+
+@pytest.mark.parametrize("kind", ["npz-compressed", "idx.gz"])
+def test_compressed_files_say_what_memory_they_take(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(kind, tmp_path, GREY, LABELS)
+    assert open_images(path).describe()["memory_bytes"] == GREY.nbytes
+    monkeypatch.setattr(source, "available_memory", lambda: GREY.nbytes - 1)
+    with pytest.raises(ImageError, match=r"compressed and needs .* GiB of memory, .* available; save its images as"):
+        open_images(path)
+
+
+def test_labels_from_a_file(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", GREY)
+    np.save(tmp_path / "names.npy", np.array(["dog", "cat"])[LABELS % 2])
+    images = open_images(tmp_path / "a.npy", labels=tmp_path / "names.npy")
+    assert images.classes == ("cat", "dog")
+    assert_array_equal(images.labels, 1 - LABELS % 2)
+
+
+def test_digits_of_scikit_learn(tmp_path: Path) -> None:
+    digits = pytest.importorskip("sklearn.datasets").load_digits()
+    np.savez(tmp_path / "digits.npz", images=digits.images, labels=digits.target)
+    with pytest.warns(ImageWarning, match=r"4\.7% of the pixels"):
+        images = open_images(tmp_path / "digits.npz", value_range=(0, 16))
+    assert images.shape == (1797, 1, 8, 8)
+    assert images.levels is not None
+    assert images.levels.size == 17
+    assert images.constant.sum() == 3
+    images.check_pixel(4, 4)
+    with pytest.raises(ImageError, match="the pixel 0,0 has one value in all images"):
+        images.check_pixel(0, 0)
+    with pytest.raises(ImageError, match="must be in a 8x8 image, got 8,0"):
+        images.check_pixel(8, 0)
+
+
+# -- bad input -----------------------------------------------------------------------------------------------
+
+
+def refused(path: Path, **options: object) -> str:
+    with pytest.raises((ImageError, OSError)) as caught:
+        open_images(path, **options)  # type: ignore[arg-type]
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    return sentence
+
+
+def test_few_images_warn_with_the_expected_error(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", GREY[:400])
+    with pytest.warns(ImageWarning) as caught:
+        open_images(tmp_path / "a.npy")
+    assert "only 400 images; expect errors of about 0.025 nats" in str(caught[0].message)
+    assert caught[0].filename == __file__
+
+
+def test_constant_pixels_warn_with_their_fraction(tmp_path: Path) -> None:
+    bordered = GREY.copy()
+    bordered[:, 0] = 9
+    np.save(tmp_path / "a.npy", bordered)
+    with pytest.warns(ImageWarning, match=r"20\.0% of the pixels of a\.npy have one value in all images"):
+        images = open_images(tmp_path / "a.npy")
+    assert_array_equal(images.constant[0], np.arange(20).reshape(5, 4) < 4)
+    np.save(tmp_path / "b.npy", np.full((N, 5, 4), 3, np.uint8))
+    assert "all pixels of b.npy have the value 3" in refused(tmp_path / "b.npy")
+
+
+def test_mixed_sizes_in_a_folder(tmp_path: Path) -> None:
+    write_folder(tmp_path, GREY[:3])
+    write_folder(tmp_path / "more", GREY[:1, :4])
+    sentence = refused(tmp_path)
+    assert sentence == ("images must have one size, 00000.png has 5x4 and more/00000.png 4x4; scale or crop them first")
+
+
+def test_folders_that_hold_no_images(tmp_path: Path) -> None:
+    assert "has no images (.png, .jpg, ...)" in refused(tmp_path)
+    (tmp_path / "a.png").write_bytes(b"hello")
+    assert refused(tmp_path) == "a.png is not a readable image; repair or remove it"
+    (tmp_path / "a.png").unlink()
+    write_folder(tmp_path, RNG.integers(0, 256, (2, 40, 40), dtype=np.uint8))
+    whole = (tmp_path / "00001.png").read_bytes()
+    (tmp_path / "00001.png").write_bytes(whole[: len(whole) // 2])
+    assert refused(tmp_path) == "00001.png is truncated or damaged; repair or remove it"
+    write_folder(tmp_path, RNG.integers(0, 256, (2, 40, 40, 4), dtype=np.uint8))
+    assert "has mode RGBA, not 1, L, I;16, RGB, P; convert it to grey (L) or RGB" in refused(tmp_path)
+
+
+def test_values_and_their_range(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", GREY.astype(float))
+    assert "value_range must be given for float64 with values 0 .. 255" in refused(tmp_path / "a.npy")
+    sentence = refused(tmp_path / "a.npy", value_range=(0, 200))
+    assert sentence.startswith("values must be in the declared range 0 .. 200, a.npy has 0 .. 255;")
+    assert "two numbers low < high" in refused(tmp_path / "a.npy", value_range=(1, 0))
+    assert open_images(tmp_path / "a.npy", value_range=(0, 255)).value_range == (0.0, 255.0)
+    broken = GREY / 255.0
+    broken[3, 2, 1] = np.nan
+    np.save(tmp_path / "b.npy", broken)
+    assert "pixel values of b.npy must be finite" in refused(tmp_path / "b.npy")
+
+
+def test_labels_of_another_length(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=GREY, labels=LABELS[1:])
+    assert refused(tmp_path / "a.npz") == "labels must be one per image, (1200,), got shape (1199,)"
+    np.save(tmp_path / "a.npy", GREY)
+    assert "one per image" in refused(tmp_path / "a.npy", labels=np.eye(3))
+    assert "no such file of labels" in refused(tmp_path / "a.npy", labels=tmp_path / "none.npy")
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "not gzip"])
+def test_corrupt_gzip(damage: str, tmp_path: Path) -> None:
+    path = write_idx(tmp_path / "images-idx3-ubyte.gz", GREY)
+    data = bytearray(path.read_bytes())
+    if damage == "flip":
+        data[len(data) // 2] ^= 0xFF
+    path.write_bytes({"cut": data[:-500], "flip": data, "not gzip": b"hello" * 9}[damage])
+    assert refused(path).startswith("images-idx3-ubyte.gz is a corrupt gzip file (")
+
+
+def test_damaged_idx(tmp_path: Path) -> None:
+    path = write_idx(tmp_path / "images-idx3-ubyte", GREY)
+    data = path.read_bytes()
+    path.write_bytes(data[:-1])
+    assert "is truncated: (1200, 5, 4) needs 24000 bytes after the header" in refused(path)
+    path.write_bytes(data + b"x")
+    assert "is too long" in refused(path)
+    path.write_bytes(data[:9])
+    assert "it ends inside its header" in refused(path)
+    path.write_bytes(b"GIF89a")
+    assert "is not an IDX file: it starts with 47 49 46 38" in refused(path)
+    short = write_idx(tmp_path / "images-idx3-ubyte.gz", GREY)
+    short.write_bytes(gzip.compress(data[:-1]))
+    assert "is truncated" in refused(short)
+
+
+def test_objects_are_never_unpickled(tmp_path: Path) -> None:
+    objects = np.array([GREY[0], None], dtype=object)
+    np.save(tmp_path / "a.npy", objects, allow_pickle=True)
+    np.savez(tmp_path / "a.npz", images=objects)
+    for name in ("a.npy", "a.npz"):
+        assert "holds Python objects, which are never unpickled" in refused(tmp_path / name)
+    (tmp_path / "b.npy").write_bytes(b"\x80\x04N.")
+    assert "b.npy is not an array in NumPy's format" in refused(tmp_path / "b.npy")
+
+
+def test_damaged_numpy_and_hdf5_files(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", GREY)
+    (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:-5])
+    assert "a.npy is truncated" in refused(tmp_path / "a.npy")
+    np.savez_compressed(tmp_path / "a.npz", images=GREY)
+    data = bytearray((tmp_path / "a.npz").read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    (tmp_path / "a.npz").write_bytes(data)
+    assert "a.npz[images] is damaged" in refused(tmp_path / "a.npz")
+    (tmp_path / "a.npz").write_bytes(data[:-300])
+    assert "a.npz is not a readable .npz file" in refused(tmp_path / "a.npz")
+    (tmp_path / "a.h5").write_bytes(b"hello")
+    assert "a.h5 is not a readable HDF5 file" in refused(tmp_path / "a.h5")
+
+
+def test_which_array_is_meant(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", left=GREY, right=COLOUR)
+    sentence = refused(tmp_path / "a.npz")
+    assert sentence == (
+        "a.npz must have one array of images (n, row, column), it has left (1200, 5, 4), right (1200, 5, 4, 3); "
+        "give its name as key"
+    )
+    assert open_images(tmp_path / "a.npz", key="right").kind == "colour"
+    assert "got 'up'; it has left, right" in refused(tmp_path / "a.npz", key="up")
+    np.save(tmp_path / "a.npy", GREY)
+    assert "key must be left out" in refused(tmp_path / "a.npy", key="images")
+
+
+def test_what_is_no_file_of_images(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("hello")
+    assert "a.txt is not a file of images that is known here; give .npy, .npz" in refused(tmp_path / "a.txt")
+    assert "no such file or folder" in refused(tmp_path / "none.npy")
+    for array in (np.zeros(7), np.zeros((3, 4, 5, 2)), np.zeros((3, 4, 5), complex), np.zeros((0, 4, 5))):
+        np.save(tmp_path / "a.npy", array)
+        assert refused(tmp_path / "a.npy").startswith("a.npy must h")
+    np.save(tmp_path / "a.npy", GREY[:1])
+    assert "has one image" in refused(tmp_path / "a.npy")
+    np.save(tmp_path / "a.npy", GREY)
+    assert "n_max must be >= 2, got 1" in refused(tmp_path / "a.npy", n_max=1)
