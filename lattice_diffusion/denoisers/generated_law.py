@@ -5,7 +5,7 @@ x_s ~ N(a x_t + b x_0, c) and x_0 drawn site by site,
 
     Cov(x_s) = (a + b W) Cov(x_t) (a + b W)' + b^2 diag(v) + c,
 
-from Cov(x_1) = sigma^2 at pure noise down to what is generated. No sample is drawn.
+from Cov(x_1) = sigma^2 at pure noise, or from noisy data, down to what is generated. No sample is drawn.
 """
 
 import itertools
@@ -22,19 +22,24 @@ from .reverse_process import Schedule
 
 
 def generated_covariance(
-    model: GaussianField, channel: Gaussian, times: Sequence[float], schedule: Schedule
+    model: GaussianField,
+    channel: Gaussian,
+    times: Sequence[float],
+    schedule: Schedule,
+    start: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
-    """(N, N), covariance at times[-1] of reverse steps that start from pure noise at times[0].
+    """(N, N), covariance at times[-1] of reverse steps from times[0].
 
     Args:
         times: strictly falling.
         schedule: linear denoisers for the field: `ExactDenoiser(model, channel, radius)` at each time.
+        start: (N, N), covariance at times[0]; pure noise, sigma^2, if not given.
     """
     gaussian, n = check_gaussian(channel), model.lattice.n_sites
     if not isinstance(model, GaussianField):
         raise ValueError(f"model must be a GaussianField, whose denoisers are linear, got {type(model).__name__}")
     units = np.eye(n).reshape(n, 1, *model.lattice.shape)
-    covariance = gaussian.sigma(times[0]) ** 2 * np.eye(n)
+    covariance = gaussian.sigma(times[0]) ** 2 * np.eye(n) if start is None else start
     for t, s in itertools.pairwise(times):
         law = schedule(t)(units, t)
         keep, pull, variance = gaussian.bridge_moments(t, s)

@@ -8,10 +8,27 @@ from .cmi import CMI
 from .denoising import DENOISING
 from .domain_walls import LABEL_ENTROPY, SQUARED_CORRELATION
 from .generated_law import GENERATED_LAW
+from .locality_gap import LOCALITY_GAP
+from .locality_gap_learned import LEARNED_GAP
 from .radius_schedule import RADIUS_SCHEDULE
+from .recovery import RECOVERY
+from .recovery_learned import LEARNED_RECOVERY
 from .unmasking import MASKED_AREA, UNMASKING
 
-_ALL = (CMI, LABEL_ENTROPY, SQUARED_CORRELATION, DENOISING, UNMASKING, MASKED_AREA, GENERATED_LAW, RADIUS_SCHEDULE)
+_ALL = (
+    CMI,
+    LABEL_ENTROPY,
+    SQUARED_CORRELATION,
+    DENOISING,
+    UNMASKING,
+    MASKED_AREA,
+    GENERATED_LAW,
+    RADIUS_SCHEDULE,
+    LOCALITY_GAP,
+    LEARNED_GAP,
+    RECOVERY,
+    LEARNED_RECOVERY,
+)
 QUANTITIES: dict[str, Quantity] = {quantity.name: quantity for quantity in _ALL}
 
 __all__ = ["QUANTITIES", "Column", "Quantity", "Settings", "evaluate"]

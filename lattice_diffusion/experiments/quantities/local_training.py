@@ -1,0 +1,27 @@
+"""Local networks that are trained inside a point of a grid, from the point's own random numbers."""
+
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from ...channels import Channel
+from ...denoisers import LocalNet, fit
+from .base import Settings
+
+
+class TrainingSettings(Settings):
+    """train_steps of Adam on batch_size fresh samples each; width and depth of the networks."""
+
+    train_steps: Annotated[int, Field(ge=1)] = 1000
+    batch_size: Annotated[int, Field(ge=1)] = 64
+    width: Annotated[int, Field(ge=1)] = 32
+    depth: Annotated[int, Field(ge=0)] = 2
+
+
+def trained(model: Any, channel: Channel, radius: int, settings: dict[str, Any], rng: np.random.Generator) -> LocalNet:
+    """A network of this radius for an open lattice of spins, after settings["train_steps"] steps."""
+    net = LocalNet(radius, channel=channel, width=settings["width"], depth=settings["depth"], rng=rng)
+    steps, batch_size = settings["train_steps"], settings["batch_size"]
+    fit(net, model.sample, progress=False, rng=rng, steps=steps, batch_size=batch_size)
+    return net

@@ -1,0 +1,200 @@
+"""Recovery: errors that vanish for perfect recovery, closed forms against drawn ones, and a small experiment."""
+
+import numpy as np
+import pytest
+
+import lattice_diffusion as ld
+from lattice_diffusion.denoisers import (
+    ExactDenoiser,
+    always,
+    gaussian_divergence,
+    generated_covariance,
+    pure_noise,
+    reverse,
+)
+from lattice_diffusion.experiments.quantities import QUANTITIES, evaluate
+from lattice_diffusion.experiments.quantities.recovery import (
+    check,
+    energies,
+    half_chi_square,
+    patch_frequencies,
+    return_times,
+)
+from lattice_diffusion.experiments.runner import run
+from lattice_diffusion.experiments.spec import Spec, SpecError
+from lattice_diffusion.samplers import observables
+
+GAUSSIAN = ld.channels.Gaussian()
+ISING = {"name": "ising", "shape": [4, 5], "periodic": [False, False], "beta": 0.5}
+FIELD = {"name": "gaussian-field", "shape": [5, 6], "periodic": [False, True], "mass_squared": 0.2}
+LOOPS = {"name": "domain-walls", "shape": [5, 5], "periodic": [False, False], "beta": 0.0}
+
+
+def measured(model, t, radii, n_samples=2000, n_steps=40, channel="gaussian", seed=1):
+    parameters = {
+        "model": model,
+        "channel": {"name": channel},
+        "t": t,
+        "radii": radii,
+        "n_samples": n_samples,
+        "settings": {"n_steps": n_steps},
+        "quantity": "recovery",
+    }
+    check(parameters)
+    return evaluate(parameters, np.random.default_rng(seed))
+
+
+def test_covariance_from_a_given_start():
+    """Noise is where it always started; the field's own law at t comes back exactly in one global step from s ~ t."""
+    model = ld.models.GaussianField(ld.Lattice((4, 5)), 0.3)
+    everywhere, schedule = np.ones((4, 5), bool), always(ExactDenoiser(model, GAUSSIAN))
+    noise = GAUSSIAN.sigma(0.9) ** 2 * np.eye(20)
+    times = [0.9, 0.6, 0.3]
+    np.testing.assert_array_equal(
+        generated_covariance(model, GAUSSIAN, times, schedule),
+        generated_covariance(model, GAUSSIAN, times, schedule, noise),
+    )
+    errors = []
+    for n_steps in (20, 40):
+        start = model.solver.covariance(GAUSSIAN, 0.6, everywhere)
+        steps = [float(t) for t in np.linspace(0.6, 0.0, n_steps + 1)]
+        errors.append(gaussian_divergence(model, generated_covariance(model, GAUSSIAN, steps, schedule, start)))
+    assert 3.0 < errors[0] / errors[1] < 5.0  # the sitewise draw errs by 1/n_steps^2 in KL
+    assert errors[1] < 1e-3
+
+
+def test_recovered_fields_in_closed_form_and_drawn():
+    model, n, times = ld.models.GaussianField(ld.Lattice((5, 6), (False, True)), 0.2), 4000, np.linspace(0.7, 0.0, 11)
+    found, rng = measured(FIELD, 0.7, [1], n_steps=10), np.random.default_rng(2)
+    x_t = GAUSSIAN.corrupt(model.sample(n, rng), 0.7, rng)[:, None]
+    x = reverse(x_t, [float(t) for t in times], always(ExactDenoiser(model, GAUSSIAN, 1)), GAUSSIAN, rng).reshape(n, -1)
+    K = model.solver.precision.toarray()
+    drawn = np.einsum("ni,ij,nj->n", x, K, x) / 30 - 1.0
+    assert abs(drawn.mean() - found["energy_change"][0]) < 5 * drawn.std() / np.sqrt(n)
+    assert found["energy_change"][0] > 10 * drawn.std() / np.sqrt(n)  # and it is no zero
+    order = x.mean(axis=1) ** 2 - model.solver.covariance(GAUSSIAN, 0.0, np.ones((5, 6), bool)).mean()
+    assert abs(order.mean() - found["order_change"][0]) < 5 * order.std() / np.sqrt(n)
+
+
+def test_field_error_falls_with_the_radius_and_grows_with_the_noise():
+    early, late = (measured(FIELD, t, [0, 1, 2, 6], n_steps=60)["error"] for t in (0.2, 0.8))
+    assert np.all(np.diff(late) < 0)
+    assert np.all(late > early)
+    assert late[-1] < 1e-3 < late[0]
+
+
+@pytest.mark.parametrize("channel", ["gaussian", "bitflip"])
+def test_spins_are_recovered_by_the_global_denoiser_and_not_by_a_blind_one(channel):
+    found = measured(ISING, 0.8, [0, 1, 5], channel=channel, n_steps=60)
+    for name in ("error", "energy_change", "order_change"):
+        assert abs(found[name][-1]) < 5 * found[f"{name}_stderr"][-1], (name, found[name])
+        assert abs(found[name][0]) > 10 * found[f"{name}_stderr"][0], (name, found[name])
+    assert found["error"][0] > found["error"][1] > found["error"][2]
+
+
+def test_a_wrong_temperature_is_seen():
+    """The mutant: data recovered with the exact denoiser of 1.1 beta."""
+    model, wrong = (ld.models.Ising(ld.Lattice((4, 5)), beta) for beta in (0.5, 0.55))
+    rng, times = np.random.default_rng(3), [float(t) for t in np.linspace(0.9, 0.0, 41)]
+    x_0 = model.sample(6000, rng)
+    x_t = GAUSSIAN.corrupt(x_0[:, None], 0.9, rng)
+    clean = patch_frequencies(model, x_0)
+    values = []
+    for other in (model, wrong):
+        x = reverse(x_t, times, always(ExactDenoiser(other, GAUSSIAN)), GAUSSIAN, rng)[:, 0]
+        value, stderr = half_chi_square(patch_frequencies(model, x) - clean, clean.mean(axis=0))
+        values.append(value / stderr)
+    assert abs(values[0]) < 5
+    assert values[1] > 5
+
+
+def test_half_chi_square_is_unbiased_with_the_error_it_states():
+    rng, Q = np.random.default_rng(4), np.array([0.5, 0.3, 0.2])
+    for shift, low, high in ((0.0, 1.0, 1.4), (0.1, 0.9, 1.1)):  # at zero the stated error is on the safe side
+        mean = shift * np.array([1.0, -1.0, 0.0])
+        draws = [half_chi_square(mean + 0.3 * rng.standard_normal((50, 3)), Q) for _ in range(2000)]
+        values, errors = np.array(draws).T
+        truth = 0.5 * (mean**2 / Q).sum()
+        assert abs(values.mean() - truth) < 5 * values.std() / np.sqrt(2000)
+        assert low < np.sqrt((errors**2).mean()) / values.std() < high
+
+
+def test_patch_frequencies_and_energies():
+    model = ld.models.Ising(ld.Lattice((3, 4)), 0.4)
+    x = model.sample(50, np.random.default_rng(5))
+    table = patch_frequencies(model, x)
+    assert table.sum(axis=1) == pytest.approx(1.0)
+    count = sum(np.array_equal(x[7, i : i + 2, j : j + 2], [[1, -1], [1, 1]]) for i in range(2) for j in range(3))
+    assert table[7, 0b1011] == pytest.approx(count / 6)
+    assert energies(model, x) == pytest.approx(observables.energies(x, model.lattice))
+    chain = ld.models.IsingChain(ld.Lattice((6,)), 0.4)
+    assert patch_frequencies(chain, chain.sample(4, np.random.default_rng(6))).shape == (4, 4)
+
+
+def test_loops_are_whole_again_only_with_enough_around_them():
+    found = measured(LOOPS, 0.7, [0, 1, 5], n_samples=200, n_steps=30)
+    assert found["error"][-1] == 0.0
+    assert found["error"][0] > found["error"][1] > 5 * found["error_stderr"][1] > 0.0
+    assert abs(found["energy_change"][-1]) < 5 * found["energy_change_stderr"][-1]
+
+
+def test_times_of_the_return():
+    spins, field = (ld.models.Ising(ld.Lattice((3, 3)), 0.4), ld.models.GaussianField(ld.Lattice((3, 3)), 0.4))
+    times = return_times(spins, GAUSSIAN, 0.8, 10)
+    assert len(times) == 11
+    assert GAUSSIAN.snr(times[-2]) == pytest.approx(50.0)
+    assert times[-1] == 0.0
+    assert return_times(field, GAUSSIAN, 0.8, 4) == pytest.approx([0.8, 0.6, 0.4, 0.2, 0.0])
+    assert return_times(spins, ld.channels.BitFlip(), 0.8, 4) == pytest.approx([0.8, 0.6, 0.4, 0.2, 0.0])
+    assert return_times(spins, GAUSSIAN, 0.05, 2) == pytest.approx([0.05, 0.025, 0.0])
+    assert pure_noise((2, 1), GAUSSIAN, 1.0, np.random.default_rng(0)).shape == (2, 1)
+
+
+def test_learned_recovery_beside_exact(tmp_path):
+    model = {"name": "ising", "length": 5, "beta": [0.5]}
+    common = {"channel": {"name": "gaussian"}, "radii": [1], "n_samples": 1000}
+    training = {"starts": [0.4, 0.9], "n_steps": 40, "train_steps": 250, "batch_size": 32, "width": 12, "depth": 1}
+    grids = {
+        "exact": {**common, "model": model, "t": [0.4, 0.9], "quantity": "recovery"},
+        "learned": {**common, "model": model, "t": [1.0], "quantity": "learned_recovery", "settings": training},
+    }
+    result = run(Spec(name="both", grids=grids), tmp_path / "both.h5", progress=False)
+    exact, learned = result.groups["exact"], result.groups["learned"]
+    assert set(exact) >= set(QUANTITIES["recovery"].columns)
+    values, errors = learned["error"].values[0, 0, :, 0], learned["error_stderr"].values[0, 0, :, 0]
+    truth, spread = exact["error"].values[0, :, 0], exact["error_stderr"].values[0, :, 0]
+    assert np.all(np.abs(values - truth) < 5 * np.hypot(errors, spread))
+    assert values[1] > 5 * errors[1]
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "sentence"),
+    [
+        (LOOPS, {"channel": {"name": "erasure"}}, "recovered bond by bond; use quantity = 'unmasking'"),
+        (ISING, {"t": 0.0}, "recovery starts at t > 0, noisy data, got t = 0"),
+    ],
+)
+def test_refused_points(model, changes, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        check({"model": model, "channel": {"name": "gaussian"}, "t": 0.5, **changes})
+
+
+@pytest.mark.parametrize(
+    ("quantity", "settings", "sentence"),
+    [
+        ("recovery", {"n_steps": 0}, "settings.n_steps = 0: input should be greater than or equal to 1"),
+        ("recovery", {"starts": [0.5]}, "unknown key 'settings.starts'; the recovery error knows n_steps"),
+        ("learned_recovery", {"starts": []}, "settings.starts = []: must be a list of times, such as [0.3, 0.5, 0.7]"),
+        ("learned_recovery", {"starts": [1.2]}, "settings.starts = [1.2]: must hold times with 0 < t <= 1"),
+    ],
+)
+def test_refused_settings(quantity, settings, sentence):
+    grid = {
+        "model": {"name": "ising", "length": 5, "beta": 0.4},
+        "channel": {"name": "gaussian"},
+        "t": [1.0],
+        "radii": [1],
+    }
+    with pytest.raises(SpecError) as caught:
+        Spec(name="x", grids={"x": {**grid, "quantity": quantity, "settings": settings}})
+    assert sentence in str(caught.value)
