@@ -10,7 +10,16 @@ from lattice_diffusion import results
 from lattice_diffusion.cli import main
 from lattice_diffusion.experiments.named import REGISTRY
 
-SLOW = ("gaussian-field", "gaussian-mixture", "ising", "loops-bitflip", "loops-gaussian", "domain-walls")
+SLOW = (
+    "gaussian-field",
+    "gaussian-mixture",
+    "ising",
+    "loops-bitflip",
+    "loops-gaussian",
+    "domain-walls",
+    "locality-gap",
+    "recovery",
+)
 ASYMPTOTIC = ("asymptotic", "large N")  # sources that finite sizes need not meet
 
 

@@ -8,9 +8,11 @@ from . import (
     gaussian_mixture,
     ising,
     ising_chain,
+    locality_gap,
     loops_erasure,
     loops_noise,
     receptive_field,
+    recovery,
 )
 from .base import Analysis, NamedExperiment
 
@@ -24,6 +26,8 @@ _ALL = (
     loops_noise.experiment(loops_noise.BIT_FLIP),
     loops_noise.experiment(loops_noise.GAUSSIAN),
     domain_walls.EXPERIMENT,
+    locality_gap.EXPERIMENT,
+    recovery.EXPERIMENT,
     area_law.EXPERIMENT,
     receptive_field.EXPERIMENT,
 )
