@@ -19,6 +19,8 @@ SLOW = (
     "domain-walls",
     "locality-gap",
     "recovery",
+    "area-law",
+    "receptive-field",
 )
 ASYMPTOTIC = ("asymptotic", "large N")  # sources that finite sizes need not meet
 
