@@ -190,6 +190,24 @@ def show(file: Annotated[Path, typer.Argument(help="A result file.", metavar="FI
     typer.echo(describe(read(file)), nl=False)
 
 
+@app.command()
+def report(
+    file: Annotated[Path, typer.Argument(help="A result file.", metavar="FILE.h5")],
+    out: Annotated[Path | None, typer.Option(help="FILE.html if not given.", metavar="FILE.html")] = None,
+    force: Force = False,
+) -> None:
+    """One static page of a result file, to open in a browser or to send: figures, tables, parameters."""
+    from .experiments.checks import check_output
+
+    out = out or file.with_suffix(".html")
+    if out.suffix != ".html":
+        raise typer.BadParameter(f"must end in .html, got '{out}'", param_hint="--out")
+    check_output(out, force=force, resumable=False)
+    from .experiments.probe_report import report as write_report
+
+    write_report(file, out)
+
+
 @benchmark_app.callback()
 def benchmark() -> None:
     """Methods on trial against exact answers."""

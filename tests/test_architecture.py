@@ -26,6 +26,7 @@ ALLOWED = {
     "phases": {"estimate"},
     "results": {""},
     "plots": {"results"},
+    "probe_plots": {"plots", "results"},
 }
 
 

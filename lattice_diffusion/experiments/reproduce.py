@@ -95,7 +95,7 @@ def save_figure(figure: Any, path: Path) -> None:
 
 
 def draw(file: Path, out: Path) -> None:
-    """Draw the result file `file`: the figure of its named experiment, a plain one for any other."""
+    """Draw the result file `file`: the figure of its named experiment, of a probe, a plain one for any other."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -104,6 +104,7 @@ def draw(file: Path, out: Path) -> None:
     if named is not None:
         save_figure(named.figure(result), out)
         return
-    from .. import plots
+    from .. import plots, probe_plots
 
-    save_figure(plots.plot_cmi(result).figure, out)
+    probe = result.attributes.get("name") == "probe"
+    save_figure(probe_plots.plot_probe(result) if probe else plots.plot_cmi(result).figure, out)

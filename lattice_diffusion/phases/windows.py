@@ -28,7 +28,8 @@ def nonlocality_window(
 ) -> Window | None:
     """From inf to sup of {t : I_t(A;C|B) > tolerance}, or None where the set is empty.
 
-    Between the times measured log I is interpolated linearly; errors of the ends propagate `stderr`.
+    Between the times measured log I is interpolated linearly, or I where it has fallen into its error; errors of the
+    ends propagate `stderr`.
 
     Args:
         times, cmi, stderr: (n,); tolerance: in nats.
@@ -78,6 +79,12 @@ def _crossing(t: NDArray, y: NDArray, sigma: NDArray, level: float, inside: int,
     outside = inside + step
     if not 0 <= outside < len(t):
         return None
+    if y[outside] <= sigma[outside] and sigma[outside] > 0:  # noise around zero has no logarithm worth following
+        fall = y[inside] - y[outside]
+        fraction = (y[inside] - level) / fall
+        spread = np.hypot((1 - fraction) * sigma[inside], fraction * sigma[outside]) / fall
+        gap = t[outside] - t[inside]
+        return Estimate(float(t[inside] + fraction * gap), float(spread * abs(gap)), 0, "linear crossing")
     floor = 1e-300
     log_in, log_out = np.log(max(y[inside], floor)), np.log(max(y[outside], floor))
     fraction = (log_in - np.log(level)) / max(log_in - log_out, 1e-12)

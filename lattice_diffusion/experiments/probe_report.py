@@ -1,0 +1,253 @@
+"""One static HTML page of a result file: figures inside it, no script, no network, every text escaped.
+
+A probe of images gets what it found in words, its data, windows and tables over time and radius; any other result
+its figure, its table and its grids. The page's own policy (Content-Security-Policy) forbids all that it does not need.
+"""
+
+import itertools
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import results
+from ..results import Result, Variable
+from .named import REGISTRY
+from .probe_schema import GLOBAL, NAME
+from .report import describe, with_error
+from .web_page import document, escape, image, section, table
+
+SIGNIFICANT = 3.0
+Variables = dict[str, Variable]
+
+
+def report(result_path: str | os.PathLike[str], out_html: str | os.PathLike[str]) -> None:
+    """Write the page of a result file, in one step.
+
+    Raises OSError where a file cannot be read or written, ResultError (a ValueError) for a file of another kind.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    result_path, out_html = Path(result_path), Path(out_html)
+    page = html_page(results.read(result_path), result_path.name)
+    part = out_html.with_name(out_html.name + ".part")
+    try:
+        part.write_text(page, encoding="utf-8")
+        os.replace(part, out_html)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def html_page(result: Result, file_name: str) -> str:
+    """The whole page as text."""
+    probe = NAME in result.groups and "cmi_above_null" in result.groups[NAME]
+    name = str(result.attributes.get("name", ""))
+    title = f"Probe of {_data(result).get('file', 'images')}" if probe else _title(name)
+    body = "\n".join(_probe_sections(result) if probe else _plain_sections(result))
+    subtitle = f"{file_name}, {result.attributes.get('created', '')}"
+    return document(title, subtitle, f"{_state(result)}{body}\n{_provenance(result)}")
+
+
+def _title(name: str) -> str:
+    return REGISTRY[name].title if name in REGISTRY else name or "Result"
+
+
+def _parameters(result: Result) -> Any:
+    """The parameters as plain objects; the text itself where it is not JSON."""
+    text = str(result.attributes.get("parameters", ""))
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _data(result: Result) -> dict[str, Any]:
+    parameters = _parameters(result)
+    data = parameters.get("data") if isinstance(parameters, dict) else None
+    return data if isinstance(data, dict) else {}
+
+
+def _state(result: Result) -> str:
+    return "" if result.complete else '<p class="warn">This result is not finished; numbers may be missing.</p>\n'
+
+
+def _provenance(result: Result) -> str:
+    parameters = _parameters(result)
+    text = parameters if isinstance(parameters, str) else json.dumps(parameters, indent=2, ensure_ascii=False)
+    lines = [(key, value) for key, value in result.attributes.items() if key != "parameters"]
+    return section(
+        "Parameters and provenance", table(["attribute", "value"], lines, text=(0, 1)), f"<pre>{escape(text)}</pre>"
+    )
+
+
+def _plain_sections(result: Result) -> Iterator[str]:
+    figure = _figure(result)
+    if figure is not None:
+        yield section("Figure", image(figure, "figure of the result"))
+    if result.rows:
+        yield _rows(result)
+    yield section("What the file holds", f"<pre>{escape(describe(Result({'': ''}, result.groups)).strip())}</pre>")
+
+
+def _figure(result: Result) -> Any:
+    """The figure of the named experiment, a plain one where a CMI was measured, None otherwise."""
+    named = REGISTRY.get(str(result.attributes.get("name")))
+    if named is not None and result.rows:
+        return named.figure(result)
+    if any("cmi" in group for group in result.groups.values()):
+        from .. import plots
+
+        return plots.plot_cmi(result).figure
+    return None
+
+
+def _rows(result: Result) -> str:
+    lines = [
+        (
+            row.experiment,
+            row.quantity,
+            "" if row.analytic is None else f"{row.analytic:.6g}",
+            with_error(row.value, row.stderr),
+            "" if row.z is None else f"{row.z:+.1f}",
+            row.source,
+        )
+        for row in result.rows
+    ]
+    header = ["experiment", "quantity", "analytic", "measured", "z", "source"]
+    return section("Table", table(header, lines, text=(0, 1, 5)))
+
+
+def _probe_sections(result: Result) -> Iterator[str]:
+    from ..probe_plots import plot_probe
+
+    probe = result.groups[NAME]
+    yield section("What was found", *_findings(probe))
+    if _data(result):
+        lines = [(key.replace("_", " "), _plain(value)) for key, value in _data(result).items()]
+        yield section("Data", table([], lines, text=(0, 1)))
+    for name, variables in result.groups.items():
+        if "cmi_above_null" in variables:
+            title = "Figures" if name == NAME else f"Calibration on known truth: {name} (black: exact)"
+            yield section(title, image(plot_probe(result, name), f"four panels of {name}"))
+    yield section("Conditional mutual information, nats", _cmi_table(probe))
+    yield section("Time by time", _time_table(probe))
+    yield section("Nonlocality window by radius", _window_table(probe))
+    if result.rows:
+        yield _rows(result)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _number(group: Variables, name: str, index: int | None = None) -> str:
+    """A value with its error, a dash for NaN."""
+    pick = (lambda v: float(v.values)) if index is None else (lambda v: float(v.values[index]))
+    value = pick(group[name])
+    stderr = pick(group[f"{name}_stderr"]) if f"{name}_stderr" in group else 0.0
+    return "–" if np.isnan(value) else with_error(value, stderr)
+
+
+def _interval(group: Variables, name: str, index: int | None = None) -> str:
+    """A window in words; an end that the times measured do not bracket is said to be outside."""
+    t = group["t"].values
+    start, stop = (_number(group, f"{name}_{end}", index) for end in ("start", "stop"))
+    begin = f"before t = {t[0]:g}" if start == "–" else f"t = {start}"
+    end = f"after t = {t[-1]:g}" if stop == "–" else f"t = {stop}"
+    return f"from {begin} to {end}"
+
+
+def _findings(probe: Variables) -> Iterator[str]:
+    """The answer to the user's question, a sentence each; and what to be careful about."""
+    tolerance, r = float(probe["tolerance"].values), int(probe["radius"].values[0])
+    if probe["n_nonlocal_times"].values[0]:
+        says = (
+            f"Nonlocality window (I(A;C|B) above {tolerance:g} nats beyond r = {r}): {_interval(probe, 'window', 0)}."
+        )
+    else:
+        says = f"Nowhere is I(A;C|B) above {tolerance:g} nats beyond r = {r}: a local network suffices at every time."
+    sentences = [says]
+    if "speciation_seen" in probe:
+        seen = bool(probe["speciation_seen"].values)
+        window = _interval(probe, "speciation") if seen else "none at this tolerance"
+        sentences.append(f"Speciation window (the label is being decided): {window}.")
+    if "recommended_radius" in probe:
+        kl = _number(probe, "schedule_kl")
+        saving = float(probe["cost_saving"].values)
+        sentences.append(
+            f"Recommended receptive field: {_schedule_words(probe)}. It saves {saving:.0%} of the pixels that a global "
+            f"network would read, at a KL of {kl} nats per image (budget {float(probe['budget'].values):g})."
+        )
+    yield '<ul class="lead">' + "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences) + "</ul>"
+    typical = float(np.median(probe["cmi_above_null_stderr"].values))
+    if tolerance < SIGNIFICANT * typical:
+        yield (
+            f'<p class="warn">The tolerance of {tolerance:g} nats is below three standard errors of the information '
+            f"(typically {typical:.2g} nats): ends of windows may be noise.</p>"
+        )
+
+
+def _schedule_words(probe: Variables) -> str:
+    """Runs of one radius, in order of time, as in "r = 2 for t 0.1 to 0.4"."""
+    t, chosen = probe["t"].values, probe["recommended_radius"].values
+    cuts = [0, *(np.flatnonzero(np.diff(chosen)) + 1), len(chosen)]
+    runs = []
+    for a, b in itertools.pairwise(cuts):
+        when = f"at t = {t[a]:g}" if b == a + 1 else f"for t = {t[a]:g} to {t[b - 1]:g}"
+        runs.append(f"{_radius(int(chosen[a]))} {when}")
+    return ", ".join(runs)
+
+
+def _radius(r: int) -> str:
+    return "the whole image" if r == GLOBAL else f"r = {r}"
+
+
+def _cmi_table(probe: Variables) -> str:
+    cmi, stderr = probe["cmi_above_null"].values, probe["cmi_above_null_stderr"].values
+    null = "above that of permuted C, " if "cmi_null" in probe else ""
+    lines = [
+        (
+            f"{t:g}",
+            *(
+                (with_error(float(value), float(error)), "" if value > SIGNIFICANT * error else "zero")
+                for value, error in zip(cmi[k], stderr[k], strict=True)
+            ),
+        )
+        for k, t in enumerate(probe["t"].values)
+    ]
+    header = ["t", *(f"r = {r}" for r in probe["radius"].values)]
+    note = f"<p>I(A;C|B), {null}with one standard error; grey: less than three standard errors above zero.</p>"
+    return note + table(header, lines)
+
+
+def _time_table(probe: Variables) -> str:
+    columns = {"total_information": "I(A;BC), nats", "markov_length": "ξ, sites"}
+    optional = {"label_information": "I(S;ABC), nats", "label_information_b": "I(S;B), nats"}
+    columns |= {name: title for name, title in optional.items() if name in probe}
+    header, lines = ["t", *columns.values()], []
+    schedule = "recommended_radius" in probe
+    for k, t in enumerate(probe["t"].values):
+        chosen = [_radius(int(probe["recommended_radius"].values[k]))] if schedule else []
+        lines.append(
+            (f"{t:g}", *(_number(probe, name, k) for name in columns), *chosen, probe["markov_length_note"].values[k])
+        )
+    header += [*(["recommended"] if schedule else []), "about ξ"]
+    return table(header, lines, text=(len(header) - 1,))
+
+
+def _window_table(probe: Variables) -> str:
+    lines = [
+        (
+            f"{r}",
+            _interval(probe, "window", j) if probe["n_nonlocal_times"].values[j] else "none",
+            int(probe["n_nonlocal_times"].values[j]),
+        )
+        for j, r in enumerate(probe["radius"].values)
+    ]
+    return table(["r", f"I(A;C|B) > {float(probe['tolerance'].values):g} nats", "times above"], lines, text=(1,))
