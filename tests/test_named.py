@@ -21,6 +21,8 @@ SLOW = (
     "recovery",
     "area-law",
     "receptive-field",
+    "phases",
+    "hybrid-generation",
 )
 ASYMPTOTIC = ("asymptotic", "large N")  # sources that finite sizes need not meet
 

@@ -33,38 +33,48 @@ class Unmasked:
 
 
 def unmask_loops(
-    x_t: NDArray, radius: int | None | Callable[[float], int | None], rng: np.random.Generator
+    x_t: NDArray,
+    radius: int | None | Callable[[float], int | None],
+    rng: np.random.Generator,
+    *,
+    left: float = 0.0,
 ) -> Unmasked:
     """Reveals the masked bonds of an open grid in random order.
 
     Args:
         x_t: (n, 2, L, W), +-1 where kept and 0 where masked; all 0 to generate from nothing.
         radius: of the box, or a function of the masked fraction t of the whole grid; None for all known bonds.
+        left: probability of a masked bond to stay masked: s/t on the way from t to s.
 
     Raises:
-        ValueError: x_t of another shape, or with other values.
+        ValueError: x_t of another shape, or with other values; left outside [0, 1].
     """
     start = np.asarray(x_t)
     if start.ndim != 4 or start.shape[1] != 2:
         raise ValueError(f"x_t must be bond images (n, 2, L, W), got shape {start.shape}")
     if not np.isin(start, (-1, 0, 1)).all():
         raise ValueError("x_t must hold -1 and +1 where kept and 0 where masked, got other values")
+    if not 0.0 <= left <= 1.0:
+        raise ValueError(f"left must be a probability in [0, 1], got {left}")
     faces = (start.shape[2], start.shape[3])
     bonds = bond_mask(faces, periodic=False)
     x = np.where(bonds, start, 0).astype(np.int8)
-    open_before = faces[0] * faces[1] - 1 - ranks(x != 0, periodic=False)  # a tree has as many bonds as faces but one
+    known_before = ranks(x != 0, periodic=False)
     n_bonds, far = int(bonds.sum()), max(faces)
     divergence = np.empty(len(x))
     for n in range(len(x)):
         masked = rng.permutation(np.flatnonzero(bonds & (x[n] == 0)))
+        n_masked = len(masked)
+        masked = masked[: n_masked - rng.binomial(n_masked, left)]
         coins = 2 * rng.integers(0, 2, len(masked)) - 1
-        fractions = np.arange(len(masked), 0, -1) / n_bonds
+        fractions = np.arange(n_masked, n_masked - len(masked), -1) / n_bonds
         radii = [radius(float(t)) if callable(radius) else radius for t in fractions]
         reach = np.array([far if r is None else min(r, far) for r in radii], np.int64)
         unknown = np.empty((1, len(masked)), bool)
         kept_paths.unmask(x[n : n + 1], (coins * (1 + masked))[None], reach, unknown)
-        divergence[n] = LOG_2 * (int(unknown.sum()) - int(open_before[n])) / n_bonds
-    return Unmasked(x, divergence)
+        divergence[n] = unknown.sum()
+    divergence -= ranks(x != 0, periodic=False) - known_before  # what all known bonds would have left open
+    return Unmasked(x, LOG_2 * divergence / n_bonds)
 
 
 def violated_vertices(x: NDArray) -> NDArray[np.float64]:

@@ -6,11 +6,13 @@ from . import (
     domain_walls,
     gaussian_field,
     gaussian_mixture,
+    hybrid_generation,
     ising,
     ising_chain,
     locality_gap,
     loops_erasure,
     loops_noise,
+    phases,
     receptive_field,
     recovery,
 )
@@ -28,6 +30,8 @@ _ALL = (
     domain_walls.EXPERIMENT,
     locality_gap.EXPERIMENT,
     recovery.EXPERIMENT,
+    phases.EXPERIMENT,
+    hybrid_generation.EXPERIMENT,
     area_law.EXPERIMENT,
     receptive_field.EXPERIMENT,
 )

@@ -8,11 +8,13 @@ from .cmi import CMI
 from .denoising import DENOISING
 from .domain_walls import LABEL_ENTROPY, SQUARED_CORRELATION
 from .generated_law import GENERATED_LAW
+from .generation import GENERATION, LEARNED_GENERATION
 from .locality_gap import LOCALITY_GAP
 from .locality_gap_learned import LEARNED_GAP
 from .radius_schedule import RADIUS_SCHEDULE
 from .recovery import RECOVERY
 from .recovery_learned import LEARNED_RECOVERY
+from .round_trip import EXACT_ROUND_TRIP, ROUND_TRIP
 from .unmasking import MASKED_AREA, UNMASKING
 
 _ALL = (
@@ -28,6 +30,10 @@ _ALL = (
     LEARNED_GAP,
     RECOVERY,
     LEARNED_RECOVERY,
+    GENERATION,
+    LEARNED_GENERATION,
+    ROUND_TRIP,
+    EXACT_ROUND_TRIP,
 )
 QUANTITIES: dict[str, Quantity] = {quantity.name: quantity for quantity in _ALL}
 

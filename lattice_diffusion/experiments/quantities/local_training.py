@@ -1,13 +1,15 @@
 """Local networks that are trained inside a point of a grid, from the point's own random numbers."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
 from ...channels import Channel
-from ...denoisers import LocalNet, fit
 from .base import Settings
+
+if TYPE_CHECKING:
+    from ...denoisers import GlobalNet, LocalNet
 
 
 class TrainingSettings(Settings):
@@ -19,9 +21,23 @@ class TrainingSettings(Settings):
     depth: Annotated[int, Field(ge=0)] = 2
 
 
-def trained(model: Any, channel: Channel, radius: int, settings: dict[str, Any], rng: np.random.Generator) -> LocalNet:
+def trained(
+    model: Any, channel: Channel, radius: int, settings: dict[str, Any], rng: np.random.Generator
+) -> "LocalNet":
     """A network of this radius for an open lattice of spins, after settings["train_steps"] steps."""
+    from ...denoisers import LocalNet, fit  # torch, which specs without training need not load
+
     net = LocalNet(radius, channel=channel, width=settings["width"], depth=settings["depth"], rng=rng)
     steps, batch_size = settings["train_steps"], settings["batch_size"]
+    fit(net, model.sample, progress=False, rng=rng, steps=steps, batch_size=batch_size)
+    return net
+
+
+def trained_globally(model: Any, channel: Channel, settings: dict[str, Any], rng: np.random.Generator) -> "GlobalNet":
+    """A network that sees everything, after settings["global_steps"] steps."""
+    from ...denoisers import GlobalNet, fit
+
+    net = GlobalNet(channel=channel, width=settings["width"], rng=rng)
+    steps, batch_size = settings["global_steps"], settings["batch_size"]
     fit(net, model.sample, progress=False, rng=rng, steps=steps, batch_size=batch_size)
     return net

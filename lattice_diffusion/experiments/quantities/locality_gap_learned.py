@@ -10,7 +10,7 @@ and `excess` is the residual D_learned^2 - D^2 - error, of expectation zero. `ne
 the learned local network against the learned global one.
 """
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,14 @@ from pydantic import BeforeValidator
 from scipy.special import expit
 
 from ...channels import Gaussian, gaussian_output_law
-from ...denoisers import LocalNet
 from ...results import Variable
 from ..build import build_channel, build_model, build_parts
 from .base import Parameters, Quantity, radius_coordinate, with_errors
 from .local_training import TrainingSettings, trained
 from .locality_gap import FloatArray, averages, check, expected_gap
+
+if TYPE_CHECKING:
+    from ...denoisers import LocalNet
 
 
 def _inside(value: object) -> object:
@@ -73,7 +75,7 @@ def evaluate(parameters: Parameters, rng: np.random.Generator) -> dict[str, NDAr
     return {name: np.stack(values) for name, values in rows.items()}
 
 
-def blind_law(net: LocalNet, x_t: NDArray, t: float, center: tuple[int, ...]) -> FloatArray:
+def blind_law(net: "LocalNet", x_t: NDArray, t: float, center: tuple[int, ...]) -> FloatArray:
     """(n, 2), the network's P(-1) and P(+1) of the centre given its box."""
     log_odds = net.blind(x_t[:, None], t).log_odds[(slice(None), 0, *center)]  # type: ignore[attr-defined]
     return np.stack([expit(-log_odds), expit(log_odds)], axis=1)

@@ -127,14 +127,14 @@ def orders(model: Any, x: NDArray) -> FloatArray:
     return np.asarray(x[:, used].mean(axis=1) ** 2)
 
 
-def patch_frequencies(model: Any, x: NDArray) -> FloatArray:
-    """(n, patterns): how often each pattern of a patch of side 2 occurs in a sample."""
+def patch_frequencies(model: Any, x: NDArray, side: int = 2) -> FloatArray:
+    """(n, patterns): how often each pattern of a patch of this side occurs in a sample."""
     up = (x > 0).astype(np.int64)
     code: NDArray[np.int64] = np.zeros(1, np.int64)
-    for corner in itertools.product((0, 1), repeat=model.lattice.ndim):
-        cut = tuple(slice(k, n - 1 + k) for k, n in zip(corner, model.lattice.shape, strict=True))
+    for corner in itertools.product(range(side), repeat=model.lattice.ndim):
+        cut = tuple(slice(k, n - side + 1 + k) for k, n in zip(corner, model.lattice.shape, strict=True))
         code = 2 * code + up[(slice(None), *cut)]
-    n_patterns = 1 << (1 << model.lattice.ndim)
+    n_patterns = 1 << side**model.lattice.ndim
     code = code.reshape(len(x), -1) + n_patterns * np.arange(len(x))[:, None]
     counts = np.bincount(code.ravel(), minlength=n_patterns * len(x)).reshape(len(x), n_patterns)
     return np.asarray(counts / (code.size / len(x)))
