@@ -31,13 +31,11 @@ class Posterior(Protocol):
 
 
 class Denoiser(Protocol):
-    """A map from noisy data to the posterior of the clean data.
+    """A map from noisy data to the posterior of the clean data."""
 
-    Attributes:
-        radius: it looks at the box of this Chebyshev radius around every site; None: at everything.
-    """
-
-    radius: int | None
+    @property
+    def radius(self) -> int | None:
+        """It looks at the box of this Chebyshev radius around every site; None: at everything."""
 
     def __call__(self, x_t: Array, t: float | Array) -> Posterior: ...
 

@@ -130,17 +130,29 @@ def _generate(
     for schedule in schedules(*denoisers, between).values():
         begin = time.perf_counter()
         noise = pure_noise((n, *shape), channel, start, rng)
-        if _unmasked(model, channel):
-            x = unmask_loops(noise, lambda t, at=schedule: at(t).radius, rng).x
-            cost = np.mean([schedule(float(t)).multiply_adds(shape) for t in np.linspace(0, 1, 201)])
-        else:
-            steps = list(reverse_steps(noise, times, schedule, channel, rng))
-            x, cost = steps[-1].x, sum(step.multiply_adds for step in steps)
+        x, cost = _run(model, noise, times, schedule, channel, rng)
         seconds = time.perf_counter() - begin
         row = quality(model, x.reshape(clean.shape), clean)
         for name, value in {**row, "cost": cost / n_values, "seconds": seconds / n}.items():
             rows.setdefault(name, []).append(float(value))
     return {**{name: np.array(values) for name, values in rows.items()}, "window": between}
+
+
+def _run(
+    model: Any, noise: NDArray, times: list[float], schedule: Switch, channel: Channel, rng: np.random.Generator
+) -> tuple[NDArray, float]:
+    """Generated data and what all denoising of one sample cost."""
+    if _unmasked(model, channel):
+
+        def radius_at(t: float) -> int | None:
+            return schedule(t).radius
+
+        costs = [schedule(float(t)).multiply_adds(noise.shape[1:]) for t in np.linspace(0.0, 1.0, 201)]
+        return unmask_loops(noise, radius_at, rng).x, float(np.mean(costs))
+    cost = 0
+    for step in reverse_steps(noise, times, schedule, channel, rng):
+        cost += step.multiply_adds
+    return step.x, float(cost)
 
 
 def quality(model: Any, x: NDArray, clean: NDArray) -> dict[str, float]:
