@@ -2,6 +2,10 @@
 
 Four schedules generate from pure noise, the window taken from the exact CMI at the local radius. Loops have a
 transition; Ising spins have none at finite t, only a label (beta > beta_c) that is decided late.
+
+GLG fails wherever its local window leaves what cannot be undone. Under erasure a bond stays as it was drawn; under
+Gaussian noise the global end closes all loops again, and what closes is uniform, as all denoisers respect flips of
+single faces and every loop is such an image of every other: GLG of uniform loops is exact there.
 """
 
 from typing import Any
