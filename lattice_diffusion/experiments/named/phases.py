@@ -51,7 +51,7 @@ def specs(preset: str) -> Spec:
             "small": {
                 "model": {"name": "domain-walls", "faces": [3, 3]},
                 "channel": {"name": "bitflip"},
-                "t": [round(0.1 * k, 1) for k in range(0, 9)],
+                "t": [round(0.1 * k, 1) for k in range(1, 9)],
                 "radii": [0, 1],
                 "quantity": "exact_round_trip",
                 "settings": {"stops": [round(0.1 * k, 1) for k in range(1, 10)]},
@@ -121,7 +121,7 @@ def figure(result: Result) -> Any:
         plots.curve(axes[3], k, radii[seen], kl[seen], error[seen], f"{ends[0]} to {ends[1]}: {name}")
     across = segment(result, *SEGMENTS[2])
     axes[3].plot(radii[3:], 0.5 * across[3] * (radii[3:] / radii[3]) ** -2.0, "k--", lw=1, label=r"$r^{-2}$")
-    axes[3].set(xscale="log", yscale="log", xlabel="radius r", ylabel="KL (nats per bond)", ylim=(1e-8, None))
+    axes[3].set(xscale="log", yscale="log", xlabel="radius r", ylabel="KL (nats per bond)", ylim=(1e-11, None))
     axes[3].set_xticks([1, 2, 4, 8, 16], ["1", "2", "4", "8", "16"])
     axes[3].minorticks_off()
     axes[3].set_title("Error of three segments")
