@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from . import benchmark, tasks
     from .base import Estimator, clone
+    from .conditional_likelihood import ConditionalLikelihood
+    from .critics import MINE, ClassifierRatio, InfoNCE
+    from .denoiser_gap import DenoiserGap
     from .frenzel_pompe import FrenzelPompe
     from .gaussian import Gaussian
     from .identities import Check, consistency
@@ -26,6 +29,11 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Check": "identities",
+    "ClassifierRatio": "critics",
+    "ConditionalLikelihood": "conditional_likelihood",
+    "DenoiserGap": "denoiser_gap",
+    "InfoNCE": "critics",
+    "MINE": "critics",
     "Estimator": "base",
     "FrenzelPompe": "frenzel_pompe",
     "Gaussian": "gaussian",
@@ -43,10 +51,15 @@ _HOMES = {
 }
 _MODULES = ("benchmark", "tasks")
 __all__ = [
+    "MINE",
     "Check",
+    "ClassifierRatio",
+    "ConditionalLikelihood",
+    "DenoiserGap",
     "Estimator",
     "FrenzelPompe",
     "Gaussian",
+    "InfoNCE",
     "Oracle",
     "Sample",
     "Score",

@@ -15,19 +15,28 @@ from typing import Any
 
 GROUP = "lattice_diffusion.estimators"
 OURS = {
+    "ClassifierRatio": "critics",
+    "ConditionalLikelihood": "conditional_likelihood",
+    "DenoiserGap": "denoiser_gap",
     "FrenzelPompe": "frenzel_pompe",
     "Gaussian": "gaussian",
+    "InfoNCE": "critics",
+    "MINE": "critics",
     "Oracle": "oracle",
+}
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "InfoNCE-in-sample": ("InfoNCE", {"evaluate": "in_sample"}),
+    "MINE-in-sample": ("MINE", {"evaluate": "in_sample"}),
 }
 
 
 def _theirs() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=GROUP) if entry.name not in OURS}
+    return {entry.name: entry for entry in entry_points(group=GROUP) if entry.name not in {*OURS, *VARIANTS}}
 
 
 def names() -> list[str]:
     """All known names, in alphabetical order."""
-    return sorted({*OURS, *_theirs()})
+    return sorted({*OURS, *VARIANTS, *_theirs()})
 
 
 def get(name: str, **params: Any) -> Any:
@@ -36,6 +45,9 @@ def get(name: str, **params: Any) -> Any:
     Raises:
         ValueError: no such name, or an entry point that cannot be imported.
     """
+    if name in VARIANTS:
+        name, fixed = VARIANTS[name]
+        params = {**fixed, **params}
     if name in OURS:
         return getattr(importlib.import_module(f".{OURS[name]}", __package__), name)(**params)
     entry = _theirs().get(name)

@@ -1,0 +1,200 @@
+"""Conditional mutual information from two denoisers, one that sees C and one that does not (I-MMSE, de Bruijn).
+
+Extra Gaussian noise of variance u on A alone, a_u = a + sqrt(u) z, takes information away at the rate
+    - dI(A_u;C|B)/du = D(u)^2 / 2,   D(u)^2 = E |m_bc - m_b|^2 / u^2,   m_R = E[a | a_u, x_R],
+so that with gamma = 1/u (Guo, Shamai, Verdu 2005)
+    I(A;C|B) = 1/2 int_0^inf d gamma E |m_bc - m_b|^2                      orthogonal form
+             = 1/2 int_0^inf d gamma { E |a - m_b|^2 - E |a - m_bc|^2 }    gap of the mean squared errors.
+For the exact denoisers the two are one. Learned ones err by e_b and e_bc: the first is too large by about
+e_b^2 + e_bc^2, the second off by e_b^2 - e_bc^2, so that their distance says how well the denoisers were learned.
+"""
+
+import math
+import warnings
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..estimate import Estimate
+from .base import Estimator, FloatArray, mean_estimate
+from .networks import MLP, by_chunks, split, tensor, train
+from .sample import Sample, check_continuous
+
+VALIDATION = 0.15
+FEWEST, MOST = 1e-2, 1e3  # range of gamma, in units of 1/variance of a and 1/variance left by least squares
+DISAGREEMENT = 4.0  # standard errors
+RIDGE = 1e-6
+COPIES = 8  # noise levels drawn for each sample
+
+
+class DenoiserGapWarning(UserWarning):
+    """The two forms differ by more than their errors: the denoisers were not learned well enough."""
+
+
+class DenoiserGap(Estimator):
+    """1/2 int of the gap between two denoisers over the noise on A; real a only.
+
+    Each denoiser is the linear one plus a network that starts at 0, one for all u. Both forms are cross-fitted on
+    held-out samples; `estimate()` is the gap of the mean squared errors.
+
+    Args:
+        folds: K of the cross-fitting.
+        levels: points of the integral over log gamma.
+        width, depth, steps, batch_size, learning_rate: of the networks and their training, which stops early.
+        device: of torch.
+
+    Attributes:
+        mse_gap_, orthogonal_: the two forms.
+        u_, decay_, decay_stderr_: variances of the extra noise, (levels,), in units of those of `a`, with -dI/du by
+            the orthogonal form and its error.
+    """
+
+    mse_gap_: Estimate
+    orthogonal_: Estimate
+    u_: FloatArray
+    decay_: FloatArray
+    decay_stderr_: FloatArray
+
+    def __init__(
+        self,
+        folds: int = 2,
+        *,
+        levels: int = 24,
+        width: int = 64,
+        depth: int = 2,
+        steps: int = 1000,
+        batch_size: int = 512,
+        learning_rate: float = 1e-3,
+        device: str | torch.device | None = None,
+    ) -> None:
+        super().__init__(folds)
+        self.levels = levels
+        self.width = width
+        self.depth = depth
+        self.steps = steps
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.device = device
+
+    def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator | None) -> Estimate:
+        if rng is None:
+            raise ValueError("rng is needed by DenoiserGap; pass numpy.random.default_rng(seed)")
+        if not isinstance(self.levels, int | np.integer) or self.levels < 3:
+            raise ValueError(f"levels must be an integer >= 3, got {self.levels!r}")
+        check_continuous(Sample(sample.a, sample.a[:, :0], sample.a), "DenoiserGap")
+        fold = self._fold(groups, rng)
+        scale = sample.a.std(axis=0).mean()
+        highest = MOST / _variance_left(sample.a / scale, np.hstack([sample.b, sample.c]))
+        log_gamma = np.linspace(math.log(FEWEST), math.log(highest), self.levels)
+        squares, gaps = np.empty((2, len(sample), self.levels))
+        for k in range(self.folds):
+            rows = np.flatnonzero(fold == k)
+            part, rest = sample.take(rows), sample.take(np.flatnonzero(fold != k))
+            fit, valid = split(len(rest), VALIDATION, rng)
+            near = self._denoiser(rest.a / scale, rest.b, log_gamma, fit, valid, rng)
+            far = self._denoiser(rest.a / scale, np.hstack([rest.b, rest.c]), log_gamma, fit, valid, rng)
+            a, bc = part.a / scale, np.hstack([part.b, part.c])
+            for i, level in enumerate(log_gamma):
+                noisy = a + math.exp(-0.5 * level) * rng.standard_normal(a.shape)
+                m_b, m_bc = near.mean(noisy, part.b, level), far.mean(noisy, bc, level)
+                squares[rows, i] = ((m_bc - m_b) ** 2).sum(axis=1)
+                gaps[rows, i] = ((a - m_b) ** 2 - (a - m_bc) ** 2).sum(axis=1)
+        gamma = np.exp(log_gamma)
+        weights = 0.5 * gamma * np.gradient(log_gamma)
+        weights[[0, -1]] += 0.5 * gamma[[0, -1]] - 0.25 * gamma[[0, -1]] * np.diff(log_gamma)[0]  # tails of 1 and u^2
+        orthogonal, self.log_ratios_ = squares @ weights, gaps @ weights
+        self.u_ = scale**2 / gamma
+        self.decay_ = 0.5 * (squares * gamma**2).mean(axis=0) / scale**2
+        self.decay_stderr_ = 0.5 * (squares * gamma**2).std(axis=0) / (scale**2 * math.sqrt(len(sample)))
+        self.orthogonal_ = mean_estimate(orthogonal, groups, "orthogonal form, held out")
+        self.mse_gap_ = mean_estimate(self.log_ratios_, groups, "gap of the mean squared errors, held out")
+        difference = mean_estimate(orthogonal - self.log_ratios_, groups, "difference")
+        if abs(difference.z_score(0.0)) > DISAGREEMENT:
+            warnings.warn(
+                f"the two forms of DenoiserGap disagree, {self.orthogonal_.value:.4g} (orthogonal) and "
+                f"{self.mse_gap_.value:.4g} (mean squared errors), by {difference.z_score(0.0):.1f} errors; "
+                "draw more samples or train longer",
+                DenoiserGapWarning,
+                stacklevel=3,
+            )
+        return self.mse_gap_
+
+    def _denoiser(
+        self,
+        a: FloatArray,
+        x: FloatArray,
+        log_gamma: FloatArray,
+        fit: NDArray[np.intp],
+        valid: NDArray[np.intp],
+        rng: np.random.Generator,
+    ) -> "_Denoiser":
+        net = MLP(x.shape[1] + 2 * a.shape[1] + 1, a.shape[1], self.width, self.depth, rng, zero=True)
+        made = _Denoiser(net.to(self.device), a[fit], x[fit], log_gamma, self.device)
+        clean, seen = tensor(a, self.device), tensor(x, self.device)
+
+        def draw(rows: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
+            level = rng.uniform(log_gamma[0], log_gamma[-1], (len(rows), 1))
+            return tensor(level, self.device), tensor(rng.standard_normal((len(rows), a.shape[1])), self.device)
+
+        def loss(net: nn.Module, a: Tensor, x: Tensor, level: Tensor, z: Tensor) -> Tensor:
+            noisy = a + (-0.5 * level).exp() * z
+            return (level.exp() * (a - made(net, noisy, x, level)) ** 2).sum(dim=1).mean()
+
+        many, others = np.tile(fit, COPIES), np.tile(valid, COPIES)
+        train(
+            net,
+            loss,
+            [clean[many], seen[many], *draw(many)],
+            [clean[others], seen[others], *draw(others)],
+            rng,
+            steps=self.steps,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+        )
+        return made
+
+
+class _Denoiser:
+    """E[a | a_u, x]: the linear answer, (lin + gamma v a_u)/(1 + gamma v), plus sqrt(v/(1 + gamma v)) net."""
+
+    def __init__(
+        self, net: MLP, a: FloatArray, x: FloatArray, log_gamma: FloatArray, device: str | torch.device | None
+    ) -> None:
+        self.net, self.device, self.middle = net, device, float(log_gamma.mean())
+        mean, scale = x.mean(axis=0), x.std(axis=0)
+        scale[scale == 0] = 1.0
+        slope = _slope(a, (x - mean) / scale)
+        left = a - a.mean(axis=0) - (x - mean) / scale @ slope
+        self.x_mean, self.x_scale, self.slope, self.constant, self.variance = (
+            tensor(array, device) for array in (mean, scale, slope, a.mean(axis=0), left.var(axis=0))
+        )
+
+    def __call__(self, net: nn.Module, noisy: Tensor, x: Tensor, level: Tensor) -> Tensor:
+        z, gamma, v = (x - self.x_mean) / self.x_scale, level.exp(), self.variance
+        linear = self.constant + z @ self.slope
+        innovation = (noisy - linear) / (v + 1 / gamma).sqrt()
+        seen = torch.cat([z, linear / self._spread, innovation, (level - self.middle) / 3], dim=1)
+        return linear + gamma * v / (1 + gamma * v) * (noisy - linear) + (v / (1 + gamma * v)).sqrt() * net(seen)
+
+    @property
+    def _spread(self) -> Tensor:
+        return (1 - self.variance).clamp(min=1e-2).sqrt()
+
+    def mean(self, noisy: FloatArray, x: FloatArray, level: float) -> FloatArray:
+        def function(noisy: Tensor, x: Tensor) -> Tensor:
+            return self(self.net, noisy, x, torch.full((len(x), 1), level, device=x.device))
+
+        return by_chunks(function, tensor(noisy, self.device), tensor(x, self.device)).cpu().double().numpy()
+
+
+def _slope(a: FloatArray, z: FloatArray) -> FloatArray:
+    """Least squares with a trace of ridge, (d_x, d_a)."""
+    return np.linalg.solve(z.T @ z + RIDGE * len(z) * np.eye(z.shape[1]), z.T @ (a - a.mean(axis=0)))
+
+
+def _variance_left(a: FloatArray, x: FloatArray) -> float:
+    """The smallest variance that least squares leaves of a column of a."""
+    z = (x - x.mean(axis=0)) / x.std(axis=0)
+    return float((a - a.mean(axis=0) - z @ _slope(a, z)).var(axis=0).min())

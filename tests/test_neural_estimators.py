@@ -1,0 +1,235 @@
+"""Neural estimators: each on a task where it must be right, mutants, seeds, what is refused."""
+
+import numpy as np
+import pytest
+from scipy.special import entr, expit
+
+import lattice_diffusion as ld
+from lattice_diffusion import estimators as est
+from lattice_diffusion.estimators.denoiser_gap import DenoiserGapWarning
+from lattice_diffusion.estimators.neural import middle
+
+torch = pytest.importorskip("torch")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def triple(n, rng):
+    """a, c, b of one column each, the partial correlation of a and c given b equal to 0.6."""
+    b = rng.standard_normal(n)
+    z = rng.standard_normal((2, n))
+    return b + z[0], 0.5 * b + 0.6 * z[0] + 0.8 * z[1], b
+
+
+TRIPLE = -0.5 * np.log(1 - 0.6**2)
+
+
+def spins(n, rng):
+    """a, c, b: a chain b - a - c of spins, bonds broken with probability 0.15 and 0.2."""
+    b = rng.choice([-1, 1], n)
+    a = b * np.where(rng.random(n) < 0.15, -1, 1)
+    return a, a * np.where(rng.random(n) < 0.2, -1, 1), b
+
+
+def binary_entropy(p):
+    return -p * np.log(p) - (1 - p) * np.log1p(-p)
+
+
+SPINS = binary_entropy(0.15 * 0.8 + 0.85 * 0.2) - binary_entropy(0.2)  # H(c|b) - H(c|a)
+
+
+def fitted(estimator, data, seed=0):
+    return estimator.fit(*data, rng=np.random.default_rng(seed))
+
+
+# -- conditional likelihood --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["charges-0.5", "charges-0.001"])
+def test_the_default_reaches_the_floor_on_fields(name):
+    """The very samples' exact log ratios are known: what is learned may add to their scatter, not replace it."""
+    task = est.tasks.get(name)
+    x_t = task.sample(8000, np.random.default_rng(1))
+    one = est.ConditionalLikelihood(folds=2)
+    answer = one.fit(x_t, task.parts, channel=task.channel, t=task.t, rng=np.random.default_rng(0)).estimate()
+    assert abs(answer.z_score(task.truth.value)) < 5
+    assert answer.stderr < 2 * task.floor(8000) + 80 / 8000 / 8
+    assert one.held_out_.value < answer.value < one.in_sample_.value
+
+
+def test_the_correction_takes_away_the_first_order_of_overfitting():
+    """Independent data, linear laws: held-out and in-sample averages are off by -+ d/2n, their middle is not."""
+    n, d, middles, held_out = 600, 20, [], []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        data = [rng.standard_normal((n, k)) for k in (1, d, 1)]
+        one = fitted(est.ConditionalLikelihood(folds=2, depth=0, components=1), data, seed)
+        middles.append(one.estimate().value)
+        held_out.append(one.held_out_.value)
+    error = np.std(middles, ddof=1) / np.sqrt(12)
+    assert abs(np.mean(middles)) < 5 * error
+    assert error < 0.005
+    assert np.mean(held_out) < -0.5 * d / (0.85 * n)  # twice d/2n, for half of the samples
+
+
+def test_the_middle_is_half_way_whatever_is_missing():
+    held_out, in_sample = np.array([1.0, 2.0, 3.0, 4.0]), np.array([2.0, np.nan, 5.0, 4.5])
+    used = np.isfinite(in_sample)
+    expected = held_out.mean() + 0.5 * (in_sample[used].mean() - held_out[used].mean())
+    assert middle(held_out, in_sample).mean() == pytest.approx(expected, abs=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("draw", "truth"), [(triple, TRIPLE), (spins, SPINS)], ids=["real", "spins"]
+)  # fmt: skip
+def test_the_default_is_right_on_flat_data_and_conditions(draw, truth):
+    a, c, b = draw(4000, np.random.default_rng(3))
+    assert abs(fitted(est.ConditionalLikelihood(folds=2), (a, c, b)).estimate().z_score(truth)) < 5
+    unconditional = fitted(est.ConditionalLikelihood(folds=2), (a, c)).estimate()
+    assert unconditional.z_score(truth) > 5  # the mutant: I(A;C) in place of I(A;C|B)
+
+
+def test_nothing_is_found_where_c_says_nothing():
+    a, c, b = triple(3000, np.random.default_rng(4))
+    answer = fitted(est.ConditionalLikelihood(folds=2), (a, np.random.default_rng(5).permutation(c), b)).estimate()
+    assert abs(answer.z_score(0.0)) < 5
+    assert answer.stderr < 2e-3
+
+
+@pytest.mark.parametrize("channel", [ld.channels.Gaussian("linear"), ld.channels.BitFlip(), ld.channels.Erasure()])
+def test_known_noise_is_deconvolved(channel):
+    """A corner of a small Ising model, its neighbours in C; what is learned is the law of the clean spin."""
+    lattice, t = ld.Lattice((2, 3)), 0.4
+    site = np.arange(6).reshape(2, 3)
+    parts = ld.Tripartition(site == 0, site == 4, (site != 0) & (site != 4))
+    model = ld.models.Ising(lattice, 0.5)
+    truth = ld.exact.cmi(model, channel, t, parts, n_samples=4000, rng=np.random.default_rng(0))
+    x_t = channel.corrupt(model.sample(8000, np.random.default_rng(1)), t, np.random.default_rng(2))
+    one = est.ConditionalLikelihood(folds=2)
+    answer = one.fit(x_t, parts, channel=channel, t=t, rng=np.random.default_rng(3)).estimate()
+    assert abs(answer.value - truth.value) < 5 * np.hypot(answer.stderr, truth.stderr)
+    assert answer.value > 5 * answer.stderr
+
+
+def test_several_columns_of_a_add_up():
+    rng = np.random.default_rng(6)
+    c = rng.standard_normal((4000, 2))
+    a = 0.6 * c + 0.8 * rng.standard_normal((4000, 2))
+    answer = fitted(est.ConditionalLikelihood(folds=2), (a, c)).estimate()
+    assert abs(answer.z_score(2 * TRIPLE)) < 5
+
+
+def test_curved_laws_are_learned():
+    """A spin with log odds 2 (c^2 - 1), of which no linear law sees any; the truth by quadrature over c."""
+    rng = np.random.default_rng(7)
+    c = rng.standard_normal(5000)
+    a = np.where(rng.random(5000) < expit(2 * (c**2 - 1)), 1, -1)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(150)
+    p, weights = expit(2 * (nodes**2 - 1)), weights / weights.sum()
+    truth = binary_entropy(weights @ p) - weights @ (entr(p) + entr(1 - p))
+    linear = fitted(est.ConditionalLikelihood(folds=2, depth=0), (a, c)).estimate()
+    curved = fitted(est.ConditionalLikelihood(folds=2), (a, c)).estimate()
+    assert abs(linear.value) < 0.01
+    assert abs(curved.z_score(truth)) < 5
+    assert truth > 0.1
+
+
+# -- denoisers and critics ---------------------------------------------------------------------------------
+
+
+def test_both_forms_of_the_denoiser_gap_are_the_information():
+    task = est.tasks.get("charges-chain")
+    x_t = task.sample(20_000, np.random.default_rng(0))
+    one = est.DenoiserGap().fit(x_t, task.parts, rng=np.random.default_rng(1))
+    assert abs(one.estimate().z_score(task.truth.value)) < 5
+    assert abs(one.orthogonal_.z_score(task.truth.value)) < 5
+    assert one.u_.shape == one.decay_.shape == one.decay_stderr_.shape == (24,)
+    assert (one.decay_ > 0).all()
+    assert one.decay_[-1] > one.decay_[0]  # information goes at first fast, u falling along the curve
+
+
+def test_denoisers_of_too_many_columns_disagree():
+    rng = np.random.default_rng(8)
+    a, c, b = triple(3000, rng)
+    one = est.DenoiserGap(steps=50)
+    noise = rng.standard_normal((3000, 200))
+    with pytest.warns(DenoiserGapWarning, match=r"orthogonal.* and .*draw more samples or train longer"):
+        fitted(one, (a, np.hstack([c[:, None], noise]), b))
+
+
+@pytest.mark.parametrize("name", ["ClassifierRatio", "MINE", "InfoNCE"])
+def test_critics_are_right_in_few_dimensions(name):
+    """Given b, and without it: the mutant that drops the conditioning finds I(A;C), which is another number."""
+    data, quick = triple(4000, np.random.default_rng(9)), {"steps": 400, "batch_size": 256}
+    given = fitted(est.get(name, **quick), data)
+    assert abs(given.estimate().value - TRIPLE) < 0.05
+    assert given.held_out_.value == given.estimate().value
+    pair = -0.5 * np.log(1 - 1.1**2 / (2 * 1.25))  # Cov(a, c) = 1.1
+    assert abs(fitted(est.get(name, **quick), data[:2]).estimate().value - pair) < 0.05
+    assert pair - TRIPLE > 0.1
+
+
+@pytest.mark.parametrize("name", ["MINE", "InfoNCE"])
+def test_in_sample_values_are_too_large(name):
+    """60 columns of nothing and 500 samples: on its own training samples a critic finds what is not there."""
+    rng = np.random.default_rng(10)
+    a, c = rng.standard_normal((500, 1)), rng.standard_normal((500, 60))
+    inside = fitted(est.get(f"{name}-in-sample", steps=400), (a, c)).estimate()
+    outside = fitted(est.get(name, steps=400), (a, c)).estimate()
+    assert inside.value > 0.2
+    assert inside.z_score(0.0) > 5
+    assert abs(outside.value) < 0.1
+
+
+# -- conventions -------------------------------------------------------------------------------------------
+
+QUICK = {
+    "ConditionalLikelihood": {"folds": 2, "steps": 50},
+    "ClassifierRatio": {"steps": 50},
+    "DenoiserGap": {"steps": 50, "levels": 5},
+    "InfoNCE": {"steps": 50},
+    "MINE": {"steps": 50},
+    "MINE-in-sample": {"steps": 50},
+    "InfoNCE-in-sample": {"steps": 50},
+}
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_seeds_decide_everything(name):
+    data = triple(400, np.random.default_rng(11))
+
+    def value(seed):
+        torch.manual_seed(int(np.random.default_rng().integers(1 << 31)))
+        return fitted(est.get(name, **QUICK[name]), data, seed).estimate()
+
+    assert value(1) == value(1)
+    assert value(1) != value(2)
+    one = est.get(name, **QUICK[name])
+    assert est.clone(one).get_params() == one.get_params()
+
+
+X = np.random.default_rng(0).standard_normal((60, 3))
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: est.ConditionalLikelihood().fit(X, X[::-1]), "rng is needed by ConditionalLikelihood; pass numpy"),
+        (lambda: est.DenoiserGap().fit(X, X[::-1]), "rng is needed by DenoiserGap; pass numpy"),
+        (lambda: est.get("MINE-in-sample").fit(X, X[::-1]), "rng is needed by MINE; pass numpy"),
+        (lambda: fitted(est.ConditionalLikelihood(clean="bits"), (X, X)), "clean must be 'spins', 'real' or None"),
+        (lambda: fitted(est.MINE(evaluate="twice"), (X, X)), "evaluate must be 'held_out' or 'in_sample', got 'twice'"),
+        (lambda: fitted(est.DenoiserGap(), (np.sign(X), X)), "DenoiserGap needs continuous data, got 2 distinct"),
+        (lambda: fitted(est.DenoiserGap(levels=2), (X, X)), "levels must be an integer >= 3, got 2"),
+        (lambda: fitted(est.InfoNCE(folds=70), (X, X)), "70 folds need at least as many samples, got 60"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_refused_in_one_sentence(call, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        call()
