@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import lattice_diffusion as ld
+from lattice_diffusion.denoisers import violated_vertices
 from lattice_diffusion.exact import enumeration
 from lattice_diffusion.experiments import runner
 from lattice_diffusion.experiments.quantities import QUANTITIES, evaluate
-from lattice_diffusion.experiments.quantities.round_trip import visible_violations
 from lattice_diffusion.experiments.spec import Spec, SpecError
 
 
@@ -112,11 +112,11 @@ def test_broken_vertices_of_blind_bonds(start, stop):
 
 def test_vertices_with_masked_bonds_are_not_judged():
     x = ld.models.DomainWalls((3, 3)).sample(1, RNG(5))
-    assert visible_violations(x) == [0.0]
+    assert violated_vertices(x) == [0.0]
     x[0, 0, 1, 0] *= -1  # the bond between the two left vertices
-    assert visible_violations(x) == [0.5]
+    assert violated_vertices(x) == [0.5]
     x[0, 0, 0, 0] = 0
-    assert visible_violations(x) == [0.25]
+    assert violated_vertices(x) == [0.25]
 
 
 # -- specs ----------------------------------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ def unmask_loops(
 
 
 def violated_vertices(x: NDArray) -> NDArray[np.float64]:
-    """(n,), the fraction of vertices inside an open grid around which the product of the four bonds is -1."""
+    """(n,), the fraction of vertices inside an open grid whose four bonds, all visible, have product -1."""
     right, down = x[:, 0], x[:, 1]
     around = right[:, :-1, :-1] * right[:, 1:, :-1] * down[:, :-1, :-1] * down[:, :-1, 1:]
     return np.asarray((around < 0).mean(axis=(1, 2)))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 
 from ...channels import Erasure
-from ...denoisers import unmask_loops
+from ...denoisers import unmask_loops, violated_vertices
 from ...exact import enumeration
 from ...results import Variable
 from ..build import build_channel, build_model
@@ -51,18 +51,11 @@ def evaluate(parameters: Parameters, rng: np.random.Generator) -> dict[str, NDAr
         x_t = Erasure().add_noise(x_s, start, stop, rng)
         for r, radius in enumerate(radii):
             back = unmask_loops(x_t, radius, rng, left=start / stop)
-            rows = {"divergence": back.divergence, "violations": visible_violations(back.x)}
+            rows = {"divergence": back.divergence, "violations": violated_vertices(back.x)}
             for name, values in rows.items():
                 answer[name][b, r] = values.mean()
                 answer[f"{name}_stderr"][b, r] = values.std(ddof=1) / math.sqrt(n)
     return answer
-
-
-def visible_violations(x: NDArray) -> NDArray[np.float64]:
-    """(n,), broken vertices with all four bonds visible, over all vertices."""
-    right, down = x[:, 0], x[:, 1]
-    around = right[:, :-1, :-1] * right[:, 1:, :-1] * down[:, :-1, :-1] * down[:, :-1, 1:]
-    return np.asarray((around == -1).mean(axis=(1, 2)))
 
 
 def evaluate_exactly(parameters: Parameters, rng: np.random.Generator) -> dict[str, NDArray]:
