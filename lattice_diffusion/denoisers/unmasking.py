@@ -34,7 +34,7 @@ class Unmasked:
 
 def unmask_loops(
     x_t: NDArray,
-    radius: int | None | Callable[[float], int | None],
+    radius: int | Callable[[float], int | None] | None,
     rng: np.random.Generator,
     *,
     left: float = 0.0,
