@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 @app.command()
 def reproduce(
     experiments: Annotated[list[str] | None, typer.Argument(help="Names; all experiments if none is given.")] = None,
-    preset: Annotated[str, typer.Option(help="quick (under five minutes) or full (under four hours).")] = "quick",
+    preset: Annotated[str, typer.Option(help="quick (about ten minutes on two cores) or full (hours).")] = "quick",
     out: Annotated[Path, typer.Option(help="Folder for NAME.h5, NAME.png and the table.")] = Path("results"),
     workers: Workers = None,
     resume: Resume = False,
@@ -206,6 +206,39 @@ def report(
     from .experiments.probe_report import report as write_report
 
     write_report(file, out)
+
+
+@app.command()
+def probe(
+    images: Annotated[Path, typer.Argument(help=".npy, .npz, .h5, IDX or a folder of images.", metavar="IMAGES")],
+    out: Annotated[Path, typer.Option(help="The result file, HDF5.", metavar="FILE.h5")] = Path("probe.h5"),
+    times: Annotated[str, typer.Option(help="How many times in (0, 1), or their list 0.2,0.3.")] = "11",
+    radii: Annotated[str | None, typer.Option(help="Widths of B, 1..12 or 1,2,4; up to 12 if not given.")] = None,
+    pixel: Annotated[str, typer.Option(help="A: center, a place i,j, or average over all pixels.")] = "center",
+    channel: Annotated[str, typer.Option(help="gaussian, of linear schedule.")] = "gaussian",
+    key: Annotated[str | None, typer.Option(help="Which array of a .npz or .h5 file.")] = None,
+    n_max: Annotated[int | None, typer.Option(help="Use so many images.")] = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Also probe as many Ising samples, truth known.")
+    ] = False,
+    tolerance: Annotated[float, typer.Option(help="In nats, of the windows.")] = 0.01,
+    kl: Annotated[float, typer.Option(help="KL per image in nats that the recommended r(t) may cost.")] = 1.0,
+    budget: Annotated[
+        float | None, typer.Option(help="Seconds to take, about; 2000 steps a network if not given.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights, noise and folds.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    resume: Resume = False,
+    force: Force = False,
+) -> None:
+    """Where networks on your images must be global, and how wide: the map of I(A;C|B) over times and radii."""
+    with _long_run():
+        from .experiments.probe_command import Request, run_probe
+
+        asked = Request(times, radii, pixel, channel, budget, calibrate, tolerance, kl, seed, device)
+        result = run_probe(images, out, asked, key=key, n_max=n_max, resume=resume, force=force)
+        from .experiments.report import text_table
+    typer.echo(text_table(result.rows), nl=False)
 
 
 @benchmark_app.callback()

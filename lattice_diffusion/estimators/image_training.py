@@ -1,0 +1,228 @@
+"""Fitting the law of a pixel to images, so that a killed run goes on to the same numbers.
+
+Two sets of views:
+
+    boxes   nothing, every radius, the whole image: what a probe measures
+    null    every radius alone, and every radius with all that lies beyond taken from another image, of its own noise.
+            Every image keeps one such partner, so that there is as much to be misled by as in the images themselves,
+            while the information is 0: what such a network finds is what counts as zero.
+
+A view of more pixels is easier to overfit, which would look like negative information. So its law is drawn towards that
+of the next smaller view, p_v ~ p_u^(1-w) q_v^w, as far as serves images that the weights were not fitted to.
+"""
+
+import copy
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import log_softmax
+
+from .image_likelihood import Noise, PixelLaw
+
+Read = Callable[[NDArray[np.int64]], NDArray]
+VIEWS_PER_IMAGE = 4
+CHECK_EVERY = 200
+AVERAGE = 0.995
+EVALUATED = 512  # images at a time
+VALIDATION = 0.15
+WEIGHTS = torch.linspace(0, 1, 21)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one network learns: images by `read`, their noise, and whether C comes from a partner (`null`).
+
+    Attributes:
+        partner: index of another image for every image; None for boxes.
+    """
+
+    read: Read
+    noise: Noise
+    partner: NDArray[np.int64] | None = None
+
+    def n_views(self, n_radii: int) -> int:
+        return n_radii + 2 if self.partner is None else 2 * n_radii
+
+    def smaller(self, n_radii: int) -> list[int]:
+        """The next smaller view of every view, which comes before it; -1 for the smallest."""
+        if self.partner is None:
+            return list(range(-1, n_radii + 1))
+        return [*range(-1, n_radii - 1), *range(n_radii)]
+
+    def hidden(self, law: PixelLaw, rows: NDArray[np.int64], k: Tensor, at: Tensor, rng: torch.Generator) -> Tensor:
+        """The first layer's values for all views, (n, n_views, width)."""
+        own = self._boxes(law, rows, k, at, rng)
+        if self.partner is None:
+            return own
+        other = self._boxes(law, self.partner[rows], k, at, rng)
+        near = own[:, 1:-1]
+        return torch.cat([near, near + other[:, -1:] - other[:, 1:-1]], dim=1)
+
+    def clean(self, rows: NDArray[np.int64], device: torch.device) -> Tensor:
+        return torch.as_tensor(self.read(rows), dtype=torch.float32, device=device)
+
+    def _boxes(self, law: PixelLaw, rows: NDArray[np.int64], k: Tensor, at: Tensor, rng: torch.Generator) -> Tensor:
+        x_t = self.noise.corrupt(self.clean(rows, rng.device), k, rng)
+        return law.boxes(law.views.around(self.noise.shown(x_t, k), at))
+
+    def loss(self, law: PixelLaw, rows: NDArray[np.int64], rng: torch.Generator) -> Tensor:
+        """Cross entropy of the clean level, averaged over images, each with a time and a few views of its own."""
+        n, device = len(rows), rng.device
+        k = torch.randint(len(self.noise.times), (n,), generator=rng, device=device)
+        at = law.views.draw(n, rng)
+        view = torch.randint(law.n_views, (n, VIEWS_PER_IMAGE), generator=rng, device=device)
+        hidden = self.hidden(law, rows, k, at, rng)
+        chosen = hidden.gather(1, view[:, :, None].expand(-1, -1, hidden.shape[2]))
+        log_q = law(chosen, view, self.noise.log_snr[k], at)
+        level = self.noise.level(law.views.centre(self.clean(rows, device), at))
+        return -log_q.gather(2, level[:, None, None].expand(-1, VIEWS_PER_IMAGE, 1)).mean()
+
+
+def fit_law(
+    law: PixelLaw,
+    task: Task,
+    rows: NDArray[np.int64],
+    seed: np.random.SeedSequence,
+    *,
+    steps: int,
+    batch_size: int = 256,
+    learning_rate: float = 2e-3,
+    weight_decay: float = 0.1,
+    checkpoint: Path | None = None,
+    on_step: Callable[[], None] = lambda: None,
+) -> NDArray[np.int64]:
+    """Train `law` on images `rows`; the averaged weights that did best on a share of them stay. Returns that share.
+
+    The learning rate falls to 0 as a cosine over `steps`. With a `checkpoint` there, training goes on from it.
+    """
+    device = law.first_bias.device
+    first, second, third = (int(s.generate_state(1, np.uint64)[0] >> np.uint64(1)) for s in seed.spawn(3))
+    order = np.random.default_rng(first).permutation(rows)
+    n_valid = max(1, round(VALIDATION * len(rows)))
+    valid, fit = np.sort(order[:n_valid]), np.sort(order[n_valid:])
+    rng = torch.Generator(device).manual_seed(second)
+    optimiser = torch.optim.AdamW(law.parameters(), lr=learning_rate, weight_decay=weight_decay, betas=(0.9, 0.99))
+    average = copy.deepcopy(law).requires_grad_(False)
+    state: dict[str, Any] = {"step": 0, "least": math.inf, "best": copy.deepcopy(law.state_dict())}
+    if checkpoint is not None and checkpoint.exists():
+        state = torch.load(checkpoint, map_location=device, weights_only=True)
+        law.load_state_dict(state["law"])
+        average.load_state_dict(state["average"])
+        optimiser.load_state_dict(state["optimiser"])
+        rng.set_state(state["rng"].cpu())
+        for _ in range(state["step"]):
+            on_step()
+    for step in range(state["step"], steps):
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate * min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * step / steps))
+        chosen = torch.randint(len(fit), (min(batch_size, len(fit)),), generator=rng, device=device).cpu().numpy()
+        optimiser.zero_grad(set_to_none=True)
+        task.loss(law, fit[chosen], rng).backward()
+        optimiser.step()
+        with torch.no_grad():
+            keep = min(AVERAGE, (step + 1) / (step + 10))
+            torch._foreach_lerp_(list(average.parameters()), list(law.parameters()), 1 - keep)
+        if (step + 1) % CHECK_EVERY == 0 or step + 1 == steps:
+            value = _validate(average, task, valid, third)
+            if value < state["least"]:
+                state |= {"least": value, "best": copy.deepcopy(average.state_dict())}
+            if checkpoint is not None:
+                now = {"step": step + 1, "law": law.state_dict(), "average": average.state_dict()}
+                _write(checkpoint, {**state, **now, "optimiser": optimiser.state_dict(), "rng": rng.get_state()})
+        on_step()
+    law.load_state_dict(state["best"])
+    law.requires_grad_(False)
+    return valid
+
+
+def _validate(law: PixelLaw, task: Task, rows: NDArray[np.int64], seed: int, n: int = 2000) -> float:
+    """The loss on the same noise every time."""
+    rng = torch.Generator(law.first_bias.device).manual_seed(seed)
+    repeated = np.tile(rows, max(1, n // len(rows)))
+    with torch.no_grad():
+        return float(np.mean([float(task.loss(law, part, rng)) for part in np.array_split(repeated, 4) if len(part)]))
+
+
+def _write(path: Path, state: dict[str, Any]) -> None:
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        torch.save(state, partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def view_weights(
+    law: PixelLaw, task: Task, rows: NDArray[np.int64], seed: np.random.SeedSequence, repeats: int = 4
+) -> Tensor:
+    """w of every time and view (n_times, n_views) of least cross entropy on images that were not fitted."""
+    rng = torch.Generator(law.first_bias.device).manual_seed(int(seed.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+    found = torch.ones(len(task.noise.times), law.n_views, device=rng.device)
+    repeated = np.tile(rows, repeats)
+    for t in range(len(found)):
+        laws, levels = [], []
+        for part in np.array_split(repeated, math.ceil(len(repeated) / EVALUATED)):
+            log_q, at = _laws(law, task, part, t, rng)
+            laws.append(log_q)
+            levels.append(task.noise.level(law.views.centre(task.clean(part, rng.device), at)))
+        log_q, level = torch.cat(laws), torch.cat(levels)
+        for view, smaller in enumerate(task.smaller(len(law.views.radii))):
+            if smaller >= 0:
+                mixed = [_mix(log_q[:, smaller], log_q[:, view], w) for w in WEIGHTS.tolist()]
+                best = int(torch.stack([m.gather(1, level[:, None]).mean() for m in mixed]).argmax())
+                found[t, view], log_q[:, view] = WEIGHTS[best], mixed[best]
+    return found
+
+
+def _laws(law: PixelLaw, task: Task, rows: NDArray[np.int64], t: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Log q (n, n_views, K) at one time, and A."""
+    n, device = len(rows), rng.device
+    k = torch.full((n,), t, device=device)
+    with torch.no_grad():
+        at = law.views.draw(n, rng)
+        view = torch.arange(law.n_views, device=device).expand(n, -1)
+        return law(task.hidden(law, rows, k, at, rng), view, task.noise.log_snr[k], at), at
+
+
+def _mix(smaller: Tensor, larger: Tensor, weight: float) -> Tensor:
+    return log_softmax(smaller + weight * (larger - smaller), dim=-1)
+
+
+def evaluate(
+    law: PixelLaw,
+    task: Task,
+    rows: NDArray[np.int64],
+    weights: Tensor,
+    seed: np.random.SeedSequence,
+    n_draws: int = 4,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """log q(x_A | view) and (A - E[A | x_A, view])^2 of held-out images, both (n, n_times, n_views).
+
+    One noisy image for every image and time, the same for all views; `n_draws` of A's own noise are averaged over.
+    """
+    device = law.first_bias.device
+    rng = torch.Generator(device).manual_seed(int(seed.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+    shape = (len(rows), len(task.noise.times), law.n_views)
+    nats, errors = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    for start in range(0, len(rows), EVALUATED):
+        part = rows[start : start + EVALUATED]
+        n = len(part)
+        for t in range(shape[1]):
+            log_q, at = _laws(law, task, part, t, rng)
+            for view, smaller in enumerate(task.smaller(len(law.views.radii))):
+                if smaller >= 0:
+                    log_q[:, view] = _mix(log_q[:, smaller], log_q[:, view], float(weights[t, view]))
+            a_0 = law.views.centre(task.clean(part, device), at)[:, None]
+            z = torch.randn((n, n_draws), generator=rng, device=device)
+            found, mean = task.noise.log_likelihood(log_q, task.noise.alpha[t] * a_0 + task.noise.sigma[t] * z, t)
+            nats[start : start + n, t] = found.mean(dim=2).cpu().numpy()
+            errors[start : start + n, t] = ((mean - a_0[:, None]) ** 2).mean(dim=2).cpu().numpy()
+    return nats, errors

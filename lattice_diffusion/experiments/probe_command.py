@@ -1,0 +1,199 @@
+"""`lattice-diffusion probe`: what is asked for in words, the cost before it is paid, the result file."""
+
+import json
+import re
+import shutil
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..images import Images, open_images
+from ..lattice import Lattice
+from ..models import Ising
+from ..results import Result, read, write
+from .checks import check_output
+from .probe import Field, ProbePlan, field_of_images, measure, pilot, reach
+from .probe_calibration import calibrate
+from .probe_schema import probe_result, probe_variables
+from .progress import duration, progress_bar, say
+
+DEFAULT_RADII = 12
+SIDE = 11
+ISING = Ising(Lattice((SIDE, SIDE)), beta=0.44)  # close to critical: information reaches far
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of the command as they were given."""
+
+    times: str = "11"
+    radii: str | None = None
+    pixel: str = "center"
+    channel: str = "gaussian"
+    budget: float | None = None
+    calibrate: bool = False
+    tolerance: float = 0.01
+    kl: float = 1.0
+    seed: int = 0
+    device: str = "cpu"
+
+
+def run_probe(
+    images_path: Path,
+    out: Path,
+    asked: Request,
+    *,
+    key: str | None = None,
+    n_max: int | None = None,
+    resume: bool = False,
+    force: bool = False,
+    **training: int,
+) -> Result:
+    """Measure and write; a killed run goes on with `resume`, to the same numbers.
+
+    Args:
+        training: `steps`, `width`, `batch_size`, `folds` of `ProbePlan`.
+    """
+    check_output(out, resume=resume, force=force)
+    _check(asked)
+    parts = out.with_name(out.name + ".parts")
+    if resume and out.exists() and not parts.exists():
+        say(f"{out} is finished")
+        return read(out)
+    images = open_images(images_path, key=key, n_max=n_max)
+    plan = parse_plan(images, asked, **training)
+    field = field_of_images(images)
+    known = _written(parts) if resume else None
+    seconds = pilot(field, plan, asked.device)
+    networks = 2 * plan.folds * (2 if asked.calibrate else 1)
+    if known is None and asked.budget is not None:
+        plan = replace(plan, steps=max(1, int(0.85 * asked.budget / (networks * seconds))))
+    plan = begin(parts, plan, images.describe(), asked, known)
+    _say_cost(field, plan, asked, networks * plan.steps * seconds)
+    options: dict[str, Any] = {"tolerance": asked.tolerance, "budget": asked.kl}
+    calibrations = {}
+    with progress_bar("probe", networks * plan.steps, shown=True) as advance:
+        measured = measure(field, plan, device=asked.device, parts=parts, on_step=advance)
+        if asked.calibrate:
+            middle = (SIDE // 2, SIDE // 2)
+            radii = tuple(r for r in plan.radii if r < reach((SIDE, SIDE), middle))
+            ising_plan = replace(plan, radii=radii or (1,), pixel=middle)
+            (parts / "ising").mkdir(exist_ok=True)
+            calibrations["calibration_ising"] = calibrate(
+                ISING, field.n, ising_plan, device=asked.device, parts=parts / "ising", on_step=advance, **options
+            )
+    variables = probe_variables(**measured, **options)
+    parameters = {**asdict(asked), "plan": json.loads(plan.to_json())}
+    result = probe_result(variables, images.describe(), parameters, plan.seed, calibrations=calibrations)
+    write(out, result)
+    shutil.rmtree(parts)
+    return result
+
+
+def parse_plan(images: Images, asked: Request, **training: int) -> ProbePlan:
+    """Times, radii and A from their words. Raises ValueError (ImageError for a pixel that is not there or constant)."""
+    _, _, rows, columns = images.shape
+    pixel = _pixel(asked.pixel, rows, columns)
+    if pixel is not None:
+        images.check_pixel(*pixel)
+    limit = reach((rows, columns), pixel)
+    if limit < 2:
+        raise ValueError(f"images must reach at least two pixels beyond A, got {rows}x{columns}")
+    radii = tuple(range(1, min(DEFAULT_RADII + 1, limit))) if asked.radii is None else _radii(asked.radii)
+    if radii[-1] >= limit:
+        raise ValueError(f"radii must be below {limit}, where the box covers the image, got {radii[-1]}")
+    return ProbePlan(_times(asked.times), radii, pixel, seed=asked.seed, **{"steps": 2000, **training})
+
+
+def _check(asked: Request) -> None:
+    if asked.channel != "gaussian":
+        raise ValueError(f"channel must be gaussian for a probe, got {asked.channel!r}")
+    if asked.budget is not None and not 0 < asked.budget < np.inf:
+        raise ValueError(f"budget must be > 0 seconds, got {asked.budget:g}")
+    for name, value in (("tolerance", asked.tolerance), ("kl", asked.kl)):
+        if not 0 < value < np.inf:
+            raise ValueError(f"{name} must be > 0 nats, got {value:g}")
+    import torch
+
+    known = re.fullmatch(r"cpu|cuda(:\d+)?", asked.device)
+    index = int(asked.device.partition(":")[2] or 0) if known else 0
+    if not known or (asked.device != "cpu" and index >= torch.cuda.device_count()):
+        there = ", ".join(["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))])
+        raise ValueError(f"device must be one of {there}, got {asked.device!r}")
+
+
+def _times(text: str) -> tuple[float, ...]:
+    try:
+        if re.fullmatch(r"\s*\d+\s*", text):
+            n = int(text)
+            if n >= 2:
+                return tuple(round(k / (n + 1), 4) for k in range(1, n + 1))
+        else:
+            return tuple(float(word) for word in text.split(","))
+    except ValueError:
+        pass
+    raise ValueError(f"times must be how many (at least 2) or a list such as 0.2,0.3,0.4, got {text!r}")
+
+
+def _radii(text: str) -> tuple[int, ...]:
+    span = re.fullmatch(r"\s*(\d+)\s*\.\.\s*(\d+)\s*", text)
+    if span and int(span[1]) <= int(span[2]) <= 10_000:
+        return tuple(range(int(span[1]), int(span[2]) + 1))
+    if re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*", text):
+        return tuple(int(word) for word in text.split(","))
+    raise ValueError(f"radii must be a range such as 1..12 or a list such as 1,2,4, got {text!r}")
+
+
+def _pixel(text: str, rows: int, columns: int) -> tuple[int, int] | None:
+    if text == "average":
+        return None
+    if text == "center":
+        return rows // 2, columns // 2
+    place = re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*", text)
+    if place is None:
+        raise ValueError(f"pixel must be center, average or a place such as 14,14, got {text!r}")
+    return int(place[1]), int(place[2])
+
+
+def begin(
+    parts: Path, plan: ProbePlan, data: dict[str, object], asked: Request, known: dict[str, Any] | None
+) -> ProbePlan:
+    """The plan to follow, written to the folder of parts; that of the run before, `known`, where there is one.
+
+    Raises ValueError where the run before was of other images, or asked for something else.
+    """
+    now: dict[str, Any] = {"data": data, "asked": asdict(asked), "plan": json.loads(plan.to_json())}
+    if known is not None:
+        now["plan"]["steps"] = known["plan"]["steps"]  # may have followed from a budget and another day's speed
+        now["asked"] |= {name: known["asked"][name] for name in ("budget", "tolerance", "kl", "device")}
+        for part, values in now.items():
+            for key, value in values.items():
+                if known[part].get(key) != value:
+                    there, here = json.dumps(known[part].get(key)), json.dumps(value)
+                    raise ValueError(
+                        f"{parts} holds another probe: {key} is {there} there and {here} here; "
+                        "use --force to start again"
+                    )
+        return replace(plan, steps=int(known["plan"]["steps"]))
+    shutil.rmtree(parts, ignore_errors=True)
+    parts.mkdir()
+    partial = parts / "plan.json.partial"
+    partial.write_text(json.dumps(now), encoding="utf-8")
+    partial.replace(parts / "plan.json")
+    return plan
+
+
+def _written(parts: Path) -> dict[str, Any] | None:
+    path = parts / "plan.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def _say_cost(field: Field, plan: ProbePlan, asked: Request, seconds: float) -> None:
+    beside = ", and as many Ising samples" if asked.calibrate else ""
+    say(
+        f"probe: {field.n} images of {field.shape[0]}x{field.shape[1]}, {len(plan.times)} times x {len(plan.radii)} "
+        f"radii, {plan.folds} folds, {plan.steps} steps a network{beside}: about {duration(1.2 * seconds)} on "
+        f"{asked.device}"
+    )
