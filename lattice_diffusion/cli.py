@@ -217,6 +217,7 @@ def probe(
     pixel: Annotated[str, typer.Option(help="A: center, a place i,j, or average over all pixels.")] = "center",
     channel: Annotated[str, typer.Option(help="gaussian, of linear schedule.")] = "gaussian",
     key: Annotated[str | None, typer.Option(help="Which array of a .npz or .h5 file.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="A file of labels; those beside the images otherwise.")] = None,
     n_max: Annotated[int | None, typer.Option(help="Use so many images.")] = None,
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Also probe as many Ising samples, truth known.")
@@ -236,7 +237,7 @@ def probe(
         from .experiments.probe_command import Request, run_probe
 
         asked = Request(times, radii, pixel, channel, budget, calibrate, tolerance, kl, seed, device)
-        result = run_probe(images, out, asked, key=key, n_max=n_max, resume=resume, force=force)
+        result = run_probe(images, out, asked, key=key, labels=labels, n_max=n_max, resume=resume, force=force)
         from .experiments.report import text_table
     typer.echo(text_table(result.rows), nl=False)
 

@@ -1,6 +1,7 @@
 """The probe on data of known truth, its views, its resumption, its command line and every bad input."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ def test_law_of_the_noisy_value_is_the_known_mixture():
 
 # -- known truth ---------------------------------------------------------------------------------------------
 def test_ising_samples_give_the_exact_information():
-    """I(A;C|B) above its null, within errors of the exact one, which no zero and no other beta would meet."""
+    """I(A;C|B) above its null, within errors of the exact one, and far from zero."""
     model, times = Ising(Lattice((7, 6)), beta=0.6), (0.6, 0.7, 0.8)
     plan = ProbePlan(times, (1, 2), (3, 3), steps=300, seed=2, **SMALL)
     found = calibrate(model, 4000, plan, n_exact=1000)
@@ -84,6 +85,29 @@ def test_independent_pixels_tell_nothing():
     assert max(np.abs(found[name]).max() for name in ("cmi", "cmi_null", "total_information")) < 0.005
 
 
+def test_labels_are_known_as_well_as_bayes_knows_them():
+    """The sign of all spins at once, hidden by noise: I(S;X) of m equal spins is that of one spin of snr m/sigma^2.
+
+    The network sees 24 of 25 pixels, all but A, or the 8 of the smallest box.
+    """
+    labels = np.random.default_rng(6).integers(0, 2, 3000)
+    spins = np.where(labels == 1, 1.0, -1.0)[:, None, None] * np.ones((3000, 5, 5))
+    times = (0.7, 0.85)
+    plan = ProbePlan(times, (1,), (2, 2), steps=200, **SMALL)
+    found = measure(replace(field_of_array(spins), labels=labels), plan)
+    single, line = Ising(Lattice((1, 1)), beta=0.0), np.ones((1, 1), bool)
+    for name, m in (("label_information", 24), ("label_information_b", 8)):
+        for k, t in enumerate(times):
+            channel, rng = Gaussian("linear"), np.random.default_rng(7)
+            time = channel.time(m * channel.snr(t))
+            x = channel.corrupt(single.sample(20_000, rng), time, rng)
+            of_noise = 0.5 + np.log(channel.sigma(time) * np.sqrt(2 * np.pi))
+            nats = -exact.log_marginal(single, channel, time, x, line) - of_noise
+            error = np.hypot(found[f"{name}_stderr"][k], nats.std() / np.sqrt(nats.size))
+            assert abs(found[name][k] - nats.mean()) < 5 * error, (name, t)
+    assert found["label_information_clean"] == pytest.approx(np.log(2), abs=0.01)
+
+
 # -- the command ---------------------------------------------------------------------------------------------
 def spins(tmp_path: Path, n: int = 1000) -> Path:
     path = tmp_path / "spins.npy"
@@ -92,7 +116,7 @@ def spins(tmp_path: Path, n: int = 1000) -> Path:
 
 
 def run(path: Path, out: Path, *options: str) -> int:
-    return cli.main(["probe", str(path), "--out", str(out), "--times", "0.4,0.7", "--budget", "1.5", *options])
+    return cli.main(["probe", str(path), "--out", str(out), "--times", "0.4,0.7", "--budget", "1", *options])
 
 
 class Killed(BaseException):
@@ -117,7 +141,7 @@ def test_a_killed_probe_goes_on_to_the_same_numbers(tmp_path):
     assert {p.name for p in parts.iterdir()} == {"fold0-boxes.npz", "fold0-null.pt"}
     done = []
     resumed = measure(field, plan, parts=parts, on_step=lambda: done.append(1))
-    assert len(done) == plan.total_steps
+    assert len(done) == 2 * plan.folds * plan.steps
     for name in ("cmi", "cmi_stderr", "cmi_null", "total_information", "excess_mse"):
         np.testing.assert_array_equal(resumed[name], whole[name])
 
@@ -174,6 +198,11 @@ def test_going_on_with_another_probe_is_refused(tmp_path, capsys):
     capsys.readouterr()
     assert run(spins(tmp_path), out, "--resume") == 2
     assert "holds another probe: seed is 7 there and 0 here; use --force" in capsys.readouterr().err
+
+
+def test_few_images_are_warned_of_with_the_expected_error(tmp_path, capsys):
+    assert run(spins(tmp_path, 400), tmp_path / "p.h5", "--seed", "1") == 0
+    assert "warning: spins.npy has only 400 images; expect errors of about 0.025 nats" in capsys.readouterr().err
 
 
 def test_colour_and_too_few_images_are_refused(tmp_path, capsys):

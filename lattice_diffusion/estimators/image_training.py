@@ -42,11 +42,19 @@ class Task:
 
     Attributes:
         partner: index of another image for every image; None for boxes.
+        labels: code of every image, told from boxes in place of the clean level of A.
     """
 
     read: Read
     noise: Noise
     partner: NDArray[np.int64] | None = None
+    labels: NDArray[np.int64] | None = None
+
+    def target(self, law: PixelLaw, rows: NDArray[np.int64], at: Tensor) -> Tensor:
+        """Which of the law's values is the right one, (n,)."""
+        if self.labels is not None:
+            return torch.as_tensor(self.labels[rows], device=at.device)
+        return self.noise.level(law.views.centre(self.clean(rows, at.device), at))
 
     def n_views(self, n_radii: int) -> int:
         return n_radii + 2 if self.partner is None else 2 * n_radii
@@ -82,8 +90,7 @@ class Task:
         hidden = self.hidden(law, rows, k, at, rng)
         chosen = hidden.gather(1, view[:, :, None].expand(-1, -1, hidden.shape[2]))
         log_q = law(chosen, view, self.noise.log_snr[k], at)
-        level = self.noise.level(law.views.centre(self.clean(rows, device), at))
-        return -log_q.gather(2, level[:, None, None].expand(-1, VIEWS_PER_IMAGE, 1)).mean()
+        return -log_q.gather(2, self.target(law, rows, at)[:, None, None].expand(-1, VIEWS_PER_IMAGE, 1)).mean()
 
 
 def fit_law(
@@ -172,7 +179,7 @@ def view_weights(
         for part in np.array_split(repeated, math.ceil(len(repeated) / EVALUATED)):
             log_q, at = _laws(law, task, part, t, rng)
             laws.append(log_q)
-            levels.append(task.noise.level(law.views.centre(task.clean(part, rng.device), at)))
+            levels.append(task.target(law, part, at))
         log_q, level = torch.cat(laws), torch.cat(levels)
         for view, smaller in enumerate(task.smaller(len(law.views.radii))):
             if smaller >= 0:
@@ -207,6 +214,7 @@ def evaluate(
     """log q(x_A | view) and (A - E[A | x_A, view])^2 of held-out images, both (n, n_times, n_views).
 
     One noisy image for every image and time, the same for all views; `n_draws` of A's own noise are averaged over.
+    With labels, log q(label | view), and no errors.
     """
     device = law.first_bias.device
     rng = torch.Generator(device).manual_seed(int(seed.generate_state(1, np.uint64)[0] >> np.uint64(1)))
@@ -220,6 +228,10 @@ def evaluate(
             for view, smaller in enumerate(task.smaller(len(law.views.radii))):
                 if smaller >= 0:
                     log_q[:, view] = _mix(log_q[:, smaller], log_q[:, view], float(weights[t, view]))
+            if task.labels is not None:
+                target = task.target(law, part, at)[:, None, None].expand(-1, law.n_views, 1)
+                nats[start : start + n, t], errors[start : start + n, t] = log_q.gather(2, target)[:, :, 0].cpu(), 0.0
+                continue
             a_0 = law.views.centre(task.clean(part, device), at)[:, None]
             z = torch.randn((n, n_draws), generator=rng, device=device)
             found, mean = task.noise.log_likelihood(log_q, task.noise.alpha[t] * a_0 + task.noise.sigma[t] * z, t)

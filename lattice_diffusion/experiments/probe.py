@@ -4,8 +4,9 @@ Images are split into folds; every image is measured by networks that were train
 
     I(A;C|B_r) = E[log q(x_A | all others) - log q(x_A | B_r)],    I(A;BC) = E[log q(x_A | all others) - log q(x_A)],
 
-and the null is the same difference of networks trained alike on images whose C comes from another image. Errors
-are over images. Everything measured is kept beside the result until that is written, so that a killed run goes on.
+and with labels S, I(S;B_r) and I(S;BC) likewise (A itself left out). The null is the same difference of networks
+trained alike on images whose C comes from another image. Errors are over images. Everything measured is kept beside
+the result until that is written, so that a killed run goes on.
 """
 
 import itertools
@@ -30,6 +31,7 @@ Read = Callable[[NDArray[np.int64]], NDArray]
 HELD_BYTES = 2**30  # images up to this size are read once and kept
 MAX_LEVELS = 32
 LEVEL_SAMPLE = 4096
+ALMOST_CLEAN = 0.01  # time at which images tell as much about labels as clean ones do
 
 
 @dataclass(frozen=True)
@@ -61,22 +63,24 @@ class ProbePlan:
             if getattr(self, name) < low:
                 raise ValueError(f"{name} must be >= {low}, got {getattr(self, name)}")
 
-    @property
-    def total_steps(self) -> int:
-        return 2 * self.folds * self.steps
-
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 
 
 @dataclass(frozen=True)
 class Field:
-    """Grey images or spins as a probe reads them: `read(indices)` gives (m, row, column)."""
+    """Grey images or spins as a probe reads them: `read(indices)` gives (m, row, column); codes of labels, if any."""
 
     read: Read
     n: int
     shape: tuple[int, int]
     pixels: "Pixels"
+    labels: NDArray[np.int64] | None = None
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Networks of every fold."""
+        return ("boxes", "null") if self.labels is None else ("boxes", "null", "labels")
 
     def __post_init__(self) -> None:
         if self.n < 20:
@@ -96,14 +100,15 @@ def field_of_images(images: Images) -> Field:
     levels = np.array([first.min(), first.max()]) if images.levels is None else np.asarray(images.levels, float)
     if images.levels is None or len(levels) > MAX_LEVELS:
         levels = np.linspace(levels[0], levels[-1], MAX_LEVELS)
+    labels = images.labels if len(images.classes) > 1 else None
     if n * rows * columns * 4 <= HELD_BYTES:
         held = np.concatenate(list(images.batches(4096)))[:, 0]
-        return Field(held.__getitem__, n, (rows, columns), Pixels(levels, images.mean[0], images.variance[0]))
+        return Field(held.__getitem__, n, (rows, columns), Pixels(levels, images.mean[0], images.variance[0]), labels)
 
     def read(indices: NDArray[np.int64]) -> NDArray:
         return images.read(indices)[:, 0]
 
-    return Field(read, n, (rows, columns), Pixels(levels, images.mean[0], images.variance[0]))
+    return Field(read, n, (rows, columns), Pixels(levels, images.mean[0], images.variance[0]), labels)
 
 
 def field_of_array(x: NDArray) -> Field:
@@ -136,7 +141,7 @@ def measure(
 
     Args:
         parts: folder of what is finished and of training in progress; what is there is used.
-        on_step: called `plan.total_steps` times.
+        on_step: called `plan.steps` times for every network, `plan.folds` of each of the field's kinds.
 
     Raises:
         ValueError: a radius that leaves nothing outside the box.
@@ -144,24 +149,32 @@ def measure(
     limit = reach(field.shape, plan.pixel)
     if plan.radii[-1] >= limit:
         raise ValueError(f"radii must be below {limit}, where the box covers the image, got {plan.radii[-1]}")
-    found: dict[str, dict[str, NDArray]] = {"boxes": {}, "null": {}}
-    n, n_radii = field.n, len(plan.radii)
-    for kind, n_views in (("boxes", n_radii + 2), ("null", 2 * n_radii)):
-        shape = (n, len(plan.times), n_views)
-        found[kind] = {"nats": np.empty(shape, np.float32), "errors": np.empty(shape, np.float32)}
-    for kind, rows, nats, errors in _folds(field, plan, device, parts, on_step):
-        found[kind]["nats"][rows], found[kind]["errors"][rows] = nats, errors
-    nats, errors, null = found["boxes"]["nats"], found["boxes"]["errors"], found["null"]["nats"]
+    nats: dict[str, NDArray] = {}
+    errors: dict[str, NDArray] = {}
+    for kind, rows, *values in _folds(field, plan, device, parts, on_step):
+        for found, value in zip((nats, errors), values, strict=True):
+            found.setdefault(kind, np.empty((field.n, *value.shape[1:]), np.float32))[rows] = value
+    n_radii = len(plan.radii)
+    box, null, error = nats["boxes"], nats["null"], errors["boxes"]
     return {
         "t": plan.times,
         "radius": plan.radii,
-        **_averages("cmi", nats[:, :, -1:] - nats[:, :, 1:-1], covariance=True),
+        **_averages("cmi", box[:, :, -1:] - box[:, :, 1:-1], covariance=True),
         **_averages("cmi_null", null[:, :, n_radii:] - null[:, :, :n_radii]),
-        **_averages("total_information", nats[:, :, -1] - nats[:, :, 0]),
-        **_averages("excess_mse", errors[:, :, 1:-1] - errors[:, :, -1:]),
+        **_averages("total_information", box[:, :, -1] - box[:, :, 0]),
+        **_averages("excess_mse", error[:, :, 1:-1] - error[:, :, -1:]),
+        **(_labels(nats["labels"]) if "labels" in nats else {}),
         "image_shape": field.shape,
         "channel": Gaussian("linear"),
     }
+
+
+def _labels(nats: NDArray) -> dict[str, Any]:
+    """What the image and its smallest box know of the label; the first time is that of almost clean images."""
+    whole, box = nats[:, :, -1] - nats[:, :, 0], nats[:, :, 1] - nats[:, :, 0]
+    clean = float(box[:, 0].mean(dtype=float))
+    found = _averages("label_information", whole[:, 1:]) | _averages("label_information_b", box[:, 1:])
+    return {**found, "label_information_clean": clean}
 
 
 def _averages(name: str, samples: NDArray, *, covariance: bool = False) -> dict[str, NDArray]:
@@ -185,17 +198,22 @@ def _folds(
     from ..estimators.image_training import Task, evaluate, fit_law, view_weights
     from ..estimators.image_views import Views
 
-    split, *seeds = np.random.SeedSequence(plan.seed).spawn(1 + 2 * plan.folds)
+    split, *seeds = np.random.SeedSequence(plan.seed).spawn(1 + plan.folds)
     order = np.random.default_rng(split).permutation(field.n)
     rows_of = [np.sort(order[fold :: plan.folds]) for fold in range(plan.folds)]
     partner = np.empty(field.n, np.int64)
     for fold in range(plan.folds):
         partner[order[fold :: plan.folds]] = np.roll(order[fold :: plan.folds], 1)
     views = Views(field.shape, plan.radii, plan.pixel)
-    noise = Noise(Gaussian("linear"), np.array(plan.times), field.pixels, device)
-    for i, seed in enumerate(seeds):
-        fold, kind = i // 2, ("boxes", "null")[i % 2]
-        task = Task(field.read, noise, partner if kind == "null" else None)
+    for (fold, kind), seed in zip(
+        itertools.product(range(plan.folds), field.kinds),
+        itertools.chain.from_iterable(seed.spawn(len(field.kinds)) for seed in seeds),
+        strict=True,
+    ):
+        labelled = kind == "labels"
+        times = np.array([ALMOST_CLEAN, *plan.times] if labelled else plan.times)
+        noise = Noise(Gaussian("linear"), times, field.pixels, device)
+        task = Task(field.read, noise, partner if kind == "null" else None, field.labels if labelled else None)
         done = None if parts is None else parts / f"fold{fold}-{kind}.npz"
         if done is not None and done.exists():
             for _ in range(plan.steps):
@@ -207,7 +225,8 @@ def _folds(
         start, training, weighing, evaluation = seed.spawn(4)
         n_views = task.n_views(len(plan.radii))
         rng = np.random.default_rng(start)
-        law = PixelLaw(views, n_views, len(field.pixels.levels), plan.width, rng).to(torch.device(device))
+        n_values = int(task.labels.max()) + 1 if task.labels is not None else len(field.pixels.levels)
+        law = PixelLaw(views, n_views, n_values, plan.width, rng).to(torch.device(device))
         checkpoint = None if parts is None else parts / f"fold{fold}-{kind}.pt"
         options = {"steps": plan.steps, "batch_size": plan.batch_size, "checkpoint": checkpoint, "on_step": on_step}
         unfitted = fit_law(law, task, train, training, **options)  # type: ignore[arg-type]

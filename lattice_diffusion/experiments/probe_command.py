@@ -3,13 +3,14 @@
 import json
 import re
 import shutil
+import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..images import Images, open_images
+from ..images import Images, ImageWarning, open_images
 from ..lattice import Lattice
 from ..models import Ising
 from ..results import Result, read, write
@@ -46,6 +47,7 @@ def run_probe(
     asked: Request,
     *,
     key: str | None = None,
+    labels: Path | None = None,
     n_max: int | None = None,
     resume: bool = False,
     force: bool = False,
@@ -62,12 +64,16 @@ def run_probe(
     if resume and out.exists() and not parts.exists():
         say(f"{out} is finished")
         return read(out)
-    images = open_images(images_path, key=key, n_max=n_max)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always", ImageWarning)
+        images = open_images(images_path, key=key, labels=labels, n_max=n_max)
+    for warning in found:
+        say(f"warning: {warning.message}")
     plan = parse_plan(images, asked, **training)
     field = field_of_images(images)
     known = _written(parts) if resume else None
     seconds = pilot(field, plan, asked.device)
-    networks = 2 * plan.folds * (2 if asked.calibrate else 1)
+    networks = plan.folds * (len(field.kinds) + (2 if asked.calibrate else 0))
     if known is None and asked.budget is not None:
         plan = replace(plan, steps=max(1, int(0.85 * asked.budget / (networks * seconds))))
     plan = begin(parts, plan, images.describe(), asked, known)
