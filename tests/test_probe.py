@@ -166,7 +166,8 @@ def test_probe_writes_a_result_and_states_its_cost(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (("--times", "soon"), "times must be how many (at least 2) or a list such as 0.2,0.3,0.4, got 'soon'"),
+        (("--times", "soon"), "times must be how many or a list, at least two, such as 0.2,0.3,0.4, got 'soon'"),
+        (("--times", "0.5"), "times must be how many or a list, at least two, such as 0.2,0.3,0.4, got '0.5'"),
         (("--times", "0.5,0.2"), "times must increase inside (0, 1), got [0.5, 0.2]"),
         (("--radii", "1..3"), "radii must be below 3, where the box covers the image, got 3"),
         (("--radii", "3..1"), "radii must be a range such as 1..12 or a list such as 1,2,4, got '3..1'"),

@@ -136,11 +136,11 @@ def _times(text: str) -> tuple[float, ...]:
             n = int(text)
             if n >= 2:
                 return tuple(round(k / (n + 1), 4) for k in range(1, n + 1))
-        else:
+        elif "," in text:
             return tuple(float(word) for word in text.split(","))
     except ValueError:
         pass
-    raise ValueError(f"times must be how many (at least 2) or a list such as 0.2,0.3,0.4, got {text!r}")
+    raise ValueError(f"times must be how many or a list, at least two, such as 0.2,0.3,0.4, got {text!r}")
 
 
 def _radii(text: str) -> tuple[int, ...]:
