@@ -82,6 +82,7 @@ def test_independent_pixels_tell_nothing():
     found = measure(field_of_array(x), ProbePlan((0.5, 0.8), (1,), None, steps=200, **SMALL))
     error = np.hypot(found["cmi_stderr"], found["cmi_null_stderr"])
     assert np.abs((found["cmi"] - found["cmi_null"]) / error).max() < 5
+    assert found["cmi_stderr"].min() >= 0.5 / (0.15 * 4000)
     assert max(np.abs(found[name]).max() for name in ("cmi", "cmi_null", "total_information")) < 0.005
 
 

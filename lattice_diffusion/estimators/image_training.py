@@ -200,7 +200,7 @@ def _laws(law: PixelLaw, task: Task, rows: NDArray[np.int64], t: int, rng: torch
 
 
 def _mix(smaller: Tensor, larger: Tensor, weight: float) -> Tensor:
-    return log_softmax(smaller + weight * (larger - smaller), dim=-1)
+    return smaller if weight == 0 else log_softmax(smaller + weight * (larger - smaller), dim=-1)
 
 
 def evaluate(

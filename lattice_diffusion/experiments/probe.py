@@ -159,7 +159,7 @@ def measure(
     return {
         "t": plan.times,
         "radius": plan.radii,
-        **_averages("cmi", box[:, :, -1:] - box[:, :, 1:-1], covariance=True),
+        **_with_floor(_averages("cmi", box[:, :, -1:] - box[:, :, 1:-1], covariance=True), plan, field.n),
         **_averages("cmi_null", null[:, :, n_radii:] - null[:, :, :n_radii]),
         **_averages("total_information", box[:, :, -1] - box[:, :, 0]),
         **_averages("excess_mse", error[:, :, 1:-1] - error[:, :, -1:]),
@@ -175,6 +175,20 @@ def _labels(nats: NDArray) -> dict[str, Any]:
     clean = float(box[:, 0].mean(dtype=float))
     found = _averages("label_information", whole[:, 1:]) | _averages("label_information_b", box[:, 1:])
     return {**found, "label_information_clean": clean}
+
+
+def _with_floor(found: dict[str, NDArray], plan: ProbePlan, n: int) -> dict[str, NDArray]:
+    """Errors of the CMI, with what is too small to be told from nothing.
+
+    Whether a larger view is believed is one weight, fitted on m images that training leaves out; a gain below 1/2m nats
+    is what chance gives (Wilks 1938). Without this, views that are not believed would be 0 with no error.
+    """
+    from ..estimators.image_training import VALIDATION
+
+    floor = 0.5 / (VALIDATION * (plan.folds - 1) * n)
+    found["cmi_stderr"] = np.hypot(found["cmi_stderr"], floor)
+    found["cmi_covariance"] = found["cmi_covariance"] + floor**2 * np.eye(len(plan.radii))
+    return found
 
 
 def _averages(name: str, samples: NDArray, *, covariance: bool = False) -> dict[str, NDArray]:
