@@ -341,7 +341,6 @@ RNG = np.random.default_rng(0)
         (lambda: est.FrenzelPompe(k=0).fit(X, X), "k must be an integer >= 1, got 0"),
         (lambda: est.FrenzelPompe(blocks=1).fit(X, X), "blocks must be an integer >= 2, got 1"),
         (lambda: est.FrenzelPompe(k=10).fit(X, X[::-1]), "10 blocks with k = 10 need more than 10 samples"),
-        (lambda: LinearRegression().fit(X, X), "rng is needed by LinearRegression; pass numpy"),
         (lambda: LinearRegression(1).fit(X, X, rng=RNG), "folds must be an integer >= 2, got 1"),
         (lambda: LinearRegression(7).fit(X[:6], X[6:12], rng=RNG), "7 folds need at least as many samples, got 6"),
         (lambda: est.Oracle().fit(LATTICE, PARTS), "Oracle needs the law of the data; pass a model"),
@@ -354,3 +353,10 @@ RNG = np.random.default_rng(0)
 def test_bad_input_is_refused_in_one_sentence(call, sentence):
     with pytest.raises(ValueError, match=sentence):
         call()
+
+
+def test_without_a_generator_the_same_numbers_come_every_time():
+    y = X + 0.5 * np.random.default_rng(8).standard_normal(X.shape)
+    first, again = LinearRegression().fit(X, y).estimate(), LinearRegression().fit(X, y).estimate()
+    assert first == again
+    assert first != LinearRegression().fit(X, y, rng=np.random.default_rng(9)).estimate()

@@ -220,9 +220,6 @@ X = np.random.default_rng(0).standard_normal((60, 3))
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda: est.ConditionalLikelihood().fit(X, X[::-1]), "rng is needed by ConditionalLikelihood; pass numpy"),
-        (lambda: est.DenoiserGap().fit(X, X[::-1]), "rng is needed by DenoiserGap; pass numpy"),
-        (lambda: est.get("MINE-in-sample").fit(X, X[::-1]), "rng is needed by MINE; pass numpy"),
         (lambda: fitted(est.ConditionalLikelihood(clean="bits"), (X, X)), "clean must be 'spins', 'real' or None"),
         (lambda: fitted(est.ConditionalLikelihood(clean="spins"), (X, X)), "clean='spins' needs the noise, or values"),
         (lambda: fitted(est.MINE(evaluate="twice"), (X, X)), "evaluate must be 'held_out' or 'in_sample', got 'twice'"),

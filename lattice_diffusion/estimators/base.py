@@ -64,17 +64,18 @@ class Estimator(ABC):
             channel, t: the noise of x_t, for estimators that make use of knowing it.
             groups: (n,) labels; samples that share one are correlated, as neighbours in a Markov chain are. They
                 stay in one fold, and the error is that of independent groups.
-            rng: for the folds, and for whatever the estimator draws.
+            rng: for the folds, and for whatever the estimator draws; None: the same ones every time.
 
         Raises:
             ValueError: lengths that differ, NaN, a constant column, fewer samples (or groups) than folds, a
-                two-valued column given to an estimator of continuous data, no rng where one is needed.
+                two-valued column given to an estimator of continuous data.
         """
         if isinstance(c, Tripartition):
             parts, c = c, None
         sample = sample_of(a, c, b, parts, channel, t)
         if self.continuous_only:
             check_continuous(sample, type(self).__name__)
+        rng = np.random.default_rng(0) if rng is None else rng
         self.estimate_ = self._estimate(sample, group_index(groups, len(sample)), rng)
         return self
 
@@ -88,10 +89,8 @@ class Estimator(ABC):
         """(len(test),), estimates of log p(a|b,c) - log p(a|b) at `test`, learned from `train` alone."""
         raise NotImplementedError(f"{type(self).__name__} must define _log_ratios(train, test, rng)")
 
-    def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator | None) -> Estimate:
+    def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator) -> Estimate:
         """Average of the held-out log ratios over K folds; `groups` numbers the group of every sample, 0, 1, ..."""
-        if rng is None:
-            raise ValueError(f"rng is needed by {type(self).__name__}; pass numpy.random.default_rng(seed)")
         fold = self._fold(groups, rng)
         log_ratios = np.empty(len(sample))
         for k in range(self.folds):

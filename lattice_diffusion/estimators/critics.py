@@ -77,13 +77,11 @@ class _Difference(Neural):
         """What a training step minimises; may keep a state of its own."""
         return self._score
 
-    def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator | None) -> Estimate:
+    def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator) -> Estimate:
         if self.evaluate not in ("held_out", "in_sample"):
             raise ValueError(f"evaluate must be 'held_out' or 'in_sample', got {self.evaluate!r}")
         if self.evaluate == "held_out":
             return super()._estimate(sample, groups, rng)
-        if rng is None:
-            raise ValueError(f"rng is needed by {type(self).__name__}; pass numpy.random.default_rng(seed)")
         self.log_ratios_ = self._learn(sample, rng).log_ratio(sample)
         self.in_sample_ = mean_estimate(self.log_ratios_, groups, f"{type(self).__name__}, in sample")
         return self.in_sample_

@@ -78,9 +78,7 @@ class DenoiserGap(Estimator):
         self.learning_rate = learning_rate
         self.device = device
 
-    def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator | None) -> Estimate:
-        if rng is None:
-            raise ValueError("rng is needed by DenoiserGap; pass numpy.random.default_rng(seed)")
+    def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator) -> Estimate:
         if not isinstance(self.levels, int | np.integer) or self.levels < 3:
             raise ValueError(f"levels must be an integer >= 3, got {self.levels!r}")
         check_continuous(Sample(sample.a, sample.a[:, :0], sample.a), "DenoiserGap")

@@ -36,7 +36,7 @@ class FrenzelPompe(Estimator):
         self.k = k
         self.blocks = blocks
 
-    def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator | None) -> Estimate:
+    def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator) -> Estimate:
         if not isinstance(self.k, int | np.integer) or self.k < 1:
             raise ValueError(f"k must be an integer >= 1, got {self.k!r}")
         if not isinstance(self.blocks, int | np.integer) or self.blocks < 2:

@@ -31,7 +31,7 @@ class Gaussian(Estimator):
     def __init__(self) -> None:
         """No parameters."""
 
-    def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator | None) -> Estimate:
+    def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator) -> Estimate:
         a, b, c = (x - x.mean(axis=0) for x in (sample.a, sample.b, sample.c))
         n, d = len(sample), a.shape[1] + b.shape[1] + c.shape[1]
         if n < d + 2:

@@ -45,9 +45,7 @@ class Neural(Estimator):
         """What is averaged, of (n,) held-out and in-sample log ratios, the latter NaN where there are none."""
         return held_out
 
-    def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator | None) -> Estimate:
-        if rng is None:
-            raise ValueError(f"rng is needed by {type(self).__name__}; pass numpy.random.default_rng(seed)")
+    def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator) -> Estimate:
         fold = self._fold(groups, rng)
         held_out, total, times = np.empty(len(sample)), np.zeros(len(sample)), np.zeros(len(sample))
         for k in range(self.folds):

@@ -29,7 +29,7 @@ class Oracle(Estimator):
     def __init__(self, model: Any = None) -> None:
         self.model = model
 
-    def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator | None) -> Estimate:
+    def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator) -> Estimate:
         if self.model is None:
             raise ValueError(
                 "Oracle needs the law of the data; pass a model, such as Oracle(models.Ising(lattice, 0.4))"
