@@ -4,8 +4,9 @@ Natural logarithms (nats) and J = k_B = 1 everywhere; arrays are (sample, *latti
 0 clean and 1 pure noise. Submodules are imported when first used.
 """
 
-import importlib
 from typing import TYPE_CHECKING
+
+from .lazy import attach
 
 if TYPE_CHECKING:
     from . import channels, denoisers, estimators, exact, experiments, images, models, phases, plots, results, samplers
@@ -13,19 +14,6 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_ROOMS = (
-    "channels",
-    "denoisers",
-    "estimators",
-    "exact",
-    "experiments",
-    "images",
-    "models",
-    "phases",
-    "plots",
-    "results",
-    "samplers",
-)
 __all__ = [  # noqa: RUF022  rooms in the order data flow through them
     "Lattice",
     "Tripartition",
@@ -42,14 +30,4 @@ __all__ = [  # noqa: RUF022  rooms in the order data flow through them
     "plots",
 ]
 
-
-def __getattr__(name: str) -> object:
-    if name in _ROOMS:
-        return importlib.import_module(f".{name}", __name__)
-    if name in ("Lattice", "Tripartition"):
-        return getattr(importlib.import_module(".lattice", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*__all__, "__version__"])
+__getattr__, __dir__ = attach(__name__, {"Lattice": "lattice", "Tripartition": "lattice"}, __all__)

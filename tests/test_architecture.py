@@ -12,6 +12,7 @@ import lattice_diffusion
 ROOT = Path(lattice_diffusion.__file__).parent
 # what each room may import, besides itself; rooms earlier in the flow never see later ones
 ALLOWED = {
+    "lazy": set(),
     "estimate": set(),
     "threads": set(),
     "lattice": set(),
@@ -21,8 +22,8 @@ ALLOWED = {
     "exact": {"estimate", "lattice", "channels", "kernels"},
     "samplers": {"estimate", "lattice", "channels", "kernels", "exact"},
     "models": {"lattice", "channels", "samplers", "exact"},
-    "denoisers": {"estimate", "lattice", "channels", "kernels", "models", "exact"},
-    "estimators": {"estimate", "lattice", "channels", "models", "exact", "denoisers"},
+    "denoisers": {"lazy", "estimate", "lattice", "channels", "kernels", "models", "exact"},
+    "estimators": {"lazy", "estimate", "lattice", "channels", "models", "exact", "denoisers"},
     "phases": {"estimate"},
     "results": {""},
     "plots": {"results"},

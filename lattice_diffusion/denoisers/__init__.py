@@ -3,8 +3,9 @@
 torch is imported only by the parts that need it, when they are first used.
 """
 
-import importlib
 from typing import TYPE_CHECKING
+
+from ..lazy import attach
 
 if TYPE_CHECKING:
     from .exact import ExactDenoiser
@@ -73,12 +74,4 @@ __all__ = [
     "violated_vertices",
 ]
 
-
-def __getattr__(name: str) -> object:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = attach(__name__, _HOMES, __all__)

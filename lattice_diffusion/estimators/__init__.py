@@ -9,8 +9,9 @@
 torch is imported only by the estimators that need it, when they are first used.
 """
 
-import importlib
 from typing import TYPE_CHECKING
+
+from ..lazy import attach
 
 if TYPE_CHECKING:
     from . import benchmark, tasks
@@ -49,7 +50,6 @@ _HOMES = {
     "summary": "scores",
     "table": "scores",
 }
-_MODULES = ("benchmark", "tasks")
 __all__ = [
     "MINE",
     "Check",
@@ -75,14 +75,4 @@ __all__ = [
     "tasks",
 ]
 
-
-def __getattr__(name: str) -> object:
-    if name in _MODULES:
-        return importlib.import_module(f".{name}", __name__)
-    if name in _HOMES:
-        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = attach(__name__, _HOMES, __all__)
