@@ -107,7 +107,7 @@ def parse_plan(images: Images, asked: Request, **training: int) -> ProbePlan:
     limit = reach((rows, columns), pixel)
     if limit < 2:
         raise ValueError(f"images must reach at least two pixels beyond A, got {rows}x{columns}")
-    radii = tuple(range(1, min(DEFAULT_RADII + 1, limit))) if asked.radii is None else _radii(asked.radii)
+    radii = tuple(range(1, min(DEFAULT_RADII + 1, limit))) if asked.radii is None else parse_radii(asked.radii)
     if radii[-1] >= limit:
         raise ValueError(f"radii must be below {limit}, where the box covers the image, got {radii[-1]}")
     return ProbePlan(_times(asked.times), radii, pixel, seed=asked.seed, **{"steps": 2000, **training})
@@ -143,7 +143,7 @@ def _times(text: str) -> tuple[float, ...]:
     raise ValueError(f"times must be how many or a list, at least two, such as 0.2,0.3,0.4, got {text!r}")
 
 
-def _radii(text: str) -> tuple[int, ...]:
+def parse_radii(text: str) -> tuple[int, ...]:
     span = re.fullmatch(r"\s*(\d+)\s*\.\.\s*(\d+)\s*", text)
     if span and int(span[1]) <= int(span[2]) <= 10_000:
         return tuple(range(int(span[1]), int(span[2]) + 1))
