@@ -11,6 +11,8 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from .arguments import checked
+
 Schedule = Literal["linear", "vp", "ve"]
 # Beyond this ratio a Gaussian observation tells a spin from its opposite up to exp(-200).
 SNR_CERTAIN = 400.0
@@ -69,6 +71,7 @@ def check_snr(snr: float) -> float:
     return float(snr)
 
 
+@checked
 @dataclass(frozen=True)
 class Gaussian:
     """Gaussian diffusion x = alpha(t) s + sigma(t) z, z ~ N(0, 1).
@@ -176,6 +179,7 @@ def gaussian_output_law(snr: float) -> NDArray[np.float64]:
     return law / law.sum(axis=0)
 
 
+@checked
 @dataclass(frozen=True)
 class BitFlip:
     """Each spin is flipped with probability p = t/2."""
@@ -227,6 +231,7 @@ class BitFlip:
         return np.array([[1 - p, p], [p, 1 - p]])
 
 
+@checked
 @dataclass(frozen=True)
 class Erasure:
     """Each spin is masked, x = 0, with probability eps = t: masked diffusion."""

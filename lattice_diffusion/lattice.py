@@ -8,7 +8,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from .arguments import checked
 
+
+@checked
 @dataclass(frozen=True, eq=False)
 class Tripartition:
     """A | B | C: disjoint boolean masks of one shape, A not empty.
@@ -56,6 +59,7 @@ class Tripartition:
         return self.A | self.B | self.C
 
 
+@checked
 @dataclass(frozen=True)
 class Lattice:
     """A d-dimensional square lattice; arrays on it have `shape`, axis by axis periodic or open.

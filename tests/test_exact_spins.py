@@ -231,7 +231,7 @@ def test_default_block_posterior_agrees_with_the_fast_one():
         (lambda: ask(n_samples=1), "n_samples must be >= 2"),
         (lambda: ask(rng=None), "rng is needed for sampling"),
         (lambda: ask(method="closed"), "no closed form is known for this model under gaussian noise"),
-        (lambda: ask(method="fast"), "method must be auto, closed or sampled, got 'fast'"),
+        (lambda: ask(method="fast"), "method must be one of auto, closed, sampled, got 'fast'"),
         (lambda: ask(parts=ld.Lattice((4, 4)).tripartition((1, 1), 1)), "must have the lattice's shape"),
         (lambda: ask(parts=ld.Lattice((5, 5)).tripartition((1, 1), 1, patch=3)), "A must hold at most 4 spins"),
         (lambda: data(np.zeros((2, 4, 5))), "x_t must have shape"),

@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import checked
 from ..channels import Channel, check_time
 from ..estimate import Curve, Estimate
 from ..lattice import Lattice, Tripartition
@@ -45,6 +46,7 @@ class ExactModel(Protocol):
     def sample(self, n_samples: int, rng: np.random.Generator) -> NDArray: ...
 
 
+@checked
 def cmi(
     model: ExactModel,
     channel: Channel,
@@ -70,6 +72,7 @@ def cmi(
     return cmi_curve(model, channel, t, [parts], n_samples, rng, method)[0]
 
 
+@checked
 def cmi_curve(
     model: ExactModel,
     channel: Channel,
@@ -92,8 +95,6 @@ def cmi_curve(
             raise ValueError(f"A, B and C must have the lattice's shape {model.lattice.shape}, got {part.shape}")
         if np.any(part.A != parts[0].A) or np.any(part.ABC != parts[0].ABC):
             raise ValueError("the divisions of one curve must share A and A + B + C; call cmi for each instead")
-    if method not in ("auto", "closed", "sampled"):
-        raise ValueError(f"method must be auto, closed or sampled, got {method!r}")
     if not any(part.C.any() for part in parts):
         return Curve.exact(np.zeros(len(parts)), "zero: A and B cover all observed sites, C is empty")
     if channel.snr(t) == 0.0:
@@ -128,6 +129,7 @@ def _check_data(model: ExactModel, channel: Channel, t: float, x_t: NDArray, *ma
     return x_t
 
 
+@checked
 def log_marginal(
     model: ExactModel, channel: Channel, t: float, x_t: NDArray, region: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
@@ -140,6 +142,7 @@ def log_marginal(
     return model.solver.log_marginal(channel, t, _check_data(model, channel, t, x_t, region), region)
 
 
+@checked
 def posterior(
     model: ExactModel,
     channel: Channel,
@@ -158,6 +161,7 @@ def posterior(
     return model.solver.posterior(channel, t, x_t, sites, observed)
 
 
+@checked
 def posterior_mean(
     model: ExactModel, channel: Channel, t: float, x_t: NDArray, observed: NDArray[np.bool_]
 ) -> NDArray[np.float64]:

@@ -1,11 +1,12 @@
 """Where images come from: a shape, a number type, and raw values of sorted indices, from disk or from memory."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..arguments import available_memory
 
 
 class ImageError(ValueError):
@@ -47,15 +48,6 @@ def check_memory(name: str, n_bytes: int) -> int:
             "available; save its images as .npy or .h5, which are read by slices"
         )
     return n_bytes
-
-
-def available_memory() -> int:
-    """Bytes that can be used without swapping, where the system tells; all of its memory otherwise."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def array_source(

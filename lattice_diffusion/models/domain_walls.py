@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import checked
 from ..channels import Channel
 from ..exact.bonds import Patch, block_patch, bond_mask, bond_patch, bond_radii
 from ..exact.domain_walls import DomainWallSolver, walls
@@ -19,6 +20,7 @@ P_STAR = 0.10919  # bit-flip probability, +- 7e-5
 SIGMA_STAR = 0.978694  # Gaussian sigma/alpha
 
 
+@checked
 def homology(x: NDArray) -> NDArray[np.int8]:
     """Homology class (n, 2) of closed loops x (n, 2, L, W) on the torus: two signs.
 
@@ -28,6 +30,7 @@ def homology(x: NDArray) -> NDArray[np.int8]:
     return np.stack([x[:, 0, 0, :].prod(axis=1), x[:, 1, :, 0].prod(axis=1)], axis=1).astype(np.int8)
 
 
+@checked
 @dataclass(frozen=True)
 class DomainWalls:
     """x_e = s s' on the bonds between neighbouring faces of an L x W grid, p_0(x) ~ exp(beta sum_e x_e).

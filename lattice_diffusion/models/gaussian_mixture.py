@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from ..arguments import checked
 from ..channels import Channel
 from ..exact.gaussian import GaussianSolver, check_gaussian
 from ..exact.mixture import MixtureSolver, label_information
@@ -17,6 +18,7 @@ from ..samplers.laplacian import precision_matrix
 from .transition import Transition
 
 
+@checked
 @dataclass(frozen=True)
 class GaussianMixture:
     """x_0 = S mu + xi, S = +-1 with equal weights; Gaussian noise only.

@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import checked
 from ..channels import Channel
 from ..exact.transfer_matrix import TransferMatrix
 from ..lattice import Lattice
@@ -23,6 +24,7 @@ def onsager_magnetization(beta: float) -> float:
     return (1.0 - math.sinh(2.0 * beta) ** -4) ** 0.125 if beta > BETA_CRITICAL else 0.0
 
 
+@checked
 @dataclass(frozen=True)
 class Ising:
     """p_0(s) ~ exp(beta sum_<ij> s_i s_j).

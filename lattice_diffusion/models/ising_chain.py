@@ -6,12 +6,14 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import checked
 from ..channels import Channel
 from ..exact.chain import ChainSolver
 from ..lattice import Lattice
 from ..samplers.checks import check_beta, check_n_samples
 
 
+@checked
 @dataclass(frozen=True)
 class IsingChain:
     """p_0(s) ~ exp(beta sum s_i s_i+1): under noise a hidden Markov model, of bounded Markov length for all t."""

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import least_squares
 from scipy.stats import chi2
 
+from ..arguments import checked
 from ..estimate import Estimate
 
 
@@ -35,6 +36,7 @@ class Crossing:
         return (np.asarray(control, float) - self.critical.value) * np.asarray(size, float) ** (1.0 / self.nu.value)
 
 
+@checked
 def finite_size_crossing(
     control: ArrayLike,
     size: ArrayLike,

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import chi2
 
+from ..arguments import checked
 from ..estimate import Estimate
 
 MIN_POINTS = 3
@@ -40,6 +41,7 @@ class MarkovLength:
         return float(chi2.sf(self.chi2, self.dof)) if self.dof else 1.0
 
 
+@checked
 def markov_length(
     radii: Sequence[int],
     cmi: ArrayLike,

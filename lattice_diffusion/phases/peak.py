@@ -3,9 +3,11 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arguments import checked
 from ..estimate import Estimate
 
 
+@checked
 def peak_time(
     times: ArrayLike, values: ArrayLike, stderr: ArrayLike | None = None, fraction: float = 0.7
 ) -> Estimate | None:

@@ -18,6 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arguments import checked
+
 
 class Allocation(NamedTuple):
     """One schedule.
@@ -48,6 +50,7 @@ def _allocation(choice: NDArray[np.int64], area: NDArray[np.float64], cost: NDAr
     return Allocation(choice, float(area[rows, choice].sum()), float(cost[rows, choice].sum()))
 
 
+@checked
 def evaluate_schedule(choice: ArrayLike, area: ArrayLike, cost: ArrayLike) -> Allocation:
     """Error and cost of a given schedule, (n_times,) indices of radii."""
     area, cost = _tables(area, cost)
@@ -57,6 +60,7 @@ def evaluate_schedule(choice: ArrayLike, area: ArrayLike, cost: ArrayLike) -> Al
     return _allocation(picked, area, cost)
 
 
+@checked
 def schedule_frontier(area: ArrayLike, cost: ArrayLike) -> list[Allocation]:
     """All schedules that one multiplier gives, from the cheapest to the most exact: none is cheaper at its error.
 
@@ -95,6 +99,7 @@ def _hull(area: NDArray[np.float64], cost: NDArray[np.float64]) -> list[int]:
     return hull
 
 
+@checked
 def optimal_schedule(area: ArrayLike, cost: ArrayLike, budget: float) -> Allocation:
     """The cheapest schedule of the frontier whose error is at most `budget`, in nats.
 
@@ -110,6 +115,7 @@ def optimal_schedule(area: ArrayLike, cost: ArrayLike, budget: float) -> Allocat
     )
 
 
+@checked
 def two_level_schedule(area: ArrayLike, cost: ArrayLike, budget: float) -> Allocation:
     """The cheapest hybrid: one local radius but for one interval of times, where the last radius takes over.
 
@@ -134,6 +140,7 @@ def two_level_schedule(area: ArrayLike, cost: ArrayLike, budget: float) -> Alloc
     return best
 
 
+@checked
 def log_rule(
     xi: ArrayLike, gamma: ArrayLike, radii: ArrayLike, n_sites: int, n_steps: int, error: float
 ) -> NDArray[np.int64]:

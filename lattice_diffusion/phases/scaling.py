@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..arguments import checked
 from ..estimate import Estimate
 
 
@@ -18,6 +19,7 @@ class PowerLaw:
     dof: int
 
 
+@checked
 def power_law(
     x: ArrayLike, y: ArrayLike, stderr: ArrayLike | None = None, covariance: ArrayLike | None = None
 ) -> PowerLaw:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arguments import checked
 from ..estimate import Estimate
 
 
@@ -23,6 +24,7 @@ class Window:
         return Estimate(self.stop.value - self.start.value, stderr, 0, "difference of window ends")
 
 
+@checked
 def nonlocality_window(
     times: ArrayLike, cmi: ArrayLike, tolerance: float, stderr: ArrayLike | None = None
 ) -> Window | None:
@@ -43,6 +45,7 @@ def nonlocality_window(
     )
 
 
+@checked
 def speciation_window(
     times: ArrayLike, label_ab_clean: float, label_b: ArrayLike, label_abc: ArrayLike, tolerance: float
 ) -> Window | None:

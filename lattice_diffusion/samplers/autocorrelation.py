@@ -6,6 +6,8 @@ import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
+from ..arguments import checked
+
 MIN_LENGTH = 20  # autocorrelation times that a series must span
 
 
@@ -14,6 +16,7 @@ class AutocorrelationTime(NamedTuple):
     error: float
 
 
+@checked
 def autocorrelation(series: ArrayLike) -> NDArray[np.float64]:
     """rho(k) = C(k)/C(0) for lags k = 0, 1, ... of a series (n,), or of chains (m, n) around their common mean.
 
@@ -35,6 +38,7 @@ def autocorrelation(series: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(covariance / covariance[0])
 
 
+@checked
 def integrated_autocorrelation_time(series: ArrayLike, c: float = 5.0) -> AutocorrelationTime:
     """tau = 1 + 2 sum_k rho(k) in steps of the series, and its standard error.
 
@@ -68,11 +72,13 @@ def integrated_autocorrelation_time(series: ArrayLike, c: float = 5.0) -> Autoco
     return AutocorrelationTime(tau, tau * float(np.sqrt(2.0 * (2 * window + 1) / n_total)))
 
 
+@checked
 def effective_samples(series: ArrayLike, c: float = 5.0) -> float:
     """n / tau: the number of independent samples with the same error of the mean."""
     return float(np.asarray(series).size / integrated_autocorrelation_time(series, c).tau)
 
 
+@checked
 def mser(series: ArrayLike, batch: int = 5) -> int:
     """Steps at the start of a series that are better left out of its mean: the burn-in.
 

@@ -1,8 +1,8 @@
 """Arguments that all samplers share."""
 
-import os
-
 import numpy as np
+
+from .. import arguments
 
 
 def check_beta(beta: float) -> float:
@@ -17,18 +17,6 @@ def check_n_samples(n_samples: int) -> int:
     return int(n_samples)
 
 
-def check_memory(n_bytes: int) -> None:
-    """Refuses an output larger than this machine's memory before anything is drawn.
-
-    Against all physical memory, not the free part: what the system counts as free leaves out the cache that it
-    would give up. Where the system does not tell (Windows), nothing is refused here.
-    """
-    try:
-        limit = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError):
-        return
-    if n_bytes > limit:
-        raise ValueError(
-            f"n_samples is too large: the output needs {n_bytes / 2**30:.3g} GiB, this machine has "
-            f"{limit / 2**30:.3g} GiB; draw smaller batches, one after the other"
-        )
+def check_memory(n_bytes: float) -> None:
+    """Refuses an output larger than the memory that this machine has available, before anything is drawn."""
+    arguments.check_memory("n_samples", n_bytes, "draw smaller batches, one after the other")

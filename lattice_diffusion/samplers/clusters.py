@@ -5,6 +5,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arguments import checked
 from ..kernels import clusters as kernel
 from ..lattice import Lattice
 from .chains import Chain, Spins, check_schedule, relaxation_sweeps
@@ -12,6 +13,7 @@ from .checks import check_memory, check_n_samples
 from .couplings import Couplings, bond_thresholds, generator_state
 
 
+@checked
 def swendsen_wang(
     lattice: Lattice,
     couplings: ArrayLike,
@@ -89,6 +91,7 @@ def _square(lattice: Lattice, beta: float, rng: np.random.Generator, burn_in: in
     return Chain(lattice.shape, advance, spins, burn_in, thin)
 
 
+@checked
 def wolff(
     lattice: Lattice,
     couplings: ArrayLike,

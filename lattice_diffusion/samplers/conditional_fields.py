@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
+from ..arguments import checked
 from ..lattice import Lattice
 from .checks import check_memory, check_n_samples
 from .fields import check_field, gaussian_field
@@ -36,6 +37,7 @@ class NotConvergedError(ValueError):
     """Conjugate gradients did not reach TOLERANCE within MAX_ITERATIONS."""
 
 
+@checked
 def conditional_field(
     lattice: Lattice,
     mass_squared: float,
@@ -83,6 +85,7 @@ def conditional_field(
     return x.reshape(n_samples, *lattice.shape)
 
 
+@checked
 def conditional_mean(
     lattice: Lattice,
     mass_squared: float,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from ..arguments import checked
 from ..kernels import normals, normals_double
 from ..lattice import Lattice
 from .checks import check_memory, check_n_samples
@@ -34,6 +35,7 @@ def check_field(lattice: Lattice, mass_squared: float, boundary: str) -> None:
         check_mass_squared(mass_squared)
 
 
+@checked
 def gaussian_field(
     lattice: Lattice,
     mass_squared: float,
@@ -60,6 +62,7 @@ def gaussian_field(
     return _draw(lattice, 1.0 / precision_spectrum(lattice, mass_squared, boundary), boundary, n_samples, rng, dtype)
 
 
+@checked
 def spectral_field(
     lattice: Lattice,
     spectrum: Callable[[NDArray[np.float64]], ArrayLike] | ArrayLike,

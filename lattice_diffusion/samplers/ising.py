@@ -7,6 +7,7 @@ from typing import Literal, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arguments import checked
 from ..lattice import Lattice
 from .chains import Source, Spins
 from .checks import check_memory, check_n_samples
@@ -46,6 +47,7 @@ def ising(
     independent: bool = False,
     diagnostics: Literal[True],
 ) -> tuple[NDArray[np.int8], Diagnostics]: ...
+@checked
 def ising(
     lattice: Lattice,
     beta: float,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arguments import checked
 from ..estimate import Estimate
 from .autocorrelation import integrated_autocorrelation_time
 
@@ -13,6 +14,7 @@ TAU_PER_BLOCK = 10  # blocks of 10 tau underestimate the variance by about tau/2
 MIN_BLOCKS, MAX_BLOCKS = 10, 100
 
 
+@checked
 def jackknife(
     series: ArrayLike, function: Callable[[NDArray[np.float64]], float], n_blocks: int | None = None
 ) -> Estimate:

@@ -12,6 +12,7 @@ import scipy.fft
 from numpy.typing import NDArray
 from scipy import sparse
 
+from ..arguments import checked
 from ..lattice import Lattice
 
 Boundary = Literal["free", "fixed"]
@@ -50,6 +51,7 @@ def precision_matrix(lattice: Lattice, mass_squared: float, boundary: Boundary =
     return (sparse.diags_array(mass_squared + degree, format="csc") - adjacency).tocsc()
 
 
+@checked
 def wave_vectors(lattice: Lattice) -> NDArray[np.float64]:
     """k of a periodic lattice, (d, *lattice.shape), components in [-pi, pi), in the order of numpy.fft."""
     axes = [2 * np.pi * np.fft.fftfreq(n) for n in lattice.shape]

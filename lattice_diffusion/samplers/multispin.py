@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
+from ..arguments import checked
 from ..kernels import multispin, random_bits
 from ..lattice import Lattice
 from .checks import check_beta, check_memory
@@ -217,6 +218,7 @@ class MultispinChain:
         return self.layout.unpack(self.packed, self.n_replicas)
 
 
+@checked
 def multispin_chain(
     lattice: Lattice,
     beta: float,

@@ -10,39 +10,46 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arguments import checked
 from ..estimate import Curve, Estimate
 from ..lattice import Lattice
 from .checks import check_beta
 from .jackknife import blocked, jackknife
 
 
+@checked
 def energies(samples: NDArray[np.int8], lattice: Lattice) -> NDArray[np.float64]:
     """-sum_<ij> s_i s_j per site of each sample, (n,)."""
     bonds = np.sum([_pair_sums(samples, lattice, axis, 1) for axis in range(lattice.ndim)], axis=0)
     return np.asarray(-bonds / lattice.n_sites)
 
 
+@checked
 def magnetizations(samples: NDArray[np.int8]) -> NDArray[np.float64]:
     """Mean spin of each sample, (n,)."""
     return samples.reshape(len(samples), -1).mean(axis=1)
 
 
+@checked
 def energy(samples: NDArray[np.int8], lattice: Lattice, *, n_blocks: int | None = None) -> Estimate:
     """<e> per site."""
     return jackknife(energies(samples, lattice), lambda e: e[0], n_blocks)
 
 
+@checked
 def magnetization(samples: NDArray[np.int8], power: int = 1, *, n_blocks: int | None = None) -> Estimate:
     """<|m|^power>."""
     return jackknife(np.abs(magnetizations(samples)) ** power, lambda m: m[0], n_blocks)
 
 
+@checked
 def binder_cumulant(samples: NDArray[np.int8], *, n_blocks: int | None = None) -> Estimate:
     """U = 1 - <m^4>/(3 <m^2>^2): 2/3 in the ordered phase, 0 in the disordered one (Binder 1981)."""
     m = magnetizations(samples)
     return jackknife(np.stack([m**2, m**4], axis=1), lambda x: 1.0 - x[1] / (3.0 * x[0] ** 2), n_blocks)
 
 
+@checked
 def susceptibility(
     samples: NDArray[np.int8], beta: float, *, connected: bool = False, n_blocks: int | None = None
 ) -> Estimate:
@@ -52,6 +59,7 @@ def susceptibility(
     return jackknife(series, lambda x: scale * (x[1] - (x[0] ** 2 if connected else 0.0)), n_blocks)
 
 
+@checked
 def specific_heat(samples: NDArray[np.int8], lattice: Lattice, beta: float, *, n_blocks: int | None = None) -> Estimate:
     """d<e>/dT per site, beta^2 N (<e^2> - <e>^2)."""
     scale, e = check_beta(beta) ** 2 * lattice.n_sites, energies(samples, lattice)
@@ -59,6 +67,7 @@ def specific_heat(samples: NDArray[np.int8], lattice: Lattice, beta: float, *, n
     return jackknife(np.stack([e - shift, (e - shift) ** 2], axis=1), lambda x: scale * (x[1] - x[0] ** 2), n_blocks)
 
 
+@checked
 def correlation(
     samples: NDArray[np.int8],
     lattice: Lattice,
@@ -86,6 +95,7 @@ def correlation(
     return Curve(blocks.mean, blocks.covariance(blocks.left_out), blocks.n_effective, blocks.method)
 
 
+@checked
 def correlation_length(samples: NDArray[np.int8], lattice: Lattice, *, n_blocks: int | None = None) -> Estimate:
     """Second-moment xi = sqrt(chi/F - 1) / (2 sin(pi/L)) of a periodic lattice, in sites.
 

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arguments import checked
 from ..kernels import local_fields as kernel
 from ..lattice import Lattice
 from .chains import Spins
@@ -16,6 +17,7 @@ class NotCoalescedError(ValueError):
     """Coupling from the past ran out of its budget; no sample was drawn."""
 
 
+@checked
 def coupling_from_the_past(
     lattice: Lattice,
     couplings: ArrayLike,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arguments import checked
 from ..kernels import local_fields as kernel
 from ..lattice import Lattice
 from .chains import Chain, check_schedule
@@ -13,6 +14,7 @@ from .checks import check_memory, check_n_samples
 from .couplings import Couplings, generator_state
 
 
+@checked
 def posterior(
     lattice: Lattice,
     couplings: ArrayLike,
@@ -69,6 +71,7 @@ class Ladder:
     swap_rate: NDArray[np.float64]  # (K-1,), accepted fraction between betas[k] and betas[k+1]
 
 
+@checked
 def replica_exchange(
     lattice: Lattice,
     couplings: ArrayLike,

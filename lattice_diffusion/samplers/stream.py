@@ -5,12 +5,14 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arguments import checked
 from ..lattice import Lattice
 from .chains import Source
 from .checks import check_memory
 from .methods import IsingMethod, open_source
 
 
+@checked
 def stream(
     lattice: Lattice,
     beta: float,
