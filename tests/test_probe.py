@@ -14,6 +14,7 @@ from lattice_diffusion.estimators.image_likelihood import Noise, PixelLaw, Pixel
 from lattice_diffusion.estimators.image_views import Views
 from lattice_diffusion.experiments.probe import ProbePlan, field_of_array, measure
 from lattice_diffusion.experiments.probe_calibration import calibrate
+from lattice_diffusion.experiments.renderings import Rendering
 from lattice_diffusion.models import Ising
 
 SMALL = {"width": 32, "batch_size": 128}
@@ -63,7 +64,7 @@ def test_ising_samples_give_the_exact_information():
     """I(A;C|B) above its null, within errors of the exact one, and far from zero."""
     model, times = Ising(Lattice((7, 6)), beta=0.6), (0.6, 0.7, 0.8)
     plan = ProbePlan(times, (1, 2), (3, 3), steps=300, seed=2, **SMALL)
-    found = calibrate(model, 4000, plan, n_exact=1000)
+    found = calibrate(Rendering(model, np.arange(42).reshape(7, 6), (3, 3)), 4000, plan, n_exact=1000)
     truth = found["cmi_exact"].values
     stderr = np.hypot(found["cmi_above_null_stderr"].values, 0.0022 * (truth > 0.005))  # of 1000 exact samples
     z = (found["cmi_above_null"].values - truth) / stderr

@@ -1,40 +1,140 @@
-"""A probe of samples whose I(A;C|B) is known, by the same code and from as many of them as there are images."""
+"""A probe of pictures whose I(A;C|B) is known, by the same code and from as many of them as there are images.
 
-from collections.abc import Callable
+Two of them, of the images' shape: Ising spins near criticality, whose information is carried by pairs, and uniform
+loops, whose information is carried by products of bonds alone, which networks learn only if they meet enough of them.
+What the probe misses there it may miss in images too.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .. import exact
 from ..channels import Gaussian
-from .probe import ProbePlan, field_of_array, measure
+from ..results import Row, Variable
+from .probe import ProbePlan, field_of_array, measure, reach
 from .probe_schema import Variables, probe_variables
+from .renderings import Rendering, calibration_shape, ising_image, loop_image
+
+CHANNEL = Gaussian("linear")
+PREFIX = "calibration_"
+TITLES = {"ising": "Ising spins as blocks of 2x2 pixels", "loops": "uniform loops"}
+COMPARED = ("markov_length", "window_start", "window_stop")
+N_EXACT = 1000
+
+
+def pictures(shape: tuple[int, int]) -> dict[str, Rendering]:
+    """What a probe of images of this shape is calibrated on."""
+    shape = calibration_shape(shape)
+    return {"ising": ising_image(shape), "loops": loop_image(shape)}
+
+
+def plan_for(plan: ProbePlan, rendering: Rendering) -> ProbePlan:
+    """The same plan for A of the pictures, with the radii that leave something outside the box."""
+    limit = reach(rendering.site.shape, rendering.pixel)
+    return replace(plan, pixel=rendering.pixel, radii=tuple(r for r in plan.radii if r < limit) or (1,))
+
+
+def exact_seconds(rendering: Rendering, plan: ProbePlan, n_exact: int = N_EXACT, n: int = 16) -> float:
+    """What the exact answers of `calibrate` cost, from n noisy pictures."""
+    laps = []
+    for _ in range(2):  # the first compiles
+        start = time.perf_counter()
+        rendering.cmi_curve(CHANNEL, 0.5, (0, *plan.radii), n, np.random.default_rng(0))
+        laps.append(time.perf_counter() - start)
+    return laps[-1] * len(plan.times) * n_exact / n
 
 
 def calibrate(
-    model: Any,
+    rendering: Rendering,
     n_images: int,
     plan: ProbePlan,
     *,
-    n_exact: int = 1000,
+    n_exact: int = N_EXACT,
     device: str = "cpu",
     parts: Path | None = None,
     on_step: Callable[[], None] = lambda: None,
-    **options: Any,
+    tolerance: float = 0.01,
+    budget: float = 1.0,
 ) -> Variables:
-    """`probe_variables` with `cmi_exact`, for the argument `calibrations` of `probe_result`.
+    """`probe_variables` with exact values beside the measured ones, for the argument `calibrations` of `probe_result`.
+
+    NAME_exact for I(A;C|B), I(A;BC), the Markov length and the window's ends. The exact Markov length is what the same
+    fit, weighted by the measured errors, makes of the exact I(A;C|B): a fit of other radii has another length.
 
     Args:
-        model: of two axes, with an exact solution, such as `models.Ising`; A is `plan.pixel`.
-        n_exact: noisy samples that the exact answer is averaged over.
-        options: `tolerance` and `budget` of `probe_variables`.
+        plan: of `plan_for`; n_exact: noisy pictures that the exact answers are averaged over.
+        tolerance, budget: of `probe_variables`.
     """
-    if plan.pixel is None:
-        raise ValueError("pixel must be given for a calibration, got None; exact answers are for one pixel")
+    if plan.pixel != rendering.pixel:
+        raise ValueError(f"pixel must be that of the pictures, {rendering.pixel}, got {plan.pixel}; use plan_for")
     samples, truth = (np.random.default_rng(s) for s in np.random.SeedSequence([plan.seed, 1]).spawn(2))
-    field = field_of_array(model.sample(n_images, samples))
+    field = field_of_array(rendering.sample(n_images, samples))
     measured = measure(field, plan, device=device, parts=parts, on_step=on_step)
-    divisions = [model.lattice.tripartition(plan.pixel, r) for r in plan.radii]
-    curves = [exact.cmi_curve(model, Gaussian("linear"), t, divisions, n_exact, truth).values for t in plan.times]
-    return probe_variables(**measured, cmi_exact=np.array(curves), **options)
+    found = probe_variables(**measured, tolerance=tolerance, budget=budget)
+    curves = [rendering.cmi_curve(CHANNEL, t, (0, *plan.radii), n_exact, truth) for t in plan.times]
+    values, stderr = np.array([c.values for c in curves]), np.array([c.stderr for c in curves])
+    known: dict[str, Any] = {
+        "t": plan.times,
+        "radius": plan.radii,
+        "cmi": values[:, 1:],
+        "total_information": values[:, 0],
+        "total_information_stderr": stderr[:, 0],
+        "image_shape": field.shape,
+        "channel": CHANNEL,
+        "tolerance": tolerance,
+    }
+    exact = probe_variables(**known, cmi_stderr=stderr[:, 1:])
+    null = found["cmi_null_stderr"].values[:, :, None] ** 2 * np.eye(len(plan.radii))
+    fitted = probe_variables(
+        **known, cmi_stderr=found["cmi_above_null_stderr"].values, cmi_covariance=measured["cmi_covariance"] + null
+    )
+    exact |= {name: fitted[name] for name in ("markov_length", "markov_length_stderr")}
+    for name in ("cmi", "total_information", *COMPARED):
+        for key, of in ((f"{name}_exact", name), (f"{name}_exact_stderr", f"{name}_stderr")):
+            found[key] = replace(exact[of], long_name=f"exact: {exact[of].long_name}")
+    return found
+
+
+def distance(variables: Mapping[str, Variable], name: str, exact: str | None = None) -> np.ndarray:
+    """z of a measured variable against its exact one, by the errors of both; NaN where either is missing.
+
+    The exact Markov length has the measured one's error for its own, which counts once.
+    """
+    exact = f"{name}_exact" if exact is None else exact
+    gap = variables[name].values - variables[exact].values
+    error = variables[f"{name}_stderr"].values
+    if name != "markov_length":
+        error = np.hypot(error, variables[f"{exact}_stderr"].values)
+    return np.divide(gap, error, out=np.full(gap.shape, np.nan), where=error > 0)
+
+
+def comparison(name: str, variables: Mapping[str, Variable]) -> list[Row]:
+    """Measured beside exact for the result's table: I(A;BC), I(A;C|B) and its window, and every Markov length."""
+    t, r = variables["t"].values, variables["radius"].values
+    top = int(np.argmax(variables["cmi_exact"].values[:, 0]))
+    wanted: list[tuple[str, str, str, tuple[int, ...]]] = [
+        (f"I(A;BC) at t = {t[top]:g}", "total_information", "total_information_exact", (top,)),
+        (f"I(A;C|B) at t = {t[top]:g}, r = {r[0]}", "cmi_above_null", "cmi_exact", (top, 0)),
+    ]
+    for end in ("start", "stop"):
+        wanted.append((f"{end} of the nonlocality window, r = {r[0]}", f"window_{end}", f"window_{end}_exact", (0,)))
+    wanted += [(f"Markov length at t = {x:g}", "markov_length", "markov_length_exact", (k,)) for k, x in enumerate(t)]
+    rows = []
+    for quantity, measured, exact, at in wanted:
+        value, truth = (float(variables[key].values[at]) for key in (measured, exact))
+        if np.isfinite(value) and np.isfinite(truth):
+            error = float(variables[f"{measured}_stderr"].values[at])
+            if measured != "markov_length":
+                error = float(np.hypot(error, variables[f"{exact}_stderr"].values[at]))
+            rows.append(Row(name, quantity, truth, value, error, "exact solution of the pictures"))
+    return rows
+
+
+def share_found(variables: Mapping[str, Variable]) -> float:
+    """The part of all I(A;C|B) beyond the smallest box, summed over times, that the probe finds."""
+    found, exact = (variables[name].values[:, 0].sum() for name in ("cmi_above_null", "cmi_exact"))
+    return float(found / exact)

@@ -11,18 +11,14 @@ from typing import Any
 import numpy as np
 
 from ..images import Images, ImageWarning, open_images
-from ..lattice import Lattice
-from ..models import Ising
 from ..results import Result, read, write
 from .checks import check_output
 from .probe import Field, ProbePlan, field_of_images, measure, pilot, reach
-from .probe_calibration import calibrate
+from .probe_calibration import PREFIX, calibrate, comparison, exact_seconds, pictures, plan_for
 from .probe_schema import probe_result, probe_variables
 from .progress import duration, progress_bar, say
 
 DEFAULT_RADII = 12
-SIDE = 11
-ISING = Ising(Lattice((SIDE, SIDE)), beta=0.44)  # close to critical: information reaches far
 
 
 @dataclass(frozen=True)
@@ -72,27 +68,35 @@ def run_probe(
     plan = parse_plan(images, asked, **training)
     field = field_of_images(images)
     known = _written(parts) if resume else None
+    known_pictures = pictures(field.shape) if asked.calibrate else {}
+    plans = {name: plan_for(plan, rendering) for name, rendering in known_pictures.items()}
     seconds = pilot(field, plan, asked.device)
-    networks = plan.folds * (len(field.kinds) + (2 if asked.calibrate else 0))
+    networks = plan.folds * (len(field.kinds) + 2 * len(known_pictures))
     if known is None and asked.budget is not None:
         plan = replace(plan, steps=max(1, int(0.85 * asked.budget / (networks * seconds))))
     plan = begin(parts, plan, images.describe(), asked, known)
-    _say_cost(field, plan, asked, networks * plan.steps * seconds)
+    exact = sum(exact_seconds(rendering, plans[name]) for name, rendering in known_pictures.items())
+    _say_cost(field, plan, asked, networks * plan.steps * seconds + exact)
     options: dict[str, Any] = {"tolerance": asked.tolerance, "budget": asked.kl}
     calibrations = {}
     with progress_bar("probe", networks * plan.steps, shown=True) as advance:
         measured = measure(field, plan, device=asked.device, parts=parts, on_step=advance)
-        if asked.calibrate:
-            middle = (SIDE // 2, SIDE // 2)
-            radii = tuple(r for r in plan.radii if r < reach((SIDE, SIDE), middle))
-            ising_plan = replace(plan, radii=radii or (1,), pixel=middle)
-            (parts / "ising").mkdir(exist_ok=True)
-            calibrations["calibration_ising"] = calibrate(
-                ISING, field.n, ising_plan, device=asked.device, parts=parts / "ising", on_step=advance, **options
+        for name, rendering in known_pictures.items():
+            (parts / name).mkdir(exist_ok=True)
+            calibrations[PREFIX + name] = calibrate(
+                rendering,
+                field.n,
+                replace(plans[name], steps=plan.steps),
+                device=asked.device,
+                parts=parts / name,
+                on_step=advance,
+                **options,
             )
     variables = probe_variables(**measured, **options)
     parameters = {**asdict(asked), "plan": json.loads(plan.to_json())}
     result = probe_result(variables, images.describe(), parameters, plan.seed, calibrations=calibrations)
+    for name, calibration in calibrations.items():
+        result.rows.extend(comparison(name, calibration))
     write(out, result)
     shutil.rmtree(parts)
     return result
@@ -197,7 +201,7 @@ def _written(parts: Path) -> dict[str, Any] | None:
 
 
 def _say_cost(field: Field, plan: ProbePlan, asked: Request, seconds: float) -> None:
-    beside = ", and as many Ising samples" if asked.calibrate else ""
+    beside = ", and as many pictures of Ising spins and of loops" if asked.calibrate else ""
     say(
         f"probe: {field.n} images of {field.shape[0]}x{field.shape[1]}, {len(plan.times)} times x {len(plan.radii)} "
         f"radii, {plan.folds} folds, {plan.steps} steps a network{beside}: about {duration(1.2 * seconds)} on "
