@@ -209,8 +209,10 @@ def _sequence(item: Kind) -> Kind:
     def kind(value: Any) -> Any:
         if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
             raise _Refused("a sequence")
-        if isinstance(value, np.ndarray | range):
-            value = value.tolist() if isinstance(value, np.ndarray) else value
+        if isinstance(value, np.ndarray):
+            if value.ndim == 0:
+                raise _Refused("a sequence")
+            value = value.tolist()
         for x in value if isinstance(value, list | tuple) else ():
             try:
                 item(x)
@@ -244,6 +246,15 @@ _SIMPLE: dict[Any, Kind] = {
     type(None): _none,
     None: _none,
 }
+
+
+def check_finite(**arrays: Any) -> None:
+    """Raises ValueError, naming the array, for one that is empty or holds NaN or infinity."""
+    for name, array in arrays.items():
+        if not np.size(array):
+            raise ValueError(f"{name} must hold at least one value, got none")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} must be finite, got {np.ravel(array)[~np.isfinite(np.ravel(array))][0]}")
 
 
 # -- memory -------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .arguments import checked
 
 Schedule = Literal["linear", "vp", "ve"]
+SHARP = 1e-70  # no double tells noise at an earlier time from none, and the squares of its snr overflow
 # Beyond this ratio a Gaussian observation tells a spin from its opposite up to exp(-200).
 SNR_CERTAIN = 400.0
 
@@ -53,16 +54,22 @@ class Channel(Protocol):
 
 
 def check_time(t: float) -> float:
-    """t itself if it is a number in [0, 1]; a ValueError otherwise."""
+    """t itself if it is a number in [0, 1], 0 below SHARP; a ValueError otherwise."""
     if not 0.0 <= t <= 1.0:  # also refuses NaN
         raise ValueError(f"t must be in [0, 1], 0 clean and 1 pure noise, got {t}")
-    return float(t)
+    return float(t) if t > SHARP else 0.0
 
 
 def check_order(s: float, t: float) -> None:
     """Raises ValueError unless 0 <= s <= t <= 1."""
     if check_time(s) > check_time(t):
         raise ValueError(f"s must be the cleaner time, s <= t, got s = {s} and t = {t}")
+
+
+def check_shapes(x_t: NDArray, x_0: NDArray) -> None:
+    """Raises ValueError unless both have one shape."""
+    if x_t.shape != x_0.shape:
+        raise ValueError(f"x_t and x_0 must have one shape, got {x_t.shape} and {x_0.shape}")
 
 
 def check_snr(snr: float) -> float:
@@ -142,6 +149,7 @@ class Gaussian:
         return share * ratio * old, share * self.alpha(s) * variance, share * old * variance
 
     def bridge(self, x_t: NDArray, x_0: NDArray, t: float, s: float, rng: np.random.Generator) -> NDArray[np.float64]:
+        check_shapes(x_t, x_0)
         keep, pull, variance = self.bridge_moments(t, s)
         return keep * x_t + pull * x_0 + math.sqrt(variance) * rng.standard_normal(x_t.shape)
 
@@ -212,6 +220,7 @@ class BitFlip:
         return np.where(rng.random(x_s.shape) < self._between(s, t), -1.0, 1.0) * x_s
 
     def bridge(self, x_t: NDArray, x_0: NDArray, t: float, s: float, rng: np.random.Generator) -> NDArray[np.float64]:
+        check_shapes(x_t, x_0)
         late, early = self._between(s, t), self.flip_probability(s)
         as_noisy = np.where(x_t == x_0, 1.0 - early, early) * (1.0 - late)  # p(x_s = x_t | x_0) p(x_t | x_s)
         flipped = np.where(x_t == x_0, early, 1.0 - early) * late
@@ -255,6 +264,7 @@ class Erasure:
         return np.where(rng.random(x_s.shape) * (1.0 - s) < t - s, 0.0, x_s)
 
     def bridge(self, x_t: NDArray, x_0: NDArray, t: float, s: float, rng: np.random.Generator) -> NDArray[np.float64]:
+        check_shapes(x_t, x_0)
         check_order(s, t)
         return np.where((x_t == 0) & (rng.random(x_t.shape) * t >= s), x_0, x_t)
 

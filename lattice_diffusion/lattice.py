@@ -8,7 +8,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from .arguments import checked
+from .arguments import check_memory, checked
+
+MAX_AXES = 16  # NumPy's own limit leaves no room for samples, channels and times
 
 
 @checked
@@ -39,6 +41,7 @@ class Tripartition:
         """The first a, the next b and the last c of a + b + c sites, where only numbers matter (mean field)."""
         if a < 1 or b < 0 or c < 0:
             raise ValueError(f"sizes must be a >= 1, b >= 0, c >= 0, got {a}, {b}, {c}")
+        check_memory("a + b + c", 11 * (a + b + c), "take fewer sites")
         label = np.repeat([0, 1, 2], [a, b, c])
         return cls(label == 0, label == 1, label == 2)
 
@@ -76,6 +79,8 @@ class Lattice:
         shape = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
         if not shape or any(not isinstance(n, int | np.integer) or n < 1 for n in shape):
             raise ValueError(f"shape must be positive integers such as (11, 11), got {shape}")
+        if len(shape) > MAX_AXES:
+            raise ValueError(f"shape must have at most {MAX_AXES} axes, got {len(shape)}")
         flags = (periodic,) * len(shape) if isinstance(periodic, bool | np.bool_) else tuple(periodic)
         if len(flags) != len(shape):
             raise ValueError(f"periodic must be one flag or one per axis ({len(shape)}), got {len(flags)} flags")
@@ -101,6 +106,7 @@ class Lattice:
     @cached_property
     def bonds(self) -> NDArray[np.int64]:
         """Nearest-neighbour pairs of flat site indices, (n_bonds, 2), each once."""
+        check_memory("shape", 64 * self.ndim * self.n_sites, "take a smaller lattice")  # and what is made of it
         sites = np.arange(self.n_sites).reshape(self.shape)
         pairs = []
         for axis, flag in enumerate(self.periodic):
@@ -123,14 +129,17 @@ class Lattice:
             raise ValueError(f"radius must be >= 0, got {radius}")
         if patch < 1:
             raise ValueError(f"patch must be >= 1, got {patch}")
+        check_memory("shape", 8 * self.n_sites, "take a smaller lattice")
         mask = np.ones(self.shape, bool)
         for axis, (x, n, flag) in enumerate(zip(center, self.shape, self.periodic, strict=True)):
             start = x - (patch - 1) // 2
             if not flag and not 0 <= start <= n - patch:
                 raise ValueError(f"the {patch}-site patch around {center} leaves the open {self._name} lattice")
             inside = np.zeros(n, bool)
-            reach = np.arange(start - radius, start + patch + radius)
-            inside[reach % n if flag else reach[(reach >= 0) & (reach < n)]] = True
+            if flag:
+                inside[np.arange(start - radius, start - radius + min(n, patch + 2 * radius)) % n] = True
+            else:
+                inside[max(0, start - radius) : start + patch + radius] = True
             mask &= inside.reshape([-1 if a == axis else 1 for a in range(self.ndim)])
         return mask
 

@@ -10,7 +10,7 @@ import pytest
 import lattice_diffusion
 
 ROOT = Path(lattice_diffusion.__file__).parent
-# what each room may import, besides itself and the checking of arguments; rooms earlier in the flow never see later ones
+# what each room may import, besides itself and `arguments`; rooms earlier in the flow never see later ones
 ALLOWED = {
     "arguments": set(),
     "lazy": set(),

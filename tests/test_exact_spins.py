@@ -236,7 +236,7 @@ def test_default_block_posterior_agrees_with_the_fast_one():
         (lambda: ask(parts=ld.Lattice((5, 5)).tripartition((1, 1), 1, patch=3)), "A must hold at most 4 spins"),
         (lambda: data(np.zeros((2, 4, 5))), "x_t must have shape"),
         (lambda: data(np.full((2, 5, 5), np.nan)), "x_t must be finite"),
-        (lambda: data(np.zeros((2, 5, 5)), region=np.ones((5, 5))), "masks must be boolean"),
+        (lambda: data(np.zeros((2, 5, 5)), region=np.ones((5, 5))), "region must be a boolean mask"),
     ],
 )
 def test_refusals(call, sentence):

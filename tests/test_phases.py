@@ -185,7 +185,7 @@ def test_predicted_transitions():
         (lambda: nonlocality_window([0.1, 0.2], [1.0], 0.1), r"must be \(n,\) each"),
         (
             lambda: finite_size_crossing([0.1] * 4, [8, 16, 8, 16], [1] * 4, [1] * 4, (0, 1)),
-            "needs two sizes and 7 points",
+            "needs two sizes, two values of control and 7 points",
         ),
         (lambda: finite_size_crossing(range(9), [8, 16, 32] * 3, range(9), [0] * 9, (0, 1)), "stderr must be > 0"),
         (lambda: finite_size_crossing([1, 2], [8], [1], [1], (0, 1)), r"must be \(n,\) each"),

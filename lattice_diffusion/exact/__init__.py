@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arguments import checked
+from ..arguments import check_memory, checked, shown
 from ..channels import Channel, check_time
 from ..estimate import Curve, Estimate
 from ..lattice import Lattice, Tripartition
@@ -88,6 +88,8 @@ def cmi_curve(
     """
     check_time(t)
     parts = list(parts)
+    if not parts:
+        raise ValueError("parts must hold at least one division into A, B and C, got none")
     solver = model.solver
     solver.check_channel(channel)
     for part in parts:
@@ -109,21 +111,22 @@ def cmi_curve(
         raise ValueError("this model has a closed form only; use method='closed'")
     if n_samples < 2:
         raise ValueError(f"n_samples must be >= 2 to give an error, got {n_samples}")
+    check_memory("n_samples", 32 * n_samples * len(parts), "average fewer samples")
     if rng is None:
         raise ValueError("rng is needed for sampling; pass numpy.random.default_rng(seed)")
     return solver.sampled_cmi(channel, t, parts, model.sample, n_samples, rng)
 
 
-def _check_data(model: ExactModel, channel: Channel, t: float, x_t: NDArray, *masks: NDArray) -> NDArray[np.float64]:
+def _check_data(model: ExactModel, channel: Channel, t: float, x_t: NDArray, **masks: NDArray) -> NDArray[np.float64]:
     check_time(t)
     model.solver.check_channel(channel)
     x_t = np.asarray(x_t, float)
     shape = model.lattice.shape
-    if x_t.shape[1:] != shape or x_t.ndim != len(shape) + 1:
+    if x_t.shape[1:] != shape or x_t.ndim != len(shape) + 1 or not len(x_t):
         raise ValueError(f"x_t must have shape (n, {', '.join(map(str, shape))}), got {x_t.shape}")
-    for mask in masks:
-        if np.asarray(mask).dtype != np.bool_ or mask.shape != shape:
-            raise ValueError(f"masks must be boolean of the lattice's shape {shape}, got {mask.dtype} {mask.shape}")
+    for name, mask in masks.items():
+        if mask.dtype != np.bool_ or mask.shape != shape:
+            raise ValueError(f"{name} must be a boolean mask of the lattice's shape {shape}, got {shown(mask)}")
     if not np.isfinite(x_t).all():
         raise ValueError("x_t must be finite, got NaN or infinity")
     return x_t
@@ -139,7 +142,7 @@ def log_marginal(
         x_t: noisy configurations (n, *lattice.shape); values outside the region are not read.
         region: boolean mask R.
     """
-    return model.solver.log_marginal(channel, t, _check_data(model, channel, t, x_t, region), region)
+    return model.solver.log_marginal(channel, t, _check_data(model, channel, t, x_t, region=region), region)
 
 
 @checked
@@ -157,7 +160,7 @@ def posterior(
         For spins the joint law over the 2^k states (k <= 4), for fields a Gaussian, for mixtures two;
         all have `.mean` and `.variance` (n, k), sites in C order.
     """
-    x_t = _check_data(model, channel, t, x_t, sites, observed)
+    x_t = _check_data(model, channel, t, x_t, sites=sites, observed=observed)
     return model.solver.posterior(channel, t, x_t, sites, observed)
 
 
@@ -166,4 +169,4 @@ def posterior_mean(
     model: ExactModel, channel: Channel, t: float, x_t: NDArray, observed: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     """E[x_0 | x_t on `observed`] at every site, (n, *lattice.shape): the least-squares denoiser of that view."""
-    return model.solver.posterior_mean(channel, t, _check_data(model, channel, t, x_t, observed), observed)
+    return model.solver.posterior_mean(channel, t, _check_data(model, channel, t, x_t, observed=observed), observed)

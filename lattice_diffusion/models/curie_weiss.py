@@ -11,7 +11,7 @@ from ..arguments import checked
 from ..channels import Channel
 from ..exact.mean_field import MeanFieldSolver
 from ..lattice import Lattice
-from ..samplers.checks import check_beta, check_n_samples
+from ..samplers.checks import check_beta, check_memory, check_n_samples
 from .transition import Transition
 
 
@@ -43,7 +43,8 @@ class CurieWeiss:
         return MeanFieldSolver(self.lattice.shape, self.beta)
 
     def sample(self, n_samples: int, rng: np.random.Generator) -> NDArray[np.int8]:
-        return self.solver.sample(check_n_samples(n_samples), rng)
+        check_memory(24 * check_n_samples(n_samples) * self.lattice.n_sites)
+        return self.solver.sample(n_samples, rng)
 
     def transition(self, channel: Channel) -> Transition | None:
         """Speciation of the global sign, where the snr g reaches 1/(N m_0^2); None for beta <= 1."""

@@ -11,7 +11,7 @@ from ..channels import Channel
 from ..exact.bonds import Patch, block_patch, bond_mask, bond_patch, bond_radii
 from ..exact.domain_walls import DomainWallSolver, walls
 from ..lattice import Lattice, Tripartition
-from ..samplers.checks import check_beta, check_n_samples
+from ..samplers.checks import check_beta, check_memory, check_n_samples
 from ..samplers.ising import ising
 from .ising import BETA_CRITICAL
 from .transition import Transition
@@ -27,6 +27,8 @@ def homology(x: NDArray) -> NDArray[np.int8]:
     The products of x along row 0 (right bonds, once round) and along column 0 (down bonds); for closed loops all
     rows and all columns give the same. -1: an odd number of walls is crossed.
     """
+    if x.ndim != 4 or x.shape[1] != 2 or 0 in x.shape:
+        raise ValueError(f"x must be loops of shape (n, 2, L, W), got {x.shape}")
     return np.stack([x[:, 0, 0, :].prod(axis=1), x[:, 1, :, 0].prod(axis=1)], axis=1).astype(np.int8)
 
 
@@ -79,7 +81,7 @@ class DomainWalls:
     def sample(self, n_samples: int, rng: np.random.Generator) -> NDArray[np.int8]:
         """Walls, int8 (n_samples, 2, L, W): perfect and independent for beta = 0 or a shorter side <= 14,
         otherwise from a thinned Markov chain (`samplers.ising`)."""
-        check_n_samples(n_samples)
+        check_memory(3 * check_n_samples(n_samples) * self.lattice.n_sites)
         if self.beta > 0.0:
             return walls(ising(Lattice(self.faces), self.beta, n_samples, rng))
         spins = _signs((n_samples, *self.faces), rng)

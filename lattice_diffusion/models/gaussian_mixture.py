@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from ..arguments import checked
+from ..arguments import checked, shown
 from ..channels import Channel
 from ..exact.gaussian import GaussianSolver, check_gaussian
 from ..exact.mixture import MixtureSolver, label_information
 from ..lattice import Lattice
-from ..samplers.checks import check_n_samples
+from ..samplers.checks import check_memory, check_n_samples
 from ..samplers.fields import check_mass_squared, gaussian_field
 from ..samplers.laplacian import precision_matrix
 from .transition import Transition
@@ -56,7 +56,7 @@ class GaussianMixture:
 
     def sample_labelled(self, n_samples: int, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
         """x_0 (n_samples, *shape) and labels (n_samples,) of +-1."""
-        check_n_samples(n_samples)
+        check_memory(16 * check_n_samples(n_samples) * self.lattice.n_sites)
         label = np.where(rng.random(n_samples) < 0.5, 1, -1)
         if self.mass_squared is None:
             x_0 = self.std * rng.standard_normal((n_samples, *self.lattice.shape))
@@ -70,6 +70,8 @@ class GaussianMixture:
 
     def label_information(self, channel: Channel, t: float, region: NDArray[np.bool_]) -> float:
         """I_t(S;R) in nats, log 2 at most."""
+        if region.dtype != np.bool_ or region.shape != self.lattice.shape:
+            raise ValueError(f"region must be a boolean mask of shape {self.lattice.shape}, got {shown(region)}")
         return label_information(self.solver.gamma(channel, t, region))
 
     def transition(self, channel: Channel) -> Transition | None:

@@ -10,7 +10,7 @@ from ..arguments import checked
 from ..channels import Channel
 from ..exact.chain import ChainSolver
 from ..lattice import Lattice
-from ..samplers.checks import check_beta, check_n_samples
+from ..samplers.checks import check_beta, check_memory, check_n_samples
 
 
 @checked
@@ -31,7 +31,8 @@ class IsingChain:
         return ChainSolver(self.lattice.n_sites, self.beta, self.lattice.periodic[0])
 
     def sample(self, n_samples: int, rng: np.random.Generator) -> NDArray[np.int8]:
-        return self.solver.sample(check_n_samples(n_samples), rng)
+        check_memory(check_n_samples(n_samples) * self.lattice.n_sites)
+        return self.solver.sample(n_samples, rng)
 
     def transition(self, channel: Channel) -> None:
         """None: one dimension orders at no finite beta."""

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import least_squares
 from scipy.stats import chi2
 
-from ..arguments import checked
+from ..arguments import check_finite, checked
 from ..estimate import Estimate
 
 
@@ -63,8 +63,16 @@ def finite_size_crossing(
         raise ValueError(
             f"control, size, values, stderr must be (n,) each, got {c.size}, {length.size}, {y.size}, {sigma.size}"
         )
-    if c.size <= degree + 3 or np.unique(length).size < 2:
-        raise ValueError(f"a crossing of degree {degree} needs two sizes and {degree + 4} points, got {c.size} points")
+    check_finite(control=c, size=length, values=y, stderr=sigma, guess=guess)
+    if len(guess) != 2 or not guess[1] > 0:
+        raise ValueError(f"guess must be c* and nu > 0, got {guess}")
+    if not (length > 0).all() or not 1 <= degree <= 12:
+        raise ValueError(f"size must be > 0 and degree between 1 and 12, got {length.min():g} and {degree}")
+    if c.size <= degree + 3 or np.unique(length).size < 2 or np.ptp(c) == 0.0:
+        raise ValueError(
+            f"a crossing of degree {degree} needs two sizes, two values of control and {degree + 4} points, "
+            f"got {c.size} points"
+        )
     if not np.all(sigma > 0):
         raise ValueError("stderr must be > 0 at every point; leave exact points out")
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import chi2
 
-from ..arguments import checked
+from ..arguments import check_finite, checked
 from ..estimate import Estimate
 
 MIN_POINTS = 3
@@ -75,6 +75,9 @@ def markov_length(
         raise ValueError(
             f"radii, cmi, covariance must be (n,), (n,), (n, n), got {r.shape}, {values.shape}, {cov.shape}"
         )
+    check_finite(radii=r, cmi=values, covariance=cov, prefactor_exponent=prefactor_exponent)
+    if np.diag(cov).min() < 0:
+        raise ValueError(f"covariance must have variances >= 0 on its diagonal, got {np.diag(cov).min():g}")
     if np.any(np.diff(r) <= 0):
         raise ValueError(f"radii must increase, got {list(radii)}")
     stderr = np.sqrt(np.diag(cov))

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import checked
+from ..arguments import check_finite, checked
 from ..estimate import Estimate
 
 
@@ -26,6 +26,14 @@ def peak_time(
     """
     t, y = np.asarray(times, float), np.asarray(values, float)
     sigma = np.zeros_like(y) if stderr is None else np.asarray(stderr, float)
+    if not t.shape == y.shape == sigma.shape or t.ndim != 1 or not 0 < fraction < 1:
+        raise ValueError(
+            f"times, values and stderr must be (n,) each and fraction in (0, 1), got {t.shape}, {y.shape}, "
+            f"{sigma.shape} and {fraction}"
+        )
+    check_finite(times=t, values=y, stderr=sigma)
+    if np.any(np.diff(t) <= 0) or sigma.min() < 0:
+        raise ValueError("times must increase and stderr be >= 0")
     top = int(np.argmax(y))
     if top in (0, len(t) - 1):
         return None

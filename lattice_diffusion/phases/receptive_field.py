@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import checked
+from ..arguments import checked, shown
 
 
 class Allocation(NamedTuple):
@@ -54,6 +54,8 @@ def _allocation(choice: NDArray[np.int64], area: NDArray[np.float64], cost: NDAr
 def evaluate_schedule(choice: ArrayLike, area: ArrayLike, cost: ArrayLike) -> Allocation:
     """Error and cost of a given schedule, (n_times,) indices of radii."""
     area, cost = _tables(area, cost)
+    if np.asarray(choice).dtype.kind not in "iu":
+        raise ValueError(f"choice must hold indices of radii, got {shown(choice)}")
     picked = np.asarray(choice, np.int64)
     if picked.shape != area.shape[:1] or picked.min() < 0 or picked.max() >= area.shape[1]:
         raise ValueError(f"choice must hold {len(area)} indices below {area.shape[1]}, got {np.asarray(choice)}")
@@ -149,10 +151,19 @@ def log_rule(
     The sufficient receptive field of arXiv:2508.06614 for I_t ~ gamma e^(-r/xi), K steps and N sites; NaN in xi
     (no exponential decay) gives the last radius.
     """
-    if not error > 0.0:
-        raise ValueError(f"error must be > 0, got {error}")
-    radii = np.asarray(radii, float)
-    need = np.asarray(xi, float) * np.log(n_sites * n_steps * np.sqrt(np.asarray(gamma, float)) / error)
+    if not 1e-300 < error < np.inf:
+        raise ValueError(f"error must be > 0 and finite, got {error}")
+    if n_sites < 1 or n_steps < 1:
+        raise ValueError(f"n_sites and n_steps must be >= 1, got {n_sites} and {n_steps}")
+    xi, gamma, radii = (np.asarray(x, float) for x in (xi, gamma, radii))
+    if xi.ndim != 1 or gamma.shape not in ((), xi.shape) or radii.ndim != 1 or not radii.size:
+        raise ValueError(
+            f"xi must be (n_times,), gamma of that shape or one number and radii (n,), got shapes {xi.shape}, "
+            f"{gamma.shape} and {radii.shape}"
+        )
+    if (gamma <= 0.0).any():
+        raise ValueError(f"gamma must be > 0, got {gamma.min():g}")
+    need = xi * np.log(n_sites * n_steps * np.sqrt(gamma) / error)
     enough = np.where(np.isnan(need), math.inf, need)[:, None] <= radii
     enough[:, -1] = True
     return np.argmax(enough, axis=1)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import checked
+from ..arguments import check_finite, checked
 from ..estimate import Estimate
 
 
@@ -72,8 +72,11 @@ def _checked(
     sigma = np.zeros_like(y) if stderr is None else np.asarray(stderr, float)
     if not t.shape == y.shape == sigma.shape or t.ndim != 1:
         raise ValueError(f"times, values, stderr must be (n,) each, got {t.shape}, {y.shape}, {sigma.shape}")
-    if not tolerance > 0:
-        raise ValueError(f"tolerance must be > 0 nats, got {tolerance}")
+    if not 0 < tolerance < np.inf:
+        raise ValueError(f"tolerance must be > 0 nats and finite, got {tolerance}")
+    check_finite(times=t, values=y, stderr=sigma)
+    if np.any(np.diff(t) <= 0) or sigma.min() < 0:
+        raise ValueError("times must increase and stderr be >= 0")
     return t, y, sigma
 
 

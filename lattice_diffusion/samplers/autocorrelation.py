@@ -6,7 +6,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import checked
+from ..arguments import check_finite, checked, shown
 
 MIN_LENGTH = 20  # autocorrelation times that a series must span
 
@@ -89,6 +89,9 @@ def mser(series: ArrayLike, batch: int = 5) -> int:
     Args:
         series: (n,), or (chains, n), which are averaged.
     """
+    if batch < 1 or np.ndim(series) not in (1, 2):
+        raise ValueError(f"series must be (n,) or (chains, n) and batch >= 1, got {shown(series)} and {batch}")
+    check_finite(series=series)
     x = np.atleast_2d(np.asarray(series, float)).mean(axis=0)
     n = len(x) // batch
     if n < 2:

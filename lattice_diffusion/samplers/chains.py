@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ..lattice import Lattice
 
 Spins = NDArray[np.int8]
+MAX_UPDATES = 10**9  # in one go, during which nothing can interrupt
 
 
 class Source(Protocol):
@@ -75,8 +76,10 @@ def check_schedule(lattice: Lattice, burn_in: int | None, thin: int | None, expo
     burn_in = 20 * relaxation if burn_in is None else burn_in
     thin = relaxation if thin is None else thin
     integers = isinstance(burn_in, int | np.integer) and isinstance(thin, int | np.integer)
-    if not integers or burn_in < 0 or thin < 1:
-        raise ValueError(f"burn_in must be >= 0 and thin >= 1, both integers, got {burn_in} and {thin}")
+    if not integers or not 0 <= burn_in <= MAX_UPDATES or not 1 <= thin <= MAX_UPDATES:
+        raise ValueError(
+            f"burn_in must be >= 0 and thin >= 1, both integers of at most {MAX_UPDATES:,}, got {burn_in} and {thin}"
+        )
     return burn_in, thin
 
 

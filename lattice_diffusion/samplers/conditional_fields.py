@@ -171,7 +171,7 @@ class _Conditioning:
     def check_values(self, values: ArrayLike) -> NDArray[np.float64]:
         """(n, N), n = 1 for a single field, 0 outside the mask."""
         v = np.asarray(values, float)
-        if v.shape != self.lattice.shape and v.shape[1:] != self.lattice.shape:
+        if not v.size or (v.shape != self.lattice.shape and v.shape[1:] != self.lattice.shape):
             raise ValueError(
                 f"values must have the shape of the lattice, {self.lattice.shape}, or one axis of samples before it, "
                 f"got shape {v.shape}"

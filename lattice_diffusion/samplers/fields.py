@@ -21,7 +21,7 @@ BATCH_BYTES = 2**20
 
 
 def check_mass_squared(mass_squared: float) -> float:
-    if not 0.0 < mass_squared < np.inf:
+    if not 1e-300 < mass_squared < np.inf:  # its inverse, the largest variance, must be a number too
         raise ValueError(
             f"mass_squared must be finite and > 0, got {mass_squared}; a massless field has no normalisable zero mode"
         )

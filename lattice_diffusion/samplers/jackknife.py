@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import checked
+from ..arguments import check_finite, checked
 from ..estimate import Estimate
 from .autocorrelation import integrated_autocorrelation_time
 
@@ -58,6 +58,9 @@ class Blocks:
 def blocked(series: ArrayLike, n_blocks: int | None = None) -> Blocks:
     """Cuts series (n,) or (n, k) into consecutive blocks, see `jackknife`."""
     x = np.asarray(series, float)
+    if x.ndim not in (1, 2):
+        raise ValueError(f"series must be (n,) or (n, k), got shape {x.shape}")
+    check_finite(series=x)
     x = x[:, None] if x.ndim == 1 else x
     n = len(x)
     if n_blocks is None:

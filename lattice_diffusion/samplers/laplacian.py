@@ -12,7 +12,7 @@ import scipy.fft
 from numpy.typing import NDArray
 from scipy import sparse
 
-from ..arguments import checked
+from ..arguments import check_memory, checked
 from ..lattice import Lattice
 
 Boundary = Literal["free", "fixed"]
@@ -30,6 +30,7 @@ def along(axis: int, values: NDArray[np.float64], ndim: int) -> NDArray[np.float
 
 def precision_spectrum(lattice: Lattice, mass_squared: float, boundary: Boundary = "free") -> NDArray[np.float64]:
     """Eigenvalues m^2 + sum (2 - 2 cos k) of K, lattice.shape."""
+    check_memory("lattice", 24 * lattice.n_sites, "take a smaller one")
     total = np.full(lattice.shape, float(mass_squared))
     for axis, (n, flag) in enumerate(zip(lattice.shape, lattice.periodic, strict=True)):
         if flag:
@@ -54,6 +55,7 @@ def precision_matrix(lattice: Lattice, mass_squared: float, boundary: Boundary =
 @checked
 def wave_vectors(lattice: Lattice) -> NDArray[np.float64]:
     """k of a periodic lattice, (d, *lattice.shape), components in [-pi, pi), in the order of numpy.fft."""
+    check_memory("lattice", 16 * lattice.ndim * lattice.n_sites, "take a smaller one")
     axes = [2 * np.pi * np.fft.fftfreq(n) for n in lattice.shape]
     return np.stack(np.meshgrid(*axes, indexing="ij"))
 

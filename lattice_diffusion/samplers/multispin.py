@@ -17,6 +17,7 @@ from scipy.special import expit
 from ..arguments import checked
 from ..kernels import multispin, random_bits
 from ..lattice import Lattice
+from .chains import MAX_UPDATES
 from .checks import check_beta, check_memory
 from .heat_bath import neighbor_table
 
@@ -205,8 +206,8 @@ class MultispinChain:
         check_beta(self.beta)
         if self.update not in ("metropolis", "heat_bath"):
             raise ValueError(f"update must be metropolis or heat_bath, got {self.update!r}")
-        if not isinstance(n_sweeps, int | np.integer) or n_sweeps < 0:
-            raise ValueError(f"n_sweeps must be an integer >= 0, got {n_sweeps}")
+        if not isinstance(n_sweeps, int | np.integer) or not 0 <= n_sweeps <= MAX_UPDATES:
+            raise ValueError(f"n_sweeps must be an integer between 0 and {MAX_UPDATES:,}, got {n_sweeps}")
         table = expansion(flip_probabilities(self.beta, self.update))
         digits = digit_words(table.threshold, self.layout.odd)
         glauber = ONES if self.update == "heat_bath" else np.uint64(0)

@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import checked
+from ..arguments import checked, shown
 from ..estimate import Curve, Estimate
 from ..lattice import Lattice
 from .checks import check_beta
@@ -20,6 +20,7 @@ from .jackknife import blocked, jackknife
 @checked
 def energies(samples: NDArray[np.int8], lattice: Lattice) -> NDArray[np.float64]:
     """-sum_<ij> s_i s_j per site of each sample, (n,)."""
+    _check(samples, lattice)
     bonds = np.sum([_pair_sums(samples, lattice, axis, 1) for axis in range(lattice.ndim)], axis=0)
     return np.asarray(-bonds / lattice.n_sites)
 
@@ -27,6 +28,7 @@ def energies(samples: NDArray[np.int8], lattice: Lattice) -> NDArray[np.float64]
 @checked
 def magnetizations(samples: NDArray[np.int8]) -> NDArray[np.float64]:
     """Mean spin of each sample, (n,)."""
+    _check(samples)
     return samples.reshape(len(samples), -1).mean(axis=1)
 
 
@@ -39,6 +41,8 @@ def energy(samples: NDArray[np.int8], lattice: Lattice, *, n_blocks: int | None 
 @checked
 def magnetization(samples: NDArray[np.int8], power: int = 1, *, n_blocks: int | None = None) -> Estimate:
     """<|m|^power>."""
+    if power < 1:
+        raise ValueError(f"power must be >= 1, got {power}")
     return jackknife(np.abs(magnetizations(samples)) ** power, lambda m: m[0], n_blocks)
 
 
@@ -54,7 +58,8 @@ def susceptibility(
     samples: NDArray[np.int8], beta: float, *, connected: bool = False, n_blocks: int | None = None
 ) -> Estimate:
     """beta N <m^2>, the response to a field of the finite lattice; connected: beta N (<m^2> - <|m|>^2)."""
-    scale, m = check_beta(beta) * samples[0].size, np.abs(magnetizations(samples))
+    m = np.abs(magnetizations(samples))
+    scale = check_beta(beta) * samples[0].size
     series = np.stack([m, m**2], axis=1)
     return jackknife(series, lambda x: scale * (x[1] - (x[0] ** 2 if connected else 0.0)), n_blocks)
 
@@ -62,7 +67,8 @@ def susceptibility(
 @checked
 def specific_heat(samples: NDArray[np.int8], lattice: Lattice, beta: float, *, n_blocks: int | None = None) -> Estimate:
     """d<e>/dT per site, beta^2 N (<e^2> - <e>^2)."""
-    scale, e = check_beta(beta) ** 2 * lattice.n_sites, energies(samples, lattice)
+    e = energies(samples, lattice)
+    scale = np.square(check_beta(beta)) * lattice.n_sites
     shift = e.mean()  # the variance is a small difference of squares
     return jackknife(np.stack([e - shift, (e - shift) ** 2], axis=1), lambda x: scale * (x[1] - x[0] ** 2), n_blocks)
 
@@ -81,6 +87,9 @@ def correlation(
     distances: r, by default 0 up to half the shortest periodic axis, or the whole open one. The errors at different
     r come with their covariance.
     """
+    _check(samples, lattice)
+    if axis is not None and not 0 <= axis < lattice.ndim:
+        raise ValueError(f"axis must be between 0 and {lattice.ndim - 1}, got {axis}")
     axes = range(lattice.ndim) if axis is None else (axis,)
     reach = min(lattice.shape[a] // 2 if lattice.periodic[a] else lattice.shape[a] - 1 for a in axes)
     r = np.arange(reach + 1) if distances is None else np.atleast_1d(np.asarray(distances))
@@ -106,6 +115,7 @@ def correlation_length(samples: NDArray[np.int8], lattice: Lattice, *, n_blocks:
         raise ValueError(
             "the second-moment correlation length needs a lattice periodic along all axes; use correlation"
         )
+    _check(samples, lattice)
     length = max(lattice.shape)
     wave = np.exp(2j * np.pi * np.arange(length) / length)
     power = np.zeros(len(samples))
@@ -121,6 +131,14 @@ def correlation_length(samples: NDArray[np.int8], lattice: Lattice, *, n_blocks:
         return math.sqrt(x[0] / x[1] - 1.0) / (2.0 * math.sin(math.pi / length))
 
     return jackknife(np.stack([total, power], axis=1), xi, n_blocks)
+
+
+def _check(samples: NDArray[np.int8], lattice: Lattice | None = None) -> None:
+    """Raises ValueError unless samples are spins, (n, *lattice.shape)."""
+    fits = samples.ndim > 1 if lattice is None else samples.shape[1:] == lattice.shape
+    if not fits or not samples.size or samples.dtype.kind not in "if" or not (np.abs(samples) == 1).all():
+        shape = "..." if lattice is None else ", ".join(map(str, lattice.shape))
+        raise ValueError(f"samples must be spins -1 and +1 of shape (n, {shape}), got {shown(samples)}")
 
 
 def _pair_sums(samples: NDArray[np.int8], lattice: Lattice, axis: int, r: int) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..arguments import checked
 from ..kernels import local_fields as kernel
 from ..lattice import Lattice
-from .chains import Spins
+from .chains import MAX_UPDATES, Spins
 from .checks import check_memory, check_n_samples
 from .couplings import Couplings, generator_state
 
@@ -65,8 +65,8 @@ class PastCoupling:
                 f"couplings must be >= 0, since only a ferromagnet keeps states in order, got {model.J.min()}; "
                 "use posterior or replica_exchange"
             )
-        if max_sweeps < 1:
-            raise ValueError(f"max_sweeps must be >= 1, got {max_sweeps}")
+        if not 1 <= max_sweeps <= MAX_UPDATES:
+            raise ValueError(f"max_sweeps must be between 1 and {MAX_UPDATES:,}, got {max_sweeps}")
         self._shape, self._rng, self._max_sweeps = lattice.shape, rng, max_sweeps
         self._arguments = model.free_order, model.neighbors, model.neighbor_J, model.finite_h
         self._ends = [np.where(model.clamped, np.sign(model.h), end).astype(np.int8) for end in (1, -1)]
