@@ -67,15 +67,20 @@ def run(
     spec: Annotated[Path, typer.Argument(help="What to measure, a TOML file.", metavar="SPEC.toml")],
     out: Annotated[Path, typer.Option(help="The result file, HDF5.", metavar="FILE.h5")],
     workers: Workers = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="tcp://HOST:PORT of a Dask scheduler, or mpi; instead of --workers.")
+    ] = None,
     resume: Resume = False,
     force: Force = False,
 ) -> None:
     """Measure the grids of a spec and write one result file."""
+    if scheduler is not None and workers is not None:
+        raise typer.BadParameter("give --workers or --scheduler, which has workers of its own", param_hint="--workers")
     with _long_run():
         from .experiments.runner import run as run_spec
         from .experiments.spec import load
 
-        run_spec(load(spec), out, workers=workers or _cores(), resume=resume, force=force)
+        run_spec(load(spec), out, scheduler=scheduler, workers=workers or _cores(), resume=resume, force=force)
 
 
 @app.command()
@@ -275,9 +280,12 @@ def _cores() -> int:
 @contextlib.contextmanager
 def _long_run() -> Iterator[None]:
     """One thread per process, and an exit code of 130 with a sentence when stopped."""
+    from .experiments.stopping import sigterm_interrupts
+
     os.environ.update(ONE_THREAD)
     try:
-        yield
+        with sigterm_interrupts():
+            yield
     except KeyboardInterrupt as stop:
         typer.echo(str(stop) or "stopped", err=True)
         raise typer.Exit(130) from None

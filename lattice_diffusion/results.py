@@ -6,6 +6,7 @@ whether the file is complete). Coordinates are dimension scales, so that
 beside their analytic values, one `Row` each.
 """
 
+import contextlib
 import math
 import os
 import subprocess
@@ -119,18 +120,37 @@ def write(path: str | os.PathLike[str], result: Result) -> None:
     """
     path = Path(path)
     part = path.with_name(path.name + ".part")
+    # HDF5 does not recover from a full disk: it works in memory, and plain bytes are written.
+    with h5py.File(path.name, "w", driver="core", backing_store=False, track_order=True) as file:
+        file.attrs.update(result.attributes)
+        for name, variables in result.groups.items():
+            _write_group(file.create_group(name, track_order=True), variables)
+        if result.rows:
+            _write_group(file.create_group(TABLE, track_order=True), _table(result.rows))
+        file.flush()
+        image = file.id.get_file_image()
     try:
-        with h5py.File(part, "w", track_order=True) as file:
-            file.attrs.update(result.attributes)
-            for name, variables in result.groups.items():
-                _write_group(file.create_group(name, track_order=True), variables)
-            if result.rows:
-                _write_group(file.create_group(TABLE, track_order=True), _table(result.rows))
-        with open(part, "rb") as written:
+        with open(part, "wb") as written:
+            written.write(image)
+            written.flush()
             os.fsync(written.fileno())
         os.replace(part, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name in `folder` survive a power cut, where the file system can."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def read(path: str | os.PathLike[str]) -> Result:

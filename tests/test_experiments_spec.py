@@ -134,7 +134,10 @@ def test_points_and_seeds_have_distinct_random_numbers() -> None:
 
 
 MODELS = "gaussian-field, gaussian-mixture, ising, ising-chain, curie-weiss, domain-walls"
-KEYS = "model, channel, t, radii, patch, center, n_samples, method, quantity, settings"
+KEYS = (
+    "model, channel, t, radii, patch, center, n_samples, method, quantity, settings, "
+    "target_stderr, target_relative_error, max_samples"
+)
 
 
 @pytest.mark.parametrize(
@@ -160,6 +163,23 @@ KEYS = "model, channel, t, radii, patch, center, n_samples, method, quantity, se
         ({"model": {"beta": "hot"}}, "grids.sq.model.beta must be a finite number >= 0, got 'hot'"),
         ({"model": {"beta": True}}, "grids.sq.model.beta must be a finite number >= 0, got True"),
         ({"model": {"beta": []}}, "grids.sq.model.beta must hold at least one value, got an empty list"),
+        (
+            {"target_stderr": 0.1},
+            "grids.sq needs max_samples >= n_samples = 1000, the budget of a target error, got none",
+        ),
+        (
+            {"target_stderr": 0.1, "max_samples": 999},
+            "grids.sq needs max_samples >= n_samples = 1000, the budget of a target error, got 999",
+        ),
+        (
+            {"max_samples": 2000},
+            "grids.sq has max_samples without a target to reach; add target_stderr or target_relative_error",
+        ),
+        (
+            {"target_stderr": 0.1, "max_samples": 2000, "quantity": "locality_gap"},
+            "grids.sq asks for a target error of the locality gap, which only cmi, label_entropy, "
+            "squared_correlation, unmasking can draw samples for",
+        ),
         ({"model": {"beta": [0.1, 0.1]}}, "grids.sq.model.beta must hold distinct values, got 0.1 twice"),
         ({"model": {"length": 4.5}}, "grids.sq.model.length must be an integer >= 2, got 4.5"),
         (

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 
 from .quantities import QUANTITIES
-from .quantities.base import OPTIONAL
+from .quantities.base import OPTIONAL, TARGETS
 from .spec import GridSpec, Spec
 
 # Keys of a model that hold lists of their own.
 _PLACES = ("shape", "faces", "periodic", "regions", "bond", "block")
 # How a point is measured, as opposed to what: two of these on one point share their random numbers.
-_NOT_SEEDING = ("radii", "n_samples", "method", "quantity")
+_NOT_SEEDING = ("radii", "n_samples", "method", "quantity", "max_samples", *TARGETS)
 
 
 def axes(grid: GridSpec) -> dict[str, list[float]]:

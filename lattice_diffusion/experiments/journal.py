@@ -2,16 +2,17 @@
 
 HDF5 does not survive a kill in the middle of a write. So points are appended to FILE.h5.journal, one JSON
 line each (Python writes a float so that it reads back exactly), after a header line that holds the spec. A
-last line torn by a crash is dropped on reading. The journal also locks the result file against a second run.
+last line torn by a crash is dropped on reading. The journal holds every point of an unfinished result file, so that
+either of the two is enough to go on. It also locks the result file against a second run.
 """
 
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = journal_path(path)
-        self._file: IO[bytes] = open(self.path, "a+b")  # noqa: SIM115  closed by __exit__
+        self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115  closed by __exit__
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # A run that ends between our open and our lock removes the name; we would hold no one's journal.
@@ -54,12 +55,12 @@ class Journal:
         """Drop what is there and write the header."""
         self._file.truncate(0)
         header = {"schema": _SCHEMA, "package_version": __version__, "created": created, "spec": spec}
-        self._write(header)
+        self._write([header])
 
     def header(self) -> dict[str, Any] | None:
         """The header, or None where not even that was written before a crash."""
-        self._file.seek(0)
-        line = self._file.readline()
+        with open(self.path, "rb") as file:
+            line = file.readline()
         if not line.endswith(b"\n"):
             return None
         header = self._parse(line)
@@ -69,20 +70,26 @@ class Journal:
 
     def entries(self) -> Iterator[Entry]:
         """The points recorded so far; cuts off a torn last line, so that appending can go on."""
-        self._file.seek(0)
-        end = len(self._file.readline())
-        for line in self._file:
-            if not line.endswith(b"\n"):
-                break
-            entry = self._parse(line)
-            end += len(line)
-            values = {name: np.asarray(x, dtype=float) for name, x in entry["values"].items()}
-            yield entry["grid"], tuple(entry["index"]), values
+        with open(self.path, "rb") as file:
+            end = len(file.readline())
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                entry = self._parse(line)
+                end += len(line)
+                values = {name: np.asarray(x, dtype=float) for name, x in entry["values"].items()}
+                yield entry["grid"], tuple(entry["index"]), values
         self._file.truncate(end)
 
-    def append(self, grid: str, index: tuple[int, ...], values: dict[str, NDArray]) -> None:
-        """Record one point; it survives the death of this process from here on."""
-        self._write({"grid": grid, "index": index, "values": {name: x.tolist() for name, x in values.items()}})
+    def append(self, entries: Iterable[Entry]) -> None:
+        """Record points; they survive the death of this process from here on.
+
+        Raises OSError where the disk is full, with the journal as it was before.
+        """
+        self._write(
+            {"grid": grid, "index": index, "values": {name: x.tolist() for name, x in values.items()}}
+            for grid, index, values in entries
+        )
 
     def sync(self) -> None:
         """Make everything appended survive a power cut too."""
@@ -100,9 +107,15 @@ class Journal:
     ) -> None:
         self._file.close()
 
-    def _write(self, record: dict[str, Any]) -> None:
-        self._file.write(json.dumps(record, separators=(",", ":")).encode() + b"\n")
-        self._file.flush()
+    def _write(self, records: Iterable[dict[str, Any]]) -> None:
+        text = b"".join(json.dumps(record, separators=(",", ":")).encode() + b"\n" for record in records)
+        end = os.fstat(self._file.fileno()).st_size
+        try:
+            while text:  # a disk that fills up takes a part
+                text = text[self._file.write(text) :]
+        except OSError as error:
+            self._file.truncate(end)
+            raise OSError(error.errno, error.strerror, str(self.path)) from None
 
     def _parse(self, line: bytes) -> dict[str, Any]:
         try:

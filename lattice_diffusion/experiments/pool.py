@@ -4,7 +4,6 @@ import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
@@ -12,6 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from ..threads import ONE_THREAD
+from .stopping import signals_held
 
 
 class InProcess(Executor):
@@ -30,19 +30,23 @@ class InProcess(Executor):
 def process_pool(workers: int) -> Iterator[Executor]:
     """An executor of `workers` single-threaded processes, `InProcess` for one.
 
-    Raises ChildProcessError (an OSError) where a worker dies, as when memory runs out.
+    The processes leave Ctrl-C and SIGTERM, which a terminal or a batch system sends to all, to this one. Raises
+    ChildProcessError (an OSError) where a worker dies, as when memory runs out.
     """
     if workers == 1:
         yield InProcess()
         return
     context = multiprocessing.get_context("spawn")  # forking a process with threads is not safe
     with _environment(ONE_THREAD):
-        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_follow_parent)
         try:
+            with signals_held():
+                for _ in range(workers):  # a process is started for each
+                    pool.submit(os.getpid)
             yield pool
         except BaseException as error:
             for process in list((pool._processes or {}).values()):
-                process.terminate()  # points take long; what is half measured is of no use
+                process.kill()  # a second Ctrl-C, or no use for what they are doing
             pool.shutdown(wait=True, cancel_futures=True)
             if isinstance(error, BrokenProcessPool):
                 raise ChildProcessError(
@@ -53,9 +57,8 @@ def process_pool(workers: int) -> Iterator[Executor]:
         pool.shutdown()
 
 
-def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and die with it: a killed parent must not leave workers behind."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _follow_parent() -> None:
+    """Die with the parent: a killed one must not leave workers behind."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     sentinel = parent.sentinel

@@ -11,6 +11,10 @@ class PointRefused(ValueError):
     """A point whose parameters a model, lattice or solver refused; says which point, and why."""
 
 
+class WorkerRefused(ValueError):
+    """A worker that must not measure; says why."""
+
+
 class PointFailed(RuntimeError):
     """A point at which something broke; says which point, the cause is chained."""
 
@@ -21,7 +25,7 @@ def is_refusal(error: BaseException) -> bool:
     NumPy and Python raise the same types for defects of ours, often from C and so with one of our lines last
     in the traceback; only a `raise` statement in this package counts.
     """
-    if isinstance(error, PointRefused):  # perhaps from another process, its traceback lost
+    if isinstance(error, PointRefused | WorkerRefused):  # perhaps from another process, its traceback lost
         return True
     if not isinstance(error, ValueError | TypeError):
         return False

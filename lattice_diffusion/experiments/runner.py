@@ -1,4 +1,4 @@
-"""Run a spec: every point of every grid on any executor, crash-safe, resumable, the same numbers every way.
+"""Run a spec: every point of every grid on any engine, crash-safe, resumable, the same numbers every way.
 
 Points are independent and own their random numbers, so neither the number of workers nor the order in which
 points end changes the result. Points done go to a journal at once and to the result file from time to time.
@@ -7,39 +7,45 @@ points end changes the result. Points done go to a journal at once and to the re
 import contextlib
 import json
 import os
-import signal
-import threading
 import time
-from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
+from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from .. import results
+from .. import __version__, results
 from ..results import Result
 from .checks import check_output, check_points, check_same
+from .engines import Engine, open_engine
 from .grid import Point, n_points, points
 from .journal import Journal, journal_path
-from .pool import InProcess, process_pool
+from .pool import InProcess
 from .progress import duration, progress_bar, say
 from .quantities import evaluate
-from .refusal import at_point
+from .refusal import WorkerRefused, at_point
 from .spec import Spec
+from .stopping import Stop, asks_to_stop
 from .tables import Tables
 
 CHECKPOINT_SECONDS = 30.0
+CHECKPOINT_SHARE = 0.01  # of the time, at most, goes into checkpoints
+CHUNK_SECONDS = 0.2  # cheap points go out in chunks that take about so long,
+CHUNKS_PER_SECOND = 200  # or longer, for a scheduler to hand out no more than so many,
+CHUNK_POINTS = 1000  # and never of more points than this
 
 
 class Interrupted(KeyboardInterrupt):
     """Stopped by Ctrl-C or SIGTERM; what was measured is kept."""
 
 
-class _Measured(NamedTuple):
-    point: Point
+class Measured(NamedTuple):
+    """One point's values, and the seconds it took."""
+
     values: dict[str, NDArray]
     seconds: float
 
@@ -49,6 +55,7 @@ def run(
     path: str | os.PathLike[str],
     *,
     executor: Executor | None = None,
+    scheduler: str | None = None,
     workers: int = 1,
     resume: bool = False,
     force: bool = False,
@@ -57,16 +64,19 @@ def run(
     """Measure every point of `spec` and write the result file `path`.
 
     Args:
-        executor: any `concurrent.futures` executor; without one, this process (`workers` = 1) or that many
-            fresh processes of one thread each.
-        workers: how many points are measured at a time; with an `executor`, how many it can take.
+        executor: any `concurrent.futures` executor; without one, what `scheduler` says.
+        scheduler: the address of a Dask scheduler, or "mpi"; without one, this process (`workers` = 1) or that
+            many fresh processes of one thread each.
+        workers: how many points are measured at a time; with an `executor`, how many it can take. A scheduler
+            knows it itself.
         resume: go on with an unfinished `path`; a finished one is returned as it is.
         force: overwrite `path`.
         progress: say on stderr what it will cost, and show a bar there if it is a terminal.
 
     Raises SpecError or PointRefused (ValueErrors, one sentence) for what cannot be run, FileExistsError for
-    an existing `path`, PointFailed with the point's coordinates where a point breaks, Interrupted on Ctrl-C
-    or SIGTERM; in the last two cases the points done are kept for `resume`.
+    an existing `path`, OSError for a disk that takes no more or a scheduler that is not there, PointFailed with the
+    point's coordinates where a point breaks, Interrupted on Ctrl-C or SIGTERM, once the points under way have ended
+    (at once on the second). In all these cases the points done are kept for `resume`.
     """
     path = Path(path)
     if workers < 1:
@@ -75,25 +85,24 @@ def run(
         raise ValueError("resume goes on with a file and force overwrites it; give one of the two")
     check_output(path, resume=resume, force=force)
     if resume and path.exists():
-        finished = results.read(path)
-        check_same(path, finished.attributes["parameters"], finished.attributes["package_version"], spec)
-        if finished.complete:
-            if journal_path(path).exists():  # killed between the last two steps
-                with Journal(path) as journal:
-                    journal.remove()
-            return finished
+        finished = _read(path)
+        if finished is not None:
+            check_same(path, finished.attributes["parameters"], finished.attributes["package_version"], spec)
+            if finished.complete:
+                if journal_path(path).exists():  # killed between the last two steps
+                    with Journal(path) as journal:
+                        journal.remove()
+                return finished
     check_points(spec)
-    with Journal(path) as journal:
+    engine_for = open_engine(executor, scheduler, min(workers, n_points(spec)))
+    with asks_to_stop() as stop, engine_for as engine, Journal(path) as journal:
         task = _begin(spec, path, journal, resume=resume, force=force)
         try:
-            with (
-                _sigterm_interrupts(),
-                process_pool(workers) if executor is None else _open(executor) as pool,
-            ):
-                task.measure_all(pool, workers, progress)
+            task.measure_all(engine, stop, progress)
         except BaseException as error:
             if task.tables.n_done:
-                task.checkpoint(complete=False)
+                with contextlib.suppress(OSError):  # the journal has everything
+                    task.checkpoint(complete=False)
             else:
                 journal.remove()
             if isinstance(error, KeyboardInterrupt):
@@ -103,6 +112,16 @@ def run(
         result = task.checkpoint(complete=True)
         journal.remove()
     return result
+
+
+def _read(path: Path) -> Result | None:
+    """The result file; None for a damaged one beside its journal, which has everything."""
+    try:
+        return results.read(path)
+    except results.ResultError:
+        if not journal_path(path).exists():
+            raise
+        return None
 
 
 @dataclass(frozen=True)
@@ -115,6 +134,7 @@ class _Task:
     tables: Tables
     attributes: dict[str, Any]
     todo: list[Point]
+    seconds: dict[str, float] = field(default_factory=dict)  # by cost class, the least that a point has taken
 
     @property
     def n_points(self) -> int:
@@ -123,35 +143,65 @@ class _Task:
     def checkpoint(self, *, complete: bool) -> Result:
         """Write the result file as it is now."""
         result = Result({**self.attributes, "complete": complete}, self.tables.groups())
-        self.journal.sync()
-        results.write(self.path, result)
+        with _says_what_is_kept(self.path):
+            self.journal.sync()
+            results.write(self.path, result)
         return result
 
-    def measure_all(self, pool: Executor, workers: int, progress: bool) -> None:
-        """Pilot points first, which tell the cost; then the others."""
-        pilots, rest = _pilots(self.todo, 1 + workers)
-        limit = 1 if isinstance(pool, InProcess) else 3 * workers
-        seconds: dict[str, float] = {}
+    def measure_all(self, engine: Engine, stop: Stop, progress: bool) -> None:
+        """Pilot points first, which tell the cost; then the others. Raises KeyboardInterrupt once stopped."""
+        pilots, rest = _pilots(self.todo, 1 + engine.width())
+        todo, ahead = deque([*pilots, *rest]), len(pilots)
         next_checkpoint = 0.0  # an old file is overwritten only once there is something to put in its place
         with progress_bar(self.spec.name, len(self.todo), shown=progress) as advance:
-            for batch in (pilots, rest):
-                if batch is rest and progress:
-                    cost = duration(sum(seconds[_cost_class(point)] for point in rest) / workers)
-                    hands = "1 worker" if workers == 1 else f"{workers} workers"
-                    say(f"{self.spec.name}: {len(self.todo)} points, about {cost} on {hands}")
-                for point, values, took in _completed(pool, batch, self.spec.seed, limit):
-                    self.journal.append(point.grid, point.index, values)
-                    self.tables.record(point.grid, point.index, values)
-                    kind = _cost_class(point)
-                    seconds[kind] = min(took, seconds.get(kind, took))
+            for chunk, measured in _in_hand(engine, self._chunks(engine, todo), self.spec.seed, stop):
+                self._record(chunk, measured)
+                for _ in chunk:
                     advance()
-                    if time.monotonic() > next_checkpoint:
-                        self.checkpoint(complete=False)
-                        next_checkpoint = time.monotonic() + CHECKPOINT_SECONDS
+                if progress and 0 < ahead <= len(chunk):
+                    self._announce(rest, engine.width())
+                ahead -= len(chunk)
+                if time.monotonic() > next_checkpoint:
+                    start = time.monotonic()
+                    self.checkpoint(complete=False)
+                    now = time.monotonic()
+                    next_checkpoint = now + max(CHECKPOINT_SECONDS, (now - start) / CHECKPOINT_SHARE)
+        if self.tables.n_done < self.n_points:
+            raise KeyboardInterrupt
+
+    def _record(self, chunk: list[Point], measured: list[Measured]) -> None:
+        entries = [(point.grid, point.index, one.values) for point, one in zip(chunk, measured, strict=True)]
+        with _says_what_is_kept(self.path):
+            self.journal.append(entries)
+        for grid, index, values in entries:
+            self.tables.record(grid, index, values)
+        for point, one in zip(chunk, measured, strict=True):
+            kind = _cost_class(point)
+            self.seconds[kind] = min(one.seconds, self.seconds.get(kind, one.seconds))
+
+    def _announce(self, rest: list[Point], width: int) -> None:
+        cost = duration(sum(self.seconds[_cost_class(point)] for point in rest) / width)
+        hands = "1 worker" if width == 1 else f"{width} workers"
+        say(f"{self.spec.name}: {len(self.todo)} points, about {cost} on {hands}")
+
+    def _chunks(self, engine: Engine, todo: deque[Point]) -> Iterator[list[Point]]:
+        """Points to hand out together: one by one while their cost is unknown, or where they are measured here."""
+        while todo:
+            width = engine.width()
+            seconds = max(CHUNK_SECONDS, width / CHUNKS_PER_SECOND)
+            most = 1 if isinstance(engine.executor, InProcess) else min(CHUNK_POINTS, 1 + len(todo) // (4 * width))
+            chunk = [todo.popleft()]
+            cost = self._cost(chunk[0])
+            while todo and len(chunk) < most and (cost := cost + self._cost(todo[0])) <= seconds:
+                chunk.append(todo.popleft())
+            yield chunk
+
+    def _cost(self, point: Point) -> float:
+        return self.seconds.get(_cost_class(point), float("inf"))
 
 
 def _begin(spec: Spec, path: Path, journal: Journal, *, resume: bool, force: bool) -> _Task:
-    """The run with everything filled in that an earlier one has measured."""
+    """The run with everything filled in that an earlier one has measured, and all of that in the journal."""
     try:
         check_output(path, resume=resume, force=force, ours=True)  # another run may have ended meanwhile
     except OSError:
@@ -161,19 +211,38 @@ def _begin(spec: Spec, path: Path, journal: Journal, *, resume: bool, force: boo
     attributes = results.provenance(spec.name, parameters, spec.seed, complete=False)
     tables = Tables(spec)
     header = journal.header() if resume else None
-    if resume and path.exists():
-        unfinished = results.read(path)
-        tables.restore(unfinished.groups)
+    unfinished = _read(path) if resume and path.exists() else None
+    if unfinished is not None:
         attributes["created"] = unfinished.attributes["created"]
     if header is None:
-        journal.start(json.loads(parameters), str(attributes["created"]))
+        if resume and path.exists() and unfinished is None:
+            results.read(path)  # damaged, and there is nothing to mend it with
+        with _says_what_is_kept(path):
+            journal.start(json.loads(parameters), str(attributes["created"]))
     else:
         check_same(path, json.dumps(header["spec"]), header["package_version"], spec)
         attributes["created"] = header["created"]
         for grid, index, values in journal.entries():
             tables.record(grid, index, values)
+        if path.exists() and unfinished is None:
+            say(f"{path} is damaged; going on from its journal")
+    if unfinished is not None:
+        with _says_what_is_kept(path):
+            journal.append(tables.restore(unfinished.groups))
     todo = [point for point in points(spec) if not tables.has(point)]
     return _Task(spec, path, journal, tables, attributes, todo)
+
+
+@contextlib.contextmanager
+def _says_what_is_kept(path: Path) -> Iterator[None]:
+    """A disk that takes no more, in one sentence with its remedy."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise OSError(
+            f"{path} cannot be written: {why}; the points done are kept: make room and run again with --resume"
+        ) from error
 
 
 def _pilots(todo: list[Point], number: int) -> tuple[list[Point], list[Point]]:
@@ -194,45 +263,51 @@ def _cost_class(point: Point) -> str:
     return f"{point.grid} {model.get('shape', model.get('regions'))}"
 
 
-def _completed(pool: Executor, todo: Iterable[Point], seed: int, limit: int) -> Iterator[_Measured]:
-    """Measured points as they end, with at most `limit` handed to the executor at a time."""
-    pending: set[Future[_Measured]] = set()
-    for point in todo:
-        pending.add(pool.submit(measure_point, point, seed))
-        if len(pending) >= limit:
-            done, pending = wait(pending, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in done)
-    while pending:
-        done, pending = wait(pending, return_when=FIRST_COMPLETED)
-        yield from (future.result() for future in done)
+def _in_hand(
+    engine: Engine, chunks: Iterator[list[Point]], seed: int, stop: Stop
+) -> Iterator[tuple[list[Point], list[Measured]]]:
+    """Chunks as they end, with a few more handed out than are measured at a time; on a stop those under way."""
+    ended: SimpleQueue[Future[list[Measured]] | None] = SimpleQueue()
+    under_way: dict[Future[list[Measured]], list[Point]] = {}
+    stop.wake = lambda: ended.put(None)  # a SimpleQueue may be filled by a signal handler
+    more = True
+    while more or under_way:
+        while more and not stop.asked and len(under_way) < _window(engine):
+            chunk = next(chunks, None)
+            if chunk is None:
+                more = False
+                break
+            future = engine.executor.submit(measure_points, chunk, seed, __version__)
+            under_way[future] = chunk
+            future.add_done_callback(ended.put)
+        if stop.asked:
+            more = False
+            if engine.tells_running:
+                for future in list(under_way):
+                    if future.cancel():
+                        del under_way[future]
+        if under_way and (done := ended.get()) in under_way:
+            assert done is not None
+            yield under_way.pop(done), done.result()
 
 
-def measure_point(point: Point, seed: int) -> _Measured:
-    """What a worker does: one point, with its own random numbers, and how many seconds it took."""
+def _window(engine: Engine) -> int:
+    """How many chunks are handed out at a time: enough that no worker waits for the next one."""
+    if isinstance(engine.executor, InProcess):
+        return 1
+    width = engine.width()
+    return width + max(2, width // 8)
+
+
+def measure_points(chunk: list[Point], seed: int, version: str) -> list[Measured]:
+    """What a worker does: every point with its own random numbers. Raises WorkerRefused if of another version."""
+    if version != __version__:
+        raise WorkerRefused(f"workers must have lattice_diffusion {version}, got {__version__}; install the same there")
+    return [_measure(point, seed) for point in chunk]
+
+
+def _measure(point: Point, seed: int) -> Measured:
     start = time.perf_counter()
     with at_point(point):
         values = evaluate(point.parameters, point.rng(seed))
-    return _Measured(point, values, time.perf_counter() - start)
-
-
-@contextlib.contextmanager
-def _open(executor: Executor) -> Iterator[Executor]:
-    """A caller's executor, which stays theirs to shut down."""
-    yield executor
-
-
-@contextlib.contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """SIGTERM, as batch systems send it, stops a run like Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    return Measured(values, time.perf_counter() - start)

@@ -24,7 +24,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from .quantities import QUANTITIES
-from .quantities.base import OPTIONAL, PLACES
+from .quantities.base import OPTIONAL, PLACES, TARGETS, Quantity
 
 
 class SpecError(ValueError):
@@ -63,9 +63,9 @@ def _axis(kind: type, low: float = -math.inf, high: float = math.inf, *, scalar:
             values = tuple(_check(x, kind, low, high) for x in value)
             if not values:
                 raise ValueError("must hold at least one value, got an empty list")
-            repeated = [x for i, x in enumerate(values) if x in values[:i]]
-            if repeated:
-                raise ValueError(f"must hold distinct values, got {repeated[0]} twice")
+            if len(set(values)) < len(values):
+                repeated = next(x for i, x in enumerate(values) if x in values[:i])
+                raise ValueError(f"must hold distinct values, got {repeated} twice")
             return values
         if scalar:
             return _check(value, kind, low, high)
@@ -235,6 +235,9 @@ class GridSpec(_Table):
     All `radii` of one combination are measured together, on one set of noise samples. `quantity` is what is
     measured, an entry of `quantities`, and `settings` how, where it has a choice. Label entropies are measured on
     L x (L+1) faces for `length` = L.
+
+    `target_stderr` and `target_relative_error` ask for samples in rounds, the first of `n_samples`, until either is
+    met at every radius or `max_samples` are drawn.
     """
 
     model: Annotated[ModelSpec, Field(discriminator="name")]
@@ -247,6 +250,9 @@ class GridSpec(_Table):
     method: Literal["auto", "closed", "sampled"] = "auto"
     quantity: Annotated[str, AfterValidator(_quantity)] = "cmi"
     settings: dict[str, Any] | None = None
+    target_stderr: Annotated[float | None, Field(gt=0)] = None
+    target_relative_error: Annotated[float | None, Field(gt=0)] = None
+    max_samples: int | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -262,6 +268,7 @@ class GridSpec(_Table):
             if key not in quantity.reads and getattr(self.model, key, None) is not None:
                 raise ValueError(f"has the key 'model.{key}', which {quantity.what} has no use for")
         object.__setattr__(self, "settings", quantity.resolve_settings(self.settings))
+        self._check_target(quantity)
         if "radii" in quantity.reads and model != "curie-weiss" and "radii" not in self.model_fields_set:
             raise ValueError("lacks the key 'radii', such as radii = [1, 2, 3]")
         if model == "curie-weiss":
@@ -269,6 +276,25 @@ class GridSpec(_Table):
         if model == "domain-walls":
             self._no_use("domain-walls", "its bond or block sets A", ("patch", "center"))
         return self
+
+    @property
+    def has_target(self) -> bool:
+        """Whether every point draws samples until its error is small enough."""
+        return any(getattr(self, key) is not None for key in TARGETS)
+
+    def _check_target(self, quantity: Quantity) -> None:
+        if not self.has_target:
+            if self.max_samples is not None:
+                raise ValueError(f"has max_samples without a target to reach; add {' or '.join(TARGETS)}")
+            return
+        if not quantity.averages:
+            can = ", ".join(name for name, other in QUANTITIES.items() if other.averages)
+            raise ValueError(f"asks for a target error of {quantity.what}, which only {can} can draw samples for")
+        if self.max_samples is None or self.max_samples < self.n_samples:
+            got = "none" if self.max_samples is None else str(self.max_samples)
+            raise ValueError(
+                f"needs max_samples >= n_samples = {self.n_samples}, the budget of a target error, got {got}"
+            )
 
     def _no_use(self, what: str, why: str, keys: Iterable[str]) -> None:
         for key in keys:

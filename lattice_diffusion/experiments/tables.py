@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from ..results import Variable
 from .grid import Point, axes, shape
-from .quantities import QUANTITIES
+from .journal import Entry
+from .quantities import QUANTITIES, Column
 from .spec import GridSpec, Spec
 
 _AXES = {
@@ -19,6 +20,7 @@ _AXES = {
     "mass_squared": ("1", "mass squared m^2"),
     "t": ("1", "diffusion time t, 0 clean and 1 pure noise"),
 }
+_N_SAMPLES = Column((), "1", "samples drawn for the target error, at most max_samples; a closed form needs none")
 
 
 class Tables:
@@ -31,7 +33,7 @@ class Tables:
         self._done = {name: np.zeros(shape(grid), np.uint8) for name, grid in spec.grids.items()}
 
     def _empty(self, name: str, grid: GridSpec) -> Iterator[tuple[str, NDArray]]:
-        for variable, column in QUANTITIES[grid.quantity].columns.items():
+        for variable, column in _columns(grid).items():
             lengths = tuple(self._coordinates[name][dim].values.size for dim in column.dims)
             yield variable, np.full(shape(grid) + lengths, np.nan)
 
@@ -41,13 +43,14 @@ class Tables:
             table[index] = values[name]
         self._done[grid][index] = 1
 
-    def restore(self, groups: dict[str, dict[str, Variable]]) -> None:
-        """Take over the points that an unfinished result file holds."""
+    def restore(self, groups: dict[str, dict[str, Variable]]) -> Iterator[Entry]:
+        """Take over the points that an unfinished result file holds and this does not, one by one."""
         for grid, tables in self._values.items():
-            done = groups[grid]["done"].values.astype(bool)
-            for name, table in tables.items():
-                table[done] = groups[grid][name].values[done]
-            self._done[grid][done] = 1
+            missing = groups[grid]["done"].values.astype(bool) & (self._done[grid] == 0)
+            for index in zip(*(axis.tolist() for axis in np.nonzero(missing)), strict=True):
+                values = {name: groups[grid][name].values[index] for name in tables}
+                self.record(grid, index, values)
+                yield grid, index, values
 
     def has(self, point: Point) -> bool:
         """Whether a point is measured."""
@@ -66,9 +69,14 @@ class Tables:
         for axis, values in listed.items():
             yield axis, Variable((axis,), np.array(values), *_AXES[axis])
         yield from self._coordinates[name].items()
-        for variable, (dims, units, long_name) in QUANTITIES[grid.quantity].columns.items():
+        for variable, (dims, units, long_name) in _columns(grid).items():
             yield variable, Variable((*listed, *dims), self._values[name][variable], units, long_name)
         yield "done", Variable(tuple(listed), self._done[name], "1", "1 where the point is measured")
+
+
+def _columns(grid: GridSpec) -> dict[str, Column]:
+    columns = QUANTITIES[grid.quantity].columns
+    return {**columns, "n_samples": _N_SAMPLES} if grid.has_target else columns
 
 
 def _coordinates(grid: GridSpec) -> dict[str, Variable]:

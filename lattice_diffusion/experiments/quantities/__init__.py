@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from .base import Column, Parameters, Quantity, Settings
+from .base import TARGETS, Column, Parameters, Quantity, Settings
 from .cmi import CMI
 from .denoising import DENOISING
 from .domain_walls import LABEL_ENTROPY, SQUARED_CORRELATION
@@ -15,6 +15,7 @@ from .radius_schedule import RADIUS_SCHEDULE
 from .recovery import RECOVERY
 from .recovery_learned import LEARNED_RECOVERY
 from .round_trip import EXACT_ROUND_TRIP, ROUND_TRIP
+from .rounds import until_target
 from .unmasking import MASKED_AREA, UNMASKING
 
 _ALL = (
@@ -45,4 +46,7 @@ def evaluate(parameters: Parameters, rng: np.random.Generator) -> dict[str, NDAr
 
     Raises ValueError where the model or the lattice refuses them.
     """
-    return QUANTITIES[parameters.get("quantity", "cmi")].evaluate(parameters, rng)
+    quantity = QUANTITIES[parameters.get("quantity", "cmi")]
+    if any(key in parameters for key in TARGETS):
+        return until_target(quantity.evaluate, quantity.leading, parameters, rng)
+    return quantity.evaluate(parameters, rng)

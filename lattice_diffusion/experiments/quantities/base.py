@@ -15,6 +15,8 @@ Parameters = dict[str, Any]  # of one point, resolved by `grid.resolve` to plain
 # Keys of a grid, and of its model, that only some quantities read.
 OPTIONAL = ("radii", "patch", "center", "method")
 PLACES = ("bond", "block")
+# Keys of a grid that ask for samples until an error is met.
+TARGETS = ("target_stderr", "target_relative_error")
 
 
 class Column(NamedTuple):
@@ -53,6 +55,7 @@ class Quantity:
         reads: which of the optional keys of a grid and of its model it has a use for.
         models: names of the models that have it; () for all.
         check: refuses parameters that `evaluate` would, in one sentence, before anything is computed.
+        averages: whether all columns are means over `n_samples` independent samples, so that rounds can be pooled.
     """
 
     name: str
@@ -64,6 +67,12 @@ class Quantity:
     reads: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     check: Callable[[Parameters], None] = check_solvable
+    averages: bool = False
+
+    @property
+    def leading(self) -> str:
+        """The variable that an error is asked of: the first."""
+        return next(iter(self.columns))
 
     def resolve_settings(self, given: dict[str, Any] | None) -> dict[str, Any] | None:
         """`settings` with defaults filled in, as plain JSON types; ValueError with one sentence."""

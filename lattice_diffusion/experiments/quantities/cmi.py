@@ -37,4 +37,5 @@ CMI = Quantity(
     coordinates,
     reads=(*OPTIONAL, *PLACES),
     check=check,
+    averages=True,
 )

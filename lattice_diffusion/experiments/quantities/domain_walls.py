@@ -36,6 +36,7 @@ LABEL_ENTROPY = Quantity(
     label_entropy,
     models=("domain-walls",),
     check=check_label,
+    averages=True,
 )
 SQUARED_CORRELATION = Quantity(
     "squared_correlation",
@@ -47,4 +48,5 @@ SQUARED_CORRELATION = Quantity(
     squared_correlation,
     reads=("bond",),
     models=("domain-walls",),
+    averages=True,
 )

@@ -96,6 +96,7 @@ UNMASKING = Quantity(
     reads=("radii",),
     models=("domain-walls",),
     check=_check_loops,
+    averages=True,
 )
 MASKED_AREA = Quantity(
     "masked_area",
