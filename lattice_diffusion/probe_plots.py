@@ -10,23 +10,63 @@ from .results import Result, Variable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 Variables = Mapping[str, Variable]
 SHADE = {"alpha": 0.15, "lw": 0}
 
 
-def plot_probe(result: Result, group: str = "probe") -> "Figure":
-    """All panels of one group of a probe: CMI map, CMI curves, Markov length, recommended radius."""
+def plot_probe(result: Result) -> "Figure":
+    """All that a probe found, and below it what it makes of pictures whose truth is known, a row each."""
     import matplotlib.pyplot as plt
 
-    variables = result.groups[group]
-    figure, axes = plt.subplots(2, 2, figsize=(11.0, 7.8), layout="constrained")
+    known = calibrations(result)
+    heights = [7.8, *[3.9] * len(known)]
+    figure = plt.figure(figsize=(11.0, sum(heights)), layout="constrained")
+    first, *others = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    _panels(first, result.groups["probe"])
+    for part, name in zip(others, known, strict=True):
+        part.suptitle(f"Known truth: {name.removeprefix('calibration_')}; black: exact")
+        _beside(part, result.groups[name])
+    return figure
+
+
+def plot_probe_panels(result: Result, group: str = "probe") -> "Figure":
+    """The four panels of one group: CMI map, CMI curves, Markov length, recommended radius."""
+    import matplotlib.pyplot as plt
+
+    figure = plt.figure(figsize=(11.0, 7.8), layout="constrained")
+    _panels(figure, result.groups[group])
+    return figure
+
+
+def plot_calibration(result: Result, group: str) -> "Figure":
+    """Measured beside exact, for pictures whose truth is known: CMI curves, Markov length, nonlocality window."""
+    import matplotlib.pyplot as plt
+
+    figure = plt.figure(figsize=(11.0, 3.7), layout="constrained")
+    _beside(figure, result.groups[group])
+    return figure
+
+
+def calibrations(result: Result) -> list[str]:
+    """Names of the groups of known truth."""
+    return [name for name, group in result.groups.items() if "cmi_exact" in group]
+
+
+def _panels(figure: "Figure | SubFigure", variables: Variables) -> None:
+    axes = figure.subplots(2, 2)
     plot_probe_map(variables, ax=axes[0, 0])
     plot_probe_curves(variables, ax=axes[0, 1])
     plot_probe_lengths(variables, ax=axes[1, 0])
     plot_probe_radius(variables, ax=axes[1, 1])
-    return figure
+
+
+def _beside(figure: "Figure | SubFigure", variables: Variables) -> None:
+    axes = figure.subplots(1, 3)
+    plot_probe_curves(variables, ax=axes[0], n_curves=3)
+    plot_probe_lengths(variables, ax=axes[1])
+    plot_probe_windows(variables, ax=axes[2])
 
 
 def plot_probe_map(variables: Variables, *, ax: "Axes | None" = None) -> "Axes":
@@ -47,7 +87,7 @@ def plot_probe_map(variables: Variables, *, ax: "Axes | None" = None) -> "Axes":
 
 
 def plot_probe_curves(variables: Variables, *, ax: "Axes | None" = None, n_curves: int = 5) -> "Axes":
-    """I_t(A;C|B) against time for some radii, I_t(A;BC) as open markers, exact values black.
+    """I_t(A;C|B) against time for some radii, I_t(A;BC) as open markers, exact values black with their errors.
 
     The scale is linear below the tolerance (dotted) and logarithmic above it, so that zero can be shown.
     """
@@ -66,9 +106,9 @@ def plot_probe_curves(variables: Variables, *, ax: "Axes | None" = None, n_curve
         ms=4,
         lw=0.8,
     )
+    _exact(ax, variables, "total_information")
     for k, j in enumerate(np.unique(np.linspace(0, radii.size - 1, n_curves).round().astype(int))):
-        if "cmi_exact" in variables:
-            ax.plot(t, variables["cmi_exact"].values[:, j], "k", lw=1)
+        _exact(ax, variables, "cmi", j)
         curve(ax, k, t, cmi[:, j], stderr[:, j], f"$I(A;C|B)$, r = {radii[j]}")
     ax.axhline(tolerance, color="k", ls=":", lw=1)
     ax.axhline(0.0, color="0.7", lw=0.8)
@@ -84,6 +124,7 @@ def plot_probe_lengths(variables: Variables, *, ax: "Axes | None" = None) -> "Ax
     ax = new_figure()[1] if ax is None else ax
     t, xi = variables["t"].values, variables["markov_length"].values
     none = np.isnan(xi)
+    _exact(ax, variables, "markov_length")
     curve(ax, 0, t[~none], xi[~none], variables["markov_length_stderr"].values[~none])
     if none.any():
         ax.plot(t[none], np.zeros(none.sum()), "|", color="0.5", ms=12, label="no exponential window")
@@ -120,6 +161,44 @@ def plot_probe_radius(variables: Variables, *, ax: "Axes | None" = None) -> "Axe
     if ax.get_legend_handles_labels()[0]:
         ax.legend(frameon=False, fontsize=8, ncols=2, loc="upper center")
     return ax
+
+
+def plot_probe_windows(variables: Variables, *, ax: "Axes | None" = None) -> "Axes":
+    """Nonlocality window of every radius, from its start to its stop with their errors; the exact one black.
+
+    A window open at an end goes on to the edge of the panel.
+    """
+    ax = new_figure()[1] if ax is None else ax
+    low, high = _limits(variables["t"].values)
+    radii = variables["radius"].values
+    for ending, shift, color, width in (("", 0.12, COLORS[1], 3.0), ("_exact", -0.12, "k", 1.2)):
+        if f"window_start{ending}" not in variables:
+            continue
+        count = variables[f"n_nonlocal_times{ending}"].values
+        ends = [variables[f"window_{end}{ending}"].values for end in ("start", "stop")]
+        errors = [variables[f"window_{end}{ending}_stderr"].values for end in ("start", "stop")]
+        for j in np.flatnonzero(count):
+            y = radii[j] + shift
+            shown = [limit if np.isnan(end[j]) else end[j] for end, limit in zip(ends, (low, high), strict=True)]
+            ax.plot(shown, [y, y], color=color, lw=width, alpha=0.6 if width > 2 else 1.0, solid_capstyle="butt")
+            for end, error in zip(ends, errors, strict=True):
+                if np.isfinite(end[j]):
+                    ax.errorbar(end[j], y, xerr=error[j], color=color, capsize=2, lw=1)
+    ax.set(xlim=(low, high), ylim=(radii[0] - 0.6, radii[-1] + 0.6), xlabel="time t", ylabel="radius r")
+    ax.set_title(f"Where I(A;C|B) > {float(variables['tolerance'].values):g} nats")
+    return ax
+
+
+def _exact(ax: "Axes", variables: Variables, name: str, radius: int | None = None) -> None:
+    """The exact values where they are known, a black line in a band of their errors."""
+    if f"{name}_exact" not in variables:
+        return
+    t, values = variables["t"].values, variables[f"{name}_exact"].values
+    stderr = variables[f"{name}_exact_stderr"].values
+    if radius is not None:
+        values, stderr = values[:, radius], stderr[:, radius]
+    ax.plot(t, values, "k", lw=1)
+    ax.fill_between(t, values - stderr, values + stderr, color="k", alpha=0.15, lw=0)
 
 
 def _limits(t: np.ndarray) -> tuple[float, float]:

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib import image
+from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex
 
 from lattice_diffusion import cli, plots, probe_plots, results
 from lattice_diffusion.channels import BitFlip, Gaussian
+from lattice_diffusion.estimate import Curve
 from lattice_diffusion.experiments.named import REGISTRY, Analysis, NamedExperiment
-from lattice_diffusion.experiments.probe_report import html_page
+from lattice_diffusion.experiments.probe_calibration import beside_exact, comparison, distance, share_found
+from lattice_diffusion.experiments.probe_report import calibration_verdict, html_page
 from lattice_diffusion.experiments.probe_schema import (
     GLOBAL,
     probe_result,
@@ -69,12 +72,26 @@ def area_law(scale: float = 1e-2, stderr: float = 0.0) -> dict[str, Any]:
     return {"excess_mse": scale * TRUTH, "excess_mse_stderr": np.full(TRUTH.shape, stderr)}
 
 
+EXACT_STDERR = 5e-4
+
+
+def exact_curves() -> list[Curve]:
+    """I(A;BC) and I(A;C|B) as they are, with an error."""
+    covariance = EXACT_STDERR**2 * np.eye(1 + R.size)
+    return [Curve(np.append(1.0 - t, row), covariance, 100) for t, row in zip(T, TRUTH, strict=True)]
+
+
+def calibration(rng: np.random.Generator | None, **changes: Any) -> dict[str, Variable]:
+    return beside_exact(measured(rng, **changes), exact_curves())
+
+
 def probe(seed: int = 3, name: str = "digits.npz", **changes: Any) -> Result:
     rng = np.random.default_rng(seed)
     variables = probe_variables(**measured(rng, **labels(), **area_law(), **changes))
-    calibration = probe_variables(**measured(rng, cmi_exact=TRUTH))
     data = {"file": name, "images": 5000, "shape": [1, *SHAPE]}
-    return probe_result(variables, data, {"tolerance": 0.01}, seed, calibrations={"ising": calibration})
+    return probe_result(
+        variables, data, {"tolerance": 0.01}, seed, calibrations={"calibration_ising": calibration(rng)}
+    )
 
 
 # -- what is derived -----------------------------------------------------------------------------------------
@@ -245,7 +262,7 @@ def test_a_probe_survives_its_file(tmp_path: Path) -> None:
 
 def test_figure_shows_every_measured_point() -> None:
     made = probe()
-    figure = probe_plots.plot_probe(made)
+    figure = probe_plots.plot_probe_panels(made)
     heat, curves, lengths, radius = (ax for ax in figure.axes if ax.get_title())
     shown = heat.collections[0].get_array()
     probe_group = made.groups["probe"]
@@ -259,9 +276,73 @@ def test_figure_shows_every_measured_point() -> None:
         "speciation window",
         "recommended r(t)",
     }
-    calibrated = probe_plots.plot_probe(made, "ising").axes[1]
-    exact = [line for line in calibrated.lines if to_hex(line.get_color()) == "#000000" and line.get_linestyle() == "-"]
-    assert [list(line.get_ydata()) for line in exact] == [list(TRUTH[:, j]) for j in (0, 2, 3, 4, 6)]
+    whole = probe_plots.plot_probe(made)
+    assert len([ax for ax in whole.axes if ax.get_title()]) == 4 + 3
+
+
+def black(ax: Any) -> list[list[float]]:
+    """Heights of the solid black lines."""
+    lines = [line for line in ax.lines if to_hex(line.get_color()) == "#000000" and line.get_linestyle() == "-"]
+    return [list(line.get_ydata()) for line in lines if len(line.get_ydata()) > 1]
+
+
+def test_figure_of_a_calibration_shows_what_is_exact() -> None:
+    made = probe()
+    curves, lengths, windows = probe_plots.plot_calibration(made, "calibration_ising").axes
+    assert black(curves) == [list(1.0 - T), *(list(TRUTH[:, j]) for j in (0, 3, 6))]
+    found = made.groups["calibration_ising"]
+    np.testing.assert_array_equal(black(lengths), [found["markov_length_exact"].values])
+    seen = (TRUTH > 0.01).any(axis=0)
+    assert len(black(windows)) == seen.sum()
+    band = next(c for c in curves.collections if isinstance(c, PolyCollection)).get_paths()[0].vertices  # of I(A;BC)
+    assert np.ptp(band[np.isclose(band[:, 0], T[3]), 1]) == pytest.approx(2 * EXACT_STDERR)
+
+
+# -- beside the truth ----------------------------------------------------------------------------------------
+
+
+def test_a_perfect_probe_is_where_the_truth_is() -> None:
+    """The mean of what is measured with errors: every exact length and window comes back."""
+    found = beside_exact(measured(cmi_stderr=np.full(TRUTH.shape, STDERR)), exact_curves(), tolerance=0.02)
+    for name in ("cmi", "total_information", "markov_length", "window_start", "window_stop"):
+        z = distance(found, name)
+        assert np.isfinite(z).any()
+        assert np.nanmax(np.abs(z)) < 1e-6, name
+    assert share_found(found) == pytest.approx(1.0)
+    _, missed = calibration_verdict("calibration_ising", found)
+    assert not missed
+
+
+def test_distances_are_in_errors_of_both() -> None:
+    """Unbiased: z of unit variance. A probe that misses 10% of the information lies far from exact, and is said to."""
+    z = np.array([distance(calibration(np.random.default_rng(seed)), "cmi") for seed in range(4)])
+    shared = np.sqrt(STDERR**2 / (STDERR**2 + EXACT_STDERR**2))  # the exact values of this test have no scatter
+    assert abs((z / shared).std() - 1) < 5 / np.sqrt(2 * z.size)
+    assert abs((z / shared).mean()) < 5 / np.sqrt(z.size)
+    lengths = [distance(calibration(np.random.default_rng(seed)), "markov_length") for seed in range(4)]
+    assert np.nanmax(np.abs(lengths)) < 5
+    low = calibration(np.random.default_rng(0), cmi=0.9 * TRUTH + NULL)
+    assert share_found(low) == pytest.approx(0.9)
+    assert distance(low, "cmi").min() < -5
+    sentence, missed = calibration_verdict("calibration_ising", low)
+    assert missed
+    assert "The probe finds 90% of I(A;C|B) beyond r = 1" in sentence
+    page = Page(html_page(probe_result(low, {}, {}, 0, calibrations={"calibration_loops": low}), "a.h5"))
+    assert "misses information that is there" in page.text
+    assert "misses information that is there" not in Page(html_page(probe(), "a.h5")).text
+
+
+def test_table_of_a_calibration_is_exact_beside_measured() -> None:
+    found = calibration(np.random.default_rng(1))
+    rows = {row.quantity: row for row in comparison("calibration_ising", found)}
+    top = int(TRUTH[:, 0].argmax())
+    row = rows[f"I(A;C|B) at t = {T[top]:g}, r = 1"]
+    assert row.analytic == TRUTH[top, 0]
+    assert row.stderr == pytest.approx(np.hypot(STDERR, EXACT_STDERR))
+    assert row.z == pytest.approx(distance(found, "cmi")[top, 0])
+    lengths = [name for name in rows if name.startswith("Markov length")]
+    assert len(lengths) == np.isfinite(distance(found, "markov_length")).sum() > 3
+    assert "start of the nonlocality window, r = 1" in rows
 
 
 class Page(HTMLParser):
@@ -328,7 +409,7 @@ def test_page_of_a_probe_says_what_was_found() -> None:
     assert re.search(rf"Nonlocality window \(I\(A;C\|B\) above 0.01 nats beyond r = 1\): from t = {start:.2f}", text)
     assert "Speciation window (the label is being decided): from t = " in text
     assert f"saves {float(found['cost_saving'].values):.0%} of the pixels" in text
-    assert "Calibration on known truth: ising" in text
+    assert "Calibration on known truth: Ising spins as blocks of 2x2 pixels" in text
     assert "±" in text
     assert "not finished" not in text
     assert "ends of windows may be noise" not in text

@@ -6,7 +6,7 @@ What the probe misses there it may miss in images too.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 
 from ..channels import Gaussian
+from ..estimate import Curve
 from ..results import Row, Variable
 from .probe import ProbePlan, field_of_array, measure, reach
-from .probe_schema import Variables, probe_variables
+from .probe_schema import TOLERANCE, Variables, probe_variables
 from .renderings import Rendering, calibration_shape, ising_image, loop_image
 
 CHANNEL = Gaussian("linear")
 PREFIX = "calibration_"
 TITLES = {"ising": "Ising spins as blocks of 2x2 pixels", "loops": "uniform loops"}
-COMPARED = ("markov_length", "window_start", "window_stop")
 N_EXACT = 1000
 
 
@@ -57,13 +57,10 @@ def calibrate(
     device: str = "cpu",
     parts: Path | None = None,
     on_step: Callable[[], None] = lambda: None,
-    tolerance: float = 0.01,
+    tolerance: float = TOLERANCE,
     budget: float = 1.0,
 ) -> Variables:
-    """`probe_variables` with exact values beside the measured ones, for the argument `calibrations` of `probe_result`.
-
-    NAME_exact for I(A;C|B), I(A;BC), the Markov length and the window's ends. The exact Markov length is what the same
-    fit, weighted by the measured errors, makes of the exact I(A;C|B): a fit of other radii has another length.
+    """`beside_exact` of a probe of `n_images` pictures, for the argument `calibrations` of `probe_result`.
 
     Args:
         plan: of `plan_for`; n_exact: noisy pictures that the exact answers are averaged over.
@@ -74,67 +71,75 @@ def calibrate(
     samples, truth = (np.random.default_rng(s) for s in np.random.SeedSequence([plan.seed, 1]).spawn(2))
     field = field_of_array(rendering.sample(n_images, samples))
     measured = measure(field, plan, device=device, parts=parts, on_step=on_step)
-    found = probe_variables(**measured, tolerance=tolerance, budget=budget)
     curves = [rendering.cmi_curve(CHANNEL, t, (0, *plan.radii), n_exact, truth) for t in plan.times]
+    return beside_exact(measured, curves, tolerance=tolerance, budget=budget)
+
+
+def beside_exact(measured: dict[str, Any], curves: Sequence[Curve], **options: Any) -> Variables:
+    """`probe_variables` of what was measured, and NAME_exact with NAME_exact_stderr where the truth is known.
+
+    These are I(A;C|B), I(A;BC), the Markov length and the window's ends. The exact Markov length is what the same fit,
+    weighted by the measured errors, makes of the exact I(A;C|B): a fit of other radii has another length.
+
+    Args:
+        curves: for every time, exact values at radius 0, which is I(A;BC), and at the measured radii.
+    """
+    found = probe_variables(**measured, **options)
     values, stderr = np.array([c.values for c in curves]), np.array([c.stderr for c in curves])
-    known: dict[str, Any] = {
-        "t": plan.times,
-        "radius": plan.radii,
+    known: dict[str, Any] = {name: measured[name] for name in ("t", "radius", "image_shape", "channel")} | {
         "cmi": values[:, 1:],
         "total_information": values[:, 0],
         "total_information_stderr": stderr[:, 0],
-        "image_shape": field.shape,
-        "channel": CHANNEL,
-        "tolerance": tolerance,
+        "tolerance": options.get("tolerance", TOLERANCE),
     }
     exact = probe_variables(**known, cmi_stderr=stderr[:, 1:])
-    null = found["cmi_null_stderr"].values[:, :, None] ** 2 * np.eye(len(plan.radii))
-    fitted = probe_variables(
-        **known, cmi_stderr=found["cmi_above_null_stderr"].values, cmi_covariance=measured["cmi_covariance"] + null
-    )
+    errors = found["cmi_above_null_stderr"].values
+    covariance = errors[:, :, None] ** 2 * np.eye(errors.shape[1])
+    if "cmi_covariance" in measured:
+        covariance += measured["cmi_covariance"] - found["cmi_stderr"].values[:, :, None] ** 2 * np.eye(errors.shape[1])
+    fitted = probe_variables(**known, cmi_stderr=errors, cmi_covariance=covariance)
     exact |= {name: fitted[name] for name in ("markov_length", "markov_length_stderr")}
-    for name in ("cmi", "total_information", *COMPARED):
+    for name in ("cmi", "total_information", "markov_length", "window_start", "window_stop"):
         for key, of in ((f"{name}_exact", name), (f"{name}_exact_stderr", f"{name}_stderr")):
             found[key] = replace(exact[of], long_name=f"exact: {exact[of].long_name}")
+    found["n_nonlocal_times_exact"] = exact["n_nonlocal_times"]
     return found
 
 
-def distance(variables: Mapping[str, Variable], name: str, exact: str | None = None) -> np.ndarray:
-    """z of a measured variable against its exact one, by the errors of both; NaN where either is missing.
-
-    The exact Markov length has the measured one's error for its own, which counts once.
-    """
-    exact = f"{name}_exact" if exact is None else exact
-    gap = variables[name].values - variables[exact].values
-    error = variables[f"{name}_stderr"].values
-    if name != "markov_length":
-        error = np.hypot(error, variables[f"{exact}_stderr"].values)
+def distance(variables: Mapping[str, Variable], name: str) -> np.ndarray:
+    """z of a measured variable ("cmi" above its null) against the exact one, by the errors of both; NaN for neither."""
+    measured = "cmi_above_null" if name == "cmi" else name
+    gap = variables[measured].values - variables[f"{name}_exact"].values
+    error = distance_error(variables, name)
     return np.divide(gap, error, out=np.full(gap.shape, np.nan), where=error > 0)
+
+
+def distance_error(variables: Mapping[str, Variable], name: str) -> np.ndarray:
+    """Of measured less exact. The exact Markov length has the measured one's error for its own, which counts once."""
+    own = variables[f"{'cmi_above_null' if name == 'cmi' else name}_stderr"].values
+    return own if name == "markov_length" else np.hypot(own, variables[f"{name}_exact_stderr"].values)
 
 
 def comparison(name: str, variables: Mapping[str, Variable]) -> list[Row]:
     """Measured beside exact for the result's table: I(A;BC), I(A;C|B) and its window, and every Markov length."""
     t, r = variables["t"].values, variables["radius"].values
     top = int(np.argmax(variables["cmi_exact"].values[:, 0]))
-    wanted: list[tuple[str, str, str, tuple[int, ...]]] = [
-        (f"I(A;BC) at t = {t[top]:g}", "total_information", "total_information_exact", (top,)),
-        (f"I(A;C|B) at t = {t[top]:g}, r = {r[0]}", "cmi_above_null", "cmi_exact", (top, 0)),
+    wanted: list[tuple[str, str, tuple[int, ...]]] = [
+        (f"I(A;BC) at t = {t[top]:g}", "total_information", (top,)),
+        (f"I(A;C|B) at t = {t[top]:g}, r = {r[0]}", "cmi", (top, 0)),
     ]
-    for end in ("start", "stop"):
-        wanted.append((f"{end} of the nonlocality window, r = {r[0]}", f"window_{end}", f"window_{end}_exact", (0,)))
-    wanted += [(f"Markov length at t = {x:g}", "markov_length", "markov_length_exact", (k,)) for k, x in enumerate(t)]
+    wanted += [(f"{end} of the nonlocality window, r = {r[0]}", f"window_{end}", (0,)) for end in ("start", "stop")]
+    wanted += [(f"Markov length at t = {x:g}", "markov_length", (k,)) for k, x in enumerate(t)]
     rows = []
-    for quantity, measured, exact, at in wanted:
-        value, truth = (float(variables[key].values[at]) for key in (measured, exact))
+    for quantity, key, at in wanted:
+        value = float(variables["cmi_above_null" if key == "cmi" else key].values[at])
+        truth = float(variables[f"{key}_exact"].values[at])
         if np.isfinite(value) and np.isfinite(truth):
-            error = float(variables[f"{measured}_stderr"].values[at])
-            if measured != "markov_length":
-                error = float(np.hypot(error, variables[f"{exact}_stderr"].values[at]))
-            rows.append(Row(name, quantity, truth, value, error, "exact solution of the pictures"))
+            rows.append(Row(name, quantity, truth, value, float(distance_error(variables, key)[at]), "exact solution"))
     return rows
 
 
-def share_found(variables: Mapping[str, Variable]) -> float:
-    """The part of all I(A;C|B) beyond the smallest box, summed over times, that the probe finds."""
-    found, exact = (variables[name].values[:, 0].sum() for name in ("cmi_above_null", "cmi_exact"))
+def share_found(variables: Mapping[str, Variable], radius: int = 0) -> float:
+    """Of all exact I(A;C|B) beyond the radius of this index, summed over times, the part that the probe finds."""
+    found, exact = (variables[name].values[:, radius].sum() for name in ("cmi_above_null", "cmi_exact"))
     return float(found / exact)

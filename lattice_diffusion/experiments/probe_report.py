@@ -16,11 +16,13 @@ import numpy as np
 from .. import results
 from ..results import Result, Variable
 from .named import REGISTRY
+from .probe_calibration import PREFIX, TITLES, distance, distance_error, share_found
 from .probe_schema import GLOBAL, NAME
 from .report import describe, with_error
 from .web_page import document, escape, image, section, table
 
 SIGNIFICANT = 3.0
+MISSED = 5.0  # errors by which a measured CMI lies below the exact one
 Variables = dict[str, Variable]
 
 
@@ -122,22 +124,79 @@ def _rows(result: Result) -> str:
 
 
 def _probe_sections(result: Result) -> Iterator[str]:
-    from ..probe_plots import plot_probe
+    from ..probe_plots import calibrations, plot_calibration, plot_probe_panels
 
     probe = result.groups[NAME]
-    yield section("What was found", *_findings(probe))
+    known = [name for name in calibrations(result) if name != NAME]
+    verdicts = [calibration_verdict(name, result.groups[name]) for name in known]
+    yield section("What was found", *_findings(probe), *_warnings(verdicts))
     if _data(result):
         lines = [(key.replace("_", " "), _plain(value)) for key, value in _data(result).items()]
         yield section("Data", table([], lines, text=(0, 1)))
-    for name, variables in result.groups.items():
-        if "cmi_above_null" in variables:
-            title = "Figures" if name == NAME else f"Calibration on known truth: {name} (black: exact)"
-            yield section(title, image(plot_probe(result, name), f"four panels of {name}"))
+    yield section("Figures", image(plot_probe_panels(result), "four panels of the probe"))
+    for name, (verdict, _) in zip(known, verdicts, strict=True):
+        yield section(
+            f"Calibration on known truth: {_picture(name)}",
+            f"<p>{escape(verdict)}</p>",
+            image(plot_calibration(result, name), f"measured beside exact, {_picture(name)}"),
+            _calibration_table(result.groups[name]),
+        )
     yield section("Conditional mutual information, nats", _cmi_table(probe))
     yield section("Time by time", _time_table(probe))
     yield section("Nonlocality window by radius", _window_table(probe))
     if result.rows:
         yield _rows(result)
+
+
+def _picture(name: str) -> str:
+    return TITLES.get(name.removeprefix(PREFIX), name)
+
+
+def calibration_verdict(name: str, variables: Variables) -> tuple[str, bool]:
+    """How far the probe lies from what is exact, in words; and whether users should be warned of it."""
+    t, radius = variables["t"].values, variables["radius"].values
+    gap = variables["cmi_above_null"].values - variables["cmi_exact"].values
+    k, j = np.unravel_index(int(np.abs(gap).argmax()), gap.shape)
+    truth = _number(variables, "cmi_exact", (k, j))
+    sentences = [
+        f"The probe finds {share_found(variables):.0%} of I(A;C|B) beyond r = {radius[0]}, summed over times. "
+        f"It is furthest from exact at t = {t[k]:g}, r = {radius[j]}: "
+        f"{_number(variables, 'cmi_above_null', (k, j))} for {truth} nats."
+    ]
+    for quantity, keys in (("ξ(t)", ("markov_length",)), ("Ends of windows", ("window_start", "window_stop"))):
+        z = np.concatenate([distance(variables, key) for key in keys])
+        z = z[np.isfinite(z)]
+        if z.size:
+            rms, most = float(np.sqrt((z**2).mean())), float(np.abs(z).max())
+            sentences.append(f"{quantity}: {z.size} compared, r.m.s. z = {rms:.1f}, largest |z| = {most:.1f}.")
+        else:
+            sentences.append(f"{quantity}: none in both to compare.")
+    error = float(distance_error(variables, "cmi")[k, j])
+    missed = bool(-gap[k, j] > max(MISSED * error, float(variables["tolerance"].values)))
+    return " ".join(sentences), missed
+
+
+def _warnings(verdicts: list[tuple[str, bool]]) -> Iterator[str]:
+    if any(missed for _, missed in verdicts):
+        yield (
+            '<p class="warn">From as many pictures of known truth the probe misses information that is there (see the '
+            "calibration): what it does not find in the images may be there too, above all where it is carried by "
+            "parities of many pixels, as in closed loops.</p>"
+        )
+
+
+def _calibration_table(variables: Variables) -> str:
+    """Time by time, measured beside exact."""
+    r = variables["radius"].values
+    columns = [(f"I(A;C|B), r = {r[j]}", "cmi", j) for j in sorted({0, min(1, r.size - 1)})]
+    header = ["t", "I(A;BC)", "exact", *itertools.chain.from_iterable((title, "exact") for title, _, _ in columns)]
+    lines = []
+    for k, t in enumerate(variables["t"].values):
+        cells = [f"{t:g}", *(_number(variables, f"total_information{end}", k) for end in ("", "_exact"))]
+        for _, _, j in columns:
+            cells += [_number(variables, name, (k, j)) for name in ("cmi_above_null", "cmi_exact")]
+        lines.append((*cells, *(_number(variables, f"markov_length{end}", k) for end in ("", "_exact"))))
+    return table([*header, "ξ, pixels", "exact"], lines)
 
 
 def _plain(value: object) -> str:
@@ -146,7 +205,7 @@ def _plain(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _number(group: Variables, name: str, index: int | None = None) -> str:
+def _number(group: Variables, name: str, index: Any = None) -> str:
     """A value with its error, a dash for NaN."""
     pick = (lambda v: float(v.values)) if index is None else (lambda v: float(v.values[index]))
     value = pick(group[name])

@@ -11,7 +11,7 @@ Measured, each with its standard error NAME_stderr of the same dims:
     total_information (t)            I_t(A;BC) in nats
     label_information (t)            I_t(S;ABC), and label_information_b (t) I_t(S;B) if it was measured; optional
     excess_mse (t, radius)           E|A - E[A|AB]|^2 - E|A - E[A|ABC]|^2 in scaled units, Gaussian noise; optional
-    cmi_exact (t, radius)            the truth, in calibrations; without an error
+    cmi_exact (t, radius)            the truth, in calibrations, and other NAME_exact (`probe_calibration`)
 
 Derived here, never by the estimator:
 
@@ -43,11 +43,11 @@ from ..results import Result, Row, Variable, provenance
 
 NAME = "probe"
 GLOBAL = -1
+TOLERANCE = 0.01  # nats
 _LONG_NAMES = {
     "cmi": "conditional mutual information I(A;C|B)",
     "cmi_null": "I(A;C|B) of permuted C",
     "cmi_above_null": "I(A;C|B) above its null",
-    "cmi_exact": "exact I(A;C|B)",
     "total_information": "total information I(A;BC)",
     "label_information": "information of the image about its label, I(S;ABC)",
     "label_information_b": "information of the buffer about the label, I(S;B)",
@@ -89,7 +89,6 @@ def probe_variables(
     cmi_covariance: ArrayLike | None = None,
     cmi_null: ArrayLike | None = None,
     cmi_null_stderr: ArrayLike | None = None,
-    cmi_exact: ArrayLike | None = None,
     label_information: ArrayLike | None = None,
     label_information_stderr: ArrayLike | None = None,
     label_information_b: ArrayLike | None = None,
@@ -97,7 +96,7 @@ def probe_variables(
     label_information_clean: float | None = None,
     excess_mse: ArrayLike | None = None,
     excess_mse_stderr: ArrayLike | None = None,
-    tolerance: float = 0.01,
+    tolerance: float = TOLERANCE,
     budget: float = 1.0,
 ) -> Variables:
     """All variables of one probe from the measured ones (see the module), of shapes (T,) and (T, R).
@@ -131,9 +130,6 @@ def probe_variables(
         if values is not None:
             units = "1" if name == "excess_mse" else "nat"
             found |= _with_error(name, _checked(name, values, shape), _error(name, stderr, shape), units)
-    if cmi_exact is not None:
-        exact = _checked("cmi_exact", cmi_exact, shapes["tr"])
-        found["cmi_exact"] = Variable(("t", "radius"), exact, "nat", _LONG_NAMES["cmi_exact"])
     found |= _above_null(found)
     covariance = None
     if cmi_covariance is not None:
