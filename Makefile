@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUT ?= results
 
-.PHONY: reproduce test test-slow benchmark clean
+.PHONY: reproduce test test-slow benchmark docs clean
 
 reproduce: $(READY)
 	$(BIN)/lattice-diffusion reproduce --preset quick --out $(OUT) --resume
@@ -23,6 +23,10 @@ benchmark: $(READY)
 	$(BIN)/python benchmarks/exact.py
 	$(BIN)/python benchmarks/loops.py
 	$(BIN)/python benchmarks/samplers.py
+
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs build/docs
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

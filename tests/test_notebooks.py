@@ -10,7 +10,7 @@ NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs(path, monkeypatch, capsys):
-    import matplotlib
+    import matplotlib.pyplot
 
     matplotlib.use("Agg")
     monkeypatch.chdir(path.parent)
@@ -19,4 +19,5 @@ def test_notebook_runs(path, monkeypatch, capsys):
         if cell["cell_type"] == "code":
             assert not cell["outputs"], "clear the outputs before committing"
             exec(compile("".join(cell["source"]), f"{path.name}, {cell['id']}", "exec"), names)
+    matplotlib.pyplot.close("all")
     assert capsys.readouterr().out

@@ -1,0 +1,158 @@
+"""The site of docs/: complete, without dangling links, its code and specs run, and it builds without a warning."""
+
+import ast
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lattice_diffusion
+from lattice_diffusion import models
+from lattice_diffusion.cli import app
+from lattice_diffusion.cli import main as command_line
+from lattice_diffusion.experiments import spec
+from lattice_diffusion.experiments.grid import n_points
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(path for path in DOCS.rglob("*.md") if "generated" not in path.parts)
+SPECS = sorted((DOCS / "specs").glob("*.toml"))
+POINTS = {  # independent points, counted by hand
+    "adaptive": 2 * 2,
+    "curie-weiss": 2 * 3 * 6,
+    "domain-walls": 3 * 7 + 3 * 3,
+    "gaussian-field": 3 * 18,
+    "ising-square": 2 * 7 * 3,
+    "loops-erasure": 3 * 21 + 3 * 7,
+}
+CODE = [
+    pytest.param("\n".join(re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)), id=page.stem)
+    for page in PAGES
+    if "```python" in page.read_text("utf-8")
+]
+
+
+def public_names():
+    """Room and name of everything that a room offers: its __all__, or what it defines that is no check or helper."""
+    for room in ("estimate", *lattice_diffusion.__all__):
+        if room in ("Lattice", "Tripartition", "experiments"):
+            continue
+        module = importlib.import_module(f"lattice_diffusion.{room}")
+        defined = [name for name, x in vars(module).items() if getattr(x, "__module__", "") == module.__name__]
+        for name in getattr(module, "__all__", [name for name in defined if not name.startswith(("_", "check_"))]):
+            if not inspect.ismodule(getattr(module, name)):
+                yield room, name
+    yield from (("", "Lattice"), ("", "Tripartition"))
+
+
+def documented_names():
+    """Room and name of every autodoc directive of the API pages."""
+    for page in (DOCS / "api").glob("*.md"):
+        room = None
+        for line in page.read_text(encoding="utf-8").splitlines():
+            if match := re.match(r"\.\. currentmodule:: lattice_diffusion\.?([\w.]*)", line):
+                room = match[1]
+            if match := re.match(r"\.\. auto\w+:: (\w+)", line):
+                yield room, match[1]
+
+
+def test_every_public_name_is_in_the_api():
+    documented = set(documented_names())
+    aliases = {("exact", "Curve"): ("estimate", "Curve"), ("exact", "Estimate"): ("estimate", "Estimate")}
+    aliases |= {("estimators", "Task"): ("estimators.tasks", "Task")}
+    missing = [name for name in public_names() if name not in documented and aliases.get(name) not in documented]
+    assert not missing
+    for room, name in documented:
+        assert hasattr(importlib.import_module(f"lattice_diffusion.{room}".rstrip(".")), name), (room, name)
+
+
+def test_every_model_has_a_page_with_its_figure():
+    classes = [name for name, x in vars(models).items() if inspect.isclass(x) and hasattr(x, "transition")]
+    assert len(classes) >= 6
+    for name in classes:
+        stem = re.sub(r"(?<!^)(?=[A-Z])", "-", name).lower()
+        text = (DOCS / "models" / f"{stem}.md").read_text(encoding="utf-8")
+        assert f"`models.{name}(" in text
+        headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
+        assert headings == ["The physics", "The exact solution", "The transition"]
+        assert f"../generated/{stem}.png" in text
+        assert f"def {stem.replace('-', '_')}()" in (DOCS / "figures.py").read_text(encoding="utf-8")
+
+
+def toctree(page):
+    """The pages that `page` lists, patterns resolved."""
+    for block in re.findall(r"```\{toctree\}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        for entry in block.split():
+            if not entry.startswith(":"):
+                yield from page.parent.glob(f"{entry}.md")
+
+
+def test_every_page_is_listed_and_every_entry_is_a_page():
+    listed = {path for page in PAGES for path in toctree(page)}
+    assert {path for path in PAGES if path.name != "index.md" or path.parent != DOCS} == listed
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_somewhere(page):
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
+        if "://" not in target and "generated/" not in target:
+            assert (page.parent / target).exists(), target
+    for module, test in re.findall(r"\{test\}`(\w+)(?:::(\w+))?`", text):
+        tree = ast.parse((ROOT / "tests" / f"{module}.py").read_text(encoding="utf-8"))
+        names = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+        assert not test or test in names, f"{module}::{test}"
+    for notebook in re.findall(r"`(notebooks/[\w-]+\.ipynb)`", text):
+        assert (ROOT / notebook).exists(), notebook
+
+
+def test_commands_on_the_pages_exist():
+    from typer.main import get_command
+
+    known = get_command(app).commands
+    for page in PAGES:
+        for line in re.findall(r"^    lattice-diffusion (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE):
+            words = line.split()
+            command = known[words[0]]
+            for word in words[1:]:
+                command = getattr(command, "commands", {}).get(word, command)
+            options = {option for parameter in command.params for option in parameter.opts}
+            assert {word for word in words if word.startswith("--")} <= options, line
+
+
+@pytest.mark.parametrize("code", CODE)
+def test_python_of_the_pages_runs(code, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "docs").symlink_to(DOCS)
+    exec(compile(code, "page", "exec"), {"__name__": "page"})
+    assert capsys.readouterr().out
+
+
+def test_the_examples_of_specs():
+    assert {path.stem: n_points(spec.load(path)) for path in SPECS} == POINTS
+    page = (DOCS / "specs.md").read_text(encoding="utf-8")
+    assert all(f"specs/{path.name}" in page for path in SPECS)
+
+
+def test_an_example_runs_as_it_is(tmp_path, capsys):
+    out = tmp_path / "field.h5"
+    assert command_line(["run", str(DOCS / "specs" / "gaussian-field.toml"), "--out", str(out), "--workers", "1"]) == 0
+    assert command_line(["show", str(out)]) == 0
+    assert "mass_squared" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path):
+    pytest.importorskip("furo")
+    pytest.importorskip("myst_parser")
+    build = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", str(DOCS), str(tmp_path)]
+    done = subprocess.run(build, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for name in ("index", "api/samplers", "models/ising", "command-line", "truth"):
+        assert (tmp_path / f"{name}.html").stat().st_size > 5000
+    assert "benchmark estimators" in (tmp_path / "command-line.html").read_text(encoding="utf-8")
+    assert "lattice_diffusion.samplers.ising" in (tmp_path / "api/samplers.html").read_text(encoding="utf-8")
