@@ -106,7 +106,7 @@ def plot_probe_curves(variables: Variables, *, ax: "Axes | None" = None, n_curve
         ms=4,
         lw=0.8,
     )
-    _exact(ax, variables, "total_information")
+    _exact(ax, variables, "total_information", label="exact")
     for k, j in enumerate(np.unique(np.linspace(0, radii.size - 1, n_curves).round().astype(int))):
         _exact(ax, variables, "cmi", j)
         curve(ax, k, t, cmi[:, j], stderr[:, j], f"$I(A;C|B)$, r = {radii[j]}")
@@ -189,7 +189,7 @@ def plot_probe_windows(variables: Variables, *, ax: "Axes | None" = None) -> "Ax
     return ax
 
 
-def _exact(ax: "Axes", variables: Variables, name: str, radius: int | None = None) -> None:
+def _exact(ax: "Axes", variables: Variables, name: str, radius: int | None = None, label: str | None = None) -> None:
     """The exact values where they are known, a black line in a band of their errors."""
     if f"{name}_exact" not in variables:
         return
@@ -197,7 +197,7 @@ def _exact(ax: "Axes", variables: Variables, name: str, radius: int | None = Non
     stderr = variables[f"{name}_exact_stderr"].values
     if radius is not None:
         values, stderr = values[:, radius], stderr[:, radius]
-    ax.plot(t, values, "k", lw=1)
+    ax.plot(t, values, "k", lw=1, label=label)
     ax.fill_between(t, values - stderr, values + stderr, color="k", alpha=0.15, lw=0)
 
 

@@ -89,9 +89,10 @@ def probe(seed: int = 3, name: str = "digits.npz", **changes: Any) -> Result:
     rng = np.random.default_rng(seed)
     variables = probe_variables(**measured(rng, **labels(), **area_law(), **changes))
     data = {"file": name, "images": 5000, "shape": [1, *SHAPE]}
-    return probe_result(
-        variables, data, {"tolerance": 0.01}, seed, calibrations={"calibration_ising": calibration(rng)}
-    )
+    plan = {"pixel": [6, 4], "steps": 1234, "radii": R.tolist()}
+    parameters = {"tolerance": 0.01, "channel": "gaussian", "plan": plan}
+    known = {"calibration_ising": calibration(rng)}
+    return probe_result(variables, data, parameters, seed, calibrations=known)
 
 
 # -- what is derived -----------------------------------------------------------------------------------------
@@ -404,11 +405,14 @@ def test_text_of_a_file_cannot_become_code(kind: str) -> None:
 def test_page_of_a_probe_says_what_was_found() -> None:
     made = probe()
     text = Page(html_page(made, "a.h5")).text
+    assert re.search(r"pixel A\s*6, 4\s*steps a network\s*1234\s*radii\s*1, 2, 3", text)
     found = made.groups["probe"]
     start = float(found["window_start"].values[0])
     assert re.search(rf"Nonlocality window \(I\(A;C\|B\) above 0.01 nats beyond r = 1\): from t = {start:.2f}", text)
     assert "Speciation window (the label is being decided): from t = " in text
     assert f"saves {float(found['cost_saving'].values):.0%} of the pixels" in text
+    assert json.loads(text[text.index('{\n  "data"') :]) == json.loads(str(made.attributes["parameters"]))
+    assert '"shape": [1, 12, 9]' in text
     assert "Calibration on known truth: Ising spins as blocks of 2x2 pixels" in text
     assert "±" in text
     assert "not finished" not in text

@@ -73,17 +73,48 @@ def _data(result: Result) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
+def _plan(result: Result) -> list[tuple[str, str]]:
+    """The parameters that decide the numbers, in words."""
+    parameters = _parameters(result)
+    plan = parameters.get("plan") if isinstance(parameters, dict) else None
+    if not isinstance(plan, dict):
+        return []
+    words = {
+        "pixel": "pixel A",
+        "batch_size": "images a step",
+        "steps": "steps a network",
+        "width": "width of networks",
+    }
+    plain = {**plan, "pixel": plan["pixel"] if plan.get("pixel") is not None else "another one in every image"}
+    asked = {name: parameters[name] for name in ("channel", "tolerance") if name in parameters}
+    return [(words.get(name, name), _plain(value)) for name, value in {**plain, **asked}.items()]
+
+
 def _state(result: Result) -> str:
     return "" if result.complete else '<p class="warn">This result is not finished; numbers may be missing.</p>\n'
 
 
 def _provenance(result: Result) -> str:
     parameters = _parameters(result)
-    text = parameters if isinstance(parameters, str) else json.dumps(parameters, indent=2, ensure_ascii=False)
+    text = parameters if isinstance(parameters, str) else "\n".join(_json_lines(parameters))
     lines = [(key, value) for key, value in result.attributes.items() if key != "parameters"]
     return section(
         "Parameters and provenance", table(["attribute", "value"], lines, text=(0, 1)), f"<pre>{escape(text)}</pre>"
     )
+
+
+def _json_lines(value: Any) -> Iterator[str]:
+    """JSON with a line for every entry of an object, and of objects in it; lists stay on one line."""
+    if not isinstance(value, dict):
+        yield json.dumps(value, ensure_ascii=False)
+        return
+    yield "{"
+    for k, (key, entry) in enumerate(value.items()):
+        lines = list(_json_lines(entry))
+        lines[0] = f"{json.dumps(key, ensure_ascii=False)}: {lines[0]}"
+        lines[-1] += "," if k + 1 < len(value) else ""
+        yield from (f"  {line}" for line in lines)
+    yield "}"
 
 
 def _plain_sections(result: Result) -> Iterator[str]:
@@ -133,6 +164,8 @@ def _probe_sections(result: Result) -> Iterator[str]:
     if _data(result):
         lines = [(key.replace("_", " "), _plain(value)) for key, value in _data(result).items()]
         yield section("Data", table([], lines, text=(0, 1)))
+    if _plan(result):
+        yield section("How it was measured", table([], _plan(result), text=(0, 1)))
     yield section("Figures", image(plot_probe_panels(result), "four panels of the probe"))
     for name, (verdict, _) in zip(known, verdicts, strict=True):
         yield section(
