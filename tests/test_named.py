@@ -23,6 +23,7 @@ SLOW = (
     "receptive-field",
     "phases",
     "hybrid-generation",
+    "concurrence",
 )
 ASYMPTOTIC = ("asymptotic", "large N")  # sources that finite sizes need not meet
 

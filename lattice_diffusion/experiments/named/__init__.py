@@ -2,6 +2,7 @@
 
 from . import (
     area_law,
+    concurrence,
     curie_weiss,
     domain_walls,
     gaussian_field,
@@ -34,6 +35,7 @@ _ALL = (
     hybrid_generation.EXPERIMENT,
     area_law.EXPERIMENT,
     receptive_field.EXPERIMENT,
+    concurrence.EXPERIMENT,
 )
 REGISTRY: dict[str, NamedExperiment] = {experiment.name: experiment for experiment in _ALL}
 

@@ -9,6 +9,7 @@ from .denoising import DENOISING
 from .domain_walls import LABEL_ENTROPY, SQUARED_CORRELATION
 from .generated_law import GENERATED_LAW
 from .generation import GENERATION, LEARNED_GENERATION
+from .label_information import LABEL_INFORMATION
 from .locality_gap import LOCALITY_GAP
 from .locality_gap_learned import LEARNED_GAP
 from .radius_schedule import RADIUS_SCHEDULE
@@ -21,6 +22,7 @@ from .unmasking import MASKED_AREA, UNMASKING
 _ALL = (
     CMI,
     LABEL_ENTROPY,
+    LABEL_INFORMATION,
     SQUARED_CORRELATION,
     DENOISING,
     UNMASKING,
