@@ -38,7 +38,8 @@ def _signature(app, what, name, obj, options, signature, annotation):
 def _short(text):
     """NDArray and ArrayLike as they are written."""
     text = re.sub(r"~(?!lattice_diffusion)(?:\w+\.)*", "", text)
-    return re.sub(ARRAY_LIKE, "ArrayLike", re.sub(NUMPY, r"NDArray[\1]", text))
+    text = re.sub(ARRAY_LIKE, "ArrayLike", re.sub(NUMPY, r"NDArray[\1]", text))
+    return text.replace("NDArray[_ScalarT]", "NDArray")
 
 
 def _skip(app, what, name, obj, skip, options):

@@ -24,7 +24,7 @@ KEYS = {
     "model": "The data p_0, see the models below.",
     "channel": "The noise, see the channels below.",
     "t": "Times in [0, 1].",
-    "radii": "Widths r of the buffer B, all measured on the same noise samples.",
+    "radii": "Widths r of the buffer B, all measured on the same noise samples; needed where the quantity has one.",
     "patch": "Side of the patch A.",
     "center": "Site of A; the middle if not given.",
     "n_samples": "Noise samples of a point, where there is no closed form.",
@@ -119,9 +119,15 @@ def _keys_of(model, described):
     for name, field in model.model_fields.items():
         if "const" in fields[name]:
             continue
-        default = "required" if field.is_required() else "" if field.default is None else f"`{_toml(field.default)}`"
+        default = "" if (model, name) == (spec.Spec, "name") else _default(field)  # files lend it their own
         rows.append((f"`{name}`", _kind(fields[name]), default, KEYS.get(name, "")))
     yield from table(("key", "value", "default", "meaning"), rows) if rows else ("No keys besides `name`.", "")
+
+
+def _default(field):
+    if field.is_required():
+        return "required"
+    return "" if field.default is None else f"`{_toml(field.default)}`"
 
 
 def _kind(schema):
@@ -134,8 +140,6 @@ def _kind(schema):
 
 
 def _one_kind(schema):
-    if "const" in schema:
-        return f"`{schema['const']}`"
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
     if schema.get("type") == "array":
@@ -153,12 +157,8 @@ def quantities():
     yield from ("## Quantities", "")
     for quantity in QUANTITIES.values():
         models = ", ".join(f"`{name}`" for name in quantity.models) or "all"
-        yield from (
-            f"### `{quantity.name}`",
-            "",
-            f"{quantity.what[0].upper()}{quantity.what[1:]}. Models: {models}.",
-            "",
-        )
+        what = f"{quantity.what[0].upper()}{quantity.what[1:]}"
+        yield from (f"### `{quantity.name}`", "", f"{what}. Models: {models}.", "")
         columns = [
             (f"`{name}`", ", ".join(("axes of the grid", *column.dims)), column.units, column.long_name)
             for name, column in quantity.columns.items()
@@ -167,9 +167,7 @@ def quantities():
         yield from table(("variable", "dimensions", "unit", "meaning"), columns)
         if quantity.settings is not None:
             settings = quantity.settings.model_fields
-            rows = [
-                (f"`{key}`", "required" if f.is_required() else f"`{_toml(f.default)}`") for key, f in settings.items()
-            ]
+            rows = [(f"`{key}`", _default(f)) for key, f in settings.items()]
             yield from table(("setting", "default"), rows)
 
 

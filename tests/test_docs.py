@@ -14,7 +14,7 @@ import lattice_diffusion
 from lattice_diffusion import models
 from lattice_diffusion.cli import app
 from lattice_diffusion.cli import main as command_line
-from lattice_diffusion.experiments import spec
+from lattice_diffusion.experiments import runner, spec
 from lattice_diffusion.experiments.grid import n_points
 
 ROOT = Path(__file__).parents[1]
@@ -23,7 +23,7 @@ PAGES = sorted(path for path in DOCS.rglob("*.md") if "generated" not in path.pa
 SPECS = sorted((DOCS / "specs").glob("*.toml"))
 POINTS = {  # independent points, counted by hand
     "adaptive": 2 * 2,
-    "curie-weiss": 2 * 3 * 6,
+    "curie-weiss": 2 * 2 * 6,
     "domain-walls": 3 * 7 + 3 * 3,
     "gaussian-field": 3 * 18,
     "ising-square": 2 * 7 * 3,
@@ -143,6 +143,15 @@ def test_an_example_runs_as_it_is(tmp_path, capsys):
     assert command_line(["run", str(DOCS / "specs" / "gaussian-field.toml"), "--out", str(out), "--workers", "1"]) == 0
     assert command_line(["show", str(out)]) == 0
     assert "mass_squared" in capsys.readouterr().out
+
+
+def test_an_adaptive_example_reaches_its_target(tmp_path):
+    plan = spec.load(DOCS / "specs" / "adaptive.toml")
+    (grid,) = runner.run(plan, tmp_path / "adaptive.h5", progress=False).groups.values()
+    value, error, drawn = (grid[name].values for name in ("cmi", "cmi_stderr", "n_samples"))
+    reached = (error <= plan.grids["grid"].target_relative_error * value).all(axis=-1)
+    assert (reached | (drawn == plan.grids["grid"].max_samples)).all()
+    assert drawn.max() > plan.grids["grid"].n_samples
 
 
 @pytest.mark.slow
