@@ -14,6 +14,8 @@ from docutils import nodes
 
 from lattice_diffusion.cli import app as command_line
 from lattice_diffusion.experiments import spec
+from lattice_diffusion.experiments.grid import n_points
+from lattice_diffusion.experiments.named import REGISTRY
 from lattice_diffusion.experiments.quantities import QUANTITIES
 
 TESTS = Path(__file__).parents[1] / "tests"
@@ -52,7 +54,7 @@ KEYS = {
 
 def write(folder):
     """All fragments, into `folder`."""
-    makers = {"commands": commands, "keys": keys, "quantities": quantities, "tests": tests}
+    makers = {"commands": commands, "keys": keys, "quantities": quantities, "experiments": experiments, "tests": tests}
     for name, make in makers.items():
         (folder / f"{name}.md").write_text("\n".join(make()) + "\n", encoding="utf-8")
 
@@ -169,6 +171,15 @@ def quantities():
             settings = quantity.settings.model_fields
             rows = [(f"`{key}`", _default(f)) for key, f in settings.items()]
             yield from table(("setting", "default"), rows)
+
+
+def experiments():
+    """What `reproduce` measures, with the numbers of points of both presets."""
+    rows = []
+    for name, experiment in REGISTRY.items():
+        quick, full = (n_points(experiment.specs(preset)) for preset in ("quick", "full"))
+        rows.append((f"`{name}`", experiment.title, f"{quick:,}", f"{full:,}"))
+    yield from table(("name", "what", "points, quick", "points, full"), rows)
 
 
 @cache
