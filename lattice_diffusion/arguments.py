@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, DTypeLike
 F = TypeVar("F", bound=Callable[..., Any])
 Kind = Callable[[Any], Any]  # gives back the value, arrays as NumPy's; raises _Refused, which says what is allowed
 
+_MISSING = object()
 LARGEST = 2**63 - 1  # of an integer
 REMEDIES = {"rng": "; pass numpy.random.default_rng(seed)", "lattice": "; make one, such as Lattice((8, 8))"}
 
@@ -123,7 +124,7 @@ def _int(value: Any) -> Any:
     _float(value)
     if not isinstance(value, int | np.integer):
         raise _Mistaken("an integer")
-    return value
+    return int(value)  # NumPy's small integers overflow
 
 
 def _float(value: Any) -> Any:
@@ -187,7 +188,7 @@ def _protocol(cls: type) -> Kind:
     members = [name for name in vars(cls) if not name.startswith("_")]
 
     def kind(value: Any) -> Any:
-        missing = [name for name in members if inspect.getattr_static(value, name, None) is None]
+        missing = [name for name in members if inspect.getattr_static(value, name, _MISSING) is _MISSING]
         if missing or isinstance(value, type):
             raise _Refused(f"a {cls.__name__.removeprefix('Exact')}, with {', '.join(missing or members)}")
         return value
@@ -246,6 +247,14 @@ _SIMPLE: dict[Any, Kind] = {
     type(None): _none,
     None: _none,
 }
+
+
+def array_of(name: str, value: Any) -> Any:
+    """`value` as an array of real numbers; TypeError, naming it, for anything else."""
+    try:
+        return _array(value)
+    except _Refused as refused:
+        raise TypeError(f"{name} must be {refused}, got {shown(value)}") from None
 
 
 def check_finite(**arrays: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import array_of
 from ..channels import Channel, check_time
 from .posterior import Array, Bernoulli, Normal, Posterior
 
@@ -97,7 +98,7 @@ class ArrayDenoiser(ABC):
 
 def _at_each_time(law: Law, x_t: NDArray[np.float64], t: Any) -> ArrayLaw:
     """Samples of equal time are done together."""
-    times = np.asarray(t.detach().cpu() if hasattr(t, "detach") else t, float)
+    times = array_of("t", t.detach().cpu() if hasattr(t, "detach") else t)
     if times.shape not in ((), (1,), (len(x_t),)):
         raise ValueError(f"t must be one time or one per sample ({len(x_t)}), got shape {times.shape}")
     if times.size == 1:

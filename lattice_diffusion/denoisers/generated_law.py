@@ -15,12 +15,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..channels import Gaussian
+from ..arguments import check_finite, check_memory, checked
+from ..channels import Gaussian, check_time
 from ..exact.gaussian import check_gaussian
 from ..models import GaussianField
 from .reverse_process import Schedule
 
 
+@checked
 def generated_covariance(
     model: GaussianField,
     channel: Gaussian,
@@ -38,6 +40,9 @@ def generated_covariance(
     gaussian, n = check_gaussian(channel), model.lattice.n_sites
     if not isinstance(model, GaussianField):
         raise ValueError(f"model must be a GaussianField, whose denoisers are linear, got {type(model).__name__}")
+    check_memory("model", 48 * n**2, "take a smaller lattice")
+    if len(times) < 2 or any(check_time(t) <= check_time(s) for t, s in itertools.pairwise(times)):
+        raise ValueError(f"times must be two or more and fall strictly, such as [0.9, 0.5, 0.1], got {list(times)}")
     units = np.eye(n).reshape(n, 1, *model.lattice.shape)
     covariance = gaussian.sigma(times[0]) ** 2 * np.eye(n) if start is None else start
     for t, s in itertools.pairwise(times):
@@ -49,8 +54,13 @@ def generated_covariance(
     return covariance
 
 
+@checked
 def gaussian_divergence(model: GaussianField, covariance: NDArray[np.float64]) -> float:
     """KL( p_0 || N(0, covariance) ) of the field, in nats."""
+    n = model.lattice.n_sites
+    if covariance.shape != (n, n):
+        raise ValueError(f"covariance must have shape ({n}, {n}), got {covariance.shape}")
+    check_finite(covariance=covariance)
     precision = model.solver.precision.toarray()
     root = np.linalg.cholesky(precision)  # p_0 white is root.T x; its covariance under the other law:
     other = root.T @ covariance @ root

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.functional import silu
 
+from ..arguments import check_memory, checked
 from ..channels import Channel, Gaussian
-from .layers import Modulation, NoiseEmbedding, initialise, layer
+from .layers import Modulation, NoiseEmbedding, check_size, initialise, layer
 from .network import Head, Network, given_arguments
 from .noise import per_sample
 from .posterior import Bernoulli, Normal, Posterior
@@ -24,6 +25,7 @@ from .posterior import Bernoulli, Normal, Posterior
 POOL = (functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d)
 
 
+@checked
 class GlobalNet(Network):
     """The global denoiser: net(x_t, t) -> Posterior, on lattices of any size.
 
@@ -54,8 +56,8 @@ class GlobalNet(Network):
     ) -> None:
         arguments = given_arguments(locals(), GlobalNet)
         super().__init__(in_channels, channel, head, ndim, periodic, variance, bonds)
-        if levels < 0 or depth < 1 or width < 1:
-            raise ValueError(f"levels >= 0, depth >= 1 and width >= 1, got {levels}, {depth}, {width}")
+        check_size(in_channels=in_channels, width=width, depth=depth, levels=levels)
+        check_memory("width", 4 * 9 * width**2 * depth * (levels + 2) * 2, "take a smaller network")
         self.arguments = arguments
         n_noise, n_inputs = 64, in_channels * (self.n_features + 1)
         self.noise = NoiseEmbedding(n_noise)

@@ -14,6 +14,14 @@ N_WAVES = 4
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
+def check_size(**sizes: int) -> None:
+    """Raises ValueError for `in_channels`, `width` or `depth` outside 1 .. 4096, or `levels` outside 0 .. 32."""
+    for name, size in sizes.items():
+        low, high = (0, 32) if name == "levels" else (1, 4096)
+        if not low <= size <= high:
+            raise ValueError(f"{name} must be between {low} and {high}, got {size}")
+
+
 def layer(
     n_in: int, n_out: int, *, groups: int = 1, ndim: int = 1, size: int | tuple[int, ...] = 1, gain: float = 1.0
 ) -> nn.Module:

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.functional import silu
 
+from ..arguments import check_memory, checked
 from ..channels import Channel, Gaussian
-from .layers import Modulation, NoiseEmbedding, PointwiseBlock, initialise, layer
+from .layers import Modulation, NoiseEmbedding, PointwiseBlock, check_size, initialise, layer
 from .network import Head, Network, given_arguments
 from .noise import NoiseLevel, per_sample
 from .posterior import Array, Bernoulli, Normal, Posterior
@@ -27,6 +28,7 @@ N_EMBEDDED = 16  # learned functions of each noisy value, beside the value itsel
 CONVOLVE = (functional.conv1d, functional.conv2d, functional.conv3d)
 
 
+@checked
 class LocalNet(Network):
     """The local denoiser of radius r: net(x_t, t) -> Posterior, and net.blind(x_t, t) without own observations.
 
@@ -64,6 +66,9 @@ class LocalNet(Network):
     ) -> None:
         arguments = given_arguments(locals(), LocalNet)
         super().__init__(in_channels, channel, head, ndim, periodic, variance, bonds)
+        check_size(in_channels=in_channels, width=width, depth=depth)
+        weights = (2 * abs(int(radius)) + 3) ** ndim * in_channels * (self.n_features + N_EMBEDDED) * width
+        check_memory("radius", 8 * weights + 16 * depth * width**2, "take a smaller network")
         self.arguments, self.radius = arguments, int(radius)
         box = bond_stencil(radius) if bonds else box_stencil(radius, in_channels, ndim)
         self.custom = stencil is not None

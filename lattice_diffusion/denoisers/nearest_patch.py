@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
+from ..arguments import checked
 from ..channels import Channel
 from ..exact.gaussian import check_gaussian
 from ..lattice import Lattice
@@ -26,6 +27,7 @@ CHUNK = 1 << 22  # numbers of one array, 32 MiB
 BATCH = 256
 
 
+@checked
 class NearestPatch(ArrayDenoiser):
     """The local denoiser that is optimal for the training set itself.
 

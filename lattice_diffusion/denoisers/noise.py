@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..arguments import array_of
 from ..channels import Channel, Gaussian
 
 LOG_SNR_RANGE = 12.0  # networks see log snr cut to +- this; beyond it nothing changes to float32 accuracy
@@ -64,10 +65,10 @@ def noise_level(channel: Channel, t: Any, like: Tensor, variance: float = 1.0) -
 
 def check_times(t: Any, n_samples: int) -> NDArray[np.float64]:
     """t as an array, () or (n_samples,). Raises ValueError for any other shape."""
-    times = np.asarray(t.detach().cpu() if isinstance(t, Tensor) else t, float)
+    times = array_of("t", t.detach().cpu() if isinstance(t, Tensor) else t)
     if times.shape not in ((), (n_samples,)):
         raise ValueError(f"t must be one time or one per sample ({n_samples}), got shape {times.shape}")
-    return times
+    return np.asarray(times, float)
 
 
 def per_sample(values: Tensor, like: Tensor) -> Tensor:

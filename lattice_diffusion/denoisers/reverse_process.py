@@ -7,6 +7,7 @@ erasure. The deterministic form follows the probability flow (DDIM, Song et al. 
 """
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import check_memory, checked, shown
 from ..channels import Channel, Gaussian, check_time
 from .posterior import Denoiser
 
@@ -48,6 +50,7 @@ def always(denoiser: Denoiser) -> Switch:
     return Switch((), (denoiser,))
 
 
+@checked
 def hybrid(local: Denoiser, other: Denoiser, start: float, stop: float) -> Switch:
     """`local` but for start <= t < stop, where `other` (the global one, usually) takes over."""
     return Switch((start, stop), (local, other, local))
@@ -70,6 +73,7 @@ class Step:
     multiply_adds: int
 
 
+@checked
 def reverse_steps(
     x_t: NDArray,
     times: Sequence[float],
@@ -114,6 +118,7 @@ def probability_flow(x_t: NDArray, mean: NDArray, channel: Gaussian, t: float, s
     return np.asarray(channel.alpha(s) * mean + channel.sigma(s) * noise)
 
 
+@checked
 def reverse(
     x_t: NDArray,
     times: Sequence[float],
@@ -128,11 +133,15 @@ def reverse(
     return last.x
 
 
+@checked
 def pure_noise(shape: Sequence[int], channel: Channel, t: float, rng: np.random.Generator) -> NDArray[np.float64]:
     """Noise without data at time t: what generation starts from, where hardly any signal is left.
 
     Gaussian noise is N(0, sigma(t)^2); under bit flips t must be 1 (fair coins), under erasure all is masked.
     """
+    if any(n < 1 for n in shape) or not 1 <= len(shape) <= 18:
+        raise ValueError(f"shape must be positive integers such as (100, 1, 16, 16), got {shown(shape)}")
+    check_memory("shape", 24 * math.prod(shape), "draw smaller batches")
     if channel.name == "bitflip" and t < 1.0:
         raise ValueError(f"generation under bit flips starts at t = 1, where spins are fair coins, got {t}")
     return channel.corrupt(np.zeros(shape) if channel.name != "bitflip" else np.ones(shape), t, rng)

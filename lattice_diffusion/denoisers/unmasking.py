@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import checked
 from ..exact.bonds import bond_mask
 from ..exact.erased_loops import LOG_2, ranks
 from ..kernels import kept_paths
@@ -32,6 +33,7 @@ class Unmasked:
     divergence: NDArray[np.float64]
 
 
+@checked
 def unmask_loops(
     x_t: NDArray,
     radius: int | Callable[[float], int | None] | None,
@@ -50,7 +52,7 @@ def unmask_loops(
         ValueError: x_t of another shape, or with other values; left outside [0, 1].
     """
     start = np.asarray(x_t)
-    if start.ndim != 4 or start.shape[1] != 2:
+    if start.ndim != 4 or start.shape[1] != 2 or 0 in start.shape:
         raise ValueError(f"x_t must be bond images (n, 2, L, W), got shape {start.shape}")
     if not np.isin(start, (-1, 0, 1)).all():
         raise ValueError("x_t must hold -1 and +1 where kept and 0 where masked, got other values")
@@ -77,8 +79,11 @@ def unmask_loops(
     return Unmasked(x, LOG_2 * divergence / n_bonds)
 
 
+@checked
 def violated_vertices(x: NDArray) -> NDArray[np.float64]:
     """(n,), the fraction of vertices inside an open grid whose four bonds, all visible, have product -1."""
+    if x.ndim != 4 or x.shape[1] != 2 or min(x.shape[2:]) < 2:
+        raise ValueError(f"x must be bond images (n, 2, L, W) of at least 2x2 faces, got shape {x.shape}")
     right, down = x[:, 0], x[:, 1]
     around = right[:, :-1, :-1] * right[:, 1:, :-1] * down[:, :-1, :-1] * down[:, :-1, 1:]
     return np.asarray((around < 0).mean(axis=(1, 2)))

@@ -7,7 +7,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ..channels import Gaussian
+from ..arguments import checked
+from ..channels import Channel
 from ..exact.gaussian import check_gaussian
 from ..lattice import Lattice
 from .array_denoiser import ArrayDenoiser
@@ -17,6 +18,7 @@ from .posterior import Normal
 FloatArray = NDArray[np.float64]
 
 
+@checked
 class WienerFilter(ArrayDenoiser):
     """E[x_0,i] + w (x_t - alpha E[x_0]) over the box around i, w = alpha C_iR (alpha^2 C_RR + sigma^2)^-1.
 
@@ -35,7 +37,7 @@ class WienerFilter(ArrayDenoiser):
         TypeError, ValueError: data or a radius that do not fit, another channel.
     """
 
-    def __init__(self, x_0: NDArray, channel: Gaussian, radius: int | None = None, *, periodic: bool = False) -> None:
+    def __init__(self, x_0: NDArray, channel: Channel, radius: int | None = None, *, periodic: bool = False) -> None:
         clean = check_clean(x_0, least=2)
         super().__init__(check_gaussian(channel), clean.shape[1:], radius)
         self.lattice = Lattice(clean.shape[2:], periodic)

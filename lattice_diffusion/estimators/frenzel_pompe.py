@@ -41,6 +41,8 @@ class FrenzelPompe(Estimator):
             raise ValueError(f"k must be an integer >= 1, got {self.k!r}")
         if not isinstance(self.blocks, int | np.integer) or self.blocks < 2:
             raise ValueError(f"blocks must be an integer >= 2, got {self.blocks!r}")
+        if self.blocks > len(sample) or self.k >= len(sample):
+            raise ValueError(f"blocks and k must be below the {len(sample)} samples, got {self.blocks} and {self.k}")
         block = groups * self.blocks // (int(groups.max()) + 1)
         smallest = int(np.bincount(block, minlength=self.blocks).min())
         if smallest <= self.k:

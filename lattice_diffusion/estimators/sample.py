@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arguments import array_of, shown
 from ..channels import Channel
 from ..lattice import Tripartition
 
@@ -53,9 +54,11 @@ def sample_of(
 ) -> Sample:
     """The `Sample` of flat arrays a, c, b, or of lattice samples `a` divided by `parts`; see `Estimator.fit`."""
     if parts is not None:
+        if not isinstance(parts, Tripartition):
+            raise TypeError(f"parts must be a Tripartition, got {shown(parts)}")
         if c is not None or b is not None:
             raise ValueError("parts divide x_t into A, B and C; give either parts or the flat arrays c and b, not both")
-        x_t = np.asarray(a)
+        x_t = array_of("x_t", a)
         a_t, b_t, c_t = (_region(x_t, mask) for mask in (parts.A, parts.B, parts.C))
         sample = Sample(a_t, b_t, c_t, x_t, parts, channel, t)
     else:
@@ -68,11 +71,31 @@ def sample_of(
     return sample
 
 
+def translated(sample: Sample, copies: int, rng: np.random.Generator) -> Sample:
+    """The samples, followed by `copies` random translations of all of them, wrapped around the lattice.
+
+    The first axis of a mask with three, such as that of bonds, is not moved along.
+    """
+    if sample.x_t is None or sample.parts is None:
+        raise ValueError("share_positions needs lattice samples; call fit(x_t, parts), or leave it at 0 for flat ones")
+    lattice = sample.parts.shape[-2:]
+    shifts = list(np.ndindex(*lattice))[1:]
+    if not isinstance(copies, int | np.integer) or not 0 < copies <= len(shifts):
+        raise ValueError(f"share_positions must be an integer from 0 to {len(shifts)} on this lattice, got {copies!r}")
+    axes = tuple(range(-len(lattice), 0))
+    chosen = rng.choice(len(shifts), copies, replace=False)
+    moved = [np.roll(sample.x_t, shifts[i], axes) for i in chosen]
+    return sample_of(np.concatenate([sample.x_t, *moved]), None, None, sample.parts, sample.channel, sample.t)
+
+
 def group_index(groups: ArrayLike | None, n: int) -> NDArray[np.intp]:
     """(n,), groups numbered 0, 1, ...; every sample its own group where none are given."""
     if groups is None:
         return np.arange(n)
-    labels = np.asarray(groups)
+    try:
+        labels = np.asarray(groups)
+    except ValueError:
+        raise ValueError(f"groups must hold one label per sample, shape ({n},), got {shown(groups)}") from None
     if labels.shape != (n,):
         raise ValueError(f"groups must hold one label per sample, shape ({n},), got {labels.shape}")
     return np.unique(labels, return_inverse=True)[1].astype(np.intp)
@@ -90,7 +113,7 @@ def _region(x_t: NDArray, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 
 def _columns(name: str, x: ArrayLike) -> NDArray[np.float64]:
-    array = np.asarray(x, float)
+    array = np.asarray(array_of(name, x), float)
     array = array[:, None] if array.ndim == 1 else array
     if array.ndim != 2:
         raise ValueError(f"{name} must have shape (n, d) or (n,), got {array.shape}; lattices go with a Tripartition")
