@@ -7,6 +7,7 @@
 One process hands out points and writes; the others only compute, and need this package but no common disk.
 """
 
+import asyncio
 import contextlib
 import socket
 import time
@@ -79,8 +80,9 @@ def _dask(address: str) -> Iterator[Engine]:
         ) from None
     _check_listening(address)
     try:
+        # A client that fails to connect hangs up for long, so another one looks first.
+        asyncio.run(asyncio.wait_for(_shake_hands(address), CONNECT_SECONDS))
         client: Any = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
-        client.nthreads()
     except Exception as error:
         raise ConnectionError(
             f"no Dask scheduler answers at {address}, though something listens there; check the address"
@@ -102,6 +104,14 @@ def _dask(address: str) -> Iterator[Engine]:
                 "several workers died of one point, perhaps for want of memory; the points done are kept: "
                 "run again with --resume on larger workers"
             ) from error
+
+
+async def _shake_hands(address: str) -> None:
+    from distributed.comm.core import connect
+    from distributed.security import Security
+
+    comm = await connect(address, timeout=CONNECT_SECONDS, **Security().get_connection_args("client"))
+    await comm.close()
 
 
 def _check_listening(address: str) -> None:
