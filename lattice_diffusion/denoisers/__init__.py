@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ..lazy import attach
 
 if TYPE_CHECKING:
+    from .categorical import Categorical, GlobalImageNet, LocalImageNet
     from .exact import ExactDenoiser
     from .generated_law import gaussian_divergence, generated_covariance
     from .global_net import GlobalNet
@@ -21,9 +22,12 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Bernoulli": "posterior",
+    "Categorical": "categorical",
     "Denoiser": "posterior",
     "ExactDenoiser": "exact",
+    "GlobalImageNet": "categorical",
     "GlobalNet": "global_net",
+    "LocalImageNet": "categorical",
     "LocalNet": "local",
     "NearestPatch": "nearest_patch",
     "Normal": "posterior",
@@ -48,9 +52,12 @@ _HOMES = {
 }
 __all__ = [
     "Bernoulli",
+    "Categorical",
     "Denoiser",
     "ExactDenoiser",
+    "GlobalImageNet",
     "GlobalNet",
+    "LocalImageNet",
     "LocalNet",
     "NearestPatch",
     "Normal",

@@ -16,12 +16,14 @@ import torch
 from torch import Tensor
 
 from .. import __version__, channels
+from .categorical import GlobalImageNet, LocalImageNet
 from .global_net import GlobalNet
 from .local import LocalNet
 from .network import Network
 
 FORMAT = 1
-CLASSES: dict[str, type[Network]] = {"LocalNet": LocalNet, "GlobalNet": GlobalNet}
+KINDS: tuple[type[Network], ...] = (LocalNet, GlobalNet, LocalImageNet, GlobalImageNet)
+CLASSES = {kind.__name__: kind for kind in KINDS}
 CHANNELS = ("Gaussian", "BitFlip", "Erasure")
 
 
@@ -101,6 +103,8 @@ def load_training(
         raise CheckpointError(
             f"{path} was trained with {bit_generator['bit_generator']}; pass a generator of that kind"
         )
+    if set(state["optimiser"]["param_groups"][0]) != set(optimiser.state_dict()["param_groups"][0]):
+        raise CheckpointError(f"{path} was trained with another optimiser; pass the same one to go on")
     net.load_state_dict(state["weights"])
     for mine, saved in zip(average, state["average"], strict=True):
         mine.copy_(saved)

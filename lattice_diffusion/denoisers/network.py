@@ -1,6 +1,7 @@
 """What local and global networks share: how data and times come in, how posteriors go out."""
 
 import inspect
+from dataclasses import fields
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..channels import Channel, Gaussian
 from ..exact.bonds import bond_mask
 from .noise import NoiseLevel, check_times, noise_level, per_sample
-from .posterior import Array, Bernoulli, Normal, Posterior
+from .posterior import Array, Posterior
 
 Head = Literal["bernoulli", "gaussian"]
 CHUNK_SITES = 1 << 17  # NumPy arrays are worked through in chunks, so that memory stays bounded
@@ -94,10 +95,13 @@ class Network(nn.Module):
                 x = torch.as_tensor(np.ascontiguousarray(x_t[rows]), dtype=weight.dtype, device=weight.device)
                 parts.append(law(x, times[rows] if times.ndim else times))
 
-        def join(name: str) -> np.ndarray:
-            return torch.cat([getattr(part, name) for part in parts]).cpu().double().numpy()
+        def join(values: list[Any]) -> Any:
+            """Per-sample tensors end to end; what is common to all samples as it is."""
+            return torch.cat(values).cpu().double().numpy() if isinstance(values[0], Tensor) else values[0]
 
-        return Bernoulli(join("log_odds")) if self.head == "bernoulli" else Normal(join("mean"), join("variance"))
+        names = [field.name for field in fields(parts[0])]
+        answer: Posterior = type(parts[0])(*(join([getattr(part, name) for part in parts]) for name in names))
+        return answer
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
         if len(shape) != self.ndim + 2 or shape[1] != self.in_channels:

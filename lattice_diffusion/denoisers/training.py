@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from ..channels import Channel
+from .categorical import Categorical
 from .checkpoints import load_training, save_training
 from .local import LocalNet
 from .network import Network
@@ -201,6 +202,8 @@ def check_data(net: Network, x_0: NDArray) -> NDArray[np.float64]:
 
 def nats(law: Posterior, mean: Tensor, variance: Tensor | float = 0.0) -> Tensor:
     """-log p(x_0,i) of each value under the law, averaged over values of this mean and variance (0: known values)."""
+    if isinstance(law, Categorical):
+        return law.nats(mean)
     if isinstance(law, Bernoulli):
         log_odds = law.log_odds.clamp(-1e4, 1e4)  # finite, for 0 times infinity below
         return (1 + mean) / 2 * softplus(-log_odds) + (1 - mean) / 2 * softplus(log_odds)

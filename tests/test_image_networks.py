@@ -1,0 +1,118 @@
+"""Laws over a few levels, and the networks that answer with them: Bayes' rule, what they see, what they learn."""
+
+import numpy as np
+import pytest
+import torch
+
+import lattice_diffusion as ld
+from lattice_diffusion.denoisers import (
+    Categorical,
+    ExactDenoiser,
+    GlobalImageNet,
+    LocalImageNet,
+    LocalNet,
+    checkpoints,
+    fit,
+)
+
+CHANNEL = ld.channels.Gaussian("linear")
+LEVELS = (-1.0, 0.2, 1.0)
+SHAPE = (5, 4)
+
+
+def rng():
+    return np.random.default_rng(7)
+
+
+def nets(radius=1):
+    prior = rng().random((3, *SHAPE)) + 0.1
+    options = {"width": 8, "rng": rng()}
+    return LocalImageNet(radius, LEVELS, prior, **options), GlobalImageNet(LEVELS, prior, **options), prior
+
+
+def test_own_observation_enters_by_bayes_rule():
+    net, _, _ = nets()
+    x, t = rng().standard_normal((6, 1, *SHAPE)), 0.4
+    alpha, sigma = CHANNEL.alpha(t), CHANNEL.sigma(t)
+    likelihood = np.exp(-((x[:, :, None] - alpha * np.reshape(LEVELS, (3, 1, 1))) ** 2) / (2 * sigma**2))
+    expected = net.blind(x, t).probabilities * likelihood
+    expected /= expected.sum(axis=2, keepdims=True)
+    assert net(x, t).probabilities == pytest.approx(expected, abs=1e-5)
+    assert net(x, t).mean == pytest.approx((expected * np.reshape(LEVELS, (3, 1, 1))).sum(axis=2), abs=1e-5)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_pure_noise_gives_the_prior_and_no_noise_the_nearest_level(which):
+    net, prior = nets()[which], nets()[2]
+    x = rng().standard_normal((3, 1, *SHAPE))
+    assert net(x, 1.0).probabilities[:, 0] == pytest.approx(np.stack([prior / prior.sum(axis=0)] * 3), abs=1e-6)
+    nearest = np.asarray(LEVELS)[np.abs(x[..., None] - LEVELS).argmin(axis=-1)]
+    assert net(x, 0.0).mean == pytest.approx(nearest, abs=1e-5)
+
+
+@pytest.mark.parametrize("radius", [1, 2])
+def test_it_sees_its_box_and_nothing_else(radius):
+    net = nets(radius)[0]
+    x = torch.as_tensor(rng().standard_normal((1, 1, *SHAPE)), dtype=torch.float32).requires_grad_()
+    for site in ((0, 0), (2, 2), (4, 1)):
+        for law, own in ((net.blind(x, 0.5), False), (net(x, 0.5), True)):
+            (seen,) = torch.autograd.grad(law.log_weights[0, 0, 0, *site], x)
+            expected = ld.Lattice(SHAPE).box(site, radius)
+            expected[site] = own
+            assert np.array_equal(seen[0, 0].numpy() != 0, expected)
+
+
+def test_a_global_network_sees_everything():
+    net = nets()[1]
+    x = torch.as_tensor(rng().standard_normal((1, 1, *SHAPE)), dtype=torch.float32).requires_grad_()
+    (seen,) = torch.autograd.grad(net(x, 0.5).log_weights[0, 0, 0, 0, 0], x)
+    assert (seen != 0).all()
+
+
+def test_law_samples_and_nats():
+    weights = rng().standard_normal((2, 1, 3, 2, 2))
+    law = Categorical(weights, LEVELS)
+    draws = np.stack([law.sample(np.random.default_rng(seed)) for seed in range(3000)])
+    assert set(np.unique(draws)) <= set(LEVELS)
+    assert np.abs((draws.mean(axis=0) - law.mean) / np.sqrt(law.variance / 3000)).max() < 5
+    assert draws.var(axis=0) == pytest.approx(law.variance, rel=0.2)
+    tensors = Categorical(torch.as_tensor(weights), LEVELS)
+    for k, level in enumerate(LEVELS):
+        nats = tensors.nats(torch.full((2, 1, 2, 2), level, dtype=torch.float64))
+        assert nats.numpy() == pytest.approx(-np.log(law.probabilities[:, :, k]))
+    assert tensors.mean.numpy() == pytest.approx(law.mean)
+
+
+def test_it_learns_the_exact_local_posterior_of_spins():
+    model = ld.models.Ising(ld.Lattice((5, 5)), 0.5)
+    net = LocalImageNet(1, [-1, 1], np.ones((2, 5, 5)), width=16, rng=rng())
+    assert isinstance(net, LocalNet)
+    fit(net, model.sample, steps=300, batch_size=64, progress=False, rng=rng())
+    exact, x_0 = ExactDenoiser(model, CHANNEL, 1), model.sample(200, rng())[:, None].astype(float)
+    for t in (0.4, 0.6, 0.8):
+        x_t = CHANNEL.corrupt(x_0, t, rng())
+        law = exact(x_t, t)
+        assert np.mean((net(x_t, t).mean - law.mean) ** 2) < 0.05 * law.variance.mean()
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_it_comes_back_from_a_file(which, tmp_path):
+    net, x = nets()[which], rng().standard_normal((2, 1, *SHAPE))
+    checkpoints.save(tmp_path / "net.pt", net)
+    again = checkpoints.load(tmp_path / "net.pt")
+    assert type(again) is type(net)
+    assert np.array_equal(again(x, 0.5).mean, net(x, 0.5).mean)
+
+
+@pytest.mark.parametrize(
+    ("levels", "prior", "message"),
+    [
+        ([1.0], np.ones((1, 4, 4)), "levels must be two or more increasing numbers, got \\[1.0\\]"),
+        ([1.0, 0.0], np.ones((2, 4, 4)), "levels must be two or more increasing"),
+        ([0.0, 1.0], np.ones((3, 4, 4)), "prior must have shape \\(2, \\*lattice\\), got \\(3, 4, 4\\)"),
+        ([0.0, 1.0], np.zeros((2, 4, 4)), "prior must be positive everywhere; add one"),
+    ],
+)
+def test_refusals(levels, prior, message):
+    with pytest.raises(ValueError, match=message):
+        LocalImageNet(1, levels, prior)
