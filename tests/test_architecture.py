@@ -17,7 +17,8 @@ ALLOWED = {
     "estimate": set(),
     "threads": set(),
     "lattice": set(),
-    "images": {"lattice"},
+    "hdf5": set(),
+    "images": {"lattice", "hdf5"},
     "channels": set(),
     "kernels": set(),
     "exact": {"estimate", "lattice", "channels", "kernels"},
@@ -26,9 +27,11 @@ ALLOWED = {
     "denoisers": {"lazy", "estimate", "lattice", "channels", "kernels", "models", "exact"},
     "estimators": {"lazy", "estimate", "lattice", "channels", "models", "exact", "denoisers"},
     "phases": {"estimate"},
-    "results": {""},
+    "results": {"", "hdf5"},
     "plots": {"results"},
     "probe_plots": {"plots", "results"},
+    "hybrid_plots": {"plots", "results"},
+    "concurrence_plots": {"plots", "results"},
 }
 
 

@@ -95,7 +95,7 @@ def save_figure(figure: Any, path: Path) -> None:
 
 
 def draw(file: Path, out: Path) -> None:
-    """Draw the result file `file`: the figure of its named experiment, of a probe, a plain one for any other."""
+    """Draw the result file `file`: the figure of its named experiment, probe or hybrid, a plain one for any other."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -104,7 +104,8 @@ def draw(file: Path, out: Path) -> None:
     if named is not None:
         save_figure(named.figure(result), out)
         return
-    from .. import plots, probe_plots
+    from .. import hybrid_plots, plots, probe_plots
 
-    probe = result.attributes.get("name") == "probe"
-    save_figure(probe_plots.plot_probe(result) if probe else plots.plot_cmi(result).figure, out)
+    figures = {"probe": probe_plots.plot_probe, "image-hybrid": hybrid_plots.plot_hybrid}
+    figure = figures.get(str(result.attributes.get("name")))
+    save_figure(figure(result) if figure else plots.plot_cmi(result).figure, out)

@@ -1,0 +1,236 @@
+"""`lattice-diffusion hybrid`: images by four schedules of local and global networks, the window taken from a probe."""
+
+import json
+import re
+import shutil
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ... import __version__
+from ...images import ImageWarning, open_images
+from ...phases import nonlocality_window
+from ...results import Result, read, write
+from ..checks import check_output, check_same
+from ..probe_command import parse_radii
+from ..progress import duration, progress_bar, say
+from ..reproduce import draw
+from .data import Split, seed_of, split
+from .generation import Radii, four_schedules, stepwise
+from .measurements import Effort, classifier_of, images_denoised, measure, ticks
+from .schema import Judge, hybrid_groups, hybrid_result
+from .training import Training, seconds_per_step, steps_within, trained, untrained
+
+if TYPE_CHECKING:
+    from ...denoisers.network import Network
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of the command as they were given."""
+
+    window: str | None = None
+    tolerance: float | None = None
+    radius: int = 2
+    radii: str = "1..6"
+    levels: int = 8
+    shrink: int = 1
+    n: int = 1000
+    steps: int = 60
+    budget: float = 1800.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class HybridPlan:
+    """All that decides the numbers: images, training, window and radii of the schedules, effort."""
+
+    data: dict[str, object]
+    levels: int
+    shrink: int
+    training: Training
+    radius: int
+    window: tuple[float, float]
+    recommended: tuple[tuple[float, int], ...] | None
+    effort: Effort
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+
+def run_hybrid(
+    images_path: Path,
+    out: Path,
+    asked: Request,
+    *,
+    probe: Path | None = None,
+    key: str | None = None,
+    labels: Path | None = None,
+    n_max: int | None = None,
+    resume: bool = False,
+    force: bool = False,
+    effort: Mapping[str, Any] | None = None,
+    **training: int,
+) -> Result:
+    """Train, measure and write; a killed run goes on with `resume`, to the same numbers.
+
+    Args:
+        probe: result file of a probe of the same images: the window at the radius asked for, and r(t).
+        effort: fields of `Effort`; training: `steps`, `global_steps`, `width`, `batch_size` of `Training`.
+
+    Raises:
+        ValueError: neither window nor probe, options outside their range, images that do not fit.
+    """
+    for path in (out, out.with_suffix(".png")):
+        check_output(path, resume=resume, force=force)
+    _check(asked)
+    parts = out.with_name(out.name + ".parts")
+    if resume and out.exists() and not parts.exists():
+        say(f"{out} is finished")
+        return read(out)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always", ImageWarning)
+        images = open_images(images_path, key=key, labels=labels, n_max=n_max)
+    for warning in found:
+        say(f"warning: {warning.message}")
+    data = split(images, asked.levels, asked.shrink, np.random.default_rng(seed_of(asked.seed, "split")))
+    radii = parse_radii(asked.radii)
+    if asked.radius not in radii:
+        raise ValueError(f"radius must be one of the radii {list(radii)}, got {asked.radius}")
+    known = json.loads((parts / "plan.json").read_text(encoding="utf-8")) if resume and parts.exists() else None
+    window = parse_window(asked, probe)
+    recommended = None if probe is None else _recommended(probe)
+    steps = known["training"] if known else {"steps": 1, "global_steps": 1}
+    steps = {name: training.pop(name, steps[name]) for name in ("steps", "global_steps")}
+    plan_training = Training(radii, seed=asked.seed, **steps, **training)
+    if known is None and plan_training.steps == 1:
+        fast = seconds_per_step(data, plan_training)
+        local, everywhere = steps_within(asked.budget, fast)
+        plan_training = Training(radii, local, everywhere, seed=asked.seed, **training)
+    spent = Effort(**{"n_generated": asked.n, "n_steps": asked.steps, **(effort or {})})
+    plan = HybridPlan(
+        images.describe(), asked.levels, asked.shrink, plan_training, asked.radius, window, recommended, spent
+    )
+    _begin(parts, plan, known)
+    return _run(plan, data, out, parts, asked)
+
+
+def _run(plan: HybridPlan, data: Split, out: Path, parts: Path, asked: Request) -> Result:
+    schedules = four_schedules(plan.radius, plan.window)
+    if plan.recommended is not None:
+        at, radii = (np.array(column) for column in zip(*plan.recommended, strict=True))
+        schedules["r(t)"] = stepwise(at, radii, plan.training.radii)
+    _say_cost(plan, data, schedules)
+    steps = sum(plan.training.steps_of(kind) for kind in plan.training.kinds)
+    with progress_bar("training", steps, shown=True) as advance:
+        nets = trained(data, plan.training, parts, advance)
+    classifier = classifier_of(data, plan.training.seed, parts)
+    if classifier is None:
+        say("no labels, so no classifier: quality is measured by patches alone")
+    with progress_bar("measuring", ticks(nets, schedules, plan.effort), shown=True) as advance:
+        measured = measure(nets, data, schedules, plan.effort, plan.training.seed, parts, advance)
+    judge = Judge(data, classifier)
+    groups, rows = hybrid_groups(
+        data, plan.training.kinds, judge, schedules, plan.effort.starts, plan.radius, plan.window, measured
+    )
+    parameters = {**asdict(asked), "plan": json.loads(plan.to_json())}
+    result = hybrid_result(parameters, plan.training.seed, groups, rows)
+    write(out, result)
+    draw(out, out.with_suffix(".png"))
+    shutil.rmtree(parts)
+    return result
+
+
+def parse_window(asked: Request, probe: Path | None) -> tuple[float, float]:
+    """The window asked for, or that of the probe at the radius of the schedules, open ends at 0 and 1."""
+    if asked.window is not None:
+        found = re.fullmatch(r"\s*([\d.]+)\s*,\s*([\d.]+)\s*", asked.window)
+        try:
+            window = (float(found[1]), float(found[2])) if found else (1.0, 0.0)
+        except ValueError:
+            window = (1.0, 0.0)
+        if not 0 <= window[0] < window[1] <= 1:
+            raise ValueError(f"window must be two times 0 <= t1 < t2 <= 1, such as 0.2,0.7, got {asked.window!r}")
+        return window
+    if probe is None:
+        raise ValueError("window or probe must be given, got neither; take --window 0.2,0.7 or --probe FILE.h5")
+    variables = _probe(probe)
+    if asked.shrink > 1:
+        raise ValueError("a probe of unshrunk images has other distances; give --window, or probe the shrunk images")
+    radii, t = variables["radius"].values.tolist(), variables["t"].values
+    if asked.radius not in radii:
+        raise ValueError(f"radius must be one of the probe's radii {radii}, got {asked.radius}")
+    at = radii.index(asked.radius)
+    tolerance = float(variables["tolerance"].values) if asked.tolerance is None else asked.tolerance
+    seen = nonlocality_window(t, variables["cmi_above_null"].values[:, at], tolerance)
+    if seen is None:
+        raise ValueError(
+            f"the probe found I(A;C|B) <= {tolerance:g} nats at all times for r = {asked.radius}: local networks "
+            "suffice by that measure; lower --tolerance or give --window"
+        )
+    return (seen.start.value if seen.start else 0.0), (seen.stop.value if seen.stop else 1.0)
+
+
+def _probe(path: Path) -> dict[str, Any]:
+    result = read(path)
+    if result.attributes.get("name") != "probe":
+        raise ValueError(f"{path} must be the result of a probe, got one of {result.attributes.get('name')!r}")
+    return result.groups["probe"]
+
+
+def _recommended(probe: Path) -> tuple[tuple[float, int], ...] | None:
+    variables = _probe(probe)
+    if "recommended_radius" not in variables:
+        return None
+    t, radii = variables["t"].values.tolist(), variables["recommended_radius"].values.tolist()
+    return tuple(zip(t, radii, strict=True))
+
+
+def _check(asked: Request) -> None:
+    for name, low in (("levels", 2), ("shrink", 1), ("n", 100), ("steps", 2)):
+        if getattr(asked, name) < low:
+            raise ValueError(f"{name} must be >= {low}, got {getattr(asked, name)}")
+    for name in ("budget", "tolerance"):
+        value = getattr(asked, name)
+        if value is not None and not 0 < value < np.inf:
+            raise ValueError(f"{name} must be > 0, got {value:g}")
+
+
+def _begin(parts: Path, plan: HybridPlan, known: dict[str, Any] | None) -> None:
+    """The plan written to the folder of parts. Raises ValueError where the run before was another one."""
+    if known is not None:
+        check_same(parts, json.dumps(known), __version__, plan)
+        return
+    shutil.rmtree(parts, ignore_errors=True)
+    parts.mkdir()
+    partial = parts / "plan.json.partial"
+    partial.write_text(plan.to_json(), encoding="utf-8")
+    partial.replace(parts / "plan.json")
+
+
+def _say_cost(plan: HybridPlan, data: Split, schedules: Mapping[str, Radii]) -> None:
+    training, few = plan.training, data.real[:16]
+    per_step = seconds_per_step(data, training, few=2)
+    learning = sum(per_step[kind] * training.steps_of(kind) for kind in training.kinds)
+    fresh = {kind: untrained(data, training, kind, np.random.default_rng(0)) for kind in training.kinds}
+    measuring = 0.0
+    for kind, n in images_denoised(fresh, schedules, plan.effort).items():
+        measuring += n * _seconds_per_image(fresh[kind], few)
+    say(
+        f"hybrid: {len(data.train)} images of {data.shape[0]}x{data.shape[1]} to train on, {len(training.radii)} local "
+        f"networks of {training.steps} steps, a global one of {training.global_steps}: about {duration(learning)}; "
+        f"then {plan.effort.n_generated} images by each of {len(schedules)} schedules, global where "
+        f"{plan.window[0]:.3g} <= t < {plan.window[1]:.3g}, and recovery: about {duration(measuring)}"
+    )
+
+
+def _seconds_per_image(net: "Network", few: np.ndarray) -> float:
+    net(few, 0.5)
+    start = time.perf_counter()
+    net(few, 0.5)
+    return (time.perf_counter() - start) / len(few)
