@@ -7,6 +7,7 @@ beside their analytic values, one `Row` each.
 """
 
 import contextlib
+import json
 import math
 import os
 import subprocess
@@ -14,17 +15,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import __version__
+from . import __version__, hdf5
 
 SCHEMA = "lattice_diffusion"
 SCHEMA_VERSION = 1
 TABLE = "table"
 MAPPED_BYTES = 2**28
+PROVENANCE = ("name", "package_version", "parameters", "seed", "complete")  # without which no file is read
 _TEXT = h5py.string_dtype("utf-8")
 
 
@@ -75,7 +78,7 @@ class Row:
 class Result:
     """Everything in one result file: root attributes, variables per group, and the table."""
 
-    attributes: dict[str, str | int | bool]
+    attributes: dict[str, Any]
     groups: dict[str, dict[str, Variable]]
     rows: list[Row] = field(default_factory=list)
 
@@ -171,25 +174,39 @@ def read(path: str | os.PathLike[str]) -> Result:
     except OSError as error:
         raise ResultError(f"{path} is not a readable HDF5 file: it is truncated or of another kind") from error
     with file:
-        _check_schema(file, path)
         try:
-            groups = {name: _read_group(group) for name, group in file.items()}
-            attributes = {name: _plain(value) for name, value in file.attrs.items()}
+            _check_schema(file, path)
+            attributes = {name: hdf5.attribute(file, name) for name in file.attrs}
+            room = hdf5.Room()
+            groups = {name: _read_group(hdf5.member(file, name), room) for name in file}
             rows = _rows(groups.pop(TABLE, {}))
-        except (OSError, KeyError, AttributeError, RuntimeError) as error:
+            if not isinstance(json.loads(str(attributes["parameters"])), dict):
+                raise ValueError("parameters are no table")
+        except ResultError:
+            raise
+        except hdf5.UntrustedError as error:
+            raise ResultError(f"{path} is not read: {error}") from None
+        except _BROKEN as error:
             raise ResultError(f"{path} is damaged: it starts like a result file but cannot be read on") from error
     return Result(attributes, groups, rows)
 
 
+# what HDF5 and a file's own contents raise where they are not what was written
+_BROKEN = (OSError, KeyError, AttributeError, RuntimeError, ValueError, TypeError, IndexError, OverflowError)
+
+
 def _check_schema(file: h5py.File, path: Path) -> None:
-    if _plain(file.attrs.get("schema", "")) != SCHEMA:
+    if "schema" not in file.attrs or hdf5.attribute(file, "schema") != SCHEMA:
         raise ResultError(f"{path} is an HDF5 file, but not written by lattice_diffusion: it has no such schema name")
-    version = int(file.attrs.get("schema_version", 0))
-    if not 1 <= version <= SCHEMA_VERSION:
+    version = hdf5.attribute(file, "schema_version")
+    if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
         raise ResultError(
             f"{path} has schema version {version}, and this lattice_diffusion {__version__} reads 1 to "
             f"{SCHEMA_VERSION}; use a newer one"
         )
+    lacking = [name for name in PROVENANCE if name not in file.attrs]
+    if lacking:
+        raise ResultError(f"{path} does not say {', '.join(lacking)}, as every result file does; it is damaged")
 
 
 def _write_group(group: h5py.Group, variables: Mapping[str, Variable]) -> None:
@@ -213,30 +230,22 @@ def _write_group(group: h5py.Group, variables: Mapping[str, Variable]) -> None:
                 group[name].dims[axis].attach_scale(group[dim])
 
 
-def _read_group(group: h5py.Group) -> dict[str, Variable]:
+def _read_group(group: h5py.Group, room: hdf5.Room) -> dict[str, Variable]:
     variables = {}
-    for name, dataset in group.items():
+    for name in group:
+        dataset = hdf5.member(group, name)
         dims = (name,) if dataset.is_scale else tuple(Path(axis[0].name).name for axis in dataset.dims)
-        text = h5py.check_string_dtype(dataset.dtype) is not None
-        values = dataset.asstr()[...] if text else _values(dataset)
-        variables[name] = Variable(
-            dims, values, str(_plain(dataset.attrs["units"])), str(_plain(dataset.attrs["long_name"]))
-        )
+        units, long_name = (str(hdf5.attribute(dataset, key)) for key in ("units", "long_name"))
+        variables[name] = Variable(dims, _values(dataset, room), units, long_name)
     return variables
 
 
-def _values(dataset: h5py.Dataset) -> NDArray:
+def _values(dataset: h5py.Dataset, room: hdf5.Room) -> NDArray:
     """Large contiguous arrays, such as samples, stay on disk until they are looked at."""
     place = dataset.id.get_offset()
     if place is None or dataset.nbytes < MAPPED_BYTES:
-        return np.asarray(dataset[...])
+        return hdf5.values(dataset, room)
     return np.memmap(dataset.file.filename, dataset.dtype, "r", place, dataset.shape)
-
-
-def _plain(value: object) -> str | int | bool:
-    if isinstance(value, bytes):
-        return value.decode()
-    return value.item() if isinstance(value, np.generic) else value  # type: ignore[return-value]
 
 
 _COLUMNS = {

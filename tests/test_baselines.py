@@ -157,9 +157,7 @@ def test_what_does_not_fit():
             make(x_0 * np.nan, channel)
         with pytest.raises(TypeError, match="x_0 must be an array of real numbers"):
             make(x_0 * 1j, channel)
-        with pytest.raises(
-            (TypeError, ValueError), match="gaussian channel, got bitflip|must be a Gaussian, got BitFlip"
-        ):
+        with pytest.raises(ValueError, match="real-valued data take the gaussian channel, got bitflip"):
             make(x_0, CHANNELS["bitflip"])
         with pytest.raises(ValueError, match="radius must be an integer >= 0"):
             make(x_0, channel, -2)

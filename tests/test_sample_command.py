@@ -188,7 +188,7 @@ def test_bad_input_is_refused_in_one_sentence(shell, tmp_path):
     base = "sample --model ising --shape 8x6 --beta 0.3 --out b.h5"
     for line, sentence in [
         (f"{base} --n 0", "Invalid value for '--n'"),
-        (f"{base} --n 1000000000000000", "n_samples is too large: the output needs "),
+        (f"{base} --n 1000000000000000", "n_samples is too large: it needs about "),
         (f"{base} --n 5 --batch 0", "Invalid value for '--batch'"),
         (f"{base} --n 5 --thin 0", "burn_in must be >= 0 and thin >= 1"),
         (

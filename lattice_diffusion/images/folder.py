@@ -1,5 +1,6 @@
 """A folder of images, opened one by one; of one size, grey or colour. Subfolders are labels."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +30,14 @@ def open_folder(folder: Path, key: str | None) -> Source:
     headers = []
     for path in paths:
         try:
-            with Image.open(path) as image:
-                headers.append((image.size, image.mode))
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                with Image.open(path) as image:
+                    headers.append((image.size, image.mode))
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise ImageError(
+                f"{path.relative_to(folder)} has more than {Image.MAX_IMAGE_PIXELS} pixels; cut it into smaller images"
+            ) from error
         except (UnidentifiedImageError, OSError, SyntaxError) as error:
             raise ImageError(f"{path.relative_to(folder)} is not a readable image; repair or remove it") from error
         size, mode = headers[-1]

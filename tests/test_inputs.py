@@ -1,0 +1,284 @@
+"""What others hand us: files, command lines, arguments. Refused in one sentence, never followed, run or unpacked."""
+
+import gzip
+import resource
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from lattice_diffusion import arguments, hdf5, results
+from lattice_diffusion.images import ImageError, open_images, source
+from lattice_diffusion.results import Result, ResultError, Variable
+
+GIB = 2**30
+
+
+@pytest.fixture
+def one_gib(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The machine says that it has one GiB, and an allocation of three more ends in MemoryError."""
+    monkeypatch.setattr(arguments, "available_memory", lambda: GIB)
+    monkeypatch.setattr(hdf5, "available_memory", lambda: GIB)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + 3 * GIB, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+# -- HDF5 ----------------------------------------------------------------------------------------------------
+
+Spoil = Callable[[h5py.File, Path], None]
+
+
+@pytest.fixture
+def result_file(tmp_path: Path) -> Path:
+    t = np.array([0.25, 0.5])
+    grid = {"t": Variable(("t",), t, "1", "time"), "cmi": Variable(("t",), t**2, "nat", "information")}
+    row = results.Row("chain", "p", None, 0.3, 0.1, "exact")
+    path = tmp_path / "a.h5"
+    results.write(path, Result(results.provenance("chain", "{}", 7, complete=True), {"grid": grid}, [row]))
+    return path
+
+
+def dataset(file: h5py.File, data: object = None, **options: object) -> None:
+    """Puts something else in the place of the values of `cmi`."""
+    del file["grid/cmi"]
+    made = file["grid"].create_dataset("cmi", data=data, **options)
+    made.attrs["units"], made.attrs["long_name"] = "nat", "information"
+    made.dims[0].attach_scale(file["grid/t"])
+
+
+def external_link(file: h5py.File, folder: Path) -> None:
+    file["grid/secret"] = h5py.ExternalLink(str(folder / "other.h5"), "/x")
+
+
+def soft_link(file: h5py.File, folder: Path) -> None:
+    file["grid/again"] = h5py.SoftLink("/grid/cmi")
+
+
+def external_group(file: h5py.File, folder: Path) -> None:
+    file["more"] = h5py.ExternalLink(str(folder / "other.h5"), "/")
+
+
+def virtual(file: h5py.File, folder: Path) -> None:
+    layout = h5py.VirtualLayout((2,), float)
+    layout[:] = h5py.VirtualSource(folder / "other.h5", "x", (2,))
+    del file["grid/cmi"]
+    file["grid"].create_virtual_dataset("cmi", layout)
+
+
+def external_storage(file: h5py.File, folder: Path) -> None:
+    dataset(file, shape=(2,), dtype=float, external=[(str(folder / "raw"), 0, 16)])
+
+
+def references(file: h5py.File, folder: Path) -> None:
+    dataset(file, shape=(2,), dtype=h5py.ref_dtype)
+
+
+def compound(file: h5py.File, folder: Path) -> None:
+    dataset(file, np.zeros(2, [("a", float), ("b", int)]))
+
+
+def unwritten(file: h5py.File, folder: Path) -> None:
+    dataset(file, shape=(10**15,), dtype=float, chunks=(1024,))
+
+
+def unwritten_text(file: h5py.File, folder: Path) -> None:
+    dataset(file, shape=(10**15,), dtype=h5py.string_dtype(), chunks=(1024,))
+
+
+def bomb(file: h5py.File, folder: Path) -> None:
+    dataset(file, shape=(2**28,), dtype=float, chunks=(2**16,), compression="gzip", fillvalue=1.0)
+
+
+def many_bombs(file: h5py.File, folder: Path) -> None:
+    for k in range(3):
+        made = file["grid"].create_dataset(f"b{k}", (2**26,), float, chunks=(2**16,), compression="gzip")
+        made.attrs["units"], made.attrs["long_name"] = "1", "half a GiB"
+        made.make_scale(f"b{k}")
+
+
+def huge_chunk(file: h5py.File, folder: Path) -> None:
+    dataset(file, shape=(2**28,), dtype=float, chunks=(2**28,), compression="gzip")
+
+
+def array_attribute(file: h5py.File, folder: Path) -> None:
+    file.attrs["name"] = np.zeros(1000)
+
+
+def no_json(file: h5py.File, folder: Path) -> None:
+    file.attrs["parameters"] = "__import__('os')"
+
+
+def no_name(file: h5py.File, folder: Path) -> None:
+    del file.attrs["name"]
+
+
+def odd_version(file: h5py.File, folder: Path) -> None:
+    file.attrs["schema_version"] = "two"
+
+
+def no_units(file: h5py.File, folder: Path) -> None:
+    del file["grid/cmi"].attrs["units"]
+
+
+def no_scale(file: h5py.File, folder: Path) -> None:
+    del file["grid/cmi"]
+    file["grid"].create_dataset("cmi", data=np.zeros(2)).attrs.update({"units": "1", "long_name": ""})
+
+
+def short_table(file: h5py.File, folder: Path) -> None:
+    del file["table/source"]
+
+
+def stray_dataset(file: h5py.File, folder: Path) -> None:
+    file["stray"] = np.zeros(3)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (external_link, "secret is a link into another file, .*, and is not followed"),
+        (external_group, "more is a link into another file"),
+        (soft_link, "again is a link, and is not followed"),
+        (virtual, "grid/cmi lies in other files, which are not opened"),
+        (external_storage, "grid/cmi lies in other files, which are not opened"),
+        (references, "grid/cmi holds object; only numbers and text are read"),
+        (compound, "only numbers and text are read"),
+        (unwritten, r"grid/cmi unpacks to 7.45e\+06 GiB, this machine has 1 GiB of memory left for it"),
+        (unwritten_text, "grid/cmi unpacks to .* GiB"),
+        (bomb, "grid/cmi unpacks to 2 GiB, this machine has 1 GiB"),
+        (many_bombs, "grid/b1 unpacks to 0.5 GiB, this machine has 0.5 GiB|grid/b2 unpacks to 0.5 GiB"),
+        (huge_chunk, "a chunk of grid/cmi unpacks to 2 GiB"),
+        (array_attribute, "the attribute name is not one text or number"),
+        (no_json, "is damaged"),
+        (no_name, "does not say name, as every result file does"),
+        (odd_version, "has schema version two"),
+        (no_units, "is damaged"),
+        (no_scale, "is damaged"),
+        (short_table, "is damaged"),
+        (stray_dataset, "is damaged"),
+    ],
+)
+def test_a_spoilt_result_file_is_refused(
+    spoil: Spoil, sentence: str, result_file: Path, tmp_path: Path, one_gib: None
+) -> None:
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["x"] = np.array([1.0, 2.0])
+    (tmp_path / "raw").write_bytes(b"secret" * 8)
+    with h5py.File(result_file, "r+") as file:
+        spoil(file, tmp_path)
+    with pytest.raises(ResultError, match=sentence) as refused:
+        results.read(result_file)
+    assert "\n" not in str(refused.value)
+
+
+def test_one_large_text_many_times_over_is_bounded(result_file: Path, one_gib: None) -> None:
+    """A text of 8 MiB that 1000 entries share would unpack to 8 GiB."""
+    with h5py.File(result_file, "r+") as file:
+        dataset(file, shape=(2,), dtype=h5py.string_dtype())
+        del file["grid/cmi"]
+        made = file["grid"].create_dataset("cmi", (1,), h5py.string_dtype())
+        made[0] = "x" * 2**23
+        place = made.id.get_offset()
+        many = file["grid"].create_dataset("many", (1000,), h5py.string_dtype())
+        many[:] = "y"
+        target = many.id.get_offset()
+        for item in (made, many):
+            item.attrs["units"], item.attrs["long_name"] = "1", "text"
+            item.make_scale(item.name.split("/")[-1])
+    content = bytearray(result_file.read_bytes())
+    for k in range(1000):  # every entry points to the one large text
+        content[target + 16 * k : target + 16 * (k + 1)] = content[place : place + 16]
+    result_file.write_bytes(content)
+    with pytest.raises(ResultError, match="grid/many unpacks to"):
+        results.read(result_file)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_flipped_bytes_and_cut_ends_give_a_result_or_one_sentence(seed: int, result_file: Path, one_gib: None) -> None:
+    whole, rng = result_file.read_bytes(), np.random.default_rng(seed)
+    said: list[str] = []
+    for k in range(40):
+        content = bytearray(whole)
+        if k % 4 == 0:
+            content = content[: int(rng.integers(len(whole)))]
+        else:
+            for place in rng.integers(0, len(whole), 3):
+                content[place] = rng.integers(256)
+        result_file.write_bytes(content)
+        try:
+            results.read(result_file)
+        except ResultError as error:
+            said.append(str(error))
+    assert len(said) >= 10  # every cut file at least
+    assert not any("\n" in sentence for sentence in said)
+
+
+# -- images --------------------------------------------------------------------------------------------------
+
+
+class Burglar:
+    """Its unpickling would leave a trace."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return Path.touch, (Path("/tmp/never"),)  # type: ignore[return-value]
+
+
+def test_images_elsewhere_are_not_opened(tmp_path: Path, one_gib: None) -> None:
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["x"] = np.zeros((3, 4, 4), np.uint8)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["link"] = h5py.ExternalLink("other.h5", "/x")
+        file["folder"] = h5py.ExternalLink("other.h5", "/")
+        file.create_dataset("raw", (3, 4, 4), np.uint8, external=[(str(tmp_path / "other.h5"), 0, 48)])
+        file.create_dataset("vast", (10**9, 64, 64), np.uint8, chunks=(2**20, 64, 64))
+        file.create_dataset("objects", (3, 4, 4), h5py.ref_dtype)
+    for key, sentence in {
+        "link": "link is a link into another file, 'other.h5', and is not followed",
+        "folder/x": "folder is a link into another file",
+        "raw": "raw lies in other files, which are not opened",
+        "vast": "a chunk of vast unpacks to 4 GiB",
+        "objects": "only numbers and text are read",
+        "nothing": "key must be an array of a.h5, got 'nothing'",
+    }.items():
+        with pytest.raises(ImageError, match=sentence):
+            open_images(tmp_path / "a.h5", key=key)
+
+
+def test_pickles_are_never_opened(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.array([Burglar()], object), allow_pickle=True)
+    np.savez(tmp_path / "a.npz", images=np.array([Burglar()], object), allow_pickle=True)
+    for name in ("a.npy", "a.npz"):
+        with pytest.raises(ImageError, match="holds Python objects, which are never unpickled"):
+            open_images(tmp_path / name)
+
+
+def test_what_unpacks_to_more_than_fits_is_refused_before_it_is_unpacked(
+    tmp_path: Path, one_gib: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "available_memory", lambda: GIB)
+    header = bytes([0, 0, 8, 3]) + np.array([2**20, 64, 64], ">u4").tobytes()
+    with gzip.open(tmp_path / "train-images-idx3-ubyte.gz", "wb") as packed:
+        packed.write(header + bytes(2**20))
+    with (
+        zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("x.npy", "w") as member,
+    ):
+        np.lib.format.write_array_header_1_0(member, {"descr": "|u1", "fortran_order": False, "shape": (2**20, 64, 64)})  # type: ignore[no-untyped-call]
+        member.write(bytes(2**20))
+    for name in ("train-images-idx3-ubyte.gz", "a.npz"):
+        with pytest.raises(ImageError, match=r"needs 4 GiB of memory, 1 GiB are available"):
+            open_images(tmp_path / name)
+
+
+def test_a_picture_that_is_a_bomb_is_refused(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    for k in range(2):
+        image.new("1", (20_000, 20_000)).save(tmp_path / f"{k}.png")
+    with pytest.raises(ImageError, match=r"0.png has more than \d+ pixels; cut it"):
+        open_images(tmp_path)
