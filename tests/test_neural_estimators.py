@@ -1,11 +1,14 @@
 """Neural estimators: each on a task where it must be right, mutants, seeds, what is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.special import entr, expit
 
 import lattice_diffusion as ld
 from lattice_diffusion import estimators as est
+from lattice_diffusion.estimators.bodies import Convolution, places
 from lattice_diffusion.estimators.denoiser_gap import DenoiserGapWarning
 from lattice_diffusion.estimators.neural import middle
 
@@ -99,7 +102,7 @@ def test_nothing_is_found_where_c_says_nothing():
     a, c, b = triple(3000, np.random.default_rng(4))
     answer = fitted(est.ConditionalLikelihood(folds=2), (a, np.random.default_rng(5).permutation(c), b)).estimate()
     assert abs(answer.z_score(0.0)) < 5
-    assert answer.stderr < 2e-3
+    assert answer.stderr < np.sqrt(2 + 17) / (0.85 * 1500)  # the errors of 2 linear weights and 17 of the bend
 
 
 @pytest.mark.parametrize("channel", [ld.channels.Gaussian("linear"), ld.channels.BitFlip(), ld.channels.Erasure()])
@@ -138,6 +141,111 @@ def test_curved_laws_are_learned():
     assert abs(linear.value) < 0.01
     assert abs(curved.z_score(truth)) < 5
     assert truth > 0.1
+
+
+@pytest.mark.parametrize("name", ["curie-weiss-gaussian", "mixture-white"])
+def test_mean_field_laws_are_learned(name):
+    """What C tells is in its mean, under noise that leaves next to nothing of every one of its columns."""
+    task = est.tasks.get(name)
+    x_t = task.sample(10_000, np.random.default_rng(1))
+    oracle = est.Oracle(task.model).fit(x_t, task.parts, channel=task.channel, t=task.t).estimate()
+    one = est.ConditionalLikelihood(folds=2, steps=1)
+    answer = one.fit(x_t, task.parts, channel=task.channel, t=task.t, rng=np.random.default_rng(0)).estimate()
+    assert abs(answer.value - oracle.value) < 5 * task.floor(10_000)  # 27 and 4 floors without correction and bend
+    assert abs(answer.z_score(task.truth.value)) < 5
+
+
+@pytest.mark.parametrize("signal", [0.0, 0.3])
+def test_nothing_is_lost_to_shrinkage(signal):
+    """Spins under so much noise that 60 columns hold little more information than weights: shrunk, and unbiased."""
+    channel, t, n, d, values = ld.channels.BitFlip(), 0.7, 1000, 60, []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        s = rng.choice([-1, 1], (n, 1 + d))
+        s[:, 0] *= np.where(rng.random(n) < signal, s[:, 0] * s[:, 1], 1)
+        c = s[:, 1:]
+        a = channel.corrupt(s[:, :1], t, rng)
+        one = est.ConditionalLikelihood(folds=2, depth=0, clean="spins")
+        values.append(one.fit(a, c, channel=channel, t=t, rng=rng).estimate().value)
+    half = 0.5 * (1 + 0.3 * signal)  # P(a = s_1): the spin copied, then flipped with probability 0.35
+    truth = np.log(2) + half * np.log(half) + (1 - half) * np.log(1 - half)
+    error = np.std(values, ddof=1) / np.sqrt(40)
+    kept, fit = 0.24, 0.85 * n / 2
+    assert abs(np.mean(values) - truth) < 5 * error < kept * (1 - kept) * d / (2 * fit)  # the bias of the plain middle
+
+
+# -- convolutions and translations -------------------------------------------------------------------------
+
+
+def bodies_of(parts, radius, depth):
+    sample = est.Sample(*(np.zeros((2, int(mask.sum()))) for mask in (parts.A, parts.B, parts.C)))
+    where = places(replace(sample, x_t=np.zeros((2, *parts.shape)), parts=parts))
+    sites = np.concatenate([where.b, where.c])
+    rng = np.random.default_rng(0)
+    net = Convolution(sites, where.shape, 1, 1, width=4, depth=depth, radius=radius, rng=rng)
+    torch.nn.init.normal_(net.readout.weight, generator=torch.Generator().manual_seed(1))
+    return net, sites
+
+
+def test_a_stencil_is_the_same_everywhere():
+    """Features of a moved image are the moved features, away from the edges."""
+    net, _ = bodies_of(ld.Lattice((9, 9)).tripartition((4, 4), 1), 1, 2)
+    net.readout.weight.data[:] = (
+        net.readout.weight.data.unflatten(1, (8, 9, 9))[..., :1, :1].expand(1, 8, 9, 9).flatten(1)
+    )
+    one, moved = torch.zeros(2, len(net.places) + 1)
+    at = {int(place): i for i, place in enumerate(net.places)}
+    for row, column, value in ((2, 2, 0.7), (2, 3, -1.1), (3, 2, 0.4)):
+        one[at[9 * row + column]], moved[at[9 * (row + 4) + column + 3]] = value, value
+    with torch.no_grad():
+        a, b, nothing = net(torch.stack([one, moved, torch.zeros_like(one)]))[:, 0]
+    assert a == pytest.approx(float(b), abs=1e-4)
+    assert abs(float(a - nothing)) > 0.1
+
+
+def test_a_stencil_multiplies_what_is_within_reach():
+    """Second differences: depth 2 couples neighbours, but no sites farther apart than the stencil."""
+    net, sites = bodies_of(ld.Lattice((9, 9)).tripartition((4, 4), 1), 1, 2)
+    at = {int(place): i for i, place in enumerate(sites)}
+
+    def out(*values):
+        x = torch.zeros(1, len(sites) + 1)
+        for site in values:
+            x[0, at[site]] = 1.0
+        with torch.no_grad():
+            return float(net(x))
+
+    near = out(0, 1) - out(0) - out(1) + out()
+    far = out(0, 3) - out(0) - out(3) + out()
+    assert abs(near) > 1e-3
+    assert abs(far) < 1e-5
+
+
+@pytest.mark.slow
+def test_products_find_the_parity_of_loops():
+    """Bonds around a vertex multiply to 1: nothing linear tells of A, a stencil that multiplies three values does."""
+    task = est.tasks.get("loops-gaussian")
+    x_t = task.sample(20_000, np.random.default_rng(0))
+
+    def value(**params):
+        one = est.ConditionalLikelihood(folds=2, **params)
+        one.fit(x_t, task.parts, channel=task.channel, t=task.t, rng=np.random.default_rng(1))
+        return one.held_out_.value
+
+    assert abs(value(depth=0)) < 0.01
+    found = value(body="conv", depth=3, width=16, learning_rate=0.01, weight_decay=1.0)
+    assert 0.02 < found < task.truth.value
+
+
+def test_translations_tell_more_than_one_place():
+    """A periodic field, the same at all sites: twelve places of A in every sample, an error below the floor."""
+    task, n = est.tasks.get("charges-0.5"), 1500
+    x_t = task.sample(n, np.random.default_rng(3))
+    one = est.ConditionalLikelihood(folds=2, depth=0, share_positions=11)
+    answer = one.fit(x_t, task.parts, channel=task.channel, t=task.t, rng=np.random.default_rng(0)).estimate()
+    assert abs(answer.z_score(task.truth.value)) < 5
+    assert answer.stderr < 0.7 * task.floor(n)
+    assert answer.n_samples == n
 
 
 # -- denoisers and critics ---------------------------------------------------------------------------------
@@ -215,6 +323,7 @@ def test_seeds_decide_everything(name):
 
 
 X = np.random.default_rng(0).standard_normal((60, 3))
+PARTS = ld.Lattice((2, 3)).tripartition((0, 0), 1)
 
 
 @pytest.mark.parametrize(
@@ -222,6 +331,17 @@ X = np.random.default_rng(0).standard_normal((60, 3))
     [
         (lambda: fitted(est.ConditionalLikelihood(clean="bits"), (X, X)), "clean must be 'spins', 'real' or None"),
         (lambda: fitted(est.ConditionalLikelihood(clean="spins"), (X, X)), "clean='spins' needs the noise, or values"),
+        (lambda: fitted(est.ConditionalLikelihood(body="cnn"), (X, X)), "body must be 'mlp' or 'conv', got 'cnn'"),
+        (lambda: fitted(est.ConditionalLikelihood(body="conv"), (X, X)), "body='conv' needs lattice samples; call fit"),
+        (
+            lambda: fitted(est.ConditionalLikelihood(body="conv", radius=-1), (X, X)),
+            "radius must be an integer >= 0, got -1",
+        ),
+        (lambda: fitted(est.ConditionalLikelihood(share_positions=2), (X, X)), "share_positions needs lattice samples"),
+        (
+            lambda: est.ConditionalLikelihood(share_positions=6).fit(X.reshape(30, 2, 3), PARTS),
+            "share_positions must be an integer from 0 to 5 on this lattice, got 6",
+        ),
         (lambda: fitted(est.MINE(evaluate="twice"), (X, X)), "evaluate must be 'held_out' or 'in_sample', got 'twice'"),
         (lambda: fitted(est.DenoiserGap(), (np.sign(X), X)), "DenoiserGap needs continuous data, got 2 distinct"),
         (lambda: fitted(est.DenoiserGap(levels=2), (X, X)), "levels must be an integer >= 3, got 2"),

@@ -1,12 +1,13 @@
 """Conditional mutual information as a gain in likelihood: I(A;C|B) = E log q(a|b,c) - E log q(a|b).
 
 Both laws are learned, the second first; the first starts as the second, so that where C says nothing the difference
-stays 0. Each is a linear law, fitted to the end, plus a network that starts at 0 and is stopped early: Gaussian fields
-are met by the former, and only what it leaves open has to be learned by the latter. Several columns of A are taken one
-after the other, I(A;C|B) = sum_j I(A_j;C|B,A_<j).
+stays 0. Each is a linear law and a bend of it, fitted to the end, plus a network that starts at 0 and is stopped early:
+Gaussian fields and mean-field laws are met by the former, and only what they leave open has to be learned by the
+latter. Several columns of A are taken one after the other, I(A;C|B) = sum_j I(A_j;C|B,A_<j).
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,12 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..channels import Gaussian
+from ..estimate import Estimate
 from .base import FloatArray
+from .bodies import Convolution, Places, places
 from .heads import Categorical, Head, Mixture, NoisySpin
 from .law import Law
-from .networks import by_chunks, split, tensor, train_if_better
+from .networks import MLP, by_chunks, split, tensor, train_if_better
 from .neural import Learned, Neural, middle
-from .sample import FEW_VALUES, Sample
+from .sample import FEW_VALUES, Sample, translated
 
 VALIDATION = 0.15
 
@@ -33,10 +36,16 @@ class ConditionalLikelihood(Neural):
 
     Args:
         folds: K of the cross-fitting.
+        share_positions: learn from, and average over, so many translations of every sample beside itself, wrapped
+            around: only right on periodic lattices where law and noise are the same at all sites.
         clean: "spins" or "real", what noisy values were before Gaussian noise; None: told from the second and fourth
             moments of the data.
-        corrected: average of held-out and in-sample log ratios, free of bias to first order (see `neural`); False:
-            the held-out ones, too low by about (number of columns)/2n.
+        corrected: average of held-out and in-sample log ratios, free of bias to first order (see `neural`; where noise
+            leaves so little information that weights are shrunk, both are corrected for that first, see `terms`);
+            False: the held-out ones, too low by about (number of columns)/2n.
+        body: of the networks: "mlp", or "conv", one stencil for all sites of the lattice (see `bodies`), whose
+            products find parities of `depth` values at a learning rate near 0.01 and a weight decay near 1.
+        radius: of the stencil, a box.
         width, depth: of the networks' hidden layers; depth 0: linear laws only.
         steps, batch_size, learning_rate, weight_decay: of their training, at most; it stops early.
         components: Gaussians of a mixture.
@@ -47,8 +56,11 @@ class ConditionalLikelihood(Neural):
         self,
         folds: int = 4,
         *,
+        share_positions: int = 0,
         clean: str | None = None,
         corrected: bool = True,
+        body: str = "mlp",
+        radius: int = 1,
         width: int = 32,
         depth: int = 1,
         steps: int = 1000,
@@ -59,8 +71,11 @@ class ConditionalLikelihood(Neural):
         device: str | torch.device | None = None,
     ) -> None:
         super().__init__(folds)
+        self.share_positions = share_positions
         self.clean = clean
         self.corrected = corrected
+        self.body = body
+        self.radius = radius
         self.width = width
         self.depth = depth
         self.steps = steps
@@ -73,11 +88,19 @@ class ConditionalLikelihood(Neural):
     def _combine(self, held_out: FloatArray, in_sample: FloatArray) -> FloatArray:
         return middle(held_out, in_sample) if self.corrected else held_out
 
+    def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator) -> Estimate:
+        if not self.share_positions:
+            return super()._estimate(sample, groups, rng)
+        moved = translated(sample, self.share_positions, rng)
+        answer = super()._estimate(moved, np.tile(groups, 1 + self.share_positions), rng)
+        return replace(answer, n_samples=len(sample))
+
     def _learn(self, train: Sample, rng: np.random.Generator) -> Learned:
         if self.clean not in (None, "spins", "real"):
             raise ValueError(f"clean must be 'spins', 'real' or None, got {self.clean!r}")
         if self.clean == "spins" and (train.channel is None or train.t is None) and not _spins(train):
             raise ValueError("clean='spins' needs the noise, or values of +-1; give channel and t")
+        where = self._places(train)
         spins = self.clean == "spins" or (self.clean is None and _spins(train))
         fit, valid = split(len(train), VALIDATION, rng)
 
@@ -92,19 +115,20 @@ class ConditionalLikelihood(Neural):
             b, bc = columns(train, j)
             y = head.target(train.a[:, j])
             start = np.tile(head.start(), (len(train), 1))
-            small = self._law(head, b, y, start, fit, valid, rng)
-            large = self._law(head, bc, y, small.outputs(b, start), fit, valid, rng)
+            small = self._law(head, b, y, start, fit, valid, where, j, rng)
+            large = self._law(head, bc, y, small.outputs(b, start), fit, valid, where, j, rng)
             pairs.append((head, small, large))
 
-        def log_ratio(sample: Sample) -> FloatArray:
+        def log_ratio(sample: Sample, inside: bool) -> FloatArray:
             total = np.zeros(len(sample))
             for j, (head, small, large) in enumerate(pairs):
                 b, bc = columns(sample, j)
                 y = tensor(head.target(sample.a[:, j]), self.device)
                 near = small.outputs(b, np.tile(head.start(), (len(sample), 1)))
-                far = large.outputs(bc, near)
-                nats = [by_chunks(head.nats, tensor(theta, self.device), y) for theta in (near, far)]
-                total += (nats[0] - nats[1]).cpu().double().numpy()
+                steps = near, large.linear_outputs(bc, near), large.outputs(bc, near)
+                nats = [by_chunks(head.nats, tensor(theta, self.device), y).cpu().double().numpy() for theta in steps]
+                kept = large.linear.kept if self.corrected else 1.0
+                total += (nats[0] - nats[1]) / (2 - kept if inside else kept) + nats[1] - nats[2]
             return total
 
         return Learned(log_ratio, fit)
@@ -117,6 +141,33 @@ class ConditionalLikelihood(Neural):
             return Categorical(np.unique(a))
         return Mixture(a, sample.channel, sample.t, self.components)
 
+    def _places(self, sample: Sample) -> Places | None:
+        if self.body not in ("mlp", "conv"):
+            raise ValueError(f"body must be 'mlp' or 'conv', got {self.body!r}")
+        if self.body == "mlp":
+            return None
+        if not isinstance(self.radius, int | np.integer) or self.radius < 0:
+            raise ValueError(f"radius must be an integer >= 0, got {self.radius!r}")
+        where = places(sample)
+        if where is None:
+            raise ValueError("body='conv' needs lattice samples; call fit(x_t, parts), or use body='mlp'")
+        return where
+
+    def _body(
+        self, n_in: int, n_sites: int, n_out: int, where: Places | None, j: int, rng: np.random.Generator
+    ) -> nn.Module:
+        """A network that is 0 before training, of the columns b, a_<j and perhaps c, and `n_in - n_sites` others."""
+        if where is None:
+            return MLP(n_in, n_out, self.width, self.depth, rng, zero=True)
+        sites = np.concatenate([where.b, where.a[:j], where.c])[:n_sites]
+        return Convolution(
+            *(sites, where.shape, n_in - n_sites, n_out),
+            width=self.width,
+            depth=self.depth,
+            radius=self.radius,
+            rng=rng,
+        )
+
     def _law(
         self,
         head: Head,
@@ -125,34 +176,32 @@ class ConditionalLikelihood(Neural):
         start: FloatArray,
         fit: NDArray[np.intp],
         valid: NDArray[np.intp],
+        where: Places | None,
+        j: int,
         rng: np.random.Generator,
     ) -> Law:
-        """A linear law, then a network that bends it, then one that sees all, each kept if it helps."""
-        law = Law(head, x[fit], self.width, self.depth, rng, self.device)
-        law.fit_linear(x, y, start, fit, valid)
+        """A linear law and its bend, then a network that sees all, if it helps."""
+        law = Law(head, x[fit], y[fit], start[fit], self.device, bent=self.depth > 0)
         if x.shape[1] and self.depth:
             z, offset, target = (tensor(array, self.device) for array in (x, start, y))
-            law.standardise_index(z[fit], offset[fit])
-            for net, seen, speed, decay in (
-                (law.bend, law.index(z, offset), 2.0, 0.0),
-                (law.net, law.seen(z, offset), 1.0, self.weight_decay),
-            ):
-                arrays = (seen, by_chunks(law, z, offset), target)
+            seen, theta = law.seen(z, offset), by_chunks(law, z, offset)
+            law.net = self._body(seen.shape[1], x.shape[1], head.n_outputs, where, j, rng).to(self.device)
 
-                def nats(net: nn.Module, seen: Tensor, theta: Tensor, y: Tensor) -> Tensor:
-                    return head.nats(theta + law.gain * net(seen), y)
+            def nats(net: nn.Module, seen: Tensor, theta: Tensor, y: Tensor) -> Tensor:
+                return head.nats(theta + law.gain * net(seen), y)
 
-                train_if_better(
-                    net,
-                    nats,
-                    [array[fit] for array in arrays],
-                    [array[valid] for array in arrays],
-                    rng,
-                    steps=self.steps,
-                    batch_size=self.batch_size,
-                    learning_rate=speed * self.learning_rate,
-                    weight_decay=decay,
-                )
+            arrays = (seen, theta, target)
+            train_if_better(
+                law.net,
+                nats,
+                [array[fit] for array in arrays],
+                [array[valid] for array in arrays],
+                rng,
+                steps=self.steps,
+                batch_size=self.batch_size,
+                learning_rate=self.learning_rate,
+                weight_decay=self.weight_decay,
+            )
         return law
 
 

@@ -82,7 +82,7 @@ class _Difference(Neural):
             raise ValueError(f"evaluate must be 'held_out' or 'in_sample', got {self.evaluate!r}")
         if self.evaluate == "held_out":
             return super()._estimate(sample, groups, rng)
-        self.log_ratios_ = self._learn(sample, rng).log_ratio(sample)
+        self.log_ratios_ = self._learn(sample, rng).log_ratio(sample, True)
         self.in_sample_ = mean_estimate(self.log_ratios_, groups, f"{type(self).__name__}, in sample")
         return self.in_sample_
 
@@ -97,7 +97,7 @@ class _Difference(Neural):
                 z = _standardised(region(train)[fit])
                 terms.append((sign, region, z, self._trained(a(train.a), z(region(train)), fit, valid, rng)))
 
-        def log_ratio(sample: Sample) -> FloatArray:
+        def log_ratio(sample: Sample, inside: bool) -> FloatArray:
             total = np.zeros(len(sample))
             for sign, region, z, net in terms:
                 with torch.no_grad():

@@ -16,14 +16,15 @@ FIELD_CERTAIN = 15.0  # stands for an infinite field: exp(-30) is 0 in single pr
 
 
 class Head(Protocol):
-    """n_outputs parameters of a law, the first n_linear of which may depend linearly on the inputs.
+    """n_outputs parameters of a law; the first n_linear may depend linearly on the inputs, the first n_bent be bent.
 
-    `priors` are variances of the linear term to be tried beside infinity, where maximal likelihood may run off.
+    Where `shrinks` is True there may be too little information for maximal likelihood, see `terms`.
     """
 
     n_outputs: int
     n_linear: int
-    priors: tuple[float, ...]
+    n_bent: int
+    shrinks: bool
 
     def target(self, a: NDArray[np.float64]) -> NDArray[np.float64]: ...
     def start(self) -> NDArray[np.float64]: ...
@@ -35,8 +36,8 @@ class Head(Protocol):
 class NoisySpin:
     """A spin s = +-1 seen through known noise: p(a) ~ sum_s q(s) e^{s h(a)}, with log odds theta of q."""
 
-    n_outputs = n_linear = 1
-    priors: tuple[float, ...] = (4.0, 1.0, 0.25, 0.06)  # much noise tells next to nothing of large log odds
+    n_outputs = n_linear = n_bent = 1
+    shrinks = True  # much noise tells next to nothing of large log odds
 
     def __init__(self, channel: Channel | None = None, t: float | None = None) -> None:
         self.channel, self.t = channel, t
@@ -67,11 +68,11 @@ class NoisySpin:
 class Categorical:
     """One of a few values: log odds against the last of them."""
 
-    priors: tuple[float, ...] = ()
+    shrinks = False
 
     def __init__(self, values: NDArray[np.float64]) -> None:
         self.values = values
-        self.n_outputs = self.n_linear = len(values) - 1
+        self.n_outputs = self.n_linear = self.n_bent = len(values) - 1
 
     def target(self, a: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.abs(a[:, None] - self.values).argmin(axis=1).astype(float)
@@ -97,13 +98,13 @@ class Mixture:
     """
 
     n_linear = 1
-    priors: tuple[float, ...] = ()
+    shrinks = False
 
     def __init__(self, a: NDArray[np.float64], channel: Channel | None, t: float | None, components: int) -> None:
         self.mean, self.scale, self.components = float(a.mean()), float(a.std()), components
         noise = channel.sigma(t) if isinstance(channel, Gaussian) and t is not None else 0.0
         self.floor = 0.9 * (noise / self.scale) ** 2  # a little below, where all of the variance may be noise
-        self.n_outputs = 1 + 3 * components
+        self.n_outputs, self.n_bent = 1 + 3 * components, 1
 
     def target(self, a: NDArray[np.float64]) -> NDArray[np.float64]:
         return (a - self.mean) / self.scale

@@ -1,117 +1,119 @@
-"""The law of one value given others: a linear term, a network that bends it, and one that sees everything."""
+"""The law of one value given others: a linear term, one that bends it, and a network that sees everything."""
 
-import numpy as np
+import itertools
+
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from .base import FloatArray
 from .heads import Head
-from .networks import MLP, by_chunks, is_better, tensor
+from .networks import by_chunks, tensor
+from .terms import Term, Whitening, information, maximised
 
-RIDGE = 1e-6  # of unit variance: columns that repeat others do no harm
-BEND_WIDTH = 16
+DEGREE = 3  # of the bend
+SQUASH = 2.0  # standard deviations at which its powers level off
+STEP = 0.4  # and its step from one level of the collective variable to another
 
 
 class Law:
-    """Outputs of a law: those it starts from, a constant, a linear term and a network."""
+    """Outputs of a law: those it starts from, a linear term, a bend, and a network.
+
+    The bend is a polynomial in three variables: the linear predictors, of the law it starts from and its own, and the
+    first principal component of the inputs, which is the magnetisation of mean-field laws and tells the classes of a
+    mixture. All that is linear in them is left to the linear term.
+
+    Args:
+        x, y, start: (n, d), (n,) targets and (n, n_outputs), what the terms are fitted to; `net` comes later.
+        bent: False leaves the bend out.
+    """
 
     def __init__(
         self,
         head: Head,
         x: FloatArray,
-        width: int,
-        depth: int,
-        rng: np.random.Generator,
+        y: FloatArray,
+        start: FloatArray,
         device: str | torch.device | None,
+        *,
+        bent: bool,
     ) -> None:
         self.head, self.device = head, device
-        mean, d = x.mean(axis=0), x.shape[1]
-        scale = x.std(axis=0)
-        scale[scale == 0] = 1.0
-        covariance = np.cov((x - mean) / scale, rowvar=False, ddof=0).reshape(d, d) + RIDGE * np.eye(d)
-        values, vectors = np.linalg.eigh(covariance)
-        self.mean, self.scale = tensor(mean, device), tensor(scale, device)
-        self.whiten = tensor(vectors / np.sqrt(values), device)
-        self.constant = torch.zeros(head.n_outputs, device=device)
-        self.slope = torch.zeros(d, head.n_linear, device=device)
-        self.gain = torch.ones(head.n_outputs, device=device)
-        n_index = 2 * head.n_linear
-        self.index_mean, self.index_scale = torch.zeros(n_index, device=device), torch.ones(n_index, device=device)
-        self.bend = MLP(n_index, head.n_outputs, BEND_WIDTH, 2, rng, zero=True).to(device)
-        self.net = MLP(d + n_index, head.n_outputs, width, depth, rng, zero=True).to(device)
+        self.net: nn.Module | None = None
+        z, offset, target = (tensor(array, device) for array in (x, start, y))
+        known = information(head, offset, target) if head.shrinks else None
+        self.white = Whitening(z, known)
+        white = self.white(z)
+        first = _least_squares(Term.none(head, white.shape[1], z.new_ones(head.n_linear)), head, white, offset, target)
+        f = 0.0 if known is None else float(known.mean())
+        self.linear = maximised(first, head, white, offset, target, f)
+        linear = self.linear(white, offset)
+        self.gain = head.gain(linear, target)
+        self.principal = _principal(self.white.standardised(z))
+        self.scales = Whitening(self._variables(z, white, offset))
+        variables = self.scales.standardised(self._variables(z, white, offset))
+        self.straight = torch.linalg.pinv(variables.double()).to(z) @ _powers(variables, head)
+        self.curves = Whitening(self._curves(variables))
+        self.bend = Term.none(head, self.straight.shape[1], self.gain[: head.n_bent])
+        if bent:
+            self.bend = maximised(self.bend, head, self.curves(self._curves(variables)), linear, target)
 
-    def linear_outputs(self, x: Tensor, start: Tensor) -> Tensor:
-        rest = torch.zeros(len(x), self.head.n_outputs - self.head.n_linear, device=x.device)
-        return start + self.constant + torch.cat([self.white(x) @ self.slope, rest], dim=1)
+    def _variables(self, x: Tensor, white: Tensor, start: Tensor) -> Tensor:
+        """(n, 2 n_linear + 1), what is bent."""
+        collective = self.white.standardised(x) @ self.principal
+        return torch.cat([start[:, : self.head.n_linear], white @ self.linear.weights, collective], dim=1)
 
-    def white(self, x: Tensor) -> Tensor:
-        return (x - self.mean) / self.scale @ self.whiten
-
-    def index(self, x: Tensor, start: Tensor) -> Tensor:
-        """The linear predictors, of the law it starts from and its own, standardised."""
-        both = torch.cat([start[:, : self.head.n_linear], self.white(x) @ self.slope], dim=1)
-        return (both - self.index_mean) / self.index_scale
-
-    def standardise_index(self, x: Tensor, start: Tensor) -> None:
-        index = self.index(x, start)
-        self.index_mean, scale = index.mean(dim=0), index.std(dim=0)
-        self.index_scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+    def _curves(self, variables: Tensor) -> Tensor:
+        return _powers(variables, self.head) - variables @ self.straight
 
     def seen(self, x: Tensor, start: Tensor) -> Tensor:
         """What the network sees: standardised inputs and the linear predictors."""
-        return torch.cat([(x - self.mean) / self.scale, self.index(x, start)], dim=1)
+        variables = self.scales.standardised(self._variables(x, self.white(x), start))
+        return torch.cat([self.white.standardised(x), variables[:, :-1]], dim=1)
 
     def __call__(self, x: Tensor, start: Tensor) -> Tensor:
-        bent = self.bend(self.index(x, start)) + self.net(self.seen(x, start))
-        return self.linear_outputs(x, start) + self.gain * bent
+        white = self.white(x)
+        variables = self.scales.standardised(self._variables(x, white, start))
+        theta = self.bend(self.curves(self._curves(variables)), self.linear(white, start))
+        return theta if self.net is None else theta + self.gain * self.net(self.seen(x, start))
 
     def outputs(self, x: FloatArray, start: FloatArray) -> FloatArray:
         """(n, n_outputs)."""
         return by_chunks(self, tensor(x, self.device), tensor(start, self.device)).cpu().double().numpy()
 
-    def fit_linear(
-        self, x: FloatArray, y: FloatArray, start: FloatArray, fit: NDArray[np.intp], valid: NDArray[np.intp]
-    ) -> None:
-        """Constant and slope of maximal likelihood; a Gaussian prior on the slope where that clearly does better."""
-        z, target, offset = (tensor(array[fit], self.device) for array in (x, y, start))
-        others = [tensor(array[valid], self.device) for array in (x, start, y)]
-        self._start(z, target, offset)
-        self._maximise(z, target, offset, 0.0)
-        best, least = (self.constant, self.slope), self.head.nats(self.linear_outputs(*others[:2]), others[2])
-        for variance in self.head.priors if x.shape[1] else ():
-            self._maximise(z, target, offset, x.shape[1] / (variance * len(fit)))
-            nats = self.head.nats(self.linear_outputs(*others[:2]), others[2])
-            if is_better(nats, least):
-                best, least = (self.constant, self.slope), nats
-        self.constant, self.slope = best
-        self.gain = self.head.gain(self.linear_outputs(z, offset), target)
+    def linear_outputs(self, x: FloatArray, start: FloatArray) -> FloatArray:
+        """(n, n_outputs), those of the linear term alone."""
 
-    def _start(self, x: Tensor, y: Tensor, start: Tensor) -> None:
-        """Least squares, where there are residuals."""
-        residual = self.head.residual(start, y)
-        if residual is not None:
-            white = self.white(x)
-            self.slope[:, 0] = white.T @ (residual - residual.mean()) / len(x)
-            left = residual - white @ self.slope[:, 0]
-            self.constant[0] = residual.mean()
-            self.constant[-(self.head.n_outputs // 3) :] = 2 * torch.log(left.std() / residual.std())
+        def linear(x: Tensor, start: Tensor) -> Tensor:
+            return self.linear(self.white(x), start)
 
-    def _maximise(self, x: Tensor, y: Tensor, start: Tensor, penalty: float) -> None:
-        """L-BFGS from where constant and slope are; `penalty` is the inverse variance of a slope, per sample."""
-        before = self.constant, self.slope
-        self.constant, self.slope = (p.clone().requires_grad_() for p in before)
-        optimiser = torch.optim.LBFGS(
-            [self.constant, self.slope], max_iter=60, history_size=20, line_search_fn="strong_wolfe"
-        )
+        return by_chunks(linear, tensor(x, self.device), tensor(start, self.device)).cpu().double().numpy()
 
-        def closure() -> Tensor:
-            optimiser.zero_grad()
-            loss = self.head.nats(self.linear_outputs(x, start), y).mean() + 0.5 * penalty * (self.slope**2).sum()
-            loss.backward()
-            return loss
 
-        optimiser.step(closure)
-        self.constant, self.slope = self.constant.detach(), self.slope.detach()
-        if not bool(self.constant.isfinite().all() and self.slope.isfinite().all()):
-            self.constant, self.slope = before  # a line search that left single precision
+def _principal(z: Tensor) -> Tensor:
+    """(d, 1), the direction in which standardised columns vary most."""
+    if z.shape[1] == 0:
+        return z.new_zeros(0, 1)
+    return torch.linalg.eigh((z.T @ z).double())[1][:, -1:].to(z)
+
+
+def _powers(variables: Tensor, head: Head) -> Tensor:
+    """A step, and products of 2 to DEGREE squashed variables; where there are many of them, powers of each."""
+    squashed, step = torch.tanh(variables / SQUASH), torch.tanh(variables[:, -1:] / STEP)
+    columns, degrees = range(variables.shape[1]), range(2, DEGREE + 1)
+    if head.n_linear == 1:
+        chosen = [c for k in degrees for c in itertools.combinations_with_replacement(columns, k)]
+    else:
+        chosen = [(i,) * k for k in degrees for i in columns]
+    return torch.cat([step, *(squashed[:, list(c)].prod(dim=1, keepdim=True) for c in chosen)], dim=1)
+
+
+def _least_squares(term: Term, head: Head, white: Tensor, start: Tensor, y: Tensor) -> Term:
+    """Where there are residuals, a term to begin with."""
+    residual = head.residual(start, y)
+    if residual is None:
+        return term
+    weights = white.T @ (residual - residual.mean()) / len(white)
+    left = residual - white @ weights
+    term.weights[:, 0], term.constant[0] = weights, residual.mean()
+    term.constant[-(head.n_outputs // 3) :] = 2 * torch.log(left.std() / residual.std())
+    return term

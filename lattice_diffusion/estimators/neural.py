@@ -17,11 +17,14 @@ from ..estimate import Estimate
 from .base import Estimator, FloatArray, mean_estimate
 from .sample import Sample
 
-LogRatio = Callable[[Sample], FloatArray]
+LogRatio = Callable[[Sample, bool], FloatArray]
 
 
 class Learned(NamedTuple):
-    """The log ratio as a function of samples, and which rows of the training samples its weights were fitted to."""
+    """The log ratio as a function of samples, and which rows of the training samples its weights were fitted to.
+
+    The function is also told whether the samples are those of the fit, for corrections that differ, as in `terms`.
+    """
 
     log_ratio: LogRatio
     fitted: NDArray[np.intp]
@@ -52,8 +55,8 @@ class Neural(Estimator):
             rows, others = np.flatnonzero(fold == k), np.flatnonzero(fold != k)
             learned = self._learn(sample.take(others), rng)
             fitted = others[learned.fitted]
-            held_out[rows] = learned.log_ratio(sample.take(rows))
-            total[fitted] += learned.log_ratio(sample.take(fitted))
+            held_out[rows] = learned.log_ratio(sample.take(rows), False)
+            total[fitted] += learned.log_ratio(sample.take(fitted), True)
             times[fitted] += 1
         used = times > 0
         in_sample = np.full(len(sample), np.nan)

@@ -1,0 +1,101 @@
+"""Bodies of the networks on lattices: one stencil for all sites, and a weight for what it finds at each of them.
+
+A body sees columns of a flat array, some of which are sites of a lattice. Columns that are missing are missing from
+its image too, so that the receptive field of a law of B is exactly B, whatever the stencil.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+from .networks import torch_generator
+from .sample import Sample
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+class Convolution(nn.Module):
+    """(n, n_in) -> (n, n_out): the first columns are put on the lattice, the others go to every site.
+
+        f_1 = W_1 * x,   f_k = (W_k * x) f_{k-1}        products of up to `depth` values within reach of one another
+        out = sum over sites i of R_ik . silu f_k(i)      0 before training
+
+    Args:
+        places: (d,), flat indices into the image (channel, *lattice) of the first d columns.
+        shape: of the image, up to 3 lattice axes.
+        n_rest: other columns.
+        radius: of the stencil, a box.
+        rng: draws the weights.
+    """
+
+    places: Tensor
+
+    def __init__(
+        self,
+        places: NDArray[np.intp],
+        shape: tuple[int, ...],
+        n_rest: int,
+        n_out: int,
+        *,
+        width: int,
+        depth: int,
+        radius: int,
+        rng: np.random.Generator,
+    ) -> None:
+        super().__init__()
+        self.shape, self.n_rest = shape, n_rest
+        self.register_buffer("places", torch.as_tensor(places))
+        make = CONVOLUTIONS[len(shape) - 2]
+        n_in, seed = shape[0] + n_rest, torch_generator(rng)
+        self.layers = nn.ModuleList(
+            nn.utils.skip_init(make, n_in, width, 2 * radius + 1, padding=radius) for _ in range(depth)
+        )
+        for layer in self.layers:
+            weight, bias = layer.parameters()
+            nn.init.normal_(weight, 0.0, 1 / math.sqrt(weight[0].numel()), generator=seed)
+            nn.init.zeros_(bias)
+        self.readout = nn.Linear(depth * width * math.prod(shape[1:]), n_out)
+        nn.init.zeros_(self.readout.weight)
+        nn.init.zeros_(self.readout.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        d = len(self.places)
+        image = x.new_zeros(len(x), math.prod(self.shape))
+        image[:, self.places] = x[:, :d]
+        rest = x[:, d:].reshape(len(x), self.n_rest, *[1] * (len(self.shape) - 1)).expand(-1, -1, *self.shape[1:])
+        seen = torch.cat([image.unflatten(1, self.shape), rest], dim=1)
+        found, features = x.new_ones(1), []
+        for layer in self.layers:
+            found = layer(seen) * found
+            features.append(silu(found).flatten(1))
+        out: Tensor = self.readout(torch.cat(features, dim=1))
+        return out
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where columns are in the image of `shape`, (channel, *lattice): flat indices of those of a, b and c."""
+
+    shape: tuple[int, ...]
+    a: NDArray[np.intp]
+    b: NDArray[np.intp]
+    c: NDArray[np.intp]
+
+
+def places(sample: Sample) -> Places | None:
+    """None for flat arrays. The first axis of a mask with three, such as that of bonds, is taken for channels."""
+    if sample.x_t is None or sample.parts is None:
+        return None
+    image, parts = sample.x_t.shape[1:], sample.parts
+    index = np.arange(math.prod(image)).reshape(image)
+
+    def columns(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+        return index[mask] if image == mask.shape else index[:, mask].ravel()
+
+    shape = image if len(image) > 2 or image != parts.shape else (1, *image)
+    return Places(shape, columns(parts.A), columns(parts.B), columns(parts.C))
