@@ -1,0 +1,56 @@
+"""The doctor: healthy here, and able to tell when something is wrong."""
+
+import json
+import math
+
+import pytest
+
+from lattice_diffusion import cli, samplers
+from lattice_diffusion.experiments import doctor
+
+
+def test_it_is_healthy_and_says_so_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["healthy"]
+    assert [check["name"] for check in found["checks"]] == list(doctor.CHECKS)
+    for check in found["checks"]:
+        limit = doctor.ROUNDING if check["stderr"] is None else doctor.MAX_Z
+        assert check["passed"]
+        assert abs(check["deviation"]) <= limit
+        assert math.isfinite(check["value"])
+    assert {"lattice_diffusion", "python", "numpy", "numba", "torch", "h5py", "HDF5", "BLAS"} <= set(found["versions"])
+    assert "missing" not in found["versions"].values()
+    assert {"threads", "memory", "disk", "devices"} <= set(found["machine"])
+    assert found["seconds"] < 60
+
+
+@pytest.mark.parametrize("name", doctor.CHECKS)
+def test_a_tenth_would_be_seen(name: str) -> None:
+    check = doctor.measure(name)
+    assert abs(0.1 * check.exact) > (1e6 * doctor.ROUNDING if check.stderr is None else doctor.MAX_Z * check.stderr)
+
+
+def test_a_wrong_sampler_is_found(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    true_sampler = samplers.ising
+    monkeypatch.setattr(
+        samplers, "ising", lambda lattice, beta, *args, **options: true_sampler(lattice, 1.1 * beta, *args, **options)
+    )
+    check = doctor.measure("Ising energy: Swendsen-Wang, Onsager")
+    assert not check.passed
+    assert check.deviation is not None
+    assert abs(check.deviation) > 10
+    monkeypatch.setattr(doctor, "CHECKS", {check.name: doctor.onsager})
+    assert cli.main(["doctor"]) == 1
+    assert "1 of 1 checks failed" in capsys.readouterr().out
+
+
+def test_what_breaks_fails_with_its_reason(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def broken() -> None:
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr(doctor, "CHECKS", {"compiler": broken})
+    assert cli.main(["doctor"]) == 1
+    assert "RuntimeError: no compiler" in capsys.readouterr().out
+    assert cli.main(["doctor", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["checks"][0]["exact"] is None
