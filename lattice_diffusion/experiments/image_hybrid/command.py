@@ -138,12 +138,23 @@ def _run(plan: HybridPlan, data: Split, out: Path, parts: Path, asked: Request) 
     groups, rows = hybrid_groups(
         data, plan.training.kinds, judge, schedules, plan.effort.starts, plan.radius, plan.window, measured
     )
+    _warn_of_training(groups["generation"])
     parameters = {**asdict(asked), "plan": json.loads(plan.to_json())}
     result = hybrid_result(parameters, plan.training.seed, groups, rows)
     write(out, result)
     draw(out, out.with_suffix(".png"))
     shutil.rmtree(parts)
     return result
+
+
+def _warn_of_training(generation: Mapping[str, Any]) -> None:
+    """Say so where the global network is no better than the local one, which it would be after enough training."""
+    kl, stderr = generation["kl"].values[0], generation["kl_stderr"].values[0]  # of LLL
+    if kl < 3 * stderr:
+        say(
+            f"warning: local networks everywhere are {kl:.3g} +- {stderr:.2g} nats an image from the global one by the "
+            "area law: it has not learned more than they have; give a larger --budget before comparing schedules"
+        )
 
 
 def parse_window(asked: Request, probe: Path | None) -> tuple[float, float]:
