@@ -83,9 +83,9 @@ def _chain() -> Problem:
     return Charges(lattice, 0.1), _LINEAR, 0.2, lattice.tripartition((2,), radius=1)
 
 
-def _field(mass_squared: float, t: float) -> Problem:
+def _field(mass_squared: float, t: float, radius: int = 2, patch: int = 1) -> Problem:
     lattice = Lattice((9, 9))
-    return GaussianField(lattice, mass_squared), _LINEAR, t, lattice.tripartition(lattice.center, radius=2)
+    return GaussianField(lattice, mass_squared), _LINEAR, t, lattice.tripartition(lattice.center, radius, patch)
 
 
 def _mixture(mass_squared: float | None, t: float, patch: int) -> Problem:
@@ -128,6 +128,7 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "loops-gaussian": lambda: _loops(_LINEAR, 0.45, 0),
     "loops-bitflip": lambda: _loops(BitFlip(), 0.1, 1),
     "loops-erasure": lambda: _loops(Erasure(), 0.3, 1),
+    "field-patch": lambda: _field(0.01, 0.5, radius=1, patch=3),
 }
 
 
