@@ -11,6 +11,7 @@ import lattice_diffusion as ld
 from lattice_diffusion.channels import BitFlip, Erasure, Gaussian
 from lattice_diffusion.denoisers import ExactDenoiser, GlobalNet, LocalNet, TrainingError, fit, train
 from lattice_diffusion.denoisers.checkpoints import CheckpointError, load, save
+from lattice_diffusion.denoisers.muon import is_matrix, orthogonal
 from lattice_diffusion.denoisers.training import VALIDATION_TIMES, log_snr_times, nats, uniform_times
 
 SMALL = {"width": 16, "depth": 1}
@@ -44,6 +45,34 @@ def test_a_trained_chain_is_the_exact_local_denoiser(channel):
     fit(net, model.sample, steps=350, batch_size=128, learning_rate=1e-2, rng=rng)
     for t in (0.3, 0.5, 0.7, 0.85):
         assert excess(net, model, channel, t, rng) < 0.003, t
+
+
+def test_muon_needs_fewer_steps_of_what_a_teacher_tells():
+    """The same network and batches. Found after 400 steps: 0.007, where Adam is at 0.017."""
+    model, channel = ld.models.Ising(ld.Lattice((6, 6)), 0.5), Gaussian("linear")
+    teacher, found = ExactDenoiser(model, channel), {}
+    for optimiser in ("adam", "muon"):
+        net, rng = LocalNet(1, width=32, rng=np.random.default_rng(1)), np.random.default_rng(2)
+        fit(net, model.sample, steps=400, batch_size=16, optimiser=optimiser, teacher=teacher, rng=rng)
+        found[optimiser] = excess(net, model, channel, 0.5, rng, 200)
+    assert found["muon"] < 0.6 * found["adam"]
+    assert found["muon"] < 0.01
+
+
+@pytest.mark.parametrize("shape", [(16, 80), (80, 16), (32, 32)])
+def test_steps_of_muon_turn_all_directions_alike(shape):
+    """The polynomial leaves the singular directions and drives the singular values of 0.02 to 1 to near 1."""
+    rng = np.random.default_rng(3)
+    u, v = (np.linalg.qr(rng.standard_normal((n, n)))[0] for n in shape)
+    matrix = u[:, :16] @ np.diag(np.geomspace(0.02, 1.0, 16)) @ v[:16]
+    turned = orthogonal(torch.as_tensor(matrix)).numpy()
+    inside = u[:, :16].T @ turned @ v[:16].T
+    assert np.abs(inside - np.diag(np.diag(inside))).max() < 1e-12
+    assert np.linalg.norm(turned) == pytest.approx(np.linalg.norm(inside))
+    assert np.diag(inside).min() > 0.6
+    assert np.diag(inside).max() < 1.3
+    assert is_matrix(torch.zeros(16, 2, 3, 3))
+    assert not any(is_matrix(torch.zeros(s)) for s in [(64,), (16, 2, 1), (2, 64, 1)])
 
 
 @pytest.mark.parametrize("taught", [False, True])
@@ -158,8 +187,10 @@ def test_training_is_a_function_of_rng():
     assert not torch.equal(runs[0][0], runs[2][0])
 
 
-@pytest.mark.parametrize("bit_generator", [np.random.PCG64, np.random.MT19937])
-def test_resuming_gives_the_numbers_of_an_uninterrupted_run(tmp_path, bit_generator):
+@pytest.mark.parametrize(
+    ("bit_generator", "optimiser"), [(np.random.PCG64, "adam"), (np.random.MT19937, "adam"), (np.random.PCG64, "muon")]
+)
+def test_resuming_gives_the_numbers_of_an_uninterrupted_run(tmp_path, bit_generator, optimiser):
     def run(path, stop, resume):
         net, rng = chain(), np.random.Generator(bit_generator(5))
         loop = train(
@@ -168,6 +199,7 @@ def test_resuming_gives_the_numbers_of_an_uninterrupted_run(tmp_path, bit_genera
             steps=12,
             batch_size=16,
             rng=rng,
+            optimiser=optimiser,
             checkpoint=path,
             checkpoint_every=5,
             resume=resume,
@@ -258,6 +290,8 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
         fit(GlobalNet(ndim=1), DATA, steps=4, rng=rng, checkpoint=path, resume=True)
     with pytest.raises(CheckpointError, match="trained with PCG64; pass a generator of that kind"):
         fit(chain(), DATA, steps=4, rng=np.random.Generator(np.random.MT19937(1)), checkpoint=path, resume=True)
+    with pytest.raises(CheckpointError, match="trained with another optimiser; pass the same one"):
+        fit(chain(), DATA, steps=4, rng=rng, checkpoint=path, resume=True, optimiser="muon")
     save(path, chain())
     with pytest.raises(CheckpointError, match="holds a finished network only"):
         fit(chain(), DATA, steps=4, rng=rng, checkpoint=path, resume=True)
@@ -294,3 +328,5 @@ def test_options_that_do_not_fit():
         fit(GlobalNet(ndim=1), DATA, steps=1, teacher=chain(), rng=np.random.default_rng(0))
     with pytest.raises(ValueError, match="resume needs the checkpoint"):
         fit(chain(), DATA, steps=1, resume=True, rng=np.random.default_rng(0))
+    with pytest.raises(ValueError, match="optimiser must be adam or muon, got 'sgd'"):
+        fit(chain(), DATA, steps=1, optimiser="sgd", rng=np.random.default_rng(0))
