@@ -12,8 +12,10 @@ from lattice_diffusion.experiments.quantities import QUANTITIES, evaluate
 from lattice_diffusion.experiments.quantities.generation import (
     SCHEDULES,
     half_way_correlations,
+    means,
     quality,
     schedules,
+    truth,
     window,
 )
 from lattice_diffusion.experiments.quantities.recovery import return_times
@@ -66,7 +68,7 @@ def test_the_window_is_where_the_exact_cmi_exceeds_the_tolerance(model, toleranc
 
 
 def test_schedules_are_what_their_letters_say():
-    local, everything = ExactDenoiser(build_model(ising(4, 4)), ld.channels.BitFlip(), 1), object()
+    local, everything = (ExactDenoiser(build_model(ising(4, 4)), ld.channels.BitFlip(), r) for r in (1, None))
     found = schedules(local, everything, np.array([0.3, 0.6]))
     assert tuple(found) == SCHEDULES
     for name, schedule in found.items():
@@ -141,13 +143,36 @@ def test_learned_schedules_run_and_cost_what_their_networks_cost():
 
 def test_true_samples_have_no_error():
     model, rng = build_model(ising(5, 6, beta=0.5)), RNG(6)
-    values = quality(model, model.sample(3000, rng), model.sample(3000, rng))
-    for name in ("error", "energy_change", "order_change", "correlation_change"):
+    true = truth(model, model.sample(3000, rng))
+    values = quality(model, model.sample(3000, rng), true, rng)
+    for name in ("error", "mean_distance", "energy_change", "order_change", "correlation_change"):
         assert abs(values[name]) < 5 * values[f"{name}_stderr"]
-    warmer = quality(model, build_model(ising(5, 6, beta=0.45)).sample(3000, rng), model.sample(3000, rng))
-    for name in ("error", "energy_change"):
+    warmer = quality(model, build_model(ising(5, 6, beta=0.45)).sample(3000, rng), true, rng)
+    for name in ("error", "mean_distance", "energy_change"):
         assert warmer[name] > 5 * warmer[f"{name}_stderr"]
     assert warmer["correlation_change"] < -5 * warmer["correlation_change_stderr"]
+
+
+@pytest.mark.parametrize("table", [ising(4, 5, beta=0.6), loops(4, 4)])
+def test_the_distance_of_mean_values_has_no_bias_and_the_errors_it_says(table):
+    """Of true samples, a hundred times: z-scores of mean 0 and variance 1."""
+    model, rng, z = build_model(table), RNG(9), []
+    for _ in range(100):
+        true = truth(model, model.sample(300, rng)).means
+        value, stderr = true.distance(means(model, model.sample(300, rng)), rng)
+        z.append(value / stderr)
+    assert abs(np.mean(z)) < 5 * np.std(z) / 10
+    assert 0.6 < np.std(z) < 1.3
+
+
+def test_the_distance_of_mean_values_is_how_far_they_are_moved():
+    """All up, to the exact law: E |1 - m|. Of one sign only, to two: 2 E |m; m < 0|."""
+    model, rng = build_model(ising(3, 4, beta=0.7)), RNG(10)
+    true = truth(model, model.sample(10, rng)).means
+    m = np.linspace(-1.0, 1.0, 13)
+    assert true.distance(np.ones(50_000), rng)[0] == pytest.approx(true.law @ (1 - m), rel=0.01)
+    positive = np.abs(means(model, model.sample(50_000, rng)))
+    assert true.distance(positive, rng)[0] == pytest.approx(2 * true.law @ np.abs(m) / 2, rel=0.02)
 
 
 def test_correlations_half_the_lattice_apart():

@@ -1,7 +1,8 @@
 """Global only inside the window: as good as global everywhere, at a fraction of the cost?
 
 Four schedules generate from pure noise, the window taken from the exact CMI at the local radius. Loops have a
-transition; Ising spins have none at finite t, only a label (beta > beta_c) that is decided late.
+transition; Ising spins have none at finite t, only a label (beta > beta_c) that is decided late. Quality is that of
+small patches (or closed loops) and of the law of the magnetisation, which knows of the label.
 
 GLG fails wherever its local window leaves what cannot be undone. Under erasure a bond stays as it was drawn; under
 Gaussian noise the global end closes all loops again, and what closes is uniform, as all denoisers respect flips of
@@ -25,7 +26,16 @@ TITLES = {
     "ising-ordered": "Ising, β = 0.6",
     "learned": "Ising, β = 0.6, learned",
 }
-SAME = "as many true samples"
+WALLS = ("loops-erasure", "loops-gaussian")
+# columns, and what they are for walls and for spins: in rows, and on the axis of the figure
+QUALITIES = {
+    "error": ("broken vertices", "patch error", "broken vertices", r"patch error $\frac{1}{2}\chi^2$ (nats)"),
+    "mean_distance": ("W_1 of mean bond", "W_1 of magnetisation", r"$W_1$ of mean bond", r"$W_1$ of magnetisation"),
+}
+SOURCES = {
+    "error": ("closed loops", "exact law of 3x3 patches"),
+    "mean_distance": ("as many true samples, less their null", "exact law of m, less its null"),
+}
 
 
 def specs(preset: str) -> Spec:
@@ -85,6 +95,8 @@ def _values(result: Result, name: str) -> dict[str, Any]:
 _MEASURED = (
     "error",
     "error_stderr",
+    "mean_distance",
+    "mean_distance_stderr",
     "energy_change",
     "energy_change_stderr",
     "order_change",
@@ -104,10 +116,13 @@ def analyse(result: Result) -> Analysis:
         analysis.rows.append(
             Row(NAME, f"window, start to stop, {title}", None, stop - start, 0.0, f"{start:.3f} to {stop:.3f}")
         )
-        for kind in names:
-            k = names.index(kind)
-            row = Row(NAME, f"{kind} error, {title}", 0.0, values["error"][k], values["error_stderr"][k], SAME)
-            analysis.rows.append(row if kind == "GGG" and name != "learned" else _without_analytic(row))
+        spins = int(name not in WALLS)
+        for column, labels in QUALITIES.items():
+            for k, kind in enumerate(names):
+                known = 0.0 if kind == "GGG" and name != "learned" else None
+                value, stderr = values[column][k], values[f"{column}_stderr"][k]
+                label = f"{kind} {labels[spins]}, {title}"
+                analysis.rows.append(Row(NAME, label, known, value, stderr, SOURCES[column][spins]))
         cost = values["cost"]
         saving = cost[names.index("LGL")] / cost[names.index("GGG")]
         analysis.rows.append(
@@ -116,41 +131,36 @@ def analyse(result: Result) -> Analysis:
     return analysis
 
 
-def _without_analytic(row: Row) -> Row:
-    return Row(row.experiment, row.quantity, None, row.value, row.stderr, row.source)
-
-
 def figure(result: Result) -> Any:
+    import matplotlib.pyplot as plt
+
+    fig, axes = plt.subplots(2, len(TITLES), figsize=(3.5 * len(TITLES), 7.4), layout="constrained")
+    for upper, lower, (name, title) in zip(*axes, TITLES.items(), strict=True):
+        values = _values(result, name)
+        for ax, (column, labels) in zip((upper, lower), QUALITIES.items(), strict=True):
+            _quality_and_cost(ax, values, column, list(result.groups[name]["schedule"].values))
+            ax.set_ylabel(labels[2 if name in WALLS else 3])
+        start, stop = values["window"]
+        upper.set_title(f"{title}\nwindow {start:.2f} to {stop:.2f}")
+        lower.set_xlabel("cost per value")
+    axes[0, 0].legend(frameon=False, fontsize=8, title="before / inside / after", title_fontsize=8)
+    return fig
+
+
+def _quality_and_cost(ax: Any, values: dict[str, Any], column: str, names: list[str]) -> None:
+    """Zero is perfect; the axis is linear near it, and all over where no schedule differs from it."""
     from matplotlib.ticker import NullFormatter
 
-    fig, axes = plots.new_figure(len(TITLES), width=3.6)
-    for ax, (name, title) in zip(axes, TITLES.items(), strict=True):
-        values = _values(result, name)
-        for k, kind in enumerate(result.groups[name]["schedule"].values):
-            error, stderr = values["error"][k], values["error_stderr"][k]
-            ax.errorbar(
-                values["cost"][k],
-                error,
-                stderr,
-                fmt=plots.MARKERS[k],
-                color=plots.COLORS[k],
-                ms=7,
-                capsize=3,
-                label=kind,
-            )
-        floor = 2 * values["error_stderr"].min() if (values["error"] <= 0).any() else 0.0
-        largest = np.abs(values["error"]).max()
-        ax.set_yscale("symlog", linthresh=max(floor, 0.01 * largest), linscale=0.5)
-        ax.axhline(0.0, color="k", lw=1)
-        start, stop = values["window"]
-        ax.set(xscale="log", xlabel="cost per value", title=f"{title}\nwindow {start:.2f} to {stop:.2f}")
-        ax.set_xlim(0.6 * values["cost"].min(), 1.7 * values["cost"].max())
-        ax.xaxis.set_minor_formatter(NullFormatter())
-    axes[0].set_ylabel("broken vertices")
-    axes[1].set_ylabel("broken vertices")
-    axes[2].set_ylabel(r"patch error $\frac{1}{2}\chi^2$ (nats)")
-    axes[0].legend(frameon=False, fontsize=8, title="before / inside / after", title_fontsize=8)
-    return fig
+    quality, stderr = values[column], values[f"{column}_stderr"]
+    for k, kind in enumerate(names):
+        style = {"fmt": plots.MARKERS[k], "color": plots.COLORS[k], "ms": 7, "capsize": 3, "label": kind}
+        ax.errorbar(values["cost"][k], quality[k], stderr[k], **style)
+    if np.abs(quality).max() > 5 * stderr.max():
+        floor = 2 * (stderr.max() if column == "mean_distance" else stderr.min()) if (quality <= 0).any() else 0.0
+        ax.set_yscale("symlog", linthresh=max(floor, 0.01 * np.abs(quality).max()), linscale=0.5)
+    ax.axhline(0.0, color="k", lw=1)
+    ax.set(xscale="log", xlim=(0.6 * values["cost"].min(), 1.7 * values["cost"].max()))
+    ax.xaxis.set_minor_formatter(NullFormatter())
 
 
 EXPERIMENT = NamedExperiment(NAME, "Hybrid generation: global only inside the window", specs, analyse, figure)

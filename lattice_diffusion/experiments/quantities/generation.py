@@ -4,13 +4,16 @@
     GLG   local inside the window only           GGG   global at all times
 
 The window is where I_t(A;C|B) at the local radius exceeds a tolerance. `error` is 0 for perfect generation: 1/2 chi^2
-of the law of 3 x 3 patches for spins (against as many true samples, without bias), the fraction of vertices around
-which loops are broken for domain walls. Erased loops are unmasked bond by bond, all else in `n_steps` reverse steps.
+of the law of 3 x 3 patches for spins (against the exact law, without bias), the fraction of vertices around which loops
+are broken for domain walls. So is `mean_distance`, of the law of a sample's mean value: the magnetisation of spins,
+against its exact law, the mean bond of walls, against as many true samples. Erased loops are unmasked bond by bond, all
+else in `n_steps` reverse steps.
 """
 
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
@@ -30,6 +33,7 @@ from ...denoisers import (
     unmask_loops,
     violated_vertices,
 )
+from ...exact.spin_laws import patch_law
 from ...models import DomainWalls
 from ...phases import nonlocality_window
 from ...results import Variable
@@ -37,6 +41,7 @@ from ..build import build_channel, build_model
 from .base import Column, Parameters, Quantity, Settings, check_solvable, with_errors
 from .local_training import TrainingSettings, trained, trained_globally
 from .locality_gap import averages
+from .mean_law import MeanLaw, mean_law
 from .recovery import energies, half_chi_square, orders, patch_frequencies, return_times
 
 SCHEDULES = ("LLL", "GLG", "LGL", "GGG")
@@ -125,14 +130,14 @@ def _generate(
     shape = model.lattice.shape if isinstance(model, DomainWalls) else (1, *model.lattice.shape)
     n_values = int(model.bonds.sum()) if isinstance(model, DomainWalls) else model.lattice.n_sites
     times = return_times(model, channel, start, parameters["settings"]["n_steps"])
-    clean = model.sample(n, rng)
+    true = truth(model, model.sample(n, rng))
     rows: dict[str, list[float]] = {}
     for schedule in schedules(*denoisers, between).values():
         begin = time.perf_counter()
         noise = pure_noise((n, *shape), channel, start, rng)
         x, cost = _run(model, noise, times, schedule, channel, rng)
         seconds = time.perf_counter() - begin
-        row = quality(model, x.reshape(clean.shape), clean)
+        row = quality(model, x.reshape(true.samples.shape), true, rng)
         for name, value in {**row, "cost": cost / n_values, "seconds": seconds / n}.items():
             rows.setdefault(name, []).append(float(value))
     return {**{name: np.array(values) for name, values in rows.items()}, "window": between}
@@ -155,8 +160,29 @@ def _run(
     return step.x, float(cost)
 
 
-def quality(model: Any, x: NDArray, clean: NDArray) -> dict[str, float]:
-    """How far generated samples are from as many true ones; each value with its error."""
+@dataclass(frozen=True)
+class Truth:
+    """What generated samples are compared with.
+
+    Attributes:
+        samples: as many, drawn from p_0.
+        patches: (512,), exact probabilities of 3 x 3 patches of spins; None for domain walls.
+        means: the law of a sample's mean value.
+    """
+
+    samples: NDArray
+    patches: FloatArray | None
+    means: MeanLaw
+
+
+def truth(model: Any, samples: NDArray) -> Truth:
+    walls = isinstance(model, DomainWalls)
+    patches = None if walls else patch_law(model.lattice.shape, model.beta, 3)
+    return Truth(samples, patches, mean_law(model, means(model, samples), int(_used(model).sum())))
+
+
+def quality(model: Any, x: NDArray, true: Truth, rng: np.random.Generator) -> dict[str, float]:
+    """How far generated samples are from the truth; each value with its error."""
     changes = {}
     measures: dict[str, Callable[[Any, NDArray], FloatArray]] = {
         "energy_change": energies,
@@ -164,15 +190,24 @@ def quality(model: Any, x: NDArray, clean: NDArray) -> dict[str, float]:
         "correlation_change": half_way_correlations,
     }
     for name, of in measures.items():
-        one, other = of(model, x), of(model, clean)
+        one, other = of(model, x), of(model, true.samples)
         changes[name] = one.mean() - other.mean()
         changes[f"{name}_stderr"] = math.sqrt((one.var(ddof=1) + other.var(ddof=1)) / len(x))
-    if isinstance(model, DomainWalls):
+    changes["mean_distance"], changes["mean_distance_stderr"] = true.means.distance(means(model, x), rng)
+    if true.patches is None:
         broken = averages({"error": violated_vertices(np.where(model.bonds, x, 0))[:, None]})
         return {**{name: float(value[0]) for name, value in broken.items()}, **changes}
-    expected = patch_frequencies(model, clean, side=3)
-    error, stderr = half_chi_square(patch_frequencies(model, x, side=3) - expected, expected.mean(axis=0))
+    error, stderr = half_chi_square(patch_frequencies(model, x, side=3) - true.patches, true.patches)
     return {"error": error, "error_stderr": stderr, **changes}
+
+
+def means(model: Any, x: NDArray) -> FloatArray:
+    """(n,): mean of all values, the magnetisation of spins."""
+    return np.asarray(x[:, _used(model)].mean(axis=1, dtype=float))
+
+
+def _used(model: Any) -> NDArray[np.bool_]:
+    return model.bonds if isinstance(model, DomainWalls) else np.ones(model.lattice.shape, bool)
 
 
 def half_way_correlations(model: Any, x: NDArray) -> FloatArray:
@@ -213,6 +248,7 @@ def _check(parameters: Parameters) -> None:
 BY_SCHEDULE = ("schedule",)
 COLUMNS = {
     **with_errors("error", BY_SCHEDULE, "1", "half chi^2 of 3 x 3 patches, or fraction of broken vertices"),
+    **with_errors("mean_distance", BY_SCHEDULE, "1", "W_1 of the law of the mean value to the true one, less its null"),
     **with_errors("energy_change", BY_SCHEDULE, "1", "energy per site (bond), generated less true"),
     **with_errors("order_change", BY_SCHEDULE, "1", "squared mean value, generated less true"),
     **with_errors("correlation_change", BY_SCHEDULE, "1", "correlation at half the lattice, generated less true"),
