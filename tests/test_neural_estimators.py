@@ -54,7 +54,7 @@ def fitted(estimator, data, seed=0):
 # -- conditional likelihood --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["charges-0.5", "charges-0.001"])
+@pytest.mark.parametrize("name", ["charges-3", "charges-0.5", "charges-0.001"])
 def test_the_default_reaches_the_floor_on_fields(name):
     """The very samples' exact log ratios are known: what is learned may add to their scatter, not replace it."""
     task = est.tasks.get(name)

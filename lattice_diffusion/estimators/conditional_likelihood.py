@@ -116,7 +116,8 @@ class ConditionalLikelihood(Neural):
             y = head.target(train.a[:, j])
             start = np.tile(head.start(), (len(train), 1))
             small = self._law(head, b, y, start, fit, valid, where, j, rng)
-            large = self._law(head, bc, y, small.outputs(b, start), fit, valid, where, j, rng)
+            far, near = self._nested(small, b, bc, start)
+            large = self._law(head, far, y, near, fit, valid, where, j, rng)
             pairs.append((head, small, large))
 
         def log_ratio(sample: Sample, inside: bool) -> FloatArray:
@@ -124,14 +125,22 @@ class ConditionalLikelihood(Neural):
             for j, (head, small, large) in enumerate(pairs):
                 b, bc = columns(sample, j)
                 y = tensor(head.target(sample.a[:, j]), self.device)
-                near = small.outputs(b, np.tile(head.start(), (len(sample), 1)))
-                steps = near, large.linear_outputs(bc, near), large.outputs(bc, near)
+                far, near = self._nested(small, b, bc, np.tile(head.start(), (len(sample), 1)))
+                steps = near, large.linear_outputs(far, near), large.outputs(far, near)
                 nats = [by_chunks(head.nats, tensor(theta, self.device), y).cpu().double().numpy() for theta in steps]
                 kept = large.linear.kept if self.corrected else 1.0
                 total += (nats[0] - nats[1]) / (2 - kept if inside else kept) + nats[1] - nats[2]
             return total
 
         return Learned(log_ratio, fit)
+
+    def _nested(self, small: Law, b: FloatArray, bc: FloatArray, start: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """What the larger law sees, and what it starts from; it sees the smaller one's bend too, so as to undo it."""
+        near = small.outputs(b, start)
+        if not self.depth:
+            return bc, near
+        bend = near - small.linear_outputs(b, start)
+        return np.hstack([bc, bend[:, : small.head.n_linear]]), near
 
     def _head(self, a: FloatArray, sample: Sample, spins: bool) -> Head:
         values = np.unique(a[: 50 * FEW_VALUES])
@@ -154,14 +163,14 @@ class ConditionalLikelihood(Neural):
         return where
 
     def _body(
-        self, n_in: int, n_sites: int, n_out: int, where: Places | None, j: int, rng: np.random.Generator
+        self, n_in: int, n_columns: int, n_out: int, where: Places | None, j: int, rng: np.random.Generator
     ) -> nn.Module:
-        """A network that is 0 before training, of the columns b, a_<j and perhaps c, and `n_in - n_sites` others."""
+        """A network that is 0 before training, of b, a_<j and perhaps c in the first `n_columns`, and of others."""
         if where is None:
             return MLP(n_in, n_out, self.width, self.depth, rng, zero=True)
-        sites = np.concatenate([where.b, where.a[:j], where.c])[:n_sites]
+        sites = np.concatenate([where.b, where.a[:j], where.c])[:n_columns]
         return Convolution(
-            *(sites, where.shape, n_in - n_sites, n_out),
+            *(sites, where.shape, n_in - len(sites), n_out),
             width=self.width,
             depth=self.depth,
             radius=self.radius,
