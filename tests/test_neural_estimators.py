@@ -105,6 +105,12 @@ def test_nothing_is_found_where_c_says_nothing():
     assert answer.stderr < np.sqrt(2 + 17) / (0.85 * 1500)  # the errors of 2 linear weights and 17 of the bend
 
 
+def test_the_default_is_consistent():
+    """Independence, the chain rule, more C tells more, and x -> -x."""
+    checks = est.consistency(est.ConditionalLikelihood(folds=2, steps=1), np.random.default_rng(11), n=1000)
+    assert all(abs(check.z) < 5 for check in checks)
+
+
 @pytest.mark.parametrize("channel", [ld.channels.Gaussian("linear"), ld.channels.BitFlip(), ld.channels.Erasure()])
 def test_known_noise_is_deconvolved(channel):
     """A corner of a small Ising model, its neighbours in C; what is learned is the law of the clean spin."""
@@ -182,7 +188,7 @@ def bodies_of(parts, radius, depth):
     where = places(replace(sample, x_t=np.zeros((2, *parts.shape)), parts=parts))
     sites = np.concatenate([where.b, where.c])
     rng = np.random.default_rng(0)
-    net = Convolution(sites, where.shape, 1, 1, width=4, depth=depth, radius=radius, rng=rng)
+    net = Convolution(sites, where.shape, 1, 1, rng, width=4, depth=depth, radius=radius)
     torch.nn.init.normal_(net.readout.weight, generator=torch.Generator().manual_seed(1))
     return net, sites
 

@@ -29,8 +29,8 @@ class Convolution(nn.Module):
         places: (d,), flat indices into the image (channel, *lattice) of the first d columns.
         shape: of the image, up to 3 lattice axes.
         n_rest: other columns.
-        radius: of the stencil, a box.
         rng: draws the weights.
+        radius: of the stencil, a box.
     """
 
     places: Tensor
@@ -41,11 +41,11 @@ class Convolution(nn.Module):
         shape: tuple[int, ...],
         n_rest: int,
         n_out: int,
+        rng: np.random.Generator,
         *,
         width: int,
         depth: int,
         radius: int,
-        rng: np.random.Generator,
     ) -> None:
         super().__init__()
         self.shape, self.n_rest = shape, n_rest

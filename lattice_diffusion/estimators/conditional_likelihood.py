@@ -169,13 +169,8 @@ class ConditionalLikelihood(Neural):
         if where is None:
             return MLP(n_in, n_out, self.width, self.depth, rng, zero=True)
         sites = np.concatenate([where.b, where.a[:j], where.c])[:n_columns]
-        return Convolution(
-            *(sites, where.shape, n_in - len(sites), n_out),
-            width=self.width,
-            depth=self.depth,
-            radius=self.radius,
-            rng=rng,
-        )
+        options = {"width": self.width, "depth": self.depth, "radius": self.radius}
+        return Convolution(sites, where.shape, n_in - len(sites), n_out, rng, **options)
 
     def _law(
         self,
