@@ -1,6 +1,6 @@
 """What a run survives, counted: kills, full and read-only disks, signals, torn files, rivals, a clock that runs back.
 
-    python benchmarks/faults.py [--quick] [--json FILE]
+    python benchmarks/faults.py [--quick] [--only WORD] [--json FILE]
 
 Every trial breaks a run and resumes it, and fails unless (1) no point ever found in the journal or the result file is
 missing or different afterwards, (2) the result file, where there is one, opens, (3) the resumed run ends with the very
@@ -391,12 +391,13 @@ def can_mount(folder: Path) -> bool:
 def main() -> None:
     options = parser(__doc__)
     options.add_argument("--quick", action="store_true", help="a few trials of each kind")
+    options.add_argument("--only", default="", help="the kinds whose name holds this")
     given = options.parse_args()
     failures: dict[str, list[str]] = {}
     counts: dict[str, int] = {}
 
     def count(kind: str, trials: int, trial: Trial, *, needs: bool = True) -> None:
-        if not trials:
+        if not trials or given.only not in kind:
             return
         failures[kind], counts[kind] = [], 0
         if not needs:

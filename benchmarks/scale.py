@@ -99,6 +99,7 @@ def timed(n_points: int, seconds: float, workers: int, pool: Executor | None = N
 
 def overhead(n_points: int, seconds: float, workers: int) -> dict[str, float]:
     """What a large run adds to the time its points take."""
+    register(seconds)
     with sleepers(workers, seconds) as pool:
         start = time.perf_counter()
         for _ in range(100):

@@ -350,6 +350,14 @@ def test_the_cost_is_said_before_it_is_paid(tmp_path: Path, capfd: pytest.Captur
     assert capfd.readouterr() == ("", "")
 
 
+def test_the_cost_is_said_once_whatever_ends_first(
+    spec: Spec, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with LastFirst() as pool:
+        run(spec, tmp_path / "a.h5", executor=pool, workers=3)
+    assert capfd.readouterr().err == "all: 20 points, about 1 s on 3 workers\n"
+
+
 SLOW = """
 name = "slow"
 n_samples = 4000

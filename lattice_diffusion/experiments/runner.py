@@ -151,16 +151,17 @@ class _Task:
     def measure_all(self, engine: Engine, stop: Stop, progress: bool) -> None:
         """Pilot points first, which tell the cost; then the others. Raises KeyboardInterrupt once stopped."""
         pilots, rest = _pilots(self.todo, 1 + engine.width())
-        todo, ahead = deque([*pilots, *rest]), len(pilots)
+        todo, ahead = deque([*pilots, *rest]), {id(point) for point in pilots}
         next_checkpoint = 0.0  # an old file is overwritten only once there is something to put in its place
         with progress_bar(self.spec.name, len(self.todo), shown=progress) as advance:
             for chunk, measured in _in_hand(engine, self._chunks(engine, todo), self.spec.seed, stop):
                 self._record(chunk, measured)
                 for _ in chunk:
                     advance()
-                if progress and 0 < ahead <= len(chunk):
-                    self._announce(rest, engine.width())
-                ahead -= len(chunk)
+                if ahead:
+                    ahead.difference_update(id(point) for point in chunk)
+                    if progress and not ahead:
+                        self._announce(rest, engine.width())
                 if time.monotonic() > next_checkpoint:
                     start = time.monotonic()
                     self.checkpoint(complete=False)
