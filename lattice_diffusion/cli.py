@@ -25,7 +25,9 @@ app = typer.Typer(
 benchmark_app = typer.Typer(rich_markup_mode=None)
 app.add_typer(benchmark_app, name="benchmark")
 
-Workers = Annotated[int | None, typer.Option(min=1, help="Points measured at a time; all cores if not given.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, max=4096, help="Points measured at a time; all cores if not given.")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what is there; reuse what is finished.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
 
@@ -145,7 +147,9 @@ def sample(
     dtype: Annotated[str | None, typer.Option(help="Of fields: float64, the default, or float32.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides all samples.")] = 0,
     batch: Annotated[int | None, typer.Option(min=1, help="Samples per batch, a chain of its own; up to 1024.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Batches drawn at a time; the samples are the same.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, max=4096, help="Batches drawn at a time; the samples are the same.")
+    ] = 1,
     resume: Resume = False,
     force: Force = False,
 ) -> None:
@@ -175,9 +179,9 @@ def plot(
     force: Force = False,
 ) -> None:
     """Draw a result file."""
-    from .experiments.checks import check_output
+    from .experiments.checks import beside, check_output
 
-    out = out or file.with_suffix(".png")
+    out = out or beside(file, ".png")
     if out.suffix not in (".png", ".pdf", ".svg"):
         raise typer.BadParameter(f"must end in .png, .pdf or .svg, got '{out}'", param_hint="--out")
     check_output(out, force=force, resumable=False)
@@ -202,9 +206,9 @@ def report(
     force: Force = False,
 ) -> None:
     """One static page of a result file, to open in a browser or to send: figures, tables, parameters."""
-    from .experiments.checks import check_output
+    from .experiments.checks import beside, check_output
 
-    out = out or file.with_suffix(".html")
+    out = out or beside(file, ".html")
     if out.suffix != ".html":
         raise typer.BadParameter(f"must end in .html, got '{out}'", param_hint="--out")
     check_output(out, force=force, resumable=False)
@@ -220,7 +224,8 @@ def probe(
     times: Annotated[str, typer.Option(help="How many times in (0, 1), or their list 0.2,0.3.")] = "11",
     radii: Annotated[str | None, typer.Option(help="Widths of B, 1..12 or 1,2,4; up to 12 if not given.")] = None,
     pixel: Annotated[str, typer.Option(help="A: center, a place i,j, or average over all pixels.")] = "center",
-    channel: Annotated[str, typer.Option(help="gaussian, of linear schedule.")] = "gaussian",
+    channel: Annotated[str, typer.Option(help="gaussian; bitflip or erasure for two-valued images.")] = "gaussian",
+    schedule: Annotated[str, typer.Option(help="Of gaussian noise: linear, vp or ve.")] = "linear",
     key: Annotated[str | None, typer.Option(help="Which array of a .npz or .h5 file.")] = None,
     labels: Annotated[Path | None, typer.Option(help="A file of labels; those beside the images otherwise.")] = None,
     n_max: Annotated[int | None, typer.Option(help="Use so many images.")] = None,
@@ -241,7 +246,7 @@ def probe(
     with _long_run():
         from .experiments.probe_command import Request, run_probe
 
-        asked = Request(times, radii, pixel, channel, budget, calibrate, tolerance, kl, seed, device)
+        asked = Request(times, radii, pixel, channel, budget, calibrate, tolerance, kl, seed, device, schedule)
         result = run_probe(images, out, asked, key=key, labels=labels, n_max=n_max, resume=resume, force=force)
         from .experiments.report import text_table
     typer.echo(text_table(result.rows), nl=False)
@@ -279,6 +284,20 @@ def hybrid(
     typer.echo(text_table(result.rows), nl=False)
 
 
+@app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False) -> None:
+    """Versions, threads, optional parts, and a ten-second test against exact values; exit code 1 where one is off."""
+    from .experiments.doctor import examine, show
+
+    report = examine()
+    if as_json:
+        typer.echo(json.dumps(report.to_json()))
+    else:
+        show(report)
+    if not report.healthy:
+        raise typer.Exit(1)
+
+
 @benchmark_app.callback()
 def benchmark() -> None:
     """Methods on trial against exact answers."""
@@ -291,7 +310,7 @@ def benchmark_estimators(
     estimators: Annotated[str | None, typer.Option(help="Names x,y,...; all that are known if not given.")] = None,
     n: Annotated[str | None, typer.Option("--n", help="Samples; 5000,20000,60000 if neither n nor seconds.")] = None,
     seconds: Annotated[str | None, typer.Option(help="Budgets of the streaming track, such as 10,60.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Repetitions of every point.")] = 10,
+    seeds: Annotated[int, typer.Option(min=1, max=10**6, help="Repetitions of every point.")] = 10,
     figure: Annotated[Path | None, typer.Option(help="Heat table, png, pdf or svg.")] = None,
     resume: Resume = False,
     force: Force = False,

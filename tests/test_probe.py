@@ -9,27 +9,32 @@ import pytest
 import torch
 
 from lattice_diffusion import Lattice, cli, exact, results
-from lattice_diffusion.channels import Gaussian
-from lattice_diffusion.estimators.image_likelihood import Noise, PixelLaw, Pixels
+from lattice_diffusion.channels import BitFlip, Erasure, Gaussian
+from lattice_diffusion.estimators.image_field import Pixels, field_of_array
+from lattice_diffusion.estimators.image_likelihood import PixelLaw
+from lattice_diffusion.estimators.image_noise import log_likelihood, noise_of
 from lattice_diffusion.estimators.image_views import Views
-from lattice_diffusion.experiments.probe import ProbePlan, field_of_array, measure
+from lattice_diffusion.experiments import probe
+from lattice_diffusion.experiments.probe import ProbePlan, measure
 from lattice_diffusion.experiments.probe_calibration import calibrate
 from lattice_diffusion.experiments.renderings import Rendering
+from lattice_diffusion.images import open_images
 from lattice_diffusion.models import Ising
 
 SMALL = {"width": 32, "batch_size": 128}
 
 
 # -- views ---------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("pixel", [(2, 1), (0, 4), None])
-def test_boxes_are_the_lattice_s_boxes(pixel):
+@pytest.mark.parametrize(("pixel", "near", "channels"), [((2, 1), 0, 1), ((0, 4), 2, 1), (None, 0, 1), ((3, 3), 1, 3)])
+def test_boxes_are_the_lattice_s_boxes(pixel, near, channels):
     """The first layer on a box is the first layer on an image that is 0 outside the box and at A."""
     shape, radii = (6, 5), (1, 2)
     rng = np.random.default_rng(3)
-    views = Views(shape, radii, pixel)
+    views = Views(shape, radii, pixel, near, channels)
     law = PixelLaw(views, 4, 2, 8, rng)
-    x = rng.standard_normal((7, *shape))
-    at = views.draw(7, torch.Generator().manual_seed(1))
+    x = rng.standard_normal((7, channels, *shape))
+    at = views.draw(7, torch.Generator().manual_seed(1), near=near > 0)
+    assert (near == 0 and pixel is not None) == bool((at == at[0]).all())
     boxes = law.boxes(views.around(torch.as_tensor(x, dtype=torch.float32), at)).detach().numpy()
     for i, centre in enumerate(at.tolist()):
         for j, radius in enumerate((0, *radii, 9)):
@@ -41,22 +46,92 @@ def test_boxes_are_the_lattice_s_boxes(pixel):
 
 def test_every_other_pixel_is_around_once():
     views = Views((5, 4), (1,), (3, 1))
-    image = torch.arange(20.0).reshape(1, 5, 4)
+    image = torch.arange(20.0).reshape(1, 1, 5, 4)
     around = views.around(image, torch.tensor([[3, 1]]))[0].tolist()
     assert sorted(around) == [k for k in range(20) if k != 13]
     assert set(around[:8]) == {8, 9, 10, 12, 14, 16, 17, 18}
-
-
-def test_law_of_the_noisy_value_is_the_known_mixture():
-    """log q and E[A|x_A] against a sum over levels in double precision."""
-    levels = np.array([-1.0, 0.1, 0.7])
-    noise = Noise(Gaussian("linear"), np.array([0.3, 0.6]), Pixels(levels, np.zeros((2, 2)), np.ones((2, 2))), "cpu")
-    q, a = np.array([0.2, 0.5, 0.3]), np.array([-0.4, 0.9])
-    nats, mean = noise.log_likelihood(torch.tensor(q).log().float()[None, None], torch.tensor(a).float()[None], 1)
-    joint = q * np.exp(-0.5 * ((a[:, None] - 0.4 * levels) / 0.6) ** 2) / (0.6 * np.sqrt(2 * np.pi))
-    assert nats[0, 0].numpy() == pytest.approx(np.log(joint.sum(axis=1)), abs=1e-5)
-    assert mean[0, 0].numpy() == pytest.approx(joint @ levels / joint.sum(axis=1), abs=1e-5)
     assert [Views.reach((28, 28), (14, 14)), Views.reach((5, 9), (0, 2))] == [14, 6]
+
+
+# -- noise ---------------------------------------------------------------------------------------------------
+def pixels(levels: np.ndarray, spread: np.ndarray | None = None) -> Pixels:
+    shape = (levels.shape[1], 2, 2)
+    return Pixels(levels, np.zeros_like(levels) if spread is None else spread, 0.0, np.zeros(shape), np.ones(shape))
+
+
+SPINS = np.array([[-1.0], [1.0]])
+
+
+@pytest.mark.parametrize(
+    ("channel", "levels", "spread"),
+    [
+        (Gaussian("linear"), np.array([[-1.0], [0.1], [0.7]]), None),
+        (Gaussian("vp"), np.array([[-1.0, 0.3], [0.1, -0.2], [0.7, 0.9]]), np.full((3, 2), 0.04)),
+        (Gaussian("ve"), SPINS, None),
+        (BitFlip(), SPINS, None),
+        (Erasure(), SPINS, None),
+    ],
+)
+def test_law_of_the_noisy_value_is_the_known_mixture(channel, levels, spread):
+    """The average over A's noise of log q against the integral in double precision, and E E[A|x_A] = E[A]."""
+    t, q = 0.6, np.arange(1.0, len(levels) + 1) / np.arange(1.0, len(levels) + 1).sum()
+    noise = noise_of(channel, np.array([0.3, t]), pixels(levels, spread), "cpu")
+    rng, n_draws = torch.Generator().manual_seed(2), 40_000
+    a_0 = torch.as_tensor(levels, dtype=torch.float32)
+    log_p, share = noise.observations(a_0, 1, n_draws, rng)
+    nats, mean = log_likelihood(torch.tensor(q).log().float().expand(len(q), 1, -1), log_p, noise.levels)
+    assert float(share.sum()) == pytest.approx(1, abs=1e-4)
+    if isinstance(channel, Gaussian):
+        alpha, sigma = channel.alpha(t), channel.sigma(t)
+        x = alpha * levels[:, None] + sigma * np.random.default_rng(1).standard_normal(
+            (len(q), 20_000, levels.shape[1])
+        )
+        variance = sigma**2 + alpha**2 * (0 if spread is None else spread)
+        law = np.exp(-0.5 * (x[:, :, None] - alpha * levels) ** 2 / variance) / np.sqrt(2 * np.pi * variance)
+        samples = np.log(law.prod(axis=3) @ q)
+        error = samples.std(axis=1) / np.sqrt(20_000) + nats[:, 0].std(dim=1).numpy() / np.sqrt(n_draws)
+        assert np.abs((nats[:, 0].mean(dim=1).numpy() - samples.mean(axis=1)) / error).max() < 4
+    else:
+        law = channel.output_law(t)[:, ::-1]  # of -1, then of +1
+        expected = (law * np.log(law @ q)[:, None]).sum(axis=0)
+        assert (nats[:, 0] @ share).numpy() == pytest.approx(expected, abs=1e-5)
+    if spread is None:
+        again = q @ (mean[:, 0] * share[:, None]).sum(dim=1).numpy()
+        assert again == pytest.approx(q @ levels, abs=0.02 if isinstance(channel, Gaussian) else 1e-5)
+
+
+@pytest.mark.parametrize("channel", [Gaussian("linear"), Gaussian("vp"), Gaussian("ve"), BitFlip(), Erasure()])
+def test_noise_is_the_channel_s(channel):
+    """Moments of x_t, and what a network is shown: of unit size, and tanh h/2 or its like."""
+    t, n = 0.35, 40_000
+    noise = noise_of(channel, np.array([t]), pixels(SPINS), "cpu")
+    k, rng = torch.zeros(n, dtype=torch.long), torch.Generator().manual_seed(5)
+    x_t = noise.corrupt(torch.ones((n, 1, 1, 1)), k, rng)
+    exact = channel.corrupt(np.ones(n), t, np.random.default_rng(6))
+    for power in (1, 2, 4):
+        mine, theirs = (x_t.numpy().ravel().astype(float)) ** power, exact**power
+        error = np.hypot(mine.std(), theirs.std()) / np.sqrt(n) + 1e-6
+        assert abs(mine.mean() - theirs.mean()) < 5 * error
+    shown = noise.shown(x_t, k).numpy().ravel()
+    assert (shown**2).mean() == pytest.approx(1, abs=0.03)
+    half = np.tanh(channel.likelihood_field(x_t.numpy().ravel(), t) / 2)
+    assert np.corrcoef(shown, half)[0, 1] > 1 - 1e-5
+
+
+def test_levels_of_colours_are_exact_where_few_and_cells_otherwise():
+    rng = np.random.default_rng(2)
+    few = rng.choice([-1.0, 0.2, 1.0], (500, 3, 4, 4))
+    exact = field_of_array(few, (1, 2)).pixels
+    assert np.allclose(exact.levels, np.unique(few[:, :, 1, 2], axis=0), atol=1e-6)
+    assert (exact.unresolved, exact.spread.max()) == (0.0, 0.0)
+    many = rng.random((2000, 3, 4, 4))
+    cells = field_of_array(many, (1, 2)).pixels
+    nearest = ((many[:, None, :, 1, 2] - cells.levels) ** 2).sum(axis=2).min(axis=1)
+    assert cells.levels.shape == (64, 3)
+    assert cells.unresolved == pytest.approx(nearest.mean() / many[:, :, 1, 2].var(axis=0).sum(), rel=1e-6)
+    assert cells.unresolved < 2 * 64 ** (-2 / 3)
+    grey = field_of_array(many[:, 0], (1, 2)).pixels
+    assert grey.spread.mean() == pytest.approx((1 / 31) ** 2 / 12, rel=0.2)
 
 
 # -- known truth ---------------------------------------------------------------------------------------------
@@ -175,7 +250,10 @@ def test_probe_writes_a_result_and_states_its_cost(tmp_path, capsys):
         (("--radii", "3..1"), "radii must be a range such as 1..12 or a list such as 1,2,4, got '3..1'"),
         (("--pixel", "corner"), "pixel must be center, average or a place such as 14,14, got 'corner'"),
         (("--pixel", "9,0"), "the pixel must be in a 6x6 image, got 9,0"),
-        (("--channel", "erasure"), "channel must be gaussian for a probe, got 'erasure'"),
+        (("--channel", "poisson"), "channel must be one of gaussian, bitflip, erasure, got 'poisson'"),
+        (("--schedule", "cosine"), "schedule must be one of linear, vp, ve, got 'cosine'"),
+        (("--channel", "erasure", "--schedule", "vp"), "schedule is of gaussian noise, got 'vp' for erasure"),
+        (("--channel", "bitflip", "--calibrate"), "calibrate is for gaussian noise of linear schedule; leave it out"),
         (("--budget", "0"), "budget must be > 0 seconds, got 0"),
         (("--kl", "-1"), "kl must be > 0 nats, got -1"),
         (("--device", "tpu"), "device must be one of cpu"),
@@ -208,10 +286,43 @@ def test_few_images_are_warned_of_with_the_expected_error(tmp_path, capsys):
     assert "warning: spins.npy has only 400 images; expect errors of about 0.025 nats" in capsys.readouterr().err
 
 
-def test_colour_and_too_few_images_are_refused(tmp_path, capsys):
+def test_colour_says_what_its_levels_leave_open_and_needs_gaussian_noise(tmp_path, capsys):
     path = tmp_path / "colour.npy"
     np.save(path, np.random.default_rng(1).integers(0, 256, (1500, 6, 6, 3), dtype=np.uint8))
-    assert run(path, tmp_path / "p.h5") == 2
-    assert "takes grey images or spins, colour.npy has 3 channels" in capsys.readouterr().err
-    with pytest.raises(ValueError, match="at least 20 images, and better 1,000, got 12"):
-        field_of_array(np.random.default_rng(1).choice([-1.0, 1.0], (12, 4, 4)))
+    assert run(path, tmp_path / "p.h5") == 0
+    assert "A is told apart by 64 colours, which leave 0.05" in capsys.readouterr().err
+    levels = json.loads(str(results.read(tmp_path / "p.h5").attributes["parameters"]))["pixel_levels"]
+    assert levels["levels"] == 64
+    assert 0.04 < levels["unresolved"] < 2 * 64 ** (-2 / 3)
+    assert run(path, tmp_path / "q.h5", "--channel", "bitflip") == 2
+    assert "channel bitflip needs images of two values, colour.npy is colour; use gaussian" in capsys.readouterr().err
+
+
+def test_erasures_have_the_area_law_of_a_random_order(tmp_path):
+    """KL = int dt sum_i I_t / (1 - t), by the trapezoidal rule between 0.4 and 0.7."""
+    out = tmp_path / "p.h5"
+    assert run(spins(tmp_path), out, "--channel", "erasure") == 0
+    found = results.read(out).groups["probe"]
+    expected = 36 * 0.15 * found["cmi_above_null"].values / (1 - np.array([[0.4], [0.7]]))
+    np.testing.assert_allclose(found["area"].values, expected, rtol=1e-12)
+    assert "excess_mse" not in found
+    bits = tmp_path / "bits.h5"
+    assert run(spins(tmp_path), bits, "--channel", "bitflip") == 0
+    assert "recommended_radius" not in results.read(bits).groups["probe"]
+    assert cli.main(["report", str(bits)]) == 0
+
+
+def test_images_that_do_not_fit_into_memory_are_read_by_slices(tmp_path, monkeypatch):
+    """The same field whether held or read from the file when asked for."""
+    path = tmp_path / "grey.npy"
+    np.save(path, np.random.default_rng(1).integers(0, 256, (1100, 5, 4), dtype=np.uint8))
+    images = open_images(path)
+    held = probe.field_of_images(images, (2, 2))
+    monkeypatch.setattr(probe, "HELD_BYTES", 0)
+    sliced = probe.field_of_images(images, (2, 2))
+    assert sliced.read.__func__ is type(images).read
+    assert held.read.__name__ == "__getitem__"
+    rows = np.array([3, 900, 17])
+    np.testing.assert_array_equal(held.read(rows), sliced.read(rows))
+    plan = ProbePlan((0.5,), (1,), (2, 2), steps=5, width=8, batch_size=32, null=False)
+    np.testing.assert_array_equal(measure(held, plan)["cmi"], measure(sliced, plan)["cmi"])

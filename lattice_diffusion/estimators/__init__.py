@@ -4,6 +4,7 @@
     Estimator, Sample     what an estimator is: write `_log_ratios`, or `_estimate`
     tasks, benchmark      problems whose answer is known, and how far each estimator is from it
     summary, leaderboard  its scores
+    AmortisedLikelihood   from clean samples, all times and radii at once
     consistency           identities that any estimator must fulfil, on samples of your own
 
 torch is imported only by the estimators that need it, when they are first used.
@@ -15,6 +16,7 @@ from ..lazy import attach
 
 if TYPE_CHECKING:
     from . import benchmark, tasks
+    from .amortised import AmortisedLikelihood, Grid
     from .base import Estimator, clone
     from .conditional_likelihood import ConditionalLikelihood
     from .critics import MINE, ClassifierRatio, InfoNCE
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from .tasks import Task
 
 _HOMES = {
+    "AmortisedLikelihood": "amortised",
     "Check": "identities",
     "ClassifierRatio": "critics",
     "ConditionalLikelihood": "conditional_likelihood",
@@ -38,6 +41,7 @@ _HOMES = {
     "Estimator": "base",
     "FrenzelPompe": "frenzel_pompe",
     "Gaussian": "gaussian",
+    "Grid": "amortised",
     "Oracle": "oracle",
     "Sample": "sample",
     "Score": "scores",
@@ -52,6 +56,7 @@ _HOMES = {
 }
 __all__ = [
     "MINE",
+    "AmortisedLikelihood",
     "Check",
     "ClassifierRatio",
     "ConditionalLikelihood",
@@ -59,6 +64,7 @@ __all__ = [
     "Estimator",
     "FrenzelPompe",
     "Gaussian",
+    "Grid",
     "InfoNCE",
     "Oracle",
     "Sample",

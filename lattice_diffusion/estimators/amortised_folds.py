@@ -1,12 +1,16 @@
-"""A probe of images: I_t(A;C|B_r) over times and radii, held out, with what the same networks find where there is none.
+"""I_t(A;C|B_r) over times and radii from clean samples: folds of networks, each of which knows all times and radii.
 
-Images are split into folds; every image is measured by networks that were trained on the others,
+Samples are split into folds; every sample is measured by networks that were trained on the others,
 
     I(A;C|B_r) = E[log q(x_A | all others) - log q(x_A | B_r)],    I(A;BC) = E[log q(x_A | all others) - log q(x_A)],
 
-and with labels S, I(S;B_r) and I(S;BC) likewise (A itself left out). The null is the same difference of networks
-trained alike on images whose C comes from another image. Errors are over images. Everything measured is kept beside
-the result until that is written, so that a killed run goes on.
+and with labels S, I(S;B_r) and I(S;BC) likewise (A itself left out), and the forward-backward agreement
+P_FB = E sum_s q(s|x_t)^2, the chance that an image noised to t and denoised by its posterior comes back with its label.
+
+Held-out averages are too low by what the networks overfit, averages over the samples they were fitted to too high by
+as much to first order, so half-way between is `corrected` (see `neural`); labels are held out. The null is the same
+difference of networks trained alike on samples whose C comes from another one. Errors are over samples. Everything
+measured is kept in a folder, if there is one, so that a killed run goes on.
 """
 
 import itertools
@@ -14,41 +18,50 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..channels import Gaussian
+from ..channels import BitFlip, Channel, Erasure, Gaussian
+from .image_field import LEAST, Field, Pixel
 
 if TYPE_CHECKING:
-    from .image_likelihood import Pixels
+    from .image_likelihood import PixelLaw
+    from .image_training import Task
 
-Read = Callable[[NDArray[np.int64]], NDArray]
-MAX_LEVELS = 32
-LEVEL_SAMPLE = 4096  # images that levels are taken from
 ALMOST_CLEAN = 0.01  # time at which images tell as much about labels as clean ones do
+CHANNELS = ("gaussian", "bitflip", "erasure")
 
 
 @dataclass(frozen=True)
 class ProbePlan:
-    """What is measured and how; together with the images it decides every number.
+    """What is measured and how; together with the samples it decides every number.
 
     Attributes:
-        times: in (0, 1), increasing; radii: increasing; pixel: A, None for a random one in every image.
+        times: in (0, 1), increasing; radii: increasing; pixel: A, None for a random one in every sample.
         steps, batch_size, width: of every network's training; folds: of the cross-fitting.
+        channel: gaussian, bitflip or erasure; schedule: of gaussian noise.
+        near: pixels this near A may stand for it while a network is trained.
+        corrected: half-way between held-out and in-sample averages; False: held out, too low.
+        null: whether that is measured.
     """
 
     times: tuple[float, ...]
     radii: tuple[int, ...]
-    pixel: tuple[int, int] | None
+    pixel: Pixel | None
     steps: int = 3000
     seed: int = 0
     folds: int = 2
-    width: int = 192
-    batch_size: int = 256
+    width: int = 64
+    batch_size: int = 512
+    channel: str = "gaussian"
+    schedule: str = "linear"
+    near: int = 3
+    corrected: bool = True
+    null: bool = True
 
     def __post_init__(self) -> None:
         increasing = all(a < b for a, b in itertools.pairwise(self.times))
@@ -57,46 +70,42 @@ class ProbePlan:
         increasing = all(a < b for a, b in itertools.pairwise(self.radii))
         if not self.radii or not increasing or self.radii[0] < 1:
             raise ValueError(f"radii must be increasing integers >= 1, got {list(self.radii)}")
-        for name, low in (("steps", 1), ("folds", 2), ("width", 1), ("batch_size", 1)):
+        for name, low in (("steps", 1), ("folds", 2), ("width", 1), ("batch_size", 1), ("near", 0)):
             if getattr(self, name) < low:
                 raise ValueError(f"{name} must be >= {low}, got {getattr(self, name)}")
+        if self.channel not in CHANNELS:
+            raise ValueError(f"channel must be one of {', '.join(CHANNELS)}, got {self.channel!r}")
+        if self.channel != "gaussian" and self.schedule != "linear":
+            raise ValueError(
+                f"schedule is of gaussian noise only, got {self.schedule!r} for {self.channel}; leave it out"
+            )
+        self.noise()
+
+    def noise(self) -> Channel:
+        if self.channel == "gaussian":
+            return Gaussian(self.schedule)  # type: ignore[arg-type]
+        return BitFlip() if self.channel == "bitflip" else Erasure()
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 
-
-@dataclass(frozen=True)
-class Field:
-    """Grey images or spins as a probe reads them: `read(indices)` gives (m, row, column); codes of labels, if any."""
-
-    read: Read
-    n: int
-    shape: tuple[int, int]
-    pixels: "Pixels"
-    labels: NDArray[np.int64] | None = None
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
+    def kinds(self, field: Field) -> tuple[str, ...]:
         """Networks of every fold."""
-        return ("boxes", "null") if self.labels is None else ("boxes", "null", "labels")
-
-    def __post_init__(self) -> None:
-        if self.n < 20:
-            raise ValueError(f"a probe needs at least 20 images, and better 1,000, got {self.n}")
+        return ("boxes", *(("null",) if self.null else ()), *(("labels",) if field.labels is not None else ()))
 
 
-def field_of_array(x: NDArray) -> Field:
-    """Samples of a model (n, row, column) with at most 32 values."""
-    from .image_likelihood import Pixels
+class Part(NamedTuple):
+    """One network's share: samples it was held out from and, `fitted`, was fitted to; (n, n_times, n_views) of each."""
 
-    levels = np.unique(x[:LEVEL_SAMPLE]).astype(float)
-    if not 2 <= len(levels) <= MAX_LEVELS:
-        raise ValueError(f"samples must have 2 to {MAX_LEVELS} values, got {len(levels)}")
-    x = x.astype(np.float32)
-    return Field(x.__getitem__, len(x), x.shape[1:], Pixels(levels, x.mean(axis=0), x.var(axis=0)))
+    rows: NDArray[np.int64]
+    nats: NDArray[np.float32]
+    errors: NDArray[np.float32]
+    fitted: NDArray[np.int64]
+    fitted_nats: NDArray[np.float32]
+    fitted_errors: NDArray[np.float32]
 
 
-def reach(shape: tuple[int, int], pixel: tuple[int, int] | None) -> int:
+def reach(shape: tuple[int, int], pixel: Pixel | None) -> int:
     """The radius from which on nothing is left outside the box."""
     from .image_views import Views
 
@@ -111,36 +120,65 @@ def measure(
     parts: Path | None = None,
     on_step: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Arguments of `probe_variables`, all that is measured.
+    """Arguments of `experiments.probe_schema.probe_variables`, all that is measured.
 
     Args:
         parts: folder of what is finished and of training in progress; what is there is used.
-        on_step: called `plan.steps` times for every network, `plan.folds` of each of the field's kinds.
+        on_step: called `plan.steps` times for every network, `plan.folds` of each of `plan.kinds`.
 
     Raises:
-        ValueError: a radius that leaves nothing outside the box.
+        ValueError: a radius that leaves nothing outside the box, a channel that is not for such values.
     """
     limit = reach(field.shape, plan.pixel)
     if plan.radii[-1] >= limit:
         raise ValueError(f"radii must be below {limit}, where the box covers the image, got {plan.radii[-1]}")
-    nats: dict[str, NDArray] = {}
-    errors: dict[str, NDArray] = {}
-    for kind, rows, *values in _folds(field, plan, device, parts, on_step):
-        for found, value in zip((nats, errors), values, strict=True):
-            found.setdefault(kind, np.empty((field.n, *value.shape[1:]), np.float32))[rows] = value
-    n_radii = len(plan.radii)
-    box, null, error = nats["boxes"], nats["null"], errors["boxes"]
-    return {
-        "t": plan.times,
-        "radius": plan.radii,
-        **_with_floor(_averages("cmi", box[:, :, -1:] - box[:, :, 1:-1], covariance=True), plan, field.n),
-        **_averages("cmi_null", null[:, :, n_radii:] - null[:, :, :n_radii]),
-        **_averages("total_information", box[:, :, -1] - box[:, :, 0]),
-        **_averages("excess_mse", error[:, :, 1:-1] - error[:, :, -1:]),
-        **(_labels(nats["labels"]) if "labels" in nats else {}),
-        "image_shape": field.shape,
-        "channel": Gaussian("linear"),
-    }
+    found: dict[str, list[Part]] = {}
+    for kind, part in _folds(field, plan, device, parts, on_step):
+        found.setdefault(kind, []).append(part)
+    n_radii, n = len(plan.radii), field.n
+    values: dict[str, Any] = {"t": plan.times, "radius": plan.radii}
+
+    def add(name: str, kind: str, difference: Callable[[NDArray], NDArray], *, errors: bool = False) -> NDArray:
+        """Averages of half-way values, which are returned."""
+        held, inside, used = _both(found[kind], n, difference, errors=errors)
+        samples = _half_way(held, inside, used) if plan.corrected else held
+        values.update(_averages(name, samples))
+        if name == "cmi":
+            gap = (inside - held)[used].mean(axis=0) if used.any() else 0.0
+            values["cmi_held_out"], values["cmi_in_sample"] = held.mean(axis=0), held.mean(axis=0) + gap
+        return samples
+
+    cmi = add("cmi", "boxes", lambda v: v[:, :, -1:] - v[:, :, 1:-1])
+    values.update(_with_floor(values, cmi, plan))
+    if plan.null:
+        add("cmi_null", "null", lambda v: v[:, :, n_radii:] - v[:, :, :n_radii])
+    add("total_information", "boxes", lambda v: v[:, :, -1] - v[:, :, 0])
+    if plan.channel == "gaussian":
+        add("excess_mse", "boxes", lambda v: v[:, :, 1:-1] - v[:, :, -1:], errors=True)
+    if "labels" in found:
+        values.update(_labels(_both(found["labels"], n, lambda v: v)[0]))
+    return {**values, "image_shape": field.shape, "channel": plan.noise()}
+
+
+def _both(
+    parts: list[Part], n: int, difference: Callable[[NDArray], NDArray], *, errors: bool = False
+) -> tuple[NDArray, NDArray, NDArray[np.bool_]]:
+    """Of all n samples: held out, averaged over networks fitted to them (0 where there are none), where there are."""
+    shape = (n, *difference(parts[0].errors if errors else parts[0].nats).shape[1:])
+    held, inside, times = np.empty(shape), np.zeros(shape), np.zeros(n)
+    for part in parts:
+        held[part.rows] = difference(part.errors if errors else part.nats)
+        inside[part.fitted] += difference(part.fitted_errors if errors else part.fitted_nats)
+        times[part.fitted] += 1
+    return held, inside / np.maximum(times, 1).reshape(-1, *[1] * (len(shape) - 1)), times > 0
+
+
+def _half_way(held: NDArray, inside: NDArray, used: NDArray[np.bool_]) -> NDArray:
+    """Values whose mean is half-way between the two averages, paired sample by sample."""
+    values = held.copy()
+    if used.any():
+        values[used] += 0.5 / used.mean() * (inside[used] - held[used])
+    return values
 
 
 def _labels(nats: NDArray) -> dict[str, Any]:
@@ -148,43 +186,40 @@ def _labels(nats: NDArray) -> dict[str, Any]:
     whole, box = nats[:, :, -1] - nats[:, :, 0], nats[:, :, 1] - nats[:, :, 0]
     clean = float(box[:, 0].mean(dtype=float))
     found = _averages("label_information", whole[:, 1:]) | _averages("label_information_b", box[:, 1:])
-    return {**found, "label_information_clean": clean}
+    agreement = _averages("forward_backward", np.exp(nats[:, 1:, -1].astype(float)))
+    return {**found, **agreement, "label_information_clean": clean}
 
 
-def _with_floor(found: dict[str, NDArray], plan: ProbePlan, n: int) -> dict[str, NDArray]:
-    """Errors of the CMI, with what is too small to be told from nothing.
+def _with_floor(found: dict[str, Any], samples: NDArray, plan: ProbePlan) -> dict[str, NDArray]:
+    """Errors of the CMI and their covariance between radii, with what is too small to be told from nothing.
 
-    Whether a larger view is believed is one weight, fitted on m images that training leaves out; a gain below 1/2m nats
-    is what chance gives (Wilks 1938). Without this, views that are not believed would be 0 with no error.
+    Whether a larger view is believed is one weight, fitted on m samples that training leaves out; a gain below 1/2m
+    nats is what chance gives (Wilks 1938). Without this, views that are not believed would be 0 with no error.
     """
     from .image_training import VALIDATION
 
-    floor = 0.5 / (VALIDATION * (plan.folds - 1) * n)
-    found["cmi_stderr"] = np.hypot(found["cmi_stderr"], floor)
-    found["cmi_covariance"] = found["cmi_covariance"] + floor**2 * np.eye(len(plan.radii))
-    return found
-
-
-def _averages(name: str, samples: NDArray, *, covariance: bool = False) -> dict[str, NDArray]:
-    """Mean over images and its error, and the covariance between radii."""
-    samples = samples.astype(float)
     n = len(samples)
-    found = {name: samples.mean(axis=0), f"{name}_stderr": samples.std(axis=0, ddof=1) / np.sqrt(n)}
-    if covariance:
-        centred = samples - found[name]
-        found[f"{name}_covariance"] = np.einsum("ntr,nts->trs", centred, centred) / (n * (n - 1))
-    return found
+    floor = 0.5 / (VALIDATION * (plan.folds - 1) * n)
+    centred = samples - samples.mean(axis=0)
+    covariance = np.einsum("ntr,nts->trs", centred, centred) / (n * (n - 1))
+    return {
+        "cmi_stderr": np.hypot(found["cmi_stderr"], floor),
+        "cmi_covariance": covariance + floor**2 * np.eye(len(plan.radii)),
+    }
+
+
+def _averages(name: str, samples: NDArray) -> dict[str, NDArray]:
+    """Mean over samples and its error."""
+    samples = samples.astype(float)
+    return {name: samples.mean(axis=0), f"{name}_stderr": samples.std(axis=0, ddof=1) / np.sqrt(len(samples))}
 
 
 def _folds(
     field: Field, plan: ProbePlan, device: str, parts: Path | None, on_step: Callable[[], None]
-) -> Iterator[tuple[str, NDArray[np.int64], NDArray, NDArray]]:
-    """Kind of views, held-out images, their log q and squared errors, fold by fold."""
-    import torch
-
-    from .image_likelihood import Noise, PixelLaw
-    from .image_training import Task, evaluate, fit_law, view_weights
-    from .image_views import Views
+) -> Iterator[tuple[str, Part]]:
+    """Kind of views and what one network says, fold by fold."""
+    from .image_noise import noise_of
+    from .image_training import Task
 
     split, *seeds = np.random.SeedSequence(plan.seed).spawn(1 + plan.folds)
     order = np.random.default_rng(split).permutation(field.n)
@@ -192,49 +227,93 @@ def _folds(
     partner = np.empty(field.n, np.int64)
     for fold in range(plan.folds):
         partner[order[fold :: plan.folds]] = np.roll(order[fold :: plan.folds], 1)
-    views = Views(field.shape, plan.radii, plan.pixel)
-    for (fold, kind), seed in zip(
-        itertools.product(range(plan.folds), field.kinds),
-        itertools.chain.from_iterable(seed.spawn(len(field.kinds)) for seed in seeds),
-        strict=True,
-    ):
-        labelled = kind == "labels"
-        times = np.array([ALMOST_CLEAN, *plan.times] if labelled else plan.times)
-        noise = Noise(Gaussian("linear"), times, field.pixels, device)
-        task = Task(field.read, noise, partner if kind == "null" else None, field.labels if labelled else None)
-        done = None if parts is None else parts / f"fold{fold}-{kind}.npz"
-        if done is not None and done.exists():
-            for _ in range(plan.steps):
-                on_step()
-            with np.load(done) as file:
-                yield kind, rows_of[fold], file["nats"], file["errors"]
-            continue
-        train = np.sort(np.concatenate([rows for other, rows in enumerate(rows_of) if other != fold]))
-        start, training, weighing, evaluation = seed.spawn(4)
-        n_views = task.n_views(len(plan.radii))
-        rng = np.random.default_rng(start)
-        n_values = int(task.labels.max()) + 1 if task.labels is not None else len(field.pixels.levels)
-        law = PixelLaw(views, n_views, n_values, plan.width, rng).to(torch.device(device))
-        checkpoint = None if parts is None else parts / f"fold{fold}-{kind}.pt"
-        options = {"steps": plan.steps, "batch_size": plan.batch_size, "checkpoint": checkpoint, "on_step": on_step}
-        unfitted = fit_law(law, task, train, training, **options)  # type: ignore[arg-type]
-        weights = view_weights(law, task, unfitted, weighing)
-        nats, errors = evaluate(law, task, rows_of[fold], weights, evaluation)
-        if done is not None:
-            partial = done.with_name(f"{done.stem}.{os.getpid()}.partial.npz")
-            np.savez(partial, nats=nats, errors=errors)
-            os.replace(partial, done)
-            checkpoint.unlink(missing_ok=True)  # type: ignore[union-attr]
-        yield kind, rows_of[fold], nats, errors
+    kinds = plan.kinds(field)
+    for fold, rows in enumerate(rows_of):
+        trial, *own = seeds[fold].spawn(1 + len(kinds))
+        train = np.sort(np.concatenate([other for k, other in enumerate(rows_of) if k != fold]))
+        near: bool | None = None if plan.near and plan.pixel is not None else False
+        for kind, seed in zip(kinds, own, strict=True):
+            labelled = kind == "labels"
+            times = np.array([ALMOST_CLEAN, *plan.times] if labelled else plan.times)
+            noise = noise_of(plan.noise(), times, field.pixels, device)
+            task = Task(field.read, noise, partner if kind == "null" else None, field.labels if labelled else None)
+            done = None if parts is None else parts / f"fold{fold}-{kind}.npz"
+            if done is not None and done.exists():
+                for _ in range(plan.steps):
+                    on_step()
+                with np.load(done) as file:
+                    yield kind, Part(**{name: file[name] for name in Part._fields})
+                continue
+            if near is None:
+                near = _near(field, plan, task, train, trial)
+            task = replace(task, near=near and not labelled)
+            part = _one(field, plan, task, rows, train, seed, done, on_step)
+            if done is not None:
+                partial = done.with_name(f"{done.stem}.{os.getpid()}.partial.npz")
+                np.savez(partial, **part._asdict())
+                os.replace(partial, done)
+                done.with_suffix(".pt").unlink(missing_ok=True)
+            yield kind, part
+
+
+def _law(field: Field, plan: ProbePlan, task: "Task", seed: np.random.SeedSequence) -> "PixelLaw":
+    from .image_likelihood import PixelLaw
+    from .image_views import Views
+
+    views = Views(field.shape, plan.radii, plan.pixel, plan.near, field.channels)
+    n_values = len(field.pixels.levels) if task.labels is None else int(task.labels.max()) + 1
+    law = PixelLaw(views, task.n_views(len(plan.radii)), n_values, plan.width, np.random.default_rng(seed))
+    return law.to(task.noise.device)
+
+
+def _near(field: Field, plan: ProbePlan, task: "Task", train: NDArray[np.int64], seed: np.random.SeedSequence) -> bool:
+    """Whether pixels near A help, told from boxes, whatever comes first."""
+    from .image_training import TRIAL, near_helps
+
+    start, training = seed.spawn(2)
+    boxes = replace(task, partner=None, labels=None)
+    steps = max(1, round(TRIAL * plan.steps))
+    return near_helps(
+        lambda: _law(field, plan, boxes, start), boxes, train, training, steps=steps, batch_size=plan.batch_size
+    )
+
+
+def _one(
+    field: Field,
+    plan: ProbePlan,
+    task: "Task",
+    rows: NDArray[np.int64],
+    train: NDArray[np.int64],
+    seed: np.random.SeedSequence,
+    done: Path | None,
+    on_step: Callable[[], None],
+) -> Part:
+    """Train one network on `train`, and ask it about `rows` and as many of those it was fitted to."""
+    from .image_training import evaluate, fit_law, view_weights
+
+    start, training, weighing, evaluation, again = seed.spawn(5)
+    law = _law(field, plan, task, start)
+    checkpoint = None if done is None else done.with_suffix(".pt")
+    options: dict[str, Any] = {"steps": plan.steps, "batch_size": plan.batch_size}
+    fitted, unfitted = fit_law(law, task, train, training, checkpoint=checkpoint, on_step=on_step, **options)
+    weights = view_weights(law, task, unfitted, weighing)
+    some = np.zeros(0, np.int64)
+    if plan.corrected and task.labels is None:
+        chosen = np.random.default_rng(again).permutation(len(fitted))[: len(rows)]
+        some = fitted[np.sort(chosen)]
+    return Part(rows, *evaluate(law, task, rows, weights, evaluation), some, *evaluate(law, task, some, weights, again))
 
 
 def pilot(field: Field, plan: ProbePlan, device: str) -> float:
-    """Seconds that a training step takes, of either kind of network on average."""
-    few = ProbePlan(**{**asdict(plan), "steps": 8})
-    small = Field(field.read, min(field.n, max(20, 4 * plan.batch_size)), field.shape, field.pixels)
+    """Seconds that a training step takes, of either kind of network on average, with what belongs to it."""
+    from .image_training import TRIAL
+
+    few = replace(plan, steps=8, near=0)
+    small = Field(field.read, min(field.n, max(LEAST, 4 * plan.batch_size)), field.shape, field.pixels)
     ends: list[float] = []
     for _ in _folds(small, few, device, None, lambda: ends.append(time.perf_counter())):
-        if len(ends) >= 16:
+        if len(ends) >= 8 * len(few.kinds(small)):
             break
     laps = np.diff(ends)
-    return float(np.median(laps[:6]) + np.median(laps[9:15])) / 2
+    step = float(np.mean([np.median(laps[start : start + 6]) for start in range(0, len(laps), 8)]))
+    return step * (1 + 2 * TRIAL / len(plan.kinds(field)) if plan.near and plan.pixel is not None else 1)

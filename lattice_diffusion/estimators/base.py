@@ -26,7 +26,30 @@ from .sample import Sample, check_continuous, group_index, sample_of
 FloatArray = NDArray[np.float64]
 
 
-class Estimator(ABC):
+class Parameters:
+    """scikit-learn's conventions: parameters are the constructor's arguments, stored under their names."""
+
+    @classmethod
+    def _names(cls) -> list[str]:
+        return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The constructor's arguments; `deep` is there for scikit-learn, parameters are not nested."""
+        return {name: getattr(self, name) for name in self._names()}
+
+    def set_params(self, **params: Any) -> Self:
+        """Change constructor arguments; unknown names are refused."""
+        for name, value in params.items():
+            if name not in self._names():
+                raise ValueError(f"{type(self).__name__} has no parameter {name!r}; it has {', '.join(self._names())}")
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.get_params().items())})"
+
+
+class Estimator(Parameters, ABC):
     """Base of all estimators; a subclass writes `_log_ratios`, or `_estimate` where it is not cross-fitted.
 
     Args:
@@ -109,27 +132,6 @@ class Estimator(ABC):
             what = "samples" if n_groups == len(groups) else "groups"
             raise ValueError(f"{self.folds} folds need at least as many {what}, got {n_groups}; lower folds")
         return (rng.permutation(n_groups) % self.folds)[groups]
-
-    # -- scikit-learn's conventions ------------------------------------------------------------------------
-
-    @classmethod
-    def _names(cls) -> list[str]:
-        return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The constructor's arguments; `deep` is there for scikit-learn, parameters are not nested."""
-        return {name: getattr(self, name) for name in self._names()}
-
-    def set_params(self, **params: Any) -> Self:
-        """Change constructor arguments; unknown names are refused."""
-        for name, value in params.items():
-            if name not in self._names():
-                raise ValueError(f"{type(self).__name__} has no parameter {name!r}; it has {', '.join(self._names())}")
-            setattr(self, name, value)
-        return self
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.get_params().items())})"
 
 
 def clone(estimator: Any) -> Any:

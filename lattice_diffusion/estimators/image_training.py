@@ -7,6 +7,8 @@ Two sets of views:
             Every image keeps one such partner, so that there is as much to be misled by as in the images themselves,
             while the information is 0: what such a network finds is what counts as zero.
 
+Networks of one pixel are trained on those near it too, where that does not harm (`near_helps`).
+
 A view of more pixels is easier to overfit, which would look like negative information. So its law is drawn towards that
 of the next smaller view, p_v ~ p_u^(1-w) q_v^w, as far as serves images that the weights were not fitted to.
 """
@@ -15,7 +17,7 @@ import copy
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +27,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
-from .image_likelihood import Noise, PixelLaw
+from .image_field import Read
+from .image_likelihood import PixelLaw
+from .image_noise import Noise, log_likelihood
 
-Read = Callable[[NDArray[np.int64]], NDArray]
 VIEWS_PER_IMAGE = 4
 CHECK_EVERY = 200
 AVERAGE = 0.995
 EVALUATED = 512  # images at a time
 VALIDATION = 0.15
 WEIGHTS = torch.linspace(0, 1, 21)
+TRIAL = 0.1  # of the steps, to tell whether pixels near A help
+CLEARLY = 2.0  # errors
 
 
 @dataclass(frozen=True)
@@ -43,12 +48,14 @@ class Task:
     Attributes:
         partner: index of another image for every image; None for boxes.
         labels: code of every image, told from boxes in place of the clean level of A.
+        near: whether training takes pixels near A for A.
     """
 
     read: Read
     noise: Noise
     partner: NDArray[np.int64] | None = None
     labels: NDArray[np.int64] | None = None
+    near: bool = False
 
     def target(self, law: PixelLaw, rows: NDArray[np.int64], at: Tensor) -> Tensor:
         """Which of the law's values is the right one, (n,)."""
@@ -81,16 +88,17 @@ class Task:
         x_t = self.noise.corrupt(self.clean(rows, rng.device), k, rng)
         return law.boxes(law.views.around(self.noise.shown(x_t, k), at))
 
-    def loss(self, law: PixelLaw, rows: NDArray[np.int64], rng: torch.Generator) -> Tensor:
-        """Cross entropy of the clean level, averaged over images, each with a time and a few views of its own."""
+    def loss(self, law: PixelLaw, rows: NDArray[np.int64], rng: torch.Generator, *, near: bool = False) -> Tensor:
+        """Cross entropy of the clean level of images (n,), each with a time and a few views of its own."""
         n, device = len(rows), rng.device
         k = torch.randint(len(self.noise.times), (n,), generator=rng, device=device)
-        at = law.views.draw(n, rng)
+        at = law.views.draw(n, rng, near=near)
         view = torch.randint(law.n_views, (n, VIEWS_PER_IMAGE), generator=rng, device=device)
         hidden = self.hidden(law, rows, k, at, rng)
         chosen = hidden.gather(1, view[:, :, None].expand(-1, -1, hidden.shape[2]))
-        log_q = law(chosen, view, self.noise.log_snr[k], at)
-        return -log_q.gather(2, self.target(law, rows, at)[:, None, None].expand(-1, VIEWS_PER_IMAGE, 1)).mean()
+        log_q = law(chosen, view, k, self.noise.log_snr, at)
+        target = self.target(law, rows, at)[:, None, None].expand(-1, VIEWS_PER_IMAGE, 1)
+        return -log_q.gather(2, target).mean(dim=(1, 2))
 
 
 def fit_law(
@@ -100,17 +108,19 @@ def fit_law(
     seed: np.random.SeedSequence,
     *,
     steps: int,
-    batch_size: int = 256,
-    learning_rate: float = 2e-3,
+    batch_size: int = 512,
+    learning_rate: float = 4e-3,
     weight_decay: float = 0.1,
     checkpoint: Path | None = None,
     on_step: Callable[[], None] = lambda: None,
-) -> NDArray[np.int64]:
-    """Train `law` on images `rows`; the averaged weights that did best on a share of them stay. Returns that share.
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Train `law` on images `rows`; the averaged weights that did best on a share of them stay.
+
+    Returns the images it was fitted to, and that share.
 
     The learning rate falls to 0 as a cosine over `steps`. With a `checkpoint` there, training goes on from it.
     """
-    device = law.first_bias.device
+    device = task.noise.levels.device
     first, second, third = (int(s.generate_state(1, np.uint64)[0] >> np.uint64(1)) for s in seed.spawn(3))
     order = np.random.default_rng(first).permutation(rows)
     n_valid = max(1, round(VALIDATION * len(rows)))
@@ -132,13 +142,13 @@ def fit_law(
             group["lr"] = learning_rate * min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * step / steps))
         chosen = torch.randint(len(fit), (min(batch_size, len(fit)),), generator=rng, device=device).cpu().numpy()
         optimiser.zero_grad(set_to_none=True)
-        task.loss(law, fit[chosen], rng).backward()
+        task.loss(law, fit[chosen], rng, near=task.near).mean().backward()
         optimiser.step()
         with torch.no_grad():
             keep = min(AVERAGE, (step + 1) / (step + 10))
             torch._foreach_lerp_(list(average.parameters()), list(law.parameters()), 1 - keep)
         if (step + 1) % CHECK_EVERY == 0 or step + 1 == steps:
-            value = _validate(average, task, valid, third)
+            value = float(_validate(average, task, valid, third).mean())
             if value < state["least"]:
                 state |= {"least": value, "best": copy.deepcopy(average.state_dict())}
             if checkpoint is not None:
@@ -147,15 +157,33 @@ def fit_law(
         on_step()
     law.load_state_dict(state["best"])
     law.requires_grad_(False)
-    return valid
+    return fit, valid
 
 
-def _validate(law: PixelLaw, task: Task, rows: NDArray[np.int64], seed: int, n: int = 2000) -> float:
-    """The loss on the same noise every time."""
-    rng = torch.Generator(law.first_bias.device).manual_seed(seed)
+def _validate(law: PixelLaw, task: Task, rows: NDArray[np.int64], seed: int, n: int = 2000) -> Tensor:
+    """The loss of every image on the same noise every time, repeated to about n."""
+    rng = torch.Generator(task.noise.levels.device).manual_seed(seed)
     repeated = np.tile(rows, max(1, n // len(rows)))
     with torch.no_grad():
-        return float(np.mean([float(task.loss(law, part, rng)) for part in np.array_split(repeated, 4) if len(part)]))
+        return torch.cat([task.loss(law, part, rng) for part in np.array_split(repeated, 4) if len(part)])
+
+
+def near_helps(
+    make: Callable[[], PixelLaw], task: Task, rows: NDArray[np.int64], seed: np.random.SeedSequence, **training: int
+) -> bool:
+    """Whether pixels near A may stand for it: a short training with them is not clearly worse for A itself.
+
+    Where images look alike everywhere they tell a network far more than A alone can, which only shows later, as less
+    overfitting; so the doubt is theirs.
+    """
+    losses = []
+    for near in (False, True):
+        law, tried = make(), replace(task, near=near)
+        state = np.random.SeedSequence(seed.entropy, spawn_key=seed.spawn_key)
+        _, valid = fit_law(law, tried, rows, state, **training)  # type: ignore[arg-type]
+        losses.append(_validate(law, tried, valid, 0, 8000))
+    worse = losses[1] - losses[0]
+    return bool(worse.mean() <= CLEARLY * worse.std() / math.sqrt(min(len(worse), len(valid))))
 
 
 def _write(path: Path, state: dict[str, Any]) -> None:
@@ -171,7 +199,9 @@ def view_weights(
     law: PixelLaw, task: Task, rows: NDArray[np.int64], seed: np.random.SeedSequence, repeats: int = 4
 ) -> Tensor:
     """w of every time and view (n_times, n_views) of least cross entropy on images that were not fitted."""
-    rng = torch.Generator(law.first_bias.device).manual_seed(int(seed.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+    rng = torch.Generator(task.noise.levels.device).manual_seed(
+        int(seed.generate_state(1, np.uint64)[0] >> np.uint64(1))
+    )
     found = torch.ones(len(task.noise.times), law.n_views, device=rng.device)
     repeated = np.tile(rows, repeats)
     for t in range(len(found)):
@@ -196,7 +226,7 @@ def _laws(law: PixelLaw, task: Task, rows: NDArray[np.int64], t: int, rng: torch
     with torch.no_grad():
         at = law.views.draw(n, rng)
         view = torch.arange(law.n_views, device=device).expand(n, -1)
-        return law(task.hidden(law, rows, k, at, rng), view, task.noise.log_snr[k], at), at
+        return law(task.hidden(law, rows, k, at, rng), view, k, task.noise.log_snr, at), at
 
 
 def _mix(smaller: Tensor, larger: Tensor, weight: float) -> Tensor:
@@ -211,12 +241,12 @@ def evaluate(
     seed: np.random.SeedSequence,
     n_draws: int = 4,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """log q(x_A | view) and (A - E[A | x_A, view])^2 of held-out images, both (n, n_times, n_views).
+    """log q(x_A | view) and (A - E[A | x_A, view])^2 of images, both (n, n_times, n_views).
 
     One noisy image for every image and time, the same for all views; `n_draws` of A's own noise are averaged over.
     With labels, log q(label | view), and no errors.
     """
-    device = law.first_bias.device
+    device = task.noise.levels.device
     rng = torch.Generator(device).manual_seed(int(seed.generate_state(1, np.uint64)[0] >> np.uint64(1)))
     shape = (len(rows), len(task.noise.times), law.n_views)
     nats, errors = np.empty(shape, np.float32), np.empty(shape, np.float32)
@@ -232,9 +262,10 @@ def evaluate(
                 target = task.target(law, part, at)[:, None, None].expand(-1, law.n_views, 1)
                 nats[start : start + n, t], errors[start : start + n, t] = log_q.gather(2, target)[:, :, 0].cpu(), 0.0
                 continue
-            a_0 = law.views.centre(task.clean(part, device), at)[:, None]
-            z = torch.randn((n, n_draws), generator=rng, device=device)
-            found, mean = task.noise.log_likelihood(log_q, task.noise.alpha[t] * a_0 + task.noise.sigma[t] * z, t)
-            nats[start : start + n, t] = found.mean(dim=2).cpu().numpy()
-            errors[start : start + n, t] = ((mean - a_0[:, None]) ** 2).mean(dim=2).cpu().numpy()
+            a_0 = law.views.centre(task.clean(part, device), at)
+            log_p, share = task.noise.observations(a_0, t, n_draws, rng)
+            found, mean = log_likelihood(log_q, log_p, task.noise.levels)
+            nats[start : start + n, t] = (found @ share).cpu().numpy()
+            square = ((mean - a_0[:, None, None]) ** 2).sum(dim=3)
+            errors[start : start + n, t] = (square @ share).cpu().numpy()
     return nats, errors

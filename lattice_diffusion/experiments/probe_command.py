@@ -6,11 +6,13 @@ import shutil
 import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
-from ..images import Images, ImageWarning, open_images
+from ..channels import Schedule
+from ..estimators.amortised_folds import CHANNELS
+from ..images import ImageError, Images, ImageWarning, open_images
 from ..results import Result, read, write
 from .checks import check_output
 from .probe import Field, ProbePlan, field_of_images, measure, pilot, reach
@@ -35,6 +37,7 @@ class Request:
     kl: float = 1.0
     seed: int = 0
     device: str = "cpu"
+    schedule: str = "linear"
 
 
 def run_probe(
@@ -66,12 +69,13 @@ def run_probe(
     for warning in found:
         say(f"warning: {warning.message}")
     plan = parse_plan(images, asked, **training)
-    field = field_of_images(images)
+    field = field_of_images(images, plan.pixel)
+    _check_values(field, plan, images)
     known = _written(parts) if resume else None
     known_pictures = pictures(field.shape) if asked.calibrate else {}
     plans = {name: plan_for(plan, rendering) for name, rendering in known_pictures.items()}
     seconds = pilot(field, plan, asked.device)
-    networks = plan.folds * (len(field.kinds) + 2 * len(known_pictures))
+    networks = plan.folds * (len(plan.kinds(field)) + 2 * len(known_pictures))
     if known is None and asked.budget is not None:
         plan = replace(plan, steps=max(1, int(0.85 * asked.budget / (networks * seconds))))
     plan = begin(parts, plan, images.describe(), asked, known)
@@ -93,7 +97,8 @@ def run_probe(
                 **options,
             )
     variables = probe_variables(**measured, **options)
-    parameters = {**asdict(asked), "plan": json.loads(plan.to_json())}
+    levels = {"levels": len(field.pixels.levels), "unresolved": field.pixels.unresolved}
+    parameters = {**asdict(asked), "plan": json.loads(plan.to_json()), "pixel_levels": levels}
     result = probe_result(variables, images.describe(), parameters, plan.seed, calibrations=calibrations)
     for name, calibration in calibrations.items():
         result.rows.extend(comparison(name, calibration))
@@ -114,12 +119,35 @@ def parse_plan(images: Images, asked: Request, **training: int) -> ProbePlan:
     radii = tuple(range(1, min(DEFAULT_RADII + 1, limit))) if asked.radii is None else parse_radii(asked.radii)
     if radii[-1] >= limit:
         raise ValueError(f"radii must be below {limit}, where the box covers the image, got {radii[-1]}")
-    return ProbePlan(_times(asked.times), radii, pixel, seed=asked.seed, **{"steps": 2000, **training})
+    noise = {"channel": asked.channel, "schedule": asked.schedule}
+    return ProbePlan(_times(asked.times), radii, pixel, seed=asked.seed, **noise, **{"steps": 2000, **training})  # type: ignore[arg-type]
+
+
+def _check_values(field: Field, plan: ProbePlan, images: Images) -> None:
+    """Refuses channels of spins for other images; says what the levels of a pixel leave open."""
+    pixels = field.pixels
+    if plan.channel != "gaussian" and not pixels.spins:
+        raise ImageError(
+            f"channel {plan.channel} needs images of two values, {images.source.name} is {images.kind}; use gaussian"
+        )
+    if pixels.unresolved:
+        noise = plan.noise()
+        within = 0.5 * np.log1p(noise.snr(plan.times[0]) * pixels.spread.mean(axis=0)).sum()
+        say(
+            f"A is told apart by {len(pixels.levels)} {'levels' if field.channels == 1 else 'colours'}, which leave "
+            f"{pixels.unresolved:.2g} of its variance open: up to {within:.2g} nats at t = {plan.times[0]:g}"
+        )
 
 
 def _check(asked: Request) -> None:
-    if asked.channel != "gaussian":
-        raise ValueError(f"channel must be gaussian for a probe, got {asked.channel!r}")
+    if asked.channel not in CHANNELS:
+        raise ValueError(f"channel must be one of {', '.join(CHANNELS)}, got {asked.channel!r}")
+    if asked.schedule not in get_args(Schedule):
+        raise ValueError(f"schedule must be one of {', '.join(get_args(Schedule))}, got {asked.schedule!r}")
+    if asked.channel != "gaussian" and asked.schedule != "linear":
+        raise ValueError(f"schedule is of gaussian noise, got {asked.schedule!r} for {asked.channel}; leave it out")
+    if asked.calibrate and (asked.channel, asked.schedule) != ("gaussian", "linear"):
+        raise ValueError("calibrate is for gaussian noise of linear schedule; leave it out")
     if asked.budget is not None and not 0 < asked.budget < np.inf:
         raise ValueError(f"budget must be > 0 seconds, got {asked.budget:g}")
     for name, value in (("tolerance", asked.tolerance), ("kl", asked.kl)):

@@ -6,10 +6,13 @@ One group, `probe` (calibrations on known truth add groups of their own, of the 
 
 Measured, each with its standard error NAME_stderr of the same dims:
 
-    cmi (t, radius)                  I_t(A;C|B) in nats, held out
+    cmi (t, radius)                  I_t(A;C|B) in nats
+    cmi_held_out, cmi_in_sample (t, radius)   what it is half-way between: too low and too high by what is overfitted;
+                                     without errors of their own; optional
     cmi_null (t, radius)             what the same estimator finds once C has been permuted: what counts as zero
     total_information (t)            I_t(A;BC) in nats
     label_information (t)            I_t(S;ABC), and label_information_b (t) I_t(S;B) if it was measured; optional
+    forward_backward (t)             P_FB, the chance that noise to t and its reversal keep the label; optional
     excess_mse (t, radius)           E|A - E[A|AB]|^2 - E|A - E[A|ABC]|^2 in scaled units, Gaussian noise; optional
     cmi_exact (t, radius)            the truth, in calibrations, and other NAME_exact (`probe_calibration`)
 
@@ -25,7 +28,8 @@ Derived here, never by the estimator:
     schedule_kl, schedule_cost, global_cost, cost_saving    of r(t); cost in pixels read, averaged over times
 
 The area law is Girsanov's bound for Gaussian noise, KL <= 1/2 int d(snr) sum_i [mmse_i local - mmse_i global], by the
-trapezoidal rule in log snr between the times measured, with A standing for every pixel; times outside add nothing.
+trapezoidal rule in log snr between the times measured; for erasures the chain rule over a random order of the sites,
+KL = int dt sum_i I_t(A_i;C|B) / (1 - t). A stands for every pixel; times outside add nothing.
 Root attribute `parameters` holds {"data": Images.describe(), "tolerance", "budget", "channel", ...}.
 """
 
@@ -36,7 +40,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..channels import Channel, Gaussian
+from ..channels import Channel, Erasure, Gaussian
 from ..estimate import Estimate
 from ..phases import markov_length, nonlocality_window, optimal_schedule, peak_time, speciation_window
 from ..results import Result, Row, Variable, provenance
@@ -51,6 +55,7 @@ _LONG_NAMES = {
     "total_information": "total information I(A;BC)",
     "label_information": "information of the image about its label, I(S;ABC)",
     "label_information_b": "information of the buffer about the label, I(S;B)",
+    "forward_backward": "forward-backward agreement of the label, P_FB",
     "excess_mse": "mean squared error of the local denoiser above that of the global one",
     "area": "KL per image that a local denoiser adds at a time",
 }
@@ -87,6 +92,8 @@ def probe_variables(
     image_shape: tuple[int, int],
     channel: Channel,
     cmi_covariance: ArrayLike | None = None,
+    cmi_held_out: ArrayLike | None = None,
+    cmi_in_sample: ArrayLike | None = None,
     cmi_null: ArrayLike | None = None,
     cmi_null_stderr: ArrayLike | None = None,
     label_information: ArrayLike | None = None,
@@ -94,6 +101,8 @@ def probe_variables(
     label_information_b: ArrayLike | None = None,
     label_information_b_stderr: ArrayLike | None = None,
     label_information_clean: float | None = None,
+    forward_backward: ArrayLike | None = None,
+    forward_backward_stderr: ArrayLike | None = None,
     excess_mse: ArrayLike | None = None,
     excess_mse_stderr: ArrayLike | None = None,
     tolerance: float = TOLERANCE,
@@ -119,6 +128,7 @@ def probe_variables(
         "total_information": (shapes["t"], total_information, total_information_stderr),
         "label_information": (shapes["t"], label_information, label_information_stderr),
         "label_information_b": (shapes["t"], label_information_b, label_information_b_stderr),
+        "forward_backward": (shapes["t"], forward_backward, forward_backward_stderr),
         "excess_mse": (shapes["tr"], excess_mse, excess_mse_stderr),
     }
     found: Variables = {
@@ -128,8 +138,12 @@ def probe_variables(
     }
     for name, (shape, values, stderr) in given.items():
         if values is not None:
-            units = "1" if name == "excess_mse" else "nat"
+            units = "1" if name in ("excess_mse", "forward_backward") else "nat"
             found |= _with_error(name, _checked(name, values, shape), _error(name, stderr, shape), units)
+    for name, values in (("cmi_held_out", cmi_held_out), ("cmi_in_sample", cmi_in_sample)):
+        if values is not None:
+            words = f"I(A;C|B) {name.removeprefix('cmi_').replace('_', ' ')}"
+            found[name] = Variable(("t", "radius"), _checked(name, values, shapes["tr"]), "nat", words)
     found |= _above_null(found)
     covariance = None
     if cmi_covariance is not None:
@@ -143,7 +157,11 @@ def probe_variables(
     if excess_mse is not None:
         if not isinstance(channel, Gaussian):
             raise ValueError(f"excess_mse must come with a Gaussian channel, got {channel.name}; leave it out")
-        found |= _schedule(found, channel, image_shape, budget)
+        scale = 0.5 * snr_weights(channel, times)
+        found |= _schedule(found, found["excess_mse"], found["excess_mse_stderr"], scale, image_shape, budget)
+    elif isinstance(channel, Erasure) and times[-1] < 1:
+        scale = _widths(times) / (1 - times)
+        found |= _schedule(found, found["cmi_above_null"], found["cmi_above_null_stderr"], scale, image_shape, budget)
     return found
 
 
@@ -276,16 +294,22 @@ def _speciation(found: Variables, clean: float, tolerance: float) -> Variables:
     }
 
 
-def _schedule(found: Variables, channel: Gaussian, image_shape: tuple[int, int], budget: float) -> Variables:
-    """r(t) by the area law; the whole image is one more radius, of area 0."""
+def _schedule(
+    found: Variables,
+    local: Variable,
+    local_stderr: Variable,
+    scale: NDArray[np.float64],
+    image_shape: tuple[int, int],
+    budget: float,
+) -> Variables:
+    """r(t) by the area law, n_sites * scale (T,) * local (T, R); the whole image is one more radius, of area 0."""
     times, radii = found["t"].values, found["radius"].values
     if times.size < 2:
         raise ValueError(f"t must hold at least two times for an area law, got {times.tolist()}")
     if not budget > 0:
         raise ValueError(f"budget must be > 0 nats per image, got {budget}")
     n_sites = image_shape[0] * image_shape[1]
-    scale = 0.5 * n_sites * snr_weights(channel, times)[:, None]
-    area, stderr = scale * found["excess_mse"].values, scale * found["excess_mse_stderr"].values
+    area, stderr = (n_sites * scale[:, None] * each.values for each in (local, local_stderr))
     share = _widths(times) / (times[-1] - times[0])
     cost = share[:, None] * np.append(read_costs(image_shape, radii), n_sites)
     best = optimal_schedule(np.pad(area, ((0, 0), (0, 1))), cost, budget)

@@ -1,0 +1,143 @@
+"""Images or lattice samples as an amortised estimator reads them: by indices, with the clean levels of a pixel.
+
+Levels are exact where a pixel takes few values: up to 32, or 64 vectors of several channels. Others are told apart
+only as far as needed: the values are divided into as many cells, evenly or, vectors, by k-means, and within a cell
+taken for Gaussian. What that leaves open is `Pixels.unresolved`, a share of the variance, and a limit to what can be
+known at times of little noise: the information within a cell of variance v is at most snr v / 2 nats.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Read = Callable[[NDArray[np.int64]], NDArray]
+Pixel = tuple[int, int]
+MAX_LEVELS = 32
+MAX_COLOURS = 64
+LEVEL_SAMPLE = 4096  # images that levels are taken from
+SLICE = 4096  # images read at a time
+LEAST = 20
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What is known of the images before training: clean levels of a pixel, mean and variance of every entry.
+
+    Attributes:
+        levels: (K, channel); values in between count as the nearest.
+        spread: (K, channel), variance of the values that count as a level; 0 where levels are exact.
+        unresolved: share of the variance of a pixel that is within levels.
+        mean, variance: (channel, row, column).
+    """
+
+    levels: NDArray[np.float64]
+    spread: NDArray[np.float64]
+    unresolved: float
+    mean: NDArray[np.float64]
+    variance: NDArray[np.float64]
+
+    @property
+    def spins(self) -> bool:
+        return self.levels.shape == (2, 1) and self.unresolved == 0
+
+
+@dataclass(frozen=True)
+class Field:
+    """Clean images: `read(indices)` gives (m, channel, row, column); codes of labels, if any.
+
+    Attributes:
+        shape: (row, column).
+    """
+
+    read: Read
+    n: int
+    shape: tuple[int, int]
+    pixels: Pixels
+    labels: NDArray[np.int64] | None = None
+
+    def __post_init__(self) -> None:
+        if self.n < LEAST:
+            raise ValueError(f"a probe needs at least {LEAST} images, and better 1,000, got {self.n}")
+
+    @property
+    def channels(self) -> int:
+        return len(self.pixels.mean)
+
+
+def field_of_array(x: NDArray, pixel: Pixel | None = None, *, labels: NDArray[np.int64] | None = None) -> Field:
+    """Samples (n, row, column) or (n, channel, row, column); an array on disk is read by slices.
+
+    Args:
+        pixel: A, whose values decide the levels; None: those of all pixels.
+        labels: codes 0, 1, ..., (n,).
+
+    Raises:
+        ValueError: another number of axes, values that are not finite or all alike, labels of another length.
+    """
+    if x.ndim not in (3, 4) or x.dtype.kind not in "buif":
+        raise ValueError(
+            f"samples must be numbers (n, row, column) or (n, channel, row, column), got {x.shape} of {x.dtype}"
+        )
+    if labels is not None and np.shape(labels) != (len(x),):
+        raise ValueError(f"labels must be one per sample, ({len(x)},), got shape {np.shape(labels)}")
+
+    def read(indices: NDArray[np.int64]) -> NDArray:
+        values = np.asarray(x[indices], np.float32)
+        return values[:, None] if values.ndim == 3 else values
+
+    total, squares, offset = 0.0, 0.0, read(np.arange(1)).astype(float)
+    for start in range(0, len(x), SLICE):
+        part = read(np.arange(start, min(start + SLICE, len(x)))) - offset
+        total, squares = total + part.sum(axis=0), squares + (part**2).sum(axis=0)
+    mean, variance = total / len(x), np.maximum(squares / len(x) - (total / len(x)) ** 2, 0.0)
+    if not np.isfinite(squares).all():
+        raise ValueError("samples must be finite, got nan or inf")
+    if not variance.max() > 0:
+        raise ValueError(f"samples must vary, got {offset.flat[0]:g} at every place of every sample")
+    first = read(np.arange(0, len(x), max(1, len(x) // LEVEL_SAMPLE)))
+    pixels = pixels_of(first, pixel, mean + offset[0], variance)
+    return Field(read, len(x), (x.shape[-2], x.shape[-1]), pixels, labels)
+
+
+def pixels_of(
+    images: NDArray, pixel: Pixel | None, mean: NDArray, variance: NDArray, levels: NDArray | None = None
+) -> Pixels:
+    """From some of the images, (m, channel, row, column).
+
+    Args:
+        levels: of grey images, where they are known to be no others, increasing.
+    """
+    at_a = images.reshape(*images.shape[:2], -1).transpose(0, 2, 1) if pixel is None else images[:, :, *pixel][:, None]
+    values = at_a.reshape(-1, images.shape[1]).astype(float)
+    known = np.unique(values, axis=0) if levels is None else np.asarray(levels, float)[:, None]
+    if len(known) < 2:
+        raise ValueError(f"A must vary, got {known[0].tolist()} in all of {len(images)} samples; choose another pixel")
+    most = MAX_LEVELS if values.shape[1] == 1 else MAX_COLOURS
+    if 2 <= len(known) <= most:
+        return Pixels(known, np.zeros_like(known), 0.0, mean, variance)
+    if values.shape[1] == 1:
+        known = np.linspace(known.min(), known.max(), most)[:, None]
+        nearest = np.rint((values[:, 0] - known[0]) / (known[1] - known[0])).astype(int)
+    else:
+        known, nearest = _cells(values, most)
+    count = np.maximum(np.bincount(nearest, minlength=most), 1)[:, None]
+    spread = np.stack(
+        [np.bincount(nearest, (v - known[nearest, c]) ** 2, most) for c, v in enumerate(values.T)], axis=1
+    )
+    share = float(spread.sum() / max(((values - values.mean(axis=0)) ** 2).sum(), np.finfo(float).tiny))
+    return Pixels(known, spread / count, share, mean, variance)
+
+
+def _cells(values: NDArray[np.float64], most: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Centres and members of k-means cells; the same ones every time."""
+    from scipy.cluster.vq import kmeans2, vq
+
+    rng = np.random.default_rng(0)
+    some = values[rng.choice(len(values), min(len(values), 20 * LEVEL_SAMPLE), replace=False)]
+    distinct = np.unique(some, axis=0)
+    start = distinct[np.linspace(0, len(distinct) - 1, most).astype(int)]
+    centres, _ = kmeans2(some, start, iter=30, minit="matrix", missing="warn")
+    nearest = vq(values, centres)[0]
+    return centres, nearest

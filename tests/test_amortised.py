@@ -1,0 +1,135 @@
+"""The amortised likelihood on lattices of known information: channels, colours, labels, its protocol, bad input."""
+
+import numpy as np
+import pytest
+
+import lattice_diffusion as ld
+from lattice_diffusion import exact
+from lattice_diffusion.channels import BitFlip, Erasure, Gaussian
+from lattice_diffusion.estimators import AmortisedLikelihood, clone
+from lattice_diffusion.estimators.amortised_folds import ProbePlan, measure
+from lattice_diffusion.estimators.image_field import field_of_array
+
+LATTICE, CENTRE, RADII = ld.Lattice((7, 6)), (3, 3), (1, 2)
+MODEL = ld.models.Ising(LATTICE, beta=0.6)
+SMALL = {"width": 32, "batch_size": 256, "steps": 250}
+
+
+def truth(channel, t: float, n_samples: int = 1500):
+    """I(A;C|B) at the radii and, last, I(A;BC)."""
+    parts = [LATTICE.tripartition(CENTRE, r) for r in (*RADII, 0)]
+    return exact.cmi_curve(MODEL, channel, t, parts, n_samples, np.random.default_rng(1))
+
+
+@pytest.mark.parametrize(
+    ("channel", "times"),
+    [(Gaussian("vp"), (0.5, 0.65)), (Gaussian("ve"), (0.65, 0.75)), (BitFlip(), (0.3, 0.5)), (Erasure(), (0.5, 0.7))],
+)
+def test_every_channel_gives_the_exact_information(channel, times):
+    x_0 = MODEL.sample(5000, np.random.default_rng(3))
+    fitted = AmortisedLikelihood(**SMALL).fit(x_0, radii=RADII, times=times, channel=channel)
+    for k, t in enumerate(times):
+        known = truth(channel, t)
+        for estimate, value, error in zip(
+            (*(fitted.estimate().at(t, r) for r in RADII), fitted.total_[k]), known.values, known.stderr, strict=True
+        ):
+            assert abs(estimate.value - value) < 4 * np.hypot(estimate.stderr, error), (t, estimate, value)
+        assert fitted.total_[k].value > 20 * fitted.total_[k].stderr
+        assert fitted.estimate().value[k, 0] > 2 * fitted.estimate().stderr[k, 0]
+
+
+def test_independent_colours_add_up():
+    """Three independent lattices as the colours of one image: all informations are three times as large."""
+    x_0 = MODEL.sample(12_000, np.random.default_rng(4)).reshape(4000, 3, *LATTICE.shape)
+    fitted = AmortisedLikelihood(**SMALL).fit(x_0, radii=(1,), times=(0.6, 0.7))
+    for k, t in enumerate((0.6, 0.7)):
+        known = truth(Gaussian(), t)
+        for estimate, j in ((fitted.estimate()[k, 0], 0), (fitted.total_[k], 2)):
+            # what 32 features learn of 56 spins from 2,000 images in 250 steps is a little less than all
+            missing = 3 * known.values[j] - estimate.value
+            assert abs(missing) < 4 * np.hypot(estimate.stderr, 3 * known.stderr[j]) + 0.05 * 3 * known.values[j]
+
+
+def test_the_two_averages_enclose_what_is_reported_and_the_null_is_nothing():
+    x_0 = MODEL.sample(3000, np.random.default_rng(5))
+    fitted = AmortisedLikelihood(null=True, near=0, **SMALL).fit(x_0, radii=RADII, times=(0.6,))
+    half_way = 0.5 * (fitted.held_out_ + fitted.in_sample_)
+    assert fitted.estimate().value == pytest.approx(half_way, abs=1e-12)
+    assert fitted.null_ is not None
+    assert np.abs(fitted.null_.value / np.hypot(fitted.null_.stderr, fitted.estimate().stderr)).max() < 4
+    held = AmortisedLikelihood(corrected=False, near=0, **SMALL).fit(x_0, radii=RADII, times=(0.6,))
+    assert held.estimate().value == pytest.approx(held.held_out_, abs=1e-12)
+
+
+def test_forward_backward_agreement_is_that_of_the_posterior():
+    """Equal spins of either sign: P_FB = E[q^2 + (1 - q)^2] with q the posterior of the sign at snr m alpha^2/sigma^2.
+
+    And log P_FB >= I(S;R) - H(S), where R is all pixels but A.
+    """
+    labels = np.random.default_rng(6).integers(0, 2, 3000)
+    x_0 = np.where(labels == 1, 1.0, -1.0)[:, None, None] * np.ones((1, 5, 5))
+    times, channel = (0.75, 0.85, 0.95), Gaussian()
+    plan = ProbePlan(times, (1,), (2, 2), null=False, **SMALL)
+    found = measure(field_of_array(x_0, labels=labels), plan)
+    z = np.random.default_rng(7).standard_normal(100_000)
+    for k, t in enumerate(times):
+        snr = 24 * channel.snr(t)
+        q = 1 / (1 + np.exp(-2 * (snr + np.sqrt(snr) * z)))
+        assert (
+            abs(found["forward_backward"][k] - (q**2 + (1 - q) ** 2).mean()) < 5 * found["forward_backward_stderr"][k]
+        )
+        bound = found["label_information"][k] - np.log(2)
+        assert np.log(found["forward_backward"][k]) > bound - 3 * found["label_information_stderr"][k]
+
+
+def test_an_array_on_disk_gives_the_numbers_of_the_one_in_memory(tmp_path):
+    x_0 = MODEL.sample(300, np.random.default_rng(8))
+    np.save(tmp_path / "x.npy", x_0)
+    options = {"radii": (1,), "times": (0.5,)}
+    one, two = (
+        AmortisedLikelihood(width=8, steps=20, batch_size=32).fit(x, **options).estimate()
+        for x in (x_0, np.load(tmp_path / "x.npy", mmap_mode="r"))
+    )
+    assert (one.value == two.value).all()
+    assert (one.stderr == two.stderr).all()
+
+
+def test_conventions():
+    estimator = AmortisedLikelihood(folds=3, width=8, steps=5, batch_size=16)
+    assert estimator.get_params()["folds"] == 3
+    assert repr(clone(estimator)) == repr(estimator)
+    with pytest.raises(ValueError, match="has not been fitted"):
+        estimator.estimate()
+    grid = estimator.fit(
+        MODEL.sample(100, np.random.default_rng(9)), radii=[1, 2], times=[0.4, 0.6], pixel="average"
+    ).estimate()
+    assert grid.value.shape == grid.stderr.shape == (2, 2)
+    assert [(t, r) for t, r, _ in grid] == [(0.4, 1), (0.4, 2), (0.6, 1), (0.6, 2)]
+    assert grid.at(0.6, 1) == grid[1, 0]
+    with pytest.raises(ValueError, match=r"t must be one of those fitted, 0\.4, 0\.6, got 0\.5"):
+        grid.at(0.5, 1)
+
+
+@pytest.mark.parametrize(
+    ("x_0", "changed", "sentence"),
+    [
+        (np.ones((50, 4, 4)), {}, "samples must vary, got 1 at every place"),
+        (np.arange(50.0)[:, None], {}, "samples must be numbers (n, row, column) or (n, channel, row, column), got"),
+        (MODEL.sample(12, np.random.default_rng(1)), {}, "at least 20 images, and better 1,000, got 12"),
+        (MODEL.sample(50, np.random.default_rng(1)), {"pixel": (9, 0)}, "in 7x6, got (9, 0)"),
+        (MODEL.sample(50, np.random.default_rng(1)), {"radii": (3,)}, "radii must be below 3, where the box covers"),
+        (MODEL.sample(50, np.random.default_rng(1)), {"times": (1.0,)}, "times must increase inside (0, 1), got [1.0]"),
+        (
+            np.random.default_rng(1).random((50, 4, 4)),
+            {"channel": BitFlip()},
+            "channel bitflip needs spins of -1 and 1, got 32 levels",
+        ),
+        (MODEL.sample(50, np.random.default_rng(1)), {"channel": "vp"}, "channel must be Gaussian, BitFlip or Erasure"),
+        (np.full((50, 4, 4), np.nan), {}, "samples must be finite"),
+    ],
+)
+def test_bad_input_is_one_sentence(x_0, changed, sentence):
+    with pytest.raises(ValueError) as caught:
+        AmortisedLikelihood(steps=1).fit(x_0, **({"radii": (1,), "times": (0.5,)} | changed))
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
