@@ -41,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sentence = _sentence(error)
         if sentence is None:
             raise
-        print(f"error: {sentence}", file=sys.stderr)
+        line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(sentence.split()))
+        print(f"error: {line}", file=sys.stderr)
         return 2
     return code if isinstance(code, int) else 0
 

@@ -31,6 +31,9 @@ from .tasks import get as get_task
 __all__ = ["Row", "Run", "csv_table", "generator", "key_of", "measure", "plan", "read", "run", "stream"]
 
 
+MAX_RUNS = 1_000_000
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """One row to be measured: `size` samples, or what can be made use of in `seconds` of fresh ones."""
@@ -90,6 +93,9 @@ def plan(
         raise ValueError(f"budgets must be finite seconds > 0, got {min(budgets)}")
     tracks: list[tuple[int | None, float | None]] = [(size, None) for size in sorted(sizes)]
     tracks += [(None, seconds) for seconds in sorted(budgets)]
+    n_runs = len(found) * len(tracks) * len(seeds) * len(named)
+    if n_runs > MAX_RUNS:
+        raise ValueError(f"at most {MAX_RUNS:,} rows are measured at a time, got {n_runs:,}; take fewer seeds")
     runs = [
         Run(task, name, estimator, seed, size, seconds)
         for task in found

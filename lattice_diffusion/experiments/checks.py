@@ -1,15 +1,18 @@
 """What is refused before anything is computed: an output that is in the way, a spec that no model accepts."""
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 from .. import __version__
+from ..results import ResultError
 from .grid import grid_points
 from .journal import journal_path
 from .quantities import QUANTITIES
-from .refusal import at_point
+from .refusal import at_point, is_refusal
 from .spec import Spec, SpecError
 
 
@@ -30,6 +33,27 @@ def check_output(
     if not (resume or force) and (path.exists() or (not ours and journal_path(path).exists())):
         remedy = "--resume to go on with it, " if resumable else ""
         raise FileExistsError(f"{path} exists; use {remedy}--force to overwrite it, or another name")
+
+
+def beside(file: Path, suffix: str) -> Path:
+    """The name of `file` with another suffix. Raises IsADirectoryError for a folder."""
+    if not file.name or file.is_dir():
+        raise IsADirectoryError(f"{file} is a folder; give a result file (.h5)")
+    return file.with_suffix(suffix)
+
+
+@contextlib.contextmanager
+def enough_of(file: Path) -> Iterator[None]:
+    """Say in one sentence, as ResultError, that a result file has not what is drawn or told of it."""
+    try:
+        yield
+    except (LookupError, StopIteration, ArithmeticError, ValueError, TypeError) as error:
+        if is_refusal(error):
+            raise
+        what = error if isinstance(error, KeyError) else type(error).__name__
+        raise ResultError(
+            f"{file} has not what its figure shows ({what}): it is unfinished, or was made by other means"
+        ) from error
 
 
 class Described(Protocol):

@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import results
 from ..results import Result, Variable
+from .checks import enough_of
 from .named import REGISTRY
 from .probe_calibration import PREFIX, TITLES, distance, distance_error, share_found
 from .probe_schema import GLOBAL, NAME
@@ -35,7 +36,9 @@ def report(result_path: str | os.PathLike[str], out_html: str | os.PathLike[str]
 
     matplotlib.use("Agg")
     result_path, out_html = Path(result_path), Path(out_html)
-    page = html_page(results.read(result_path), result_path.name)
+    result = results.read(result_path)
+    with enough_of(result_path):
+        page = html_page(result, result_path.name)
     part = out_html.with_name(out_html.name + ".part")
     try:
         part.write_text(page, encoding="utf-8")

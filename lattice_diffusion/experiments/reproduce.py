@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import results
 from ..results import Result, Row
-from .checks import check_output
+from .checks import check_output, enough_of
 from .named import REGISTRY
 from .report import csv_table, text_table
 from .runner import run
@@ -100,12 +100,16 @@ def draw(file: Path, out: Path) -> None:
 
     matplotlib.use("Agg")
     result = results.read(file)
-    named = REGISTRY.get(str(result.attributes.get("name")))
-    if named is not None:
-        save_figure(named.figure(result), out)
-        return
+    with enough_of(file):
+        figure = _figure(result)
+    save_figure(figure, out)
+
+
+def _figure(result: Result) -> Any:
     from .. import hybrid_plots, plots, probe_plots
 
+    name = str(result.attributes["name"])
+    if name in REGISTRY:
+        return REGISTRY[name].figure(result)
     figures = {"probe": probe_plots.plot_probe, "image-hybrid": hybrid_plots.plot_hybrid}
-    figure = figures.get(str(result.attributes.get("name")))
-    save_figure(figure(result) if figure else plots.plot_cmi(result).figure, out)
+    return figures[name](result) if name in figures else plots.plot_cmi(result).figure
