@@ -65,14 +65,11 @@ def plot_kl(variables: Variables, *, ax: "Axes | None" = None) -> "Axes":
 
 
 def _schedules(ax: "Axes", variables: Variables, name: str) -> None:
-    from matplotlib.ticker import NullFormatter
-
-    cost = variables["cost"].values
+    whole = variables["cost"].values[list(variables["schedule"].values).index("GGG")]
     for k, schedule in enumerate(variables["schedule"].values):
-        value, error = variables[name].values[k], variables[f"{name}_stderr"].values[k]
-        ax.errorbar(cost[k], value, error, fmt=MARKERS[k], color=COLORS[k], ms=7, capsize=3, label=str(schedule))
-    ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.set(xscale="log", xlabel="multiply-adds an image", xlim=(0.6 * cost.min(), 1.7 * cost.max()))
+        cost, value, error = (variables[key].values[k] for key in ("cost", name, f"{name}_stderr"))
+        ax.errorbar(cost / whole, value, error, fmt=MARKERS[k], color=COLORS[k], ms=7, capsize=3, label=str(schedule))
+    ax.set(xlabel=f"cost, in {whole:.2g} multiply-adds an image", xlim=(0.0, 1.1))
 
 
 def plot_excess(variables: Variables, generation: Variables | None = None, *, ax: "Axes | None" = None) -> "Axes":
