@@ -14,10 +14,11 @@ from typing import Annotated, Any
 
 import typer
 
+from . import completions
+from .completions import one_of, some_of, words
 from .threads import ONE_THREAD
 
 app = typer.Typer(
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Where along a diffusion can a denoiser be local, and where must it be global?",
@@ -49,8 +50,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @app.command()
 def reproduce(
-    experiments: Annotated[list[str] | None, typer.Argument(help="Names; all experiments if none is given.")] = None,
-    preset: Annotated[str, typer.Option(help="quick (about ten minutes on two cores) or full (hours).")] = "quick",
+    experiments: Annotated[
+        list[str] | None,
+        typer.Argument(help="Names; all experiments if none is given.", autocompletion=one_of(completions.experiments)),
+    ] = None,
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="quick (about ten minutes on two cores) or full (hours).", autocompletion=words("quick", "full")
+        ),
+    ] = "quick",
     out: Annotated[Path, typer.Option(help="Folder for NAME.h5, NAME.png and the table.")] = Path("results"),
     workers: Workers = None,
     resume: Resume = False,
@@ -89,7 +98,11 @@ def run(
 @app.command()
 def cmi(
     model: Annotated[
-        str, typer.Option(help="gaussian-field, gaussian-mixture, ising, ising-chain, curie-weiss, domain-walls.")
+        str,
+        typer.Option(
+            help="gaussian-field, gaussian-mixture, ising, ising-chain, curie-weiss, domain-walls.",
+            autocompletion=one_of(completions.models),
+        ),
     ],
     t: Annotated[float, typer.Option("--t", help="Time in [0, 1]; bit flip probability t/2.")],
     shape: Annotated[str | None, typer.Option(help="Sites (or faces) along each axis, such as 11x11 or 100.")] = None,
@@ -104,8 +117,13 @@ def cmi(
     block: Annotated[str | None, typer.Option(help="A of domain-walls: the 2x2 faces from i,j.")] = None,
     radius: Annotated[int | None, typer.Option(help="Width of the buffer B.")] = None,
     patch: Annotated[int | None, typer.Option(help="Side of A, 1 if not given.")] = None,
-    channel: Annotated[str, typer.Option(help="gaussian, bitflip or erasure.")] = "gaussian",
-    schedule: Annotated[str | None, typer.Option(help="linear, vp or ve; linear if not given.")] = None,
+    channel: Annotated[
+        str, typer.Option(help="gaussian, bitflip or erasure.", autocompletion=one_of(completions.channels))
+    ] = "gaussian",
+    schedule: Annotated[
+        str | None,
+        typer.Option(help="linear, vp or ve; linear if not given.", autocompletion=one_of(completions.schedules)),
+    ] = None,
     samples: Annotated[int, typer.Option(min=2, help="Noise samples where there is no closed form.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise samples.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
@@ -135,17 +153,31 @@ def cmi(
 
 @app.command()
 def sample(
-    model: Annotated[str, typer.Option(help="ising, gaussian-field or domain-walls.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="ising, gaussian-field or domain-walls.",
+            autocompletion=words("ising", "gaussian-field", "domain-walls"),
+        ),
+    ],
     shape: Annotated[str, typer.Option(help="Sites (or faces) along each axis, such as 64x64 or 100.")],
     n: Annotated[int, typer.Option("--n", min=1, help="Number of samples.")],
     out: Annotated[Path, typer.Option(help="The file of samples, HDF5.", metavar="FILE.h5")],
     beta: Annotated[float | None, typer.Option(help="Inverse temperature.")] = None,
     mass_squared: Annotated[float | None, typer.Option(help="Of the Gaussian field.")] = None,
     periodic: Annotated[bool, typer.Option("--periodic", help="Periodic along all axes.")] = False,
-    method: Annotated[str | None, typer.Option(help="Of ising: auto, transfer_matrix, swendsen_wang, ...")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="Of ising: auto, transfer_matrix, swendsen_wang, ...", autocompletion=one_of(completions.methods)
+        ),
+    ] = None,
     burn_in: Annotated[int | None, typer.Option(help="Updates before the first sample of a batch.")] = None,
     thin: Annotated[int | None, typer.Option(help="Updates between samples.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="Of fields: float64, the default, or float32.")] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="Of fields: float64, the default, or float32.", autocompletion=words("float64", "float32")),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides all samples.")] = 0,
     batch: Annotated[int | None, typer.Option(min=1, help="Samples per batch, a chain of its own; up to 1024.")] = None,
     workers: Annotated[
@@ -225,8 +257,15 @@ def probe(
     times: Annotated[str, typer.Option(help="How many times in (0, 1), or their list 0.2,0.3.")] = "11",
     radii: Annotated[str | None, typer.Option(help="Widths of B, 1..12 or 1,2,4; up to 12 if not given.")] = None,
     pixel: Annotated[str, typer.Option(help="A: center, a place i,j, or average over all pixels.")] = "center",
-    channel: Annotated[str, typer.Option(help="gaussian; bitflip or erasure for two-valued images.")] = "gaussian",
-    schedule: Annotated[str, typer.Option(help="Of gaussian noise: linear, vp or ve.")] = "linear",
+    channel: Annotated[
+        str,
+        typer.Option(
+            help="gaussian; bitflip or erasure for two-valued images.", autocompletion=one_of(completions.channels)
+        ),
+    ] = "gaussian",
+    schedule: Annotated[
+        str, typer.Option(help="Of gaussian noise: linear, vp or ve.", autocompletion=one_of(completions.schedules))
+    ] = "linear",
     key: Annotated[str | None, typer.Option(help="Which array of a .npz or .h5 file.")] = None,
     labels: Annotated[Path | None, typer.Option(help="A file of labels; those beside the images otherwise.")] = None,
     n_max: Annotated[int | None, typer.Option(help="Use so many images.")] = None,
@@ -307,8 +346,15 @@ def benchmark() -> None:
 @benchmark_app.command("estimators")
 def benchmark_estimators(
     out: Annotated[Path, typer.Option(help="Rows, .jsonl or .csv (beside a .jsonl).")] = Path("estimators.jsonl"),
-    tasks: Annotated[str | None, typer.Option(help="Names a,b,...; all if not given.")] = None,
-    estimators: Annotated[str | None, typer.Option(help="Names x,y,...; all that are known if not given.")] = None,
+    tasks: Annotated[
+        str | None, typer.Option(help="Names a,b,...; all if not given.", autocompletion=some_of(completions.tasks))
+    ] = None,
+    estimators: Annotated[
+        str | None,
+        typer.Option(
+            help="Names x,y,...; all that are known if not given.", autocompletion=some_of(completions.estimators)
+        ),
+    ] = None,
     n: Annotated[str | None, typer.Option("--n", help="Samples; 5000,20000,60000 if neither n nor seconds.")] = None,
     seconds: Annotated[str | None, typer.Option(help="Budgets of the streaming track, such as 10,60.")] = None,
     seeds: Annotated[int, typer.Option(min=1, max=10**6, help="Repetitions of every point.")] = 10,

@@ -1,0 +1,74 @@
+"""What a shell completes: names, read from where they are defined without importing it, so that TAB answers at once."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+ROOT = Path(__file__).parent
+Completer = Callable[[str], list[str]]
+
+
+def one_of(names: Callable[[], list[str]]) -> Completer:
+    """Completes one name."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in names() if name.startswith(incomplete)]
+
+    return complete
+
+
+def some_of(names: Callable[[], list[str]]) -> Completer:
+    """Completes the last name of a list a,b,..., to those that are not in it yet."""
+
+    def complete(incomplete: str) -> list[str]:
+        given, comma, last = incomplete.rpartition(",")
+        return [given + comma + name for name in names() if name.startswith(last) and name not in given.split(",")]
+
+    return complete
+
+
+def words(*known: str) -> Completer:
+    """Completes one of these."""
+    return one_of(lambda: list(known))
+
+
+def models() -> list[str]:
+    """Modules of the room `models` that hold one, with dashes."""
+    holding = (path for path in (ROOT / "models").glob("*.py") if "def solver(" in path.read_text(encoding="utf-8"))
+    return sorted(path.stem.replace("_", "-") for path in holding)
+
+
+def channels() -> list[str]:
+    return re.findall(r'^        return "(\w+)"$', (ROOT / "channels.py").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def schedules() -> list[str]:
+    from .channels import Schedule
+
+    return list(get_args(Schedule))
+
+
+def experiments() -> list[str]:
+    """NAME of the modules of named experiments, and the names of their variants."""
+    pattern = re.compile(r'^(?:NAME = |\w+ = Noise\(\s*(?:name=)?)"([\w-]+)"', re.MULTILINE)
+    modules = sorted((ROOT / "experiments" / "named").glob("*.py"))
+    return [name for path in modules for name in pattern.findall(path.read_text(encoding="utf-8"))]
+
+
+def tasks() -> list[str]:
+    source = (ROOT / "estimators" / "tasks.py").read_text(encoding="utf-8")
+    table = source.partition("\nPROBLEMS: ")[2].partition("\n}")[0]
+    return re.findall(r'^    "([^"]+)":', table, re.MULTILINE)
+
+
+def estimators() -> list[str]:
+    from .estimators.registry import names
+
+    return names()
+
+
+def methods() -> list[str]:
+    """Of `samplers.ising`."""
+    source = (ROOT / "samplers" / "methods.py").read_text(encoding="utf-8")
+    return re.findall(r'"(\w+)"', source.partition("IsingMethod = Literal[")[2].partition("]")[0])
