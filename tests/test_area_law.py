@@ -9,6 +9,8 @@ import pytest
 import lattice_diffusion as ld
 from lattice_diffusion.denoisers import (
     ExactDenoiser,
+    GlobalNet,
+    LocalNet,
     always,
     gaussian_divergence,
     generated_covariance,
@@ -163,6 +165,40 @@ def test_radius_schedules_achieve_what_they_predict():
     assert set(np.unique(values["chosen_radius"])) <= {-1, 1, 2, 3}
 
 
+def test_schedules_by_the_cost_of_networks():
+    """Multiply-adds are those of the networks, and the same every time; seconds alone are measured."""
+    field = {"name": "gaussian-field", "shape": [6, 6], "periodic": [False, False], "mass_squared": 0.1}
+    few = {"budgets": [0.003], "n_slices": 20, "rounds": 2, "passes": 1}
+    by = {
+        cost: evaluate(
+            point(field, "gaussian", "radius_schedule", [1, 2, 3], cost=cost, **few), np.random.default_rng(11)
+        )
+        for cost in ("entries", "multiply-adds", "seconds")
+    }
+    nets = [LocalNet(r, head="gaussian") for r in (1, 2, 3)] + [GlobalNet(head="gaussian")]
+    counted = [net.multiply_adds((1, 6, 6)) / (36 * 20) for net in nets]
+    assert by["multiply-adds"]["radius_cost"] == pytest.approx(counted)
+    for name, values in by.items():
+        slices = [np.searchsorted([1, 2, 3], r) if r > 0 else 3 for r in values["chosen_radius"][0, 0]]
+        assert values["cost"][0, 0] == pytest.approx(values["radius_cost"][slices].sum())
+        assert values["predicted"][0, 0] <= 0.003
+        assert np.array_equal(values["area"], by["entries"]["area"])
+        assert (values["radius_cost_stderr"] > 0).all() == (name == "seconds")
+    assert (by["seconds"]["radius_cost"] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("model", "channel"), [(LOOPS, "erasure"), ({"name": "ising", "shape": [5, 6], "beta": 0.4}, "bitflip")]
+)
+def test_networks_are_timed_side_by_side(model, channel):
+    model = {**model, "periodic": [False, False]}
+    values = evaluate(point(model, channel, "network_cost", [1, 4], rounds=3, passes=1), np.random.default_rng(12))
+    assert values["seconds"].shape == (3,)
+    assert (values["seconds"] > 0).all()
+    assert (values["seconds_stderr"] > 0).all()
+    assert values["multiply_adds"][0] < values["multiply_adds"][1]
+
+
 def grid(**changes):
     table = {
         "model": {"name": "domain-walls", "length": 8},
@@ -227,5 +263,5 @@ def test_bond_images_are_refused():
         unmask_loops(np.zeros((2, 8, 8)), 1, np.random.default_rng(0))
     with pytest.raises(ValueError, match="x_t must hold -1 and"):
         unmask_loops(np.full((2, 2, 4, 4), 0.5), 1, np.random.default_rng(0))
-    with pytest.raises(ValueError, match="model must be a GaussianField"):
+    with pytest.raises(TypeError, match="model must be a GaussianField"):
         generated_covariance(ld.models.Ising(ld.Lattice((3, 3)), 0.4), ld.channels.Gaussian(), [1, 0], None)

@@ -156,7 +156,7 @@ def _quality_and_cost(ax: Any, values: dict[str, Any], column: str, names: list[
         style = {"fmt": plots.MARKERS[k], "color": plots.COLORS[k], "ms": 7, "capsize": 3, "label": kind}
         ax.errorbar(values["cost"][k], quality[k], stderr[k], **style)
     if np.abs(quality).max() > 5 * stderr.max():
-        floor = 2 * (stderr.max() if column == "mean_distance" else stderr.min()) if (quality <= 0).any() else 0.0
+        floor = 2 * (stderr.max() if column == "mean_distance" else stderr.min()) if (quality <= stderr).any() else 0.0
         ax.set_yscale("symlog", linthresh=max(floor, 0.01 * np.abs(quality).max()), linscale=0.5)
     ax.axhline(0.0, color="k", lw=1)
     ax.set(xscale="log", xlim=(0.6 * values["cost"].min(), 1.7 * values["cost"].max()))

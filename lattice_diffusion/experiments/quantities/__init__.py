@@ -12,6 +12,7 @@ from .generation import GENERATION, LEARNED_GENERATION
 from .label_information import LABEL_INFORMATION
 from .locality_gap import LOCALITY_GAP
 from .locality_gap_learned import LEARNED_GAP
+from .network_cost import NETWORK_COST
 from .radius_schedule import RADIUS_SCHEDULE
 from .recovery import RECOVERY
 from .recovery_learned import LEARNED_RECOVERY
@@ -28,6 +29,7 @@ _ALL = (
     UNMASKING,
     MASKED_AREA,
     GENERATED_LAW,
+    NETWORK_COST,
     RADIUS_SCHEDULE,
     LOCALITY_GAP,
     LEARNED_GAP,

@@ -1,21 +1,23 @@
 """The cheapest r(t) for a KL budget, chosen from measured areas and then run: predicted and achieved error and cost.
 
 Two generators whose error is known exactly: closed loops unmasked bond by bond, and Gaussian fields under exact local
-denoisers, whose law is in closed form. Costs are what a reverse step reads: the entries of the boxes, the whole
-lattice for the global denoiser. Schedules: "optimal" (one Lagrange multiplier), "hybrid" (one radius and the global
-denoiser in one interval) and "log rule" (r >= xi log(N K sqrt(gamma) / error)).
+denoisers, whose law is in closed form. The cost of a reverse step is counted, as the entries that it reads (of the
+boxes, of the whole lattice for the global denoiser) or the multiply-adds of networks of these radii, or measured, as
+the seconds that such networks take: then the schedules are those of this machine. Schedules: "optimal" (one Lagrange
+multiplier), "hybrid" (one radius and the global denoiser in one interval) and "log rule"
+(r >= xi log(N K sqrt(gamma) / error)).
 """
 
 import itertools
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ...channels import Erasure, Gaussian
+from ...channels import Channel, Erasure, Gaussian
 from ...denoisers import (
     Bernoulli,
     ExactDenoiser,
@@ -30,16 +32,24 @@ from ..build import build_channel, build_model
 from .base import Column, Parameters, Quantity, Settings, check_solvable, with_errors
 from .denoising import divergence
 from .generated_law import field_excess
+from .network_cost import network_costs, radii_and_global
 
 SCHEDULES = ("optimal", "hybrid", "log rule")
 
 
 class ScheduleSettings(Settings):
-    """budgets: KL per site in nats; n_slices: times at which the radius is chosen; n_noise: noise samples at each."""
+    """budgets: KL per site in nats; n_slices: times at which the radius is chosen; n_noise: noise samples at each.
+
+    cost: what is saved, entries read by exact denoisers, or multiply-adds or seconds of networks, timed in so many
+    rounds of so many passes.
+    """
 
     budgets: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (0.01,)
     n_slices: Annotated[int, Field(ge=2)] = 24
     n_noise: Annotated[int, Field(ge=2)] = 16
+    cost: Literal["entries", "multiply-adds", "seconds"] = "entries"
+    rounds: Annotated[int, Field(ge=2)] = 4
+    passes: Annotated[int, Field(ge=1)] = 3
 
 
 @dataclass(frozen=True)
@@ -47,14 +57,13 @@ class Areas:
     """What radii cost and lose in every slice of time; the last column is the global denoiser.
 
     Attributes:
-        times: (n_slices,) middles; area: (n_slices, n_radii + 1), KL per site; stderr: its error; cost: (n_radii + 1,)
-        entries read per site and unit of progress; cmi: (n_slices, n_radii), the decay that gives xi and gamma.
+        times: (n_slices,) middles; area: (n_slices, n_radii + 1), KL per site; stderr: its error;
+        cmi: (n_slices, n_radii), the decay that gives xi and gamma.
     """
 
     times: NDArray[np.float64]
     area: NDArray[np.float64]
     stderr: NDArray[np.float64]
-    cost: NDArray[np.float64]
     cmi: NDArray[np.float64]
 
 
@@ -69,8 +78,7 @@ def loop_areas(model: DomainWalls, radii: list[int], n_slices: int, n: int, rng:
         *locals_, whole = (_log_odds(denoiser, x_t, float(t)) for denoiser in denoisers)
         for j, log_odds in enumerate(locals_):
             rows[k, :, j] = divergence(whole, log_odds)[:, model.bonds].mean(axis=1)
-    cost = np.array([d.multiply_adds(d.shape) for d in denoisers]) / model.bonds.sum()
-    return _areas(times, rows / n_slices, cost / n_slices, rows.mean(axis=1) * (1 - times[:, None]))
+    return _areas(times, rows / n_slices, rows.mean(axis=1) * (1 - times[:, None]))
 
 
 def _log_odds(denoiser: ExactDenoiser, x_t: NDArray, t: float) -> NDArray[np.float64]:
@@ -89,9 +97,7 @@ def field_areas(model: GaussianField, channel: Gaussian, radii: list[int], times
             area[k] += 0.25 * (t - s) * weight * _snr_rate(channel, u) * field_excess(model, channel, u, radii)
     parts = [model.lattice.tripartition(model.lattice.center, radius) for radius in radii]
     cmi = np.array([[model.solver.closed_cmi(channel, float(t), part) for part in parts] for t in middles])
-    denoisers = [ExactDenoiser(model, channel, radius) for radius in [*radii, None]]
-    cost = np.array([d.multiply_adds(d.shape) for d in denoisers]) / model.lattice.n_sites
-    return _areas(middles, area[:, None], cost / len(area), cmi)
+    return _areas(middles, area[:, None], cmi)
 
 
 def _snr_rate(channel: Gaussian, t: float) -> float:
@@ -100,24 +106,42 @@ def _snr_rate(channel: Gaussian, t: float) -> float:
     return (channel.snr(t - step) - channel.snr(t + step)) / (2.0 * step)
 
 
-def _areas(times: NDArray, rows: NDArray, cost: NDArray, cmi: NDArray) -> Areas:
+def _areas(times: NDArray, rows: NDArray, cmi: NDArray) -> Areas:
     """Samples along axis 1 of rows (n_slices, n, n_radii); a global column of zeros is added."""
     error = rows.std(axis=1, ddof=1) / math.sqrt(rows.shape[1]) if rows.shape[1] > 1 else np.zeros_like(rows[:, 0])
     zero = np.zeros((len(rows), 1))
     area = np.concatenate([rows.mean(axis=1), zero], axis=1)
-    return Areas(times, area, np.concatenate([error, zero], axis=1), cost, cmi)
+    return Areas(times, area, np.concatenate([error, zero], axis=1), cmi)
 
 
-def choose(kind: str, areas: Areas, budget: float, radii: list[int], n_sites: int) -> Allocation:
+def slice_costs(
+    model: Any, channel: Channel, radii: list[int], settings: dict[str, Any]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(n_radii + 1,), cost of one slice per site, the global denoiser last, and its standard error, 0 where counted."""
+    share = settings["n_slices"] * (model.bonds.sum() if isinstance(model, DomainWalls) else model.lattice.n_sites)
+    if settings["cost"] == "entries":
+        denoisers = [ExactDenoiser(model, channel, radius) for radius in [*radii, None]]
+        counted = np.array([d.multiply_adds(d.shape) for d in denoisers])
+    else:
+        counted, seconds = network_costs(model, channel, radii, settings["rounds"], settings["passes"])
+        if settings["cost"] == "seconds":
+            error = seconds.std(axis=0, ddof=1) / math.sqrt(len(seconds))
+            return seconds.mean(axis=0) / share, error / share
+    return counted / share, np.zeros(len(counted))
+
+
+def choose(
+    kind: str, areas: Areas, cost: NDArray[np.float64], budget: float, radii: list[int], n_sites: int
+) -> Allocation:
     """One of SCHEDULES for a budget in nats per site."""
     if kind == "optimal":
-        return optimal_schedule(areas.area, areas.cost, budget)
+        return optimal_schedule(areas.area, cost, budget)
     if kind == "hybrid":
-        return two_level_schedule(areas.area, areas.cost, budget)
+        return two_level_schedule(areas.area, cost, budget)
     floor = float(areas.cmi[areas.cmi > 0].min(initial=math.inf))
     xi, gamma = np.array([decay(radii, curve, floor) for curve in areas.cmi]).T
     choice = log_rule(xi, gamma, [*radii, math.inf], n_sites, len(areas.times), budget * n_sites)
-    return evaluate_schedule(choice, areas.area, areas.cost)
+    return evaluate_schedule(choice, areas.area, cost)
 
 
 def decay(radii: list[int], curve: NDArray, floor: float) -> tuple[float, float]:
@@ -143,12 +167,13 @@ def evaluate(parameters: Parameters, rng: np.random.Generator) -> dict[str, NDAr
         areas, n_sites = field_areas(model, channel, radii, times), model.lattice.n_sites
     else:
         areas, n_sites = loop_areas(model, radii, n_slices, settings["n_noise"], rng), int(model.bonds.sum())
+    cost, cost_error = slice_costs(model, channel, radii, settings)
     table = np.full((len(budgets), len(SCHEDULES), 5), np.nan)
     radius = np.full((len(budgets), len(SCHEDULES), n_slices), np.nan)
     values = [*radii, math.inf]
     for b, budget in enumerate(budgets):
         for k, kind in enumerate(SCHEDULES):
-            found = choose(kind, areas, budget, radii, n_sites)
+            found = choose(kind, areas, cost, budget, radii, n_sites)
             radius[b, k] = [values[j] for j in found.choice]
             rows = np.arange(n_slices)
             error = float(np.sqrt((areas.stderr[rows, found.choice] ** 2).sum()))
@@ -164,7 +189,8 @@ def evaluate(parameters: Parameters, rng: np.random.Generator) -> dict[str, NDAr
         "slice_time": areas.times,
         "area": areas.area,
         "area_stderr": areas.stderr,
-        "radius_cost": areas.cost,
+        "radius_cost": cost,
+        "radius_cost_stderr": cost_error,
     }
 
 
@@ -192,13 +218,13 @@ def _field_error(model: GaussianField, channel: Any, times: NDArray, radius: NDA
 
 
 def coordinates(table: Parameters) -> dict[str, Variable]:
-    settings, radii = table["settings"], [*table["radii"], -1]
+    settings = table["settings"]
     budgets = np.array(settings["budgets"])
     return {
         "budget": Variable(("budget",), budgets, "nat", "allowed KL per site"),
         "schedule": Variable(("schedule",), np.array(SCHEDULES, dtype=object), "1", "how the radii were chosen"),
         "slice": Variable(("slice",), np.arange(settings["n_slices"]), "1", "slice of time"),
-        "radius": Variable(("radius",), np.array(radii), "sites", "radius of the denoiser, -1 for the global one"),
+        **radii_and_global(table),
     }
 
 
@@ -218,11 +244,11 @@ RADIUS_SCHEDULE = Quantity(
     {
         **with_errors("predicted", DIMS, "nat", "area of the schedule: predicted KL per site, a bound for fields"),
         **with_errors("achieved", DIMS, "nat", "KL(p_0 || generated) per site of the schedule as run"),
-        "cost": Column(DIMS, "1", "entries read per site, mean over times"),
+        "cost": Column(DIMS, "1", "entries, multiply-adds or seconds (settings.cost) per site, mean over times"),
         "chosen_radius": Column((*DIMS, "slice"), "sites", "chosen radius, -1 for the global denoiser"),
         "slice_time": Column(("slice",), "1", "middle of the slice, in diffusion time"),
         **with_errors("area", ("slice", "radius"), "nat", "KL per site that a radius adds in a slice"),
-        "radius_cost": Column(("radius",), "1", "entries read per site in one slice"),
+        **with_errors("radius_cost", ("radius",), "1", "entries, multiply-adds or seconds per site in one slice"),
     },
     evaluate,
     coordinates,
