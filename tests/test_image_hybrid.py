@@ -73,7 +73,7 @@ def test_schedules_and_their_areas():
     assert np.all(areas["GGG"] == 0)
 
 
-def spins(tmp_path, n=300, shape=(9, 7)):
+def spins(tmp_path, n=400, shape=(9, 7)):
     """Ordered spins, labelled by their sign."""
     rng = np.random.default_rng(1)
     x = ld.models.Ising(ld.Lattice(shape), 0.5).sample(n, rng)
@@ -115,7 +115,7 @@ ASKED = Request(window="0.3,0.8", radii="1,2", radius=1, n=100, steps=6)
 
 
 def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path, monkeypatch, capsys):
-    path = spins(tmp_path, n=400)
+    path = spins(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(command, "draw", lambda *_: None)  # one figure is enough
         whole = run_hybrid(path, tmp_path / "whole.h5", ASKED, effort=EFFORT, **SMALL)
@@ -153,6 +153,22 @@ def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path, monkeypatch, capsys)
     assert back.groups["recovery"]["radius"].values.tolist() == [1, 2, GLOBAL]
     assert np.all(back.groups["recovery"]["excess_mse"].values[:, -1] == 0)
     assert main(["show", str(tmp_path / "cut.h5")]) == 0
+
+
+def test_without_labels_patches_judge_alone(tmp_path, capsys):
+    x = ld.models.Ising(ld.Lattice((6, 5)), 0.5).sample(400, np.random.default_rng(2))
+    np.save(tmp_path / "spins.npy", (x > 0).astype(np.uint8))
+    asked = Request(window="0.3,0.8", radii="1", radius=1, n=100, steps=2)
+    effort = {"n_returned": 40, "n_errors": 20, "starts": (0.5,)}
+    training = {"steps": 2, "global_steps": 2, "width": 4}
+    result = run_hybrid(tmp_path / "spins.npy", tmp_path / "h.h5", asked, effort=effort, **training)
+    err = capsys.readouterr().err
+    assert "no labels, so no classifier: quality is measured by patches alone" in err
+    assert "it has not learned more than they have; give a larger --budget" in err
+    assert "patch_divergence" in result.groups["generation"]
+    assert "frechet_distance" not in result.groups["generation"]
+    assert "agreement" not in result.groups["recovery"]
+    assert (tmp_path / "h.png").exists()
 
 
 def probe_file(path, cmi):
@@ -208,5 +224,5 @@ def test_refusals(tmp_path, capsys):
     np.save(tmp_path / "colour.npy", np.random.default_rng(1).integers(256, size=(200, 8, 8, 3)).astype(np.uint8))
     with pytest.raises(ImageError, match=r"takes grey images or spins, colour.npy has 3 channels"):
         run_hybrid(tmp_path / "colour.npy", tmp_path / "x.h5", ASKED)
-    with pytest.raises(ImageError, match="at least 100 images, and better 5,000, got 60"):
-        run_hybrid(path, tmp_path / "x.h5", ASKED, n_max=60)
+    with pytest.raises(ImageError, match="at least 400 images, and better 5,000, got 399"):
+        run_hybrid(path, tmp_path / "x.h5", ASKED, n_max=399)

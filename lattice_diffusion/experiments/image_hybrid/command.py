@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from ...denoisers.network import Network
 
 
+STEPS = ("steps", "global_steps")
+
+
 @dataclass(frozen=True)
 class Request:
     """The options of the command as they were given."""
@@ -81,7 +84,8 @@ def run_hybrid(
 
     Args:
         probe: result file of a probe of the same images: the window at the radius asked for, and r(t).
-        effort: fields of `Effort`; training: `steps`, `global_steps`, `width`, `batch_size` of `Training`.
+        effort: fields of `Effort`; training: `steps` and `global_steps` (both, or
+            neither), `width`, `batch_size` of `Training`.
 
     Raises:
         ValueError: neither window nor probe, options outside their range, images that do not fit.
@@ -102,22 +106,28 @@ def run_hybrid(
     radii = parse_radii(asked.radii)
     if asked.radius not in radii:
         raise ValueError(f"radius must be one of the radii {list(radii)}, got {asked.radius}")
-    known = json.loads((parts / "plan.json").read_text(encoding="utf-8")) if resume and parts.exists() else None
     window = parse_window(asked, probe)
     recommended = None if probe is None else _recommended(probe)
-    steps = known["training"] if known else {"steps": 1, "global_steps": 1}
-    steps = {name: training.pop(name, steps[name]) for name in ("steps", "global_steps")}
-    plan_training = Training(radii, seed=asked.seed, **steps, **training)
-    if known is None and plan_training.steps == 1:
-        fast = seconds_per_step(data, plan_training)
-        local, everywhere = steps_within(asked.budget, fast)
-        plan_training = Training(radii, local, everywhere, seed=asked.seed, **training)
+    written = parts / "plan.json"
+    known = json.loads(written.read_text(encoding="utf-8")) if resume and written.exists() else None
+    if known is not None:  # steps may have followed from a budget and another day's speed
+        training = {**{name: known["training"][name] for name in STEPS}, **training}
+    plan_training = _training(data, radii, asked, training)
     spent = Effort(**{"n_generated": asked.n, "n_steps": asked.steps, **(effort or {})})
     plan = HybridPlan(
         images.describe(), asked.levels, asked.shrink, plan_training, asked.radius, window, recommended, spent
     )
     _begin(parts, plan, known)
     return _run(plan, data, out, parts, asked)
+
+
+def _training(data: Split, radii: tuple[int, ...], asked: Request, given: Mapping[str, int]) -> Training:
+    """What is to be trained; steps that are not given follow from the budget."""
+    if set(STEPS) <= set(given):
+        return Training(radii, seed=asked.seed, **given)
+    others = {name: value for name, value in given.items() if name not in STEPS}
+    speed = seconds_per_step(data, Training(radii, 1, 1, seed=asked.seed, **others))
+    return Training(radii, *steps_within(asked.budget, speed), seed=asked.seed, **others)
 
 
 def _run(plan: HybridPlan, data: Split, out: Path, parts: Path, asked: Request) -> Result:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ...images import ImageError, Images
 
 ROLES = ("split", "training", "measuring", "classifier")
-LEAST = 100
+LEAST = 400  # for 40 images on either side of a comparison
 HELD_OUT = 0.2
 MOST_HELD_OUT = 4000
 
