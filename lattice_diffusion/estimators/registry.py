@@ -13,6 +13,8 @@ import importlib
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from ..arguments import checked
+
 GROUP = "lattice_diffusion.estimators"
 OURS = {
     "ClassifierRatio": "critics",
@@ -39,6 +41,7 @@ def names() -> list[str]:
     return sorted({*OURS, *VARIANTS, *_theirs()})
 
 
+@checked
 def get(name: str, **params: Any) -> Any:
     """A new estimator of that name with these parameters.
 

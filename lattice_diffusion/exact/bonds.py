@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import shown
+
 Faces = tuple[int, int]
 
 
@@ -36,7 +38,7 @@ def bond_patch(faces: Faces, periodic: bool, bond: object) -> Patch:
     try:
         first, second = ((int(a), int(b)) for a, b in bond)  # type: ignore[attr-defined]
     except (TypeError, ValueError):
-        raise ValueError(f"{sentence}, got {bond!r}") from None
+        raise ValueError(f"{sentence}, got {shown(bond)}") from None
     if all(0 <= a < faces[0] and 0 <= b < faces[1] for a, b in (first, second)):
         for (a, b), other in ((first, second), (second, first)):
             for height, width in ((1, 2), (2, 1)):
@@ -51,7 +53,7 @@ def block_patch(faces: Faces, periodic: bool, block: object) -> Patch:
     try:
         i, j = (int(a) for a in block)  # type: ignore[attr-defined]
     except (TypeError, ValueError):
-        raise ValueError(f"block must be the top left face (i, j) of a 2x2 block, got {block!r}") from None
+        raise ValueError(f"block must be the top left face (i, j) of a 2x2 block, got {shown(block)}") from None
     reach = 0 if periodic else 1
     if not (0 <= i < faces[0] - reach and 0 <= j < faces[1] - reach):
         raise ValueError(

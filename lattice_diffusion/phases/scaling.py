@@ -8,6 +8,8 @@ from numpy.typing import ArrayLike
 from ..arguments import check_finite, checked
 from ..estimate import Estimate
 
+HOPELESS = 1e100  # a relative error; squares of larger ones are no numbers, and its inverse is none at all
+
 
 @dataclass(frozen=True)
 class PowerLaw:
@@ -48,8 +50,10 @@ def power_law(
         raise ValueError("a power law needs positive x and y")
     relative = np.diag((errors / log_y) ** 2) if covariance is None else shared / np.outer(log_y, log_y)
     sigma = np.sqrt(np.diag(relative))
+    if not (sigma < HOPELESS).all():
+        raise ValueError(f"stderr must be below {HOPELESS:g} of y, got {sigma.max():.3g}")
     log_x, log_y = np.log(log_x), np.log(log_y)
-    known = bool(np.all(sigma > 0))
+    known = bool(np.all(sigma > 1 / HOPELESS))
     weight = sigma**-2 if known else np.ones_like(log_y)
     center = (weight @ log_x) / weight.sum()
     curvature = weight @ (log_x - center) ** 2
