@@ -20,6 +20,7 @@ from lattice_diffusion.experiments.quantities.recovery import (
     patch_frequencies,
     return_times,
 )
+from lattice_diffusion.experiments.quantities.recovery_learned import field_sample_errors, spectrum_error
 from lattice_diffusion.experiments.runner import run
 from lattice_diffusion.experiments.spec import Spec, SpecError
 from lattice_diffusion.samplers import observables
@@ -167,6 +168,52 @@ def test_learned_recovery_beside_exact(tmp_path):
     assert values[1] > 5 * errors[1]
 
 
+def test_recovered_fields_are_measured_as_they_are():
+    """Drawn with exact denoisers: KL and energy of the law that these generate, known in closed form."""
+    model, rng = ld.models.GaussianField(ld.Lattice((5, 6), periodic=True), 0.1), np.random.default_rng(31)
+    times, n = return_times(model, GAUSSIAN, 0.9, 25), model.lattice.n_sites
+    denoisers = [ExactDenoiser(model, GAUSSIAN, r) for r in (0, 1, None)]
+    start = model.solver.covariance(GAUSSIAN, times[0], np.ones((5, 6), bool))
+    K = model.solver.precision.toarray()
+    found = field_sample_errors(model, GAUSSIAN, model.sample(2000, rng), times, denoisers, rng)
+    for k, denoiser in enumerate(denoisers):
+        law = generated_covariance(model, GAUSSIAN, times, always(denoiser), start)
+        assert abs(found["error"][k] - gaussian_divergence(model, law) / n) < 5 * found["error_stderr"][k]
+        assert abs(found["energy_change"][k] - (np.trace(K @ law) / n - 1)) < 5 * found["energy_change_stderr"][k]
+    assert (found["error"][:2] > 20 * found["error_stderr"][:2]).all()
+
+
+@pytest.mark.parametrize("rho", [1.0, 1.3])
+def test_spectra_are_compared_without_bias_and_with_the_errors_they_say(rho):
+    """White noise in units of its own power, or of a smaller one: 1/2 (1/rho - 1 + log rho), with few samples."""
+    rng, truth = np.random.default_rng(32), 0.5 * (1 / rho - 1 + np.log(rho))
+    found = np.array(
+        [
+            spectrum_error(rho * np.abs(np.fft.fftn(rng.standard_normal((30, 4, 5)), axes=(1, 2), norm="ortho")) ** 2)
+            for _ in range(400)
+        ]
+    )
+    values, stderr = found.T
+    assert abs(values.mean() - truth) < 5 * values.std() / 20
+    assert stderr.mean() == pytest.approx(values.std(), rel=0.25)
+
+
+def test_learned_recovery_of_fields():
+    """Beside the closed form of exact denoisers: within the data phase hardly any error, across the noise as much."""
+    field = {"name": "gaussian-field", "shape": [6, 6], "periodic": [True, True], "mass_squared": 0.1}
+    training = {"starts": [0.4, 0.9], "n_steps": 40, "train_steps": 400, "batch_size": 32, "width": 16, "depth": 1}
+    point = {"model": field, "channel": {"name": "gaussian"}, "t": 1.0, "radii": [1], "n_samples": 1000}
+    settings = QUANTITIES["learned_recovery"].resolve_settings(training)
+    learned = evaluate({**point, "quantity": "learned_recovery", "settings": settings}, np.random.default_rng(33))
+    exact = [
+        evaluate({**point, "t": t, "quantity": "recovery", "settings": {"n_steps": 40}}, np.random.default_rng(0))
+        for t in (0.4, 0.9)
+    ]
+    for k in (0, 1):
+        assert abs(learned["error"][k, 0] - exact[k]["error"][0]) < 5 * learned["error_stderr"][k, 0]
+    assert learned["error"][1, 0] > 5 * learned["error_stderr"][1, 0]
+
+
 @pytest.mark.parametrize(
     ("model", "changes", "sentence"),
     [
@@ -177,6 +224,11 @@ def test_learned_recovery_beside_exact(tmp_path):
 def test_refused_points(model, changes, sentence):
     with pytest.raises(ValueError, match=sentence):
         check({"model": model, "channel": {"name": "gaussian"}, "t": 0.5, **changes})
+
+
+def test_learned_recovery_of_fields_needs_a_torus():
+    with pytest.raises(ValueError, match="needs a 2D torus; use periodic = true"):
+        QUANTITIES["learned_recovery"].check({"model": FIELD, "channel": {"name": "gaussian"}, "t": 1.0})
 
 
 @pytest.mark.parametrize(

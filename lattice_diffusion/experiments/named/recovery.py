@@ -1,8 +1,9 @@
 """Noise to T_f, return with denoisers of radius r: the recovery error over (T_f, r), where locality suffices and fails.
 
-Fields: KL per site, exact. Ising below, at and above beta_c: distance of the law of 2x2 patches, by exact and by
-learned denoisers. Loops under erasure, unmasked bond by bond: KL per bond, which must equal the area under the rate
-mean_i I_t(A_i;C|B)/(1-t) up to T_f; its steepest rise marches to t* = 1/2. Loops under Gaussian noise: broken vertices.
+Fields: KL per site, exact, and by learned denoisers. Ising below, at and above beta_c: distance of the law of 2x2
+patches, by exact and by learned denoisers. Loops under erasure, unmasked bond by bond: KL per bond, which must equal
+the area under the rate mean_i I_t(A_i;C|B)/(1-t) up to T_f; its steepest rise marches to t* = 1/2. Loops under Gaussian
+noise: broken vertices.
 """
 
 from typing import Any
@@ -70,6 +71,19 @@ def specs(preset: str) -> Spec:
                     **({"train_steps": 3000, "batch_size": 96, "width": 48} if full else {"train_steps": 400}),
                 },
             },
+            "learned-field": {
+                "model": {"name": "gaussian-field", "length": side, "periodic": True, "mass_squared": 0.04},
+                "channel": gaussian,
+                "t": [1.0],
+                "radii": [1, 2],
+                "n_samples": 2000 if full else 400,
+                "quantity": "learned_recovery",
+                "settings": {
+                    "starts": list(STARTS),
+                    "n_steps": 200 if full else 100,
+                    **({"train_steps": 3000, "width": 48} if full else {"train_steps": 400}),
+                },
+            },
             "erased": {
                 "model": loops,
                 "channel": erasure,
@@ -124,7 +138,19 @@ def _field(result: Result) -> list[Row]:
         Row(NAME, f"field, KL per site, T_f = {t[-1]:g}, r = {r}", None, float(error[-1, k]), 0.0, source)
         for k, r in enumerate(radii[:-1])
     ]
-    return [*rows, Row(NAME, f"field, KL per site, T_f = {t[-1]:g}, global", 0.0, float(error[-1, -1]), 0.0, source)]
+    rows.append(Row(NAME, f"field, KL per site, T_f = {t[-1]:g}, global", 0.0, float(error[-1, -1]), 0.0, source))
+    learned, source = (
+        result.groups["learned-field"],
+        "the exact denoiser of that radius",
+    )
+    for i in (1, learned["start"].values.size - 1):
+        start = learned["start"].values[i]
+        j = int(np.flatnonzero(np.isclose(t, start))[0])
+        for m, r in enumerate(learned["radius"].values):
+            value, stderr = (float(learned[key].values[0, i, m]) for key in ("error", "error_stderr"))
+            label = f"field, learned r = {r}, KL per site, T_f = {start:g}"
+            rows.append(Row(NAME, label, float(error[j, m]), value, stderr, source))
+    return rows
 
 
 def _ising(result: Result) -> list[Row]:
@@ -215,17 +241,15 @@ def figure(result: Result) -> Any:
         _curves(ax, ising, "error", k)
         at = np.flatnonzero(np.isclose(learned["beta"].values, beta))
         for m in range(learned["radius"].values.size if at.size else 0):
-            values, stderr = (learned[key].values[at[0], 0, :, m] for key in ("error", "error_stderr"))
-            ax.errorbar(
-                *(learned["start"].values + 0.008, values, stderr),
-                **{"color": plots.COLORS[m], "mfc": "white", "marker": plots.MARKERS[m], "ms": 7, "lw": 0},
-                **{"elinewidth": 1, "label": "learned" if m == 0 else None},
-            )
+            _mark_learned(ax, learned, (at[0], 0, slice(None), m), m)
         ax.axhline(0.0, color="k", lw=1)
         ax.set(ylabel=r"patch error $\frac{1}{2}\chi^2$ (nats)", title=f"Ising, β = {beta:g}")
         ax.set_yscale("symlog", linthresh=2e-3)
         ax.set_ylim(-2e-3, 0.6)
     _curves(axes[1, 0], result.groups["field"], "error")
+    learned = result.groups["learned-field"]
+    for m in range(learned["radius"].values.size):
+        _mark_learned(axes[1, 0], learned, (0, slice(None), m), m)
     axes[1, 0].set(ylabel="KL per site (nats)", yscale="log", title="Gaussian field, m² = 0.04")
     _curves(axes[1, 1], result.groups["erased"], "divergence", last_global=False)
     _curves(axes[1, 2], result.groups["loops-gaussian"], "error")
@@ -237,6 +261,16 @@ def figure(result: Result) -> Any:
         ax.set_xlabel("noise up to $T_f$")
         ax.legend(frameon=False, fontsize=8)
     return fig
+
+
+def _mark_learned(ax: Any, grid: dict[str, Variable], index: tuple[Any, ...], m: int) -> None:
+    """The m-th radius, open markers."""
+    values, stderr = (grid[key].values[index] for key in ("error", "error_stderr"))
+    ax.errorbar(
+        *(grid["start"].values + 0.008, values, stderr),
+        **{"color": plots.COLORS[m], "mfc": "white", "marker": plots.MARKERS[m], "ms": 7, "lw": 0},
+        **{"elinewidth": 1, "label": "learned" if m == 0 else None},
+    )
 
 
 def _curves(

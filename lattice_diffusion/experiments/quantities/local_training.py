@@ -6,6 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from ...channels import Channel
+from ...models import GaussianField
 from .base import Settings
 
 if TYPE_CHECKING:
@@ -24,10 +25,17 @@ class TrainingSettings(Settings):
 def trained(
     model: Any, channel: Channel, radius: int, settings: dict[str, Any], rng: np.random.Generator
 ) -> "LocalNet":
-    """A network of this radius for an open lattice of spins, after settings["train_steps"] steps."""
+    """A network of this radius for spins or fields of two dimensions, after settings["train_steps"] steps."""
     from ...denoisers import LocalNet, fit  # torch, which specs without training need not load
 
-    net = LocalNet(radius, channel=channel, width=settings["width"], depth=settings["depth"], rng=rng)
+    kind: dict[str, Any] = {"periodic": any(model.lattice.periodic)}
+    if isinstance(model, GaussianField):
+        everywhere = np.ones(model.lattice.shape, bool)
+        kind |= {
+            "head": "gaussian",
+            "variance": float(model.solver.covariance(channel, 0.0, everywhere).diagonal().mean()),
+        }
+    net = LocalNet(radius, channel=channel, width=settings["width"], depth=settings["depth"], rng=rng, **kind)
     steps, batch_size = settings["train_steps"], settings["batch_size"]
     fit(net, model.sample, progress=False, rng=rng, steps=steps, batch_size=batch_size)
     return net
