@@ -9,6 +9,8 @@ from lattice_diffusion import concurrence_plots
 from lattice_diffusion.exact.sign_label import TERMS, label_terms, sign_log_weights
 from lattice_diffusion.experiments.named import REGISTRY
 from lattice_diffusion.experiments.named.concurrence import TOLERANCE, share_explained
+from lattice_diffusion.experiments.probe_report import report
+from lattice_diffusion.experiments.probe_schema import probe_result, probe_variables
 from lattice_diffusion.experiments.runner import run
 from lattice_diffusion.experiments.spec import Spec, SpecError
 from lattice_diffusion.phases import nonlocality_window, speciation_window
@@ -111,6 +113,31 @@ def test_containment_would_fail_for_a_label_that_explains_less_than_claimed():
     assert nonlocality_window(t, cmi, TOLERANCE) is not None
     assert speciation_window(t, 0.6005, b, abc, TOLERANCE) is None
     assert speciation_window(t, 0.6005, b, abc, explained * TOLERANCE) is not None
+
+
+def test_page_of_labelled_images_shows_where_the_label_is_decided(tmp_path):
+    t = [0.2, 0.4, 0.6, 0.8]
+    measured = {
+        "cmi": np.array([[0.02], [0.03], [0.02], [0.001]]),
+        "total_information": np.ones(4),
+        "label_information": np.array([0.69, 0.6, 0.4, 0.1]),
+        "label_information_b": np.array([0.4, 0.3, 0.1, 0.01]),
+    }
+    errors = {f"{name}_stderr": np.zeros_like(values) + 1e-4 for name, values in measured.items()}
+    variables = probe_variables(
+        t=t,
+        radius=[1],
+        **measured,
+        **errors,
+        image_shape=(9, 7),
+        channel=ld.channels.Gaussian("linear"),
+        label_information_clean=0.45,
+    )
+    ld.results.write(tmp_path / "probe.h5", probe_result(variables, {"file": "x"}, {}, 0))
+    report(tmp_path / "probe.h5", tmp_path / "probe.html")
+    assert "Where the label is decided" in (tmp_path / "probe.html").read_text(encoding="utf-8")
+    lost = concurrence_plots.plot_probe_concurrence(variables).containers[2].lines[0].get_ydata()
+    assert lost == pytest.approx(0.45 - measured["label_information_b"])
 
 
 def test_refusals():

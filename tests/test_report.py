@@ -428,7 +428,7 @@ def test_command_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: 
     results.write("a.h5", probe())
     assert cli.main(["report", "a.h5"]) == 0
     assert capfd.readouterr().out == ""
-    assert Path("a.html").read_text().count("data:image/png;base64,") == 2
+    assert Path("a.html").read_text().count("data:image/png;base64,") == 3
     assert cli.main(["report", "a.h5"]) == 2
     assert "a.html exists; use --force to overwrite it, or another name" in capfd.readouterr().err
     assert cli.main(["report", "a.h5", "--force"]) == 0

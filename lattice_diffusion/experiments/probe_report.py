@@ -130,10 +130,14 @@ def _plain_sections(result: Result) -> Iterator[str]:
 
 
 def _figure(result: Result) -> Any:
-    """The figure of the named experiment, a plain one where a CMI was measured, None otherwise."""
+    """The figure of the named experiment or hybrid, a plain one where a CMI was measured, None otherwise."""
     named = REGISTRY.get(str(result.attributes.get("name")))
     if named is not None and result.rows:
         return named.figure(result)
+    if result.attributes.get("name") == "image-hybrid":
+        from ..hybrid_plots import plot_hybrid
+
+        return plot_hybrid(result)
     if any("cmi" in group for group in result.groups.values()):
         from .. import plots
 
@@ -170,6 +174,11 @@ def _probe_sections(result: Result) -> Iterator[str]:
     if _plan(result):
         yield section("How it was measured", table([], _plan(result), text=(0, 1)))
     yield section("Figures", image(plot_probe_panels(result), "four panels of the probe"))
+    if "label_information_b" in probe:
+        from ..concurrence_plots import plot_probe_concurrence
+
+        figure = plot_probe_concurrence(probe).figure
+        yield section("Where the label is decided", image(figure, "nonlocality and speciation windows on one axis"))
     for name, (verdict, _) in zip(known, verdicts, strict=True):
         yield section(
             f"Calibration on known truth: {_picture(name)}",
