@@ -5,15 +5,15 @@ points end changes the result. Points done go to a journal at once and to the re
 """
 
 import contextlib
+import functools
 import json
 import os
 import time
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from ..results import Result
 from .checks import check_output, check_points, check_same
 from .engines import Engine, open_engine
 from .grid import Point, n_points, points
+from .hand_out import handed_out
 from .journal import Journal, journal_path
 from .pool import InProcess
 from .progress import duration, progress_bar, say
@@ -152,9 +153,10 @@ class _Task:
         """Pilot points first, which tell the cost; then the others. Raises KeyboardInterrupt once stopped."""
         pilots, rest = _pilots(self.todo, 1 + engine.width())
         todo, ahead = deque([*pilots, *rest]), {id(point) for point in pilots}
+        work = functools.partial(measure_points, seed=self.spec.seed, version=__version__)
         next_checkpoint = 0.0  # an old file is overwritten only once there is something to put in its place
         with progress_bar(self.spec.name, len(self.todo), shown=progress) as advance:
-            for chunk, measured in _in_hand(engine, self._chunks(engine, todo), self.spec.seed, stop):
+            for chunk, measured in handed_out(engine, self._chunks(engine, todo), work, stop):
                 self._record(chunk, measured)
                 for _ in chunk:
                     advance()
@@ -262,42 +264,6 @@ def _pilots(todo: list[Point], number: int) -> tuple[list[Point], list[Point]]:
 def _cost_class(point: Point) -> str:
     model = point.parameters["model"]
     return f"{point.grid} {model.get('shape', model.get('regions'))}"
-
-
-def _in_hand(
-    engine: Engine, chunks: Iterator[list[Point]], seed: int, stop: Stop
-) -> Iterator[tuple[list[Point], list[Measured]]]:
-    """Chunks as they end, with a few more handed out than are measured at a time; on a stop those under way."""
-    ended: SimpleQueue[Future[list[Measured]] | None] = SimpleQueue()
-    under_way: dict[Future[list[Measured]], list[Point]] = {}
-    stop.wake = lambda: ended.put(None)  # a SimpleQueue may be filled by a signal handler
-    more = True
-    while more or under_way:
-        while more and not stop.asked and len(under_way) < _window(engine):
-            chunk = next(chunks, None)
-            if chunk is None:
-                more = False
-                break
-            future = engine.executor.submit(measure_points, chunk, seed, __version__)
-            under_way[future] = chunk
-            future.add_done_callback(ended.put)
-        if stop.asked:
-            more = False
-            if engine.tells_running:
-                for future in list(under_way):
-                    if future.cancel():
-                        del under_way[future]
-        if under_way and (done := ended.get()) in under_way:
-            assert done is not None
-            yield under_way.pop(done), done.result()
-
-
-def _window(engine: Engine) -> int:
-    """How many chunks are handed out at a time: enough that no worker waits for the next one."""
-    if isinstance(engine.executor, InProcess):
-        return 1
-    width = engine.width()
-    return width + max(2, width // 8)
 
 
 def measure_points(chunk: list[Point], seed: int, version: str) -> list[Measured]:
