@@ -9,8 +9,9 @@ P_FB = E sum_s q(s|x_t)^2, the chance that an image noised to t and denoised by 
 
 Held-out averages are too low by what the networks overfit, averages over the samples they were fitted to too high by
 as much to first order, so half-way between is `corrected` (see `neural`); labels are held out. The null is the same
-difference of networks trained alike on samples whose C comes from another one. Errors are over samples. Everything
-measured is kept in a folder, if there is one, so that a killed run goes on.
+difference of networks trained alike on samples whose C comes from another one. Errors are over samples, and of
+half-way: the truth may be anywhere between the two averages. Everything measured is kept in a folder, if there is one,
+so that a killed run goes on.
 """
 
 import itertools
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from .image_likelihood import PixelLaw
     from .image_training import Task
 
+BETWEEN = 12**-0.5  # error of half-way, in units of the gap: the truth may be anywhere between
 ALMOST_CLEAN = 0.01  # time at which images tell as much about labels as clean ones do
 CHANNELS = ("gaussian", "bitflip", "erasure")
 
@@ -138,18 +140,18 @@ def measure(
     n_radii, n = len(plan.radii), field.n
     values: dict[str, Any] = {"t": plan.times, "radius": plan.radii}
 
-    def add(name: str, kind: str, difference: Callable[[NDArray], NDArray], *, errors: bool = False) -> NDArray:
-        """Averages of half-way values, which are returned."""
+    def add(name: str, kind: str, difference: Callable[[NDArray], NDArray], *, errors: bool = False) -> None:
         held, inside, used = _both(found[kind], n, difference, errors=errors)
-        samples = _half_way(held, inside, used) if plan.corrected else held
+        samples, gap = _half_way(held, inside, used) if plan.corrected else (held, np.zeros(held.shape[1:]))
         values.update(_averages(name, samples))
         if name == "cmi":
-            gap = (inside - held)[used].mean(axis=0) if used.any() else 0.0
-            values["cmi_held_out"], values["cmi_in_sample"] = held.mean(axis=0), held.mean(axis=0) + gap
-        return samples
+            values["cmi_held_out"], values["cmi_in_sample"] = held.mean(axis=0), 2 * samples.mean(0) - held.mean(0)
+            values["cmi_covariance"] = _covariance(samples, gap, plan)
+            values["cmi_stderr"] = np.sqrt(np.diagonal(values["cmi_covariance"], axis1=1, axis2=2))
+        else:
+            values[f"{name}_stderr"] = np.hypot(values[f"{name}_stderr"], gap * BETWEEN)
 
-    cmi = add("cmi", "boxes", lambda v: v[:, :, -1:] - v[:, :, 1:-1])
-    values.update(_with_floor(values, cmi, plan))
+    add("cmi", "boxes", lambda v: v[:, :, -1:] - v[:, :, 1:-1])
     if plan.null:
         add("cmi_null", "null", lambda v: v[:, :, n_radii:] - v[:, :, :n_radii])
     add("total_information", "boxes", lambda v: v[:, :, -1] - v[:, :, 0])
@@ -173,12 +175,16 @@ def _both(
     return held, inside / np.maximum(times, 1).reshape(-1, *[1] * (len(shape) - 1)), times > 0
 
 
-def _half_way(held: NDArray, inside: NDArray, used: NDArray[np.bool_]) -> NDArray:
-    """Values whose mean is half-way between the two averages, paired sample by sample."""
-    values = held.copy()
-    if used.any():
-        values[used] += 0.5 / used.mean() * (inside[used] - held[used])
-    return values
+def _half_way(held: NDArray, inside: NDArray, used: NDArray[np.bool_]) -> tuple[NDArray, NDArray]:
+    """Values whose mean is half-way between the two averages, paired sample by sample, and how far these are apart.
+
+    The latter less what chance puts between them, and 0 where that is all.
+    """
+    values, n_used = held.copy(), int(used.sum())
+    difference = inside[used] - held[used]
+    values[used] += 0.5 / used.mean() * difference
+    gap = np.sqrt(np.maximum(difference.mean(axis=0) ** 2 - difference.var(axis=0) / n_used, 0.0))
+    return values, gap
 
 
 def _labels(nats: NDArray) -> dict[str, Any]:
@@ -190,8 +196,8 @@ def _labels(nats: NDArray) -> dict[str, Any]:
     return {**found, **agreement, "label_information_clean": clean}
 
 
-def _with_floor(found: dict[str, Any], samples: NDArray, plan: ProbePlan) -> dict[str, NDArray]:
-    """Errors of the CMI and their covariance between radii, with what is too small to be told from nothing.
+def _covariance(samples: NDArray, gap: NDArray, plan: ProbePlan) -> NDArray:
+    """Of the CMI at one time between radii, (T, R, R): of samples, of the correction, of what is too small to be seen.
 
     Whether a larger view is believed is one weight, fitted on m samples that training leaves out; a gain below 1/2m
     nats is what chance gives (Wilks 1938). Without this, views that are not believed would be 0 with no error.
@@ -201,11 +207,9 @@ def _with_floor(found: dict[str, Any], samples: NDArray, plan: ProbePlan) -> dic
     n = len(samples)
     floor = 0.5 / (VALIDATION * (plan.folds - 1) * n)
     centred = samples - samples.mean(axis=0)
-    covariance = np.einsum("ntr,nts->trs", centred, centred) / (n * (n - 1))
-    return {
-        "cmi_stderr": np.hypot(found["cmi_stderr"], floor),
-        "cmi_covariance": covariance + floor**2 * np.eye(len(plan.radii)),
-    }
+    apart = BETWEEN * gap
+    between: NDArray = np.einsum("ntr,nts->trs", centred, centred) / (n * (n - 1)) + apart[:, :, None] * apart[:, None]
+    return between + floor**2 * np.eye(len(plan.radii))
 
 
 def _averages(name: str, samples: NDArray) -> dict[str, NDArray]:
