@@ -124,12 +124,15 @@ def cmi(
         str | None,
         typer.Option(help="linear, vp or ve; linear if not given.", autocompletion=one_of(completions.schedules)),
     ] = None,
+    others: Annotated[
+        list[str] | None, typer.Option("--set", help="A number without an option of its own, such as field=0.3.")
+    ] = None,
     samples: Annotated[int, typer.Option(min=2, help="Noise samples where there is no closed form.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise samples.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """The conditional mutual information I(A;C|B) of the noisy data, in nats, with its error."""
-    from .experiments.single import measure_one, options
+    from .experiments.single import assigned, measure_one, options
 
     lattice = {
         "shape": shape,
@@ -141,7 +144,7 @@ def cmi(
         "patch": patch,
     }
     numbers = {"beta": beta, "mass_squared": mass_squared, "mean": mean, "std": std, "regions": regions}
-    parameters = options(model, {**lattice, **numbers}, channel, schedule)
+    parameters = options(model, {**lattice, **numbers, **assigned(others or [])}, channel, schedule)
     answer = measure_one({**parameters, "t": t, "n_samples": samples}, seed)
     if as_json:
         typer.echo(json.dumps(answer))
@@ -298,7 +301,8 @@ def hybrid(
     out: Annotated[Path, typer.Option(help="The result file, HDF5.", metavar="FILE.h5")] = Path("hybrid.h5"),
     probe: Annotated[Path | None, typer.Option(help="Of the same images: window and r(t).", metavar="PROBE.h5")] = None,
     window: Annotated[str | None, typer.Option(help="Where to be global, t1,t2; the probe's if not given.")] = None,
-    tolerance: Annotated[float | None, typer.Option(help="In nats, of the probe's window; its own.")] = None,
+    by: Annotated[str, typer.Option(help="The probe's window by cmi or by error of local denoisers.")] = "cmi",
+    tolerance: Annotated[float | None, typer.Option(help="Of that window; the probe's, or 1/4 of the peak.")] = None,
     radius: Annotated[int, typer.Option(min=1, help="Of the local network in the schedules.")] = 2,
     radii: Annotated[str, typer.Option(help="Of all local networks, 1..6 or 1,2,4.")] = "1..6",
     levels: Annotated[int, typer.Option(help="Grey values that a pixel is rounded to.")] = 8,
@@ -317,7 +321,7 @@ def hybrid(
     with _long_run():
         from .experiments.image_hybrid.command import Request, run_hybrid
 
-        asked = Request(window, tolerance, radius, radii, levels, shrink, n, steps, budget, seed)
+        asked = Request(window, by, tolerance, radius, radii, levels, shrink, n, steps, budget, seed)
         options = {"probe": probe, "key": key, "labels": labels, "n_max": n_max, "resume": resume, "force": force}
         result = run_hybrid(images, out, asked, **options)  # type: ignore[arg-type]
         from .experiments.report import text_table

@@ -24,7 +24,7 @@ from .network import Network
 FORMAT = 1
 KINDS: tuple[type[Network], ...] = (LocalNet, GlobalNet, LocalImageNet, GlobalImageNet)
 CLASSES = {kind.__name__: kind for kind in KINDS}
-CHANNELS = ("Gaussian", "BitFlip", "Erasure")
+CHANNELS = tuple(kind.__name__ for kind in channels.by_name().values())
 
 
 class CheckpointError(ValueError):

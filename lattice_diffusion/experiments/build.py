@@ -20,15 +20,14 @@ def build_model(table: dict[str, Any]) -> Any:
         return models.GaussianMixture(lattice, table["mean"], mass_squared=table["mass_squared"])
     if name == "gaussian-mixture":
         return models.GaussianMixture(lattice, table["mean"], table["std"])
-    kinds = {"ising": models.Ising, "ising-chain": models.IsingChain, "curie-weiss": models.CurieWeiss}
-    return kinds[name](lattice, table["beta"])
+    numbers = {key: value for key, value in table.items() if key not in ("name", "shape", "periodic", "regions")}
+    return models.by_name()[name](lattice, **numbers)
 
 
 def build_channel(table: dict[str, Any]) -> channels.Channel:
-    """The channel named `table["name"]`; `schedule` counts for the Gaussian one."""
-    if table["name"] == "gaussian":
-        return channels.Gaussian(table.get("schedule", "linear"))
-    return channels.BitFlip() if table["name"] == "bitflip" else channels.Erasure()
+    """The channel named `table["name"]`, with its fields."""
+    kind: Any = channels.by_name()[table["name"]]
+    return kind(**{key: value for key, value in table.items() if key != "name"})
 
 
 def build_parts(parameters: dict[str, Any]) -> list[Tripartition]:

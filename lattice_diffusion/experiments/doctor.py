@@ -5,8 +5,8 @@ integral, a symmetry of percolation, and compares: to rounding where both are ex
 sampled.
 """
 
+import importlib
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import re
@@ -170,9 +170,9 @@ def versions() -> dict[str, str]:
 
 def machine() -> dict[str, str]:
     """System, cores and threads, memory, disk, devices, and whether compiled kernels are kept."""
-    import numba
     import torch
 
+    jit = importlib.import_module("numba")  # here to be asked, not used
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     devices = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
@@ -181,7 +181,7 @@ def machine() -> dict[str, str]:
     kept = os.access(Path(__file__).parents[1] / "kernels", os.W_OK) or "NUMBA_CACHE_DIR" in os.environ
     return {
         "system": f"{platform.system()} {platform.machine()}",
-        "threads": f"{cores} cores, numba {numba.get_num_threads()}, torch {torch.get_num_threads()}",
+        "threads": f"{cores} cores, numba {jit.get_num_threads()}, torch {torch.get_num_threads()}",
         "memory": f"{gibibytes(available_memory())} available",
         "disk": f"{gibibytes(disk.free)} free here",
         "devices": ", ".join(["cpu", *devices]),

@@ -1,15 +1,17 @@
 """One number from plain options: what the command `cmi` does."""
 
 import re
+from dataclasses import MISSING, fields
 from typing import Any
 
 import numpy as np
 
-from .. import exact
+from .. import channels, exact, models
 from .build import build_channel, build_model, build_parts
 from .spec import hint
 
 _GEOMETRY = ("periodic", "center", "radius", "patch")
+_PLACES = (*_GEOMETRY, "bond", "block")
 # What each model needs, and what else it takes.
 _TAKES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "gaussian-field": (("shape", "mass_squared", "radius"), _GEOMETRY),
@@ -19,7 +21,15 @@ _TAKES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "curie-weiss": (("regions", "beta"), ()),
     "domain-walls": (("shape", "radius"), ("beta", "bond", "block", "periodic")),
 }
-_CHANNELS = ("gaussian", "bitflip", "erasure")
+_TAKES |= {
+    name: (
+        ("shape", *(field.name for field in fields(kind)[1:] if field.default is MISSING), "radius"),
+        (*(field.name for field in fields(kind)[1:] if field.default is not MISSING), *_GEOMETRY),
+    )
+    for name, kind in models.by_name().items()
+    if name not in _TAKES
+}
+_CHANNELS = tuple(channels.by_name())
 
 
 def options(model: str, given: dict[str, Any], channel: str, schedule: str | None) -> dict[str, Any]:
@@ -79,12 +89,24 @@ def integers(text: str, option: str, example: str, separator: str) -> list[int]:
     return [int(word) for word in text.split(separator)]
 
 
+def assigned(words: list[str]) -> dict[str, float]:
+    """Numbers by name, from words such as field=0.3; ValueError for anything else."""
+    found = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        try:
+            found[name.strip().replace("-", "_")] = float(value)
+        except ValueError:
+            raise ValueError(f"--set must look like field=0.3, got {word!r}; a name and a number") from None
+    return found
+
+
 def _flag(key: str) -> str:
     return "--" + key.replace("_", "-")
 
 
 def _numbers(given: dict[str, Any]) -> dict[str, Any]:
-    model: dict[str, Any] = {key: given[key] for key in ("beta", "mass_squared", "mean", "std") if key in given}
+    model = {key: value for key, value in given.items() if key not in ("shape", "regions", *_PLACES)}
     if "regions" in given:
         regions = integers(given["regions"], "regions", "1,20,40", ",")
         if len(regions) != 3:

@@ -18,11 +18,22 @@ import math
 import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, Union, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 
+from .. import channels, models
 from .quantities import QUANTITIES
 from .quantities.base import OPTIONAL, PLACES, TARGETS, Quantity
 
@@ -229,6 +240,34 @@ ModelSpec = GaussianFieldSpec | GaussianMixtureSpec | IsingSpec | IsingChainSpec
 ChannelSpec = GaussianSpec | BitFlipSpec | ErasureSpec
 
 
+def _others(known: Any, kinds: Mapping[str, type], base: type[BaseModel]) -> Any:
+    """The union with models or channels that have no table of their own above: one key for every field."""
+    tables: list[Any] = []
+    for name, kind in kinds.items():
+        if name not in _members(known):
+            keys: dict[str, Any] = {
+                field.name: (Real if field.type is float else field.type, _default(field))
+                for field in fields(kind)
+                if field.name != "lattice"
+            }
+            keys["name"] = (Literal[name], ...)
+            tables.append(create_model(f"{kind.__name__}Spec", __base__=base, **keys))
+    return Union[known, *tables]
+
+
+def _default(field: Any) -> Any:
+    return ... if field.default is MISSING else field.default
+
+
+def _members(union: Any) -> dict[str, type[BaseModel]]:
+    return {get_args(member.model_fields["name"].annotation)[0]: member for member in get_args(union)}
+
+
+if not TYPE_CHECKING:
+    ModelSpec = _others(ModelSpec, models.by_name(), _OnLattice)
+    ChannelSpec = _others(ChannelSpec, channels.by_name(), _Table)
+
+
 class GridSpec(_Table):
     """Every combination of the model's listed parameters and of `t`.
 
@@ -349,10 +388,6 @@ def load(path: str | os.PathLike[str]) -> Spec:
 class _Union(NamedTuple):
     what: str
     members: dict[str, type[BaseModel]]
-
-
-def _members(union: Any) -> dict[str, type[BaseModel]]:
-    return {get_args(member.model_fields["name"].annotation)[0]: member for member in get_args(union)}
 
 
 _UNIONS = {"model": _Union("model", _members(ModelSpec)), "channel": _Union("channel", _members(ChannelSpec))}

@@ -67,7 +67,7 @@ class Tables:
     def _variables(self, name: str, grid: GridSpec) -> Iterator[tuple[str, Variable]]:
         listed = axes(grid)
         for axis, values in listed.items():
-            yield axis, Variable((axis,), np.array(values), *_AXES[axis])
+            yield axis, Variable((axis,), np.array(values), *_AXES.get(axis, ("1", f"{axis} of the model")))
         yield from self._coordinates[name].items()
         for variable, (dims, units, long_name) in _columns(grid).items():
             yield variable, Variable((*listed, *dims), self._values[name][variable], units, long_name)

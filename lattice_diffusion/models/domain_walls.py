@@ -120,6 +120,8 @@ class DomainWalls:
                 return Transition(0.5, "critical", "bond percolation, Kesten (1980): exact")
             if channel.name == "bitflip":
                 return Transition(2 * P_STAR, "critical", "p* = 0.10919(7), Hasenbusch et al. (2008), arXiv:0803.0444")
+            if channel.name != "gaussian":
+                return None
             time = channel.time(SIGMA_STAR**-2)
             return Transition(time, "critical", "sigma/alpha = 0.978694, duality (a conjecture); numerically 0.979")
         if channel.name == "gaussian" and abs(self.beta - BETA_CRITICAL) < 1e-6:
