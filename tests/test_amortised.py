@@ -7,7 +7,8 @@ import lattice_diffusion as ld
 from lattice_diffusion import exact
 from lattice_diffusion.channels import BitFlip, Erasure, Gaussian
 from lattice_diffusion.estimators import AmortisedLikelihood, clone
-from lattice_diffusion.estimators.amortised_folds import ProbePlan, measure
+from lattice_diffusion.estimators.amortised_measure import measure
+from lattice_diffusion.estimators.amortised_plan import ProbePlan
 from lattice_diffusion.estimators.image_field import field_of_array
 
 LATTICE, CENTRE, RADII = ld.Lattice((7, 6)), (3, 3), (1, 2)

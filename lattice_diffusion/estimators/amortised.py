@@ -18,7 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..channels import BitFlip, Channel, Erasure, Gaussian
 from ..estimate import Estimate
-from .amortised_folds import ProbePlan, measure
+from .amortised_measure import measure
+from .amortised_plan import ProbePlan
 from .base import FloatArray, Parameters
 from .image_field import Pixel, field_of_array
 

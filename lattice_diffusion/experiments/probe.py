@@ -3,7 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ..estimators.amortised_folds import ProbePlan, measure, pilot, reach
+from ..estimators.amortised_folds import pilot
+from ..estimators.amortised_measure import measure
+from ..estimators.amortised_plan import ProbePlan, reach
 from ..estimators.image_field import LEVEL_SAMPLE, MAX_LEVELS, Field, Pixel, field_of_array, pixels_of
 from ..images import Images
 

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import numpy as np
 
 from ..channels import Schedule
-from ..estimators.amortised_folds import CHANNELS
+from ..estimators.amortised_plan import CHANNELS
 from ..images import ImageError, Images, ImageWarning, open_images
 from ..results import Result, read, write
 from .checks import check_output
