@@ -113,7 +113,8 @@ def plot_probe_curves(variables: Variables, *, ax: "Axes | None" = None, n_curve
     ax.axhline(tolerance, color="k", ls=":", lw=1)
     ax.axhline(0.0, color="0.7", lw=0.8)
     ax.set_yscale("symlog", linthresh=tolerance)
-    ax.set_ylim(top=30 * max(float(total.values.max()), tolerance))  # room for the legend
+    known = variables.get("total_information_exact", total).values
+    ax.set_ylim(top=30 * max(float(total.values.max()), float(known.max()), tolerance))  # room for the legend
     ax.set(xlabel="time t", ylabel="information (nats)", title="Information; dotted: tolerance")
     ax.legend(frameon=False, fontsize=8, ncols=2, loc="upper right")
     return ax
@@ -129,7 +130,7 @@ def plot_probe_lengths(variables: Variables, *, ax: "Axes | None" = None) -> "Ax
     if none.any():
         ax.plot(t[none], np.zeros(none.sum()), "|", color="0.5", ms=12, label="no exponential window")
         ax.legend(frameon=False, fontsize=8)
-    ax.set_ylim(bottom=0.0)
+    ax.set_ylim(0.0, None if np.isfinite(ax.dataLim.y1) and ax.dataLim.y1 > 0 else 1.0)
     ax.set(xlim=_limits(t), xlabel="time t", ylabel=r"Markov length $\xi$ (sites)", title="How far information reaches")
     return ax
 
@@ -185,6 +186,7 @@ def plot_probe_windows(variables: Variables, *, ax: "Axes | None" = None) -> "Ax
                 if np.isfinite(end[j]):
                     ax.errorbar(end[j], y, xerr=error[j], color=color, capsize=2, lw=1)
     ax.set(xlim=(low, high), ylim=(radii[0] - 0.6, radii[-1] + 0.6), xlabel="time t", ylabel="radius r")
+    ax.set_yticks(radii)
     ax.set_title(f"Where I(A;C|B) > {float(variables['tolerance'].values):g} nats")
     return ax
 

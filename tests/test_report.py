@@ -344,6 +344,7 @@ def test_table_of_a_calibration_is_exact_beside_measured() -> None:
     lengths = [name for name in rows if name.startswith("Markov length")]
     assert len(lengths) == np.isfinite(distance(found, "markov_length")).sum() > 3
     assert "start of the nonlocality window, r = 1" in rows
+    assert "end of the nonlocality window, r = 1" in rows
 
 
 class Page(HTMLParser):

@@ -128,7 +128,8 @@ def comparison(name: str, variables: Mapping[str, Variable]) -> list[Row]:
         (f"I(A;BC) at t = {t[top]:g}", "total_information", (top,)),
         (f"I(A;C|B) at t = {t[top]:g}, r = {r[0]}", "cmi", (top, 0)),
     ]
-    wanted += [(f"{end} of the nonlocality window, r = {r[0]}", f"window_{end}", (0,)) for end in ("start", "stop")]
+    for word, end in (("start", "start"), ("end", "stop")):
+        wanted.append((f"{word} of the nonlocality window, r = {r[0]}", f"window_{end}", (0,)))
     wanted += [(f"Markov length at t = {x:g}", "markov_length", (k,)) for k, x in enumerate(t)]
     rows = []
     for quantity, key, at in wanted:

@@ -23,6 +23,7 @@ from .report import describe, with_error
 from .web_page import document, escape, image, section, table
 
 SIGNIFICANT = 3.0
+SHOWN = 1e-6  # nats; less is shown as 0, and as no error
 MISSED = 5.0  # errors by which a measured CMI lies below the exact one
 Variables = dict[str, Variable]
 
@@ -255,7 +256,9 @@ def _number(group: Variables, name: str, index: Any = None) -> str:
     pick = (lambda v: float(v.values)) if index is None else (lambda v: float(v.values[index]))
     value = pick(group[name])
     stderr = pick(group[f"{name}_stderr"]) if f"{name}_stderr" in group else 0.0
-    return "–" if np.isnan(value) else with_error(value, stderr)
+    if abs(value) < SHOWN and stderr < SHOWN:
+        return "0"
+    return "–" if np.isnan(value) else with_error(value, stderr if stderr > SHOWN else 0.0)
 
 
 def _interval(group: Variables, name: str, index: int | None = None) -> str:
