@@ -183,7 +183,7 @@ def probe_file(path, cmi):
         total_information_stderr=np.zeros(4),
         image_shape=(9, 7),
         channel=CHANNEL,
-        excess_mse=zero + 0.01,
+        excess_mse=np.array([[0.001], [0.02], [0.04], [0.002]]) * [2, 1],
         excess_mse_stderr=zero,
     )
     results.write(path, probe_result(variables, {"file": "x"}, {}, 0))
@@ -198,7 +198,11 @@ def test_window_of_a_probe(tmp_path):
     assert wider[0] < start < stop < wider[1]
     assert parse_window(Request(radius=1), path)[0] == 0.0  # open towards clean data
     assert parse_window(Request(radius=2, window="0.1, 0.5"), path) == (0.1, 0.5)
-    with pytest.raises(ValueError, match=r"found I.* <= 0.5 nats at all times for r = 2: local networks suffice"):
+    by_error = parse_window(Request(radius=2, by="error"), path)
+    assert 0.2 < by_error[0] < 0.4 < 0.6 < by_error[1] < 0.8
+    crossing = (np.log(0.02) - np.log(0.01)) / (np.log(0.02) - np.log(0.001))  # at a quarter of the peak, log-linear
+    assert by_error[0] == pytest.approx(0.4 - 0.2 * crossing)
+    with pytest.raises(ValueError, match=r"found I.* <= 0.5 at all times for r = 2: local networks suffice"):
         parse_window(Request(radius=2, tolerance=0.5), path)
     with pytest.raises(ValueError, match="radius must be one of the probe's radii \\[1, 2\\], got 3"):
         parse_window(Request(radius=3), path)
@@ -213,6 +217,7 @@ def test_refusals(tmp_path, capsys):
         ("--window", "0.7,0.2"): "window must be two times 0 <= t1 < t2 <= 1, such as 0.2,0.7, got '0.7,0.2'",
         ("--window", "a"): "window must be two times",
         ("--window", "0.2,0.7", "--radii", "1,2", "--radius", "3"): "radius must be one of the radii [1, 2], got 3",
+        ("--window", "0.2,0.7", "--by", "eye"): "by must be one of cmi, error, got 'eye'",
         ("--window", "0.2,0.7", "--levels", "1"): "levels must be >= 2, got 1",
         ("--window", "0.2,0.7", "--shrink", "3"): "shrink must leave images of at least 4x4, got 3 for 9x7",
         ("--window", "0.2,0.7", "--budget", "0"): "budget must be > 0, got 0",

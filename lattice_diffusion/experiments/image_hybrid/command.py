@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 
 STEPS = ("steps", "global_steps")
+MEASURES = {"cmi": "I(A;C|B)", "error": "a squared error beyond the global one's"}
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Request:
     """The options of the command as they were given."""
 
     window: str | None = None
+    by: str = "cmi"
     tolerance: float | None = None
     radius: int = 2
     radii: str = "1..6"
@@ -168,7 +170,12 @@ def _warn_of_training(generation: Mapping[str, Any]) -> None:
 
 
 def parse_window(asked: Request, probe: Path | None) -> tuple[float, float]:
-    """The window asked for, or that of the probe at the radius of the schedules, open ends at 0 and 1."""
+    """The window asked for, or that of the probe at the radius of the schedules, open ends at 0 and 1.
+
+    By "cmi" it is where I(A;C|B) exceeds the tolerance, the probe's own by default; by "error" where a local denoiser's
+    squared error exceeds the global one's by more than that, a quarter of its largest excess by default. Clean images
+    have CMI too, at times where it costs nothing; the error has not.
+    """
     if asked.window is not None:
         found = re.fullmatch(r"\s*([\d.]+)\s*,\s*([\d.]+)\s*", asked.window)
         try:
@@ -186,15 +193,26 @@ def parse_window(asked: Request, probe: Path | None) -> tuple[float, float]:
     radii, t = variables["radius"].values.tolist(), variables["t"].values
     if asked.radius not in radii:
         raise ValueError(f"radius must be one of the probe's radii {radii}, got {asked.radius}")
-    at = radii.index(asked.radius)
-    tolerance = float(variables["tolerance"].values) if asked.tolerance is None else asked.tolerance
-    seen = nonlocality_window(t, variables["cmi_above_null"].values[:, at], tolerance)
+    name, tolerance = _measure(variables, asked)
+    seen = nonlocality_window(t, variables[name].values[:, radii.index(asked.radius)], tolerance)
     if seen is None:
         raise ValueError(
-            f"the probe found I(A;C|B) <= {tolerance:g} nats at all times for r = {asked.radius}: local networks "
-            "suffice by that measure; lower --tolerance or give --window"
+            f"the probe found {MEASURES[asked.by]} <= {tolerance:g} at all times for r = {asked.radius}: local "
+            "networks suffice by that measure; lower --tolerance or give --window"
         )
     return (seen.start.value if seen.start else 0.0), (seen.stop.value if seen.stop else 1.0)
+
+
+def _measure(variables: Mapping[str, Any], asked: Request) -> tuple[str, float]:
+    """The probe's variable that the window is taken from, and what it must exceed."""
+    if asked.by == "cmi":
+        own = float(variables["tolerance"].values)
+        return "cmi_above_null", own if asked.tolerance is None else asked.tolerance
+    if "excess_mse" not in variables:
+        raise ValueError("a window by error needs a probe that measured excess_mse, got one without; take --by cmi")
+    at = variables["radius"].values.tolist().index(asked.radius)
+    quarter = 0.25 * float(variables["excess_mse"].values[:, at].max())
+    return "excess_mse", quarter if asked.tolerance is None else asked.tolerance
 
 
 def _probe(path: Path) -> dict[str, Any]:
@@ -216,6 +234,8 @@ def _check(asked: Request) -> None:
     for name, low in (("levels", 2), ("shrink", 1), ("n", 100), ("steps", 2)):
         if getattr(asked, name) < low:
             raise ValueError(f"{name} must be >= {low}, got {getattr(asked, name)}")
+    if asked.by not in MEASURES:
+        raise ValueError(f"by must be one of {', '.join(MEASURES)}, got {asked.by!r}")
     for name in ("budget", "tolerance"):
         value = getattr(asked, name)
         if value is not None and not 0 < value < np.inf:
