@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from lattice_diffusion.experiments.grid import Point, axes, n_points, points, shape
+from lattice_diffusion.experiments.quantities import QUANTITIES
 from lattice_diffusion.experiments.spec import Spec, SpecError, load
 
 SQUARE = {
@@ -134,6 +135,7 @@ def test_points_and_seeds_have_distinct_random_numbers() -> None:
 
 
 MODELS = "gaussian-field, gaussian-mixture, ising, ising-chain, curie-weiss, domain-walls"
+AVERAGES = ", ".join(name for name, quantity in QUANTITIES.items() if quantity.averages)
 KEYS = (
     "model, channel, t, radii, patch, center, n_samples, method, quantity, settings, "
     "target_stderr, target_relative_error, max_samples"
@@ -177,8 +179,7 @@ KEYS = (
         ),
         (
             {"target_stderr": 0.1, "max_samples": 2000, "quantity": "locality_gap"},
-            "grids.sq asks for a target error of the locality gap, which only cmi, label_entropy, "
-            "squared_correlation, unmasking can draw samples for",
+            f"grids.sq asks for a target error of the locality gap, which only {AVERAGES} can draw samples for",
         ),
         ({"model": {"beta": [0.1, 0.1]}}, "grids.sq.model.beta must hold distinct values, got 0.1 twice"),
         ({"model": {"length": 4.5}}, "grids.sq.model.length must be an integer >= 2, got 4.5"),
