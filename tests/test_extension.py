@@ -1,4 +1,4 @@
-"""A new model is one file, a new channel one class: written into a copy of the package, they are known everywhere."""
+"""A new model or estimator is one file, a new channel one class: written into a copy of the package, all know them."""
 
 import json
 import os
@@ -70,6 +70,20 @@ class Depolarising(BitFlip):
 
 
 def by_name'''
+ESTIMATOR = '''
+"""Nothing is to be known: the estimate that any other must beat."""
+
+import numpy as np
+
+from .base import Estimator
+
+
+class Nothing(Estimator):
+    """0 for every sample."""
+
+    def _log_ratios(self, train, test, rng):
+        return np.zeros(len(test)) + 1e-9 * rng.standard_normal(len(test))
+'''
 SPEC = """
 t = [0.2, 0.5]
 radii = [1]
@@ -85,6 +99,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     package = folder / "lattice_diffusion"
     shutil.copytree(Path(lattice_diffusion.__file__).parent, package)  # compiled kernels too
     (package / "models" / "paramagnet.py").write_text(MODEL)
+    (package / "estimators" / "nothing.py").write_text(ESTIMATOR)
     channels = package / "channels.py"
     channels.write_text(channels.read_text().replace("\n\ndef by_name", CHANNEL))
     (folder / "spec.toml").write_text(SPEC)
@@ -126,3 +141,11 @@ def test_a_channel_in_one_file_gives_the_numbers_that_it_must(extended: Path) ->
     depolarising, flips = (json.loads(command(extended, line + name)) for name in ("depolarising", "bitflip"))
     assert depolarising["value"] == flips["value"] > 0
     assert depolarising["parameters"]["channel"] == {"name": "depolarising"}
+
+
+def test_an_estimator_in_one_file_goes_on_trial(extended: Path) -> None:
+    line = "benchmark estimators --estimators Nothing --tasks field-massive --n 200 --seeds 2 --out rows.jsonl"
+    assert "Nothing" in command(extended, line)
+    rows = [json.loads(row) for row in (extended / "rows.jsonl").read_text().splitlines()]
+    assert [row["success"] for row in rows] == [True, True]
+    assert all(abs(row["mi_estimate"]) < 1e-9 for row in rows)

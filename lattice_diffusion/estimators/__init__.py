@@ -13,6 +13,7 @@ torch is imported only by the estimators that need it, when they are first used.
 from typing import TYPE_CHECKING
 
 from ..lazy import attach
+from .registry import OURS
 
 if TYPE_CHECKING:
     from . import benchmark, tasks
@@ -31,18 +32,11 @@ if TYPE_CHECKING:
     from .tasks import Task
 
 _HOMES = {
+    **OURS,
     "AmortisedLikelihood": "amortised",
     "Check": "identities",
-    "ClassifierRatio": "critics",
-    "ConditionalLikelihood": "conditional_likelihood",
-    "DenoiserGap": "denoiser_gap",
-    "InfoNCE": "critics",
-    "MINE": "critics",
     "Estimator": "base",
-    "FrenzelPompe": "frenzel_pompe",
-    "Gaussian": "gaussian",
     "Grid": "amortised",
-    "Oracle": "oracle",
     "Sample": "sample",
     "Score": "scores",
     "Task": "tasks",

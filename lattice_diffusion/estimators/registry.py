@@ -1,5 +1,7 @@
 """Estimators by name: ours, and those that installed packages offer.
 
+One of ours is a class in a module of this folder that descends from `Estimator`.
+
 A package registers its own in its pyproject.toml,
 
     [project.entry-points."lattice_diffusion.estimators"]
@@ -10,22 +12,36 @@ where the object is a class (or a function) that makes an estimator: anything wi
 """
 
 import importlib
+import re
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
 from ..arguments import checked
 
 GROUP = "lattice_diffusion.estimators"
-OURS = {
-    "ClassifierRatio": "critics",
-    "ConditionalLikelihood": "conditional_likelihood",
-    "DenoiserGap": "denoiser_gap",
-    "FrenzelPompe": "frenzel_pompe",
-    "Gaussian": "gaussian",
-    "InfoNCE": "critics",
-    "MINE": "critics",
-    "Oracle": "oracle",
-}
+
+
+def _ours() -> dict[str, str]:
+    """Public classes of this folder that descend from Estimator and have no descendants, with their modules.
+
+    Read from the text, since importing them loads torch.
+    """
+    homes: dict[str, str] = {}
+    bases: dict[str, list[str]] = {}
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        for name, above in re.findall(r"^class (\w+)\(([\w, ]+)\)", path.read_text(encoding="utf-8"), re.MULTILINE):
+            homes[name], bases[name] = path.stem, above.replace(" ", "").split(",")
+
+    def descends(name: str) -> bool:
+        return any(above == "Estimator" or descends(above) for above in bases.get(name, ()))
+
+    inherited = {above for names in bases.values() for above in names}
+    leaves = (name for name in sorted(homes) if name not in inherited and not name.startswith("_"))
+    return {name: homes[name] for name in leaves if descends(name)}
+
+
+OURS = _ours()
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "InfoNCE-in-sample": ("InfoNCE", {"evaluate": "in_sample"}),
     "MINE-in-sample": ("MINE", {"evaluate": "in_sample"}),
