@@ -99,6 +99,8 @@ class Estimator(Parameters, ABC):
         if self.continuous_only:
             check_continuous(sample, type(self).__name__)
         rng = np.random.default_rng(0) if rng is None else rng
+        if not isinstance(rng, np.random.Generator):
+            raise TypeError(f"rng must be a Generator, got {rng!r}; pass numpy.random.default_rng(seed)")
         self.estimate_ = self._estimate(sample, group_index(groups, len(sample)), rng)
         return self
 
