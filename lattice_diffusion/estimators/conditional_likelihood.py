@@ -186,7 +186,7 @@ class ConditionalLikelihood(Neural):
     ) -> Law:
         """A linear law and its bend, then a network that sees all, if it helps."""
         law = Law(head, x[fit], y[fit], start[fit], self.device, bent=self.depth > 0)
-        if x.shape[1] and self.depth:
+        if x.shape[1] and self.depth and law.linear.kept == 1.0:  # else it would undo the shrinkage
             z, offset, target = (tensor(array, self.device) for array in (x, start, y))
             seen, theta = law.seen(z, offset), by_chunks(law, z, offset)
             law.net = self._body(seen.shape[1], x.shape[1], head.n_outputs, where, j, rng).to(self.device)

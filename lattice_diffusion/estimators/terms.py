@@ -5,7 +5,8 @@ s w^, 0 < s < 1, in the quadratic regime. In units of their errors w^ = w + e, a
 log likelihood ratio over the samples of the fit and over others are
     in sample   (2s - s^2) (|w|^2 + d) / 2n,        held out   [(2s - s^2) |w|^2 - s^2 d] / 2n,
 so that half of in sample / (2 - s) + held out / s is the truth |w|^2/2n, whatever w: nothing is lost to the shrinkage,
-and nothing is clipped. It is needed where maximal likelihood would leave the quadratic regime.
+and nothing is clipped. It is needed where maximal likelihood would leave the quadratic regime; s follows from the prior
+and the information at the fit.
 """
 
 from collections.abc import Callable
@@ -85,6 +86,9 @@ def maximised(term: Term, head: Head, features: Tensor, outputs: Tensor, y: Tens
         return head.nats(found(features, outputs), y).mean() + penalty
 
     climb([found.weights, found.constant], loss)
+    if kept < 1.0:
+        here = float(information(head, found(features, outputs), y).mean())
+        found.kept = here / (here + f * (1 / kept - 1))
     return found
 
 
