@@ -290,7 +290,7 @@ def _warn(images: Images) -> None:
             f"{images.source.name} has only {n} images; expect errors of about {0.5 / np.sqrt(n):.2g} nats in every "
             f"information, and take at least {FEW}",
             ImageWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     share = float(images.constant.mean())
     if share:
@@ -298,5 +298,5 @@ def _warn(images: Images) -> None:
             f"{share:.1%} of the pixels of {images.source.name} have one value in all images; "
             "they tell nothing, and A cannot be one of them",
             ImageWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
