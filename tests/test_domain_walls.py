@@ -524,12 +524,15 @@ def corner(*entries):
             r"must have the lattice's shape \(2, 5, 5\)",
         ),
         (
-            lambda: cmi_of(parts=ld.Tripartition(corner((0, 0, 4)), corner(), corner((0, 0, 0))), rng=0),
+            lambda: cmi_of(
+                parts=ld.Tripartition(corner((0, 0, 4)), corner(), corner((0, 0, 0))), rng=np.random.default_rng(0)
+            ),
             "A must hold at least one bond of the grid, got unused entries",
         ),
         (
             lambda: cmi_of(
-                parts=ld.Tripartition(corner(np.s_[0, 0, :4], (1, 0, 0)), corner(), corner((1, 1, 1))), rng=0
+                parts=ld.Tripartition(corner(np.s_[0, 0, :4], (1, 0, 0)), corner(), corner((1, 1, 1))),
+                rng=np.random.default_rng(0),
             ),
             "A must hold at most 4 bonds under gaussian noise, got 5",
         ),

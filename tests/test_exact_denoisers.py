@@ -367,8 +367,13 @@ def test_values_that_do_not_fit(name, x_t, message):
 def test_types_times_radii_and_channels_that_do_not_fit():
     model, channel = MODELS["ising 3x4"], CHANNELS["gaussian"]
     x_t = np.zeros((2, 1, 3, 4))
-    for radius in (-1, 1.5, True, "2"):
-        with pytest.raises(ValueError, match=r"radius must be an integer >= 0, or None for a global denoiser, got"):
+    for radius, error, allowed in (
+        (-1, ValueError, "an integer >= 0, or None for a global denoiser, got -1"),
+        (1.5, ValueError, "an integer, got 1.5"),
+        (True, TypeError, "a number, got True"),
+        ("2", TypeError, "a number, got '2'"),
+    ):
+        with pytest.raises(error, match=f"radius must be {allowed}"):
             ExactDenoiser(model, channel, radius)
     with pytest.raises(TypeError, match="x_t must hold real numbers, got dtype complex128"):
         ExactDenoiser(model, channel)(x_t * 1j, 0.5)

@@ -58,7 +58,7 @@ def evaluate_schedule(choice: ArrayLike, area: ArrayLike, cost: ArrayLike) -> Al
         raise ValueError(f"choice must hold indices of radii, got {shown(choice)}")
     picked = np.asarray(choice, np.int64)
     if picked.shape != area.shape[:1] or picked.min() < 0 or picked.max() >= area.shape[1]:
-        raise ValueError(f"choice must hold {len(area)} indices below {area.shape[1]}, got {np.asarray(choice)}")
+        raise ValueError(f"choice must hold {len(area)} indices below {area.shape[1]}, got {np.ravel(choice).tolist()}")
     return _allocation(picked, area, cost)
 
 
