@@ -29,9 +29,6 @@ ALLOWED = {
     "phases": {"estimate"},
     "results": {"", "hdf5"},
     "plots": {"results"},
-    "probe_plots": {"plots", "results"},
-    "hybrid_plots": {"plots", "results"},
-    "concurrence_plots": {"plots", "results"},
 }
 
 

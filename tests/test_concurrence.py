@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 import lattice_diffusion as ld
-from lattice_diffusion import concurrence_plots
 from lattice_diffusion.exact.sign_label import TERMS, label_terms, sign_log_weights
 from lattice_diffusion.experiments.named import REGISTRY
 from lattice_diffusion.experiments.named.concurrence import TOLERANCE, share_explained
@@ -14,6 +13,7 @@ from lattice_diffusion.experiments.probe_schema import probe_result, probe_varia
 from lattice_diffusion.experiments.runner import run
 from lattice_diffusion.experiments.spec import Spec, SpecError
 from lattice_diffusion.phases import nonlocality_window, speciation_window
+from lattice_diffusion.plots.concurrence import plot_probe_concurrence
 
 BETA = 0.37
 
@@ -136,7 +136,7 @@ def test_page_of_labelled_images_shows_where_the_label_is_decided(tmp_path):
     ld.results.write(tmp_path / "probe.h5", probe_result(variables, {"file": "x"}, {}, 0))
     report(tmp_path / "probe.h5", tmp_path / "probe.html")
     assert "Where the label is decided" in (tmp_path / "probe.html").read_text(encoding="utf-8")
-    lost = concurrence_plots.plot_probe_concurrence(variables).containers[2].lines[0].get_ydata()
+    lost = plot_probe_concurrence(variables).containers[2].lines[0].get_ydata()
     assert lost == pytest.approx(0.45 - measured["label_information_b"])
 
 
@@ -148,4 +148,4 @@ def test_refusals():
     with pytest.raises((ValueError, SpecError), match="odd number of spins"):
         run(Spec(name="x", grids={"ising": grid}), "x.h5", workers=1)
     with pytest.raises(ValueError, match="without labels has no speciation window; probe again with labels"):
-        concurrence_plots.plot_probe_concurrence({})
+        plot_probe_concurrence({})

@@ -12,7 +12,7 @@ from matplotlib import image
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex
 
-from lattice_diffusion import cli, plots, probe_plots, results
+from lattice_diffusion import cli, plots, results
 from lattice_diffusion.channels import BitFlip, Gaussian
 from lattice_diffusion.estimate import Curve
 from lattice_diffusion.experiments.named import REGISTRY, Analysis, NamedExperiment
@@ -27,6 +27,7 @@ from lattice_diffusion.experiments.probe_schema import (
 )
 from lattice_diffusion.experiments.spec import Spec
 from lattice_diffusion.phases import nonlocality_window
+from lattice_diffusion.plots import probe as probe_figures
 from lattice_diffusion.results import Result, Row, Variable
 
 SHAPE = (12, 9)
@@ -263,7 +264,7 @@ def test_a_probe_survives_its_file(tmp_path: Path) -> None:
 
 def test_figure_shows_every_measured_point() -> None:
     made = probe()
-    figure = probe_plots.plot_probe_panels(made)
+    figure = probe_figures.plot_probe_panels(made)
     heat, curves, lengths, radius = (ax for ax in figure.axes if ax.get_title())
     shown = heat.collections[0].get_array()
     probe_group = made.groups["probe"]
@@ -277,7 +278,7 @@ def test_figure_shows_every_measured_point() -> None:
         "speciation window",
         "recommended r(t)",
     }
-    whole = probe_plots.plot_probe(made)
+    whole = probe_figures.plot_probe(made)
     assert len([ax for ax in whole.axes if ax.get_title()]) == 4 + 3
 
 
@@ -289,7 +290,7 @@ def black(ax: Any) -> list[list[float]]:
 
 def test_figure_of_a_calibration_shows_what_is_exact() -> None:
     made = probe()
-    curves, lengths, windows = probe_plots.plot_calibration(made, "calibration_ising").axes
+    curves, lengths, windows = probe_figures.plot_calibration(made, "calibration_ising").axes
     assert black(curves) == [list(1.0 - T), *(list(TRUTH[:, j]) for j in (0, 3, 6))]
     found = made.groups["calibration_ising"]
     np.testing.assert_array_equal(black(lengths), [found["markov_length_exact"].values])

@@ -136,7 +136,7 @@ def _figure(result: Result) -> Any:
     if named is not None and result.rows:
         return named.figure(result)
     if result.attributes.get("name") == "image-hybrid":
-        from ..hybrid_plots import plot_hybrid
+        from ..plots.hybrid import plot_hybrid
 
         return plot_hybrid(result)
     if any("cmi" in group for group in result.groups.values()):
@@ -163,7 +163,7 @@ def _rows(result: Result) -> str:
 
 
 def _probe_sections(result: Result) -> Iterator[str]:
-    from ..probe_plots import calibrations, plot_calibration, plot_probe_panels
+    from ..plots.probe import calibrations, plot_calibration, plot_probe_panels
 
     probe = result.groups[NAME]
     known = [name for name in calibrations(result) if name != NAME]
@@ -176,7 +176,7 @@ def _probe_sections(result: Result) -> Iterator[str]:
         yield section("How it was measured", table([], _plan(result), text=(0, 1)))
     yield section("Figures", image(plot_probe_panels(result), "four panels of the probe"))
     if "label_information_b" in probe:
-        from ..concurrence_plots import plot_probe_concurrence
+        from ..plots.concurrence import plot_probe_concurrence
 
         figure = plot_probe_concurrence(probe).figure
         yield section("Where the label is decided", image(figure, "nonlocality and speciation windows on one axis"))
@@ -335,7 +335,11 @@ def _cmi_table(probe: Variables) -> str:
 
 def _time_table(probe: Variables) -> str:
     columns = {"total_information": "I(A;BC), nats", "markov_length": "ξ, sites"}
-    optional = {"label_information": "I(S;ABC), nats", "label_information_b": "I(S;B), nats"}
+    optional = {
+        "label_information": "I(S;ABC), nats",
+        "label_information_b": "I(S;B), nats",
+        "forward_backward": "P_FB",
+    }
     columns |= {name: title for name, title in optional.items() if name in probe}
     header, lines = ["t", *columns.values()], []
     schedule = "recommended_radius" in probe

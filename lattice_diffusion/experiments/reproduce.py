@@ -106,10 +106,12 @@ def draw(file: Path, out: Path) -> None:
 
 
 def _figure(result: Result) -> Any:
-    from .. import hybrid_plots, plots, probe_plots
+    from .. import plots
+    from ..plots.hybrid import plot_hybrid
+    from ..plots.probe import plot_probe
 
     name = str(result.attributes["name"])
     if name in REGISTRY:
         return REGISTRY[name].figure(result)
-    figures = {"probe": probe_plots.plot_probe, "image-hybrid": hybrid_plots.plot_hybrid}
+    figures = {"probe": plot_probe, "image-hybrid": plot_hybrid}
     return figures[name](result) if name in figures else plots.plot_cmi(result).figure

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from ... import concurrence_plots, plots
+from ... import plots
 from ...phases import Window, nonlocality_window, speciation_window
+from ...plots.concurrence import plot_concurrence
 from ...results import Result, Row, Variable
 from ..spec import Spec
 from .base import Analysis, NamedExperiment, estimates, grid_times
@@ -128,7 +129,7 @@ def figure(result: Result) -> Any:
     fig, axes = plots.new_figure(len(TITLES), width=4.8)
     for ax, (name, title) in zip(axes, TITLES.items(), strict=True):
         grid = {key: v.values.squeeze() for key, v in result.groups[name].items()}
-        concurrence_plots.plot_concurrence(
+        plot_concurrence(
             grid["t"],
             (grid["cmi"], grid["cmi_stderr"]),
             (grid["label_information_abc"], grid["label_information_abc_stderr"]),

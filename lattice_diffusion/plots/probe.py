@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .plots import COLORS, curve, heat_map, new_figure
-from .results import Result, Variable
+from ..results import Result, Variable
+from . import COLORS, curve, heat_map, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

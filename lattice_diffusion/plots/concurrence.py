@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .plots import COLORS, curve, new_figure
-from .results import Variable
+from ..results import Variable
+from . import COLORS, curve, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .plots import COLORS, MARKERS, heat_map, new_figure
-from .results import Result, Variable
+from ..results import Result, Variable
+from . import COLORS, MARKERS, heat_map, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .results import Result, Variable
+from ..results import Result, Variable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
