@@ -14,6 +14,8 @@ SLOW = (
     "gaussian-field",
     "gaussian-mixture",
     "ising",
+    "ising-chain",
+    "curie-weiss",
     "loops-bitflip",
     "loops-gaussian",
     "domain-walls",
