@@ -40,6 +40,16 @@ class Request:
     schedule: str = "linear"
 
 
+def opened(path: Path, key: str | None, labels: Path | None, n_max: int | None) -> Images:
+    """The images of the user, and what is odd about them in one line each."""
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always", ImageWarning)
+        images = open_images(path, key=key, labels=labels, n_max=n_max)
+    for warning in found:
+        say(f"warning: {warning.message}")
+    return images
+
+
 def run_probe(
     images_path: Path,
     out: Path,
@@ -63,11 +73,7 @@ def run_probe(
     if resume and out.exists() and not parts.exists():
         say(f"{out} is finished")
         return read(out)
-    with warnings.catch_warnings(record=True) as found:
-        warnings.simplefilter("always", ImageWarning)
-        images = open_images(images_path, key=key, labels=labels, n_max=n_max)
-    for warning in found:
-        say(f"warning: {warning.message}")
+    images = opened(images_path, key, labels, n_max)
     plan = parse_plan(images, asked, **training)
     field = field_of_images(images, plan.pixel)
     _check_values(field, plan, images)

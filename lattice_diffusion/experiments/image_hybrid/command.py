@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import time
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ... import __version__
-from ...images import ImageWarning, open_images
 from ...phases import nonlocality_window
 from ...results import Result, read, write
 from ..checks import check_output, check_same
-from ..probe_command import parse_radii
+from ..probe_command import opened, parse_radii
 from ..progress import duration, progress_bar, say
 from ..reproduce import draw
 from .data import Split, seed_of, split
@@ -99,11 +97,7 @@ def run_hybrid(
     if resume and out.exists() and not parts.exists():
         say(f"{out} is finished")
         return read(out)
-    with warnings.catch_warnings(record=True) as found:
-        warnings.simplefilter("always", ImageWarning)
-        images = open_images(images_path, key=key, labels=labels, n_max=n_max)
-    for warning in found:
-        say(f"warning: {warning.message}")
+    images = opened(images_path, key, labels, n_max)
     data = split(images, asked.levels, asked.shrink, np.random.default_rng(seed_of(asked.seed, "split")))
     radii = parse_radii(asked.radii)
     if asked.radius not in radii:
