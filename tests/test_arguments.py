@@ -138,6 +138,11 @@ FUNCTIONS: Calls = {
     "violated_vertices": (ld.denoisers.violated_vertices, of(x=np.ones((2, 2, 3, 4)))),
     "gaussian_divergence": (ld.denoisers.gaussian_divergence, of(model=FIELD, covariance=np.eye(12))),
     "estimators.get": (ld.estimators.get, of(name="Gaussian")),
+    "tasks.get": (ld.estimators.tasks.get, of(name="charges-3")),
+    "benchmark.plan": (
+        ld.estimators.benchmark.plan,
+        of(tasks=["charges-3"], estimators=["Oracle"], sizes=[100], seeds=[0], budgets=[1.0]),
+    ),
     "open_images": (ld.images.open_images, of(path="nowhere.npy", key=None, n_max=5)),
 }
 for _method in ("transfer_matrix", "swendsen_wang", "heat_bath", "multispin", "wolff"):

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import checked
 from ..estimate import Estimate
 from . import registry
 from .base import clone
@@ -66,6 +67,7 @@ def generator(*names: object) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(int.from_bytes(digest, "big")))
 
 
+@checked
 def plan(
     tasks: Sequence[str | Task],
     estimators: Sequence[str] | Mapping[str, Any],

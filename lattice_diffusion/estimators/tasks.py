@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import checked
 from ..channels import BitFlip, Channel, Erasure, Gaussian
 from ..estimate import Estimate
 from ..exact import cmi
@@ -137,6 +138,7 @@ def names() -> list[str]:
     return list(PROBLEMS)
 
 
+@checked
 @cache
 def get(name: str) -> Task:
     """The task of that name, with its truth.
