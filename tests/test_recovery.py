@@ -214,6 +214,20 @@ def test_learned_recovery_of_fields():
     assert learned["error"][1, 0] > 5 * learned["error_stderr"][1, 0]
 
 
+@pytest.mark.slow
+def test_learned_recovery_of_loops():
+    """Above the exact denoiser of its radius, below r = 0: its own bonds alone, all a net that learned nothing has."""
+    loops = {**LOOPS, "shape": [4, 4]}
+    training = {"starts": [0.4], "n_steps": 20, "train_steps": 250, "batch_size": 48, "width": 24, "depth": 2}
+    point = {"model": loops, "channel": {"name": "gaussian"}, "t": 1.0, "radii": [1], "n_samples": 1000}
+    settings = QUANTITIES["learned_recovery"].resolve_settings(training)
+    learned = evaluate({**point, "quantity": "learned_recovery", "settings": settings}, np.random.default_rng(41))
+    exact = measured(loops, 0.4, [0, 1], n_samples=1000, n_steps=20)
+    value, stderr = learned["error"][0, 0], learned["error_stderr"][0, 0]
+    assert value - exact["error"][1] > -5 * np.hypot(stderr, exact["error_stderr"][1])
+    assert exact["error"][0] - value > 5 * np.hypot(stderr, exact["error_stderr"][0])
+
+
 @pytest.mark.parametrize(
     ("model", "changes", "sentence"),
     [

@@ -3,7 +3,7 @@
 Fields: KL per site, exact, and by learned denoisers. Ising below, at and above beta_c: distance of the law of 2x2
 patches, by exact and by learned denoisers. Loops under erasure, unmasked bond by bond: KL per bond, which must equal
 the area under the rate mean_i I_t(A_i;C|B)/(1-t) up to T_f; its steepest rise marches to t* = 1/2. Loops under Gaussian
-noise: broken vertices.
+noise: broken vertices, by exact denoisers and, on a smaller grid, by a learned one beside the exact one of its radius.
 """
 
 from typing import Any
@@ -108,6 +108,28 @@ def specs(preset: str) -> Spec:
                 "n_samples": 500 if full else 100,
                 "quantity": "recovery",
                 "settings": {"n_steps": 60 if full else 30},
+            },
+            "loops-small": {
+                "model": {**loops, "length": 6},
+                "channel": gaussian,
+                "t": list(STARTS),
+                "radii": [1],
+                "n_samples": 2000 if full else 400,
+                "quantity": "recovery",
+                "settings": {"n_steps": 60 if full else 30},
+            },
+            "learned-loops": {
+                "model": {**loops, "length": 6},
+                "channel": gaussian,
+                "t": [1.0],
+                "radii": [1],
+                "n_samples": 2000 if full else 400,
+                "quantity": "learned_recovery",
+                "settings": {
+                    "starts": list(STARTS),
+                    "n_steps": 60 if full else 30,
+                    **({"train_steps": 6000, "width": 48} if full else {"train_steps": 600, "batch_size": 48}),
+                },
             },
         },
     )
@@ -229,6 +251,17 @@ def _loops(result: Result) -> list[Row]:
     rows.append(
         Row(NAME, "loops, global, bond change: mean of z^2", 1.0, z2.value, z2.stderr, "the law is recovered: 1")
     )
+    return [*rows, *_learned_loops(result)]
+
+
+def _learned_loops(result: Result) -> list[Row]:
+    exact, learned = result.groups["loops-small"], result.groups["learned-loops"]
+    rows = []
+    for i, start in enumerate(learned["start"].values):
+        value, truth = float(learned["error"].values[0, i, 0]), float(exact["error"].values[i, 0])
+        stderr = float(np.hypot(learned["error_stderr"].values[0, i, 0], exact["error_stderr"].values[i, 0]))
+        label = f"loops, 6x6 faces, learned r = 1, broken vertices, T_f = {start:g}"
+        rows.append(Row(NAME, label, truth, value, stderr, "the exact denoiser of that radius"))
     return rows
 
 
@@ -253,6 +286,12 @@ def figure(result: Result) -> Any:
     axes[1, 0].set(ylabel="KL per site (nats)", yscale="log", title="Gaussian field, m² = 0.04")
     _curves(axes[1, 1], result.groups["erased"], "divergence", last_global=False)
     _curves(axes[1, 2], result.groups["loops-gaussian"], "error")
+    small = result.groups["loops-small"]
+    axes[1, 2].errorbar(
+        *(small["t"].values, small["error"].values[:, 0], small["error_stderr"].values[:, 0]),
+        **{"color": plots.COLORS[0], "ls": "--", "lw": 1, "label": "r = 1, 6×6 faces, as learned"},
+    )
+    _mark_learned(axes[1, 2], result.groups["learned-loops"], (0, slice(None), 0), 0)
     axes[1, 1].set(ylabel="KL per bond (nats)", yscale="log", title="Erased loops, L = 64; black: t* = 1/2")
     axes[1, 2].set(ylabel="fraction of broken vertices", title=f"Loops, Gaussian noise; black: t* = {T_STAR:.3f}")
     axes[1, 1].axvline(0.5, color="k", lw=1.5)

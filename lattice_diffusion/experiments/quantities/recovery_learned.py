@@ -7,6 +7,7 @@ KL per site is a mean over modes of their power rho, in units of the clean one,
 
 of the Gaussian law with this spectrum. The powers are measured; n samples of a complex mode have 2n degrees of freedom,
 whose known E 1/rho and E log rho leave no bias: perfect recovery gives zero within its error, of either sign.
+Loops are measured as in `recovery`, by their broken vertices.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from scipy.special import digamma
 
 from ...channels import Channel
 from ...denoisers import Denoiser, always, reverse
-from ...models import GaussianField
+from ...models import DomainWalls, GaussianField
 from ...results import Variable
 from ..build import build_channel, build_model
 from .base import Parameters, Quantity, radius_coordinate
@@ -46,12 +47,41 @@ class LearnedRecoverySettings(TrainingSettings):
 def evaluate(parameters: Parameters, rng: np.random.Generator) -> dict[str, NDArray]:
     model, channel = build_model(parameters["model"]), build_channel(parameters["channel"])
     settings, n_samples = parameters["settings"], parameters["n_samples"]
-    nets: list[Any] = [trained(model, channel, radius, settings, rng) for radius in parameters["radii"]]
+    train = trained_on_loops if isinstance(model, DomainWalls) else trained
+    nets: list[Any] = [train(model, channel, radius, settings, rng) for radius in parameters["radii"]]
     errors_of, rows = field_sample_errors if isinstance(model, GaussianField) else sampled_errors, []
     for start in settings["starts"]:
         times = return_times(model, channel, start, settings["n_steps"])
         rows.append(errors_of(model, channel, model.sample(n_samples, rng), times, nets, rng))
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def trained_on_loops(
+    model: DomainWalls, channel: Channel, radius: int, settings: dict[str, Any], rng: np.random.Generator
+) -> Any:
+    """A network of this radius for bonds, trained by Muon."""
+    from ...denoisers import LocalNet, fit
+
+    net = LocalNet(
+        *(radius, 2),
+        channel=channel,
+        bonds=True,
+        periodic=model.periodic,
+        width=settings["width"],
+        depth=settings["depth"],
+        rng=rng,
+    )
+    steps, batch_size = settings["train_steps"], settings["batch_size"]
+    fit(
+        *(net, model.sample),
+        progress=False,
+        rng=rng,
+        steps=steps,
+        batch_size=batch_size,
+        optimiser="muon",
+        learning_rate=0.01,
+    )
+    return net
 
 
 def field_sample_errors(
@@ -125,6 +155,6 @@ LEARNED_RECOVERY = Quantity(
     coordinates,
     settings=LearnedRecoverySettings,
     reads=("radii",),
-    models=("ising", "gaussian-field"),
+    models=("ising", "gaussian-field", "domain-walls"),
     check=check_learned,
 )
