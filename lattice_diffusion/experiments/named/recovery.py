@@ -298,7 +298,7 @@ def figure(result: Result) -> Any:
     axes[1, 2].axvline(T_STAR, color="k", lw=1.5)
     for ax in axes.flat:
         ax.set_xlabel("noise up to $T_f$")
-        ax.legend(frameon=False, fontsize=8)
+        ax.legend(frameon=False, fontsize=8, loc="upper left" if ax is axes[1, 2] else "best")
     return fig
 
 
