@@ -8,8 +8,9 @@ from scipy.special import entr, expit
 
 import lattice_diffusion as ld
 from lattice_diffusion import estimators as est
-from lattice_diffusion.estimators.bodies import Convolution, places
+from lattice_diffusion.estimators.bodies import Convolution, network, places
 from lattice_diffusion.estimators.denoiser_gap import DenoiserGapWarning
+from lattice_diffusion.estimators.networks import MLP
 from lattice_diffusion.estimators.neural import middle
 
 torch = pytest.importorskip("torch")
@@ -183,9 +184,13 @@ def test_nothing_is_lost_to_shrinkage(signal):
 # -- convolutions and translations -------------------------------------------------------------------------
 
 
-def bodies_of(parts, radius, depth):
+def places_of(parts):
     sample = est.Sample(*(np.zeros((2, int(mask.sum()))) for mask in (parts.A, parts.B, parts.C)))
-    where = places(replace(sample, x_t=np.zeros((2, *parts.shape)), parts=parts))
+    return places(replace(sample, x_t=np.zeros((2, *parts.shape)), parts=parts))
+
+
+def bodies_of(parts, radius, depth):
+    where = places_of(parts)
     sites = np.concatenate([where.b, where.c])
     rng = np.random.default_rng(0)
     net = Convolution(sites, where.shape, 1, 1, rng, width=4, depth=depth, radius=radius)
@@ -225,6 +230,42 @@ def test_a_stencil_multiplies_what_is_within_reach():
     far = out(0, 3) - out(0) - out(3) + out()
     assert abs(near) > 1e-3
     assert abs(far) < 1e-5
+
+
+def test_columns_before_those_of_the_lattice_go_to_every_site():
+    """As if they came last, number by number; and a law of B finds 0 wherever B is not."""
+    parts = ld.Lattice((5, 5)).tripartition((2, 2), 1)
+    where, n_b, size = places_of(parts), int(parts.B.sum()), {"width": 4, "depth": 2, "radius": 1}
+    made = [network(where, n_b, n_b + 2, 1, np.random.default_rng(0), first=first, **size) for first in (2, 0)]
+    for net in made:
+        torch.nn.init.normal_(net.readout.weight, generator=torch.Generator().manual_seed(1))
+    seen = []
+    made[0].layers[0].register_forward_pre_hook(lambda _, x: seen.append(x[0]))
+    x = torch.as_tensor(np.random.default_rng(2).standard_normal((3, n_b + 2)), dtype=torch.float32)
+    last = torch.cat([x[:, 2:], x[:, :2]], dim=1)
+    assert torch.equal(made[0](x), made[1](last))
+    image, rest = seen[0][:, 0], seen[0][:, 1:]
+    assert torch.equal(image[:, torch.as_tensor(parts.B)], x[:, 2:])
+    assert not image[:, torch.as_tensor(~parts.B)].any()
+    assert torch.equal(rest, x[:, :2, None, None].expand_as(rest))
+
+
+@pytest.mark.parametrize("name", ["ClassifierRatio", "MINE", "InfoNCE", "DenoiserGap"])
+def test_convolutions_are_right_on_a_chain(name):
+    """Sites on both sides of A tell of it together: a stencil has to reach across, and a critic with less misses it."""
+    task = est.tasks.get("charges-chain")
+    x_t = task.sample(4000, np.random.default_rng(0))
+
+    def answer(radius):
+        quick = {"steps": 600, "batch_size": 256, "width": 16, "learning_rate": 0.01}
+        one = est.get(name, body="conv", radius=radius, **quick)
+        return one.fit(x_t, task.parts, rng=np.random.default_rng(1)).estimate()
+
+    found = answer(2)
+    assert abs(found.z_score(task.truth.value)) < 5
+    assert found.z_score(0.0) > 10
+    if name != "DenoiserGap":  # there linear denoisers, which see all of it, come first
+        assert answer(1).z_score(task.truth.value) < -4
 
 
 @pytest.mark.slow
@@ -328,6 +369,24 @@ def test_seeds_decide_everything(name):
     assert est.clone(one).get_params() == one.get_params()
 
 
+def test_the_default_body_is_the_perceptron_of_before():
+    for zero in (True, False):
+        same = MLP(5, 2, 4, 2, np.random.default_rng(0), zero=zero).state_dict()
+        size = {"width": 4, "depth": 2, "radius": 1, "first": 2, "zero": zero}
+        made = network(None, 3, 5, 2, np.random.default_rng(0), **size).state_dict()
+        assert made.keys() == same.keys()
+        assert all(torch.equal(made[key], same[key]) for key in same)
+
+
+@pytest.mark.parametrize("name", ["ClassifierRatio", "MINE", "InfoNCE", "DenoiserGap"])
+def test_the_perceptron_does_not_ask_for_a_lattice(name):
+    data = triple(400, np.random.default_rng(11))
+    values = [
+        fitted(est.get(name, **QUICK[name], **body), data).estimate() for body in ({}, {"body": "mlp", "radius": 7})
+    ]
+    assert values[0] == values[1]
+
+
 X = np.random.default_rng(0).standard_normal((60, 3))
 PARTS = ld.Lattice((2, 3)).tripartition((0, 0), 1)
 
@@ -357,3 +416,23 @@ PARTS = ld.Lattice((2, 3)).tripartition((0, 0), 1)
 def test_bad_input_is_refused_in_one_sentence(call, sentence):
     with pytest.raises(ValueError, match=sentence):
         call()
+
+
+@pytest.mark.parametrize("name", ["ClassifierRatio", "MINE", "InfoNCE", "DenoiserGap", "MINE-in-sample"])
+@pytest.mark.parametrize(
+    ("params", "sentence"),
+    [
+        ({"body": "cnn"}, "body must be 'mlp' or 'conv', got 'cnn'"),
+        ({"body": "conv", "radius": -1}, "radius must be an integer >= 0, got -1"),
+        ({"body": "conv"}, "body='conv' needs lattice samples; call fit"),
+    ],
+)  # fmt: skip
+def test_bodies_are_refused_in_one_sentence(name, params, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        fitted(est.get(name, **params), (X, X))
+
+
+@pytest.mark.parametrize("name", ["ClassifierRatio", "MINE", "InfoNCE", "DenoiserGap"])
+def test_a_convolution_without_layers_is_refused(name):
+    with pytest.raises(ValueError, match="depth must be an integer >= 1 with body='conv', got 0; use body='mlp'"):
+        est.get(name, body="conv", depth=0).fit(np.random.default_rng(0).standard_normal((30, 2, 3)), PARTS)

@@ -13,20 +13,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from .networks import torch_generator
+from .networks import MLP, torch_generator
 from .sample import Sample
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 class Convolution(nn.Module):
-    """(n, n_in) -> (n, n_out): the first columns are put on the lattice, the others go to every site.
+    """(n, n_in) -> (n, n_out): d columns are put on the lattice, the others go to every site.
 
         f_1 = W_1 * x,   f_k = (W_k * x) f_{k-1}        products of up to `depth` values within reach of one another
         out = sum over sites i of R_ik . silu f_k(i)      0 before training
 
     Args:
-        places: (d,), flat indices into the image (channel, *lattice) of the first d columns.
+        places: (d,), flat indices into the image (channel, *lattice) of the columns first, ..., first + d - 1.
         shape: of the image, up to 3 lattice axes.
         n_rest: other columns.
         rng: draws the weights.
@@ -46,9 +46,10 @@ class Convolution(nn.Module):
         width: int,
         depth: int,
         radius: int,
+        first: int = 0,
     ) -> None:
         super().__init__()
-        self.shape, self.n_rest = shape, n_rest
+        self.shape, self.n_rest, self.first = shape, n_rest, first
         self.register_buffer("places", torch.as_tensor(places))
         make = CONVOLUTIONS[len(shape) - 2]
         n_in, seed = shape[0] + n_rest, torch_generator(rng)
@@ -64,10 +65,14 @@ class Convolution(nn.Module):
         nn.init.zeros_(self.readout.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        d = len(self.places)
+        before, on, after = x.tensor_split((self.first, self.first + len(self.places)), dim=1)
         image = x.new_zeros(len(x), math.prod(self.shape))
-        image[:, self.places] = x[:, :d]
-        rest = x[:, d:].reshape(len(x), self.n_rest, *[1] * (len(self.shape) - 1)).expand(-1, -1, *self.shape[1:])
+        image[:, self.places] = on
+        rest = (
+            torch.cat([before, after], dim=1)
+            .reshape(len(x), self.n_rest, *[1] * (len(self.shape) - 1))
+            .expand(-1, -1, *self.shape[1:])
+        )
         seen = torch.cat([image.unflatten(1, self.shape), rest], dim=1)
         found, features = x.new_ones(1), []
         for layer in self.layers:
@@ -99,3 +104,50 @@ def places(sample: Sample) -> Places | None:
 
     shape = image if len(image) > 2 or image != parts.shape else (1, *image)
     return Places(shape, columns(parts.A), columns(parts.B), columns(parts.C))
+
+
+def places_for(body: str, radius: int, sample: Sample) -> Places | None:
+    """Where a convolution finds its columns; None for the multilayer perceptron.
+
+    Raises:
+        ValueError: no such body or radius, or a convolution of flat arrays.
+    """
+    if body not in ("mlp", "conv"):
+        raise ValueError(f"body must be 'mlp' or 'conv', got {body!r}")
+    if body == "mlp":
+        return None
+    if not isinstance(radius, int | np.integer) or radius < 0:
+        raise ValueError(f"radius must be an integer >= 0, got {radius!r}")
+    where = places(sample)
+    if where is None:
+        raise ValueError("body='conv' needs lattice samples; call fit(x_t, parts), or use body='mlp'")
+    return where
+
+
+def network(
+    where: Places | None,
+    n_columns: int,
+    n_in: int,
+    n_out: int,
+    rng: np.random.Generator,
+    *,
+    width: int,
+    depth: int,
+    radius: int,
+    first: int = 0,
+    n_a: int = 0,
+    zero: bool = True,
+) -> nn.Module:
+    """An MLP, or a `Convolution` where the places are known.
+
+    Args:
+        n_columns: b, the first `n_a` columns of a, and c are those from `first` on, as far as there are so many.
+        zero: whether an MLP is 0 before training; a convolution always is.
+    """
+    if where is None:
+        return MLP(n_in, n_out, width, depth, rng, zero=zero)
+    if depth < 1:
+        raise ValueError(f"depth must be an integer >= 1 with body='conv', got {depth!r}; use body='mlp'")
+    sites = np.concatenate([where.b, where.a[:n_a], where.c])[:n_columns]
+    options = {"width": width, "depth": depth, "radius": radius, "first": first}
+    return Convolution(sites, where.shape, n_in - len(sites), n_out, rng, **options)

@@ -8,6 +8,7 @@ latter. Several columns of A are taken one after the other, I(A;C|B) = sum_j I(A
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,10 +18,10 @@ from torch import Tensor, nn
 from ..channels import Gaussian
 from ..estimate import Estimate
 from .base import FloatArray
-from .bodies import Convolution, Places, places
+from .bodies import Places, network, places_for
 from .heads import Categorical, Head, Mixture, NoisySpin
 from .law import Law
-from .networks import MLP, by_chunks, split, tensor, train_if_better
+from .networks import by_chunks, split, tensor, train_if_better
 from .neural import Learned, Neural, middle
 from .sample import FEW_VALUES, Sample, translated
 
@@ -100,7 +101,7 @@ class ConditionalLikelihood(Neural):
             raise ValueError(f"clean must be 'spins', 'real' or None, got {self.clean!r}")
         if self.clean == "spins" and (train.channel is None or train.t is None) and not _spins(train):
             raise ValueError("clean='spins' needs the noise, or values of +-1; give channel and t")
-        where = self._places(train)
+        where = places_for(self.body, self.radius, train)
         spins = self.clean == "spins" or (self.clean is None and _spins(train))
         fit, valid = split(len(train), VALIDATION, rng)
 
@@ -150,28 +151,6 @@ class ConditionalLikelihood(Neural):
             return Categorical(np.unique(a))
         return Mixture(a, sample.channel, sample.t, self.components)
 
-    def _places(self, sample: Sample) -> Places | None:
-        if self.body not in ("mlp", "conv"):
-            raise ValueError(f"body must be 'mlp' or 'conv', got {self.body!r}")
-        if self.body == "mlp":
-            return None
-        if not isinstance(self.radius, int | np.integer) or self.radius < 0:
-            raise ValueError(f"radius must be an integer >= 0, got {self.radius!r}")
-        where = places(sample)
-        if where is None:
-            raise ValueError("body='conv' needs lattice samples; call fit(x_t, parts), or use body='mlp'")
-        return where
-
-    def _body(
-        self, n_in: int, n_columns: int, n_out: int, where: Places | None, j: int, rng: np.random.Generator
-    ) -> nn.Module:
-        """A network that is 0 before training, of b, a_<j and perhaps c in the first `n_columns`, and of others."""
-        if where is None:
-            return MLP(n_in, n_out, self.width, self.depth, rng, zero=True)
-        sites = np.concatenate([where.b, where.a[:j], where.c])[:n_columns]
-        options = {"width": self.width, "depth": self.depth, "radius": self.radius}
-        return Convolution(sites, where.shape, n_in - len(sites), n_out, rng, **options)
-
     def _law(
         self,
         head: Head,
@@ -189,7 +168,8 @@ class ConditionalLikelihood(Neural):
         if x.shape[1] and self.depth and law.linear.kept == 1.0:  # else it would undo the shrinkage
             z, offset, target = (tensor(array, self.device) for array in (x, start, y))
             seen, theta = law.seen(z, offset), by_chunks(law, z, offset)
-            law.net = self._body(seen.shape[1], x.shape[1], head.n_outputs, where, j, rng).to(self.device)
+            options: dict[str, Any] = {"width": self.width, "depth": self.depth, "radius": self.radius, "n_a": j}
+            law.net = network(where, x.shape[1], seen.shape[1], head.n_outputs, rng, **options).to(self.device)
 
             def nats(net: nn.Module, seen: Tensor, theta: Tensor, y: Tensor) -> Tensor:
                 return head.nats(theta + law.gain * net(seen), y)

@@ -13,6 +13,7 @@ as I(A;B) or larger, and so are their errors, which need not cancel.
 import math
 from abc import abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from torch.nn.functional import cross_entropy, softplus
 
 from ..estimate import Estimate
 from .base import FloatArray, mean_estimate
+from .bodies import Places, network, places_for
 from .networks import CHUNK, MLP, Loss, split, tensor, train
 from .neural import Learned, Neural
 from .sample import Sample
@@ -37,6 +39,9 @@ class _Difference(Neural):
         folds: K of the cross-fitting.
         evaluate: "held_out", cross-fitted with early stopping; "in_sample", on the very samples the critics were
             trained on for all `steps`, as in arXiv:2508.06614, which overfitting makes larger.
+        body: of the critics: "mlp", or "conv", one stencil for all sites of B and C, which a reaches everywhere
+            (InfoNCE: in the embedding of b and c alone; see `bodies`).
+        radius: of the stencil, a box; it sees what sites on both sides of A tell together only if it reaches across.
         width, depth, steps, batch_size, learning_rate: of the critics and their training.
         device: of torch.
     """
@@ -46,6 +51,8 @@ class _Difference(Neural):
         folds: int = 2,
         *,
         evaluate: str = "held_out",
+        body: str = "mlp",
+        radius: int = 1,
         width: int = 64,
         depth: int = 2,
         steps: int = 2000,
@@ -55,6 +62,8 @@ class _Difference(Neural):
     ) -> None:
         super().__init__(folds)
         self.evaluate = evaluate
+        self.body = body
+        self.radius = radius
         self.width = width
         self.depth = depth
         self.steps = steps
@@ -62,8 +71,12 @@ class _Difference(Neural):
         self.learning_rate = learning_rate
         self.device = device
 
+    @property
+    def _size(self) -> dict[str, Any]:
+        return {"width": self.width, "depth": self.depth, "radius": self.radius}
+
     @abstractmethod
-    def _critic(self, d_a: int, d_z: int, rng: np.random.Generator) -> nn.Module: ...
+    def _critic(self, d_a: int, d_z: int, where: Places | None, rng: np.random.Generator) -> nn.Module: ...
 
     @abstractmethod
     def _score(self, net: nn.Module, a: Tensor, z: Tensor) -> Tensor:
@@ -87,6 +100,7 @@ class _Difference(Neural):
         return self.in_sample_
 
     def _learn(self, train: Sample, rng: np.random.Generator) -> Learned:
+        where = places_for(self.body, self.radius, train)
         everything = np.arange(len(train))
         held_out = self.evaluate == "held_out"
         fit, valid = split(len(train), VALIDATION, rng) if held_out else (everything, everything[:0])
@@ -95,7 +109,7 @@ class _Difference(Neural):
         for sign, region in ((1, _bc), (-1, _b)):
             if region(train).shape[1]:
                 z = _standardised(region(train)[fit])
-                terms.append((sign, region, z, self._trained(a(train.a), z(region(train)), fit, valid, rng)))
+                terms.append((sign, region, z, self._trained(a(train.a), z(region(train)), fit, valid, where, rng)))
 
         def log_ratio(sample: Sample, inside: bool) -> FloatArray:
             total = np.zeros(len(sample))
@@ -108,9 +122,15 @@ class _Difference(Neural):
         return Learned(log_ratio, fit)
 
     def _trained(
-        self, a: FloatArray, z: FloatArray, fit: NDArray[np.intp], valid: NDArray[np.intp], rng: np.random.Generator
+        self,
+        a: FloatArray,
+        z: FloatArray,
+        fit: NDArray[np.intp],
+        valid: NDArray[np.intp],
+        where: Places | None,
+        rng: np.random.Generator,
     ) -> nn.Module:
-        net = self._critic(a.shape[1], z.shape[1], rng).to(self.device)
+        net = self._critic(a.shape[1], z.shape[1], where, rng).to(self.device)
         fitted, validated = ([tensor(x[rows], self.device) for x in (a, z)] for rows in (fit, valid))
         train(
             net,
@@ -130,8 +150,8 @@ class _Difference(Neural):
 class ClassifierRatio(_Difference):
     """The log odds of a classifier between matched and mismatched pairs, averaged over the matched ones."""
 
-    def _critic(self, d_a: int, d_z: int, rng: np.random.Generator) -> nn.Module:
-        return MLP(d_a + d_z, 1, self.width, self.depth, rng, zero=True)
+    def _critic(self, d_a: int, d_z: int, where: Places | None, rng: np.random.Generator) -> nn.Module:
+        return network(where, d_z, d_a + d_z, 1, rng, first=d_a, **self._size)
 
     def _score(self, net: nn.Module, a: Tensor, z: Tensor) -> Tensor:
         return softplus(-_pairs(net, a, z)).mean() + softplus(_pairs(net, _other(a), z)).mean()
@@ -143,8 +163,8 @@ class ClassifierRatio(_Difference):
 class MINE(_Difference):
     """Mutual information neural estimation: the bound of Donsker and Varadhan."""
 
-    def _critic(self, d_a: int, d_z: int, rng: np.random.Generator) -> nn.Module:
-        return MLP(d_a + d_z, 1, self.width, self.depth, rng, zero=True)
+    def _critic(self, d_a: int, d_z: int, where: Places | None, rng: np.random.Generator) -> nn.Module:
+        return network(where, d_z, d_a + d_z, 1, rng, first=d_a, **self._size)
 
     def _score(self, net: nn.Module, a: Tensor, z: Tensor) -> Tensor:
         return _log_mean_exp(_pairs(net, _other(a), z)) - _pairs(net, a, z).mean()
@@ -172,11 +192,9 @@ class MINE(_Difference):
 class InfoNCE(_Difference):
     """Which of K values of z belongs to a value of a: E [ T_ii - log (1/K) sum_j e^T_ij ], K the batch size."""
 
-    def _critic(self, d_a: int, d_z: int, rng: np.random.Generator) -> nn.Module:
-        def embedding(d: int) -> MLP:
-            return MLP(d, self.width, self.width, self.depth, rng)
-
-        return nn.ModuleList([embedding(d_a), embedding(d_z)])
+    def _critic(self, d_a: int, d_z: int, where: Places | None, rng: np.random.Generator) -> nn.Module:
+        embed_a = MLP(d_a, self.width, self.width, self.depth, rng)
+        return nn.ModuleList([embed_a, network(where, d_z, d_z, self.width, rng, zero=False, **self._size)])
 
     def _score(self, net: nn.Module, a: Tensor, z: Tensor) -> Tensor:
         return -self._values(net, a, z).mean()

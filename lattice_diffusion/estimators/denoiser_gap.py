@@ -11,6 +11,7 @@ e_b^2 + e_bc^2, the second off by e_b^2 - e_bc^2, so that their distance says ho
 
 import math
 import warnings
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,8 @@ from torch import Tensor, nn
 
 from ..estimate import Estimate
 from .base import Estimator, FloatArray, mean_estimate
-from .networks import MLP, by_chunks, split, tensor, train
+from .bodies import Places, network, places_for
+from .networks import by_chunks, split, tensor, train
 from .sample import Sample, check_continuous
 
 VALIDATION = 0.15
@@ -42,6 +44,9 @@ class DenoiserGap(Estimator):
     Args:
         folds: K of the cross-fitting.
         levels: points of the integral over log gamma.
+        body: of the networks: "mlp", or "conv", one stencil for all sites of B and C, which the noisy a reaches
+            everywhere (see `bodies`).
+        radius: of the stencil, a box.
         width, depth, steps, batch_size, learning_rate: of the networks and their training, which stops early.
         device: of torch.
 
@@ -62,6 +67,8 @@ class DenoiserGap(Estimator):
         folds: int = 2,
         *,
         levels: int = 24,
+        body: str = "mlp",
+        radius: int = 1,
         width: int = 64,
         depth: int = 2,
         steps: int = 1000,
@@ -71,6 +78,8 @@ class DenoiserGap(Estimator):
     ) -> None:
         super().__init__(folds)
         self.levels = levels
+        self.body = body
+        self.radius = radius
         self.width = width
         self.depth = depth
         self.steps = steps
@@ -82,6 +91,7 @@ class DenoiserGap(Estimator):
         if not isinstance(self.levels, int | np.integer) or self.levels < 3:
             raise ValueError(f"levels must be an integer >= 3, got {self.levels!r}")
         check_continuous(Sample(sample.a, sample.a[:, :0], sample.a), "DenoiserGap")
+        where = places_for(self.body, self.radius, sample)
         fold = self._fold(groups, rng)
         scale = sample.a.std(axis=0).mean()
         highest = MOST / _variance_left(sample.a / scale, np.hstack([sample.b, sample.c]))
@@ -91,8 +101,8 @@ class DenoiserGap(Estimator):
             rows = np.flatnonzero(fold == k)
             part, rest = sample.take(rows), sample.take(np.flatnonzero(fold != k))
             fit, valid = split(len(rest), VALIDATION, rng)
-            near = self._denoiser(rest.a / scale, rest.b, log_gamma, fit, valid, rng)
-            far = self._denoiser(rest.a / scale, np.hstack([rest.b, rest.c]), log_gamma, fit, valid, rng)
+            near = self._denoiser(rest.a / scale, rest.b, log_gamma, fit, valid, where, rng)
+            far = self._denoiser(rest.a / scale, np.hstack([rest.b, rest.c]), log_gamma, fit, valid, where, rng)
             a, bc = part.a / scale, np.hstack([part.b, part.c])
             for i, level in enumerate(log_gamma):
                 noisy = a + math.exp(-0.5 * level) * rng.standard_normal(a.shape)
@@ -126,9 +136,12 @@ class DenoiserGap(Estimator):
         log_gamma: FloatArray,
         fit: NDArray[np.intp],
         valid: NDArray[np.intp],
+        where: Places | None,
         rng: np.random.Generator,
     ) -> "_Denoiser":
-        net = MLP(x.shape[1] + 2 * a.shape[1] + 1, a.shape[1], self.width, self.depth, rng, zero=True)
+        n_x, d_a = x.shape[1], a.shape[1]
+        size: dict[str, Any] = {"width": self.width, "depth": self.depth, "radius": self.radius}
+        net = network(where, n_x, n_x + 2 * d_a + 1, d_a, rng, **size)
         made = _Denoiser(net.to(self.device), a[fit], x[fit], log_gamma, self.device)
         clean, seen = tensor(a, self.device), tensor(x, self.device)
 
@@ -158,7 +171,7 @@ class _Denoiser:
     """E[a | a_u, x]: the linear answer, (lin + gamma v a_u)/(1 + gamma v), plus sqrt(v/(1 + gamma v)) net."""
 
     def __init__(
-        self, net: MLP, a: FloatArray, x: FloatArray, log_gamma: FloatArray, device: str | torch.device | None
+        self, net: nn.Module, a: FloatArray, x: FloatArray, log_gamma: FloatArray, device: str | torch.device | None
     ) -> None:
         self.net, self.device, self.middle = net, device, float(log_gamma.mean())
         mean, scale = x.mean(axis=0), x.std(axis=0)
