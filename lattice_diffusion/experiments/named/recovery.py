@@ -289,7 +289,7 @@ def figure(result: Result) -> Any:
     small = result.groups["loops-small"]
     axes[1, 2].errorbar(
         *(small["t"].values, small["error"].values[:, 0], small["error_stderr"].values[:, 0]),
-        **{"color": plots.COLORS[0], "ls": "--", "lw": 1, "label": "r = 1, 6×6 faces, as learned"},
+        **{"color": plots.COLORS[0], "ls": "--", "lw": 1, "label": "r = 1, 6×6"},
     )
     _mark_learned(axes[1, 2], result.groups["learned-loops"], (0, slice(None), 0), 0)
     axes[1, 1].set(ylabel="KL per bond (nats)", yscale="log", title="Erased loops, L = 64; black: t* = 1/2")
