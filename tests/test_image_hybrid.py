@@ -114,6 +114,7 @@ SMALL = {"steps": 15, "global_steps": 20, "width": 8}
 ASKED = Request(window="0.3,0.8", radii="1,2", radius=1, n=100, steps=6)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path, monkeypatch, capsys):
     path = spins(tmp_path)
     with monkeypatch.context() as patch:

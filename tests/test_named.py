@@ -16,6 +16,7 @@ SLOW = (
     "ising",
     "ising-chain",
     "curie-weiss",
+    "loops-erasure",
     "loops-bitflip",
     "loops-gaussian",
     "domain-walls",
