@@ -14,6 +14,7 @@ ROOT = Path(lattice_diffusion.__file__).parent
 ALLOWED = {
     "arguments": set(),
     "lazy": set(),
+    "whole_files": set(),
     "estimate": set(),
     "threads": set(),
     "lattice": set(),
@@ -24,8 +25,8 @@ ALLOWED = {
     "exact": {"estimate", "lattice", "channels", "kernels"},
     "samplers": {"estimate", "lattice", "channels", "kernels", "exact"},
     "models": {"lattice", "channels", "samplers", "exact"},
-    "denoisers": {"lazy", "estimate", "lattice", "channels", "kernels", "models", "exact"},
-    "estimators": {"lazy", "estimate", "lattice", "channels", "models", "exact", "denoisers"},
+    "denoisers": {"lazy", "whole_files", "estimate", "lattice", "channels", "kernels", "models", "exact"},
+    "estimators": {"lazy", "whole_files", "estimate", "lattice", "channels", "models", "exact", "denoisers"},
     "phases": {"estimate"},
     "results": {"", "hdf5"},
     "plots": {"results"},

@@ -163,14 +163,17 @@ def tried(words: list[str]) -> tuple[int | None, str]:
         signal.signal(signal.SIGALRM, before)
 
 
-@given(words=command_lines())
-@settings(
+fuzzed = settings(
     max_examples=int(os.environ.get("EXAMPLES", "200")),
     deadline=None,
     derandomize=True,
     database=None,
     suppress_health_check=list(HealthCheck),
 )
+
+
+@given(words=command_lines())
+@fuzzed
 def test_any_command_line_is_answered_or_refused_in_one_sentence(place: Path, words: list[str]) -> None:
     code, said = tried(words)
     assert code in (0, 2, None), (words, code)
@@ -208,13 +211,7 @@ def spoiled_specs(draw: st.DrawFn) -> str:
 
 
 @given(text=spoiled_specs())
-@settings(
-    max_examples=int(os.environ.get("EXAMPLES", "200")),
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+@fuzzed
 def test_any_spec_is_accepted_or_refused_in_one_sentence(place: Path, text: str) -> None:
     Path("spoiled.toml").write_text(text)
     code, said = tried(["run", "spoiled.toml", "--out", "r.h5", "--force", "--workers", "1"])

@@ -6,7 +6,6 @@ They are written beside their final name and moved there, so that a name always 
 
 import dataclasses
 import json
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .. import __version__, channels
+from ..whole_files import replacing
 from .categorical import GlobalImageNet, LocalImageNet
 from .global_net import GlobalNet
 from .local import LocalNet
@@ -122,13 +122,8 @@ def _difference(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
 
 
 def _write(path: str | Path, state: dict[str, Any]) -> None:
-    path = Path(path)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
+    with replacing(Path(path)) as partial:
         torch.save({"format": FORMAT, "package_version": __version__, **state}, partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _read(path: str | Path) -> dict[str, Any]:

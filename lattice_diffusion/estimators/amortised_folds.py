@@ -3,7 +3,6 @@
 Everything finished is kept in a folder, if there is one, so that a killed run goes on.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..whole_files import replacing
 from .amortised_plan import ProbePlan
 from .image_field import LEAST, Field
 
@@ -64,14 +64,13 @@ def folds(
                 with np.load(done) as file:
                     yield kind, Part(**{name: file[name] for name in Part._fields})
                 continue
-            if near is None:
+            if near is None and not labelled:  # labels, which come last, are told from A alone
                 near = _near(field, plan, task, train, trial)
-            task = replace(task, near=near and not labelled)
+            task = replace(task, near=bool(near) and not labelled)
             part = _one(field, plan, task, rows, train, seed, done, on_step)
             if done is not None:
-                partial = done.with_name(f"{done.stem}.{os.getpid()}.partial.npz")
-                np.savez(partial, **part._asdict())
-                os.replace(partial, done)
+                with replacing(done) as partial:
+                    np.savez(partial, **part._asdict())
                 done.with_suffix(".pt").unlink(missing_ok=True)
             yield kind, part
 

@@ -12,7 +12,6 @@ Networks of one pixel are trained on those near it too, where that does not harm
 
 import copy
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..whole_files import replacing
 from .image_field import Read
 from .image_likelihood import PixelLaw
 from .image_noise import Noise
@@ -147,7 +147,9 @@ def fit_law(
                 state |= {"least": value, "best": copy.deepcopy(average.state_dict())}
             if checkpoint is not None:
                 now = {"step": step + 1, "law": law.state_dict(), "average": average.state_dict()}
-                _write(checkpoint, {**state, **now, "optimiser": optimiser.state_dict(), "rng": rng.get_state()})
+                with replacing(checkpoint) as partial:
+                    both = {"optimiser": optimiser.state_dict(), "rng": rng.get_state()}
+                    torch.save({**state, **now, **both}, partial)
         on_step()
     law.load_state_dict(state["best"])
     law.requires_grad_(False)
@@ -178,12 +180,3 @@ def near_helps(
         losses.append(_validate(law, tried, valid, 0, 8000))
     worse = losses[1] - losses[0]
     return bool(worse.mean() <= CLEARLY * worse.std() / math.sqrt(min(len(worse), len(valid))))
-
-
-def _write(path: Path, state: dict[str, Any]) -> None:
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        torch.save(state, partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -1,6 +1,5 @@
 """What the command `benchmark estimators` does: plan, measure, write, and say what it found."""
 
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from ..estimators import benchmark, leaderboard, names, summary, table, tasks
 from ..estimators.scores import Score
 from ..plots import new_figure, plot_scores
+from ..whole_files import replacing
 from .checks import check_output
 from .progress import duration, progress_bar, say
 from .single import integers
@@ -61,9 +61,8 @@ def trial(
     wanted = {one.key for one in runs}
     rows = [row for row in benchmark.read(rows_file) if benchmark.key_of(row) in wanted]
     if out.suffix == ".csv":
-        partial = out.with_name(out.name + ".part")
-        partial.write_text(benchmark.csv_table(rows))
-        os.replace(partial, out)
+        with replacing(out) as partial:
+            partial.write_text(benchmark.csv_table(rows))
     scores = summary(rows)
     if figure is not None:
         draw(scores, figure)

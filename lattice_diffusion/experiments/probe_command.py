@@ -14,6 +14,7 @@ from ..channels import Schedule
 from ..estimators.amortised_plan import CHANNELS
 from ..images import ImageError, Images, ImageWarning, open_images
 from ..results import Result, read, write
+from ..whole_files import replacing
 from .checks import check_output
 from .probe import Field, ProbePlan, field_of_images, measure, pilot, reach
 from .probe_calibration import PREFIX, calibrate, comparison, exact_seconds, pictures, plan_for
@@ -223,9 +224,8 @@ def begin(
         return replace(plan, steps=int(known["plan"]["steps"]))
     shutil.rmtree(parts, ignore_errors=True)
     parts.mkdir()
-    partial = parts / "plan.json.partial"
-    partial.write_text(json.dumps(now), encoding="utf-8")
-    partial.replace(parts / "plan.json")
+    with replacing(parts / "plan.json") as path:
+        path.write_text(json.dumps(now), encoding="utf-8")
     return plan
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import results
 from ..results import Result, Variable
+from ..whole_files import replacing
 from .checks import enough_of
 from .named import REGISTRY
 from .probe_calibration import PREFIX, TITLES, distance, distance_error, share_found
@@ -40,12 +41,8 @@ def report(result_path: str | os.PathLike[str], out_html: str | os.PathLike[str]
     result = results.read(result_path)
     with enough_of(result_path):
         page = html_page(result, result_path.name)
-    part = out_html.with_name(out_html.name + ".part")
-    try:
-        part.write_text(page, encoding="utf-8")
-        os.replace(part, out_html)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(out_html) as partial:
+        partial.write_text(page, encoding="utf-8")
 
 
 def html_page(result: Result, file_name: str) -> str:

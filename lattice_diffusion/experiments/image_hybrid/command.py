@@ -14,6 +14,7 @@ import numpy as np
 from ... import __version__
 from ...phases import nonlocality_window
 from ...results import Result, read, write
+from ...whole_files import replacing
 from ..checks import check_output, check_same
 from ..probe_command import opened, parse_radii
 from ..progress import duration, progress_bar, say
@@ -243,9 +244,8 @@ def _begin(parts: Path, plan: HybridPlan, known: dict[str, Any] | None) -> None:
         return
     shutil.rmtree(parts, ignore_errors=True)
     parts.mkdir()
-    partial = parts / "plan.json.partial"
-    partial.write_text(plan.to_json(), encoding="utf-8")
-    partial.replace(parts / "plan.json")
+    with replacing(parts / "plan.json") as path:
+        path.write_text(plan.to_json(), encoding="utf-8")
 
 
 def _say_cost(plan: HybridPlan, data: Split, schedules: Mapping[str, Radii]) -> None:

@@ -4,7 +4,6 @@ Each piece is kept in the folder of parts as soon as it is there, with random nu
 goes on to the same numbers.
 """
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ...whole_files import replacing
 from .data import Split, seed_of
 from .generation import Generated, Nets, Radii, generate, returned, squared_errors
 from .training import name_of
@@ -116,9 +116,8 @@ def classifier_of(data: Split, seed: int, parts: Path) -> "Classifier | None":
         net.load_state_dict(torch.load(path, weights_only=True))
         return net
     net = fit_classifier(data.train, data.labels[0], len(data.classes), rng)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    torch.save(net.state_dict(), partial)
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        torch.save(net.state_dict(), partial)
     return net
 
 
@@ -136,7 +135,6 @@ class _Parts:
             with np.load(path) as file:
                 return dict(file)
         arrays = compute()
-        partial = path.with_name(f"{path.stem}.{os.getpid()}.partial.npz")
-        np.savez(partial, **arrays)  # type: ignore[arg-type]
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            np.savez(partial, **arrays)  # type: ignore[arg-type]
         return arrays
