@@ -56,10 +56,11 @@ def measure(
 
     def add(name: str, kind: str, difference: Callable[[NDArray], NDArray], *, errors: bool = False) -> None:
         held, inside, used = _both(found[kind], n, difference, errors=errors)
-        samples, gap = _half_way(held, inside, used) if plan.corrected else (held, np.zeros(held.shape[1:]))
+        nothing = np.zeros(held.shape[1:])
+        samples, apart, gap = _half_way(held, inside, used) if plan.corrected else (held, nothing, nothing)
         values.update(_averages(name, samples))
         if name == "cmi":
-            values["cmi_held_out"], values["cmi_in_sample"] = held.mean(axis=0), 2 * samples.mean(0) - held.mean(0)
+            values["cmi_held_out"], values["cmi_in_sample"] = held.mean(axis=0), held.mean(axis=0) + apart
             values["cmi_covariance"] = _covariance(samples, gap, plan)
             values["cmi_stderr"] = np.sqrt(np.diagonal(values["cmi_covariance"], axis1=1, axis2=2))
         else:
@@ -89,16 +90,16 @@ def _both(
     return held, inside / np.maximum(times, 1).reshape(-1, *[1] * (len(shape) - 1)), times > 0
 
 
-def _half_way(held: NDArray, inside: NDArray, used: NDArray[np.bool_]) -> tuple[NDArray, NDArray]:
+def _half_way(held: NDArray, inside: NDArray, used: NDArray[np.bool_]) -> tuple[NDArray, NDArray, NDArray]:
     """Values whose mean is half-way between the two averages, paired sample by sample, and how far these are apart.
 
-    The latter less what chance puts between them, and 0 where that is all.
+    The latter as it is, and less what chance puts between them, 0 where that is all.
     """
     values, n_used = held.copy(), int(used.sum())
     difference = inside[used] - held[used]
     values[used] += 0.5 / used.mean() * difference
-    gap = np.sqrt(np.maximum(difference.mean(axis=0) ** 2 - difference.var(axis=0) / n_used, 0.0))
-    return values, gap
+    apart = difference.mean(axis=0)
+    return values, apart, np.sqrt(np.maximum(apart**2 - difference.var(axis=0) / n_used, 0.0))
 
 
 def _labels(nats: NDArray) -> dict[str, Any]:
