@@ -9,9 +9,11 @@ real points, seconds per sample against the side L, are fitted for docs/scale.md
 """
 
 import contextlib
+import importlib.util
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -134,7 +136,33 @@ def engines() -> dict[str, float]:
             start = time.perf_counter()
             client.gather([client.submit(float, k, pure=False) for k in range(2000)])
             numbers["tasks per second of the Dask scheduler"] = 2000 / (time.perf_counter() - start)
-    return numbers
+    return numbers | mpi_job()
+
+
+def mpi_job() -> dict[str, float]:
+    """`mpi_rates` in a job of three ranks; nothing where there is no MPI."""
+    mpiexec = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    if mpiexec is None or importlib.util.find_spec("mpi4py") is None:
+        return {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rates.json"
+        job = [mpiexec, "-n", "3", sys.executable, "-m", "mpi4py.futures", __file__, "--mpi", "--json", str(path)]
+        subprocess.run(job, check=True, stdout=subprocess.DEVNULL)
+        return dict(json.loads(path.read_text()))
+
+
+def mpi_rates() -> dict[str, float]:
+    from mpi4py.futures import MPIPoolExecutor
+
+    register(0.0)
+    with MPIPoolExecutor(2, initializer=register, initargs=(0.0,)) as pool:
+        pool.bootup()
+        took = timed(spec_of(20_000), 2, pool)["seconds"]
+        start = time.perf_counter()
+        for future in [pool.submit(float, k) for k in range(2000)]:
+            future.result()
+        tasks = 2000 / (time.perf_counter() - start)
+    return {"empty points per second, MPI, 2 workers": 20_000 / took, "tasks per second of MPI's rank 0": tasks}
 
 
 @contextlib.contextmanager
@@ -238,7 +266,11 @@ def main() -> None:
     options.add_argument("--points", type=int, default=100_000, help="a multiple of 1000")
     options.add_argument("--milliseconds", type=float, default=15.0, help="that every point sleeps")
     options.add_argument("--workers", type=int, default=4, help="that sleep")
+    options.add_argument("--mpi", action="store_true", help="as rank 0 of an MPI job: its rates alone")
     given = options.parse_args()
+    if given.mpi:
+        report(mpi_rates(), given.json)
+        return
     numbers = {**engines(), **efficiency(), **cost_model()}
     numbers |= overhead(given.points, given.milliseconds / 1000, given.workers)
     report(numbers, given.json)
