@@ -31,6 +31,9 @@ Workers = Annotated[
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what is there; reuse what is finished.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
+ValueRange = Annotated[
+    str | None, typer.Option(help="Of the darkest and lightest pixel, 0,255; bytes need none.", metavar="LOW,HIGH")
+]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -272,6 +275,7 @@ def probe(
     key: Annotated[str | None, typer.Option(help="Which array of a .npz or .h5 file.")] = None,
     labels: Annotated[Path | None, typer.Option(help="A file of labels; those beside the images otherwise.")] = None,
     n_max: Annotated[int | None, typer.Option(help="Use so many images.")] = None,
+    value_range: ValueRange = None,
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Also probe as many Ising samples, truth known.")
     ] = False,
@@ -290,7 +294,8 @@ def probe(
         from .experiments.probe_command import Request, run_probe
 
         asked = Request(times, radii, pixel, channel, budget, calibrate, tolerance, kl, seed, device, schedule)
-        result = run_probe(images, out, asked, key=key, labels=labels, n_max=n_max, resume=resume, force=force)
+        source = {"key": key, "labels": labels, "n_max": n_max, "value_range": value_range}
+        result = run_probe(images, out, asked, **source, resume=resume, force=force)  # type: ignore[arg-type]
         from .experiments.report import text_table
     typer.echo(text_table(result.rows), nl=False)
 
@@ -312,6 +317,7 @@ def hybrid(
     key: Annotated[str | None, typer.Option(help="Which array of a .npz or .h5 file.")] = None,
     labels: Annotated[Path | None, typer.Option(help="A file of labels; those beside the images otherwise.")] = None,
     n_max: Annotated[int | None, typer.Option(help="Use so many images.")] = None,
+    value_range: ValueRange = None,
     budget: Annotated[float, typer.Option(help="Seconds of training, about.")] = 1800.0,
     seed: Annotated[int, typer.Option(min=0, help="Of split, weights and noise.")] = 0,
     resume: Resume = False,
@@ -322,8 +328,8 @@ def hybrid(
         from .experiments.image_hybrid.command import Request, run_hybrid
 
         asked = Request(window, by, tolerance, radius, radii, levels, shrink, n, steps, budget, seed)
-        options = {"probe": probe, "key": key, "labels": labels, "n_max": n_max, "resume": resume, "force": force}
-        result = run_hybrid(images, out, asked, **options)  # type: ignore[arg-type]
+        source = {"key": key, "labels": labels, "n_max": n_max, "value_range": value_range}
+        result = run_hybrid(images, out, asked, probe=probe, **source, resume=resume, force=force)  # type: ignore[arg-type]
         from .experiments.report import text_table
     typer.echo(text_table(result.rows), nl=False)
 

@@ -254,6 +254,7 @@ def test_probe_writes_a_result_and_states_its_cost(tmp_path, capsys):
         (("--schedule", "cosine"), "schedule must be one of linear, vp, ve, got 'cosine'"),
         (("--channel", "erasure", "--schedule", "vp"), "schedule is of gaussian noise, got 'vp' for erasure"),
         (("--channel", "bitflip", "--calibrate"), "calibrate is for gaussian noise of linear schedule; leave it out"),
+        (("--value-range", "0"), "value_range must be two numbers such as 0,255, got '0'"),
         (("--budget", "0"), "budget must be > 0 seconds, got 0"),
         (("--kl", "-1"), "kl must be > 0 nats, got -1"),
         (("--device", "tpu"), "device must be one of cpu"),
@@ -288,13 +289,15 @@ def test_few_images_are_warned_of_with_the_expected_error(tmp_path, capsys):
 
 def test_colour_says_what_its_levels_leave_open_and_needs_gaussian_noise(tmp_path, capsys):
     path = tmp_path / "colour.npy"
-    np.save(path, np.random.default_rng(1).integers(0, 256, (1500, 6, 6, 3), dtype=np.uint8))
-    assert run(path, tmp_path / "p.h5") == 0
+    np.save(path, np.random.default_rng(1).integers(0, 256, (1500, 6, 6, 3)).astype(np.float32))
+    assert run(path, tmp_path / "p.h5", "--value-range", "0,300") == 0
     assert "A is told apart by 64 colours, which leave 0.05" in capsys.readouterr().err
-    levels = json.loads(str(results.read(tmp_path / "p.h5").attributes["parameters"]))["pixel_levels"]
+    parameters = json.loads(str(results.read(tmp_path / "p.h5").attributes["parameters"]))
+    assert parameters["data"]["value_range"] == [0, 300]
+    levels = parameters["pixel_levels"]
     assert levels["levels"] == 64
     assert 0.04 < levels["unresolved"] < 2 * 64 ** (-2 / 3)
-    assert run(path, tmp_path / "q.h5", "--channel", "bitflip") == 2
+    assert run(path, tmp_path / "q.h5", "--value-range", "0,300", "--channel", "bitflip") == 2
     assert "channel bitflip needs images of two values, colour.npy is colour; use gaussian" in capsys.readouterr().err
 
 

@@ -41,11 +41,18 @@ class Request:
     schedule: str = "linear"
 
 
-def opened(path: Path, key: str | None, labels: Path | None, n_max: int | None) -> Images:
+def opened(
+    path: Path,
+    key: str | None = None,
+    labels: Path | None = None,
+    n_max: int | None = None,
+    value_range: str | None = None,
+) -> Images:
     """The images of the user, and what is odd about them in one line each."""
+    limits = None if value_range is None else _value_range(value_range)
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always", ImageWarning)
-        images = open_images(path, key=key, labels=labels, n_max=n_max)
+        images = open_images(path, key=key, labels=labels, n_max=n_max, value_range=limits)
     for warning in found:
         say(f"warning: {warning.message}")
     return images
@@ -59,6 +66,7 @@ def run_probe(
     key: str | None = None,
     labels: Path | None = None,
     n_max: int | None = None,
+    value_range: str | None = None,
     resume: bool = False,
     force: bool = False,
     **training: int,
@@ -66,6 +74,7 @@ def run_probe(
     """Measure and write; a killed run goes on with `resume`, to the same numbers.
 
     Args:
+        value_range: values of the darkest and lightest pixel, "0,255".
         training: `steps`, `width`, `batch_size`, `folds` of `ProbePlan`.
     """
     check_output(out, resume=resume, force=force)
@@ -74,7 +83,7 @@ def run_probe(
     if resume and out.exists() and not parts.exists():
         say(f"{out} is finished")
         return read(out)
-    images = opened(images_path, key, labels, n_max)
+    images = opened(images_path, key, labels, n_max, value_range)
     plan = parse_plan(images, asked, **training)
     field = field_of_images(images, plan.pixel)
     _check_values(field, plan, images)
@@ -180,6 +189,14 @@ def _times(text: str) -> tuple[float, ...]:
     except ValueError:
         pass
     raise ValueError(f"times must be how many or a list, at least two, such as 0.2,0.3,0.4, got {text!r}")
+
+
+def _value_range(text: str) -> tuple[float, float]:
+    try:
+        low, high = (float(word) for word in text.split(","))
+    except ValueError:
+        raise ValueError(f"value_range must be two numbers such as 0,255, got {text!r}") from None
+    return low, high
 
 
 def parse_radii(text: str) -> tuple[int, ...]:

@@ -76,6 +76,7 @@ def run_hybrid(
     key: str | None = None,
     labels: Path | None = None,
     n_max: int | None = None,
+    value_range: str | None = None,
     resume: bool = False,
     force: bool = False,
     effort: Mapping[str, Any] | None = None,
@@ -98,7 +99,7 @@ def run_hybrid(
     if resume and out.exists() and not parts.exists():
         say(f"{out} is finished")
         return read(out)
-    images = opened(images_path, key, labels, n_max)
+    images = opened(images_path, key, labels, n_max, value_range)
     data = split(images, asked.levels, asked.shrink, np.random.default_rng(seed_of(asked.seed, "split")))
     radii = parse_radii(asked.radii)
     if asked.radius not in radii:
