@@ -221,6 +221,10 @@ def test_the_recommended_schedule_is_the_cheapest_that_keeps_the_budget() -> Non
     assert strict["recommended_radius"].values.tolist() == [GLOBAL, GLOBAL]
     assert float(strict["cost_saving"].values) == pytest.approx(0.0, abs=1e-12)
     assert float(strict["schedule_kl_stderr"].values) == 0.0
+    lucky = area_wanted - [[0.0, 0.31, 0.0], [0.0, 0.0, 0.0]]  # below zero by chance
+    found = probe_variables(**measured(**{**few, "excess_mse": lucky / half}, budget=0.04))
+    assert found["recommended_radius"].values.tolist() == [2, 4]
+    assert float(found["schedule_kl"].values) == pytest.approx(0.01)
 
 
 @pytest.mark.parametrize(

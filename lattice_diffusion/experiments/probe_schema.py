@@ -24,7 +24,8 @@ Derived here, never by the estimator:
                                      or the times measured do not bracket that end
     speciation_start, speciation_stop    of the label, at `tolerance`; scalars, meant where `speciation_seen` is 1
     area (t, radius)                 KL in nats per image that a local denoiser of that radius adds at that time
-    recommended_radius (t)           the cheapest r(t) whose areas add up to at most `budget`; -1 is the whole image
+    recommended_radius (t)           the cheapest r(t) whose areas, none below zero, add up to at most `budget`; -1 is
+                                     the whole image
     schedule_kl, schedule_cost, global_cost, cost_saving    of r(t); cost in pixels read, averaged over times
 
 The area law is Girsanov's bound for Gaussian noise, KL <= 1/2 int d(snr) sum_i [mmse_i local - mmse_i global], by the
@@ -312,7 +313,8 @@ def _schedule(
     area, stderr = (n_sites * scale[:, None] * each.values for each in (local, local_stderr))
     share = _widths(times) / (times[-1] - times[0])
     cost = share[:, None] * np.append(read_costs(image_shape, radii), n_sites)
-    best = optimal_schedule(np.pad(area, ((0, 0), (0, 1))), cost, budget)
+    adds = np.maximum(area, 0.0)  # below zero by chance: it must not pay for what another time adds
+    best = optimal_schedule(np.pad(adds, ((0, 0), (0, 1))), cost, budget)
     error = float(np.sqrt((np.pad(stderr, ((0, 0), (0, 1)))[np.arange(times.size), best.choice] ** 2).sum()))
     chosen = np.append(radii, GLOBAL)[best.choice]
     return {
