@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import json
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -105,6 +106,8 @@ def test_any_object_with_fit_and_estimate_takes_part(tmp_path):
     class Foreign:
         def fit(self, x_t, parts, *, channel, t, rng):
             self.n = len(x_t)
+            warnings.warn("only a guess", stacklevel=1)
+            warnings.warn("only a guess", stacklevel=1)
             return self
 
         def estimate(self):
@@ -112,6 +115,7 @@ def test_any_object_with_fit_and_estimate_takes_part(tmp_path):
 
     (row,) = benchmark.run(benchmark.plan(["charges-chain"], {"Guess": Foreign()}, [300], [0]), tmp_path / "r.jsonl")
     assert (row["mi_estimate"], row["estimator_params"]) == (0.25, {})
+    assert row["additional_information"] == {"method": "a guess", "warnings": ["only a guess"]}
 
 
 def test_mutants_are_caught_in_units_of_the_floor(tmp_path):

@@ -13,6 +13,7 @@ import io
 import json
 import platform
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,7 +139,7 @@ def key_of(row: Row) -> tuple[str, str, str, int]:
 
 
 def measure(one: Run) -> Row:
-    """The row of one run; whatever the estimator raises makes it a failure, kept in words.
+    """The row of one run; whatever the estimator raises makes it a failure, kept in words, as its warnings are.
 
     `cmi_stderr` is the estimate's own error, `cmi_true_stderr` the truth's, `time_in_seconds` wall time and `seconds`
     that of the processor.
@@ -148,15 +149,21 @@ def measure(one: Run) -> Row:
     if one.size is not None:
         x_t = task.sample(one.size, generator("samples", task.name, one.size, one.seed))
     answer: Estimate | None = None
-    problem: dict[str, str] = {}
+    words: dict[str, str | list[str]] = {}
     wall, cpu = time.perf_counter(), time.process_time()
     estimator = _informed(clone(one.estimator), task)
-    try:
-        answer = _fit(estimator, task, x_t, rng) if one.seconds is None else stream(estimator, task, one.seconds, rng)
-        if not np.isfinite([answer.value, answer.stderr]).all():
-            raise ArithmeticError(f"the estimate is {answer.value} ± {answer.stderr}")
-    except Exception as error:
-        answer, problem = None, {"error": f"{type(error).__name__}: {error}"}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            budget = one.seconds
+            answer = _fit(estimator, task, x_t, rng) if budget is None else stream(estimator, task, budget, rng)
+            if not np.isfinite([answer.value, answer.stderr]).all():
+                raise ArithmeticError(f"the estimate is {answer.value} ± {answer.stderr}")
+            words["method"] = answer.method
+        except Exception as error:
+            answer, words["error"] = None, f"{type(error).__name__}: {error}"
+    if caught:
+        words["warnings"] = list(dict.fromkeys(str(one.message) for one in caught))
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     n_samples = one.size or (answer.n_samples if answer else 0)
     return {
@@ -168,7 +175,7 @@ def measure(one: Run) -> Row:
         "estimator_params": one.parameters,
         "time_in_seconds": wall,
         "success": answer is not None,
-        "additional_information": {"method": answer.method} if answer else problem,
+        "additional_information": words,
         "track": one.track,
         "cmi_true": task.truth.value,
         "cmi_true_stderr": task.truth.stderr,

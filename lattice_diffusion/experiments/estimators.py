@@ -60,6 +60,9 @@ def trial(
 
     wanted = {one.key for one in runs}
     rows = [row for row in benchmark.read(rows_file) if benchmark.key_of(row) in wanted]
+    warned = sum("warnings" in row["additional_information"] for row in rows)
+    if warned:
+        say(f"estimators warned in {warned} of {len(rows)} rows, see their additional_information")
     if out.suffix == ".csv":
         with replacing(out) as partial:
             partial.write_text(benchmark.csv_table(rows))
