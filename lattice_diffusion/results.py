@@ -6,7 +6,6 @@ whether the file is complete). Coordinates are dimension scales, so that
 beside their analytic values, one `Row` each.
 """
 
-import contextlib
 import json
 import math
 import os
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import __version__, hdf5
+from .whole_files import replacing
 
 SCHEMA = "lattice_diffusion"
 SCHEMA_VERSION = 1
@@ -122,7 +122,6 @@ def write(path: str | os.PathLike[str], result: Result) -> None:
     Raises OSError where the folder cannot be written to, ValueError where variables disagree on a dimension.
     """
     path = Path(path)
-    part = path.with_name(path.name + ".part")
     # HDF5 does not recover from a full disk: it works in memory, and plain bytes are written.
     with h5py.File(path.name, "w", driver="core", backing_store=False, track_order=True) as file:
         file.attrs.update(result.attributes)
@@ -133,27 +132,10 @@ def write(path: str | os.PathLike[str], result: Result) -> None:
         file.flush()
         image = file.id.get_file_image()
     try:
-        with open(part, "wb") as written:
-            written.write(image)
-            written.flush()
-            os.fsync(written.fileno())
-        os.replace(part, path)
+        with replacing(path, path.with_name(path.name + ".part")) as partial:
+            partial.write_bytes(image)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from None
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new name in `folder` survive a power cut, where the file system can."""
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):
-            os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def read(path: str | os.PathLike[str]) -> Result:
