@@ -87,7 +87,7 @@ def run_probe(
     plan = parse_plan(images, asked, **training)
     field = field_of_images(images, plan.pixel)
     _check_values(field, plan, images)
-    known = _written(parts) if resume else None
+    known = written_plan(parts) if resume else None
     known_pictures = pictures(field.shape) if asked.calibrate else {}
     plans = {name: plan_for(plan, rendering) for name, rendering in known_pictures.items()}
     seconds = pilot(field, plan, asked.device)
@@ -239,14 +239,19 @@ def begin(
                         "use --force to start again"
                     )
         return replace(plan, steps=int(known["plan"]["steps"]))
-    shutil.rmtree(parts, ignore_errors=True)
-    parts.mkdir()
-    with replacing(parts / "plan.json") as path:
-        path.write_text(json.dumps(now), encoding="utf-8")
+    start(parts, json.dumps(now))
     return plan
 
 
-def _written(parts: Path) -> dict[str, Any] | None:
+def start(parts: Path, plan: str) -> None:
+    """The folder of parts with the plan alone; those of a run before are gone."""
+    shutil.rmtree(parts, ignore_errors=True)
+    parts.mkdir()
+    with replacing(parts / "plan.json") as path:
+        path.write_text(plan, encoding="utf-8")
+
+
+def written_plan(parts: Path) -> dict[str, Any] | None:
     path = parts / "plan.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 

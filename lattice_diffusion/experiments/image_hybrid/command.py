@@ -14,9 +14,8 @@ import numpy as np
 from ... import __version__
 from ...phases import nonlocality_window
 from ...results import Result, read, write
-from ...whole_files import replacing
 from ..checks import check_output, check_same
-from ..probe_command import opened, parse_radii
+from ..probe_command import opened, parse_radii, start, written_plan
 from ..progress import duration, progress_bar, say
 from ..reproduce import draw
 from .data import Split, seed_of, split
@@ -106,8 +105,7 @@ def run_hybrid(
         raise ValueError(f"radius must be one of the radii {list(radii)}, got {asked.radius}")
     window = parse_window(asked, probe)
     recommended = None if probe is None else _recommended(probe)
-    written = parts / "plan.json"
-    known = json.loads(written.read_text(encoding="utf-8")) if resume and written.exists() else None
+    known = written_plan(parts) if resume else None
     if known is not None:  # steps may have followed from a budget and another day's speed
         training = {**{name: known["training"][name] for name in STEPS}, **training}
     plan_training = _training(data, radii, asked, training)
@@ -240,13 +238,10 @@ def _check(asked: Request) -> None:
 
 def _begin(parts: Path, plan: HybridPlan, known: dict[str, Any] | None) -> None:
     """The plan written to the folder of parts. Raises ValueError where the run before was another one."""
-    if known is not None:
+    if known is None:
+        start(parts, plan.to_json())
+    else:
         check_same(parts, json.dumps(known), __version__, plan)
-        return
-    shutil.rmtree(parts, ignore_errors=True)
-    parts.mkdir()
-    with replacing(parts / "plan.json") as path:
-        path.write_text(plan.to_json(), encoding="utf-8")
 
 
 def _say_cost(plan: HybridPlan, data: Split, schedules: Mapping[str, Radii]) -> None:
