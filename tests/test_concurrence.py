@@ -122,6 +122,7 @@ def test_page_of_labelled_images_shows_where_the_label_is_decided(tmp_path):
         "total_information": np.ones(4),
         "label_information": np.array([0.69, 0.6, 0.4, 0.1]),
         "label_information_b": np.array([0.4, 0.3, 0.1, 0.01]),
+        "label_information_lost": np.array([0.05, 0.15, 0.35, 0.44]),
     }
     errors = {f"{name}_stderr": np.zeros_like(values) + 1e-4 for name, values in measured.items()}
     variables = probe_variables(
@@ -131,13 +132,12 @@ def test_page_of_labelled_images_shows_where_the_label_is_decided(tmp_path):
         **errors,
         image_shape=(9, 7),
         channel=ld.channels.Gaussian("linear"),
-        label_information_clean=0.45,
     )
     ld.results.write(tmp_path / "probe.h5", probe_result(variables, {"file": "x"}, {}, 0))
     report(tmp_path / "probe.h5", tmp_path / "probe.html")
     assert "Where the label is decided" in (tmp_path / "probe.html").read_text(encoding="utf-8")
     lost = plot_probe_concurrence(variables).containers[2].lines[0].get_ydata()
-    assert lost == pytest.approx(0.45 - measured["label_information_b"])
+    assert lost == pytest.approx(measured["label_information_lost"])
 
 
 def test_refusals():

@@ -182,7 +182,10 @@ def test_labels_are_known_as_well_as_bayes_knows_them():
             nats = -exact.log_marginal(single, channel, time, x, line) - of_noise
             error = np.hypot(found[f"{name}_stderr"][k], nats.std() / np.sqrt(nats.size))
             assert abs(found[name][k] - nats.mean()) < 5 * error, (name, t)
-    assert found["label_information_clean"] == pytest.approx(np.log(2), abs=0.01)
+    clean = found["label_information_b"] + found["label_information_lost"]
+    assert clean == pytest.approx(np.log(2) * np.ones(2), abs=0.01)
+    errors = found["label_information_lost_stderr"], found["label_information_b_stderr"]
+    np.testing.assert_allclose(*errors, rtol=0.02)  # clean spins leave no doubt of the label
 
 
 # -- the command ---------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from lattice_diffusion.experiments.probe_schema import (
     snr_weights,
 )
 from lattice_diffusion.experiments.spec import Spec
-from lattice_diffusion.phases import nonlocality_window
+from lattice_diffusion.phases import nonlocality_window, speciation_window
 from lattice_diffusion.plots import probe as probe_figures
 from lattice_diffusion.results import Result, Row, Variable
 
@@ -59,13 +59,14 @@ def measured(rng: np.random.Generator | None = None, **changes: Any) -> dict[str
 
 
 def labels() -> dict[str, Any]:
-    known = np.log(2) / (1 + np.exp((T - 0.8) / 0.02))
+    known, buffer = np.log(2) / (1 + np.exp((T - 0.8) / 0.02)), 0.3 / (1 + np.exp((T - 0.3) / 0.02))
     return {
         "label_information": known,
         "label_information_stderr": np.full(T.size, 0.01),
-        "label_information_b": 0.3 / (1 + np.exp((T - 0.3) / 0.02)),
+        "label_information_b": buffer,
         "label_information_b_stderr": np.full(T.size, 0.01),
-        "label_information_clean": 0.3,
+        "label_information_lost": 0.3 - buffer,
+        "label_information_lost_stderr": np.full(T.size, 3e-4),
     }
 
 
@@ -167,10 +168,24 @@ def test_speciation_window_with_and_without_a_buffer() -> None:
     assert found["speciation_seen"].values == 1
     assert float(found["speciation_start"].values) == pytest.approx(0.3 - 0.02 * np.log(5), abs=0.04)
     assert float(found["speciation_stop"].values) == pytest.approx(0.8 + 0.02 * np.log(np.log(2) / 0.05 - 1), abs=0.02)
-    whole = {**labels(), "label_information_b": None, "label_information_clean": np.log(2)}
+    whole = {
+        **labels(),
+        "label_information_b": None,
+        "label_information_lost": np.log(2) - labels()["label_information"],
+    }
     start = float(probe_variables(**measured(**whole, tolerance=0.05))["speciation_start"].values)
     assert start == pytest.approx(0.8 - 0.02 * np.log(np.log(2) / 0.05 - 1), abs=0.05)
     assert "speciation_seen" not in probe_variables(**measured())
+    rng, ends = np.random.default_rng(8), []
+    for _ in range(300):
+        lost, known = (
+            labels()[name] + labels()[f"{name}_stderr"] * rng.standard_normal(T.size)
+            for name in ("label_information_lost", "label_information")
+        )
+        window = speciation_window(T, 0.0, -lost, known, 0.05)
+        ends.append((window.start.value, window.stop.value))
+    for name, sampled in zip(("start", "stop"), np.std(ends, axis=0), strict=True):
+        assert sampled == pytest.approx(float(found[f"speciation_{name}_stderr"].values), rel=5 / np.sqrt(2 * 300))
 
 
 def test_weights_integrate_over_the_signal_to_noise_ratio() -> None:
@@ -238,7 +253,7 @@ def test_the_recommended_schedule_is_the_cheapest_that_keeps_the_budget() -> Non
         ({"cmi_null_stderr": None}, "cmi_null_stderr must be given with cmi_null"),
         ({**area_law(), "channel": BitFlip()}, "must come with a Gaussian channel, got bitflip"),
         ({**area_law(), "budget": 0.0}, "budget must be > 0 nats per image"),
-        ({**labels(), "label_information_clean": None}, "label_information_clean must be given"),
+        ({**labels(), "label_information_lost": None}, "label_information_lost must be given"),
     ],
 )
 def test_arrays_that_do_not_fit(changes: dict[str, Any], message: str) -> None:
@@ -478,7 +493,7 @@ def test_any_result_file_has_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_window_ends_outside_the_times_are_said_to_be_outside() -> None:
-    late = {**labels(), "label_information": np.full(T.size, 0.6), "label_information_b": np.zeros(T.size)}
+    late = labels() | {f"label_information{name}": np.full(T.size, x) for name, x in (("", 0.6), ("_lost", 0.3))}
     made = probe_result(probe_variables(**measured(np.random.default_rng(1), **late)), {}, {}, 0)
     text = Page(html_page(made, "a.h5")).text
     assert "Speciation window (the label is being decided): from before t = 0.06 to after t = 0.94." in text

@@ -105,10 +105,13 @@ def _half_way(held: NDArray, inside: NDArray, used: NDArray[np.bool_]) -> tuple[
 def _labels(nats: NDArray) -> dict[str, Any]:
     """What the image and its smallest box know of the label; the first time is that of almost clean images."""
     whole, box = nats[:, :, -1] - nats[:, :, 0], nats[:, :, 1] - nats[:, :, 0]
-    clean = float(box[:, 0].mean(dtype=float))
-    found = _averages("label_information", whole[:, 1:]) | _averages("label_information_b", box[:, 1:])
-    agreement = _averages("forward_backward", np.exp(nats[:, 1:, -1].astype(float)))
-    return {**found, **agreement, "label_information_clean": clean}
+    samples = {
+        "label_information": whole[:, 1:],
+        "label_information_b": box[:, 1:],
+        "label_information_lost": box[:, :1] - box[:, 1:],
+        "forward_backward": np.exp(nats[:, 1:, -1].astype(float)),
+    }
+    return {key: value for name, of in samples.items() for key, value in _averages(name, of).items()}
 
 
 def _covariance(samples: NDArray, gap: NDArray, plan: ProbePlan) -> NDArray:

@@ -172,7 +172,7 @@ def _probe_sections(result: Result) -> Iterator[str]:
     if _plan(result):
         yield section("How it was measured", table([], _plan(result), text=(0, 1)))
     yield section("Figures", image(plot_probe_panels(result), "four panels of the probe"))
-    if "label_information_b" in probe:
+    if "label_information_lost" in probe:
         from ..plots.concurrence import plot_probe_concurrence
 
         figure = plot_probe_concurrence(probe).figure

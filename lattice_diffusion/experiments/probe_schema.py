@@ -11,7 +11,8 @@ Measured, each with its standard error NAME_stderr of the same dims:
                                      without errors of their own; optional
     cmi_null (t, radius)             what the same estimator finds once C has been permuted: what counts as zero
     total_information (t)            I_t(A;BC) in nats
-    label_information (t)            I_t(S;ABC), and label_information_b (t) I_t(S;B) if it was measured; optional
+    label_information (t)            I_t(S;ABC), label_information_b (t) I_t(S;B), and label_information_lost (t)
+                                     I_0(S;AB) - I_t(S;B), which the speciation window starts with; optional
     forward_backward (t)             P_FB, the chance that noise to t and its reversal keep the label; optional
     excess_mse (t, radius)           E|A - E[A|AB]|^2 - E|A - E[A|ABC]|^2 in scaled units, Gaussian noise; optional
     cmi_exact (t, radius)            the truth, in calibrations, and other NAME_exact (`probe_calibration`)
@@ -56,6 +57,7 @@ _LONG_NAMES = {
     "total_information": "total information I(A;BC)",
     "label_information": "information of the image about its label, I(S;ABC)",
     "label_information_b": "information of the buffer about the label, I(S;B)",
+    "label_information_lost": "what noise has hidden of it, I_0(S;AB) - I(S;B)",
     "forward_backward": "forward-backward agreement of the label, P_FB",
     "excess_mse": "mean squared error of the local denoiser above that of the global one",
     "area": "KL per image that a local denoiser adds at a time",
@@ -101,7 +103,8 @@ def probe_variables(
     label_information_stderr: ArrayLike | None = None,
     label_information_b: ArrayLike | None = None,
     label_information_b_stderr: ArrayLike | None = None,
-    label_information_clean: float | None = None,
+    label_information_lost: ArrayLike | None = None,
+    label_information_lost_stderr: ArrayLike | None = None,
     forward_backward: ArrayLike | None = None,
     forward_backward_stderr: ArrayLike | None = None,
     excess_mse: ArrayLike | None = None,
@@ -113,8 +116,8 @@ def probe_variables(
 
     Args:
         cmi_covariance: (T, R, R) between radii, of `cmi`; errors of radii are taken as independent without it.
-        label_information_clean: I_0(S;AB), from which the speciation window is counted; without
-            `label_information_b`, I_0(S;ABC), and the window is that of the whole image.
+        label_information_lost: I_0(S;AB) - I_t(S;B), with `label_information`; of the whole image where
+            `label_information_b` is not known.
         tolerance: in nats, of the windows; budget: KL per image in nats, of r(t).
 
     Raises:
@@ -129,6 +132,7 @@ def probe_variables(
         "total_information": (shapes["t"], total_information, total_information_stderr),
         "label_information": (shapes["t"], label_information, label_information_stderr),
         "label_information_b": (shapes["t"], label_information_b, label_information_b_stderr),
+        "label_information_lost": (shapes["t"], label_information_lost, label_information_lost_stderr),
         "forward_backward": (shapes["t"], forward_backward, forward_backward_stderr),
         "excess_mse": (shapes["tr"], excess_mse, excess_mse_stderr),
     }
@@ -152,9 +156,9 @@ def probe_variables(
     found |= _markov_lengths(found, covariance)
     found |= _windows(found, tolerance)
     if label_information is not None:
-        if label_information_clean is None:
-            raise ValueError("label_information_clean must be given with label_information, got None; give I_0(S;AB)")
-        found |= _speciation(found, float(label_information_clean), tolerance)
+        if label_information_lost is None:
+            raise ValueError("label_information_lost must be given with label_information, got None")
+        found |= _speciation(found, tolerance)
     if excess_mse is not None:
         if not isinstance(channel, Gaussian):
             raise ValueError(f"excess_mse must come with a Gaussian channel, got {channel.name}; leave it out")
@@ -283,12 +287,14 @@ def _windows(found: Variables, tolerance: float) -> Variables:
     }
 
 
-def _speciation(found: Variables, clean: float, tolerance: float) -> Variables:
-    whole = found["label_information"].values
-    buffer = found["label_information_b"].values if "label_information_b" in found else whole
-    window = speciation_window(found["t"].values, clean, buffer, whole, tolerance)
+def _speciation(found: Variables, tolerance: float) -> Variables:
+    known, lost = found["label_information"].values, found["label_information_lost"].values
+    errors = {
+        "lost_stderr": found["label_information_lost_stderr"].values,
+        "label_abc_stderr": found["label_information_stderr"].values,
+    }
+    window = speciation_window(found["t"].values, 0.0, -lost, known, tolerance, **errors)
     return {
-        "label_information_clean": _scalar(clean, "nat", "information of clean data about the label"),
         "speciation_seen": Variable((), np.array(int(window is not None)), "1", "1 where there is a speciation window"),
         **_ends("speciation_start", (), [window.start if window else None], "start of the speciation window"),
         **_ends("speciation_stop", (), [window.stop if window else None], "end of the speciation window"),

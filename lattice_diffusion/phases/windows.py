@@ -47,21 +47,29 @@ def nonlocality_window(
 
 @checked
 def speciation_window(
-    times: ArrayLike, label_ab_clean: float, label_b: ArrayLike, label_abc: ArrayLike, tolerance: float
+    times: ArrayLike,
+    label_ab_clean: float,
+    label_b: ArrayLike,
+    label_abc: ArrayLike,
+    tolerance: float,
+    *,
+    lost_stderr: ArrayLike | None = None,
+    label_abc_stderr: ArrayLike | None = None,
 ) -> Window | None:
     """Window in which the label S is decided: from inf {t : I_0(S;AB) - I_t(S;B) >= d} to sup {t : I_t(S;ABC) >= d}.
 
     Args:
         times: (n,); label_ab_clean: I_0(S;AB); label_b, label_abc: I_t(S;B), I_t(S;ABC), (n,), in nats.
-        tolerance: d in nats.
+        tolerance: d in nats; lost_stderr: of I_0(S;AB) - I_t(S;B), (n,), and label_abc_stderr, for errors of the ends.
     """
-    t, lost, sigma = _checked(times, label_ab_clean - np.asarray(label_b, float), tolerance, None)
-    _, known, _ = _checked(times, label_abc, tolerance, None)
+    t, lost, lost_sigma = _checked(times, label_ab_clean - np.asarray(label_b, float), tolerance, lost_stderr)
+    _, known, known_sigma = _checked(times, label_abc, tolerance, label_abc_stderr)
     starts, stops = np.flatnonzero(lost >= tolerance), np.flatnonzero(known >= tolerance)
     if not starts.size or not stops.size or stops[-1] < starts[0]:
         return None
     return Window(
-        _crossing(t, lost, sigma, tolerance, starts[0], -1), _crossing(t, known, sigma, tolerance, stops[-1], 1)
+        _crossing(t, lost, lost_sigma, tolerance, starts[0], -1),
+        _crossing(t, known, known_sigma, tolerance, stops[-1], 1),
     )
 
 

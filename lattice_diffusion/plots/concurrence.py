@@ -63,14 +63,14 @@ def _bar(ax: "Axes", height: float, color: str, start: float, stop: float, low: 
 
 def plot_probe_concurrence(variables: Mapping[str, Variable], *, ax: "Axes | None" = None) -> "Axes":
     """The same from a probe of labelled images, at its smallest radius; there A is left out of what knows the label."""
-    if "label_information_b" not in variables:
+    if "label_information_lost" not in variables:
         raise ValueError("a probe without labels has no speciation window; probe again with labels")
     values = {name: variable.values for name, variable in variables.items()}
     ax = plot_concurrence(
         values["t"],
         (values["cmi_above_null"][:, 0], values["cmi_above_null_stderr"][:, 0]),
         (values["label_information"], values["label_information_stderr"]),
-        (values["label_information_clean"] - values["label_information_b"], values["label_information_b_stderr"]),
+        (values["label_information_lost"], values["label_information_lost_stderr"]),
         nonlocality=(float(values["window_start"][0]), float(values["window_stop"][0])),
         speciation=(float(values["speciation_start"]), float(values["speciation_stop"])),
         ax=ax,
