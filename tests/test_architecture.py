@@ -28,7 +28,7 @@ ALLOWED = {
     "denoisers": {"lazy", "whole_files", "estimate", "lattice", "channels", "kernels", "models", "exact"},
     "estimators": {"lazy", "whole_files", "estimate", "lattice", "channels", "models", "exact", "denoisers"},
     "phases": {"estimate"},
-    "results": {"", "hdf5"},
+    "results": {"", "hdf5", "whole_files"},
     "plots": {"results"},
 }
 

@@ -16,6 +16,7 @@ import lattice_diffusion as ld
 from lattice_diffusion import cli
 from lattice_diffusion.exact import erased_loops
 from lattice_diffusion.exact.domain_walls import DomainWallSolver, binary_entropy
+from lattice_diffusion.exact.noisy_samples import NoisySamples
 from lattice_diffusion.exact.spins import block_states
 from lattice_diffusion.experiments.grid import axes, points
 from lattice_diffusion.experiments.quantities import QUANTITIES, evaluate
@@ -361,7 +362,8 @@ def test_the_replica_identity_at_equal_temperature(faces, beta):
         assert clean == pytest.approx(weight @ (s[:, 2, 1] * s[:, 2, 2]) / weight.sum(), abs=1e-12)
     for factor, agrees in ((1.0, True), (1.4, False)):
         rng = np.random.default_rng(23)
-        q = model.solver.squared_correlations(channel, channel.time(factor * beta), bond, model.sample, n, rng)
+        noisy = NoisySamples(channel, channel.time(factor * beta), model.sample, n, rng)
+        q = model.solver.squared_correlations(noisy, bond)
         z = (q.mean() - clean) / (q.std() / np.sqrt(n))
         assert (abs(z) < 4.5) == agrees, f"seed 23, z = {z}"
 

@@ -19,6 +19,7 @@ from ..arguments import check_memory, checked, shown
 from ..channels import Channel, check_time
 from ..estimate import Curve, Estimate
 from ..lattice import Lattice, Tripartition
+from .noisy_samples import NoisySamples
 
 Method = Literal["auto", "closed", "sampled"]
 
@@ -114,7 +115,7 @@ def cmi_curve(
     check_memory("n_samples", 32 * n_samples * len(parts), "average fewer samples")
     if rng is None:
         raise ValueError("rng is needed for sampling; pass numpy.random.default_rng(seed)")
-    return solver.sampled_cmi(channel, t, parts, model.sample, n_samples, rng)
+    return solver.sampled_cmi(NoisySamples(channel, t, model.sample, n_samples, rng), parts)
 
 
 def _check_data(model: ExactModel, channel: Channel, t: float, x_t: NDArray, **masks: NDArray) -> NDArray[np.float64]:

@@ -22,8 +22,9 @@ from ..kernels import kept_paths, percolation
 from ..lattice import Lattice, Tripartition
 from . import erased_loops, local_bonds
 from .bonds import Faces, bond_mask, bond_of, bond_patch, window
+from .noisy_samples import NoisySamples
 from .planar import FreeFermions, PlanarEngine, RowTransfer
-from .spins import MAX_BLOCK, Sampler, SpinPosterior, SpinSolver, block_states
+from .spins import MAX_BLOCK, SpinPosterior, SpinSolver, block_states
 from .transfer_matrix import MAX_WIDTH, TransferMatrix
 
 PlanarMethod = Literal["auto", "free_fermions", "transfer_matrix"]
@@ -216,38 +217,26 @@ class DomainWallSolver(SpinSolver):
                 "or ask for the CMI under erasure, which ranks give on a torus too"
             )
 
-    def sampled_cmi(
-        self,
-        channel: Channel,
-        t: float,
-        parts: Sequence[Tripartition],
-        sample: Sampler,
-        n_samples: int,
-        rng: np.random.Generator,
-        batch: int = 256,
-    ) -> Curve:
+    def sampled_cmi(self, noisy: NoisySamples, parts: Sequence[Tripartition]) -> Curve:
         """I(A;C|B) of several tripartitions with one A and one A + B + C; percolation where that is all there is."""
         if not np.any(parts[0].A & self.bonds):
             raise ValueError("A must hold at least one bond of the grid, got unused entries of open edges only")
-        if channel.name == "erasure" and self.beta == 0.0:
+        if noisy.channel.name == "erasure" and self.beta == 0.0:
+            kept = 1.0 - noisy.t
             boxes = None if self.periodic else erased_loops.box_radii(parts, self.periodic)
             if boxes is not None:
-                return erased_loops.box_curve(self.faces, *boxes, 1.0 - t, n_samples, rng)
-            return erased_loops.rank_curve(parts, self.periodic, 1.0 - t, n_samples, rng)
+                return erased_loops.box_curve(self.faces, *boxes, kept, noisy.n, noisy.rng)
+            return erased_loops.rank_curve(parts, self.periodic, kept, noisy.n, noisy.rng)
         n_bonds = int((parts[0].A & self.bonds).sum())
         if n_bonds > MAX_BLOCK:
-            raise ValueError(f"A must hold at most {MAX_BLOCK} bonds under {channel.name} noise, got {n_bonds}")
+            raise ValueError(f"A must hold at most {MAX_BLOCK} bonds under {noisy.channel.name} noise, got {n_bonds}")
         seen = [Tripartition(part.A & self.bonds, part.B & self.bonds, part.C & self.bonds) for part in parts]
-        curve = super().sampled_cmi(channel, t, seen, sample, n_samples, rng, self._batch(batch))
+        curve = super().sampled_cmi(noisy, seen)
         engine = "transfer matrix" if self.method == "transfer_matrix" else "free fermions"
         return replace(curve, method=f"{curve.method}, {engine}")
 
-    def _batch(self, most: int = 256) -> int:
-        return max(1, min(most, BATCH // (2 * self.faces[0] * self.faces[1])))
-
-    def _batches(self, n_samples: int) -> list[slice]:
-        size = self._batch()
-        return [slice(start, min(start + size, n_samples)) for start in range(0, n_samples, size)]
+    def _batch(self) -> int:
+        return max(1, min(super()._batch(), BATCH // (2 * self.faces[0] * self.faces[1])))
 
     def log_marginal(self, channel: Channel, t: float, x_t: NDArray, region: NDArray[np.bool_]) -> FloatArray:
         self._check_planar("a marginal")
@@ -313,8 +302,8 @@ class DomainWallSolver(SpinSolver):
             error = np.log(2.0) * np.sqrt(p * (1.0 - p) / (n_samples - 1))
             return Estimate(np.log(2.0) * (1.0 - p), float(error), n_samples, "spanning clusters by percolation")
         entropy = np.empty(n_samples)
-        for rows in self._batches(n_samples):
-            x_t = channel.corrupt(self._walls_with_tied_edges(rows.stop - rows.start, rng), t, rng)
+        noisy = NoisySamples(channel, t, self._walls_with_tied_edges, n_samples, rng)
+        for rows, x_t in noisy.batches(self._batch()):
             h = np.where(self.bonds, channel.likelihood_field(x_t, t), 0.0)
             entropy[rows] = binary_entropy(self._checked(self._engine.label_log_odds(*self._couplings(h)), h))
         curve = Curve.from_samples(entropy[:, None], "mean entropy of the exact posterior of the label")
@@ -335,20 +324,17 @@ class DomainWallSolver(SpinSolver):
         """<s s'> of two neighbouring faces before any noise."""
         return float(np.tanh(0.5 * self.log_odds(np.zeros((1, *self.shape)), self._site(bond))[0]))
 
-    def squared_correlations(
-        self, channel: Channel, t: float, bond: object, sample: Sampler, n_samples: int, rng: np.random.Generator
-    ) -> FloatArray:
-        """(n_samples,), <s s'>_x^2 of two neighbouring faces given all noisy bonds, one value per sample.
+    def squared_correlations(self, noisy: NoisySamples, bond: object) -> FloatArray:
+        """(n,), <s s'>_x^2 of two neighbouring faces given all noisy bonds, one value per sample.
 
         Under Gaussian noise with snr = beta their mean is `clean_correlation`, exactly (Puetz et al., 2504.12385):
         the noisy bonds then couple two replicas of the spins as the spins themselves are coupled.
         """
         self._check_planar("a correlation")
         site = self._site(bond)
-        out = np.empty(n_samples)
-        for rows in self._batches(n_samples):
-            x_t = channel.corrupt(sample(rows.stop - rows.start, rng), t, rng)
-            h = np.where(self.bonds, channel.likelihood_field(x_t, t), 0.0)
+        out = np.empty(noisy.n)
+        for rows, x_t in noisy.batches(self._batch()):
+            h = np.where(self.bonds, noisy.channel.likelihood_field(x_t, noisy.t), 0.0)
             own = h.reshape(len(h), -1)[:, site]
             out[rows] = np.tanh(0.5 * self.log_odds(h, site) + own) ** 2
         return out

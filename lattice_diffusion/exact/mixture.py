@@ -11,15 +11,16 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..channels import Channel, gaussian_output_law
 from ..estimate import Curve
-from ..kernels.mixtures import block_divergence
 from ..lattice import Tripartition
 from .gaussian import GaussianPosterior, GaussianSolver, check_gaussian, log_normal_density
+from .noisy_samples import NoisySamples
 
 BATCH_VALUES = 2**22  # values of a batch of configurations, 32 MiB
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(40)
@@ -157,34 +158,16 @@ class MixtureSolver:
         within = 0.0 if self.white else self.field.closed_cmi(channel, t, parts)
         return within + label_cmi(*(self.gamma(channel, t, region) for region in regions))
 
-    def sampled_cmi(
-        self,
-        channel: Channel,
-        t: float,
-        parts: Sequence[Tripartition],
-        sample: Callable[[int, np.random.Generator], NDArray],
-        n_samples: int,
-        rng: np.random.Generator,
-    ) -> Curve:
+    def sampled_cmi(self, noisy: NoisySamples, parts: Sequence[Tripartition]) -> Curve:
         """The same from noisy configurations: a check of the closed form on an independent route (white only)."""
         if not self.white:
             raise ValueError(
                 "sampled answers take the white mixture, got one with field covariance; use the closed form"
             )
-        law = gaussian_output_law(self.gamma(channel, t, parts[0].A))
-        divergence = np.zeros((n_samples, len(parts)))
-        batch = max(1, BATCH_VALUES // parts[0].A.size)
-        for start in range(0, n_samples, batch):
-            rows = slice(start, min(start + batch, n_samples))
-            x_t = channel.corrupt(sample(rows.stop - start, rng), t, rng)
-            q = self.label_probabilities(channel, t, x_t, parts[0].BC)
-            for k, part in enumerate(parts):
-                if part.C.any():
-                    p = self.label_probabilities(channel, t, x_t, part.B)
-                    out = np.empty(len(q))
-                    block_divergence(q, p, law, rng, out)
-                    divergence[rows, k] = out
-        return Curve.from_samples(divergence, "Rao-Blackwell average over label posteriors")
+        channel, t, A = noisy.channel, noisy.t, parts[0].A
+        law, batch = gaussian_output_law(self.gamma(channel, t, A)), max(1, BATCH_VALUES // A.size)
+        divergences = noisy.divergences(parts, partial(self.label_probabilities, channel, t), law, batch)
+        return Curve.from_samples(divergences, "Rao-Blackwell average over label posteriors")
 
     def label_probabilities(
         self, channel: Channel, t: float, x_t: NDArray, region: NDArray[np.bool_]

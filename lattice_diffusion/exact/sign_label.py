@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from ..channels import Channel
 from ..kernels import mixtures
 from ..lattice import Tripartition
-from .spins import Sampler, spin_weights
+from .noisy_samples import Sampler
+from .spins import spin_weights
 
 BATCH_STATES = 1 << 24  # numbers held at a time
 TERMS = ("cmi", "cmi_given_label", "b", "ab", "bc", "abc", "lost")

@@ -1,13 +1,7 @@
-"""Exact answers for two-valued data, from the posterior of the clean spins given a noisy region.
-
-The conditional mutual information is averaged in its Rao-Blackwell form,
-    I(A;C|B) = E_{x_B, x_C} KL( p(x_A | x_B, x_C) || p(x_A | x_B) ),
-where both laws are mixtures over the clean block A, so that every sample contributes a non-negative number and
-1e-12 is as easy as 1e-2.
-"""
+"""Exact answers for two-valued data, from the posterior of the clean spins given a noisy region."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,11 +10,10 @@ from scipy.special import logsumexp
 
 from ..channels import Channel
 from ..estimate import Curve
-from ..kernels import mixtures
 from ..lattice import Lattice, Tripartition
+from .noisy_samples import NoisySamples
 
 MAX_BLOCK = 4
-Sampler = Callable[[int, np.random.Generator], NDArray]
 
 
 def spin_weights(h: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -112,35 +105,21 @@ class SpinSolver(ABC):
         """Every channel acts on spins."""
         return None
 
-    def sampled_cmi(
-        self,
-        channel: Channel,
-        t: float,
-        parts: Sequence[Tripartition],
-        sample: Sampler,
-        n_samples: int,
-        rng: np.random.Generator,
-        batch: int = 256,
-    ) -> Curve:
+    def sampled_cmi(self, noisy: NoisySamples, parts: Sequence[Tripartition]) -> Curve:
         """I(A;C|B) of several tripartitions with one A and one A + B + C, on one set of noisy samples."""
-        A, ABC = parts[0].A, parts[0].ABC
-        sites = np.flatnonzero(A)
+        channel, t, sites = noisy.channel, noisy.t, np.flatnonzero(parts[0].A)
         if len(sites) > MAX_BLOCK:
             raise ValueError(f"A must hold at most {MAX_BLOCK} spins for sampled answers, got {len(sites)}")
-        law = channel.output_law(t)
-        divergence = np.zeros((n_samples, len(parts)))
-        for start in range(0, n_samples, batch):
-            rows = slice(start, min(start + batch, n_samples))
-            x_t = channel.corrupt(sample(rows.stop - start, rng), t, rng)
-            h = channel.likelihood_field(x_t, t)
-            q = self.block_posterior(np.where(ABC & ~A, h, 0.0), sites)
-            for k, part in enumerate(parts):
-                if part.C.any():
-                    p = self.block_posterior(np.where(part.B, h, 0.0), sites)
-                    out = np.empty(len(q))
-                    mixtures.block_divergence(q, p, law, rng, out)
-                    divergence[rows, k] = out
-        return Curve.from_samples(divergence, "Rao-Blackwell average over exact posteriors")
+
+        def posterior(x_t: NDArray[np.float64], region: NDArray[np.bool_]) -> NDArray[np.float64]:
+            return self.block_posterior(np.where(region, channel.likelihood_field(x_t, t), 0.0), sites)
+
+        divergences = noisy.divergences(parts, posterior, channel.output_law(t), self._batch())
+        return Curve.from_samples(divergences, "Rao-Blackwell average over exact posteriors")
+
+    def _batch(self) -> int:
+        """Noisy samples held at a time."""
+        return 256
 
     def log_marginal(self, channel: Channel, t: float, x_t: NDArray, region: NDArray[np.bool_]) -> NDArray[np.float64]:
         h = np.where(region, channel.likelihood_field(x_t, t), 0.0)

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from ...exact.noisy_samples import NoisySamples
 from ..build import build_channel, build_model
 from .base import Column, Parameters, Quantity, check_solvable, with_errors
 
@@ -21,7 +22,8 @@ def check_label(parameters: Parameters) -> None:
 def squared_correlation(parameters: Parameters, rng: np.random.Generator) -> dict[str, NDArray]:
     model, channel = build_model(parameters["model"]), build_channel(parameters["channel"])
     bond, n_samples = parameters["model"]["bond"], parameters["n_samples"]
-    squares = model.solver.squared_correlations(channel, parameters["t"], bond, model.sample, n_samples, rng)
+    noisy = NoisySamples(channel, parameters["t"], model.sample, n_samples, rng)
+    squares = model.solver.squared_correlations(noisy, bond)
     return {
         "squared_correlation": squares.mean(),
         "squared_correlation_stderr": squares.std(ddof=1) / np.sqrt(n_samples),
