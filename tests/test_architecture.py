@@ -23,7 +23,7 @@ ALLOWED = {
     "channels": set(),
     "kernels": set(),
     "exact": {"estimate", "lattice", "channels", "kernels"},
-    "samplers": {"estimate", "lattice", "channels", "kernels", "exact"},
+    "samplers": {"lazy", "estimate", "lattice", "channels", "kernels", "exact"},
     "models": {"lattice", "channels", "samplers", "exact"},
     "denoisers": {"lazy", "whole_files", "estimate", "lattice", "channels", "kernels", "models", "exact"},
     "estimators": {"lazy", "whole_files", "estimate", "lattice", "channels", "models", "exact", "denoisers"},

@@ -17,6 +17,7 @@ integrated_autocorrelation_time, effective_samples, autocorrelation, mser
 
 from typing import TYPE_CHECKING
 
+from ..lazy import attach
 from .autocorrelation import autocorrelation, effective_samples, integrated_autocorrelation_time, mser
 from .clusters import swendsen_wang, wolff
 from .conditional_fields import NotConvergedError, conditional_field, conditional_mean
@@ -81,10 +82,4 @@ __all__ = [
     "wolff",
 ]
 
-
-def __getattr__(name: str) -> object:
-    if name == "torch_dataset":  # needs torch
-        from .training_data import torch_dataset
-
-        return torch_dataset
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = attach(__name__, {"torch_dataset": "training_data"}, __all__)  # needs torch
