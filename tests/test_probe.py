@@ -281,6 +281,8 @@ def test_going_on_with_another_probe_is_refused(tmp_path, capsys):
     parts.mkdir()
     (parts / "plan.json").write_text(json.dumps({"data": data, "asked": asked, "plan": {**plan, "seed": 7}}))
     capsys.readouterr()
+    assert run(spins(tmp_path), out) == 2
+    assert "p.h5.parts holds an unfinished run; use --resume to go on with it, --force" in capsys.readouterr().err
     assert run(spins(tmp_path), out, "--resume") == 2
     assert "holds another probe: seed is 7 there and 0 here; use --force" in capsys.readouterr().err
 

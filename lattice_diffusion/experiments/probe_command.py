@@ -79,7 +79,7 @@ def run_probe(
     """
     check_output(out, resume=resume, force=force)
     _check(asked)
-    parts = out.with_name(out.name + ".parts")
+    parts = parts_of(out, resume=resume, force=force)
     if resume and out.exists() and not parts.exists():
         say(f"{out} is finished")
         return read(out)
@@ -241,6 +241,16 @@ def begin(
         return replace(plan, steps=int(known["plan"]["steps"]))
     start(parts, json.dumps(now))
     return plan
+
+
+def parts_of(out: Path, *, resume: bool, force: bool) -> Path:
+    """The folder of what is finished. Raises FileExistsError for that of a run before, without `resume` or `force`."""
+    parts = out.with_name(out.name + ".parts")
+    if parts.exists() and not (resume or force):
+        raise FileExistsError(
+            f"{parts} holds an unfinished run; use --resume to go on with it, --force to start again, or another name"
+        )
+    return parts
 
 
 def start(parts: Path, plan: str) -> None:

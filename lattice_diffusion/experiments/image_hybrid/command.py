@@ -15,7 +15,7 @@ from ... import __version__
 from ...phases import nonlocality_window
 from ...results import Result, read, write
 from ..checks import check_output, check_same
-from ..probe_command import opened, parse_radii, start, written_plan
+from ..probe_command import opened, parse_radii, parts_of, start, written_plan
 from ..progress import duration, progress_bar, say
 from ..reproduce import draw
 from .data import Split, seed_of, split
@@ -94,7 +94,7 @@ def run_hybrid(
     for path in (out, out.with_suffix(".png")):
         check_output(path, resume=resume, force=force)
     _check(asked)
-    parts = out.with_name(out.name + ".parts")
+    parts = parts_of(out, resume=resume, force=force)
     if resume and out.exists() and not parts.exists():
         say(f"{out} is finished")
         return read(out)
