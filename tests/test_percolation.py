@@ -103,9 +103,9 @@ def test_mutants_of_the_bond_cmi_fail():
 
 
 def block_cmi(seed, keep, shape, corner, n=SAMPLES):
-    moments, _ = percolation.block_moments(np.random.default_rng(seed), keep, *shape, *corner, n)
-    mean, square = moments / n
-    return mean, np.sqrt((square - mean**2) / n)
+    merges = np.empty((n, max(shape) + 1))
+    percolation.block_samples(np.random.default_rng(seed), keep, *shape, *corner, merges)
+    return merges.mean(axis=0), merges.std(axis=0) / np.sqrt(n)
 
 
 @pytest.mark.parametrize("keep", [0.35, 0.5, 0.8])

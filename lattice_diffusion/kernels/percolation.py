@@ -154,39 +154,12 @@ def _merges(joined: Counts, r: int, keep: float) -> float:
 
 
 @njit(cache=True)
-def block_moments(
-    rng: np.random.Generator, keep: float, rows: int, columns: int, i: int, j: int, n_samples: int
-) -> tuple[NDArray[np.float64], int]:
-    """A = the 4 bonds of the 2x2 block at face (i, j): sums over samples of the CMI, and the bonds drawn.
-
-    out[0, r], out[1, r], r = 0..max(L, W): sum of m and of m^2, m = merges(A | B_r) - merges(A | B_r + C); then
-    I(A;C|B_r) = log 2 out[0, r] / n_samples.
-    """
-    distance = _distances(rows, columns, i, j, 2, 2)
-    stride = columns + 2
-    first = (i + 1) * stride + j + 1
-    seeds = np.array([first, first + 1, first + stride, first + stride + 1])
-    stamp, stack = np.zeros(distance.size, np.int64), np.empty(distance.size, np.int32)
-    pending, joined = np.empty((2, 4, 4 * (rows + columns)), np.int32), np.empty((4, 4), np.int64)
-    out, drawn = np.zeros((2, max(rows, columns) + 1)), 0
-    for n in range(n_samples):
-        drawn += _draw(rng, keep, distance, stride, seeds, 4 * n + 1, stamp, stack, pending, joined)
-        last = np.max(np.where(joined == FAR, 0, joined))
-        least = _merges(joined, last, keep)
-        for r in range(last):
-            excess = _merges(joined, r, keep) - least
-            out[0, r] += excess
-            out[1, r] += excess * excess
-    return out, drawn
-
-
-@njit(cache=True)
 def block_samples(
     rng: np.random.Generator, keep: float, rows: int, columns: int, i: int, j: int, out: NDArray[np.float64]
 ) -> None:
     """A = the 4 bonds of the 2x2 block at face (i, j): out[n, r] = merges(A | B_r) - merges(A | B_r + C).
 
-    One row per sample, r = 0..max(L, W), the same stream as `block_moments`; I(A;C|B_r) = log 2 times the mean.
+    One row per sample, r = 0..max(L, W); I(A;C|B_r) = log 2 times the mean.
     """
     distance = _distances(rows, columns, i, j, 2, 2)
     stride = columns + 2
