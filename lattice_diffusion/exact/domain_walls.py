@@ -266,7 +266,7 @@ class DomainWallSolver(SpinSolver):
 
     # -- the label, and correlations of spins --------------------------------------------------------------
 
-    def check_label(self, channel: Channel) -> None:
+    def check_label(self) -> None:
         """Refuse, in one sentence, what `label_entropy` cannot do."""
         self._check_planar("the label of two opposite edges")
         if self.faces[1] < 2:
@@ -286,7 +286,7 @@ class DomainWallSolver(SpinSolver):
         every wall is alike (gauge symmetry), so the noise is drawn on the state of no walls. PHYSICS.md section 3.
         """
         check_time(t)
-        self.check_label(channel)
+        self.check_label()
         if channel.snr(t) == np.inf:
             return Estimate(0.0, 0.0, 0, "no noise")
         if channel.snr(t) == 0.0:

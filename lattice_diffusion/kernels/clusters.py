@@ -9,6 +9,8 @@ import numpy as np
 from numba import njit, types
 from numba.extending import intrinsic
 
+from .random_bits import advance
+
 _0, _1, _63, _64 = (np.uint64(n) for n in (0, 1, 63, 64))
 _ALL = np.uint64(2**64 - 1)
 
@@ -30,17 +32,8 @@ def _lowest_one(typing_context, word):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, inline="always")
 def next_word(s):  # type: ignore[no-untyped-def]
-    """xoshiro256++ (Blackman and Vigna 2021): one random word and the next state, kept in registers."""
-    s0, s1, s2, s3 = s
-    total = s0 + s3
-    word = ((total << np.uint64(23)) | (total >> np.uint64(41))) + s0
-    shifted = s1 << np.uint64(17)
-    s2 ^= s0
-    s3 ^= s1
-    s1 ^= s2
-    s0 ^= s3
-    s2 ^= shifted
-    s3 = (s3 << np.uint64(45)) | (s3 >> np.uint64(19))
+    """One word of xoshiro256++ and the next state, kept in registers."""
+    word, s0, s1, s2, s3 = advance(s[0], s[1], s[2], s[3])
     return word, (s0, s1, s2, s3)
 
 

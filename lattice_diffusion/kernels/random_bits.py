@@ -13,7 +13,7 @@ so that LLVM advances 4 or 8 of them per instruction. A last, scalar one draws t
 
 `work`, uint64 (WORK,): blocks of LANES words. 0-3 generator states; 4, 5, 6 the Bernoulli words of three classes;
 then 4 words of the scalar generator. Offsets are unsigned and multiples of a constant: with signed ones, or several
-arrays, the loop does not vectorise. Numba's cache does not follow imports: after an edit here, touch multispin.py.
+arrays, the loop does not vectorise. Numba's cache does not follow imports: after an edit here, touch those that do.
 """
 
 import math

@@ -16,7 +16,7 @@ def label_entropy(parameters: Parameters, rng: np.random.Generator) -> dict[str,
 
 def check_label(parameters: Parameters) -> None:
     check_solvable(parameters)
-    build_model(parameters["model"]).solver.check_label(build_channel(parameters["channel"]))
+    build_model(parameters["model"]).solver.check_label()
 
 
 def squared_correlation(parameters: Parameters, rng: np.random.Generator) -> dict[str, NDArray]:
