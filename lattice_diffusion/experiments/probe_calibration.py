@@ -140,7 +140,7 @@ def comparison(name: str, variables: Mapping[str, Variable]) -> list[Row]:
     return rows
 
 
-def share_found(variables: Mapping[str, Variable], radius: int = 0) -> float:
-    """Of all exact I(A;C|B) beyond the radius of this index, summed over times, the part that the probe finds."""
-    found, exact = (variables[name].values[:, radius].sum() for name in ("cmi_above_null", "cmi_exact"))
+def share_found(variables: Mapping[str, Variable]) -> float:
+    """Of all exact I(A;C|B) beyond the smallest radius, summed over times, the part that the probe finds."""
+    found, exact = (variables[name].values[:, 0].sum() for name in ("cmi_above_null", "cmi_exact"))
     return float(found / exact)

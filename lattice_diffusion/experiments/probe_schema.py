@@ -71,7 +71,6 @@ def probe_result(
     parameters: Mapping[str, Any],
     seed: int,
     *,
-    complete: bool = True,
     calibrations: Mapping[str, Variables] | None = None,
 ) -> Result:
     """The result of a probe from its `probe_variables`.
@@ -80,7 +79,7 @@ def probe_result(
         data: `Images.describe()`; parameters: everything else that was asked for, plain JSON types.
         calibrations: name to `probe_variables` of data whose truth is known.
     """
-    attributes = provenance(NAME, json.dumps({"data": dict(data), **parameters}), seed, complete=complete)
+    attributes = provenance(NAME, json.dumps({"data": dict(data), **parameters}), seed, complete=True)
     return Result(attributes, {NAME: variables, **(calibrations or {})}, _rows(variables))
 
 

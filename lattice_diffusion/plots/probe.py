@@ -31,12 +31,12 @@ def plot_probe(result: Result) -> "Figure":
     return figure
 
 
-def plot_probe_panels(result: Result, group: str = "probe") -> "Figure":
-    """The four panels of one group: CMI map, CMI curves, Markov length, recommended radius."""
+def plot_probe_panels(result: Result) -> "Figure":
+    """The four panels of a probe: CMI map, CMI curves, Markov length, recommended radius."""
     import matplotlib.pyplot as plt
 
     figure = plt.figure(figsize=(11.0, 7.8), layout="constrained")
-    _panels(figure, result.groups[group])
+    _panels(figure, result.groups["probe"])
     return figure
 
 
