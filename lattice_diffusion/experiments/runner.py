@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from .. import __version__, results
 from ..results import Result
 from .checks import check_output, check_points, check_same
+from .costs import Costs, pilots
 from .engines import Engine, open_engine
 from .grid import Point, n_points, points
 from .hand_out import handed_out
 from .journal import Journal, journal_path
-from .pool import InProcess
 from .progress import duration, progress_bar, say
 from .quantities import evaluate
 from .refusal import WorkerRefused, at_point
@@ -35,9 +35,6 @@ from .tables import Tables
 
 CHECKPOINT_SECONDS = 30.0
 CHECKPOINT_SHARE = 0.01  # of the time, at most, goes into checkpoints
-CHUNK_SECONDS = 0.2  # cheap points go out in chunks that take about so long,
-CHUNKS_PER_SECOND = 200  # or longer, for a scheduler to hand out no more than so many,
-CHUNK_POINTS = 1000  # and never of more points than this
 
 
 class Interrupted(KeyboardInterrupt):
@@ -135,7 +132,7 @@ class _Task:
     tables: Tables
     attributes: dict[str, Any]
     todo: list[Point]
-    seconds: dict[str, float] = field(default_factory=dict)  # by cost class, the least that a point has taken
+    costs: Costs = field(default_factory=Costs)
 
     @property
     def n_points(self) -> int:
@@ -151,12 +148,12 @@ class _Task:
 
     def measure_all(self, engine: Engine, stop: Stop, progress: bool) -> None:
         """Pilot points first, which tell the cost; then the others. Raises KeyboardInterrupt once stopped."""
-        pilots, rest = _pilots(self.todo, 1 + engine.width())
-        todo, ahead = deque([*pilots, *rest]), {id(point) for point in pilots}
+        first, rest = pilots(self.todo, 1 + engine.width())
+        todo, ahead = deque([*first, *rest]), {id(point) for point in first}
         work = functools.partial(measure_points, seed=self.spec.seed, version=__version__)
         next_checkpoint = 0.0  # an old file is overwritten only once there is something to put in its place
         with progress_bar(self.spec.name, len(self.todo), shown=progress) as advance:
-            for chunk, measured in handed_out(engine, self._chunks(engine, todo), work, stop):
+            for chunk, measured in handed_out(engine, self.costs.chunks(todo, engine), work, stop):
                 self._record(chunk, measured)
                 for _ in chunk:
                     advance()
@@ -179,28 +176,12 @@ class _Task:
         for grid, index, values in entries:
             self.tables.record(grid, index, values)
         for point, one in zip(chunk, measured, strict=True):
-            kind = _cost_class(point)
-            self.seconds[kind] = min(one.seconds, self.seconds.get(kind, one.seconds))
+            self.costs.learn(point, one.seconds)
 
     def _announce(self, rest: list[Point], width: int) -> None:
-        cost = duration(sum(self.seconds[_cost_class(point)] for point in rest) / width)
+        cost = duration(self.costs.of(rest) / width)
         hands = "1 worker" if width == 1 else f"{width} workers"
         say(f"{self.spec.name}: {len(self.todo)} points, about {cost} on {hands}")
-
-    def _chunks(self, engine: Engine, todo: deque[Point]) -> Iterator[list[Point]]:
-        """Points to hand out together: one by one while their cost is unknown, or where they are measured here."""
-        while todo:
-            width = engine.width()
-            seconds = max(CHUNK_SECONDS, width / CHUNKS_PER_SECOND)
-            most = 1 if isinstance(engine.executor, InProcess) else min(CHUNK_POINTS, 1 + len(todo) // (4 * width))
-            chunk = [todo.popleft()]
-            cost = self._cost(chunk[0])
-            while todo and len(chunk) < most and (cost := cost + self._cost(todo[0])) <= seconds:
-                chunk.append(todo.popleft())
-            yield chunk
-
-    def _cost(self, point: Point) -> float:
-        return self.seconds.get(_cost_class(point), float("inf"))
 
 
 def _begin(spec: Spec, path: Path, journal: Journal, *, resume: bool, force: bool) -> _Task:
@@ -246,24 +227,6 @@ def _says_what_is_kept(path: Path) -> Iterator[None]:
         raise OSError(
             f"{path} cannot be written: {why}; the points done are kept: make room and run again with --resume"
         ) from error
-
-
-def _pilots(todo: list[Point], number: int) -> tuple[list[Point], list[Point]]:
-    """`number` points of every grid and lattice size, and the rest.
-
-    With one more than there are workers, one of them at least is not slowed down by compilation.
-    """
-    classes: dict[str, list[Point]] = {}
-    for point in todo:
-        classes.setdefault(_cost_class(point), []).append(point)
-    pilots = [point for kind in classes.values() for point in kind[:: -(-len(kind) // number)]]
-    chosen = {id(point) for point in pilots}
-    return pilots, [point for point in todo if id(point) not in chosen]
-
-
-def _cost_class(point: Point) -> str:
-    model = point.parameters["model"]
-    return f"{point.grid} {model.get('shape', model.get('regions'))}"
 
 
 def measure_points(chunk: list[Point], seed: int, version: str) -> list[Measured]:
