@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import lattice_diffusion as ld
+from lattice_diffusion.exact.noisy_samples import NoisySamples
 from lattice_diffusion.exact.sign_label import TERMS, label_terms, sign_log_weights
 from lattice_diffusion.experiments.named import REGISTRY
 from lattice_diffusion.experiments.named.concurrence import TOLERANCE, share_explained
@@ -54,7 +55,8 @@ def test_sampled_terms_meet_sums_over_all_states():
     lattice, channel, rng = ld.Lattice((3, 3)), ld.channels.BitFlip(), np.random.default_rng(5)
     parts, model = lattice.tripartition((0, 1), 1), ld.models.Ising(lattice, BETA)
     for t in (0.15, 0.4):
-        terms, exact = label_terms(BETA, channel, t, [parts], model.sample, 4000, rng), exact_terms((3, 3), t, parts)
+        noisy = NoisySamples(channel, t, model.sample, 4000, rng)
+        terms, exact = label_terms(BETA, noisy, [parts]), exact_terms((3, 3), t, parts)
         for name, value in zip(TERMS, exact, strict=True):
             samples = getattr(terms, name)[:, 0]
             z = (samples.mean() - value) / (samples.std(ddof=1) / np.sqrt(samples.size))
@@ -64,7 +66,7 @@ def test_sampled_terms_meet_sums_over_all_states():
 def test_conditional_information_is_that_of_the_spin_solver():
     lattice, channel = ld.Lattice((5, 3)), ld.channels.Gaussian("linear")
     model, parts = ld.models.Ising(lattice, 0.5), [lattice.tripartition((2, 1), r) for r in (1,)]
-    terms = label_terms(0.5, channel, 0.6, parts, model.sample, 50, np.random.default_rng(1))
+    terms = label_terms(0.5, NoisySamples(channel, 0.6, model.sample, 50, np.random.default_rng(1)), parts)
     curve = ld.exact.cmi_curve(model, channel, 0.6, parts, 50, np.random.default_rng(1))
     assert terms.cmi.mean(axis=0) == pytest.approx(curve.values, rel=1e-9)
 
@@ -72,9 +74,9 @@ def test_conditional_information_is_that_of_the_spin_solver():
 def test_nothing_is_known_in_pure_noise_and_all_without():
     lattice, channel = ld.Lattice((3, 5)), ld.channels.Gaussian("linear")
     model, parts = ld.models.Ising(lattice, 0.4), [lattice.tripartition((1, 2), 1)]
-    noise = label_terms(0.4, channel, 1.0, parts, model.sample, 20, np.random.default_rng(1))
+    noise = label_terms(0.4, NoisySamples(channel, 1.0, model.sample, 20, np.random.default_rng(1)), parts)
     assert all(np.abs(getattr(noise, name)).max() < 1e-12 for name in TERMS if name != "lost")
-    clean = label_terms(0.4, channel, 0.0, parts, model.sample, 20, np.random.default_rng(1))
+    clean = label_terms(0.4, NoisySamples(channel, 0.0, model.sample, 20, np.random.default_rng(1)), parts)
     assert clean.abc == pytest.approx(np.log(2))
 
 

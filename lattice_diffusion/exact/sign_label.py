@@ -13,10 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..channels import Channel
 from ..kernels import mixtures
 from ..lattice import Tripartition
-from .noisy_samples import Sampler
+from .noisy_samples import NoisySamples
 from .spins import spin_weights
 
 BATCH_STATES = 1 << 24  # numbers held at a time
@@ -85,24 +84,17 @@ def _log_weights(beta: float, weights: NDArray[np.float64]) -> NDArray[np.float6
         return np.log(np.stack([counts[:, :half].sum(axis=1), counts[:, half:].sum(axis=1)], axis=1)) + log_scale
 
 
-def label_terms(
-    beta: float,
-    channel: Channel,
-    t: float,
-    parts: Sequence[Tripartition],
-    sample: Sampler,
-    n_samples: int,
-    rng: np.random.Generator,
-) -> LabelTerms:
-    """Informations about S and about one spin A on common noise samples, for tripartitions with one A.
+def label_terms(beta: float, noisy: NoisySamples, parts: Sequence[Tripartition]) -> LabelTerms:
+    """Informations about S and about one spin A on the same noisy samples, for tripartitions with one A.
 
     Conditional mutual informations are averaged in their Rao-Blackwell form, as divergences of exact posteriors.
     """
     A = parts[0].A
     if A.sum() != 1 or any((part.A != A).any() for part in parts):
         raise ValueError(f"A must be one spin, the same for all, got {A.sum()} spins")
+    channel, t, rng = noisy.channel, noisy.t, noisy.rng
     law = channel.output_law(t)
-    x_0 = sample(n_samples, rng)
+    x_0 = noisy.sample(noisy.n, rng)
     h = channel.likelihood_field(channel.corrupt(x_0, t, rng), t)
     clean = np.where(x_0 > 0, np.inf, -np.inf)
     whole = _joint(beta, np.where(parts[0].ABC & ~A, h, 0.0), A)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...channels import Channel
+from ...exact.noisy_samples import NoisySamples
 from ...exact.sign_label import TERMS, label_terms
 from ...lattice import Tripartition
 from ..build import build_channel, build_model, build_parts
@@ -26,7 +27,7 @@ def evaluate(parameters: Parameters, rng: np.random.Generator) -> dict[str, NDAr
         found = dict(zip(TERMS, values, strict=True))
         return {**_with_error("chain_rule", _chain_rule(found)), **_columns(found)}
     n_samples = parameters["n_samples"]
-    terms = label_terms(model.beta, channel, t, parts, model.sample, n_samples, rng)
+    terms = label_terms(model.beta, NoisySamples(channel, t, model.sample, n_samples, rng), parts)
     samples = {name: getattr(terms, name) for name in TERMS}
     samples["chain_rule"] = _chain_rule(samples)
     means = {name: x.mean(axis=0) for name, x in samples.items()}
