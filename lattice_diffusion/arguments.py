@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 F = TypeVar("F", bound=Callable[..., Any])
+Limits = Mapping[str, tuple[float, float | None]]  # lowest and highest value by name; None: no highest
 Kind = Callable[[Any], Any]  # gives back the value, arrays as NumPy's; raises _Refused, which says what is allowed
 
 _MISSING = object()
@@ -85,6 +86,8 @@ def shown(value: Any) -> str:
 def _kind(annotation: Any) -> Kind:
     """What an annotation allows; all, where it says nothing that can be checked."""
     origin, inner = get_origin(annotation), get_args(annotation)
+    if isinstance(annotation, str) and annotation.startswith("Axes"):  # of matplotlib, which is not imported for this
+        return _axes
     if annotation is ArrayLike or origin is np.ndarray or annotation is np.ndarray:
         return _array
     if annotation is DTypeLike:
@@ -164,6 +167,12 @@ def _array(value: Any) -> Any:
     if array.dtype.kind not in "buif":
         raise _Refused("an array of real numbers")
     return array
+
+
+def _axes(value: Any) -> Any:
+    if isinstance(value, type) or not hasattr(value, "pcolormesh"):
+        raise _Refused("Axes of matplotlib")
+    return value
 
 
 def _dtype(value: Any) -> Any:
@@ -264,6 +273,34 @@ def check_finite(**arrays: Any) -> None:
             raise ValueError(f"{name} must hold at least one value, got none")
         if not np.isfinite(array).all():
             raise ValueError(f"{name} must be finite, got {np.ravel(array)[~np.isfinite(np.ravel(array))][0]}")
+
+
+def check_limits(limits: Limits, given: Mapping[str, Any]) -> None:
+    """Raises ValueError, naming it, for a number among `given` outside its limits; an integer where the lower one is.
+
+    Numbers that are None, or not given, are left out.
+    """
+    for name, (low, high) in limits.items():
+        value = given.get(name)
+        if value is None:
+            continue
+        kind, fits = ("an integer", isinstance(value, int | np.integer)) if isinstance(low, int) else ("a number", True)
+        if not (fits and low <= value <= (LARGEST if high is None else high)):
+            allowed = f">= {low:g}" if high is None else f"from {low:g} to {high:g}"
+            raise ValueError(f"{name} must be {kind} {allowed}, got {shown(value)}")
+
+
+def check_device(device: Any) -> None:
+    """Raises ValueError for a device of torch that this machine does not have; None and "cpu" are always there."""
+    if device is None or device == "cpu":
+        return
+    import torch
+
+    try:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError):
+        there = ", ".join(["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))])
+        raise ValueError(f"device must be one that this machine has, {there}, got {shown(device)}") from None
 
 
 # -- memory -------------------------------------------------------------------------------------------------

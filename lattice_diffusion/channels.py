@@ -171,11 +171,13 @@ class Gaussian:
         return gaussian_output_law(self.snr(t))
 
 
+@checked
 def gaussian_output_law(snr: float) -> NDArray[np.float64]:
     """Law of y = snr s + sqrt(snr) z (so that p(y|s) ~ exp(s y)) by the trapezoidal rule, (n_outcomes, 2).
 
     The step resolves both the Gaussian and the nearest pole of any log-ratio, at i pi/2, to rounding.
     """
+    check_snr(snr)
     if snr == 0.0:
         return np.array([[1.0, 1.0]])
     if snr > SNR_CERTAIN:

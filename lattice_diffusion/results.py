@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import __version__, hdf5
+from .arguments import checked, shown
 from .whole_files import replacing
 
 SCHEMA = "lattice_diffusion"
@@ -35,6 +36,8 @@ class ResultError(ValueError):
     """A file that is not a readable result file; the message is one sentence."""
 
 
+@checked
+@checked
 @dataclass(frozen=True)
 class Variable:
     """An array with named axes, one per name in `dims`; a coordinate has `dims == (its own name,)`.
@@ -44,13 +47,16 @@ class Variable:
     """
 
     dims: tuple[str, ...]
-    values: NDArray
+    values: Any
     units: str
     long_name: str
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dims", tuple(self.dims))
-        object.__setattr__(self, "values", np.asarray(self.values))
+        try:
+            object.__setattr__(self, "values", np.asarray(self.values))
+        except ValueError:
+            raise ValueError(f"values must be an array, all rows of one length, got {shown(self.values)}") from None
         if self.values.ndim != len(self.dims):
             raise ValueError(f"values must have one axis per name in dims {self.dims}, got {self.values.ndim} axes")
 
@@ -116,6 +122,7 @@ def git_commit() -> str:
     return answer.stdout.strip() or "unknown"
 
 
+@checked
 def write(path: str | os.PathLike[str], result: Result) -> None:
     """Write `result` to `path` in one step: a reader or a crash sees the old file or the new one, never half.
 
@@ -138,6 +145,7 @@ def write(path: str | os.PathLike[str], result: Result) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 
+@checked
 def read(path: str | os.PathLike[str]) -> Result:
     """Read a result file.
 

@@ -394,9 +394,9 @@ PARTS = ld.Lattice((2, 3)).tripartition((0, 0), 1)
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda: fitted(est.ConditionalLikelihood(clean="bits"), (X, X)), "clean must be 'spins', 'real' or None"),
+        (lambda: fitted(est.ConditionalLikelihood(clean="bits"), (X, X)), "clean must be one of spins, real"),
         (lambda: fitted(est.ConditionalLikelihood(clean="spins"), (X, X)), "clean='spins' needs the noise, or values"),
-        (lambda: fitted(est.ConditionalLikelihood(body="cnn"), (X, X)), "body must be 'mlp' or 'conv', got 'cnn'"),
+        (lambda: fitted(est.ConditionalLikelihood(body="cnn"), (X, X)), "body must be one of mlp, conv, got 'cnn'"),
         (lambda: fitted(est.ConditionalLikelihood(body="conv"), (X, X)), "body='conv' needs lattice samples; call fit"),
         (
             lambda: fitted(est.ConditionalLikelihood(body="conv", radius=-1), (X, X)),
@@ -407,7 +407,7 @@ PARTS = ld.Lattice((2, 3)).tripartition((0, 0), 1)
             lambda: est.ConditionalLikelihood(share_positions=6).fit(X.reshape(30, 2, 3), PARTS),
             "share_positions must be an integer from 0 to 5 on this lattice, got 6",
         ),
-        (lambda: fitted(est.MINE(evaluate="twice"), (X, X)), "evaluate must be 'held_out' or 'in_sample', got 'twice'"),
+        (lambda: fitted(est.MINE(evaluate="twice"), (X, X)), "evaluate must be one of held_out, in_sample, got"),
         (lambda: fitted(est.DenoiserGap(), (np.sign(X), X)), "DenoiserGap needs continuous data, got 2 distinct"),
         (lambda: fitted(est.DenoiserGap(levels=2), (X, X)), "levels must be an integer >= 3, got 2"),
         (lambda: fitted(est.InfoNCE(folds=70), (X, X)), "70 folds need at least as many samples, got 60"),
@@ -422,7 +422,7 @@ def test_bad_input_is_refused_in_one_sentence(call, sentence):
 @pytest.mark.parametrize(
     ("params", "sentence"),
     [
-        ({"body": "cnn"}, "body must be 'mlp' or 'conv', got 'cnn'"),
+        ({"body": "cnn"}, "body must be one of mlp, conv, got 'cnn'"),
         ({"body": "conv", "radius": -1}, "radius must be an integer >= 0, got -1"),
         ({"body": "conv"}, "body='conv' needs lattice samples; call fit"),
     ],

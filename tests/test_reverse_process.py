@@ -118,14 +118,20 @@ def test_hybrid_switches_where_it_says():
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda x, rng: reverse(x, [0.2, 0.4], always(None), BitFlip(), rng), "times must be two or more and fall"),
-        (lambda x, rng: reverse(x, [0.2], always(None), BitFlip(), rng), "times must be two or more and fall"),
         (
-            lambda x, rng: reverse(x, [0.4, 0.2], always(None), Erasure(), rng, deterministic=True),
+            lambda x, rng: reverse(x, [0.2, 0.4], always(Exact(MODEL, BitFlip())), BitFlip(), rng),
+            "times must be two or more and fall",
+        ),
+        (
+            lambda x, rng: reverse(x, [0.2], always(Exact(MODEL, BitFlip())), BitFlip(), rng),
+            "times must be two or more and fall",
+        ),
+        (
+            lambda x, rng: reverse(x, [0.4, 0.2], always(Exact(MODEL, Erasure())), Erasure(), rng, deterministic=True),
             "a deterministic path needs the gaussian channel, got erasure",
         ),
         (lambda x, rng: pure_noise((2, 1, 3), BitFlip(), 0.9, rng), "starts at t = 1, where spins are fair coins"),
-        (lambda x, rng: Switch((0.4, 0.3), (None, None, None)), "bounds must increase and be one fewer"),
+        (lambda x, rng: Switch((0.4, 0.3), (Exact(MODEL, BitFlip()),) * 3), "bounds must increase and be one fewer"),
     ],
 )
 def test_refusals(call, sentence):

@@ -311,7 +311,7 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
         (np.ones((4, 2, 9)), ValueError, r"data must have shape \(n, 1, 1 lattice axes\), got \(4, 2, 9\)"),
         (np.zeros((4, 9)), ValueError, r"data must be \+-1 for the bernoulli head"),
         (np.full((4, 9), np.nan), ValueError, "data must be finite"),
-        (np.full((4, 9), "a"), TypeError, "data must be real numbers, got dtype <U1"),
+        (np.full((4, 9), "a"), TypeError, "data must be an array of real numbers or a function"),
         (np.ones((0, 9)), ValueError, "data must have shape"),
         (lambda n, rng: np.full((n, 9), 2), ValueError, r"data must be \+-1"),
     ],
@@ -328,5 +328,5 @@ def test_options_that_do_not_fit():
         fit(GlobalNet(ndim=1), DATA, steps=1, teacher=chain(), rng=np.random.default_rng(0))
     with pytest.raises(ValueError, match="resume needs the checkpoint"):
         fit(chain(), DATA, steps=1, resume=True, rng=np.random.default_rng(0))
-    with pytest.raises(ValueError, match="optimiser must be adam or muon, got 'sgd'"):
+    with pytest.raises(ValueError, match="optimiser must be one of adam, muon, got 'sgd'"):
         fit(chain(), DATA, steps=1, optimiser="sgd", rng=np.random.default_rng(0))

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from ..arguments import checked
 from ..channels import Gaussian
 from .global_net import GlobalNet, Neighbours
 from .layers import Modulation, initialise, layer
@@ -74,6 +75,7 @@ class Categorical:
         return np.reshape(self.levels, shape)
 
 
+@checked
 class LocalImageNet(LocalNet):
     """The local denoiser of grey images or spins at radius r, under Gaussian noise; `blind` is p(x_A | x_B).
 
@@ -117,6 +119,7 @@ class LocalImageNet(LocalNet):
         return _observe(self._cavity(x_t, level), x_t, level)
 
 
+@checked
 class GlobalImageNet(GlobalNet):
     """The global denoiser of grey images or spins under Gaussian noise.
 

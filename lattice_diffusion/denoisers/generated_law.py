@@ -43,6 +43,8 @@ def generated_covariance(
     check_memory("model", 48 * n**2, "take a smaller lattice")
     if len(times) < 2 or any(check_time(t) <= check_time(s) for t, s in itertools.pairwise(times)):
         raise ValueError(f"times must be two or more and fall strictly, such as [0.9, 0.5, 0.1], got {list(times)}")
+    if start is not None:
+        _check_covariance("start", start, n)
     units = np.eye(n).reshape(n, 1, *model.lattice.shape)
     covariance = gaussian.sigma(times[0]) ** 2 * np.eye(n) if start is None else start
     for t, s in itertools.pairwise(times):
@@ -58,9 +60,7 @@ def generated_covariance(
 def gaussian_divergence(model: GaussianField, covariance: NDArray[np.float64]) -> float:
     """KL( p_0 || N(0, covariance) ) of the field, in nats."""
     n = model.lattice.n_sites
-    if covariance.shape != (n, n):
-        raise ValueError(f"covariance must have shape ({n}, {n}), got {covariance.shape}")
-    check_finite(covariance=covariance)
+    _check_covariance("covariance", covariance, n)
     precision = model.solver.precision.toarray()
     root = np.linalg.cholesky(precision)  # p_0 white is root.T x; its covariance under the other law:
     other = root.T @ covariance @ root
@@ -68,3 +68,9 @@ def gaussian_divergence(model: GaussianField, covariance: NDArray[np.float64]) -
     if sign <= 0:
         raise ValueError("covariance must be positive definite, got one that is not")
     return 0.5 * float(np.trace(np.linalg.inv(other)) - len(other) + log_det) if math.isfinite(log_det) else math.inf
+
+
+def _check_covariance(name: str, covariance: NDArray, n: int) -> None:
+    if covariance.shape != (n, n):
+        raise ValueError(f"{name} must have shape ({n}, {n}), got {covariance.shape}")
+    check_finite(**{name: covariance})

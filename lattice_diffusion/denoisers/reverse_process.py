@@ -22,6 +22,7 @@ from .posterior import Denoiser
 Schedule = Callable[[float], Denoiser]
 
 
+@checked
 @dataclass(frozen=True)
 class Switch:
     """A schedule of denoisers: denoisers[k] from bounds[k-1] up to, and without, bounds[k].
@@ -37,7 +38,7 @@ class Switch:
         bounds = tuple(check_time(t) for t in self.bounds)
         if list(bounds) != sorted(set(bounds)) or len(self.denoisers) != len(bounds) + 1:
             raise ValueError(
-                f"bounds must increase and be one fewer than the denoisers, got {self.bounds} and "
+                f"bounds must increase and be one fewer than the denoisers, got {shown(self.bounds)} and "
                 f"{len(self.denoisers)} denoisers"
             )
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from ..arguments import Limits, check_device, check_limits, check_memory, checked
 from ..channels import Channel
 from .categorical import Categorical
 from .checkpoints import load_training, save_training
@@ -36,6 +37,13 @@ Times = Callable[[int, np.random.Generator], NDArray[np.float64]]
 SAMPLES_PER_TIME = 4
 OPTIMISERS: dict[str, Any] = {"adam": torch.optim.Adam, "muon": Muon}
 GRADIENT_NORM = 1.0  # longer gradients are cut to this
+LIMITS: Limits = {
+    "steps": (0, None),
+    "batch_size": (1, None),
+    "validate_every": (1, None),
+    "checkpoint_every": (1, None),
+    "learning_rate": (0.0, 1e3),
+}
 VALIDATION_TIMES = (0.3, 0.5, 0.7, 0.85)
 
 
@@ -84,6 +92,7 @@ def log_snr_times(channel: Channel, lowest: float = -6.0, highest: float = 6.0) 
     return times
 
 
+@checked
 def train(
     net: Network,
     data: NDArray | Draw,
@@ -125,17 +134,25 @@ def train(
         device: moves the network there.
 
     Raises:
-        ValueError: data that do not fit the network, or a checkpoint of another one.
+        ValueError: data that do not fit the network, a checkpoint of another one, numbers out of their range.
+        TypeError: another kind of argument than named here.
         TrainingError: a loss or gradient that is not finite, with its step and noise level.
     """
     if steps is None and budget_seconds == math.inf:
         raise ValueError("steps or budget_seconds must be given, got neither")
-    if optimiser not in OPTIMISERS:
-        raise ValueError(f"optimiser must be adam or muon, got {optimiser!r}")
+    check_limits(LIMITS, locals())
+    if not budget_seconds > 0:
+        raise ValueError(f"budget_seconds must be > 0, got {budget_seconds}")
+    if not 0 <= ema < 1:
+        raise ValueError(f"ema must be in [0, 1), got {ema}")
+    check_memory("batch_size", 64 * batch_size, "take smaller batches")
+    if checkpoint is not None and (Path(checkpoint).is_dir() or not Path(checkpoint).absolute().parent.is_dir()):
+        raise ValueError(f"checkpoint must be a file in a folder that is there, got {str(checkpoint)!r}")
     if resume and checkpoint is None:
         raise ValueError("resume needs the checkpoint to go on from, got checkpoint=None")
     if teacher is not None and not isinstance(net, LocalNet):
         raise ValueError(f"teacher needs a LocalNet, which has a blind form, got a {type(net).__name__}")
+    check_device(device)
     net.to(device)
     draw = as_draw(net, data)
     average = [p.detach().clone() for p in net.parameters()]
@@ -144,31 +161,36 @@ def train(
     done = 0
     if resume and Path(checkpoint).exists():  # type: ignore[arg-type]
         done = load_training(checkpoint, net, average, moves, rng)  # type: ignore[arg-type]
-    start, number = time.perf_counter(), done
-    try:
-        while (steps is None or number < steps) and (elapsed := time.perf_counter() - start) < budget_seconds:
-            number += 1
-            spent = max((number - 1) / steps if steps else 0.0, elapsed / budget_seconds)
-            rate = learning_rate * min(1.0, number / 50) * 0.5 * (1 + math.cos(math.pi * spent))
-            for group in moves.param_groups:
-                group["lr"] = rate
-            loss = _step(net, moves, draw, times, batch_size, number, rng, teacher)
-            keep = min(ema, number / (number + 10))
-            with torch.no_grad():
-                torch._foreach_lerp_(average, list(net.parameters()), 1 - keep)
-            last = number == steps
-            excess = None
-            if validation and (last or number % validate_every == 0):
-                excess = validation.excess(average)
-            if checkpoint is not None and (last or number % checkpoint_every == 0):
+
+    def run() -> Iterator[TrainingStep]:
+        start, number = time.perf_counter(), done
+        try:
+            while (steps is None or number < steps) and (elapsed := time.perf_counter() - start) < budget_seconds:
+                number += 1
+                spent = max((number - 1) / steps if steps else 0.0, elapsed / budget_seconds)
+                rate = learning_rate * min(1.0, number / 50) * 0.5 * (1 + math.cos(math.pi * spent))
+                for group in moves.param_groups:
+                    group["lr"] = rate
+                loss = _step(net, moves, draw, times, batch_size, number, rng, teacher)
+                keep = min(ema, number / (number + 10))
+                with torch.no_grad():
+                    torch._foreach_lerp_(average, list(net.parameters()), 1 - keep)
+                last = number == steps
+                excess = None
+                if validation and (last or number % validate_every == 0):
+                    excess = validation.excess(average)
+                if checkpoint is not None and (last or number % checkpoint_every == 0):
+                    save_training(checkpoint, net, average, moves, number, rng)
+                yield TrainingStep(number, loss, time.perf_counter() - start, rate, excess)
+            if checkpoint is not None and number > done and number != steps:
                 save_training(checkpoint, net, average, moves, number, rng)
-            yield TrainingStep(number, loss, time.perf_counter() - start, rate, excess)
-        if checkpoint is not None and number > done and number != steps:
-            save_training(checkpoint, net, average, moves, number, rng)
-    finally:
-        _set_weights(net, average)
+        finally:
+            _set_weights(net, average)
+
+    return run()
 
 
+@checked
 def fit(net: Network, data: NDArray | Draw, *, progress: bool = True, **options: Any) -> list[TrainingStep]:
     """`train` to the end, with a bar on a terminal (loss, and excess where `exact` is known), and all its records."""
     records = []

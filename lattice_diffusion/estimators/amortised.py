@@ -11,15 +11,16 @@ every step, so that one training answers for all t and r, and every estimate is 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arguments import Limits
 from ..channels import BitFlip, Channel, Erasure, Gaussian
 from ..estimate import Estimate
 from .amortised_measure import measure
-from .amortised_plan import ProbePlan
+from .amortised_plan import LIMITS, ProbePlan
 from .base import FloatArray, Parameters
 from .image_field import Pixel, field_of_array
 
@@ -78,6 +79,7 @@ class AmortisedLikelihood(Parameters):
         total_: Estimates of I(A;BC), one for every time.
     """
 
+    limits: ClassVar[Limits] = LIMITS
     estimate_: Grid
     null_: Grid | None
     held_out_: FloatArray

@@ -4,9 +4,17 @@ import itertools
 import json
 from dataclasses import asdict, dataclass
 
+from ..arguments import Limits, check_limits
 from ..channels import BitFlip, Channel, Erasure, Gaussian
 from .image_field import Field, Pixel
 
+LIMITS: Limits = {
+    "steps": (1, None),
+    "folds": (2, None),
+    "width": (1, None),
+    "batch_size": (1, None),
+    "near": (0, None),
+}
 CHANNELS = ("gaussian", "bitflip", "erasure")
 
 
@@ -44,9 +52,7 @@ class ProbePlan:
         increasing = all(a < b for a, b in itertools.pairwise(self.radii))
         if not self.radii or not increasing or self.radii[0] < 1:
             raise ValueError(f"radii must be increasing integers >= 1, got {list(self.radii)}")
-        for name, low in (("steps", 1), ("folds", 2), ("width", 1), ("batch_size", 1), ("near", 0)):
-            if getattr(self, name) < low:
-                raise ValueError(f"{name} must be >= {low}, got {getattr(self, name)}")
+        check_limits(LIMITS, vars(self))
         if self.channel not in CHANNELS:
             raise ValueError(f"channel must be one of {', '.join(CHANNELS)}, got {self.channel!r}")
         if self.channel != "gaussian" and self.schedule != "linear":

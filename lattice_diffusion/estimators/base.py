@@ -11,13 +11,16 @@ an underscore), so that its `clone` and pipelines work, without depending on it.
 """
 
 import copy
+import functools
 import inspect
 from abc import ABC
+from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arguments import Limits, check_device, check_limits, checked, shown
 from ..channels import Channel
 from ..estimate import Estimate
 from ..lattice import Tripartition
@@ -27,7 +30,18 @@ FloatArray = NDArray[np.float64]
 
 
 class Parameters:
-    """scikit-learn's conventions: parameters are the constructor's arguments, stored under their names."""
+    """scikit-learn's conventions: parameters are the constructor's arguments, stored under their names.
+
+    Every constructor refuses what its annotations do not allow, numbers outside `limits`, and a `device` that
+    is not there.
+    """
+
+    limits: ClassVar[Limits] = {}
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if "__init__" in vars(cls):
+            cls.__init__ = _refusing(cls.__init__)  # type: ignore[method-assign]
 
     @classmethod
     def _names(cls) -> list[str]:
@@ -39,14 +53,28 @@ class Parameters:
 
     def set_params(self, **params: Any) -> Self:
         """Change constructor arguments; unknown names are refused."""
-        for name, value in params.items():
+        for name in params:
             if name not in self._names():
                 raise ValueError(f"{type(self).__name__} has no parameter {name!r}; it has {', '.join(self._names())}")
+        type(self)(**{**self.get_params(), **params})  # refuses what may not be
+        for name, value in params.items():
             setattr(self, name, value)
         return self
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.get_params().items())})"
+
+
+def _refusing(constructor: Callable[..., None]) -> Callable[..., None]:
+    inner = checked(constructor)
+
+    @functools.wraps(constructor)
+    def wrapper(self: Parameters, *args: Any, **kwargs: Any) -> None:
+        inner(self, *args, **kwargs)
+        check_limits(self.limits, vars(self))
+        check_device(vars(self).get("device"))
+
+    return wrapper
 
 
 class Estimator(Parameters, ABC):
@@ -57,9 +85,11 @@ class Estimator(Parameters, ABC):
 
     Class attributes:
         continuous_only: refuses two-valued columns in one sentence.
+        limits: lowest and highest value of numbers among the parameters; integers where the lowest is one.
     """
 
     continuous_only: ClassVar[bool] = False
+    limits: ClassVar[Limits] = {"folds": (2, None)}
     estimate_: Estimate
     log_ratios_: FloatArray
 
@@ -100,7 +130,7 @@ class Estimator(Parameters, ABC):
             check_continuous(sample, type(self).__name__)
         rng = np.random.default_rng(0) if rng is None else rng
         if not isinstance(rng, np.random.Generator):
-            raise TypeError(f"rng must be a Generator, got {rng!r}; pass numpy.random.default_rng(seed)")
+            raise TypeError(f"rng must be a Generator, got {shown(rng)}; pass numpy.random.default_rng(seed)")
         self.estimate_ = self._estimate(sample, group_index(groups, len(sample)), rng)
         return self
 
@@ -128,8 +158,6 @@ class Estimator(Parameters, ABC):
     def _fold(self, groups: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.intp]:
         """(n,), the fold of every sample: groups in random order, dealt out in turn."""
         n_groups = int(groups.max()) + 1
-        if not isinstance(self.folds, int | np.integer) or self.folds < 2:
-            raise ValueError(f"folds must be an integer >= 2, got {self.folds!r}")
         if n_groups < self.folds:
             what = "samples" if n_groups == len(groups) else "groups"
             raise ValueError(f"{self.folds} folds need at least as many {what}, got {n_groups}; lower folds")

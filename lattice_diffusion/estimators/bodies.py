@@ -6,6 +6,7 @@ its image too, so that the receptive field of a law of B is exactly B, whatever 
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,9 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from ..arguments import check_memory
 from .networks import MLP, torch_generator
 from .sample import Sample
 
+Body = Literal["mlp", "conv"]
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -53,6 +56,8 @@ class Convolution(nn.Module):
         self.register_buffer("places", torch.as_tensor(places))
         make = CONVOLUTIONS[len(shape) - 2]
         n_in, seed = shape[0] + n_rest, torch_generator(rng)
+        kernel, sites = n_in * (2 * radius + 1) ** (len(shape) - 1), math.prod(shape[1:])
+        check_memory("width", 32 * depth * width * (kernel + sites * n_out), "take a smaller width, depth or radius")
         self.layers = nn.ModuleList(
             nn.utils.skip_init(make, n_in, width, 2 * radius + 1, padding=radius) for _ in range(depth)
         )
@@ -60,7 +65,7 @@ class Convolution(nn.Module):
             weight, bias = layer.parameters()
             nn.init.normal_(weight, 0.0, 1 / math.sqrt(weight[0].numel()), generator=seed)
             nn.init.zeros_(bias)
-        self.readout = nn.Linear(depth * width * math.prod(shape[1:]), n_out)
+        self.readout = nn.Linear(depth * width * sites, n_out)
         nn.init.zeros_(self.readout.weight)
         nn.init.zeros_(self.readout.bias)
 
@@ -106,18 +111,13 @@ def places(sample: Sample) -> Places | None:
     return Places(shape, columns(parts.A), columns(parts.B), columns(parts.C))
 
 
-def places_for(body: str, radius: int, sample: Sample) -> Places | None:
+def places_for(body: Body, sample: Sample) -> Places | None:
     """Where a convolution finds its columns; None for the multilayer perceptron.
 
-    Raises:
-        ValueError: no such body or radius, or a convolution of flat arrays.
+    Raises ValueError for a convolution of flat arrays.
     """
-    if body not in ("mlp", "conv"):
-        raise ValueError(f"body must be 'mlp' or 'conv', got {body!r}")
     if body == "mlp":
         return None
-    if not isinstance(radius, int | np.integer) or radius < 0:
-        raise ValueError(f"radius must be an integer >= 0, got {radius!r}")
     where = places(sample)
     if where is None:
         raise ValueError("body='conv' needs lattice samples; call fit(x_t, parts), or use body='mlp'")

@@ -8,17 +8,18 @@ latter. Several columns of A are taken one after the other, I(A;C|B) = sum_j I(A
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..arguments import Limits
 from ..channels import Gaussian
 from ..estimate import Estimate
 from .base import FloatArray
-from .bodies import Places, network, places_for
+from .bodies import Body, Places, network, places_for
 from .heads import Categorical, Head, Mixture, NoisySpin
 from .law import Law
 from .networks import by_chunks, split, tensor, train_if_better
@@ -53,14 +54,16 @@ class ConditionalLikelihood(Neural):
         device: of torch.
     """
 
+    limits: ClassVar[Limits] = {**Neural.limits, "share_positions": (0, None), "components": (1, None)}
+
     def __init__(
         self,
         folds: int = 4,
         *,
         share_positions: int = 0,
-        clean: str | None = None,
+        clean: Literal["spins", "real"] | None = None,
         corrected: bool = True,
-        body: str = "mlp",
+        body: Body = "mlp",
         radius: int = 1,
         width: int = 32,
         depth: int = 1,
@@ -97,11 +100,9 @@ class ConditionalLikelihood(Neural):
         return replace(answer, n_samples=len(sample))
 
     def _learn(self, train: Sample, rng: np.random.Generator) -> Learned:
-        if self.clean not in (None, "spins", "real"):
-            raise ValueError(f"clean must be 'spins', 'real' or None, got {self.clean!r}")
         if self.clean == "spins" and (train.channel is None or train.t is None) and not _spins(train):
             raise ValueError("clean='spins' needs the noise, or values of +-1; give channel and t")
-        where = places_for(self.body, self.radius, train)
+        where = places_for(self.body, train)
         spins = self.clean == "spins" or (self.clean is None and _spins(train))
         fit, valid = split(len(train), VALIDATION, rng)
 

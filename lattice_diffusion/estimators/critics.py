@@ -13,7 +13,7 @@ as I(A;B) or larger, and so are their errors, which need not cancel.
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from torch.nn.functional import cross_entropy, softplus
 
 from ..estimate import Estimate
 from .base import FloatArray, mean_estimate
-from .bodies import Places, network, places_for
+from .bodies import Body, Places, network, places_for
 from .networks import CHUNK, MLP, Loss, split, tensor, train
 from .neural import Learned, Neural
 from .sample import Sample
@@ -50,8 +50,8 @@ class _Difference(Neural):
         self,
         folds: int = 2,
         *,
-        evaluate: str = "held_out",
-        body: str = "mlp",
+        evaluate: Literal["held_out", "in_sample"] = "held_out",
+        body: Body = "mlp",
         radius: int = 1,
         width: int = 64,
         depth: int = 2,
@@ -91,8 +91,6 @@ class _Difference(Neural):
         return self._score
 
     def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator) -> Estimate:
-        if self.evaluate not in ("held_out", "in_sample"):
-            raise ValueError(f"evaluate must be 'held_out' or 'in_sample', got {self.evaluate!r}")
         if self.evaluate == "held_out":
             return super()._estimate(sample, groups, rng)
         self.log_ratios_ = self._learn(sample, rng).log_ratio(sample, True)
@@ -100,7 +98,7 @@ class _Difference(Neural):
         return self.in_sample_
 
     def _learn(self, train: Sample, rng: np.random.Generator) -> Learned:
-        where = places_for(self.body, self.radius, train)
+        where = places_for(self.body, train)
         everything = np.arange(len(train))
         held_out = self.evaluate == "held_out"
         fit, valid = split(len(train), VALIDATION, rng) if held_out else (everything, everything[:0])

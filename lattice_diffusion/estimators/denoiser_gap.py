@@ -11,17 +11,19 @@ e_b^2 + e_bc^2, the second off by e_b^2 - e_bc^2, so that their distance says ho
 
 import math
 import warnings
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..arguments import Limits, check_memory
 from ..estimate import Estimate
 from .base import Estimator, FloatArray, mean_estimate
-from .bodies import Places, network, places_for
+from .bodies import Body, Places, network, places_for
 from .networks import by_chunks, split, tensor, train
+from .neural import LIMITS
 from .sample import Sample, check_continuous
 
 VALIDATION = 0.15
@@ -56,6 +58,7 @@ class DenoiserGap(Estimator):
             the orthogonal form and its error.
     """
 
+    limits: ClassVar[Limits] = {**Estimator.limits, **LIMITS, "levels": (3, None)}
     mse_gap_: Estimate
     orthogonal_: Estimate
     u_: FloatArray
@@ -67,7 +70,7 @@ class DenoiserGap(Estimator):
         folds: int = 2,
         *,
         levels: int = 24,
-        body: str = "mlp",
+        body: Body = "mlp",
         radius: int = 1,
         width: int = 64,
         depth: int = 2,
@@ -88,10 +91,9 @@ class DenoiserGap(Estimator):
         self.device = device
 
     def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator) -> Estimate:
-        if not isinstance(self.levels, int | np.integer) or self.levels < 3:
-            raise ValueError(f"levels must be an integer >= 3, got {self.levels!r}")
+        check_memory("levels", 32 * len(sample) * self.levels, "take fewer levels")
         check_continuous(Sample(sample.a, sample.a[:, :0], sample.a), "DenoiserGap")
-        where = places_for(self.body, self.radius, sample)
+        where = places_for(self.body, sample)
         fold = self._fold(groups, rng)
         scale = sample.a.std(axis=0).mean()
         highest = MOST / _variance_left(sample.a / scale, np.hstack([sample.b, sample.c]))

@@ -1,11 +1,14 @@
 """Nearest neighbours: the classic estimator of conditional mutual information, and its collapse in high dimension."""
 
+from typing import ClassVar
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 from scipy.special import digamma
 
+from ..arguments import Limits
 from ..estimate import Estimate
 from .base import Estimator
 from .sample import Sample
@@ -31,16 +34,13 @@ class FrenzelPompe(Estimator):
     """
 
     continuous_only = True
+    limits: ClassVar[Limits] = {"k": (1, None), "blocks": (2, None)}
 
     def __init__(self, k: int = 5, blocks: int = 10) -> None:
         self.k = k
         self.blocks = blocks
 
     def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator) -> Estimate:
-        if not isinstance(self.k, int | np.integer) or self.k < 1:
-            raise ValueError(f"k must be an integer >= 1, got {self.k!r}")
-        if not isinstance(self.blocks, int | np.integer) or self.blocks < 2:
-            raise ValueError(f"blocks must be an integer >= 2, got {self.blocks!r}")
         if self.blocks > len(sample) or self.k >= len(sample):
             raise ValueError(f"blocks and k must be below the {len(sample)} samples, got {self.blocks} and {self.k}")
         block = groups * self.blocks // (int(groups.max()) + 1)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import checked, shown
 from ..channels import Gaussian
 from ..estimate import Estimate
 from ..lattice import Lattice
@@ -38,6 +39,7 @@ def noisy_chain(n: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArra
     return x_t[:, parts.A], x_t[:, parts.B], x_t[:, parts.C]
 
 
+@checked
 def consistency(estimator: Any, rng: np.random.Generator, *, n: int = 2000, draw: Draw = noisy_chain) -> list[Check]:
     """Four identities, on n fresh samples for every estimate but those of the last one.
 
@@ -51,6 +53,8 @@ def consistency(estimator: Any, rng: np.random.Generator, *, n: int = 2000, draw
         draw: (n, rng) -> a, b, c, with at least two columns in c. Fields by default; bring spins for an estimator of
             discrete data.
     """
+    if isinstance(estimator, type) or not (hasattr(estimator, "fit") and hasattr(estimator, "estimate")):
+        raise TypeError(f"estimator must have fit and estimate, got {shown(estimator)}; make one, such as Gaussian()")
 
     def fit(a: FloatArray, c: FloatArray, b: FloatArray) -> Estimate:
         return clone(estimator).fit(a, c, b, rng=rng).estimate()

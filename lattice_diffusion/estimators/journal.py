@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from ..arguments import checked
+
 Row = dict[str, Any]
 
 
@@ -50,6 +52,7 @@ def journal(path: Path) -> Iterator[Journal]:
         yield Journal(path, file)
 
 
+@checked
 def read(path: Path) -> list[Row]:
     """The finished rows of a benchmark."""
     text = Path(path).read_bytes()

@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from ..arguments import check_memory
+
 CHECK_EVERY = 25  # steps between looks at the validation samples
 PATIENCE = 8  # looks without improvement before training ends
 AVERAGE = 0.97  # weight of the past in the running average of the weights, which is what is validated
@@ -30,6 +32,8 @@ class MLP(nn.Module):
         self, n_in: int, n_out: int, width: int, depth: int, rng: np.random.Generator, *, zero: bool = False
     ) -> None:
         super().__init__()
+        weights = n_in * width + max(depth - 1, 0) * width**2 + width * n_out
+        check_memory("width", 32 * weights + 10_000 * depth, "take a smaller width or depth")
         sizes = [n_in, *[width] * depth, n_out]
         layers = [nn.utils.skip_init(nn.Linear, i, j) for i, j in pairwise(sizes)]
         seed = torch_generator(rng)

@@ -8,15 +8,26 @@ theta^2 / (1 + theta^2), and never above 1/8n, where the held-out average alone 
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import Limits
 from ..estimate import Estimate
 from .base import Estimator, FloatArray, mean_estimate
 from .sample import Sample
 
+# of what networks and their training are made of
+LIMITS: Limits = {
+    "radius": (0, None),
+    "width": (1, None),
+    "depth": (0, None),
+    "steps": (0, None),
+    "batch_size": (1, None),
+    "learning_rate": (0.0, 1e3),
+    "weight_decay": (0.0, 1e3),
+}
 LogRatio = Callable[[Sample, bool], FloatArray]
 
 
@@ -38,6 +49,7 @@ class Neural(Estimator):
             those it was fitted to; their difference is the overfitting.
     """
 
+    limits: ClassVar[Limits] = {**Estimator.limits, **LIMITS}
     held_out_: Estimate
     in_sample_: Estimate
 

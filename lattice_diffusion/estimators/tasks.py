@@ -155,6 +155,7 @@ def get(name: str) -> Task:
     return Task(name, model, channel, t, parts, truth, known["spread"])
 
 
+@checked
 def problem(name: str) -> Problem:
     """Model, channel, time and division of a registered task, without its truth."""
     if name not in PROBLEMS:

@@ -4,6 +4,7 @@ A table is an array with one axis per site, in C order of the lattice: two value
 -1, 0 (erased) and +1. Everything is exact; sizes are limited by 2^20 states or entries.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from ..arguments import checked
 from ..channels import BitFlip, Channel, Erasure, check_order
 from . import ExactModel
 from .bonds import Patch, bond_radii
@@ -22,6 +24,7 @@ BoolArray = NDArray[np.bool_]
 MAX_ENTRIES = 1 << 20
 
 
+@checked
 def law(model: ExactModel) -> tuple[NDArray[np.int8], FloatArray]:
     """All clean states (S, *lattice.shape) of a two-valued model and their probabilities (S,).
 
@@ -35,29 +38,33 @@ def law(model: ExactModel) -> tuple[NDArray[np.int8], FloatArray]:
         if solver.periodic:
             raise ValueError("states of domain walls are listed on open grids, got a torus; use periodic=False")
         n_faces = solver.faces[0] * solver.faces[1]
-        _check_size(2.0 ** (n_faces - 1))
+        _check_size(2, n_faces - 1)
         free = block_states(n_faces - 1)  # the first face is +1: its sign leaves no trace in the walls
         faces = np.concatenate([np.ones((len(free), 1), np.int8), free], axis=1)
         states = walls(faces.reshape(-1, *solver.faces))
         return states, softmax(solver.beta * states.sum(axis=(1, 2, 3)))
-    _check_size(2.0**model.lattice.n_sites)
+    _check_size(2, model.lattice.n_sites)
     states = block_states(model.lattice.n_sites).reshape(-1, *shape)
     return states, softmax(solver.log_evidence(np.where(states > 0, np.inf, -np.inf)))
 
 
+@checked
 def clean_table(model: ExactModel) -> FloatArray:
     """p_0 as a table, (2,) * N; for domain walls N counts the bonds of the grid, in C order."""
     states, probabilities = law(model)
     used = model.solver.bonds if isinstance(model.solver, DomainWallSolver) else np.ones(model.lattice.shape, bool)
     values = states[:, used] > 0
-    _check_size(2.0 ** values.shape[1])
+    _check_size(2, values.shape[1])
     table = np.zeros((2,) * values.shape[1])
     np.add.at(table, tuple(values.T.astype(int)), probabilities)
     return table
 
 
+@checked
 def boxes(model: ExactModel, radius: int) -> BoolArray:
     """(N, N): the sites (bonds) in the box of `radius` around each site (bond), itself left out."""
+    if radius < 0:
+        raise ValueError(f"radius must be >= 0, got {radius}")
     solver, shape = model.solver, model.lattice.shape
     if isinstance(solver, DomainWallSolver):
         rows = [
@@ -76,6 +83,7 @@ def boxes(model: ExactModel, radius: int) -> BoolArray:
 # -- noise --------------------------------------------------------------------------------------------------
 
 
+@checked
 def noise_matrix(channel: Channel, s: float, t: float) -> FloatArray:
     """p(x_t | x_s) of one site, (values of x_t, values of x_s): 2 x 2 for bit flips, 3 x 3 for erasure."""
     check_order(s, t)
@@ -93,11 +101,14 @@ def apply(table: FloatArray, matrix: FloatArray, site: int) -> FloatArray:
     return np.moveaxis(np.tensordot(table, matrix, axes=(site, 1)), -1, site)
 
 
+@checked
 def noisy_table(clean: FloatArray, channel: Channel, t: float) -> FloatArray:
     """p_t as a table; under erasure with three values a site."""
     matrix = noise_matrix(channel, 0.0, t)
     matrix = matrix[:, [0, -1]]
-    _check_size(float(len(matrix)) ** clean.ndim)
+    if clean.shape != (2,) * clean.ndim or not clean.ndim:
+        raise ValueError(f"clean must be a table of two values a site, (2,) * N, got shape {clean.shape}")
+    _check_size(len(matrix), clean.ndim)
     for site in range(clean.ndim):
         clean = apply(clean, matrix, site)
     return clean
@@ -205,6 +216,6 @@ def _division(site: int, box: BoolArray) -> tuple[BoolArray, BoolArray, BoolArra
     return A, box, ~(A | box)
 
 
-def _check_size(n: float) -> None:
-    if n > MAX_ENTRIES:
-        raise ValueError(f"tables hold at most 2^20 states, got {n:.3g}; take a smaller system")
+def _check_size(n_values: int, n_sites: int) -> None:
+    if n_sites * math.log2(n_values) > math.log2(MAX_ENTRIES):
+        raise ValueError(f"tables hold at most 2^20 states, got {n_values}^{n_sites}; take a smaller system")

@@ -96,6 +96,8 @@ def finite_size_crossing(
     fit = least_squares(residual, full, x_scale="jac", xtol=1e-12, ftol=1e-12)
     misfit, dof = float(2 * fit.cost), c.size - fit.x.size
     covariance = np.linalg.pinv(fit.jac.T @ fit.jac) * max(1.0, misfit / dof)
+    if (np.diag(covariance) < 0).any():
+        raise ValueError(f"the fit from guess = {guess} finds no crossing; start nearer to it, or lower the degree")
     error = np.sqrt(np.diag(covariance))
     nu = float(np.exp(fit.x[1]))
     return Crossing(

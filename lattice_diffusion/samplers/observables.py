@@ -6,6 +6,7 @@ values, estimated with its error by the jackknife over blocks that are much long
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -61,16 +62,17 @@ def susceptibility(
     m = np.abs(magnetizations(samples))
     scale = check_beta(beta) * samples[0].size
     series = np.stack([m, m**2], axis=1)
-    return jackknife(series, lambda x: scale * (x[1] - (x[0] ** 2 if connected else 0.0)), n_blocks)
+    return _scaled(scale, jackknife(series, lambda x: x[1] - (x[0] ** 2 if connected else 0.0), n_blocks))
 
 
 @checked
 def specific_heat(samples: NDArray[np.int8], lattice: Lattice, beta: float, *, n_blocks: int | None = None) -> Estimate:
     """d<e>/dT per site, beta^2 N (<e^2> - <e>^2)."""
     e = energies(samples, lattice)
-    scale = np.square(check_beta(beta)) * lattice.n_sites
+    scale = check_beta(beta) * beta * lattice.n_sites
     shift = e.mean()  # the variance is a small difference of squares
-    return jackknife(np.stack([e - shift, (e - shift) ** 2], axis=1), lambda x: scale * (x[1] - x[0] ** 2), n_blocks)
+    series = np.stack([e - shift, (e - shift) ** 2], axis=1)
+    return _scaled(scale, jackknife(series, lambda x: x[1] - x[0] ** 2, n_blocks))
 
 
 @checked
@@ -94,7 +96,7 @@ def correlation(
     reach = min(lattice.shape[a] // 2 if lattice.periodic[a] else lattice.shape[a] - 1 for a in axes)
     r = np.arange(reach + 1) if distances is None else np.atleast_1d(np.asarray(distances))
     if r.dtype.kind not in "iu" or r.ndim != 1 or not r.size or r.min() < 0 or r.max() > reach:
-        raise ValueError(f"distances must be integers between 0 and {reach} on this lattice, got {distances!r}")
+        raise ValueError(f"distances must be integers between 0 and {reach} on this lattice, got {shown(distances)}")
     series = np.empty((len(samples), len(r)))
     for k, step in enumerate(r):
         n_pairs = [lattice.n_sites * (1.0 if lattice.periodic[a] else 1.0 - step / lattice.shape[a]) for a in axes]
@@ -131,6 +133,10 @@ def correlation_length(samples: NDArray[np.int8], lattice: Lattice, *, n_blocks:
         return math.sqrt(x[0] / x[1] - 1.0) / (2.0 * math.sin(math.pi / length))
 
     return jackknife(np.stack([total, power], axis=1), xi, n_blocks)
+
+
+def _scaled(scale: float, estimate: Estimate) -> Estimate:
+    return replace(estimate, value=scale * estimate.value, stderr=scale * estimate.stderr)
 
 
 def _check(samples: NDArray[np.int8], lattice: Lattice | None = None) -> None:
