@@ -200,7 +200,7 @@ KEYS = (
         ),
         (
             {"t": {"start": 0.0, "stop": 1.0, "num": 1}},
-            "grids.sq.t needs numbers start and stop and an integer num >= 2 for a range, "
+            "grids.sq.t needs numbers start and stop and an integer num from 2 to 100,000 for a range, "
             "got {'start': 0.0, 'stop': 1.0, 'num': 1}",
         ),
         ({"radii": [-1]}, "grids.sq.radii must be an integer >= 0, got -1"),

@@ -13,13 +13,16 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, create_model, model
 
 from .. import channels, models
 
+MOST = 100_000  # values of a range
+
 
 def _range(table: Mapping[str, Any]) -> list[float]:
     if set(table) != {"start", "stop", "num"}:
         raise ValueError(f"needs the keys start, stop and num for a range, got {', '.join(sorted(table))}")
     start, stop, num = table["start"], table["stop"], table["num"]
-    if not (isinstance(num, int) and num >= 2 and all(isinstance(x, int | float) for x in (start, stop))):
-        raise ValueError(f"needs numbers start and stop and an integer num >= 2 for a range, got {dict(table)}")
+    if not (isinstance(num, int) and 2 <= num <= MOST and all(isinstance(x, int | float) for x in (start, stop))):
+        needed = f"numbers start and stop and an integer num from 2 to {MOST:,}"
+        raise ValueError(f"needs {needed} for a range, got {dict(table)}")
     return [start + (stop - start) * i / (num - 1) for i in range(num - 1)] + [stop]
 
 
