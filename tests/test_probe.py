@@ -231,6 +231,7 @@ def test_probe_writes_a_result_and_states_its_cost(tmp_path, capsys):
     assert run(spins(tmp_path), out) == 0
     captured = capsys.readouterr()
     assert "probe: 1000 images of 6x6, 2 times x 2 radii, 2 folds" in captured.err
+    assert "steps a network are few, so that less is found than there is; 2000 are usual" in captured.err
     assert "I(A;C|B) at t = " in captured.out
     result = results.read(out)
     assert result.groups["probe"]["cmi"].values.shape == (2, 2)

@@ -22,6 +22,8 @@ from .probe_schema import probe_result, probe_variables
 from .progress import duration, progress_bar, say
 
 DEFAULT_RADII = 12
+STEPS = 2000  # of a network, if no budget is given
+FEW_STEPS = 500
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ def parse_plan(images: Images, asked: Request, **training: int) -> ProbePlan:
     if radii[-1] >= limit:
         raise ValueError(f"radii must be below {limit}, where the box covers the image, got {radii[-1]}")
     noise = {"channel": asked.channel, "schedule": asked.schedule}
-    return ProbePlan(_times(asked.times), radii, pixel, seed=asked.seed, **noise, **{"steps": 2000, **training})  # type: ignore[arg-type]
+    return ProbePlan(_times(asked.times), radii, pixel, seed=asked.seed, **noise, **{"steps": STEPS, **training})  # type: ignore[arg-type]
 
 
 def _check_values(field: Field, plan: ProbePlan, images: Images) -> None:
@@ -267,6 +269,8 @@ def written_plan(parts: Path) -> dict[str, Any] | None:
 
 
 def _say_cost(field: Field, plan: ProbePlan, asked: Request, seconds: float) -> None:
+    if plan.steps < FEW_STEPS:
+        say(f"warning: {plan.steps} steps a network are few, so that less is found than there is; {STEPS} are usual")
     beside = ", and as many pictures of Ising spins and of loops" if asked.calibrate else ""
     say(
         f"probe: {field.n} images of {field.shape[0]}x{field.shape[1]}, {len(plan.times)} times x {len(plan.radii)} "

@@ -275,7 +275,10 @@ def _findings(probe: Variables) -> Iterator[str]:
             f"Nonlocality window (I(A;C|B) above {tolerance:g} nats beyond r = {r}): {_interval(probe, 'window', 0)}."
         )
     else:
-        says = f"Nowhere is I(A;C|B) above {tolerance:g} nats beyond r = {r}: a local network suffices at every time."
+        says = (
+            f"Nowhere was I(A;C|B) found above {tolerance:g} nats beyond r = {r}: as far as the probe can see, a local "
+            "network suffices at every time."
+        )
     sentences = [says]
     if "speciation_seen" in probe:
         seen = bool(probe["speciation_seen"].values)

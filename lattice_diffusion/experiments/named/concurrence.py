@@ -69,7 +69,12 @@ def analyse(result: Result) -> Analysis:
         t, explained = grid["t"], share_explained(columns["cmi"], columns["cmi_given_label"], TOLERANCE)
         lost, known = columns["label_information_lost"], columns["label_information_abc"]
         nonlocality = nonlocality_window(t, columns["cmi"], TOLERANCE, columns["cmi_stderr"])
-        speciation = speciation_window(t, 0.0, -lost, known, explained * TOLERANCE) if explained > 0 else None
+        errors = {
+            "lost_stderr": columns["label_information_lost_stderr"],
+            "label_abc_stderr": columns["label_information_abc_stderr"],
+        }
+        tolerance = explained * TOLERANCE
+        speciation = speciation_window(t, 0.0, -lost, known, tolerance, **errors) if explained > 0 else None
         ends = [end for window in (nonlocality, speciation) for end in (_ends(window))]
         variables = {
             "explained": Variable((), np.array(explained), "1", "share a of I(A;C|B) that the label explains"),
