@@ -65,11 +65,12 @@ def test_a_colour_pixel_is_one_site():
 
 
 @pytest.mark.parametrize(
-    ("faces", "radius", "periodic"), [((6, 7), 1, False), ((6, 7), 2, True), ((4, 3), 1, True), ((3, 5), 0, False)]
+    ("faces", "radius", "periodic", "order"),
+    [((6, 7), 1, False, 1), ((6, 7), 2, True, 1), ((4, 3), 1, True, 1), ((3, 5), 0, False, 1), ((5, 6), 1, False, 3)],
 )
-def test_bonds_see_the_bonds_of_their_box_of_faces(faces, radius, periodic):
+def test_bonds_see_the_bonds_of_their_box_of_faces(faces, radius, periodic, order):
     model = ld.models.DomainWalls(faces, periodic=periodic)
-    net = network(radius, 2, bonds=True, periodic=periodic)
+    net = network(radius, 2, bonds=True, periodic=periodic, order=order)
     for channel, i, j in np.argwhere(model.bonds)[::9]:
         other = ((i + channel) % faces[0], (j + 1 - channel) % faces[1])
         parts = model.tripartition(bond=((i, j), other), radius=radius)
@@ -211,6 +212,23 @@ def test_multiply_adds_by_hand():
     per_site = 2 * 16 + 9 * (18 + 1) * width + 2 * 2 * width**2 + width
     modulations = 2 * width * (16 + 4 * width)
     assert net.multiply_adds((1, 5, 6)) == n_sites * per_site + (9 * width + width**2) + modulations
+    cubic = LocalNet(1, width=8, depth=2, order=3).multiply_adds((1, 5, 6))
+    assert cubic - net.multiply_adds((1, 5, 6)) == n_sites * 2 * 9 * 18 * width
+
+
+def test_products_of_up_to_order_values():
+    """Without the layers that follow, every output is a polynomial of that degree in what the embedding gives."""
+    for order in (1, 3):
+        net = network(1, order=order, periodic=True).double()
+        for block in net.blocks:
+            torch.nn.init.zeros_(block.second.weight)
+        torch.nn.init.zeros_(net.embed.weight)
+        x = torch.as_tensor(np.random.default_rng(6).normal(size=(1, 1, 4, 4)))
+        sizes = torch.linspace(0, 1, 6, dtype=torch.float64)[:, None, None, None]
+        level = noise_level(Gaussian(), 1.0, x.expand(6, 1, 4, 4))  # no likelihood field: features are linear in x_t
+        values = net._outputs(sizes * x, level)[:, 0, 0, 1, 2].detach().numpy()
+        differences = [np.abs(np.diff(values, n)).max() for n in (order, order + 1)]
+        assert differences[1] < 1e-9 < 1e-6 < differences[0]
 
 
 @pytest.mark.parametrize(
@@ -223,6 +241,7 @@ def test_multiply_adds_by_hand():
             ValueError,
             "takes the gaussian channel",
         ),
+        (lambda: LocalNet(1, order=0), ValueError, "order must be between 1 and 4096, got 0"),
         (lambda: LocalNet(1, 3, bonds=True), ValueError, "bonds=True takes 2-channel images"),
         (lambda: LocalNet(1, variance=2.0), ValueError, "variance must be"),
         (lambda: LocalNet(1, stencil=np.ones((1, 1, 3, 3), bool)), ValueError, "must leave out the output's own site"),

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 import lattice_diffusion as ld
 from lattice_diffusion.denoisers import (
@@ -29,6 +30,15 @@ GAUSSIAN = ld.channels.Gaussian()
 ISING = {"name": "ising", "shape": [4, 5], "periodic": [False, False], "beta": 0.5}
 FIELD = {"name": "gaussian-field", "shape": [5, 6], "periodic": [False, True], "mass_squared": 0.2}
 LOOPS = {"name": "domain-walls", "shape": [5, 5], "periodic": [False, False], "beta": 0.0}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Small tensors: two threads would wait for each other."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
 
 
 def measured(model, t, radii, n_samples=2000, n_steps=40, channel="gaussian", seed=1):
@@ -212,6 +222,43 @@ def test_learned_recovery_of_fields():
     for k in (0, 1):
         assert abs(learned["error"][k, 0] - exact[k]["error"][0]) < 5 * learned["error_stderr"][k, 0]
     assert learned["error"][1, 0] > 5 * learned["error_stderr"][1, 0]
+
+
+ERASED = {"model": {**LOOPS, "shape": [4, 5]}, "channel": {"name": "erasure"}, "radii": [0, 1], "t": 0.7}
+
+
+def learned_unmasking(starts, n_samples, radii=(0, 1), **training):
+    settings = QUANTITIES["learned_unmasking"].resolve_settings({"starts": starts, **training})
+    point = {**ERASED, "radii": radii, "n_samples": n_samples, "settings": settings}
+    return evaluate({**point, "quantity": "learned_unmasking"}, np.random.default_rng(51))
+
+
+def unmasked_exactly(t):
+    return evaluate({**ERASED, "t": t, "n_samples": 4000, "quantity": "unmasking"}, np.random.default_rng(52))
+
+
+def test_unmasking_by_exact_laws_in_place_of_networks(monkeypatch):
+    """The integral of blind divergences is the KL of unmasking bond by bond, and nothing is lost to learning."""
+    monkeypatch.setattr(
+        "lattice_diffusion.experiments.quantities.unmasking_learned.trained",
+        lambda model, channel, radius, settings, rng: ExactDenoiser(model, channel, radius),
+    )
+    found = learned_unmasking([0.3, 0.7], 1000)
+    for k, t in enumerate((0.3, 0.7)):
+        exact = unmasked_exactly(t)
+        error = np.hypot(found["divergence_stderr"][k], exact["divergence_stderr"])
+        assert (np.abs(found["divergence"][k] - exact["divergence"]) < 5 * error).all()
+        assert (exact["divergence"] > 10 * error).all()
+    assert not found["excess"].any()
+
+
+def test_learned_unmasking_is_exact_unmasking_and_what_learning_costs():
+    """A short training finds what vertices say, most of what a box of r = 1 can know."""
+    found, exact = learned_unmasking([0.7], 1000, [1], train_steps=100, batch_size=24, width=16), unmasked_exactly(0.7)
+    divergence, excess = found["divergence"][0, 0], found["excess"][0, 0]
+    error = np.hypot(found["divergence_stderr"][0, 0], exact["divergence_stderr"][1])
+    assert abs(divergence - excess - exact["divergence"][1]) < 5 * error
+    assert 0.0 < excess < 0.5 * (exact["divergence"][0] - exact["divergence"][1])
 
 
 @pytest.mark.slow

@@ -43,6 +43,8 @@ class LocalNet(Network):
         bonds: the data are bonds (2, L, W) as in `models.DomainWalls`: every entry a site, boxes made of faces.
         stencil: what outputs see in place of the box, (groups, in_channels, *kernel); see `stencils`.
         width, depth: hidden values and blocks of two layers, for each group of outputs.
+        order: of the polynomial w_1 (1 + w_2 (1 + ...)) in convolutions w_k over the box that comes before the blocks.
+            Parities, which the sums of order 1 hardly learn, are products; a bond's of its vertex is one of 3 others.
         rng: draws the weights; None: the same ones every time.
     """
 
@@ -62,12 +64,13 @@ class LocalNet(Network):
         stencil: Stencil | None = None,
         width: int = 64,
         depth: int = 3,
+        order: int = 1,
         rng: np.random.Generator | None = None,
     ) -> None:
         arguments = given_arguments(locals(), LocalNet)
         super().__init__(in_channels, channel, head, ndim, periodic, variance, bonds)
-        check_size(in_channels=in_channels, width=width, depth=depth)
-        weights = (2 * abs(int(radius)) + 3) ** ndim * in_channels * (self.n_features + N_EMBEDDED) * width
+        check_size(in_channels=in_channels, width=width, depth=depth, order=order)
+        weights = (2 * abs(int(radius)) + 3) ** ndim * in_channels * (self.n_features + N_EMBEDDED) * order * width
         check_memory("radius", 8 * weights + 16 * depth * width**2, "take a smaller network")
         self.arguments, self.radius = arguments, int(radius)
         box = bond_stencil(radius) if bonds else box_stencil(radius, in_channels, ndim)
@@ -79,6 +82,9 @@ class LocalNet(Network):
         self.embed_modulation = Modulation(in_channels * N_EMBEDDED, width)
         self.kernel = layer(n_inputs, groups * width, ndim=ndim, size=self.stencil.shape[2:])
         self.edges = layer(self.in_channels if bonds else 1, groups * width, ndim=ndim, size=self.stencil.shape[2:])
+        self.factors = nn.ModuleList(
+            layer(n_inputs, groups * width, ndim=ndim, size=self.stencil.shape[2:]) for _ in range(order - 1)
+        )
         self.noise = NoiseEmbedding(width)
         self.first_modulation = Modulation(groups * width, width)
         self.blocks = nn.ModuleList(PointwiseBlock(width, groups, width) for _ in range(depth))
@@ -115,9 +121,12 @@ class LocalNet(Network):
         noise = self.noise(level.log_snr)
         embedded = silu(self.embed_modulation(self.embed(features), noise))
         by_channel = [part.unflatten(1, (self.in_channels, -1)) for part in (features, embedded)]
-        values = torch.cat(by_channel, dim=2).unflatten(3, lattice) * sites[:, :, None]
-        where = sites if self.bonds else sites[:, :1]
-        z = self._look(values.flatten(1, 2), self.kernel, self._seen(lattice)) + self._look(where, self.edges, None)
+        values = (torch.cat(by_channel, dim=2).unflatten(3, lattice) * sites[:, :, None]).flatten(1, 2)
+        where, seen = sites if self.bonds else sites[:, :1], self._seen(lattice)
+        z = product = self._look(values, self.kernel, seen) + self._look(where, self.edges, None)
+        for factor in self.factors:
+            product = product * self._look(values, factor, seen)
+            z = z + product
         z = self.first_modulation(z.flatten(2), noise)
         for block in self.blocks:
             z = block(z, noise)

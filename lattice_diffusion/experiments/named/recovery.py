@@ -1,9 +1,9 @@
 """Noise to T_f, return with denoisers of radius r: the recovery error over (T_f, r), where locality suffices and fails.
 
-Fields: KL per site, exact, and by learned denoisers. Ising below, at and above beta_c: distance of the law of 2x2
-patches, by exact and by learned denoisers. Loops under erasure, unmasked bond by bond: KL per bond, which must equal
-the area under the rate mean_i I_t(A_i;C|B)/(1-t) up to T_f; its steepest rise marches to t* = 1/2. Loops under Gaussian
-noise: broken vertices, by exact denoisers and, on a smaller grid, by a learned one beside the exact one of its radius.
+Fields: KL per site, exact. Ising below, at and above beta_c: distance of the law of 2x2 patches. Loops under erasure,
+unmasked bond by bond: KL per bond, which must equal the area under the rate mean_i I_t(A_i;C|B)/(1-t) up to T_f; its
+steepest rise marches to t* = 1/2. Loops under Gaussian noise: broken vertices. Each by exact denoisers, and by networks
+that `recovery_learned` puts beside them, for loops on a smaller grid.
 """
 
 from typing import Any
@@ -16,12 +16,13 @@ from ...models.domain_walls import SIGMA_STAR
 from ...phases import peak_time
 from ...results import Result, Row, Variable
 from ..spec import Spec
+from . import recovery_learned
 from .base import Analysis, NamedExperiment, estimates, pooled_z
+from .recovery_learned import STARTS, mark, mark_small
 
 NAME = "recovery"
 T_STAR = SIGMA_STAR / (1 + SIGMA_STAR)
 AREA_STOP = 0.6  # T_f at which the area law is checked
-STARTS = (0.3, 0.5, 0.7, 0.9)
 
 
 def _area_nodes(n: int) -> tuple[list[float], np.ndarray]:
@@ -35,113 +36,78 @@ def specs(preset: str) -> Spec:
     gaussian, erasure = {"name": "gaussian"}, {"name": "erasure"}
     length, faces = (10, 12) if full else (7, 10)
     side = 16 if full else 10
-    ising = {"name": "ising", "length": length}
     loops = {"name": "domain-walls", "length": 64, "beta": 0.0}
     radii = [1, 2, 4, 8, 16] if full else [1, 2, 4, 8]
-    return Spec(
-        name=NAME,
-        grids={
-            "field": {
-                "model": {"name": "gaussian-field", "length": side, "periodic": True, "mass_squared": 0.04},
-                "channel": gaussian,
-                "t": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97],
-                "radii": [1, 2, 3, 4, side],
-                "quantity": "recovery",
-                "settings": {"n_steps": 200 if full else 100},
-            },
-            "ising": {
-                "model": {**ising, "beta": [0.3, 0.44, 0.6]},
-                "channel": gaussian,
-                "t": sorted({*STARTS, *((0.2, 0.4, 0.6, 0.8, 0.95) if full else ())}),
-                "radii": [1, 2, 3, length] if full else [1, 2, length],
-                "n_samples": 2000 if full else 300,
-                "quantity": "recovery",
-                "settings": {"n_steps": 60},
-            },
-            "learned": {
-                "model": {**ising, "beta": [0.3, 0.44, 0.6] if full else [0.44, 0.6]},
-                "channel": gaussian,
-                "t": [1.0],
-                "radii": [1, 2, 3] if full else [1, 2],
-                "n_samples": 2000 if full else 300,
-                "quantity": "learned_recovery",
-                "settings": {
-                    "starts": list(STARTS),
-                    "n_steps": 60,
-                    **({"train_steps": 3000, "batch_size": 96, "width": 48} if full else {"train_steps": 400}),
-                },
-            },
-            "learned-field": {
-                "model": {"name": "gaussian-field", "length": side, "periodic": True, "mass_squared": 0.04},
-                "channel": gaussian,
-                "t": [1.0],
-                "radii": [1, 2],
-                "n_samples": 2000 if full else 400,
-                "quantity": "learned_recovery",
-                "settings": {
-                    "starts": list(STARTS),
-                    "n_steps": 200 if full else 100,
-                    **({"train_steps": 3000, "width": 48} if full else {"train_steps": 400}),
-                },
-            },
-            "erased": {
-                "model": loops,
-                "channel": erasure,
-                "t": {"start": 0.2, "stop": 0.8, "num": 31 if full else 13},
-                "radii": radii,
-                "n_samples": 200 if full else 20,
-                "quantity": "unmasking",
-            },
-            "erased-rate": {
-                "model": loops,
-                "channel": erasure,
-                "t": _area_nodes(16 if full else 10)[0],
-                "radii": radii,
-                "n_samples": 200 if full else 20,
-                "quantity": "denoising",
-            },
-            "loops-gaussian": {
-                "model": {**loops, "length": faces},
-                "channel": gaussian,
-                "t": [0.2, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8] if full else [0.3, 0.4, 0.5, 0.6, 0.75],
-                "radii": [1, 2, 3, faces],
-                "n_samples": 500 if full else 100,
-                "quantity": "recovery",
-                "settings": {"n_steps": 60 if full else 30},
-            },
-            "loops-small": {
-                "model": {**loops, "length": 6},
-                "channel": gaussian,
-                "t": list(STARTS),
-                "radii": [1],
-                "n_samples": 2000 if full else 400,
-                "quantity": "recovery",
-                "settings": {"n_steps": 60 if full else 30},
-            },
-            "learned-loops": {
-                "model": {**loops, "length": 6},
-                "channel": gaussian,
-                "t": [1.0],
-                "radii": [1],
-                "n_samples": 2000 if full else 400,
-                "quantity": "learned_recovery",
-                "settings": {
-                    "starts": list(STARTS),
-                    "n_steps": 60 if full else 30,
-                    **({"train_steps": 6000, "width": 48} if full else {"train_steps": 600, "batch_size": 48}),
-                },
-            },
+    exact: dict[str, dict[str, Any]] = {
+        "field": {
+            "model": {"name": "gaussian-field", "length": side, "periodic": True, "mass_squared": 0.04},
+            "channel": gaussian,
+            "t": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97],
+            "radii": [1, 2, 3, 4, side],
+            "quantity": "recovery",
+            "settings": {"n_steps": 200 if full else 100},
         },
-    )
+        "ising": {
+            "model": {"name": "ising", "length": length, "beta": [0.3, 0.44, 0.6]},
+            "channel": gaussian,
+            "t": sorted({*STARTS, *((0.2, 0.4, 0.6, 0.8, 0.95) if full else ())}),
+            "radii": [1, 2, 3, length] if full else [1, 2, length],
+            "n_samples": 2000 if full else 300,
+            "quantity": "recovery",
+            "settings": {"n_steps": 60},
+        },
+        "erased": {
+            "model": loops,
+            "channel": erasure,
+            "t": {"start": 0.2, "stop": 0.8, "num": 31 if full else 13},
+            "radii": radii,
+            "n_samples": 200 if full else 20,
+            "quantity": "unmasking",
+        },
+        "erased-rate": {
+            "model": loops,
+            "channel": erasure,
+            "t": _area_nodes(16 if full else 10)[0],
+            "radii": radii,
+            "n_samples": 200 if full else 20,
+            "quantity": "denoising",
+        },
+        "erased-small": {
+            "model": {**loops, "length": 6},
+            "channel": erasure,
+            "t": list(STARTS),
+            "radii": [1],
+            "n_samples": 10000 if full else 2000,
+            "quantity": "unmasking",
+        },
+        "loops-gaussian": {
+            "model": {**loops, "length": faces},
+            "channel": gaussian,
+            "t": [0.2, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8] if full else [0.3, 0.4, 0.5, 0.6, 0.75],
+            "radii": [1, 2, 3, faces],
+            "n_samples": 500 if full else 100,
+            "quantity": "recovery",
+            "settings": {"n_steps": 60 if full else 30},
+        },
+        "loops-small": {
+            "model": {**loops, "length": 6},
+            "channel": gaussian,
+            "t": list(STARTS),
+            "radii": [1],
+            "n_samples": 2000 if full else 400,
+            "quantity": "recovery",
+            "settings": {"n_steps": 60 if full else 30},
+        },
+    }
+    return Spec(name=NAME, grids={**exact, **recovery_learned.grids(exact, full=full)})
 
 
 def analyse(result: Result) -> Analysis:
     found = steepest(result.groups["erased"])
     name = "time at which the KL of the recovered loops rises fastest"
     analysis = Analysis({"erased": estimates(("radius",), "steepest_time", found, "1", name)})
-    analysis.rows.extend(
-        [*_field(result), *_ising(result), *_learned(result), *_erased(result, found), *_loops(result)]
-    )
+    analysis.rows.extend([*_field(result), *_ising(result), *_erased(result, found), *_loops(result)])
+    analysis.rows.extend(recovery_learned.rows(NAME, result))
     return analysis
 
 
@@ -161,17 +127,6 @@ def _field(result: Result) -> list[Row]:
         for k, r in enumerate(radii[:-1])
     ]
     rows.append(Row(NAME, f"field, KL per site, T_f = {t[-1]:g}, global", 0.0, float(error[-1, -1]), 0.0, source))
-    learned, source = (
-        result.groups["learned-field"],
-        "the exact denoiser of that radius",
-    )
-    for i in (1, learned["start"].values.size - 1):
-        start = learned["start"].values[i]
-        j = int(np.flatnonzero(np.isclose(t, start))[0])
-        for m, r in enumerate(learned["radius"].values):
-            value, stderr = (float(learned[key].values[0, i, m]) for key in ("error", "error_stderr"))
-            label = f"field, learned r = {r}, KL per site, T_f = {start:g}"
-            rows.append(Row(NAME, label, float(error[j, m]), value, stderr, source))
     return rows
 
 
@@ -189,25 +144,6 @@ def _ising(result: Result) -> list[Row]:
             label = f"Ising beta = {beta:g}, r = 1, patch error, T_f = {grid['t'].values[j]:g}"
             value, spread = float(grid["error"].values[k, j, 0]), float(grid["error_stderr"].values[k, j, 0])
             rows.append(Row(NAME, label, None, value, spread, "small in the data phase, large across the transition"))
-    return rows
-
-
-def _learned(result: Result) -> list[Row]:
-    """Learned beside exact: independent samples, so that errors add."""
-    exact, learned, rows = result.groups["ising"], result.groups["learned"], []
-    t, radii = exact["t"].values, learned["radius"].values
-    last = learned["start"].values.size - 1
-    for k, beta in enumerate(learned["beta"].values):
-        at = int(np.flatnonzero(np.isclose(exact["beta"].values, beta))[0])
-        for i in (1, last):  # within the data phase, and beyond the window
-            start = learned["start"].values[i]
-            j = int(np.flatnonzero(np.isclose(t, start))[0])
-            for m, r in enumerate(radii[:2]):
-                index = (k, 0, i, m)
-                truth, value = float(exact["error"].values[at, j, m]), float(learned["error"].values[index])
-                stderr = float(np.hypot(exact["error_stderr"].values[at, j, m], learned["error_stderr"].values[index]))
-                label = f"Ising beta = {beta:g}, learned r = {r}, patch error, T_f = {start:g}"
-                rows.append(Row(NAME, label, truth, value, stderr, "the exact denoiser of that radius"))
     return rows
 
 
@@ -251,17 +187,6 @@ def _loops(result: Result) -> list[Row]:
     rows.append(
         Row(NAME, "loops, global, bond change: mean of z^2", 1.0, z2.value, z2.stderr, "the law is recovered: 1")
     )
-    return [*rows, *_learned_loops(result)]
-
-
-def _learned_loops(result: Result) -> list[Row]:
-    exact, learned = result.groups["loops-small"], result.groups["learned-loops"]
-    rows = []
-    for i, start in enumerate(learned["start"].values):
-        value, truth = float(learned["error"].values[0, i, 0]), float(exact["error"].values[i, 0])
-        stderr = float(np.hypot(learned["error_stderr"].values[0, i, 0], exact["error_stderr"].values[i, 0]))
-        label = f"loops, 6x6 faces, learned r = 1, broken vertices, T_f = {start:g}"
-        rows.append(Row(NAME, label, truth, value, stderr, "the exact denoiser of that radius"))
     return rows
 
 
@@ -269,29 +194,21 @@ def figure(result: Result) -> Any:
     import matplotlib.pyplot as plt
 
     fig, axes = plt.subplots(2, 3, figsize=(14.4, 7.8), layout="constrained")
-    ising, learned = result.groups["ising"], result.groups["learned"]
-    for k, (ax, beta) in enumerate(zip(axes[0], ising["beta"].values, strict=True)):
-        _curves(ax, ising, "error", k)
-        at = np.flatnonzero(np.isclose(learned["beta"].values, beta))
-        for m in range(learned["radius"].values.size if at.size else 0):
-            _mark_learned(ax, learned, (at[0], 0, slice(None), m), m)
+    groups = result.groups
+    for k, (ax, beta) in enumerate(zip(axes[0], groups["ising"]["beta"].values, strict=True)):
+        _curves(ax, groups["ising"], "error", k)
+        mark(ax, groups["learned"], k=(k,))
         ax.axhline(0.0, color="k", lw=1)
         ax.set(ylabel=r"patch error $\frac{1}{2}\chi^2$ (nats)", title=f"Ising, β = {beta:g}")
         ax.set_yscale("symlog", linthresh=2e-3)
         ax.set_ylim(-2e-3, 0.6)
-    _curves(axes[1, 0], result.groups["field"], "error")
-    learned = result.groups["learned-field"]
-    for m in range(learned["radius"].values.size):
-        _mark_learned(axes[1, 0], learned, (0, slice(None), m), m)
+    _curves(axes[1, 0], groups["field"], "error")
+    mark(axes[1, 0], groups["learned-field"])
     axes[1, 0].set(ylabel="KL per site (nats)", yscale="log", title="Gaussian field, m² = 0.04")
-    _curves(axes[1, 1], result.groups["erased"], "divergence", last_global=False)
-    _curves(axes[1, 2], result.groups["loops-gaussian"], "error")
-    small = result.groups["loops-small"]
-    axes[1, 2].errorbar(
-        *(small["t"].values, small["error"].values[:, 0], small["error_stderr"].values[:, 0]),
-        **{"color": plots.COLORS[0], "ls": "--", "lw": 1, "label": "r = 1, 6×6"},
-    )
-    _mark_learned(axes[1, 2], result.groups["learned-loops"], (0, slice(None), 0), 0)
+    _curves(axes[1, 1], groups["erased"], "divergence", last_global=False)
+    mark_small(axes[1, 1], groups["erased-small"], groups["learned-erased"], "divergence")
+    _curves(axes[1, 2], groups["loops-gaussian"], "error")
+    mark_small(axes[1, 2], groups["loops-small"], groups["learned-loops"], "error")
     axes[1, 1].set(ylabel="KL per bond (nats)", yscale="log", title="Erased loops, L = 64; black: t* = 1/2")
     axes[1, 2].set(ylabel="fraction of broken vertices", title=f"Loops, Gaussian noise; black: t* = {T_STAR:.3f}")
     axes[1, 1].axvline(0.5, color="k", lw=1.5)
@@ -300,16 +217,6 @@ def figure(result: Result) -> Any:
         ax.set_xlabel("noise up to $T_f$")
         ax.legend(frameon=False, fontsize=8, loc="upper left" if ax is axes[1, 2] else "best")
     return fig
-
-
-def _mark_learned(ax: Any, grid: dict[str, Variable], index: tuple[Any, ...], m: int) -> None:
-    """The m-th radius, open markers."""
-    values, stderr = (grid[key].values[index] for key in ("error", "error_stderr"))
-    ax.errorbar(
-        *(grid["start"].values + 0.008, values, stderr),
-        **{"color": plots.COLORS[m], "mfc": "white", "marker": plots.MARKERS[m], "ms": 7, "lw": 0},
-        **{"elinewidth": 1, "label": "learned" if m == 0 else None},
-    )
 
 
 def _curves(

@@ -19,6 +19,7 @@ from .recovery_learned import LEARNED_RECOVERY
 from .round_trip import EXACT_ROUND_TRIP, ROUND_TRIP
 from .rounds import until_target
 from .unmasking import MASKED_AREA, UNMASKING
+from .unmasking_learned import LEARNED_UNMASKING
 
 _ALL = (
     CMI,
@@ -27,6 +28,7 @@ _ALL = (
     SQUARED_CORRELATION,
     DENOISING,
     UNMASKING,
+    LEARNED_UNMASKING,
     MASKED_AREA,
     GENERATED_LAW,
     NETWORK_COST,

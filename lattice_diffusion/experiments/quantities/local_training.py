@@ -6,15 +6,17 @@ import numpy as np
 from pydantic import Field
 
 from ...channels import Channel
-from ...models import GaussianField
+from ...models import DomainWalls, GaussianField
 from .base import Settings
 
 if TYPE_CHECKING:
     from ...denoisers import GlobalNet, LocalNet
 
+VERTEX = 3  # the other bonds of a bond's vertex, whose product is its sign
+
 
 class TrainingSettings(Settings):
-    """train_steps of Adam on batch_size fresh samples each; width and depth of the networks."""
+    """train_steps of Adam (of loops: of Muon) on batch_size fresh samples each; width and depth of the networks."""
 
     train_steps: Annotated[int, Field(ge=1)] = 1000
     batch_size: Annotated[int, Field(ge=1)] = 64
@@ -25,19 +27,22 @@ class TrainingSettings(Settings):
 def trained(
     model: Any, channel: Channel, radius: int, settings: dict[str, Any], rng: np.random.Generator
 ) -> "LocalNet":
-    """A network of this radius for spins or fields of two dimensions, after settings["train_steps"] steps."""
+    """A network of this radius for spins, fields or loops of two dimensions, after settings["train_steps"] steps."""
     from ...denoisers import LocalNet, fit  # torch, which specs without training need not load
 
     kind: dict[str, Any] = {"periodic": any(model.lattice.periodic)}
-    if isinstance(model, GaussianField):
+    training: dict[str, Any] = {"steps": settings["train_steps"], "batch_size": settings["batch_size"]}
+    if isinstance(model, DomainWalls):
+        kind = {"periodic": model.periodic, "in_channels": 2, "bonds": True, "order": VERTEX}
+        training |= {"optimiser": "muon", "learning_rate": 0.01}
+    elif isinstance(model, GaussianField):
         everywhere = np.ones(model.lattice.shape, bool)
         kind |= {
             "head": "gaussian",
             "variance": float(model.solver.covariance(channel, 0.0, everywhere).diagonal().mean()),
         }
     net = LocalNet(radius, channel=channel, width=settings["width"], depth=settings["depth"], rng=rng, **kind)
-    steps, batch_size = settings["train_steps"], settings["batch_size"]
-    fit(net, model.sample, progress=False, rng=rng, steps=steps, batch_size=batch_size)
+    fit(net, model.sample, progress=False, rng=rng, **training)
     return net
 
 

@@ -20,7 +20,7 @@ from scipy.special import digamma
 
 from ...channels import Channel
 from ...denoisers import Denoiser, always, reverse
-from ...models import DomainWalls, GaussianField
+from ...models import GaussianField
 from ...results import Variable
 from ..build import build_channel, build_model
 from .base import Parameters, Quantity, radius_coordinate
@@ -37,51 +37,27 @@ def _starts(value: Any) -> Any:
     return value
 
 
-class LearnedRecoverySettings(TrainingSettings):
-    """starts: the times T_f; n_steps: reverse steps from each."""
+class StartSettings(TrainingSettings):
+    """starts: the times T_f."""
 
     starts: Annotated[tuple[float, ...], BeforeValidator(_starts)] = (0.3, 0.5, 0.7, 0.85)
+
+
+class LearnedRecoverySettings(StartSettings):
+    """n_steps: reverse steps from each start."""
+
     n_steps: Annotated[int, Field(ge=1)] = 40
 
 
 def evaluate(parameters: Parameters, rng: np.random.Generator) -> dict[str, NDArray]:
     model, channel = build_model(parameters["model"]), build_channel(parameters["channel"])
     settings, n_samples = parameters["settings"], parameters["n_samples"]
-    train = trained_on_loops if isinstance(model, DomainWalls) else trained
-    nets: list[Any] = [train(model, channel, radius, settings, rng) for radius in parameters["radii"]]
+    nets: list[Any] = [trained(model, channel, radius, settings, rng) for radius in parameters["radii"]]
     errors_of, rows = field_sample_errors if isinstance(model, GaussianField) else sampled_errors, []
     for start in settings["starts"]:
         times = return_times(model, channel, start, settings["n_steps"])
         rows.append(errors_of(model, channel, model.sample(n_samples, rng), times, nets, rng))
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-
-
-def trained_on_loops(
-    model: DomainWalls, channel: Channel, radius: int, settings: dict[str, Any], rng: np.random.Generator
-) -> Any:
-    """A network of this radius for bonds, trained by Muon."""
-    from ...denoisers import LocalNet, fit
-
-    net = LocalNet(
-        *(radius, 2),
-        channel=channel,
-        bonds=True,
-        periodic=model.periodic,
-        width=settings["width"],
-        depth=settings["depth"],
-        rng=rng,
-    )
-    steps, batch_size = settings["train_steps"], settings["batch_size"]
-    fit(
-        *(net, model.sample),
-        progress=False,
-        rng=rng,
-        steps=steps,
-        batch_size=batch_size,
-        optimiser="muon",
-        learning_rate=0.01,
-    )
-    return net
 
 
 def field_sample_errors(

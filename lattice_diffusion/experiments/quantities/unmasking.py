@@ -19,7 +19,7 @@ from .base import Parameters, Quantity, check_solvable, radius_coordinate, with_
 MAX_ORDERS = 5040  # beyond, orders are drawn at random
 
 
-def _check_loops(parameters: Parameters) -> None:
+def check_loops(parameters: Parameters) -> None:
     check_solvable(parameters)
     model = build_model(parameters["model"])
     if parameters["channel"]["name"] != "erasure" or model.beta != 0.0 or model.periodic:
@@ -95,7 +95,7 @@ UNMASKING = Quantity(
     radius_coordinate,
     reads=("radii",),
     models=("domain-walls",),
-    check=_check_loops,
+    check=check_loops,
     averages=True,
 )
 MASKED_AREA = Quantity(
