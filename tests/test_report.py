@@ -92,7 +92,8 @@ def probe(seed: int = 3, name: str = "digits.npz", **changes: Any) -> Result:
     variables = probe_variables(**measured(rng, **labels(), **area_law(), **changes))
     data = {"file": name, "images": 5000, "shape": [1, *SHAPE]}
     plan = {"pixel": [6, 4], "steps": 1234, "radii": R.tolist()}
-    parameters = {"tolerance": 0.01, "channel": "gaussian", "plan": plan}
+    levels = {"levels": 64, "unresolved": 0.0125}
+    parameters = {"tolerance": 0.01, "channel": "gaussian", "plan": plan, "pixel_levels": levels}
     known = {"calibration_ising": calibration(rng)}
     return probe_result(variables, data, parameters, seed, calibrations=known)
 
@@ -427,6 +428,7 @@ def test_page_of_a_probe_says_what_was_found() -> None:
     made = probe()
     text = Page(html_page(made, "a.h5")).text
     assert re.search(r"pixel A\s*6, 4\s*steps a network\s*1234\s*radii\s*1, 2, 3", text)
+    assert "64, which leave 0.0125 of its variance open" in text
     found = made.groups["probe"]
     start = float(found["window_start"].values[0])
     assert re.search(rf"Nonlocality window \(I\(A;C\|B\) above 0.01 nats beyond r = 1\): from t = {start:.2f}", text)

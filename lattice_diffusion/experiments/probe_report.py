@@ -88,6 +88,9 @@ def _plan(result: Result) -> list[tuple[str, str]]:
     }
     plain = {**plan, "pixel": plan["pixel"] if plan.get("pixel") is not None else "another one in every image"}
     asked = {name: parameters[name] for name in ("channel", "tolerance") if name in parameters}
+    if "pixel_levels" in parameters:
+        levels, unresolved = (parameters["pixel_levels"][name] for name in ("levels", "unresolved"))
+        asked["levels of A"] = f"{levels}, which leave {_plain(unresolved)} of its variance open"
     return [(words.get(name, name), _plain(value)) for name, value in {**plain, **asked}.items()]
 
 
