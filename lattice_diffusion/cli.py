@@ -162,8 +162,8 @@ def sample(
     model: Annotated[
         str,
         typer.Option(
-            help="ising, gaussian-field or domain-walls.",
-            autocompletion=words("ising", "gaussian-field", "domain-walls"),
+            help="gaussian-field, gaussian-mixture, ising, ising-chain, curie-weiss, domain-walls.",
+            autocompletion=one_of(completions.models),
         ),
     ],
     shape: Annotated[str, typer.Option(help="Sites (or faces) along each axis, such as 64x64 or 100.")],
@@ -171,6 +171,11 @@ def sample(
     out: Annotated[Path, typer.Option(help="The file of samples, HDF5.", metavar="FILE.h5")],
     beta: Annotated[float | None, typer.Option(help="Inverse temperature.")] = None,
     mass_squared: Annotated[float | None, typer.Option(help="Of the Gaussian field.")] = None,
+    mean: Annotated[float | None, typer.Option(help="Of a class.")] = None,
+    std: Annotated[float | None, typer.Option(help="Within a class.")] = None,
+    others: Annotated[
+        list[str] | None, typer.Option("--set", help="A number without an option of its own, such as field=0.3.")
+    ] = None,
     periodic: Annotated[bool, typer.Option("--periodic", help="Periodic along all axes.")] = False,
     method: Annotated[
         str | None,
@@ -195,13 +200,16 @@ def sample(
     """Draw samples of a model into an HDF5 file, in bounded memory; a killed run goes on with --resume."""
     with _long_run():
         from .experiments.sampling import recipe, sample_to_file
-        from .experiments.single import integers
+        from .experiments.single import assigned, integers
 
         given = {
             "shape": integers(shape, "shape", "64x64", "x"),
             "periodic": periodic or None,
             "beta": beta,
             "mass_squared": mass_squared,
+            "mean": mean,
+            "std": std,
+            **assigned(others or []),
             "dtype": dtype,
             "method": method,
             "burn_in": burn_in,

@@ -92,6 +92,41 @@ def test_other_models(shell, tmp_path):
     assert np.array_equal(walls.values, ld.models.DomainWalls((3, 4)).sample(9, sampling.block_rng(2, 0)))
 
 
+NUMBERS = {  # as typed, and as the model takes them
+    "curie-weiss": ("--beta 1.3", {"beta": 1.3}),
+    "domain-walls": ("--beta 0.4", {"beta": 0.4}),
+    "gaussian-field": ("--set mass_squared=0.7", {"mass_squared": 0.7}),
+    "gaussian-mixture": ("--mean -0.6 --mass-squared 0.5", {"mean": -0.6, "mass_squared": 0.5}),
+    "ising": ("--beta 0.4 --method transfer_matrix", {"beta": 0.4}),
+    "ising-chain": ("--beta 0.9", {"beta": 0.9}),
+}
+
+
+@pytest.mark.parametrize("name", ld.models.by_name())
+def test_every_model_is_drawn_from_and_a_stopped_run_goes_on(shell, tmp_path, name, monkeypatch):
+    words, numbers = NUMBERS[name]
+    shape = (7,) if name == "ising-chain" else (3, 4)
+    kind = ld.models.by_name()[name]
+    model = kind(shape if name == "domain-walls" else ld.Lattice(shape), **numbers)
+    line = f"sample --model {name} --shape {'x'.join(map(str, shape))} {words} --n 10 --batch 4 --seed 2 --out a.h5"
+    put, stopped = sample_file.SampleFile.put, iter((False, True, False, False))
+
+    def stopping(*arguments):
+        if next(stopped):
+            raise KeyboardInterrupt
+        put(*arguments)
+
+    monkeypatch.setattr(sample_file.SampleFile, "put", stopping)
+    assert shell(line)[0] == 130
+    assert results.read(tmp_path / "a.h5").groups["samples"]["done"].values.tolist() == [1, 0, 0]
+    assert shell(f"{line} --resume")[0] == 0
+    found = results.read(tmp_path / "a.h5")
+    blocks = [model.sample(n, sampling.block_rng(2, k)) for k, n in enumerate((4, 4, 2))]
+    assert np.array_equal(found.groups["samples"]["samples"].values, np.concatenate(blocks))
+    assert found.groups["samples"]["samples"].values.dtype == blocks[0].dtype
+    assert numbers.items() <= json.loads(found.attributes["parameters"]).items()
+
+
 # -- stopping and going on -----------------------------------------------------------------------------------------
 
 
@@ -197,6 +232,11 @@ def test_bad_input_is_refused_in_one_sentence(shell, tmp_path):
         ),
         (f"{base} --n 5 --method swendsen", "unknown method 'swendsen'; did you mean 'swendsen_wang'?"),
         (f"{base} --n 5 --method x", "unknown method 'x'; known: auto, transfer_matrix, swendsen_wang"),
+        (f"{base} --n 5 --set field=0.3", "--field has no meaning for ising, which takes --shape, --beta, --periodic"),
+        (f"{base} --n 5 --set shape=3", "--set takes numbers of the model, such as field"),
+        (f"{base} --n 5 --set field", "--set must look like field=0.3, got 'field'; a name and a number"),
+        ("sample --model gaussian-mixture --shape 4 --std 2 --mass-squared 1 --n 5 --out b.h5", "std is for white cl"),
+        ("sample --model ising-chain --shape 4x4 --beta 1 --n 5 --out b.h5", "IsingChain takes a 1D lattice, got sha"),
         (f"{base} --n 5 --mass-squared 1", "--mass-squared has no meaning for ising, which takes --shape"),
         ("sample --model isng --shape 8x6 --n 5 --out b.h5", "unknown model 'isng'; did you mean 'ising'?"),
         ("sample --model ising --shape 8x6 --n 5 --out b.h5", "ising needs --beta; add it"),

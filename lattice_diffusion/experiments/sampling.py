@@ -9,20 +9,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import results
+from .. import models, results
 from ..lattice import Lattice
-from ..models import DomainWalls
 from ..samplers import gaussian_field, ising
 from ..samplers.chains import block_rng, check_schedule
 from ..samplers.checks import check_memory, check_n_samples
-from ..samplers.fields import check_mass_squared
 from ..samplers.methods import IsingMethod, resolve
 from .checks import check_output, check_same
 from .pool import InProcess
@@ -30,12 +28,9 @@ from .progress import duration, progress_bar, say
 from .sample_file import GROUP, SampleFile, create, refuse_busy
 from .spec import hint
 
-# What each model needs, and what else it takes.
-_TAKES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "ising": (("shape", "beta"), ("periodic", "method", "burn_in", "thin")),
-    "gaussian-field": (("shape", "mass_squared"), ("periodic", "dtype")),
-    "domain-walls": (("shape",), ("periodic", "beta")),
-}
+# what else there is to say of how samples are drawn
+_HOW = {"ising": ("method", "burn_in", "thin"), "gaussian-field": ("dtype",)}
+Draw = Callable[[int, np.random.Generator], NDArray[Any]]
 BATCH_BYTES, BATCH = 2**27, 1024  # a default batch: so many samples, in so many bytes
 
 
@@ -44,7 +39,7 @@ class Recipe:
     """How samples are drawn: draw(n, rng) gives (n, *shape), axes `dims`; `parameters` as plain JSON types."""
 
     parameters: dict[str, Any]
-    draw: Callable[[int, np.random.Generator], NDArray[Any]]
+    draw: Draw
     shape: tuple[int, ...]
     dims: tuple[str, ...]
     dtype: Any
@@ -58,50 +53,60 @@ class Recipe:
 
 
 def recipe(model: str, given: dict[str, Any]) -> Recipe:
-    """From options as typed (None: not given); raises ValueError with one sentence for what does not fit."""
-    if model not in _TAKES:
-        raise ValueError(f"unknown model {model!r}; {hint(model, _TAKES)}")
-    needed, more = _TAKES[model]
+    """From options as typed (None: not given), the model's own numbers by their names.
+
+    Raises ValueError with one sentence for what does not fit.
+    """
+    if model not in models.by_name():
+        raise ValueError(f"unknown model {model!r}; {hint(model, models.by_name())}")
+    kind = models.by_name()[model]
+    own = {field.name: field.default for field in fields(kind) if field.name not in ("lattice", "faces", "periodic")}
+    takes = ("shape", *own, "periodic", *_HOW.get(model, ()))
     given = {key: value for key, value in given.items() if value is not None}
     for key in given:
-        if key not in (*needed, *more):
-            takes = ", ".join(_flag(name) for name in (*needed, *more))
-            raise ValueError(f"{_flag(key)} has no meaning for {model}, which takes {takes}; leave it out")
-    for key in needed:
+        if key not in takes:
+            known = ", ".join(map(_flag, takes))
+            raise ValueError(f"{_flag(key)} has no meaning for {model}, which takes {known}; leave it out")
+    for key in ("shape", *(name for name, default in own.items() if default is MISSING)):
         if key not in given:
             raise ValueError(f"{model} needs {_flag(key)}; add it")
     shape, periodic = tuple(given["shape"]), bool(given.get("periodic", False))
+    numbers = {name: given.get(name, default) for name, default in own.items()}
+    parameters = {"model": model, "shape": list(shape), "periodic": periodic, **numbers}
     axes = {1: ("site",), 2: ("row", "column")}.get(len(shape), tuple(f"axis{k}" for k in range(len(shape))))
-    parameters = {"model": model, **given, "shape": list(shape), "periodic": periodic}
     if model == "domain-walls":
-        walls = DomainWalls(shape, given.get("beta", 0.0), periodic)
-        return Recipe(
-            {**parameters, "beta": walls.beta}, walls.sample, walls.lattice.shape, ("direction", *axes), np.int8
-        )
+        made = kind(shape, periodic=periodic, **numbers)
+        return Recipe(parameters, made.sample, made.lattice.shape, ("direction", *axes), np.int8)
     lattice = Lattice(shape, periodic)
+    made = kind(lattice, **numbers)
     if model == "gaussian-field":
-        m_2, name = check_mass_squared(given["mass_squared"]), given.get("dtype", "float64")
-        if name not in ("float32", "float64"):
-            raise ValueError(f"--dtype must be float32 or float64, got {name!r}")
-        dtype = np.dtype(name)
-        return Recipe(
-            {**parameters, "dtype": name},
-            lambda n, rng: gaussian_field(lattice, m_2, n, rng, dtype),
-            shape,
-            axes,
-            dtype,
-        )
-    if given.get("method", "auto") not in get_args(IsingMethod):
-        raise ValueError(f"unknown method {given['method']!r}; {hint(given['method'], get_args(IsingMethod))}")
-    method, _ = resolve(lattice, given["beta"], given.get("method", "auto"), 0.0)
-    burn_in, thin = given.get("burn_in"), given.get("thin")
+        how, draw, dtype = _field(lattice, numbers["mass_squared"], given)
+    elif model == "ising":
+        how, draw, dtype = _ising(lattice, numbers["beta"], given)
+    else:
+        how, draw, dtype = {}, made.sample, made.sample(1, np.random.default_rng(0)).dtype
+    return Recipe({**parameters, **how}, draw, shape, axes, dtype)
+
+
+def _field(lattice: Lattice, mass_squared: float, given: dict[str, Any]) -> tuple[dict[str, Any], Draw, Any]:
+    name = given.get("dtype", "float64")
+    if name not in ("float32", "float64"):
+        raise ValueError(f"--dtype must be float32 or float64, got {name!r}")
+    dtype = np.dtype(name)
+    return {"dtype": name}, lambda n, rng: gaussian_field(lattice, mass_squared, n, rng, dtype), dtype
+
+
+def _ising(lattice: Lattice, beta: float, given: dict[str, Any]) -> tuple[dict[str, Any], Draw, Any]:
+    asked, burn_in, thin = given.get("method", "auto"), given.get("burn_in"), given.get("thin")
+    if asked not in get_args(IsingMethod):
+        raise ValueError(f"unknown method {asked!r}; {hint(asked, get_args(IsingMethod))}")
+    method, _ = resolve(lattice, beta, asked, 0.0)
     check_schedule(lattice, burn_in, thin)
 
-    def spins(n: int, rng: np.random.Generator) -> NDArray[np.int8]:
-        return ising(lattice, given["beta"], n, rng, method, burn_in=burn_in, thin=thin)
+    def draw(n: int, rng: np.random.Generator) -> NDArray[np.int8]:
+        return ising(lattice, beta, n, rng, method, burn_in=burn_in, thin=thin)
 
-    schedule = {"method": method, "burn_in": burn_in, "thin": thin}
-    return Recipe({**parameters, **schedule}, spins, shape, axes, np.int8)
+    return {"method": method, "burn_in": burn_in, "thin": thin}, draw, np.int8
 
 
 def sample_to_file(

@@ -12,6 +12,7 @@ from .spec import hint
 
 _GEOMETRY = ("periodic", "center", "radius", "patch")
 _PLACES = (*_GEOMETRY, "bond", "block")
+_NOT_NUMBERS = ("shape", "regions", *_PLACES, "method", "dtype", "burn_in", "thin")
 # What each model needs, and what else it takes.
 _TAKES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "gaussian-field": (("shape", "mass_squared", "radius"), _GEOMETRY),
@@ -90,12 +91,15 @@ def integers(text: str, option: str, example: str, separator: str) -> list[int]:
 
 
 def assigned(words: list[str]) -> dict[str, float]:
-    """Numbers by name, from words such as field=0.3; ValueError for anything else."""
+    """Numbers of a model by name, from words such as field=0.3; ValueError for anything else."""
     found = {}
     for word in words:
-        name, _, value = word.partition("=")
+        left, _, value = word.partition("=")
+        name = left.strip().replace("-", "_")
+        if name in _NOT_NUMBERS:
+            raise ValueError(f"--set takes numbers of the model, such as field=0.3, got {word!r}; use {_flag(name)}")
         try:
-            found[name.strip().replace("-", "_")] = float(value)
+            found[name] = float(value)
         except ValueError:
             raise ValueError(f"--set must look like field=0.3, got {word!r}; a name and a number") from None
     return found
