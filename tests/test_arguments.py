@@ -10,6 +10,7 @@ import importlib
 import inspect
 import itertools
 import os
+import re
 import resource
 import signal
 import warnings
@@ -27,6 +28,7 @@ from test_docs import documented_names
 
 import lattice_diffusion as ld
 from lattice_diffusion import arguments
+from lattice_diffusion.denoisers import training
 from lattice_diffusion.estimators.registry import OURS
 from lattice_diffusion.exact import enumeration
 from lattice_diffusion.experiments.refusal import is_refusal
@@ -476,6 +478,17 @@ def test_estimators_and_training_answer_or_refuse(place: tuple[str, str], value:
     name, argument = place
     sentence = called(ALL, name, argument, value)
     assert sentence is None or (len(sentence) > 12 and "\n" not in sentence)
+
+
+def test_numbers_below_their_limits_are_refused_by_name() -> None:
+    limited = {f"estimators.{name}": getattr(ld.estimators, name).limits for name in (*OURS, "AmortisedLikelihood")}
+    for name, limits in {**limited, "train": training.LIMITS, "fit": training.LIMITS}.items():
+        for argument in limits.keys() & ALL.get(name, (None, {}))[1].keys():
+            low = limits[argument][0]
+            sentence = str(called(ALL, name, argument, low - 1))
+            assert re.match(rf"{argument} must be (an integer|a number) .*{low:g}.*, got {low - 1}", sentence), sentence
+    for argument, value in (("ema", 1.0), ("ema", -0.1), ("budget_seconds", 0.0), ("checkpoint", "none/a.pt")):
+        assert argument in str(called(ALL, "fit", argument, value))
 
 
 @given(place=places(PLOTS), value=junk)

@@ -24,14 +24,27 @@ from lattice_diffusion.experiments import probe_command, reproduce, runner
 from lattice_diffusion.results import Result, Variable
 
 GIB = 2**30
-SECONDS = 20  # for one command line, compilation included
-COMMANDS = ("reproduce", "run", "cmi", "sample", "plot", "show", "report", "probe", "benchmark estimators")
+SECONDS = 60  # for one command line, compilation and worker processes included
+
+
+def commands_of(group: Any, before: str = "") -> Iterator[str]:
+    """All commands of the app, as they are typed."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands_of(command, f"{before}{name} ")
+        else:
+            yield before + name
+
+
+APP: Any = typer.main.get_command(cli.app)
+COMMANDS = tuple(commands_of(APP))
 
 WORDS = ["", "x", "-", "--", "0", "-1", "1", "2", "3", "1e-320", "1e400", "nan", "inf", "-inf", "0.5", "1.5", "2,1"]
 WORDS += ["4x3", "5x4", "0x3", "3x", "1,2,3", "1,2,3,4", "0.2,0.4", "1..3", "99999999999999999999", "1" * 5000, "é ☃"]
 WORDS += ["30x30", "1000000x1000000", "1000000,1000000,1000000", "ising", "gaussian-field", "gaussian-mixture"]
 WORDS += ["ising-chain", "curie-weiss", "domain-walls", "bitflip", "erasure", "gaussian", "vp", "ve", "cpu", "cuda:7"]
 WORDS += ["auto", "wolff", "float32", "quick", "loops-erasure", "Oracle", "field-massive", "average", "tcp://x:1"]
+WORDS += ["shape=3", "field=0.3", "mean=nan", "beta=", "=1", "method=2"]
 FILES = ["none.h5", "a.h5", "b.h5", "text.h5", "empty.h5", "odd.h5", "a.toml", "bad.toml", "empty.toml", "huge.toml"]
 FILES += ["images.npy", "few.npz", "cut.npz", "objects.npy", "folder", "none/out.h5", ".", "/", "a.png", "out.jsonl"]
 SPEC = """
@@ -60,6 +73,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(probe_command, "pilot", reached)
     monkeypatch.setattr(reproduce, "run", reached)
     monkeypatch.setattr("lattice_diffusion.estimators.benchmark.run", reached)
+    monkeypatch.setattr("lattice_diffusion.experiments.doctor.examine", reached)
+    hybrid = "lattice_diffusion.experiments.image_hybrid.command"
+    monkeypatch.setattr(f"{hybrid}.seconds_per_step", lambda data, training: dict.fromkeys(training.kinds, 0.01))
+    monkeypatch.setattr(f"{hybrid}._run", reached)
     monkeypatch.setattr(runner, "check_points", _accept_small(runner.check_points))
     t = np.array([0.25, 0.5])
     grid = {"t": Variable(("t",), t, "1", "time"), "cmi": Variable(("t",), t, "nat", "information")}
@@ -76,6 +93,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     Path("huge.toml").write_text(SPEC.replace("length = 6", "length = 1000000000000"))
     images = np.random.default_rng(1).integers(0, 256, (40, 8, 8)).astype(np.uint8)
     np.save("images.npy", images)
+    np.save("many.npy", np.tile(images, (10, 1, 1)))
     np.savez("few.npz", images=images[:1])
     Path("cut.npz").write_bytes(Path("few.npz").read_bytes()[:100])
     np.save("objects.npy", np.array([None]), allow_pickle=True)
@@ -98,7 +116,7 @@ def _accept_small(check: Callable[[Any], None]) -> Callable[[Any], None]:
 
 def options_of(command: str) -> tuple[list[str], list[str]]:
     """Arguments and options of a command, as they are typed; flags without a value end in a space."""
-    found: Any = typer.main.get_command(cli.app)
+    found = APP
     for name in command.split():
         found = found.commands[name]
     arguments_, options = [], []
@@ -121,6 +139,7 @@ SENSIBLE = {
     "sample": ["--model ising --shape 4x3 --beta 0.4 --n 3 --out s.h5 --force"],
     "run": ["a.toml --out r.h5 --force --workers 1"],
     "probe": ["images.npy --out p.h5"],
+    "hybrid": ["many.npy --out h.h5 --window 0.3,0.6 --radii 1,2 --force", "images.npy --probe a.h5"],
     "benchmark estimators": ["--out e.jsonl --tasks field-massive --estimators Oracle --n 100"],
     "reproduce": ["loops-erasure --out folder --force"],
 }
@@ -219,7 +238,13 @@ def test_any_spec_is_accepted_or_refused_in_one_sentence(place: Path, text: str)
     assert code is None or (said.count("error: ") == 1 and len(said.splitlines()[-1]) > 12), text
 
 
-def test_all_commands_are_tried() -> None:
-    found: Any = typer.main.get_command(cli.app)
-    known = {name for command in COMMANDS for name in command.split()} | {"doctor", "hybrid"}
-    assert set(found.commands) <= known
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_is_tried(place: Path, command: str) -> None:
+    names, options = options_of(command)
+    start = SENSIBLE[command][0].split() if command in SENSIBLE else ["a.h5"] * len(names)
+    for option in options:
+        for value in ("", "-1", "shape=3") if not option.endswith(" ") else (None,):
+            words = [*command.split(), *start, option.strip(), *([] if value is None else [value])]
+            code, said = tried(words)
+            assert code in (0, 2, None), (words, code)
+            assert code != 2 or said.count("error: ") == 1, words

@@ -14,7 +14,7 @@ import numpy as np
 from ... import __version__
 from ...phases import nonlocality_window
 from ...results import Result, read, write
-from ..checks import check_output, check_same
+from ..checks import beside, check_output, check_same
 from ..probe_command import opened, parse_radii, parts_of, start, written_plan
 from ..progress import duration, progress_bar, say
 from ..reproduce import draw
@@ -91,7 +91,7 @@ def run_hybrid(
     Raises:
         ValueError: neither window nor probe, options outside their range, images that do not fit.
     """
-    for path in (out, out.with_suffix(".png")):
+    for path in (out, beside(out, ".png")):
         check_output(path, resume=resume, force=force)
     _check(asked)
     parts = parts_of(out, resume=resume, force=force)
