@@ -1,6 +1,7 @@
 """The probe on data of known truth, its views, its resumption, its command line and every bad input."""
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import torch
 
 from lattice_diffusion import Lattice, cli, exact, results
 from lattice_diffusion.channels import BitFlip, Erasure, Gaussian
+from lattice_diffusion.estimators import image_evaluation
 from lattice_diffusion.estimators.image_field import Pixels, field_of_array
 from lattice_diffusion.estimators.image_likelihood import PixelLaw
 from lattice_diffusion.estimators.image_noise import log_likelihood, noise_of
 from lattice_diffusion.estimators.image_views import Views
 from lattice_diffusion.experiments import probe
-from lattice_diffusion.experiments.probe import ProbePlan, measure
+from lattice_diffusion.experiments.probe import ProbePlan, measure, pilot
 from lattice_diffusion.experiments.probe_calibration import calibrate
 from lattice_diffusion.experiments.renderings import Rendering
 from lattice_diffusion.images import open_images
@@ -197,6 +199,20 @@ def spins(tmp_path: Path, n: int = 1000) -> Path:
 
 def run(path: Path, out: Path, *options: str) -> int:
     return cli.main(["probe", str(path), "--out", str(out), "--times", "0.4,0.7", "--budget", "1", *options])
+
+
+def test_asking_costs_what_all_images_take(monkeypatch):
+    """Every one of them is asked about, of which the pilot tries few."""
+    evaluate = image_evaluation.evaluate
+
+    def slow(*args, **options):
+        time.sleep(0.1)
+        return evaluate(*args, **options)
+
+    monkeypatch.setattr(image_evaluation, "evaluate", slow)
+    field = field_of_array(Ising(Lattice((5, 5)), beta=0.4).sample(400, np.random.default_rng(3)))
+    _, asking = pilot(field, ProbePlan((0.5,), (1,), (2, 2), batch_size=25, width=8), "cpu")  # tries 100
+    assert asking >= 400 / 100 * 2 * 0.1  # those held out and those fitted
 
 
 class Killed(BaseException):

@@ -124,16 +124,19 @@ def _one(
     return Part(rows, *evaluate(law, task, rows, weights, evaluation), some, *evaluate(law, task, some, weights, again))
 
 
-def pilot(field: Field, plan: ProbePlan, device: str) -> float:
-    """Seconds that a training step takes, of either kind of network on average, with what belongs to it."""
+def pilot(field: Field, plan: ProbePlan, device: str) -> tuple[float, float]:
+    """Seconds of a training step, with what belongs to it, and of asking about all images, a network on average."""
     from .image_training import TRIAL
 
     few = replace(plan, steps=8, near=0)
     small = Field(field.read, min(field.n, max(LEAST, 4 * plan.batch_size)), field.shape, field.pixels)
     ends: list[float] = []
+    asking: list[float] = []
     for _ in folds(small, few, device, None, lambda: ends.append(time.perf_counter())):
-        if len(ends) >= 8 * len(few.kinds(small)):
+        asking.append(time.perf_counter() - ends[-1])
+        if len(asking) == len(few.kinds(small)):
             break
     laps = np.diff(ends)
     step = float(np.mean([np.median(laps[start : start + 6]) for start in range(0, len(laps), 8)]))
-    return step * (1 + 2 * TRIAL / len(plan.kinds(field)) if plan.near and plan.pixel is not None else 1)
+    trials = 2 * TRIAL / len(plan.kinds(field)) if plan.near and plan.pixel is not None else 0
+    return step * (1 + trials), float(np.mean(asking)) * field.n / small.n

@@ -92,13 +92,13 @@ def run_probe(
     known = written_plan(parts) if resume else None
     known_pictures = pictures(field.shape) if asked.calibrate else {}
     plans = {name: plan_for(plan, rendering) for name, rendering in known_pictures.items()}
-    seconds = pilot(field, plan, asked.device)
+    seconds, asking = pilot(field, plan, asked.device)
     networks = plan.folds * (len(plan.kinds(field)) + 2 * len(known_pictures))
     if known is None and asked.budget is not None:
-        plan = replace(plan, steps=max(1, int(0.85 * asked.budget / (networks * seconds))))
+        plan = replace(plan, steps=max(1, int((0.95 * asked.budget / networks - asking) / seconds)))
     plan = begin(parts, plan, images.describe(), asked, known)
     exact = sum(exact_seconds(rendering, plans[name]) for name, rendering in known_pictures.items())
-    _say_cost(field, plan, asked, networks * plan.steps * seconds + exact)
+    _say_cost(field, plan, asked, networks * (plan.steps * seconds + asking) + exact)
     options: dict[str, Any] = {"tolerance": asked.tolerance, "budget": asked.kl}
     calibrations = {}
     with progress_bar("probe", networks * plan.steps, shown=True) as advance:
@@ -274,6 +274,6 @@ def _say_cost(field: Field, plan: ProbePlan, asked: Request, seconds: float) -> 
     beside = ", and as many pictures of Ising spins and of loops" if asked.calibrate else ""
     say(
         f"probe: {field.n} images of {field.shape[0]}x{field.shape[1]}, {len(plan.times)} times x {len(plan.radii)} "
-        f"radii, {plan.folds} folds, {plan.steps} steps a network{beside}: about {duration(1.2 * seconds)} on "
+        f"radii, {plan.folds} folds, {plan.steps} steps a network{beside}: about {duration(seconds)} on "
         f"{asked.device}"
     )
