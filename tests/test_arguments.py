@@ -543,3 +543,18 @@ def test_sizes_are_refused_with_what_they_would_need() -> None:
     ):
         with pytest.raises(ValueError, match=r"is too large: it needs about .* GiB of memory, this machine has 1 GiB"):
             call()
+
+
+@pytest.mark.parametrize("n", [10**9, 2**62, 2**63 - 1])
+def test_exact_solutions_of_vast_lattices_are_refused_before_they_are_made(n: int) -> None:
+    line, strip = ld.Lattice((n,)), ld.Lattice((3, n))
+    for model in (
+        ld.models.Ising(strip, 0.4),
+        ld.models.IsingChain(line, 0.4),
+        ld.models.GaussianField(line, 0.4),
+        ld.models.GaussianMixture(line),
+        ld.models.GaussianMixture(line, mass_squared=0.5),
+        *([ld.models.CurieWeiss(line, 1.2)] if n > 10**9 else []),  # its sums are of order sqrt(n)
+    ):
+        with pytest.raises(ValueError, match="is too large: it needs about"):
+            _ = model.solver

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import check_memory
 from ..channels import Channel, Erasure
 from ..kernels import chain as kernel
 from ..lattice import Tripartition
@@ -14,6 +15,7 @@ class ChainSolver(SpinSolver):
     """Forward-backward sums over an open or periodic chain with coupling beta, of order N per sample."""
 
     def __init__(self, n_sites: int, beta: float, periodic: bool) -> None:
+        check_memory("lattice", 80.0 * n_sites, "take a shorter chain")
         self.shape = (n_sites,)
         self.correlation = float(np.tanh(beta))
         self.periodic = periodic

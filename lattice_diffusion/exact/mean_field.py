@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logsumexp
 from scipy.stats import binom
 
+from ..arguments import check_memory
 from ..channels import BitFlip, Channel
 from ..kernels import mean_field as kernel
 from ..kernels.mixtures import relative_entropy_term
@@ -28,6 +29,7 @@ class MeanFieldSolver(SpinSolver):
         n_sites = math.prod(shape)
         width = math.sqrt(beta / n_sites)
         n_half = math.ceil((beta + 9 * width) / (0.7 * width)) if width > 0 else 0
+        check_memory("lattice", 64.0 * n_half, "take fewer sites")
         self.fields = 0.7 * width * np.arange(-n_half, n_half + 1)  # (m,)
         log_rho = n_sites * np.log(np.cosh(self.fields))
         if width > 0:

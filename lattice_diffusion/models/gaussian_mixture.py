@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from .. import arguments
 from ..arguments import checked, shown
 from ..channels import Channel
 from ..exact.gaussian import GaussianSolver, check_gaussian
@@ -48,6 +49,7 @@ class GaussianMixture:
     @cached_property
     def solver(self) -> MixtureSolver:
         if self.mass_squared is None:
+            arguments.check_memory("lattice", 80.0 * self.lattice.n_sites, "take a smaller one")
             precision = sparse.eye_array(self.lattice.n_sites, format="csc") / self.std**2
         else:
             precision = precision_matrix(self.lattice, self.mass_squared)

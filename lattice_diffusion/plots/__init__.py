@@ -92,7 +92,8 @@ def curve(ax: "Axes", k: int, x: ArrayLike, y: ArrayLike, stderr: ArrayLike | No
     x, y = np.asarray(x, float), np.asarray(y, float)
     if x.shape != y.shape or x.ndim > 1:
         raise ValueError(f"x and y must have one shape (n,), got {x.shape} and {y.shape}")
-    if stderr is not None and (np.shape(stderr) not in ((), y.shape, (2, *y.shape)) or (np.asarray(stderr) < 0).any()):
+    stderr = None if stderr is None else np.asarray(stderr, float)
+    if stderr is not None and (stderr.shape not in ((), y.shape, (2, *y.shape)) or (stderr < 0).any()):
         raise ValueError(f"stderr must be >= 0, one for every value or two, got {shown(stderr)}")
     ax.errorbar(
         x, y, stderr, label=label, color=COLORS[k % 7], marker=MARKERS[k % 7], ms=4, lw=0, elinewidth=1, capsize=1.5

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arguments import check_memory
 from ..exact.chain import ChainSolver
 from ..exact.transfer_matrix import MAX_WIDTH, TransferMatrix
 from ..lattice import Lattice
@@ -28,6 +29,8 @@ PERFECT = ("transfer_matrix", "coupling_from_the_past")
 def uniform_transfer_matrix(shape: tuple[int, int], beta: float) -> TransferMatrix:
     """The solution of the open L x W ferromagnet; kept, since models and samplers share it."""
     L, W = shape
+    vectors = 16.0 * max(shape) * 2 ** min(*shape, MAX_WIDTH)
+    check_memory("lattice", 100.0 * L * W + vectors, "take a smaller one")
     return TransferMatrix(np.full((L, W - 1), beta), np.full((L - 1, W), beta))
 
 
