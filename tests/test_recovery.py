@@ -1,5 +1,7 @@
 """Recovery: errors that vanish for perfect recovery, closed forms against drawn ones, and a small experiment."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from lattice_diffusion.denoisers import (
     pure_noise,
     reverse,
 )
+from lattice_diffusion.experiments.named import recovery_learned
 from lattice_diffusion.experiments.quantities import QUANTITIES, evaluate
 from lattice_diffusion.experiments.quantities.recovery import (
     check,
@@ -24,6 +27,7 @@ from lattice_diffusion.experiments.quantities.recovery import (
 from lattice_diffusion.experiments.quantities.recovery_learned import field_sample_errors, spectrum_error
 from lattice_diffusion.experiments.runner import run
 from lattice_diffusion.experiments.spec import Spec, SpecError
+from lattice_diffusion.results import Result, Variable
 from lattice_diffusion.samplers import observables
 
 GAUSSIAN = ld.channels.Gaussian()
@@ -273,6 +277,33 @@ def test_learned_recovery_of_loops():
     value, stderr = learned["error"][0, 0], learned["error_stderr"][0, 0]
     assert value - exact["error"][1] > -5 * np.hypot(stderr, exact["error_stderr"][1])
     assert exact["error"][0] - value > 5 * np.hypot(stderr, exact["error_stderr"][0])
+
+
+def filled(betas, learned, column="error"):
+    """A grid of a result whose errors are 100 beta + 10 T_f + r, learned ones the negative."""
+    times, radii = np.array([0.3, 0.5, 0.7, 0.9]), np.array([1, 2])
+    if not learned:
+        times, radii = np.append(0.2, times), np.append(radii, 5)
+    value = 100 * np.reshape(betas, (-1, 1, 1)) + 10 * times[:, None] + radii
+    value = -value[:, None] if learned else value
+    value = value if len(betas) > 1 else value[0]
+    values = {column: value, f"{column}_stderr": np.full(value.shape, 3.0 if learned else 4.0)}
+    values |= {"beta": np.array(betas), "radius": radii, "start" if learned else "t": times}
+    return {name: Variable(tuple("abcd"[: v.ndim]), v, "1", name) for name, v in values.items()}
+
+
+def test_learned_rows_stand_beside_the_exact_ones():
+    groups = {"ising": filled([0.3, 0.6], False), "learned": filled([0.3, 0.6], True)}
+    for exact, learned in (("field", "learned-field"), ("loops-small", "learned-loops")):
+        groups |= {exact: filled([0.0], False), learned: filled([0.0], True)}
+    groups |= {name: filled([0.0], "learned" in name, "divergence") for name in ("erased-small", "learned-erased")}
+    found = recovery_learned.rows("recovery", Result({}, groups))
+    assert len(found) == len({row.quantity for row in found}) == 4 + 2 * 4 + 8 + 8
+    for row in found:
+        place = {key: float(x) for key, x in re.findall(r"(beta|r|T_f) = ([\d.]+)", row.quantity)}
+        assert row.analytic == pytest.approx(100 * place.get("beta", 0.0) + 10 * place["T_f"] + place["r"])
+        assert row.value == -row.analytic
+        assert row.stderr == 5.0
 
 
 @pytest.mark.parametrize(

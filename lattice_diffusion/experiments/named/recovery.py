@@ -197,14 +197,17 @@ def figure(result: Result) -> Any:
     groups = result.groups
     for k, (ax, beta) in enumerate(zip(axes[0], groups["ising"]["beta"].values, strict=True)):
         _curves(ax, groups["ising"], "error", k)
-        mark(ax, groups["learned"], k=(k,))
+        mark(ax, groups["learned"], k)
         ax.axhline(0.0, color="k", lw=1)
         ax.set(ylabel=r"patch error $\frac{1}{2}\chi^2$ (nats)", title=f"Ising, β = {beta:g}")
         ax.set_yscale("symlog", linthresh=2e-3)
         ax.set_ylim(-2e-3, 0.6)
     _curves(axes[1, 0], groups["field"], "error")
     mark(axes[1, 0], groups["learned-field"])
-    axes[1, 0].set(ylabel="KL per site (nats)", yscale="log", title="Gaussian field, m² = 0.04")
+    axes[1, 0].axhline(0.0, color="k", lw=1)
+    axes[1, 0].set(ylabel="KL per site (nats)", title="Gaussian field, m² = 0.04")
+    axes[1, 0].set_yscale("symlog", linthresh=1e-5)  # learned errors are below zero by chance
+    axes[1, 0].set_ylim(-3e-4, 0.1)
     _curves(axes[1, 1], groups["erased"], "divergence", last_global=False)
     mark_small(axes[1, 1], groups["erased-small"], groups["learned-erased"], "divergence")
     _curves(axes[1, 2], groups["loops-gaussian"], "error")
