@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding, log_softmax, one_hot, silu
 
+from ..arguments import check_memory
 from .image_views import Views
 from .networks import torch_generator
 
@@ -42,6 +43,8 @@ class PixelLaw(nn.Module):
             "inner": (width, width),
             "outer": (width, width),
         }
+        weights = sum(math.prod(shape) for shape in shapes.values())
+        check_memory("width", 32 * weights, "take a smaller one")  # gradients, averages and moments beside them
         seed = torch_generator(rng)
         self.weights = nn.ParameterDict(
             {name: torch.randn(shape, generator=seed) / math.sqrt(shape[1]) for name, shape in shapes.items()}

@@ -23,7 +23,7 @@ def autocorrelation(series: ArrayLike) -> NDArray[np.float64]:
     C(k) is the mean over the n - k pairs of each chain, by FFT.
     """
     x = np.asarray(series, float)
-    if x.ndim not in (1, 2) or x.shape[-1] < 2:
+    if x.ndim not in (1, 2) or not x.size or x.shape[-1] < 2:
         raise ValueError(f"series must be (n,) or (chains, n) with n >= 2, got shape {x.shape}")
     if not np.isfinite(x).all():
         raise ValueError("series must be finite, got inf or nan")
