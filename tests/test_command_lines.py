@@ -55,6 +55,10 @@ channel = { name = "erasure" }
 """
 
 
+class TooLong(BaseException):
+    """No exception of Python's own, which the command line might take for a refusal (TimeoutError is an OSError)."""
+
+
 class Reached(Exception):
     """All input was accepted and the computing would begin."""
 
@@ -167,7 +171,7 @@ def tried(words: list[str]) -> tuple[int | None, str]:
     """Exit code (None where the computing would begin) and what was said on stderr."""
 
     def too_long(*_: object) -> None:
-        raise TimeoutError(f"{words} takes longer than {SECONDS} s")
+        raise TooLong(f"{words} takes longer than {SECONDS} s")
 
     said = io.StringIO()
     before = signal.signal(signal.SIGALRM, too_long)

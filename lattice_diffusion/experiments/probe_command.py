@@ -23,6 +23,7 @@ from .progress import duration, progress_bar, say
 
 DEFAULT_RADII = 12
 STEPS = 2000  # of a network, if no budget is given
+MOST_TIMES = 1000
 FEW_STEPS = 500
 
 
@@ -184,13 +185,14 @@ def _times(text: str) -> tuple[float, ...]:
     try:
         if re.fullmatch(r"\s*\d+\s*", text):
             n = int(text)
-            if n >= 2:
+            if 2 <= n <= MOST_TIMES:
                 return tuple(round(k / (n + 1), 4) for k in range(1, n + 1))
         elif "," in text:
             return tuple(float(word) for word in text.split(","))
     except ValueError:
         pass
-    raise ValueError(f"times must be how many or a list, at least two, such as 0.2,0.3,0.4, got {text!r}")
+    allowed = "how many or a list, at least two, such as 0.2,0.3,0.4"
+    raise ValueError(f"times must be {allowed}, got {text!r}; {MOST_TIMES} at most")
 
 
 def _value_range(text: str) -> tuple[float, float]:
