@@ -44,7 +44,7 @@ class LocalNet(Network):
         stencil: what outputs see in place of the box, (groups, in_channels, *kernel); see `stencils`.
         width, depth: hidden values and blocks of two layers, for each group of outputs.
         order: of the polynomial w_1 (1 + w_2 (1 + ...)) in convolutions w_k over the box that comes before the blocks.
-            Parities, which the sums of order 1 hardly learn, are products; a bond's of its vertex is one of 3 others.
+            Parities of up to so many values are then products, found in fewer steps than by sums.
         rng: draws the weights; None: the same ones every time.
     """
 

@@ -22,11 +22,12 @@ def grids(exact: dict[str, dict[str, Any]], *, full: bool) -> dict[str, dict[str
 
     long, short = {"train_steps": 3000, "width": 48}, {"train_steps": 400}
     loops = {"train_steps": 6000, "width": 48} if full else {"train_steps": 600, "batch_size": 48}
+    erased = loops if full else {**loops, "train_steps": 300}  # enough for vertices; longer loops take far more
     return {
         "learned": learned("ising", [1, 2, 3] if full else [1, 2], {**long, "batch_size": 96} if full else short),
         "learned-field": learned("field", [1, 2], long if full else short, n_samples=2000 if full else 400),
         "learned-loops": learned("loops-small", [1], loops),
-        "learned-erased": learned("erased-small", [1], loops, quantity="learned_unmasking"),
+        "learned-erased": learned("erased-small", [1], erased, quantity="learned_unmasking"),
     }
 
 
