@@ -204,10 +204,10 @@ def _value_range(text: str) -> tuple[float, float]:
 
 
 def parse_radii(text: str) -> tuple[int, ...]:
-    span = re.fullmatch(r"\s*(\d+)\s*\.\.\s*(\d+)\s*", text)
+    span = re.fullmatch(r"\s*(\d{1,9})\s*\.\.\s*(\d{1,9})\s*", text)
     if span and int(span[1]) <= int(span[2]) <= 10_000:
         return tuple(range(int(span[1]), int(span[2]) + 1))
-    if re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*", text):
+    if re.fullmatch(r"\s*\d{1,9}\s*(,\s*\d{1,9}\s*)*", text):
         return tuple(int(word) for word in text.split(","))
     raise ValueError(f"radii must be a range such as 1..12 or a list such as 1,2,4, got {text!r}")
 
@@ -217,7 +217,7 @@ def _pixel(text: str, rows: int, columns: int) -> tuple[int, int] | None:
         return None
     if text == "center":
         return rows // 2, columns // 2
-    place = re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*", text)
+    place = re.fullmatch(r"\s*(\d{1,9})\s*,\s*(\d{1,9})\s*", text)
     if place is None:
         raise ValueError(f"pixel must be center, average or a place such as 14,14, got {text!r}")
     return int(place[1]), int(place[2])

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import channels, exact, models
+from ..arguments import shown
 from .build import build_channel, build_model, build_parts
 from .spec import hint
 
@@ -85,8 +86,11 @@ def measure_one(parameters: dict[str, Any], seed: int) -> dict[str, Any]:
 
 def integers(text: str, option: str, example: str, separator: str) -> list[int]:
     """A list of integers as typed; ValueError naming the option and an example."""
-    if not re.fullmatch(rf"\d+({separator}\d+)*", text):
-        raise ValueError(f"--{option} must look like {example}, got {text!r}; whole numbers with {separator} between")
+    number = r"\d{1,18}"
+    if not re.fullmatch(f"{number}({separator}{number})*", text):
+        raise ValueError(
+            f"--{option} must look like {example}, got {shown(text)}; whole numbers with {separator} between"
+        )
     return [int(word) for word in text.split(separator)]
 
 
