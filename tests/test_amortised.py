@@ -65,7 +65,7 @@ def test_the_two_averages_enclose_what_is_reported_and_the_null_is_nothing():
 def test_forward_backward_agreement_is_that_of_the_posterior():
     """Equal spins of either sign: P_FB = E[q^2 + (1 - q)^2] with q the posterior of the sign at snr m alpha^2/sigma^2.
 
-    And log P_FB >= I(S;R) - H(S), where R is all pixels but A.
+    And log P_FB >= I(S;R) - H(S), where R is all 25 pixels.
     """
     labels = np.random.default_rng(6).integers(0, 2, 3000)
     x_0 = np.where(labels == 1, 1.0, -1.0)[:, None, None] * np.ones((1, 5, 5))
@@ -74,7 +74,7 @@ def test_forward_backward_agreement_is_that_of_the_posterior():
     found = measure(field_of_array(x_0, labels=labels), plan)
     z = np.random.default_rng(7).standard_normal(100_000)
     for k, t in enumerate(times):
-        snr = 24 * channel.snr(t)
+        snr = 25 * channel.snr(t)
         q = 1 / (1 + np.exp(-2 * (snr + np.sqrt(snr) * z)))
         assert (
             abs(found["forward_backward"][k] - (q**2 + (1 - q) ** 2).mean()) < 5 * found["forward_backward_stderr"][k]

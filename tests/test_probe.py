@@ -167,7 +167,7 @@ def test_independent_pixels_tell_nothing():
 def test_labels_are_known_as_well_as_bayes_knows_them():
     """The sign of all spins at once, hidden by noise: I(S;X) of m equal spins is that of one spin of snr m/sigma^2.
 
-    The network sees 24 of 25 pixels, all but A, or the 8 of the smallest box.
+    The network sees all 25 pixels, or the 8 of the smallest box.
     """
     labels = np.random.default_rng(6).integers(0, 2, 3000)
     spins = np.where(labels == 1, 1.0, -1.0)[:, None, None] * np.ones((3000, 5, 5))
@@ -175,7 +175,7 @@ def test_labels_are_known_as_well_as_bayes_knows_them():
     plan = ProbePlan(times, (1,), (2, 2), steps=200, **SMALL)
     found = measure(replace(field_of_array(spins), labels=labels), plan)
     single, line = Ising(Lattice((1, 1)), beta=0.0), np.ones((1, 1), bool)
-    for name, m in (("label_information", 24), ("label_information_b", 8)):
+    for name, m in (("label_information", 25), ("label_information_b", 8)):
         for k, t in enumerate(times):
             channel, rng = Gaussian("linear"), np.random.default_rng(7)
             time = channel.time(m * channel.snr(t))
@@ -188,6 +188,20 @@ def test_labels_are_known_as_well_as_bayes_knows_them():
     assert clean == pytest.approx(np.log(2) * np.ones(2), abs=0.01)
     errors = found["label_information_lost_stderr"], found["label_information_b_stderr"]
     np.testing.assert_allclose(*errors, rtol=0.02)  # clean spins leave no doubt of the label
+
+
+def test_labels_are_told_from_a_too():
+    """The sign of A alone among independent spins: I_t(S;B) = 0, I_0(S;AB) = log 2, I_t(S;ABC) that of one spin."""
+    spins = np.random.default_rng(6).choice([-1.0, 1.0], (3000, 5, 5))
+    labels, t = (spins[:, 2, 2] > 0).astype(np.int64), 0.4
+    found = measure(field_of_array(spins, labels=labels), ProbePlan((t,), (1,), (2, 2), steps=200, **SMALL))
+    law = Gaussian("linear").output_law(t)
+    one_spin = (law / 2 * np.log(2 * law / law.sum(axis=1, keepdims=True))).sum()
+    for name, exact_value in (
+        *(("label_information", one_spin), ("label_information_b", 0.0)),
+        ("label_information_lost", np.log(2)),
+    ):
+        assert abs(found[name][0] - exact_value) < max(5 * found[f"{name}_stderr"][0], 0.01), name
 
 
 # -- the command ---------------------------------------------------------------------------------------------

@@ -81,7 +81,8 @@ def _law(field: Field, plan: ProbePlan, task: "Task", seed: np.random.SeedSequen
 
     views = Views(field.shape, plan.radii, plan.pixel, plan.near, field.channels)
     n_values = len(field.pixels.levels) if task.labels is None else int(task.labels.max()) + 1
-    law = PixelLaw(views, task.n_views(len(plan.radii)), n_values, plan.width, np.random.default_rng(seed))
+    n_views, rng = task.n_views(len(plan.radii)), np.random.default_rng(seed)
+    law = PixelLaw(views, n_views, n_values, plan.width, rng, sees_a=task.labels is not None)
     return law.to(task.noise.device)
 
 

@@ -4,7 +4,7 @@ Samples are split into folds; every sample is measured by networks that were tra
 
     I(A;C|B_r) = E[log q(x_A | all others) - log q(x_A | B_r)],    I(A;BC) = E[log q(x_A | all others) - log q(x_A)],
 
-and with labels S, I(S;B_r) and I(S;BC) likewise (A itself left out), and the forward-backward agreement
+and with labels S, I(S;B) and I(S;AB) of the smallest box and I(S;ABC) likewise, and the forward-backward agreement
 P_FB = E sum_s q(s|x_t)^2, the chance that an image noised to t and denoised by its posterior comes back with its label.
 
 Held-out averages are too low by what the networks overfit, averages over the samples they were fitted to too high by
@@ -104,11 +104,11 @@ def _half_way(held: NDArray, inside: NDArray, used: NDArray[np.bool_]) -> tuple[
 
 def _labels(nats: NDArray) -> dict[str, Any]:
     """What the image and its smallest box know of the label; the first time is that of almost clean images."""
-    whole, box = nats[:, :, -1] - nats[:, :, 0], nats[:, :, 1] - nats[:, :, 0]
+    b, ab, whole = np.moveaxis(nats[:, :, 1:] - nats[:, :, :1], 2, 0)
     samples = {
         "label_information": whole[:, 1:],
-        "label_information_b": box[:, 1:],
-        "label_information_lost": box[:, :1] - box[:, 1:],
+        "label_information_b": b[:, 1:],
+        "label_information_lost": ab[:, :1] - b[:, 1:],
         "forward_backward": np.exp(nats[:, 1:, -1].astype(float)),
     }
     return {key: value for name, of in samples.items() for key, value in _averages(name, of).items()}

@@ -28,12 +28,15 @@ class PixelLaw(nn.Module):
 
     A view says how much of the image is seen: `n_views` of them, told to the network by number; the pixels of each
     come as the first layer's value (`boxes`). Time and view bend the layers (Perez et al. 2018, arXiv:1709.07871), the
-    place of A adds to the first. The last layer starts at 0, so that all views start as one law.
+    place of A adds to the first. The last layer starts at 0, so that all views start as one law. Of a label instead of
+    A's level, which A itself tells too, there is also `at_a`, what A adds to the first layer.
     """
 
     near: Tensor
 
-    def __init__(self, views: Views, n_views: int, n_levels: int, width: int, rng: np.random.Generator) -> None:
+    def __init__(
+        self, views: Views, n_views: int, n_levels: int, width: int, rng: np.random.Generator, *, sees_a: bool = False
+    ) -> None:
         super().__init__()
         self.views, self.n_views = views, n_views
         shapes = {
@@ -51,6 +54,7 @@ class PixelLaw(nn.Module):
         )
         zeros = {"place": (width, 6), "last": (n_levels, width), "first_bias": (width,), "inner_bias": (width,)}
         zeros |= {"last_bias": (n_levels,), "view_bias": (n_views, n_levels)}
+        zeros |= {"own": (width, views.channels)} if sees_a else {}
         self.weights.update({name: nn.Parameter(torch.zeros(shape)) for name, shape in zeros.items()})
         # every ring of pixels starts with the same weight, and learns the more slowly the farther: near ones tell more
         ring = torch.as_tensor((8.0 * views.distance * views.channels) ** -0.5, dtype=torch.float32)
@@ -65,6 +69,10 @@ class PixelLaw(nn.Module):
         w = self.weights["first"] * self.near
         shells = [x[:, part] @ w[:, part].T for part in self.views.shells]
         return torch.stack([torch.zeros_like(shells[0]), *shells], dim=1).cumsum(dim=1)
+
+    def at_a(self, x: Tensor) -> Tensor:
+        """What A itself, (n, channel), adds to the first layer, (n, width)."""
+        return x @ self.weights["own"].T
 
     def forward(self, hidden: Tensor, view: Tensor, k: Tensor, log_snr: Tensor, at: Tensor) -> Tensor:
         """Log q (n, m, K).

@@ -1,11 +1,12 @@
 """Fitting the law of a pixel to images, so that a killed run goes on to the same numbers.
 
-Two sets of views:
+Three sets of views:
 
     boxes   nothing, every radius, the whole image: what a probe measures
     null    every radius alone, and every radius with all that lies beyond taken from another image, of its own noise.
             Every image keeps one such partner, so that there is as much to be misled by as in the images themselves,
             while the information is 0: what such a network finds is what counts as zero.
+    labels  nothing, the smallest box, the same with A, the whole image with A: of a label, not of A
 
 Networks of one pixel are trained on those near it too, where that does not harm (`near_helps`).
 """
@@ -41,7 +42,7 @@ class Task:
 
     Attributes:
         partner: index of another image for every image; None for boxes.
-        labels: code of every image, told from boxes in place of the clean level of A.
+        labels: code of every image, told in place of the clean level of A.
         near: whether training takes pixels near A for A.
     """
 
@@ -58,29 +59,34 @@ class Task:
         return self.noise.level(law.views.centre(self.clean(rows, at.device), at))
 
     def n_views(self, n_radii: int) -> int:
-        return n_radii + 2 if self.partner is None else 2 * n_radii
+        return len(self.smaller(n_radii))
 
     def smaller(self, n_radii: int) -> list[int]:
         """The next smaller view of every view, which comes before it; -1 for the smallest."""
+        if self.labels is not None:
+            return [-1, 0, 1, 2]
         if self.partner is None:
             return list(range(-1, n_radii + 1))
         return [*range(-1, n_radii - 1), *range(n_radii)]
 
     def hidden(self, law: PixelLaw, rows: NDArray[np.int64], k: Tensor, at: Tensor, rng: torch.Generator) -> Tensor:
         """The first layer's values for all views, (n, n_views, width)."""
-        own = self._boxes(law, rows, k, at, rng)
+        shown = self._shown(rows, k, rng)
+        own = law.boxes(law.views.around(shown, at))
+        if self.labels is not None:
+            with_a = own[:, [1, -1]] + law.at_a(law.views.centre(shown, at))[:, None]
+            return torch.cat([own[:, :2], with_a], dim=1)
         if self.partner is None:
             return own
-        other = self._boxes(law, self.partner[rows], k, at, rng)
+        other = law.boxes(law.views.around(self._shown(self.partner[rows], k, rng), at))
         near = own[:, 1:-1]
         return torch.cat([near, near + other[:, -1:] - other[:, 1:-1]], dim=1)
 
     def clean(self, rows: NDArray[np.int64], device: torch.device) -> Tensor:
         return torch.as_tensor(self.read(rows), dtype=torch.float32, device=device)
 
-    def _boxes(self, law: PixelLaw, rows: NDArray[np.int64], k: Tensor, at: Tensor, rng: torch.Generator) -> Tensor:
-        x_t = self.noise.corrupt(self.clean(rows, rng.device), k, rng)
-        return law.boxes(law.views.around(self.noise.shown(x_t, k), at))
+    def _shown(self, rows: NDArray[np.int64], k: Tensor, rng: torch.Generator) -> Tensor:
+        return self.noise.shown(self.noise.corrupt(self.clean(rows, rng.device), k, rng), k)
 
     def loss(self, law: PixelLaw, rows: NDArray[np.int64], rng: torch.Generator, *, near: bool = False) -> Tensor:
         """Cross entropy of the clean level of images (n,), each with a time and a few views of its own."""

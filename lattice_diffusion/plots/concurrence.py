@@ -62,7 +62,7 @@ def _bar(ax: "Axes", height: float, color: str, start: float, stop: float, low: 
 
 
 def plot_probe_concurrence(variables: Mapping[str, Variable], *, ax: "Axes | None" = None) -> "Axes":
-    """The same from a probe of labelled images, at its smallest radius; there A is left out of what knows the label."""
+    """The same from a probe of labelled images, at its smallest radius."""
     if "label_information_lost" not in variables:
         raise ValueError("a probe without labels has no speciation window; probe again with labels")
     values = {name: variable.values for name, variable in variables.items()}
