@@ -285,8 +285,13 @@ def probe(
     n_max: Annotated[int | None, typer.Option(help="Use so many images.")] = None,
     value_range: ValueRange = None,
     calibrate: Annotated[
-        bool, typer.Option("--calibrate", help="Also probe as many Ising samples, truth known.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--calibrate/--no-calibrate",
+            help="Also probe as many pictures of known truth; the default for gaussian noise of linear schedule.",
+            show_default=False,
+        ),
+    ] = None,
     tolerance: Annotated[float, typer.Option(help="In nats, of the windows.")] = 0.01,
     kl: Annotated[float, typer.Option(help="KL per image in nats that the recommended r(t) may cost.")] = 1.0,
     budget: Annotated[

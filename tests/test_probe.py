@@ -212,7 +212,8 @@ def spins(tmp_path: Path, n: int = 1000) -> Path:
 
 
 def run(path: Path, out: Path, *options: str) -> int:
-    return cli.main(["probe", str(path), "--out", str(out), "--times", "0.4,0.7", "--budget", "1", *options])
+    words = ["--times", "0.4,0.7", "--budget", "1", "--no-calibrate", *options]
+    return cli.main(["probe", str(path), "--out", str(out), *words])
 
 
 def test_asking_costs_what_all_images_take(monkeypatch):

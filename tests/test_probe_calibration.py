@@ -8,6 +8,7 @@ import pytest
 from lattice_diffusion import Lattice, cli, results
 from lattice_diffusion.experiments.probe import ProbePlan
 from lattice_diffusion.experiments.probe_calibration import calibrate, exact_seconds, pictures, plan_for
+from lattice_diffusion.experiments.probe_command import Request, checked
 from lattice_diffusion.models import Ising
 
 
@@ -16,7 +17,7 @@ def test_calibrated_probe_holds_exact_answers_of_both_pictures(
 ) -> None:
     images, out = tmp_path / "spins.npy", tmp_path / "p.h5"
     np.save(images, Ising(Lattice((6, 6)), beta=0.4).sample(1000, np.random.default_rng(4)).astype(np.int8))
-    options = ("--times", "0.4,0.7", "--radii", "1,2", "--budget", "1", "--calibrate")
+    options = ("--times", "0.4,0.7", "--radii", "1,2", "--budget", "1")
     assert cli.main(["probe", str(images), "--out", str(out), *options]) == 0
     assert "and as many pictures of Ising spins and of loops: about" in capsys.readouterr().err
     result = results.read(out)
@@ -36,6 +37,19 @@ def test_calibrated_probe_holds_exact_answers_of_both_pictures(
     assert page.count("data:image/png;base64,") == 3
     assert "The probe finds" in page
     assert cli.main(["plot", str(out)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "calibrate"),
+    [
+        (Request(), True),
+        (Request(calibrate=False), False),
+        (Request(channel="erasure"), False),
+        (Request(schedule="vp"), False),
+    ],
+)
+def test_what_is_known_exactly_is_probed_too_unless_told_not_to(asked: Request, calibrate: bool) -> None:
+    assert checked(asked).calibrate is calibrate
 
 
 def test_the_plan_is_that_of_the_images_but_for_a() -> None:

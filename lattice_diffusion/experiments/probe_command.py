@@ -29,14 +29,14 @@ FEW_STEPS = 500
 
 @dataclass(frozen=True)
 class Request:
-    """The options of the command as they were given."""
+    """The options of the command as they were given; `calibrate` None where the noise is that of the exact answers."""
 
     times: str = "11"
     radii: str | None = None
     pixel: str = "center"
     channel: str = "gaussian"
     budget: float | None = None
-    calibrate: bool = False
+    calibrate: bool | None = None
     tolerance: float = 0.01
     kl: float = 1.0
     seed: int = 0
@@ -81,7 +81,7 @@ def run_probe(
         training: `steps`, `width`, `batch_size`, `folds` of `ProbePlan`.
     """
     check_output(out, resume=resume, force=force)
-    _check(asked)
+    asked = checked(asked)
     parts = parts_of(out, resume=resume, force=force)
     if resume and out.exists() and not parts.exists():
         say(f"{out} is finished")
@@ -158,14 +158,16 @@ def _check_values(field: Field, plan: ProbePlan, images: Images) -> None:
         )
 
 
-def _check(asked: Request) -> None:
+def checked(asked: Request) -> Request:
+    """With `calibrate` decided. Raises ValueError for what no probe can do."""
     if asked.channel not in CHANNELS:
         raise ValueError(f"channel must be one of {', '.join(CHANNELS)}, got {asked.channel!r}")
     if asked.schedule not in get_args(Schedule):
         raise ValueError(f"schedule must be one of {', '.join(get_args(Schedule))}, got {asked.schedule!r}")
     if asked.channel != "gaussian" and asked.schedule != "linear":
         raise ValueError(f"schedule is of gaussian noise, got {asked.schedule!r} for {asked.channel}; leave it out")
-    if asked.calibrate and (asked.channel, asked.schedule) != ("gaussian", "linear"):
+    solved = (asked.channel, asked.schedule) == ("gaussian", "linear")
+    if asked.calibrate and not solved:
         raise ValueError("calibrate is for gaussian noise of linear schedule; leave it out")
     if asked.budget is not None and not 0 < asked.budget < np.inf:
         raise ValueError(f"budget must be > 0 seconds, got {asked.budget:g}")
@@ -179,6 +181,7 @@ def _check(asked: Request) -> None:
     if not known or (asked.device != "cpu" and index >= torch.cuda.device_count()):
         there = ", ".join(["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))])
         raise ValueError(f"device must be one of {there}, got {asked.device!r}")
+    return replace(asked, calibrate=solved if asked.calibrate is None else asked.calibrate)
 
 
 def _times(text: str) -> tuple[float, ...]:
