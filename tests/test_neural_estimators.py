@@ -250,7 +250,9 @@ def test_columns_before_those_of_the_lattice_go_to_every_site():
     assert torch.equal(rest, x[:, :2, None, None].expand_as(rest))
 
 
-@pytest.mark.parametrize("name", ["ClassifierRatio", "MINE", "InfoNCE", "DenoiserGap"])
+@pytest.mark.parametrize(
+    "name", ["ClassifierRatio", pytest.param("MINE", marks=pytest.mark.slow), "InfoNCE", "DenoiserGap"]
+)
 def test_convolutions_are_right_on_a_chain(name):
     """Sites on both sides of A tell of it together: a stencil has to reach across, and a critic with less misses it."""
     task = est.tasks.get("charges-chain")
