@@ -17,6 +17,8 @@ import h5py
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from ..whole_files import replacing
+
 GROUP = "samples"
 
 
@@ -38,32 +40,26 @@ def create(
             f"{shape[0]} samples need {n_bytes / 2**30:.3g} GiB, and the disk of {path.parent.absolute()} has "
             f"{free / 2**30:.3g} GiB free; take fewer samples or another folder"
         )
-    part = path.with_name(path.name + ".part")
-    try:
-        with h5py.File(part, "w", track_order=True) as file:
-            file.attrs.update(attributes)
-            group = file.create_group(GROUP, track_order=True)
-            at_once = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-            at_once.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-            at_once.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-            n_blocks = -(-shape[0] // batch)
-            group.create_dataset("samples", shape, dtype, dcpl=at_once)
-            group.create_dataset("done", data=np.zeros(n_blocks, np.uint8))
-            for name, axes, long_name in (
-                ("samples", dims, "samples; unset where their block is not done"),
-                ("done", ("block",), f"1 where a block of {batch} samples has been drawn"),
-            ):
-                group[name].attrs.update({"units": "1", "long_name": long_name})
-                for axis, dim in enumerate(axes):
-                    scale = group.create_dataset(dim, data=np.arange(group[name].shape[axis]))
-                    scale.attrs.update({"units": "1", "long_name": f"index along {dim}"})
-                    scale.make_scale(dim)
-                    group[name].dims[axis].attach_scale(scale)
-        with open(part, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    whole = replacing(path, path.with_name(path.name + ".part"))
+    with whole as part, h5py.File(part, "w", track_order=True) as file:
+        file.attrs.update(attributes)
+        group = file.create_group(GROUP, track_order=True)
+        at_once = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        at_once.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        at_once.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        n_blocks = -(-shape[0] // batch)
+        group.create_dataset("samples", shape, dtype, dcpl=at_once)
+        group.create_dataset("done", data=np.zeros(n_blocks, np.uint8))
+        for name, axes, long_name in (
+            ("samples", dims, "samples; unset where their block is not done"),
+            ("done", ("block",), f"1 where a block of {batch} samples has been drawn"),
+        ):
+            group[name].attrs.update({"units": "1", "long_name": long_name})
+            for axis, dim in enumerate(axes):
+                scale = group.create_dataset(dim, data=np.arange(group[name].shape[axis]))
+                scale.attrs.update({"units": "1", "long_name": f"index along {dim}"})
+                scale.make_scale(dim)
+                group[name].dims[axis].attach_scale(scale)
 
 
 class SampleFile:
