@@ -180,7 +180,7 @@ def wait_for_points(path: Path, number: int) -> None:
 
 
 def one_sentence(text: str, *words: str) -> None:
-    lines = [line for line in text.splitlines() if line and "points, about" not in line]
+    lines = [line for line in text.splitlines() if line and "points, " not in line and "points take" not in line]
     expect(len(lines) == 1 and all(word in lines[0] for word in words), f"said {text!r}")
 
 

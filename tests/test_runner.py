@@ -346,7 +346,13 @@ def test_the_cost_is_said_before_it_is_paid(tmp_path: Path, capfd: pytest.Captur
     run(Spec(name="one", grids={"chain": chain(t=[0.1, 0.2, 0.3, 0.4])}), tmp_path / "a.h5")
     out, err = capfd.readouterr()
     assert out == ""
-    assert err == "one: 8 points, about 1 s on 1 worker\n"
+    first, rest = (
+        "one: 8 points, 2 of them first, which tell the cost\n",
+        "one: the other 6 points take about 1 s on 1 worker\n",
+    )
+    assert err == first + rest
+    run(Spec(name="few", grids={"chain": chain(t=[0.1])}), tmp_path / "few.h5")
+    assert capfd.readouterr() == ("", "few: 2 points, too few to tell the cost\n")
     run(Spec(name="one", grids={"chain": chain()}), tmp_path / "b.h5", progress=False)
     assert capfd.readouterr() == ("", "")
 
@@ -356,7 +362,9 @@ def test_the_cost_is_said_once_whatever_ends_first(
 ) -> None:
     with LastFirst() as pool:
         run(spec, tmp_path / "a.h5", executor=pool, workers=3)
-    assert re.fullmatch(r"all: 20 points, about \d+ s on 3 workers\n", capfd.readouterr().err)
+    first, rest = capfd.readouterr().err.splitlines()
+    assert re.fullmatch(r"all: 20 points, \d+ of them first, which tell the cost", first)
+    assert re.fullmatch(r"all: the other \d+ points take about \d+ s on 3 workers", rest)
 
 
 SLOW = """
@@ -415,7 +423,7 @@ def test_kill_9_then_resume_equals_an_unbroken_run(tmp_path: Path) -> None:
     assert not results.read(path).complete
 
     process = start(tmp_path, "--resume")
-    assert process.communicate()[1].count("\n") <= 1
+    assert process.communicate()[1].count("\n") <= 2
     assert process.returncode == 0
     from lattice_diffusion.experiments.spec import load
 

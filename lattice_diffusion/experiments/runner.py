@@ -152,14 +152,19 @@ class _Task:
         todo, ahead = deque([*first, *rest]), {id(point) for point in first}
         work = functools.partial(measure_points, seed=self.spec.seed, version=__version__)
         next_checkpoint = 0.0  # an old file is overwritten only once there is something to put in its place
+        told = not progress
         with progress_bar(self.spec.name, len(self.todo), shown=progress) as advance:
             for chunk, measured in handed_out(engine, self.costs.chunks(todo, engine), work, stop):
                 self._record(chunk, measured)
                 for _ in chunk:
                     advance()
+                if not told:  # the first point was not refused
+                    told = True
+                    known = f"{len(first)} of them first, which tell the cost" if rest else "too few to tell the cost"
+                    say(f"{self.spec.name}: {len(self.todo)} points, {known}")
                 if ahead:
                     ahead.difference_update(id(point) for point in chunk)
-                    if progress and not ahead:
+                    if progress and rest and not ahead:
                         self._announce(rest, engine.width())
                 if time.monotonic() > next_checkpoint:
                     start = time.monotonic()
@@ -181,7 +186,7 @@ class _Task:
     def _announce(self, rest: list[Point], width: int) -> None:
         cost = duration(self.costs.of(rest) / width)
         hands = "1 worker" if width == 1 else f"{width} workers"
-        say(f"{self.spec.name}: {len(self.todo)} points, about {cost} on {hands}")
+        say(f"{self.spec.name}: the other {len(rest)} points take about {cost} on {hands}")
 
 
 def _begin(spec: Spec, path: Path, journal: Journal, *, resume: bool, force: bool) -> _Task:
