@@ -300,7 +300,7 @@ def check_device(device: Any) -> None:
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError):
         there = ", ".join(["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))])
-        raise ValueError(f"device must be one that this machine has, {there}, got {shown(device)}") from None
+        raise ValueError(f"device must be one of {there}, got {shown(device)}") from None
 
 
 # -- memory -------------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ app.add_typer(benchmark_app, name="benchmark")
 Workers = Annotated[
     int | None, typer.Option(min=1, max=4096, help="Points measured at a time; all cores if not given.")
 ]
+MODELS = "gaussian-field, gaussian-mixture, ising, ising-chain, curie-weiss, domain-walls."
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what is there; reuse what is finished.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
 ValueRange = Annotated[
@@ -103,7 +104,7 @@ def cmi(
     model: Annotated[
         str,
         typer.Option(
-            help="gaussian-field, gaussian-mixture, ising, ising-chain, curie-weiss, domain-walls.",
+            help=MODELS,
             autocompletion=one_of(completions.models),
         ),
     ],
@@ -162,7 +163,7 @@ def sample(
     model: Annotated[
         str,
         typer.Option(
-            help="gaussian-field, gaussian-mixture, ising, ising-chain, curie-weiss, domain-walls.",
+            help=MODELS,
             autocompletion=one_of(completions.models),
         ),
     ],

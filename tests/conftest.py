@@ -1,6 +1,9 @@
-"""One thread for small matrices: two on a busy machine wait for each other longer than they work."""
+"""One thread for small matrices and tensors: two on a busy machine wait for each other longer than they work.
+
+Sums then have one order, too, as tests of identical bits need.
+"""
 
 import os
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(name, "1")
+    os.environ[name] = "1"

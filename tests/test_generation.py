@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 
 import lattice_diffusion as ld
 from lattice_diffusion.denoisers import ExactDenoiser, always, hybrid, pure_noise, reverse, violated_vertices
@@ -22,15 +21,6 @@ from lattice_diffusion.experiments.quantities.recovery import return_times
 from lattice_diffusion.experiments.spec import Spec, SpecError
 
 RNG = np.random.default_rng
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Small tensors: two threads would wait for each other."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
 
 
 def point(model, channel, radius, n_samples, quantity="generation", t=1.0, **settings):

@@ -15,15 +15,6 @@ CHANNELS = [Gaussian("linear"), Gaussian("vp"), Gaussian("ve"), BitFlip(), Erasu
 SMALL = {"width": 8, "depth": 1}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Small tensors: two threads would wait for each other."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
-
-
 def network(*args, **options):
     return LocalNet(*args, **SMALL, rng=np.random.default_rng(3), **options)
 

@@ -16,14 +16,6 @@ from lattice_diffusion.estimators.neural import middle
 torch = pytest.importorskip("torch")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def triple(n, rng):
     """a, c, b of one column each, the partial correlation of a and c given b equal to 0.6."""
     b = rng.standard_normal(n)

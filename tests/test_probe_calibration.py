@@ -8,7 +8,7 @@ import pytest
 from lattice_diffusion import Lattice, cli, results
 from lattice_diffusion.experiments.probe import ProbePlan
 from lattice_diffusion.experiments.probe_calibration import calibrate, exact_seconds, pictures, plan_for
-from lattice_diffusion.experiments.probe_command import Request, checked
+from lattice_diffusion.experiments.probe_command import Request, settled
 from lattice_diffusion.models import Ising
 
 
@@ -49,7 +49,7 @@ def test_calibrated_probe_holds_exact_answers_of_both_pictures(
     ],
 )
 def test_what_is_known_exactly_is_probed_too_unless_told_not_to(asked: Request, calibrate: bool) -> None:
-    assert checked(asked).calibrate is calibrate
+    assert settled(asked).calibrate is calibrate
 
 
 def test_the_plan_is_that_of_the_images_but_for_a() -> None:

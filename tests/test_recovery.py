@@ -4,7 +4,6 @@ import re
 
 import numpy as np
 import pytest
-import torch
 
 import lattice_diffusion as ld
 from lattice_diffusion.denoisers import (
@@ -34,15 +33,6 @@ GAUSSIAN = ld.channels.Gaussian()
 ISING = {"name": "ising", "shape": [4, 5], "periodic": [False, False], "beta": 0.5}
 FIELD = {"name": "gaussian-field", "shape": [5, 6], "periodic": [False, True], "mass_squared": 0.2}
 LOOPS = {"name": "domain-walls", "shape": [5, 5], "periodic": [False, False], "beta": 0.0}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Small tensors: two threads would wait for each other."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
 
 
 def measured(model, t, radii, n_samples=2000, n_steps=40, channel="gaussian", seed=1):

@@ -17,15 +17,6 @@ from lattice_diffusion.denoisers.training import VALIDATION_TIMES, log_snr_times
 SMALL = {"width": 16, "depth": 1}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Small tensors: two threads would wait for each other; and sums in one order for identical bits."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
-
-
 def excess(net, model, channel, t, rng, n_samples=50):
     """E|net - exact|^2 / MMSE over all sites: how far its squared error lies above the exact local minimum."""
     x_t = channel.corrupt(model.sample(n_samples, rng), t, rng)[:, None]

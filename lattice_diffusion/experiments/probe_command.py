@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from ..arguments import check_device
 from ..channels import Schedule
 from ..estimators.amortised_plan import CHANNELS
 from ..images import ImageError, Images, ImageWarning, open_images
@@ -81,7 +82,7 @@ def run_probe(
         training: `steps`, `width`, `batch_size`, `folds` of `ProbePlan`.
     """
     check_output(out, resume=resume, force=force)
-    asked = checked(asked)
+    asked = settled(asked)
     parts = parts_of(out, resume=resume, force=force)
     if resume and out.exists() and not parts.exists():
         say(f"{out} is finished")
@@ -158,7 +159,7 @@ def _check_values(field: Field, plan: ProbePlan, images: Images) -> None:
         )
 
 
-def checked(asked: Request) -> Request:
+def settled(asked: Request) -> Request:
     """With `calibrate` decided. Raises ValueError for what no probe can do."""
     if asked.channel not in CHANNELS:
         raise ValueError(f"channel must be one of {', '.join(CHANNELS)}, got {asked.channel!r}")
@@ -174,13 +175,7 @@ def checked(asked: Request) -> Request:
     for name, value in (("tolerance", asked.tolerance), ("kl", asked.kl)):
         if not 0 < value < np.inf:
             raise ValueError(f"{name} must be > 0 nats, got {value:g}")
-    import torch
-
-    known = re.fullmatch(r"cpu|cuda(:\d+)?", asked.device)
-    index = int(asked.device.partition(":")[2] or 0) if known else 0
-    if not known or (asked.device != "cpu" and index >= torch.cuda.device_count()):
-        there = ", ".join(["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))])
-        raise ValueError(f"device must be one of {there}, got {asked.device!r}")
+    check_device(asked.device)
     return replace(asked, calibrate=solved if asked.calibrate is None else asked.calibrate)
 
 

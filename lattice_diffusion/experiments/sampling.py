@@ -26,6 +26,7 @@ from .checks import check_output, check_same
 from .pool import InProcess
 from .progress import duration, progress_bar, say
 from .sample_file import GROUP, SampleFile, create, refuse_busy
+from .single import taken
 from .spec import hint
 
 # what else there is to say of how samples are drawn
@@ -61,15 +62,8 @@ def recipe(model: str, given: dict[str, Any]) -> Recipe:
         raise ValueError(f"unknown model {model!r}; {hint(model, models.by_name())}")
     kind = models.by_name()[model]
     own = {field.name: field.default for field in fields(kind) if field.name not in ("lattice", "faces", "periodic")}
-    takes = ("shape", *own, "periodic", *_HOW.get(model, ()))
-    given = {key: value for key, value in given.items() if value is not None}
-    for key in given:
-        if key not in takes:
-            known = ", ".join(map(_flag, takes))
-            raise ValueError(f"{_flag(key)} has no meaning for {model}, which takes {known}; leave it out")
-    for key in ("shape", *(name for name, default in own.items() if default is MISSING)):
-        if key not in given:
-            raise ValueError(f"{model} needs {_flag(key)}; add it")
+    needed = ("shape", *(name for name, default in own.items() if default is MISSING))
+    given = taken(model, given, needed, (*own, "periodic", *_HOW.get(model, ())))
     shape, periodic = tuple(given["shape"]), bool(given.get("periodic", False))
     numbers = {name: given.get(name, default) for name, default in own.items()}
     parameters = {"model": model, "shape": list(shape), "periodic": periodic, **numbers}
@@ -204,7 +198,3 @@ def _check_resumable(path: Path, plan: Recipe) -> None:
     if GROUP not in found.groups:
         raise ValueError(f"{path} holds no samples; use --force to overwrite it, or another name")
     check_same(path, found.attributes["parameters"], found.attributes["package_version"], plan)
-
-
-def _flag(key: str) -> str:
-    return "--" + key.replace("_", "-")

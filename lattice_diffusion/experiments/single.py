@@ -1,6 +1,7 @@
 """One number from plain options: what the command `cmi` does."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
@@ -46,14 +47,7 @@ def options(model: str, given: dict[str, Any], channel: str, schedule: str | Non
     if schedule is not None and channel != "gaussian":
         raise ValueError(f"--schedule has no meaning for {channel}; leave it out")
     needed, more = _TAKES[model]
-    given = {key: value for key, value in given.items() if value is not None}
-    for key in given:
-        if key not in (*needed, *more):
-            takes = ", ".join(_flag(name) for name in dict.fromkeys((*needed, *more)))
-            raise ValueError(f"{_flag(key)} has no meaning for {model}, which takes {takes}; leave it out")
-    for key in needed:
-        if key not in given:
-            raise ValueError(f"{model} needs {_flag(key)}; add it")
+    given = taken(model, given, needed, more)
     if model == "gaussian-mixture" and ("std" in given) == ("mass_squared" in given):
         raise ValueError("gaussian-mixture needs either --std (white) or --mass-squared (correlated); give one")
     if model.startswith("gaussian") and channel != "gaussian":
@@ -64,6 +58,19 @@ def options(model: str, given: dict[str, Any], channel: str, schedule: str | Non
     if model == "domain-walls":
         return {"model": {"name": model, **_walls(given)}, "channel": noise, "radii": [given["radius"]]}
     return {"model": {"name": model, **_numbers(given)}, "channel": noise, **_placement(given)}
+
+
+def taken(model: str, given: dict[str, Any], needed: Sequence[str], more: Sequence[str]) -> dict[str, Any]:
+    """What was given of the options of a model; ValueError for one that it does not take, or needs."""
+    given = {key: value for key, value in given.items() if value is not None}
+    for key in given:
+        if key not in (*needed, *more):
+            takes = ", ".join(_flag(name) for name in dict.fromkeys((*needed, *more)))
+            raise ValueError(f"{_flag(key)} has no meaning for {model}, which takes {takes}; leave it out")
+    for key in needed:
+        if key not in given:
+            raise ValueError(f"{model} needs {_flag(key)}; add it")
+    return given
 
 
 def measure_one(parameters: dict[str, Any], seed: int) -> dict[str, Any]:
