@@ -31,10 +31,10 @@ import numpy as np
 from report import parser, report
 
 import lattice_diffusion as ld
-from lattice_diffusion.experiments import quantities, runner
-from lattice_diffusion.experiments.journal import Journal
-from lattice_diffusion.experiments.quantities.base import Quantity, radius_coordinate, with_errors
-from lattice_diffusion.experiments.spec import Spec
+from lattice_diffusion.runs import quantities, runner
+from lattice_diffusion.runs.journal import Journal
+from lattice_diffusion.runs.quantities.base import Quantity, radius_coordinate, with_errors
+from lattice_diffusion.runs.spec import Spec
 
 N_RADII = 16
 

@@ -7,10 +7,10 @@ import numpy as np
 
 import lattice_diffusion as ld
 from lattice_diffusion import exact, phases, plots
-from lattice_diffusion.experiments.named.ising import mixture_peak
-from lattice_diffusion.experiments.reproduce import save_figure
 from lattice_diffusion.models.curie_weiss import mean_field_magnetization
 from lattice_diffusion.models.ising import BETA_CRITICAL
+from lattice_diffusion.studies.ising import mixture_peak
+from lattice_diffusion.studies.reproduce import save_figure
 
 LINEAR = ld.channels.Gaussian("linear")
 CMI = r"$I_t(A;C|B)$ (nats)"

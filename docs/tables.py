@@ -13,10 +13,10 @@ import typer.main
 from docutils import nodes
 
 from lattice_diffusion.cli import app as command_line
-from lattice_diffusion.experiments import spec
-from lattice_diffusion.experiments.grid import n_points
-from lattice_diffusion.experiments.named import REGISTRY
-from lattice_diffusion.experiments.quantities import QUANTITIES
+from lattice_diffusion.runs import spec
+from lattice_diffusion.runs.points import n_points
+from lattice_diffusion.runs.quantities import QUANTITIES
+from lattice_diffusion.studies import REGISTRY
 
 TESTS = Path(__file__).parents[1] / "tests"
 KEYS = {

@@ -9,7 +9,20 @@ from typing import TYPE_CHECKING
 from .lazy import attach
 
 if TYPE_CHECKING:
-    from . import channels, denoisers, estimators, exact, experiments, images, models, phases, plots, results, samplers
+    from . import (
+        channels,
+        denoisers,
+        estimators,
+        exact,
+        images,
+        models,
+        phases,
+        plots,
+        results,
+        runs,
+        samplers,
+        studies,
+    )
     from .lattice import Lattice, Tripartition
 
 __version__ = "0.1.0"
@@ -25,7 +38,8 @@ __all__ = [  # noqa: RUF022  rooms in the order data flow through them
     "denoisers",
     "estimators",
     "phases",
-    "experiments",
+    "runs",
+    "studies",
     "results",
     "plots",
 ]

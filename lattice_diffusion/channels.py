@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from .arguments import checked
+from .errors import InputError
 
 Schedule = Literal["linear", "vp", "ve"]
 SHARP = 1e-70  # no double tells noise at an earlier time from none, and the squares of its snr overflow
@@ -56,29 +56,28 @@ class Channel(Protocol):
 def check_time(t: float) -> float:
     """t itself if it is a number in [0, 1], 0 below SHARP; a ValueError otherwise."""
     if not 0.0 <= t <= 1.0:  # also refuses NaN
-        raise ValueError(f"t must be in [0, 1], 0 clean and 1 pure noise, got {t}")
+        raise InputError(f"t must be in [0, 1], 0 clean and 1 pure noise, got {t}")
     return float(t) if t > SHARP else 0.0
 
 
 def check_order(s: float, t: float) -> None:
     """Raises ValueError unless 0 <= s <= t <= 1."""
     if check_time(s) > check_time(t):
-        raise ValueError(f"s must be the cleaner time, s <= t, got s = {s} and t = {t}")
+        raise InputError(f"s must be the cleaner time, s <= t, got s = {s} and t = {t}")
 
 
 def check_shapes(x_t: NDArray, x_0: NDArray) -> None:
     """Raises ValueError unless both have one shape."""
     if x_t.shape != x_0.shape:
-        raise ValueError(f"x_t and x_0 must have one shape, got {x_t.shape} and {x_0.shape}")
+        raise InputError(f"x_t and x_0 must have one shape, got {x_t.shape} and {x_0.shape}")
 
 
 def check_snr(snr: float) -> float:
     if not snr >= 0.0:
-        raise ValueError(f"snr must be >= 0 (inf for t = 0), got {snr}")
+        raise InputError(f"snr must be >= 0 (inf for t = 0), got {snr}")
     return float(snr)
 
 
-@checked
 @dataclass(frozen=True)
 class Gaussian:
     """Gaussian diffusion x = alpha(t) s + sigma(t) z, z ~ N(0, 1).
@@ -92,7 +91,7 @@ class Gaussian:
 
     def __post_init__(self) -> None:
         if self.schedule not in get_args(Schedule):
-            raise ValueError(f"schedule must be one of {', '.join(get_args(Schedule))}, got {self.schedule!r}")
+            raise InputError(f"schedule must be one of {', '.join(get_args(Schedule))}, got {self.schedule!r}")
 
     @property
     def name(self) -> str:
@@ -125,14 +124,14 @@ class Gaussian:
     def corrupt(self, x_0: NDArray, t: float, rng: np.random.Generator) -> NDArray[np.float64]:
         sigma = self.sigma(t)
         if sigma == math.inf:
-            raise ValueError("t must be < 1 for the ve schedule, whose noise is infinite at t = 1; use linear or vp")
+            raise InputError("t must be < 1 for the ve schedule, whose noise is infinite at t = 1; use linear or vp")
         return self.alpha(t) * x_0 + sigma * rng.standard_normal(x_0.shape)
 
     def _between(self, s: float, t: float) -> tuple[float, float]:
         """alpha and sigma^2 of the noise from s to t."""
         check_order(s, t)
         if self.sigma(t) == math.inf:
-            raise ValueError("t must be < 1 for the ve schedule, whose noise is infinite at t = 1; use linear or vp")
+            raise InputError("t must be < 1 for the ve schedule, whose noise is infinite at t = 1; use linear or vp")
         ratio = self.alpha(t) / self.alpha(s) if s < t else 1.0
         return ratio, max(self.sigma(t) ** 2 - (ratio * self.sigma(s)) ** 2, 0.0)
 
@@ -162,7 +161,7 @@ class Gaussian:
     def peak_log_likelihood(self, x_t: NDArray, t: float) -> NDArray[np.float64]:
         alpha, sigma = self.alpha(t), self.sigma(t)
         if not 0.0 < sigma < math.inf:
-            raise ValueError(
+            raise InputError(
                 f"t must leave a density, 0 < sigma(t) < inf, got t = {t} for the {self.schedule} schedule"
             )
         return -0.5 * ((np.abs(x_t) - alpha) / sigma) ** 2 - math.log(sigma * math.sqrt(2 * math.pi))
@@ -171,7 +170,6 @@ class Gaussian:
         return gaussian_output_law(self.snr(t))
 
 
-@checked
 def gaussian_output_law(snr: float) -> NDArray[np.float64]:
     """Law of y = snr s + sqrt(snr) z (so that p(y|s) ~ exp(s y)) by the trapezoidal rule, (n_outcomes, 2).
 
@@ -189,7 +187,6 @@ def gaussian_output_law(snr: float) -> NDArray[np.float64]:
     return law / law.sum(axis=0)
 
 
-@checked
 @dataclass(frozen=True)
 class BitFlip:
     """Each spin is flipped with probability p = t/2."""
@@ -242,7 +239,6 @@ class BitFlip:
         return np.array([[1 - p, p], [p, 1 - p]])
 
 
-@checked
 @dataclass(frozen=True)
 class Erasure:
     """Each spin is masked, x = 0, with probability eps = t: masked diffusion."""

@@ -71,8 +71,8 @@ def reproduce(
 ) -> None:
     """Every toy phase diagram: result files, figures, and a table of measured beside analytic values."""
     with _long_run():
-        from .experiments.report import text_table
-        from .experiments.reproduce import reproduce as reproduce_all
+        from .report import text_table
+        from .studies.reproduce import reproduce as reproduce_all
 
         rows = reproduce_all(experiments or [], preset, out, workers=workers or _cores(), resume=resume, force=force)
     typer.echo(text_table(rows), nl=False)
@@ -93,8 +93,8 @@ def run(
     if scheduler is not None and workers is not None:
         raise typer.BadParameter("give --workers or --scheduler, which has workers of its own", param_hint="--workers")
     with _long_run():
-        from .experiments.runner import run as run_spec
-        from .experiments.spec import load
+        from .runs.runner import run as run_spec
+        from .runs.spec import load
 
         run_spec(load(spec), out, scheduler=scheduler, workers=workers or _cores(), resume=resume, force=force)
 
@@ -136,7 +136,7 @@ def cmi(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """The conditional mutual information I(A;C|B) of the noisy data, in nats, with its error."""
-    from .experiments.single import assigned, measure_one, options
+    from .runs.cmi import assigned, measure_one, options
 
     lattice = {
         "shape": shape,
@@ -200,8 +200,8 @@ def sample(
 ) -> None:
     """Draw samples of a model into an HDF5 file, in bounded memory; a killed run goes on with --resume."""
     with _long_run():
-        from .experiments.sampling import recipe, sample_to_file
-        from .experiments.single import assigned, integers
+        from .runs.cmi import assigned, integers
+        from .runs.sampling import recipe, sample_to_file
 
         given = {
             "shape": integers(shape, "shape", "64x64", "x"),
@@ -227,13 +227,13 @@ def plot(
     force: Force = False,
 ) -> None:
     """Draw a result file."""
-    from .experiments.checks import beside, check_output
+    from .runs.checks import beside, check_output
 
     out = out or beside(file, ".png")
     if out.suffix not in (".png", ".pdf", ".svg"):
         raise typer.BadParameter(f"must end in .png, .pdf or .svg, got '{out}'", param_hint="--out")
     check_output(out, force=force, resumable=False)
-    from .experiments.reproduce import draw
+    from .studies.reproduce import draw
 
     draw(file, out)
 
@@ -241,7 +241,7 @@ def plot(
 @app.command()
 def show(file: Annotated[Path, typer.Argument(help="A result file.", metavar="FILE.h5")]) -> None:
     """Print what a result file holds: how it came about, its grids, its table."""
-    from .experiments.report import describe
+    from .report import describe
     from .results import read
 
     typer.echo(describe(read(file)), nl=False)
@@ -254,13 +254,13 @@ def report(
     force: Force = False,
 ) -> None:
     """One static page of a result file, to open in a browser or to send: figures, tables, parameters."""
-    from .experiments.checks import beside, check_output
+    from .runs.checks import beside, check_output
 
     out = out or beside(file, ".html")
     if out.suffix != ".html":
         raise typer.BadParameter(f"must end in .html, got '{out}'", param_hint="--out")
     check_output(out, force=force, resumable=False)
-    from .experiments.probe_report import report as write_report
+    from .images.report import report as write_report
 
     write_report(file, out)
 
@@ -305,12 +305,12 @@ def probe(
 ) -> None:
     """Where networks on your images must be global, and how wide: the map of I(A;C|B) over times and radii."""
     with _long_run():
-        from .experiments.probe_command import Request, run_probe
+        from .images.probe_command import Request, run_probe
 
         asked = Request(times, radii, pixel, channel, budget, calibrate, tolerance, kl, seed, device, schedule)
         source = {"key": key, "labels": labels, "n_max": n_max, "value_range": value_range}
         result = run_probe(images, out, asked, **source, resume=resume, force=force)  # type: ignore[arg-type]
-        from .experiments.report import text_table
+        from .report import text_table
     typer.echo(text_table(result.rows), nl=False)
 
 
@@ -339,19 +339,19 @@ def hybrid(
 ) -> None:
     """Images by local networks, global ones and both: is global inside the window alone as good, at which cost?"""
     with _long_run():
-        from .experiments.image_hybrid.command import Request, run_hybrid
+        from .images.hybrid_command import Request, run_hybrid
 
         asked = Request(window, by, tolerance, radius, radii, levels, shrink, n, steps, budget, seed)
         source = {"key": key, "labels": labels, "n_max": n_max, "value_range": value_range}
         result = run_hybrid(images, out, asked, probe=probe, **source, resume=resume, force=force)  # type: ignore[arg-type]
-        from .experiments.report import text_table
+        from .report import text_table
     typer.echo(text_table(result.rows), nl=False)
 
 
 @app.command()
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False) -> None:
     """Versions, threads, optional parts, and a ten-second test against exact values; exit code 1 where one is off."""
-    from .experiments.doctor import examine, show
+    from .doctor import examine, show
 
     report = examine()
     if as_json:
@@ -388,7 +388,7 @@ def benchmark_estimators(
 ) -> None:
     """Estimators of I(A;C|B) on tasks of known truth: errors in units of the statistical floor, coverage, cost."""
     with _long_run():
-        from .experiments.estimators import trial
+        from .runs.estimator_benchmark import trial
 
         lists = {"task_names": tasks, "estimators": estimators, "n": n, "seconds": seconds}
         answer = trial(out, **lists, seeds=seeds, figure=figure, resume=resume, force=force)
@@ -402,7 +402,7 @@ def _cores() -> int:
 @contextlib.contextmanager
 def _long_run() -> Iterator[None]:
     """One thread per process, and an exit code of 130 with a sentence when stopped."""
-    from .experiments.stopping import sigterm_interrupts
+    from .runs.stopping import sigterm_interrupts
 
     os.environ.update(ONE_THREAD)
     try:
@@ -421,7 +421,7 @@ def _sentence(error: Any) -> str | None:
         return f"{text}; see {context.command_path} --help" if context else text
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename else str(error)
-    from .experiments.refusal import is_refusal
+    from .runs.refusal import is_refusal
 
     return str(error) if is_refusal(error) else None
 

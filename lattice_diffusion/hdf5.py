@@ -10,13 +10,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from .arguments import available_memory, gibibytes
+from .errors import InputError, available_memory, gibibytes
 
 FILTERS = {1: "deflate", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6: "scaleoffset", 32000: "lzf"}
 TEXT_BLOCK = 2**28  # bytes that one block of texts may take where all of them share the largest of the file
 
 
-class UntrustedError(ValueError):
+class UntrustedError(InputError):
     """Something in a file that is not read; the message is what it is."""
 
 

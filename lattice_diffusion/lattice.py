@@ -8,12 +8,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from .arguments import check_memory, checked
+from .errors import InputError, check_memory
 
 MAX_AXES = 16  # NumPy's own limit leaves no room for samples, channels and times
 
 
-@checked
 @dataclass(frozen=True, eq=False)
 class Tripartition:
     """A | B | C: disjoint boolean masks of one shape, A not empty.
@@ -28,19 +27,19 @@ class Tripartition:
     def __post_init__(self) -> None:
         masks = (self.A, self.B, self.C)
         if any(np.asarray(mask).dtype != np.bool_ for mask in masks):
-            raise TypeError("A, B and C must be boolean masks; use mask.astype(bool)")
+            raise InputError("A, B and C must be boolean masks; use mask.astype(bool)")
         if not self.A.shape == self.B.shape == self.C.shape:
-            raise ValueError(f"A, B and C must have one shape, got {self.A.shape}, {self.B.shape}, {self.C.shape}")
+            raise InputError(f"A, B and C must have one shape, got {self.A.shape}, {self.B.shape}, {self.C.shape}")
         if not self.A.any():
-            raise ValueError("A must hold at least one site, got an empty mask")
+            raise InputError("A must hold at least one site, got an empty mask")
         if np.any(self.A & self.B) or np.any(self.A & self.C) or np.any(self.B & self.C):
-            raise ValueError("A, B and C must be disjoint, got masks that share sites")
+            raise InputError("A, B and C must be disjoint, got masks that share sites")
 
     @classmethod
     def from_sizes(cls, a: int, b: int, c: int) -> "Tripartition":
         """The first a, the next b and the last c of a + b + c sites, where only numbers matter (mean field)."""
         if a < 1 or b < 0 or c < 0:
-            raise ValueError(f"sizes must be a >= 1, b >= 0, c >= 0, got {a}, {b}, {c}")
+            raise InputError(f"sizes must be a >= 1, b >= 0, c >= 0, got {a}, {b}, {c}")
         check_memory("a + b + c", 11 * (a + b + c), "take fewer sites")
         label = np.repeat([0, 1, 2], [a, b, c])
         return cls(label == 0, label == 1, label == 2)
@@ -62,7 +61,6 @@ class Tripartition:
         return self.A | self.B | self.C
 
 
-@checked
 @dataclass(frozen=True)
 class Lattice:
     """A d-dimensional square lattice; arrays on it have `shape`, axis by axis periodic or open.
@@ -78,15 +76,15 @@ class Lattice:
     def __init__(self, shape: int | Sequence[int], periodic: bool | Sequence[bool] = False) -> None:
         shape = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
         if not shape or any(not isinstance(n, int | np.integer) or n < 1 for n in shape):
-            raise ValueError(f"shape must be positive integers such as (11, 11), got {shape}")
+            raise InputError(f"shape must be positive integers such as (11, 11), got {shape}")
         if len(shape) > MAX_AXES:
-            raise ValueError(f"shape must have at most {MAX_AXES} axes, got {len(shape)}")
+            raise InputError(f"shape must have at most {MAX_AXES} axes, got {len(shape)}")
         flags = (periodic,) * len(shape) if isinstance(periodic, bool | np.bool_) else tuple(periodic)
         if len(flags) != len(shape):
-            raise ValueError(f"periodic must be one flag or one per axis ({len(shape)}), got {len(flags)} flags")
+            raise InputError(f"periodic must be one flag or one per axis ({len(shape)}), got {len(flags)} flags")
         for n, flag in zip(shape, flags, strict=True):
             if flag and n < 3:
-                raise ValueError(f"a periodic axis needs at least 3 sites, got {n}; make it open or longer")
+                raise InputError(f"a periodic axis needs at least 3 sites, got {n}; make it open or longer")
         object.__setattr__(self, "shape", tuple(int(n) for n in shape))
         object.__setattr__(self, "periodic", tuple(bool(flag) for flag in flags))
 
@@ -124,17 +122,17 @@ class Lattice:
         """
         center = tuple(int(x) for x in center)
         if len(center) != self.ndim or any(not 0 <= x < n for x, n in zip(center, self.shape, strict=True)):
-            raise ValueError(f"center must be a site of the {self._name} lattice, 0-based, got {center}")
+            raise InputError(f"center must be a site of the {self._name} lattice, 0-based, got {center}")
         if radius < 0:
-            raise ValueError(f"radius must be >= 0, got {radius}")
+            raise InputError(f"radius must be >= 0, got {radius}")
         if patch < 1:
-            raise ValueError(f"patch must be >= 1, got {patch}")
+            raise InputError(f"patch must be >= 1, got {patch}")
         check_memory("shape", 8 * self.n_sites, "take a smaller lattice")
         mask = np.ones(self.shape, bool)
         for axis, (x, n, flag) in enumerate(zip(center, self.shape, self.periodic, strict=True)):
             start = x - (patch - 1) // 2
             if not flag and not 0 <= start <= n - patch:
-                raise ValueError(f"the {patch}-site patch around {center} leaves the open {self._name} lattice")
+                raise InputError(f"the {patch}-site patch around {center} leaves the open {self._name} lattice")
             inside = np.zeros(n, bool)
             if flag:
                 inside[np.arange(start - radius, start - radius + min(n, patch + 2 * radius)) % n] = True

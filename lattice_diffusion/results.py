@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import __version__, hdf5
-from .arguments import checked, shown
-from .whole_files import replacing
+from .errors import InputError, shown
+from .store import replacing
 
 SCHEMA = "lattice_diffusion"
 SCHEMA_VERSION = 1
@@ -32,12 +32,10 @@ PROVENANCE = ("name", "package_version", "parameters", "seed", "complete")  # wi
 _TEXT = h5py.string_dtype("utf-8")
 
 
-class ResultError(ValueError):
+class ResultError(InputError):
     """A file that is not a readable result file; the message is one sentence."""
 
 
-@checked
-@checked
 @dataclass(frozen=True)
 class Variable:
     """An array with named axes, one per name in `dims`; a coordinate has `dims == (its own name,)`.
@@ -56,9 +54,9 @@ class Variable:
         try:
             object.__setattr__(self, "values", np.asarray(self.values))
         except ValueError:
-            raise ValueError(f"values must be an array, all rows of one length, got {shown(self.values)}") from None
+            raise InputError(f"values must be an array, all rows of one length, got {shown(self.values)}") from None
         if self.values.ndim != len(self.dims):
-            raise ValueError(f"values must have one axis per name in dims {self.dims}, got {self.values.ndim} axes")
+            raise InputError(f"values must have one axis per name in dims {self.dims}, got {self.values.ndim} axes")
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,6 @@ def git_commit() -> str:
     return answer.stdout.strip() or "unknown"
 
 
-@checked
 def write(path: str | os.PathLike[str], result: Result) -> None:
     """Write `result` to `path` in one step: a reader or a crash sees the old file or the new one, never half.
 
@@ -145,7 +142,6 @@ def write(path: str | os.PathLike[str], result: Result) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 
-@checked
 def read(path: str | os.PathLike[str]) -> Result:
     """Read a result file.
 
@@ -171,7 +167,7 @@ def read(path: str | os.PathLike[str]) -> Result:
             groups = {name: _read_group(hdf5.member(file, name), room) for name in file}
             rows = _rows(groups.pop(TABLE, {}))
             if not isinstance(json.loads(str(attributes["parameters"])), dict):
-                raise ValueError("parameters are no table")
+                raise InputError("parameters are no table")
         except ResultError:
             raise
         except hdf5.UntrustedError as error:
@@ -204,7 +200,7 @@ def _write_group(group: h5py.Group, variables: Mapping[str, Variable]) -> None:
     for name, variable in variables.items():
         for dim, size in zip(variable.dims, variable.values.shape, strict=True):
             if sizes.setdefault(dim, size) != size:
-                raise ValueError(f"{group.name}/{name} has {size} values along {dim}, other variables {sizes[dim]}")
+                raise InputError(f"{group.name}/{name} has {size} values along {dim}, other variables {sizes[dim]}")
         text = variable.values.dtype.kind in "OU"
         dataset = group.create_dataset(name, data=variable.values, dtype=_TEXT if text else None)
         dataset.attrs["units"] = variable.units

@@ -15,13 +15,13 @@ import pytest
 from lattice_diffusion import cli, results
 from lattice_diffusion.channels import BitFlip
 from lattice_diffusion.exact import cmi
-from lattice_diffusion.experiments.named import REGISTRY, Analysis, NamedExperiment
-from lattice_diffusion.experiments.quantities import evaluate
-from lattice_diffusion.experiments.report import with_error
-from lattice_diffusion.experiments.spec import Spec
 from lattice_diffusion.lattice import Lattice
 from lattice_diffusion.models import Ising
+from lattice_diffusion.report import with_error
 from lattice_diffusion.results import Result, Row, Variable
+from lattice_diffusion.runs.quantities import evaluate
+from lattice_diffusion.runs.spec import Spec
+from lattice_diffusion.studies import REGISTRY, Analysis, NamedExperiment
 
 ROOT = Path(__file__).parents[1]
 Shell = Callable[..., tuple[int, str, str]]
@@ -210,7 +210,7 @@ def test_a_defect_is_not_passed_off_as_bad_input(shell: Shell, monkeypatch: pyte
     def broken(*args: Any) -> Any:
         return int("three")
 
-    monkeypatch.setattr("lattice_diffusion.experiments.single.measure_one", broken)
+    monkeypatch.setattr("lattice_diffusion.runs.cmi.measure_one", broken)
     with pytest.raises(ValueError, match="invalid literal"):
         shell(ISING)
 
@@ -303,7 +303,7 @@ def test_stopping_says_how_to_go_on(shell: Shell, tmp_path: Path, monkeypatch: p
             raise KeyboardInterrupt
         return evaluate(*args)
 
-    monkeypatch.setattr("lattice_diffusion.experiments.runner.evaluate", stopped)
+    monkeypatch.setattr("lattice_diffusion.runs.runner.evaluate", stopped)
     code, out, err = shell("run chain.toml --out a.h5 --workers 1")
     assert (code, out) == (130, "")
     assert err.endswith("stopped after 4 of 6 points; run again with --resume to go on\n")

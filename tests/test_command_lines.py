@@ -19,9 +19,11 @@ import typer.main
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lattice_diffusion import arguments, cli, hdf5, results
-from lattice_diffusion.experiments import probe_command, reproduce, runner
+from lattice_diffusion import cli, errors, hdf5, results
+from lattice_diffusion.images import probe_command
 from lattice_diffusion.results import Result, Variable
+from lattice_diffusion.runs import runner
+from lattice_diffusion.studies import reproduce
 
 GIB = 2**30
 SECONDS = 60  # for one command line, compilation and worker processes included
@@ -72,13 +74,13 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder of good and bad files, a machine that says it has one GiB, and commands that stop where they begin."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cli, "ONE_THREAD", {})
-    for module in (arguments, hdf5):
+    for module in (errors, hdf5):
         monkeypatch.setattr(module, "available_memory", lambda: GIB)
     monkeypatch.setattr(probe_command, "pilot", reached)
     monkeypatch.setattr(reproduce, "run", reached)
     monkeypatch.setattr("lattice_diffusion.estimators.benchmark.run", reached)
-    monkeypatch.setattr("lattice_diffusion.experiments.doctor.examine", reached)
-    hybrid = "lattice_diffusion.experiments.image_hybrid.command"
+    monkeypatch.setattr("lattice_diffusion.doctor.examine", reached)
+    hybrid = "lattice_diffusion.images.hybrid_command"
     monkeypatch.setattr(f"{hybrid}.seconds_per_step", lambda data, training: dict.fromkeys(training.kinds, 0.01))
     monkeypatch.setattr(f"{hybrid}._run", reached)
     monkeypatch.setattr(runner, "check_points", _accept_small(runner.check_points))

@@ -9,9 +9,9 @@ import pytest
 
 from lattice_diffusion import channels, completions
 from lattice_diffusion.estimators import registry, tasks
-from lattice_diffusion.experiments import single
-from lattice_diffusion.experiments.named import REGISTRY
+from lattice_diffusion.runs import cmi as single
 from lattice_diffusion.samplers.methods import IsingMethod
+from lattice_diffusion.studies import REGISTRY
 
 HEAVY = ("torch", "numba", "matplotlib", "scipy", "h5py")
 

@@ -14,8 +14,8 @@ import lattice_diffusion
 from lattice_diffusion import models
 from lattice_diffusion.cli import app
 from lattice_diffusion.cli import main as command_line
-from lattice_diffusion.experiments import runner, spec
-from lattice_diffusion.experiments.grid import n_points
+from lattice_diffusion.runs import runner, spec
+from lattice_diffusion.runs.points import n_points
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from lattice_diffusion import cli, samplers
-from lattice_diffusion.experiments import known_answers
+from lattice_diffusion import self_checks as known_answers
 
 
 def test_it_is_healthy_and_says_so_as_json(capsys: pytest.CaptureFixture[str]) -> None:

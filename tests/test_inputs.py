@@ -1,4 +1,4 @@
-"""What others hand us: files, command lines, arguments. Refused in one sentence, never followed, run or unpacked."""
+"""What others hand us: files, command lines, errors. Refused in one sentence, never followed, run or unpacked."""
 
 import gzip
 import resource
@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from lattice_diffusion import arguments, hdf5, results
+from lattice_diffusion import hdf5, results
 from lattice_diffusion.images import ImageError, open_images, source
 from lattice_diffusion.results import Result, ResultError, Variable
 
@@ -20,7 +20,7 @@ GIB = 2**30
 @pytest.fixture
 def one_gib(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The machine says that it has one GiB, and an allocation of three more ends in MemoryError."""
-    monkeypatch.setattr(arguments, "available_memory", lambda: GIB)
+    monkeypatch.setattr(errors, "available_memory", lambda: GIB)
     monkeypatch.setattr(hdf5, "available_memory", lambda: GIB)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     before = resource.getrlimit(resource.RLIMIT_AS)

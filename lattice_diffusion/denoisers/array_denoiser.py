@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arguments import array_of
 from ..channels import Channel, check_time
+from ..errors import InputError, array_of
 from .posterior import Array, Bernoulli, Normal, Posterior
 
 ArrayLaw = Bernoulli | Normal
@@ -21,7 +21,7 @@ def check_radius(radius: object) -> int | None:
     if radius is None:
         return None
     if isinstance(radius, bool) or not isinstance(radius, int | np.integer) or radius < 0:
-        raise ValueError(f"radius must be an integer >= 0, or None for a global denoiser, got {radius!r}")
+        raise InputError(f"radius must be an integer >= 0, or None for a global denoiser, got {radius!r}")
     return int(radius)
 
 
@@ -68,19 +68,19 @@ class ArrayDenoiser(ABC):
 
     def _check(self, x_t: NDArray) -> NDArray[np.float64]:
         if x_t.dtype.kind not in "iuf":
-            raise TypeError(f"x_t must hold real numbers, got dtype {x_t.dtype}")
+            raise InputError(f"x_t must hold real numbers, got dtype {x_t.dtype}")
         if x_t.shape[1:] != self.shape:
             shape = ", ".join(map(str, self.shape))
-            raise ValueError(f"x_t must have shape (batch, {shape}), channel axis included, got {x_t.shape}")
+            raise InputError(f"x_t must have shape (batch, {shape}), channel axis included, got {x_t.shape}")
         x_t = np.where(self._used(), x_t, 0.0)
         if not np.isfinite(x_t).all():
-            raise ValueError("x_t must be finite, got NaN or infinity")
+            raise InputError("x_t must be finite, got NaN or infinity")
         allowed = {"bitflip": (-1.0, 1.0), "erasure": (-1.0, 0.0, 1.0)}.get(self.channel.name)
         if allowed is not None:
             wrong = ~np.isin(x_t, allowed) & self._used()
             if wrong.any():
                 values = "+-1" if len(allowed) == 2 else "+-1 where kept and 0 where erased"
-                raise ValueError(f"x_t must be {values} under {self.channel.name} noise, got {x_t[wrong][0]:g}")
+                raise InputError(f"x_t must be {values} under {self.channel.name} noise, got {x_t[wrong][0]:g}")
         return x_t
 
     def _in_kind(self, law: Law, x_t: Array, t: float | Array) -> Posterior:
@@ -89,7 +89,7 @@ class ArrayDenoiser(ABC):
         import torch
 
         if not isinstance(x_t, torch.Tensor):
-            raise TypeError(f"x_t must be a NumPy array or a torch tensor, got {type(x_t).__name__}")
+            raise InputError(f"x_t must be a NumPy array or a torch tensor, got {type(x_t).__name__}")
         answer = _at_each_time(law, self._check(x_t.detach().cpu().numpy()), t)
         dtype = x_t.dtype if x_t.is_floating_point() else torch.float64
         arrays = (getattr(answer, field.name) for field in fields(answer))
@@ -100,7 +100,7 @@ def _at_each_time(law: Law, x_t: NDArray[np.float64], t: Any) -> ArrayLaw:
     """Samples of equal time are done together."""
     times = array_of("t", t.detach().cpu() if hasattr(t, "detach") else t)
     if times.shape not in ((), (1,), (len(x_t),)):
-        raise ValueError(f"t must be one time or one per sample ({len(x_t)}), got shape {times.shape}")
+        raise InputError(f"t must be one time or one per sample ({len(x_t)}), got shape {times.shape}")
     if times.size == 1:
         return law(x_t, check_time(times.item()))
     answers = [(times == u, law(x_t[times == u], check_time(u))) for u in np.unique(times)]

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from ..arguments import checked
 from ..channels import Gaussian
+from ..errors import InputError
 from .global_net import GlobalNet, Neighbours
 from .layers import Modulation, initialise, layer
 from .local import LocalNet
@@ -75,7 +75,6 @@ class Categorical:
         return np.reshape(self.levels, shape)
 
 
-@checked
 class LocalImageNet(LocalNet):
     """The local denoiser of grey images or spins at radius r, under Gaussian noise; `blind` is p(x_A | x_B).
 
@@ -119,7 +118,6 @@ class LocalImageNet(LocalNet):
         return _observe(self._cavity(x_t, level), x_t, level)
 
 
-@checked
 class GlobalImageNet(GlobalNet):
     """The global denoiser of grey images or spins under Gaussian noise.
 
@@ -189,11 +187,11 @@ def _checked(levels: ArrayLike, prior: ArrayLike) -> tuple[tuple[float, ...], ND
     """Levels, log prior, and the mean square of a clean value."""
     values, frequencies = np.asarray(levels, float), np.asarray(prior, float)
     if values.ndim != 1 or len(values) < 2 or not (np.diff(values) > 0).all():
-        raise ValueError(f"levels must be two or more increasing numbers, got {values.tolist()}")
+        raise InputError(f"levels must be two or more increasing numbers, got {values.tolist()}")
     if frequencies.ndim < 2 or len(frequencies) != len(values):
-        raise ValueError(f"prior must have shape ({len(values)}, *lattice), got {frequencies.shape}")
+        raise InputError(f"prior must have shape ({len(values)}, *lattice), got {frequencies.shape}")
     if not (frequencies > 0).all() or not np.isfinite(frequencies).all():
-        raise ValueError("prior must be positive everywhere; add one to the counts of each level")
+        raise InputError("prior must be positive everywhere; add one to the counts of each level")
     law = frequencies / frequencies.sum(axis=0)
     square = np.tensordot(values**2, law, axes=1).mean()
     return tuple(values.tolist()), np.log(law), float(square)

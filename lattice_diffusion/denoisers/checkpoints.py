@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from .. import __version__, channels
-from ..whole_files import replacing
+from ..errors import InputError
+from ..store import replacing
 from .categorical import GlobalImageNet, LocalImageNet
 from .global_net import GlobalNet
 from .local import LocalNet
@@ -27,7 +28,7 @@ CLASSES = {kind.__name__: kind for kind in KINDS}
 CHANNELS = tuple(kind.__name__ for kind in channels.by_name().values())
 
 
-class CheckpointError(ValueError):
+class CheckpointError(InputError):
     """A file that is not a checkpoint, or one of another network; the message is one sentence."""
 
 

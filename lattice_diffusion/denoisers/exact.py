@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arguments import checked
 from ..channels import Channel
 from ..exact import ExactModel
 from ..exact.domain_walls import DomainWallSolver
@@ -16,7 +15,6 @@ from .array_denoiser import ArrayDenoiser
 from .posterior import Array, Bernoulli, Normal, Posterior
 
 
-@checked
 class ExactDenoiser(ArrayDenoiser):
     """p(x_0,i | x_t in the box of `radius` around i), for every site i at once and without error.
 

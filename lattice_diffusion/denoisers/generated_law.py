@@ -15,14 +15,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arguments import check_finite, check_memory, checked
 from ..channels import Gaussian, check_time
+from ..errors import InputError, check_finite, check_memory
 from ..exact.gaussian import check_gaussian
 from ..models import GaussianField
 from .reverse_process import Schedule
 
 
-@checked
 def generated_covariance(
     model: GaussianField,
     channel: Gaussian,
@@ -39,10 +38,10 @@ def generated_covariance(
     """
     gaussian, n = check_gaussian(channel), model.lattice.n_sites
     if not isinstance(model, GaussianField):
-        raise ValueError(f"model must be a GaussianField, whose denoisers are linear, got {type(model).__name__}")
+        raise InputError(f"model must be a GaussianField, whose denoisers are linear, got {type(model).__name__}")
     check_memory("model", 48 * n**2, "take a smaller lattice")
     if len(times) < 2 or any(check_time(t) <= check_time(s) for t, s in itertools.pairwise(times)):
-        raise ValueError(f"times must be two or more and fall strictly, such as [0.9, 0.5, 0.1], got {list(times)}")
+        raise InputError(f"times must be two or more and fall strictly, such as [0.9, 0.5, 0.1], got {list(times)}")
     if start is not None:
         _check_covariance("start", start, n)
     units = np.eye(n).reshape(n, 1, *model.lattice.shape)
@@ -56,7 +55,6 @@ def generated_covariance(
     return covariance
 
 
-@checked
 def gaussian_divergence(model: GaussianField, covariance: NDArray[np.float64]) -> float:
     """KL( p_0 || N(0, covariance) ) of the field, in nats."""
     n = model.lattice.n_sites
@@ -66,11 +64,11 @@ def gaussian_divergence(model: GaussianField, covariance: NDArray[np.float64]) -
     other = root.T @ covariance @ root
     sign, log_det = np.linalg.slogdet(other)
     if sign <= 0:
-        raise ValueError("covariance must be positive definite, got one that is not")
+        raise InputError("covariance must be positive definite, got one that is not")
     return 0.5 * float(np.trace(np.linalg.inv(other)) - len(other) + log_det) if math.isfinite(log_det) else math.inf
 
 
 def _check_covariance(name: str, covariance: NDArray, n: int) -> None:
     if covariance.shape != (n, n):
-        raise ValueError(f"{name} must have shape ({n}, {n}), got {covariance.shape}")
+        raise InputError(f"{name} must have shape ({n}, {n}), got {covariance.shape}")
     check_finite(**{name: covariance})

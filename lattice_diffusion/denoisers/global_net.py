@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.functional import silu
 
-from ..arguments import check_memory, checked
 from ..channels import Channel, Gaussian
+from ..errors import check_memory
 from .layers import Modulation, NoiseEmbedding, check_size, initialise, layer
 from .network import Head, Network, given_arguments
 from .noise import per_sample
@@ -25,7 +25,6 @@ from .posterior import Bernoulli, Normal, Posterior
 POOL = (functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d)
 
 
-@checked
 class GlobalNet(Network):
     """The global denoiser: net(x_t, t) -> Posterior, on lattices of any size.
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 from torch.nn.utils import skip_init
 
+from ..errors import InputError
 from .noise import LOG_SNR_RANGE
 
 N_WAVES = 4
@@ -19,7 +20,7 @@ def check_size(**sizes: int) -> None:
     for name, size in sizes.items():
         low, high = (0, 32) if name == "levels" else (1, 4096)
         if not low <= size <= high:
-            raise ValueError(f"{name} must be between {low} and {high}, got {size}")
+            raise InputError(f"{name} must be between {low} and {high}, got {size}")
 
 
 def layer(

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.functional import silu
 
-from ..arguments import check_memory, checked
 from ..channels import Channel, Gaussian
+from ..errors import InputError, check_memory
 from .layers import Modulation, NoiseEmbedding, PointwiseBlock, check_size, initialise, layer
 from .network import Head, Network, given_arguments
 from .noise import NoiseLevel, per_sample
@@ -28,7 +28,6 @@ N_EMBEDDED = 16  # learned functions of each noisy value, beside the value itsel
 CONVOLVE = (functional.conv1d, functional.conv2d, functional.conv3d)
 
 
-@checked
 class LocalNet(Network):
     """The local denoiser of radius r: net(x_t, t) -> Posterior, and net.blind(x_t, t) without own observations.
 
@@ -151,7 +150,7 @@ class LocalNet(Network):
         """The stencil, one entry for every weight of the kernel."""
         stencil, small = self.stencil, any(n < side for n, side in zip(lattice, self.stencil.shape[2:], strict=True))
         if self.periodic and small and self.custom:
-            raise ValueError(f"a periodic lattice must hold the stencil {stencil.shape[2:]}, got {tuple(lattice)}")
+            raise InputError(f"a periodic lattice must hold the stencil {stencil.shape[2:]}, got {tuple(lattice)}")
         if self.periodic and small and self.bonds:
             stencil = bond_stencil(self.radius, (lattice[0], lattice[1]))
         weight: Tensor = self.kernel.weight  # type: ignore[assignment]

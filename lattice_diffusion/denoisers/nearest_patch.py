@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from ..arguments import checked
 from ..channels import Channel
+from ..errors import InputError
 from ..exact.gaussian import check_gaussian
 from ..lattice import Lattice
 from .array_denoiser import ArrayDenoiser
@@ -27,7 +27,6 @@ CHUNK = 1 << 22  # numbers of one array, 32 MiB
 BATCH = 256
 
 
-@checked
 class NearestPatch(ArrayDenoiser):
     """The local denoiser that is optimal for the training set itself.
 
@@ -92,7 +91,7 @@ class NearestPatch(ArrayDenoiser):
         gaussian = check_gaussian(self.channel)
         alpha, sigma = gaussian.alpha(t), gaussian.sigma(t)
         if sigma == 0.0:
-            raise ValueError(
+            raise InputError(
                 "t must be > 0 for patches of real data: at t = 0 nothing but an identical patch is possible"
             )
         return alpha / sigma**2 * x_t, (alpha / sigma) ** 2

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..channels import Channel, Gaussian
+from ..errors import InputError
 from ..exact.bonds import bond_mask
 from .noise import NoiseLevel, check_times, noise_level, per_sample
 from .posterior import Array, Posterior
@@ -43,17 +44,17 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         if head not in get_args(Head):
-            raise ValueError(f"head must be bernoulli (two-valued data) or gaussian (real values), got {head!r}")
+            raise InputError(f"head must be bernoulli (two-valued data) or gaussian (real values), got {head!r}")
         if head == "gaussian" and not isinstance(channel, Gaussian):
-            raise ValueError(f"head gaussian takes the gaussian channel, got {channel.name}; spins take all three")
+            raise InputError(f"head gaussian takes the gaussian channel, got {channel.name}; spins take all three")
         if not isinstance(in_channels, int | np.integer) or in_channels < 1:
-            raise ValueError(f"in_channels must be an integer >= 1, got {in_channels!r}")
+            raise InputError(f"in_channels must be an integer >= 1, got {in_channels!r}")
         if ndim not in (1, 2, 3):
-            raise ValueError(f"ndim must be 1, 2 or 3, got {ndim!r}")
+            raise InputError(f"ndim must be 1, 2 or 3, got {ndim!r}")
         if not 0.0 < variance < np.inf or (head == "bernoulli" and variance != 1.0):
-            raise ValueError(f"variance must be that of a site, > 0, and 1 for two-valued data, got {variance}")
+            raise InputError(f"variance must be that of a site, > 0, and 1 for two-valued data, got {variance}")
         if bonds and (in_channels != 2 or ndim != 2 or head != "bernoulli"):
-            raise ValueError("bonds=True takes 2-channel images (2, L, W) of +-1; use in_channels=2, ndim=2, bernoulli")
+            raise InputError("bonds=True takes 2-channel images (2, L, W) of +-1; use in_channels=2, ndim=2, bernoulli")
         self.in_channels, self.channel, self.head = int(in_channels), channel, head
         self.ndim, self.periodic, self.variance, self.bonds = ndim, bool(periodic), float(variance), bool(bonds)
         self.n_features = 2 if head == "bernoulli" else 1
@@ -83,7 +84,7 @@ class Network(nn.Module):
             self._check_shape(tuple(x_t.shape))
             return law(x_t, t)
         if not isinstance(x_t, np.ndarray):
-            raise TypeError(f"x_t must be a NumPy array or a torch tensor, got {type(x_t).__name__}")
+            raise InputError(f"x_t must be a NumPy array or a torch tensor, got {type(x_t).__name__}")
         self._check_shape(x_t.shape)
         weight = next(self.parameters())
         times = check_times(t, len(x_t))
@@ -106,7 +107,7 @@ class Network(nn.Module):
     def _check_shape(self, shape: tuple[int, ...]) -> None:
         if len(shape) != self.ndim + 2 or shape[1] != self.in_channels:
             wanted = f"(batch, {self.in_channels}, {self.ndim} lattice axes)"
-            raise ValueError(f"x_t must have shape {wanted}, got {shape}; add the channel axis with x_t[:, None]")
+            raise InputError(f"x_t must have shape {wanted}, got {shape}; add the channel axis with x_t[:, None]")
 
     def _level(self, x_t: Tensor, t: Any) -> NoiseLevel:
         return noise_level(self.channel, t, x_t, self.variance)

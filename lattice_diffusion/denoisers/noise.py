@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..arguments import array_of
 from ..channels import Channel, Gaussian
+from ..errors import InputError, array_of
 
 LOG_SNR_RANGE = 12.0  # networks see log snr cut to +- this; beyond it nothing changes to float32 accuracy
 
@@ -67,7 +67,7 @@ def check_times(t: Any, n_samples: int) -> NDArray[np.float64]:
     """t as an array, () or (n_samples,). Raises ValueError for any other shape."""
     times = array_of("t", t.detach().cpu() if isinstance(t, Tensor) else t)
     if times.shape not in ((), (n_samples,)):
-        raise ValueError(f"t must be one time or one per sample ({n_samples}), got shape {times.shape}")
+        raise InputError(f"t must be one time or one per sample ({n_samples}), got shape {times.shape}")
     return np.asarray(times, float)
 
 

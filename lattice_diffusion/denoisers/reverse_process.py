@@ -15,14 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arguments import check_memory, checked, shown
 from ..channels import Channel, Gaussian, check_time
+from ..errors import InputError, check_memory, shown
 from .posterior import Denoiser
 
 Schedule = Callable[[float], Denoiser]
 
 
-@checked
 @dataclass(frozen=True)
 class Switch:
     """A schedule of denoisers: denoisers[k] from bounds[k-1] up to, and without, bounds[k].
@@ -37,7 +36,7 @@ class Switch:
     def __post_init__(self) -> None:
         bounds = tuple(check_time(t) for t in self.bounds)
         if list(bounds) != sorted(set(bounds)) or len(self.denoisers) != len(bounds) + 1:
-            raise ValueError(
+            raise InputError(
                 f"bounds must increase and be one fewer than the denoisers, got {shown(self.bounds)} and "
                 f"{len(self.denoisers)} denoisers"
             )
@@ -51,7 +50,6 @@ def always(denoiser: Denoiser) -> Switch:
     return Switch((), (denoiser,))
 
 
-@checked
 def hybrid(local: Denoiser, other: Denoiser, start: float, stop: float) -> Switch:
     """`local` but for start <= t < stop, where `other` (the global one, usually) takes over."""
     return Switch((start, stop), (local, other, local))
@@ -74,7 +72,6 @@ class Step:
     multiply_adds: int
 
 
-@checked
 def reverse_steps(
     x_t: NDArray,
     times: Sequence[float],
@@ -97,9 +94,9 @@ def reverse_steps(
     """
     levels = [check_time(t) for t in times]
     if len(levels) < 2 or any(t <= s for t, s in itertools.pairwise(levels)):
-        raise ValueError(f"times must be two or more and fall strictly, such as [0.9, 0.5, 0], got {list(times)}")
+        raise InputError(f"times must be two or more and fall strictly, such as [0.9, 0.5, 0], got {list(times)}")
     if deterministic and not isinstance(channel, Gaussian):
-        raise ValueError(f"a deterministic path needs the gaussian channel, got {channel.name}; leave it stochastic")
+        raise InputError(f"a deterministic path needs the gaussian channel, got {channel.name}; leave it stochastic")
     x = np.asarray(x_t, float)
     for t, s in itertools.pairwise(levels):
         denoiser, start = schedule(t), time.perf_counter()
@@ -119,7 +116,6 @@ def probability_flow(x_t: NDArray, mean: NDArray, channel: Gaussian, t: float, s
     return np.asarray(channel.alpha(s) * mean + channel.sigma(s) * noise)
 
 
-@checked
 def reverse(
     x_t: NDArray,
     times: Sequence[float],
@@ -134,15 +130,14 @@ def reverse(
     return last.x
 
 
-@checked
 def pure_noise(shape: Sequence[int], channel: Channel, t: float, rng: np.random.Generator) -> NDArray[np.float64]:
     """Noise without data at time t: what generation starts from, where hardly any signal is left.
 
     Gaussian noise is N(0, sigma(t)^2); under bit flips t must be 1 (fair coins), under erasure all is masked.
     """
     if any(n < 1 for n in shape) or not 1 <= len(shape) <= 18:
-        raise ValueError(f"shape must be positive integers such as (100, 1, 16, 16), got {shown(shape)}")
+        raise InputError(f"shape must be positive integers such as (100, 1, 16, 16), got {shown(shape)}")
     check_memory("shape", 24 * math.prod(shape), "draw smaller batches")
     if channel.name == "bitflip" and t < 1.0:
-        raise ValueError(f"generation under bit flips starts at t = 1, where spins are fair coins, got {t}")
+        raise InputError(f"generation under bit flips starts at t = 1, where spins are fair coins, got {t}")
     return channel.corrupt(np.zeros(shape) if channel.name != "bitflip" else np.ones(shape), t, rng)

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from ..arguments import Limits, check_device, check_limits, check_memory, checked
 from ..channels import Channel
+from ..errors import InputError, Limits, check_device, check_limits, check_memory
 from .categorical import Categorical
 from .checkpoints import load_training, save_training
 from .local import LocalNet
@@ -92,7 +92,6 @@ def log_snr_times(channel: Channel, lowest: float = -6.0, highest: float = 6.0) 
     return times
 
 
-@checked
 def train(
     net: Network,
     data: NDArray | Draw,
@@ -139,19 +138,19 @@ def train(
         TrainingError: a loss or gradient that is not finite, with its step and noise level.
     """
     if steps is None and budget_seconds == math.inf:
-        raise ValueError("steps or budget_seconds must be given, got neither")
+        raise InputError("steps or budget_seconds must be given, got neither")
     check_limits(LIMITS, locals())
     if not budget_seconds > 0:
-        raise ValueError(f"budget_seconds must be > 0, got {budget_seconds}")
+        raise InputError(f"budget_seconds must be > 0, got {budget_seconds}")
     if not 0 <= ema < 1:
-        raise ValueError(f"ema must be in [0, 1), got {ema}")
+        raise InputError(f"ema must be in [0, 1), got {ema}")
     check_memory("batch_size", 64 * batch_size, "take smaller batches")
     if checkpoint is not None and (Path(checkpoint).is_dir() or not Path(checkpoint).absolute().parent.is_dir()):
-        raise ValueError(f"checkpoint must be a file in a folder that is there, got {str(checkpoint)!r}")
+        raise InputError(f"checkpoint must be a file in a folder that is there, got {str(checkpoint)!r}")
     if resume and checkpoint is None:
-        raise ValueError("resume needs the checkpoint to go on from, got checkpoint=None")
+        raise InputError("resume needs the checkpoint to go on from, got checkpoint=None")
     if teacher is not None and not isinstance(net, LocalNet):
-        raise ValueError(f"teacher needs a LocalNet, which has a blind form, got a {type(net).__name__}")
+        raise InputError(f"teacher needs a LocalNet, which has a blind form, got a {type(net).__name__}")
     check_device(device)
     net.to(device)
     draw = as_draw(net, data)
@@ -190,7 +189,6 @@ def train(
     return run()
 
 
-@checked
 def fit(net: Network, data: NDArray | Draw, *, progress: bool = True, **options: Any) -> list[TrainingStep]:
     """`train` to the end, with a bar on a terminal (loss, and excess where `exact` is known), and all its records."""
     records = []
@@ -213,18 +211,18 @@ def check_data(net: Network, x_0: NDArray) -> NDArray[np.float64]:
     """Clean data as floats (n, channel, *lattice). Raises ValueError or TypeError where they do not fit the network."""
     x_0 = np.asarray(x_0)
     if x_0.dtype.kind not in "iufb":
-        raise TypeError(f"data must be real numbers, got dtype {x_0.dtype}")
+        raise InputError(f"data must be real numbers, got dtype {x_0.dtype}")
     if x_0.ndim == net.ndim + 1 and net.in_channels == 1:
         x_0 = x_0[:, None]
     if x_0.ndim != net.ndim + 2 or x_0.shape[1] != net.in_channels or 0 in x_0.shape:
-        raise ValueError(f"data must have shape (n, {net.in_channels}, {net.ndim} lattice axes), got {x_0.shape}")
+        raise InputError(f"data must have shape (n, {net.in_channels}, {net.ndim} lattice axes), got {x_0.shape}")
     x_0 = x_0.astype(float)
     if not np.isfinite(x_0).all():
-        raise ValueError("data must be finite, got NaN or infinity")
+        raise InputError("data must be finite, got NaN or infinity")
     if net.head == "bernoulli":
         used = net.sites(x_0.shape[2:], torch.zeros(())).numpy() > 0
         if np.any((np.abs(x_0) != 1) & used):
-            raise ValueError("data must be +-1 for the bernoulli head; take head='gaussian' for real values")
+            raise InputError("data must be +-1 for the bernoulli head; take head='gaussian' for real values")
     return x_0
 
 

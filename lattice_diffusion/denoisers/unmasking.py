@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arguments import checked
+from ..errors import InputError
 from ..exact.bonds import bond_mask
 from ..exact.erased_loops import LOG_2, ranks
 from ..kernels import kept_paths
@@ -33,7 +33,6 @@ class Unmasked:
     divergence: NDArray[np.float64]
 
 
-@checked
 def unmask_loops(
     x_t: NDArray,
     radius: int | Callable[[float], int | None] | None,
@@ -53,11 +52,11 @@ def unmask_loops(
     """
     start = np.asarray(x_t)
     if start.ndim != 4 or start.shape[1] != 2 or 0 in start.shape:
-        raise ValueError(f"x_t must be bond images (n, 2, L, W), got shape {start.shape}")
+        raise InputError(f"x_t must be bond images (n, 2, L, W), got shape {start.shape}")
     if not np.isin(start, (-1, 0, 1)).all():
-        raise ValueError("x_t must hold -1 and +1 where kept and 0 where masked, got other values")
+        raise InputError("x_t must hold -1 and +1 where kept and 0 where masked, got other values")
     if not 0.0 <= left <= 1.0:
-        raise ValueError(f"left must be a probability in [0, 1], got {left}")
+        raise InputError(f"left must be a probability in [0, 1], got {left}")
     faces = (start.shape[2], start.shape[3])
     bonds = bond_mask(faces, periodic=False)
     x = np.where(bonds, start, 0).astype(np.int8)
@@ -79,11 +78,10 @@ def unmask_loops(
     return Unmasked(x, LOG_2 * divergence / n_bonds)
 
 
-@checked
 def violated_vertices(x: NDArray) -> NDArray[np.float64]:
     """(n,), the fraction of vertices inside an open grid whose four bonds, all visible, have product -1."""
     if x.ndim != 4 or x.shape[1] != 2 or min(x.shape[2:]) < 2:
-        raise ValueError(f"x must be bond images (n, 2, L, W) of at least 2x2 faces, got shape {x.shape}")
+        raise InputError(f"x must be bond images (n, 2, L, W) of at least 2x2 faces, got shape {x.shape}")
     right, down = x[:, 0], x[:, 1]
     around = right[:, :-1, :-1] * right[:, 1:, :-1] * down[:, :-1, :-1] * down[:, :-1, 1:]
     return np.asarray((around < 0).mean(axis=(1, 2)))

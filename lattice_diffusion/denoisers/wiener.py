@@ -7,7 +7,6 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arguments import checked
 from ..channels import Channel
 from ..exact.gaussian import check_gaussian
 from ..lattice import Lattice
@@ -18,7 +17,6 @@ from .posterior import Normal
 FloatArray = NDArray[np.float64]
 
 
-@checked
 class WienerFilter(ArrayDenoiser):
     """E[x_0,i] + w (x_t - alpha E[x_0]) over the box around i, w = alpha C_iR (alpha^2 C_RR + sigma^2)^-1.
 

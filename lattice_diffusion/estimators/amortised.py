@@ -16,8 +16,8 @@ from typing import ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import Limits
 from ..channels import BitFlip, Channel, Erasure, Gaussian
+from ..errors import InputError, Limits
 from ..estimate import Estimate
 from .amortised_measure import measure
 from .amortised_plan import LIMITS, ProbePlan
@@ -49,7 +49,7 @@ class Grid:
         """By the time and radius themselves, of those measured."""
         for name, value, known in (("t", t, self.times), ("radius", radius, self.radii)):
             if value not in known:
-                raise ValueError(f"{name} must be one of those fitted, {', '.join(map(str, known))}, got {value}")
+                raise InputError(f"{name} must be one of those fitted, {', '.join(map(str, known))}, got {value}")
         return self[self.times.index(t), self.radii.index(radius)]
 
     def __iter__(self) -> Iterator[tuple[float, int, Estimate]]:
@@ -133,7 +133,7 @@ class AmortisedLikelihood(Parameters):
         """
         channel = Gaussian("linear") if channel is None else channel
         if not isinstance(channel, Gaussian | BitFlip | Erasure):
-            raise ValueError(f"channel must be Gaussian, BitFlip or Erasure, got {channel!r}")
+            raise InputError(f"channel must be Gaussian, BitFlip or Erasure, got {channel!r}")
         place = _place(pixel, x_0)
         rng = np.random.default_rng(0) if rng is None else rng
         plan = ProbePlan(
@@ -167,7 +167,7 @@ class AmortisedLikelihood(Parameters):
     def estimate(self) -> Grid:
         """I(A;C|B) in nats with standard errors, for every time and radius; may be negative."""
         if not hasattr(self, "estimate_"):
-            raise ValueError("AmortisedLikelihood has not been fitted; call fit(x_0, radii=..., times=...) first")
+            raise InputError("AmortisedLikelihood has not been fitted; call fit(x_0, radii=..., times=...) first")
         return self.estimate_
 
 
@@ -178,5 +178,5 @@ def _place(pixel: Pixel | str, x_0: NDArray) -> Pixel | None:
     if pixel == "center":
         return rows // 2, columns // 2
     if isinstance(pixel, str) or not (0 <= pixel[0] < rows and 0 <= pixel[1] < columns):
-        raise ValueError(f"pixel must be center, average or a place (row, column) in {rows}x{columns}, got {pixel!r}")
+        raise InputError(f"pixel must be center, average or a place (row, column) in {rows}x{columns}, got {pixel!r}")
     return int(pixel[0]), int(pixel[1])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..whole_files import replacing
+from ..store import replacing
 from .amortised_plan import ProbePlan
 from .image_field import LEAST, Field
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from .amortised_folds import Part, folds
 from .amortised_plan import ProbePlan, reach
 from .image_field import Field
@@ -47,7 +48,7 @@ def measure(
     """
     limit = reach(field.shape, plan.pixel)
     if plan.radii[-1] >= limit:
-        raise ValueError(f"radii must be below {limit}, where the box covers the image, got {plan.radii[-1]}")
+        raise InputError(f"radii must be below {limit}, where the box covers the image, got {plan.radii[-1]}")
     found: dict[str, list[Part]] = {}
     for kind, part in folds(field, plan, device, parts, on_step):
         found.setdefault(kind, []).append(part)

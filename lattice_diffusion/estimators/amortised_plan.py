@@ -4,8 +4,8 @@ import itertools
 import json
 from dataclasses import asdict, dataclass
 
-from ..arguments import Limits, check_limits
 from ..channels import BitFlip, Channel, Erasure, Gaussian
+from ..errors import InputError, Limits, check_limits
 from .image_field import Field, Pixel
 
 LIMITS: Limits = {
@@ -48,15 +48,15 @@ class ProbePlan:
     def __post_init__(self) -> None:
         increasing = all(a < b for a, b in itertools.pairwise(self.times))
         if not self.times or not increasing or not 0 < self.times[0] <= self.times[-1] < 1:
-            raise ValueError(f"times must increase inside (0, 1), got {list(self.times)}")
+            raise InputError(f"times must increase inside (0, 1), got {list(self.times)}")
         increasing = all(a < b for a, b in itertools.pairwise(self.radii))
         if not self.radii or not increasing or self.radii[0] < 1:
-            raise ValueError(f"radii must be increasing integers >= 1, got {list(self.radii)}")
+            raise InputError(f"radii must be increasing integers >= 1, got {list(self.radii)}")
         check_limits(LIMITS, vars(self))
         if self.channel not in CHANNELS:
-            raise ValueError(f"channel must be one of {', '.join(CHANNELS)}, got {self.channel!r}")
+            raise InputError(f"channel must be one of {', '.join(CHANNELS)}, got {self.channel!r}")
         if self.channel != "gaussian" and self.schedule != "linear":
-            raise ValueError(
+            raise InputError(
                 f"schedule is of gaussian noise only, got {self.schedule!r} for {self.channel}; leave it out"
             )
         self.noise()

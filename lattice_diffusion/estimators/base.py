@@ -20,8 +20,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import Limits, check_device, check_limits, checked, shown
 from ..channels import Channel
+from ..errors import InputError, Limits, check_device, check_limits, shown
 from ..estimate import Estimate
 from ..lattice import Tripartition
 from .sample import Sample, check_continuous, group_index, sample_of
@@ -55,7 +55,7 @@ class Parameters:
         """Change constructor arguments; unknown names are refused."""
         for name in params:
             if name not in self._names():
-                raise ValueError(f"{type(self).__name__} has no parameter {name!r}; it has {', '.join(self._names())}")
+                raise InputError(f"{type(self).__name__} has no parameter {name!r}; it has {', '.join(self._names())}")
         type(self)(**{**self.get_params(), **params})  # refuses what may not be
         for name, value in params.items():
             setattr(self, name, value)
@@ -66,11 +66,9 @@ class Parameters:
 
 
 def _refusing(constructor: Callable[..., None]) -> Callable[..., None]:
-    inner = checked(constructor)
-
     @functools.wraps(constructor)
     def wrapper(self: Parameters, *args: Any, **kwargs: Any) -> None:
-        inner(self, *args, **kwargs)
+        constructor(self, *args, **kwargs)
         check_limits(self.limits, vars(self))
         check_device(vars(self).get("device"))
 
@@ -130,14 +128,14 @@ class Estimator(Parameters, ABC):
             check_continuous(sample, type(self).__name__)
         rng = np.random.default_rng(0) if rng is None else rng
         if not isinstance(rng, np.random.Generator):
-            raise TypeError(f"rng must be a Generator, got {shown(rng)}; pass numpy.random.default_rng(seed)")
+            raise InputError(f"rng must be a Generator, got {shown(rng)}; pass numpy.random.default_rng(seed)")
         self.estimate_ = self._estimate(sample, group_index(groups, len(sample)), rng)
         return self
 
     def estimate(self) -> Estimate:
         """I(A;C|B) in nats with its standard error; may be negative."""
         if not hasattr(self, "estimate_"):
-            raise ValueError(f"{type(self).__name__} has not been fitted; call fit(a, c, b) or fit(x_t, parts) first")
+            raise InputError(f"{type(self).__name__} has not been fitted; call fit(a, c, b) or fit(x_t, parts) first")
         return self.estimate_
 
     def _log_ratios(self, train: Sample, test: Sample, rng: np.random.Generator) -> FloatArray:
@@ -160,7 +158,7 @@ class Estimator(Parameters, ABC):
         n_groups = int(groups.max()) + 1
         if n_groups < self.folds:
             what = "samples" if n_groups == len(groups) else "groups"
-            raise ValueError(f"{self.folds} folds need at least as many {what}, got {n_groups}; lower folds")
+            raise InputError(f"{self.folds} folds need at least as many {what}, got {n_groups}; lower folds")
         return (rng.permutation(n_groups) % self.folds)[groups]
 
 
@@ -178,13 +176,13 @@ def mean_estimate(values: FloatArray, groups: NDArray[np.intp], method: str) -> 
     usual variance of a mean where every sample is a group of its own.
     """
     if not np.isfinite(values).all():
-        raise ValueError(
+        raise InputError(
             f"log ratios must be finite, {method} gave {np.count_nonzero(~np.isfinite(values))} that are not"
         )
     mean, n = float(values.mean()), len(values)
     residual = np.bincount(groups, weights=values - mean)
     n_groups = len(residual)
     if n_groups < 2:
-        raise ValueError("at least 2 independent samples or groups are needed to give an error, got 1")
+        raise InputError("at least 2 independent samples or groups are needed to give an error, got 1")
     stderr = float(np.sqrt(n_groups / (n_groups - 1) * (residual**2).sum()) / n)
     return Estimate(mean, stderr, n, method)

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arguments import checked
+from ..errors import InputError
 from ..estimate import Estimate
 from . import registry
 from .base import clone
@@ -68,7 +68,6 @@ def generator(*names: object) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(int.from_bytes(digest, "big")))
 
 
-@checked
 def plan(
     tasks: Sequence[str | Task],
     estimators: Sequence[str] | Mapping[str, Any],
@@ -91,14 +90,14 @@ def plan(
     named = estimators if isinstance(estimators, Mapping) else {name: registry.get(name) for name in estimators}
     found = [task if isinstance(task, Task) else get_task(task) for task in tasks]
     if any(size < 2 for size in sizes):
-        raise ValueError(f"sizes must be at least 2 samples, got {min(sizes)}")
+        raise InputError(f"sizes must be at least 2 samples, got {min(sizes)}")
     if any(not 0 < seconds < np.inf for seconds in budgets):
-        raise ValueError(f"budgets must be finite seconds > 0, got {min(budgets)}")
+        raise InputError(f"budgets must be finite seconds > 0, got {min(budgets)}")
     tracks: list[tuple[int | None, float | None]] = [(size, None) for size in sorted(sizes)]
     tracks += [(None, seconds) for seconds in sorted(budgets)]
     n_runs = len(found) * len(tracks) * len(seeds) * len(named)
     if n_runs > MAX_RUNS:
-        raise ValueError(f"at most {MAX_RUNS:,} rows are measured at a time, got {n_runs:,}; take fewer seeds")
+        raise InputError(f"at most {MAX_RUNS:,} rows are measured at a time, got {n_runs:,}; take fewer seeds")
     runs = [
         Run(task, name, estimator, seed, size, seconds)
         for task in found
@@ -107,7 +106,7 @@ def plan(
         for name, estimator in named.items()
     ]
     if not runs:
-        raise ValueError("there is nothing to measure; give at least one task, estimator, size or budget, and seed")
+        raise InputError("there is nothing to measure; give at least one task, estimator, size or budget, and seed")
     return runs
 
 
@@ -122,7 +121,7 @@ def run(runs: Sequence[Run], path: Path) -> Iterator[Row]:
         done = {key_of(row): row["estimator_params"] for row in book.rows()}
         for one in runs:
             if done.get(one.key, one.parameters) != one.parameters:
-                raise ValueError(
+                raise InputError(
                     f"{path} holds {one.estimator_id} with {done[one.key]}, this one has {one.parameters}; "
                     "name it differently, or use another file"
                 )

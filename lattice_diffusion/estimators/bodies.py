@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from ..arguments import check_memory
+from ..errors import InputError, check_memory
 from .networks import MLP, torch_generator
 from .sample import Sample
 
@@ -120,7 +120,7 @@ def places_for(body: Body, sample: Sample) -> Places | None:
         return None
     where = places(sample)
     if where is None:
-        raise ValueError("body='conv' needs lattice samples; call fit(x_t, parts), or use body='mlp'")
+        raise InputError("body='conv' needs lattice samples; call fit(x_t, parts), or use body='mlp'")
     return where
 
 
@@ -147,7 +147,7 @@ def network(
     if where is None:
         return MLP(n_in, n_out, width, depth, rng, zero=zero)
     if depth < 1:
-        raise ValueError(f"depth must be an integer >= 1 with body='conv', got {depth!r}; use body='mlp'")
+        raise InputError(f"depth must be an integer >= 1 with body='conv', got {depth!r}; use body='mlp'")
     sites = np.concatenate([where.b, where.a[:n_a], where.c])[:n_columns]
     options = {"width": width, "depth": depth, "radius": radius, "first": first}
     return Convolution(sites, where.shape, n_in - len(sites), n_out, rng, **options)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from ..errors import InputError
 from ..exact.gaussian import GaussianSolver
 from ..lattice import Lattice
 
@@ -33,7 +34,7 @@ class Charges:
 
     def __post_init__(self) -> None:
         if not 0.0 < self.mass_squared < np.inf:
-            raise ValueError(f"mass_squared must be finite and > 0, got {self.mass_squared}")
+            raise InputError(f"mass_squared must be finite and > 0, got {self.mass_squared}")
 
     @property
     def _scale(self) -> float:

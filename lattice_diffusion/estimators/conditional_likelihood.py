@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..arguments import Limits
 from ..channels import Gaussian
+from ..errors import InputError, Limits
 from ..estimate import Estimate
 from .base import FloatArray
 from .bodies import Body, Places, network, places_for
@@ -101,7 +101,7 @@ class ConditionalLikelihood(Neural):
 
     def _learn(self, train: Sample, rng: np.random.Generator) -> Learned:
         if self.clean == "spins" and (train.channel is None or train.t is None) and not _spins(train):
-            raise ValueError("clean='spins' needs the noise, or values of +-1; give channel and t")
+            raise InputError("clean='spins' needs the noise, or values of +-1; give channel and t")
         where = places_for(self.body, train)
         spins = self.clean == "spins" or (self.clean is None and _spins(train))
         fit, valid = split(len(train), VALIDATION, rng)

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..arguments import Limits, check_memory
+from ..errors import Limits, check_memory
 from ..estimate import Estimate
 from .base import Estimator, FloatArray, mean_estimate
 from .bodies import Body, Places, network, places_for

@@ -8,7 +8,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 from scipy.special import digamma
 
-from ..arguments import Limits
+from ..errors import InputError, Limits
 from ..estimate import Estimate
 from .base import Estimator
 from .sample import Sample
@@ -42,11 +42,11 @@ class FrenzelPompe(Estimator):
 
     def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator) -> Estimate:
         if self.blocks > len(sample) or self.k >= len(sample):
-            raise ValueError(f"blocks and k must be below the {len(sample)} samples, got {self.blocks} and {self.k}")
+            raise InputError(f"blocks and k must be below the {len(sample)} samples, got {self.blocks} and {self.k}")
         block = groups * self.blocks // (int(groups.max()) + 1)
         smallest = int(np.bincount(block, minlength=self.blocks).min())
         if smallest <= self.k:
-            raise ValueError(
+            raise InputError(
                 f"{self.blocks} blocks with k = {self.k} need more than {self.k} samples in every block, got "
                 f"{smallest}; lower blocks or k, or draw more"
             )

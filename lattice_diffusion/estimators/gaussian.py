@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 from scipy.special import digamma
 
+from ..errors import InputError
 from ..estimate import Estimate
 from .base import Estimator, mean_estimate
 from .sample import Sample
@@ -35,7 +36,7 @@ class Gaussian(Estimator):
         a, b, c = (x - x.mean(axis=0) for x in (sample.a, sample.b, sample.c))
         n, d = len(sample), a.shape[1] + b.shape[1] + c.shape[1]
         if n < d + 2:
-            raise ValueError(
+            raise InputError(
                 f"Gaussian needs more samples than the {d} columns of a, b and c, at least {d + 2}, got {n}"
             )
         log_ratios = np.zeros(n)
@@ -56,7 +57,7 @@ def _log_density(x: NDArray[np.float64]) -> NDArray[np.float64]:
     try:
         root = np.linalg.cholesky(x.T @ x / nu)
     except np.linalg.LinAlgError:
-        raise ValueError(
+        raise InputError(
             "Gaussian needs columns that are not multiples of one another, got a singular covariance"
         ) from None
     log_det = 2 * np.log(np.diag(root)).sum() - digamma((nu - np.arange(d)) / 2).sum() + d * np.log(nu / 2)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy, log_softmax, softplus
 
-from ..arguments import check_memory
 from ..channels import Channel, Gaussian
+from ..errors import check_memory
 
 LOG_VARIANCE = (-14.0, 4.0)  # of a component, in units of the variance of a: none collapses on one sample
 FIELD_CERTAIN = 15.0  # stands for an infinite field: exp(-30) is 0 in single precision

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arguments import checked, shown
 from ..channels import Gaussian
+from ..errors import InputError, shown
 from ..estimate import Estimate
 from ..lattice import Lattice
 from ..models import GaussianField
@@ -39,7 +39,6 @@ def noisy_chain(n: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArra
     return x_t[:, parts.A], x_t[:, parts.B], x_t[:, parts.C]
 
 
-@checked
 def consistency(estimator: Any, rng: np.random.Generator, *, n: int = 2000, draw: Draw = noisy_chain) -> list[Check]:
     """Four identities, on n fresh samples for every estimate but those of the last one.
 
@@ -54,7 +53,7 @@ def consistency(estimator: Any, rng: np.random.Generator, *, n: int = 2000, draw
             discrete data.
     """
     if isinstance(estimator, type) or not (hasattr(estimator, "fit") and hasattr(estimator, "estimate")):
-        raise TypeError(f"estimator must have fit and estimate, got {shown(estimator)}; make one, such as Gaussian()")
+        raise InputError(f"estimator must have fit and estimate, got {shown(estimator)}; make one, such as Gaussian()")
 
     def fit(a: FloatArray, c: FloatArray, b: FloatArray) -> Estimate:
         return clone(estimator).fit(a, c, b, rng=rng).estimate()
@@ -63,7 +62,7 @@ def consistency(estimator: Any, rng: np.random.Generator, *, n: int = 2000, draw
         a, b, c = draw(n, rng)
         half = c.shape[1] // 2
         if half == 0:
-            raise ValueError("draw must give at least two columns in c for the chain rule, got 1")
+            raise InputError("draw must give at least two columns in c for the chain rule, got 1")
         return a, b, c[:, :half], c[:, half:]
 
     a, b, c = draw(n, rng)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
+
 Read = Callable[[NDArray[np.int64]], NDArray]
 Pixel = tuple[int, int]
 MAX_LEVELS = 32
@@ -59,7 +61,7 @@ class Field:
 
     def __post_init__(self) -> None:
         if self.n < LEAST:
-            raise ValueError(f"a probe needs at least {LEAST} images, and better 1,000, got {self.n}")
+            raise InputError(f"a probe needs at least {LEAST} images, and better 1,000, got {self.n}")
 
     @property
     def channels(self) -> int:
@@ -77,11 +79,11 @@ def field_of_array(x: NDArray, pixel: Pixel | None = None, *, labels: NDArray[np
         ValueError: another number of axes, values that are not finite or all alike, labels of another length.
     """
     if x.ndim not in (3, 4) or x.dtype.kind not in "buif":
-        raise ValueError(
+        raise InputError(
             f"samples must be numbers (n, row, column) or (n, channel, row, column), got {x.shape} of {x.dtype}"
         )
     if labels is not None and np.shape(labels) != (len(x),):
-        raise ValueError(f"labels must be one per sample, ({len(x)},), got shape {np.shape(labels)}")
+        raise InputError(f"labels must be one per sample, ({len(x)},), got shape {np.shape(labels)}")
 
     def read(indices: NDArray[np.int64]) -> NDArray:
         values = np.asarray(x[indices], np.float32)
@@ -93,9 +95,9 @@ def field_of_array(x: NDArray, pixel: Pixel | None = None, *, labels: NDArray[np
         total, squares = total + part.sum(axis=0), squares + (part**2).sum(axis=0)
     mean, variance = total / len(x), np.maximum(squares / len(x) - (total / len(x)) ** 2, 0.0)
     if not np.isfinite(squares).all():
-        raise ValueError("samples must be finite, got nan or inf")
+        raise InputError("samples must be finite, got nan or inf")
     if not variance.max() > 0:
-        raise ValueError(f"samples must vary, got {offset.flat[0]:g} at every place of every sample")
+        raise InputError(f"samples must vary, got {offset.flat[0]:g} at every place of every sample")
     first = read(np.arange(0, len(x), max(1, len(x) // LEVEL_SAMPLE)))
     pixels = pixels_of(first, pixel, mean + offset[0], variance)
     return Field(read, len(x), (x.shape[-2], x.shape[-1]), pixels, labels)
@@ -113,7 +115,7 @@ def pixels_of(
     values = at_a.reshape(-1, images.shape[1]).astype(float)
     known = np.unique(values, axis=0) if levels is None else np.asarray(levels, float)[:, None]
     if len(known) < 2:
-        raise ValueError(f"A must vary, got {known[0].tolist()} in all of {len(images)} samples; choose another pixel")
+        raise InputError(f"A must vary, got {known[0].tolist()} in all of {len(images)} samples; choose another pixel")
     most = MAX_LEVELS if values.shape[1] == 1 else MAX_COLOURS
     if 2 <= len(known) <= most:
         return Pixels(known, np.zeros_like(known), 0.0, mean, variance)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding, log_softmax, one_hot, silu
 
-from ..arguments import check_memory
+from ..errors import check_memory
 from .image_views import Views
 from .networks import torch_generator
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..channels import BitFlip, Channel, Erasure, Gaussian
+from ..errors import InputError
 from .image_field import Pixels
 
 
@@ -63,7 +64,7 @@ class SpinNoise(Noise):
 
     def __init__(self, channel: BitFlip | Erasure, times: NDArray[np.float64], pixels: Pixels, device: str) -> None:
         if not (pixels.spins and np.array_equal(pixels.levels[:, 0], (-1.0, 1.0))):
-            raise ValueError(
+            raise InputError(
                 f"channel {channel.name} needs spins of -1 and 1, got {len(pixels.levels)} levels "
                 f"from {pixels.levels.min():g} to {pixels.levels.max():g}; use gaussian"
             )

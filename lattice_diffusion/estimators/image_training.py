@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..whole_files import replacing
+from ..store import replacing
 from .image_field import Read
 from .image_likelihood import PixelLaw
 from .image_noise import Noise

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from ..arguments import checked
+from ..errors import InputError
 
 Row = dict[str, Any]
 
@@ -52,7 +52,6 @@ def journal(path: Path) -> Iterator[Journal]:
         yield Journal(path, file)
 
 
-@checked
 def read(path: Path) -> list[Row]:
     """The finished rows of a benchmark."""
     text = Path(path).read_bytes()
@@ -67,6 +66,6 @@ def _parse(path: Path, text: bytes) -> list[Row]:
         except ValueError:
             row = None
         if not isinstance(row, dict) or "task_id" not in row:
-            raise ValueError(f"{path} is not a benchmark's file: line {number} is not a row; use another file")
+            raise InputError(f"{path} is not a benchmark's file: line {number} is not a row; use another file")
         rows.append(row)
     return rows

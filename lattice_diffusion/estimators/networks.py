@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from ..arguments import check_memory
+from ..errors import check_memory
 
 CHECK_EVERY = 25  # steps between looks at the validation samples
 PATIENCE = 8  # looks without improvement before training ends

@@ -13,7 +13,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arguments import Limits
+from ..errors import Limits
 from ..estimate import Estimate
 from .base import Estimator, FloatArray, mean_estimate
 from .sample import Sample

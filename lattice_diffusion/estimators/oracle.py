@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..channels import Channel
+from ..errors import InputError
 from ..estimate import Estimate
 from ..exact import log_marginal
 from ..lattice import Tripartition
@@ -31,10 +32,10 @@ class Oracle(Estimator):
 
     def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator) -> Estimate:
         if self.model is None:
-            raise ValueError(
+            raise InputError(
                 "Oracle needs the law of the data; pass a model, such as Oracle(models.Ising(lattice, 0.4))"
             )
         if sample.x_t is None or sample.parts is None or sample.channel is None or sample.t is None:
-            raise ValueError("Oracle needs lattice samples and their noise; call fit(x_t, parts, channel=..., t=...)")
+            raise InputError("Oracle needs lattice samples and their noise; call fit(x_t, parts, channel=..., t=...)")
         self.log_ratios_ = exact_log_ratios(self.model, sample.channel, sample.t, sample.x_t, sample.parts)
         return mean_estimate(self.log_ratios_, groups, "mean of the exact log ratio")

@@ -17,7 +17,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from ..arguments import checked
+from ..errors import InputError
 
 GROUP = "lattice_diffusion.estimators"
 
@@ -57,7 +57,6 @@ def names() -> list[str]:
     return sorted({*OURS, *VARIANTS, *_theirs()})
 
 
-@checked
 def get(name: str, **params: Any) -> Any:
     """A new estimator of that name with these parameters.
 
@@ -71,9 +70,9 @@ def get(name: str, **params: Any) -> Any:
         return getattr(importlib.import_module(f".{OURS[name]}", __package__), name)(**params)
     entry = _theirs().get(name)
     if entry is None:
-        raise ValueError(f"no estimator is named {name!r}; known are {', '.join(names())}")
+        raise InputError(f"no estimator is named {name!r}; known are {', '.join(names())}")
     try:
         make = entry.load()
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"the estimator {name!r} of entry point {entry.value!r} cannot be loaded: {error}") from error
+        raise InputError(f"the estimator {name!r} of entry point {entry.value!r} cannot be loaded: {error}") from error
     return make(**params)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import array_of, shown
 from ..channels import Channel
+from ..errors import InputError, array_of, shown
 from ..lattice import Tripartition
 
 FEW_VALUES = 8  # columns with so few among PROBE samples are spins or categories, not continuous
@@ -55,15 +55,15 @@ def sample_of(
     """The `Sample` of flat arrays a, c, b, or of lattice samples `a` divided by `parts`; see `Estimator.fit`."""
     if parts is not None:
         if not isinstance(parts, Tripartition):
-            raise TypeError(f"parts must be a Tripartition, got {shown(parts)}")
+            raise InputError(f"parts must be a Tripartition, got {shown(parts)}")
         if c is not None or b is not None:
-            raise ValueError("parts divide x_t into A, B and C; give either parts or the flat arrays c and b, not both")
+            raise InputError("parts divide x_t into A, B and C; give either parts or the flat arrays c and b, not both")
         x_t = array_of("x_t", a)
         a_t, b_t, c_t = (_region(x_t, mask) for mask in (parts.A, parts.B, parts.C))
         sample = Sample(a_t, b_t, c_t, x_t, parts, channel, t)
     else:
         if c is None:
-            raise ValueError("C is missing; call fit(a, c, b) with flat arrays, or fit(x_t, parts) with a Tripartition")
+            raise InputError("C is missing; call fit(a, c, b) with flat arrays, or fit(x_t, parts) with a Tripartition")
         flat_a = _columns("a", a)
         flat_b = np.empty((len(flat_a), 0)) if b is None else _columns("b", b)
         sample = Sample(flat_a, flat_b, _columns("c", c), channel=channel, t=t)
@@ -77,11 +77,11 @@ def translated(sample: Sample, copies: int, rng: np.random.Generator) -> Sample:
     The first axis of a mask with three, such as that of bonds, is not moved along.
     """
     if sample.x_t is None or sample.parts is None:
-        raise ValueError("share_positions needs lattice samples; call fit(x_t, parts), or leave it at 0 for flat ones")
+        raise InputError("share_positions needs lattice samples; call fit(x_t, parts), or leave it at 0 for flat ones")
     lattice = sample.parts.shape[-2:]
     shifts = list(np.ndindex(*lattice))[1:]
     if not isinstance(copies, int | np.integer) or not 0 < copies <= len(shifts):
-        raise ValueError(f"share_positions must be an integer from 0 to {len(shifts)} on this lattice, got {copies!r}")
+        raise InputError(f"share_positions must be an integer from 0 to {len(shifts)} on this lattice, got {copies!r}")
     axes = tuple(range(-len(lattice), 0))
     chosen = rng.choice(len(shifts), copies, replace=False)
     moved = [np.roll(sample.x_t, shifts[i], axes) for i in chosen]
@@ -95,9 +95,9 @@ def group_index(groups: ArrayLike | None, n: int) -> NDArray[np.intp]:
     try:
         labels = np.asarray(groups)
     except ValueError:
-        raise ValueError(f"groups must hold one label per sample, shape ({n},), got {shown(groups)}") from None
+        raise InputError(f"groups must hold one label per sample, shape ({n},), got {shown(groups)}") from None
     if labels.shape != (n,):
-        raise ValueError(f"groups must hold one label per sample, shape ({n},), got {labels.shape}")
+        raise InputError(f"groups must hold one label per sample, shape ({n},), got {labels.shape}")
     return np.unique(labels, return_inverse=True)[1].astype(np.intp)
 
 
@@ -109,35 +109,35 @@ def _region(x_t: NDArray, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     if x_t.ndim == len(shape) + 2 and x_t.shape[2:] == shape:
         return x_t[:, :, mask].reshape(len(x_t), -1).astype(float)
     sites = ", ".join(map(str, shape))
-    raise ValueError(f"x_t must have shape (n, {sites}) or (n, channel, {sites}), as parts have, got {x_t.shape}")
+    raise InputError(f"x_t must have shape (n, {sites}) or (n, channel, {sites}), as parts have, got {x_t.shape}")
 
 
 def _columns(name: str, x: ArrayLike) -> NDArray[np.float64]:
     array = np.asarray(array_of(name, x), float)
     array = array[:, None] if array.ndim == 1 else array
     if array.ndim != 2:
-        raise ValueError(f"{name} must have shape (n, d) or (n,), got {array.shape}; lattices go with a Tripartition")
+        raise InputError(f"{name} must have shape (n, d) or (n,), got {array.shape}; lattices go with a Tripartition")
     return array
 
 
 def _check(sample: Sample) -> None:
     lengths = {name: len(x) for name, x in sample.columns.items()}
     if len(set(lengths.values())) > 1:
-        raise ValueError(
+        raise InputError(
             f"a, b and c must hold the same samples, got {lengths['a']}, {lengths['b']} and {lengths['c']}"
         )
     if len(sample) < 2:
-        raise ValueError(f"at least 2 samples are needed to give an error, got {len(sample)}")
+        raise InputError(f"at least 2 samples are needed to give an error, got {len(sample)}")
     for name, x in sample.columns.items():
         if name != "b" and x.shape[1] == 0:
-            raise ValueError(f"{name.upper()} must hold at least one column or site, got none; only B may be empty")
+            raise InputError(f"{name.upper()} must hold at least one column or site, got none; only B may be empty")
         if not np.isfinite(x).all():
             row, column = (int(i) for i in np.argwhere(~np.isfinite(x))[0])
-            raise ValueError(f"{name} must be finite, got {x[row, column]} in sample {row}, column {column}")
+            raise InputError(f"{name} must be finite, got {x[row, column]} in sample {row}, column {column}")
         constant = np.flatnonzero((x == x[0]).all(axis=0))
         if len(constant):
             column = int(constant[0])
-            raise ValueError(
+            raise InputError(
                 f"{name} must vary, got {x[0, column]:g} throughout column {column}; leave that column out"
             )
 
@@ -148,7 +148,7 @@ def check_continuous(sample: Sample, who: str) -> None:
         for column, values in enumerate(x[:PROBE].T):
             distinct = len(np.unique(values))
             if distinct <= min(FEW_VALUES, len(values) - 1):
-                raise ValueError(
+                raise InputError(
                     f"{who} needs continuous data, got {distinct} distinct values in column {column} of {name}; "
                     "for spins use an estimator of discrete data such as ConditionalLikelihood"
                 )

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arguments import checked
 from ..channels import BitFlip, Channel, Erasure, Gaussian
+from ..errors import InputError
 from ..estimate import Estimate
 from ..exact import cmi
 from ..lattice import Lattice, Tripartition
@@ -138,7 +138,6 @@ def names() -> list[str]:
     return list(PROBLEMS)
 
 
-@checked
 @cache
 def get(name: str) -> Task:
     """The task of that name, with its truth.
@@ -155,9 +154,8 @@ def get(name: str) -> Task:
     return Task(name, model, channel, t, parts, truth, known["spread"])
 
 
-@checked
 def problem(name: str) -> Problem:
     """Model, channel, time and division of a registered task, without its truth."""
     if name not in PROBLEMS:
-        raise ValueError(f"no task is named {name!r}; known are {', '.join(PROBLEMS)}")
+        raise InputError(f"no task is named {name!r}; known are {', '.join(PROBLEMS)}")
     return PROBLEMS[name]()

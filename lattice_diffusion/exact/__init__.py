@@ -15,8 +15,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arguments import check_memory, checked, shown
 from ..channels import Channel, check_time
+from ..errors import InputError, check_memory, shown
 from ..estimate import Curve, Estimate
 from ..lattice import Lattice, Tripartition
 from .noisy_samples import NoisySamples
@@ -47,7 +47,6 @@ class ExactModel(Protocol):
     def sample(self, n_samples: int, rng: np.random.Generator) -> NDArray: ...
 
 
-@checked
 def cmi(
     model: ExactModel,
     channel: Channel,
@@ -73,7 +72,6 @@ def cmi(
     return cmi_curve(model, channel, t, [parts], n_samples, rng, method)[0]
 
 
-@checked
 def cmi_curve(
     model: ExactModel,
     channel: Channel,
@@ -90,14 +88,14 @@ def cmi_curve(
     check_time(t)
     parts = list(parts)
     if not parts:
-        raise ValueError("parts must hold at least one division into A, B and C, got none")
+        raise InputError("parts must hold at least one division into A, B and C, got none")
     solver = model.solver
     solver.check_channel(channel)
     for part in parts:
         if part.shape != model.lattice.shape:
-            raise ValueError(f"A, B and C must have the lattice's shape {model.lattice.shape}, got {part.shape}")
+            raise InputError(f"A, B and C must have the lattice's shape {model.lattice.shape}, got {part.shape}")
         if np.any(part.A != parts[0].A) or np.any(part.ABC != parts[0].ABC):
-            raise ValueError("the divisions of one curve must share A and A + B + C; call cmi for each instead")
+            raise InputError("the divisions of one curve must share A and A + B + C; call cmi for each instead")
     if not any(part.C.any() for part in parts):
         return Curve.exact(np.zeros(len(parts)), "zero: A and B cover all observed sites, C is empty")
     if channel.snr(t) == 0.0:
@@ -107,14 +105,14 @@ def cmi_curve(
         if all(value is not None for value in closed):
             return Curve.exact(np.array(closed, float), "closed form")
         if method == "closed":
-            raise ValueError(f"no closed form is known for this model under {channel.name} noise; use method='sampled'")
+            raise InputError(f"no closed form is known for this model under {channel.name} noise; use method='sampled'")
     if not hasattr(solver, "sampled_cmi"):
-        raise ValueError("this model has a closed form only; use method='closed'")
+        raise InputError("this model has a closed form only; use method='closed'")
     if n_samples < 2:
-        raise ValueError(f"n_samples must be >= 2 to give an error, got {n_samples}")
+        raise InputError(f"n_samples must be >= 2 to give an error, got {n_samples}")
     check_memory("n_samples", 32 * n_samples * len(parts), "average fewer samples")
     if rng is None:
-        raise ValueError("rng is needed for sampling; pass numpy.random.default_rng(seed)")
+        raise InputError("rng is needed for sampling; pass numpy.random.default_rng(seed)")
     return solver.sampled_cmi(NoisySamples(channel, t, model.sample, n_samples, rng), parts)
 
 
@@ -124,16 +122,15 @@ def _check_data(model: ExactModel, channel: Channel, t: float, x_t: NDArray, **m
     x_t = np.asarray(x_t, float)
     shape = model.lattice.shape
     if x_t.shape[1:] != shape or x_t.ndim != len(shape) + 1 or not len(x_t):
-        raise ValueError(f"x_t must have shape (n, {', '.join(map(str, shape))}), got {x_t.shape}")
+        raise InputError(f"x_t must have shape (n, {', '.join(map(str, shape))}), got {x_t.shape}")
     for name, mask in masks.items():
         if mask.dtype != np.bool_ or mask.shape != shape:
-            raise ValueError(f"{name} must be a boolean mask of the lattice's shape {shape}, got {shown(mask)}")
+            raise InputError(f"{name} must be a boolean mask of the lattice's shape {shape}, got {shown(mask)}")
     if not np.isfinite(x_t).all():
-        raise ValueError("x_t must be finite, got NaN or infinity")
+        raise InputError("x_t must be finite, got NaN or infinity")
     return x_t
 
 
-@checked
 def log_marginal(
     model: ExactModel, channel: Channel, t: float, x_t: NDArray, region: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
@@ -146,7 +143,6 @@ def log_marginal(
     return model.solver.log_marginal(channel, t, _check_data(model, channel, t, x_t, region=region), region)
 
 
-@checked
 def posterior(
     model: ExactModel,
     channel: Channel,
@@ -165,7 +161,6 @@ def posterior(
     return model.solver.posterior(channel, t, x_t, sites, observed)
 
 
-@checked
 def posterior_mean(
     model: ExactModel, channel: Channel, t: float, x_t: NDArray, observed: NDArray[np.bool_]
 ) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arguments import shown
+from ..errors import InputError, shown
 
 Faces = tuple[int, int]
 
@@ -38,14 +38,14 @@ def bond_patch(faces: Faces, periodic: bool, bond: object) -> Patch:
     try:
         first, second = ((int(a), int(b)) for a, b in bond)  # type: ignore[attr-defined]
     except (TypeError, ValueError):
-        raise ValueError(f"{sentence}, got {shown(bond)}") from None
+        raise InputError(f"{sentence}, got {shown(bond)}") from None
     if all(0 <= a < faces[0] and 0 <= b < faces[1] for a, b in (first, second)):
         for (a, b), other in ((first, second), (second, first)):
             for height, width in ((1, 2), (2, 1)):
                 row, column = a + height - 1, b + width - 1
                 if other == ((row % faces[0], column % faces[1]) if periodic else (row, column)):
                     return Patch(a, b, height, width)
-    raise ValueError(f"{sentence}, got ({first}, {second})")
+    raise InputError(f"{sentence}, got ({first}, {second})")
 
 
 def block_patch(faces: Faces, periodic: bool, block: object) -> Patch:
@@ -53,10 +53,10 @@ def block_patch(faces: Faces, periodic: bool, block: object) -> Patch:
     try:
         i, j = (int(a) for a in block)  # type: ignore[attr-defined]
     except (TypeError, ValueError):
-        raise ValueError(f"block must be the top left face (i, j) of a 2x2 block, got {shown(block)}") from None
+        raise InputError(f"block must be the top left face (i, j) of a 2x2 block, got {shown(block)}") from None
     reach = 0 if periodic else 1
     if not (0 <= i < faces[0] - reach and 0 <= j < faces[1] - reach):
-        raise ValueError(
+        raise InputError(
             f"block must be the top left face of a 2x2 block inside the {faces[0]}x{faces[1]} grid, got ({i}, {j})"
         )
     return Patch(i, j, 2, 2)

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arguments import check_memory
 from ..channels import Channel, Erasure
+from ..errors import check_memory
 from ..kernels import chain as kernel
 from ..lattice import Tripartition
 from .spins import SpinSolver, spin_weights

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, log_expit, logsumexp
 
 from ..channels import Channel, check_time
+from ..errors import InputError
 from ..estimate import Curve, Estimate
 from ..kernels import kept_paths, percolation
 from ..lattice import Lattice, Tripartition
@@ -59,9 +60,9 @@ class DomainWallSolver(SpinSolver):
 
     def __init__(self, faces: Faces, beta: float = 0.0, periodic: bool = False, method: PlanarMethod = "auto") -> None:
         if method not in get_args(PlanarMethod):
-            raise ValueError(f"method must be auto, free_fermions or transfer_matrix, got {method!r}")
+            raise InputError(f"method must be auto, free_fermions or transfer_matrix, got {method!r}")
         if method == "transfer_matrix" and min(faces) > MAX_WIDTH:
-            raise ValueError(
+            raise InputError(
                 f"method='transfer_matrix' needs a shorter side <= {MAX_WIDTH}, got {faces[0]}x{faces[1]} faces; "
                 "use method='free_fermions'"
             )
@@ -95,7 +96,7 @@ class DomainWallSolver(SpinSolver):
         if lost.any():
             ties = np.isinf(h[lost])
             if ties.any() and np.isneginf(self._engine.log_sums(*self._couplings(np.where(ties, h[lost], 0.0)))).any():
-                raise ValueError(IMPOSSIBLE)
+                raise InputError(IMPOSSIBLE)
             if self.method == "transfer_matrix":
                 remedy = "use method='free_fermions'"
             elif min(self.faces) <= MAX_WIDTH:
@@ -103,7 +104,7 @@ class DomainWallSolver(SpinSolver):
             else:
                 remedy = f"use a grid with a shorter side <= {MAX_WIDTH} and method='transfer_matrix', or a larger t"
             strongest = np.abs(h[lost][~ties]).max(initial=0.0)
-            raise ValueError(
+            raise InputError(
                 f"couplings as strong and frustrated as here (up to |h| = {strongest:.3g}) cost more digits than there "
                 f"are, in {int(lost.sum())} of {len(values)} samples; {remedy}"
             )
@@ -160,7 +161,7 @@ class DomainWallSolver(SpinSolver):
     def _normalised(self, log: FloatArray) -> FloatArray:
         total = logsumexp(log, axis=1, keepdims=True)
         if np.isneginf(total).any():
-            raise ValueError(IMPOSSIBLE)
+            raise InputError(IMPOSSIBLE)
         return log - total
 
     def _is_loop(self, sites: NDArray[np.int64]) -> bool:
@@ -192,27 +193,27 @@ class DomainWallSolver(SpinSolver):
         """The same of every bond given the box of faces of `radius` around it (`local_bonds`)."""
         log_odds = local_bonds.blind_log_odds(self, np.where(self.bonds, h, 0.0), radius, wanted)
         if np.isnan(log_odds).any():
-            raise ValueError(IMPOSSIBLE)
+            raise InputError(IMPOSSIBLE)
         return log_odds
 
     def check_possible(self, h: FloatArray) -> None:
         """Refuse bonds known for certain that contradict each other round a closed path of an open grid."""
         signs = np.where(np.isinf(h) & self.bonds, np.sign(h), 0.0).astype(np.int8)
         if not self.periodic and kept_paths.first_contradiction(signs) >= 0:
-            raise ValueError(IMPOSSIBLE)
+            raise InputError(IMPOSSIBLE)
 
     # -- what `lattice_diffusion.exact` asks ---------------------------------------------------------------
 
     def check_channel(self, channel: Channel) -> None:
         if self.periodic and channel.name != "erasure":
-            raise ValueError(
+            raise InputError(
                 f"{channel.name} noise on a periodic grid is beyond the planar solvers; open the edges "
                 "(periodic=False), or use erasure, which gives the CMI on a torus too"
             )
 
     def _check_planar(self, request: str) -> None:
         if self.periodic:
-            raise ValueError(
+            raise InputError(
                 f"{request} needs a planar solver, which a periodic grid has not; open the edges (periodic=False), "
                 "or ask for the CMI under erasure, which ranks give on a torus too"
             )
@@ -220,7 +221,7 @@ class DomainWallSolver(SpinSolver):
     def sampled_cmi(self, noisy: NoisySamples, parts: Sequence[Tripartition]) -> Curve:
         """I(A;C|B) of several tripartitions with one A and one A + B + C; percolation where that is all there is."""
         if not np.any(parts[0].A & self.bonds):
-            raise ValueError("A must hold at least one bond of the grid, got unused entries of open edges only")
+            raise InputError("A must hold at least one bond of the grid, got unused entries of open edges only")
         if noisy.channel.name == "erasure" and self.beta == 0.0:
             kept = 1.0 - noisy.t
             boxes = None if self.periodic else erased_loops.box_radii(parts, self.periodic)
@@ -229,7 +230,7 @@ class DomainWallSolver(SpinSolver):
             return erased_loops.rank_curve(parts, self.periodic, kept, noisy.n, noisy.rng)
         n_bonds = int((parts[0].A & self.bonds).sum())
         if n_bonds > MAX_BLOCK:
-            raise ValueError(f"A must hold at most {MAX_BLOCK} bonds under {noisy.channel.name} noise, got {n_bonds}")
+            raise InputError(f"A must hold at most {MAX_BLOCK} bonds under {noisy.channel.name} noise, got {n_bonds}")
         seen = [Tripartition(part.A & self.bonds, part.B & self.bonds, part.C & self.bonds) for part in parts]
         curve = super().sampled_cmi(noisy, seen)
         engine = "transfer matrix" if self.method == "transfer_matrix" else "free fermions"
@@ -249,10 +250,10 @@ class DomainWallSolver(SpinSolver):
         self._check_planar("a posterior")
         if np.any(sites & ~self.bonds):
             at = tuple(int(k) for k in np.argwhere(sites & ~self.bonds)[0])
-            raise ValueError(f"sites must mark bonds of the grid, got the unused entry {at} beyond an open edge")
+            raise InputError(f"sites must mark bonds of the grid, got the unused entry {at} beyond an open edge")
         flat = np.flatnonzero(sites)
         if not 1 <= len(flat) <= MAX_BLOCK:
-            raise ValueError(f"sites must mark 1 to {MAX_BLOCK} bonds for a joint posterior, got {len(flat)}")
+            raise InputError(f"sites must mark 1 to {MAX_BLOCK} bonds for a joint posterior, got {len(flat)}")
         h = np.where(observed & self.bonds, channel.likelihood_field(x_t, t), 0.0)
         states, own = block_states(len(flat)), h.reshape(len(h), -1)[:, None, flat]
         against = np.where(states * own < 0.0, -2.0 * np.abs(own), 0.0).sum(axis=2)
@@ -270,9 +271,9 @@ class DomainWallSolver(SpinSolver):
         """Refuse, in one sentence, what `label_entropy` cannot do."""
         self._check_planar("the label of two opposite edges")
         if self.faces[1] < 2:
-            raise ValueError(f"the label needs two edge columns, got {self.faces[0]}x{self.faces[1]} faces")
+            raise InputError(f"the label needs two edge columns, got {self.faces[0]}x{self.faces[1]} faces")
         if self.beta > 0.0 and min(self.faces) > MAX_WIDTH:
-            raise ValueError(
+            raise InputError(
                 f"label_entropy at beta > 0 draws spins with tied edges, for which the shorter side must be "
                 f"<= {MAX_WIDTH}, got {self.faces[0]}x{self.faces[1]}; use beta = 0 or a narrower grid"
             )
@@ -293,9 +294,9 @@ class DomainWallSolver(SpinSolver):
             prior = self._engine.label_log_odds(*self._couplings(np.zeros((1, *self.shape))))
             return Estimate(float(binary_entropy(prior)[0]), 0.0, 0, "no signal: the prior's entropy")
         if n_samples < 2:
-            raise ValueError(f"n_samples must be >= 2 to give an error, got {n_samples}")
+            raise InputError(f"n_samples must be >= 2 to give an error, got {n_samples}")
         if rng is None:
-            raise ValueError("rng is needed for sampling; pass numpy.random.default_rng(seed)")
+            raise InputError("rng is needed for sampling; pass numpy.random.default_rng(seed)")
         if channel.name == "erasure" and self.beta == 0.0:
             count, _ = percolation.spanning(rng, 1.0 - t, *self.faces, n_samples)
             p = count / n_samples

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from ..arguments import checked
 from ..channels import BitFlip, Channel, Erasure, check_order
+from ..errors import InputError
 from . import ExactModel
 from .bonds import Patch, bond_radii
 from .domain_walls import DomainWallSolver, walls
@@ -24,7 +24,6 @@ BoolArray = NDArray[np.bool_]
 MAX_ENTRIES = 1 << 20
 
 
-@checked
 def law(model: ExactModel) -> tuple[NDArray[np.int8], FloatArray]:
     """All clean states (S, *lattice.shape) of a two-valued model and their probabilities (S,).
 
@@ -33,10 +32,10 @@ def law(model: ExactModel) -> tuple[NDArray[np.int8], FloatArray]:
     """
     solver, shape = model.solver, model.lattice.shape
     if not isinstance(solver, SpinSolver):
-        raise ValueError(f"only two-valued data have finitely many states, got {type(model).__name__}")
+        raise InputError(f"only two-valued data have finitely many states, got {type(model).__name__}")
     if isinstance(solver, DomainWallSolver):
         if solver.periodic:
-            raise ValueError("states of domain walls are listed on open grids, got a torus; use periodic=False")
+            raise InputError("states of domain walls are listed on open grids, got a torus; use periodic=False")
         n_faces = solver.faces[0] * solver.faces[1]
         _check_size(2, n_faces - 1)
         free = block_states(n_faces - 1)  # the first face is +1: its sign leaves no trace in the walls
@@ -48,7 +47,6 @@ def law(model: ExactModel) -> tuple[NDArray[np.int8], FloatArray]:
     return states, softmax(solver.log_evidence(np.where(states > 0, np.inf, -np.inf)))
 
 
-@checked
 def clean_table(model: ExactModel) -> FloatArray:
     """p_0 as a table, (2,) * N; for domain walls N counts the bonds of the grid, in C order."""
     states, probabilities = law(model)
@@ -60,11 +58,10 @@ def clean_table(model: ExactModel) -> FloatArray:
     return table
 
 
-@checked
 def boxes(model: ExactModel, radius: int) -> BoolArray:
     """(N, N): the sites (bonds) in the box of `radius` around each site (bond), itself left out."""
     if radius < 0:
-        raise ValueError(f"radius must be >= 0, got {radius}")
+        raise InputError(f"radius must be >= 0, got {radius}")
     solver, shape = model.solver, model.lattice.shape
     if isinstance(solver, DomainWallSolver):
         rows = [
@@ -83,7 +80,6 @@ def boxes(model: ExactModel, radius: int) -> BoolArray:
 # -- noise --------------------------------------------------------------------------------------------------
 
 
-@checked
 def noise_matrix(channel: Channel, s: float, t: float) -> FloatArray:
     """p(x_t | x_s) of one site, (values of x_t, values of x_s): 2 x 2 for bit flips, 3 x 3 for erasure."""
     check_order(s, t)
@@ -93,7 +89,7 @@ def noise_matrix(channel: Channel, s: float, t: float) -> FloatArray:
     if isinstance(channel, Erasure):
         keep = (1.0 - t) / (1.0 - s) if s < t else 1.0
         return np.array([[keep, 0.0, 0.0], [1.0 - keep, 1.0, 1.0 - keep], [0.0, 0.0, keep]])
-    raise ValueError(f"tables hold discrete values, bitflip or erasure noise, got {channel.name}")
+    raise InputError(f"tables hold discrete values, bitflip or erasure noise, got {channel.name}")
 
 
 def apply(table: FloatArray, matrix: FloatArray, site: int) -> FloatArray:
@@ -101,13 +97,12 @@ def apply(table: FloatArray, matrix: FloatArray, site: int) -> FloatArray:
     return np.moveaxis(np.tensordot(table, matrix, axes=(site, 1)), -1, site)
 
 
-@checked
 def noisy_table(clean: FloatArray, channel: Channel, t: float) -> FloatArray:
     """p_t as a table; under erasure with three values a site."""
     matrix = noise_matrix(channel, 0.0, t)
     matrix = matrix[:, [0, -1]]
     if clean.shape != (2,) * clean.ndim or not clean.ndim:
-        raise ValueError(f"clean must be a table of two values a site, (2,) * N, got shape {clean.shape}")
+        raise InputError(f"clean must be a table of two values a site, (2,) * N, got shape {clean.shape}")
     _check_size(len(matrix), clean.ndim)
     for site in range(clean.ndim):
         clean = apply(clean, matrix, site)
@@ -218,4 +213,4 @@ def _division(site: int, box: BoolArray) -> tuple[BoolArray, BoolArray, BoolArra
 
 def _check_size(n_values: int, n_sites: int) -> None:
     if n_sites * math.log2(n_values) > math.log2(MAX_ENTRIES):
-        raise ValueError(f"tables hold at most 2^20 states, got {n_values}^{n_sites}; take a smaller system")
+        raise InputError(f"tables hold at most 2^20 states, got {n_values}^{n_sites}; take a smaller system")

@@ -16,6 +16,7 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from ..channels import Channel, Gaussian
+from ..errors import InputError
 from ..lattice import Tripartition
 
 
@@ -34,7 +35,7 @@ class GaussianPosterior:
 
 def check_gaussian(channel: Channel) -> Gaussian:
     if not isinstance(channel, Gaussian):
-        raise ValueError(f"real-valued data take the gaussian channel, got {channel.name}; spins take all three")
+        raise InputError(f"real-valued data take the gaussian channel, got {channel.name}; spins take all three")
     return channel
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from ..kernels import kept_paths, rows
 from .bonds import Patch, bond_radii
 from .transfer_matrix import link_factors
@@ -47,7 +48,7 @@ def blind_log_odds(
 def _erased(solver: "DomainWallSolver", h: FloatArray, radius: int | None, wanted: NDArray[np.bool_]) -> FloatArray:
     faces = solver.faces
     if solver.periodic and (radius is None or 2 * radius + 2 >= min(faces)):
-        raise ValueError(
+        raise InputError(
             f"radius must be < {min(faces) / 2 - 1:g} on this torus of {faces[0]}x{faces[1]} faces, whose larger boxes "
             f"close round it, got {radius}; open the edges (periodic=False)"
         )

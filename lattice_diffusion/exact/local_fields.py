@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import expit
 
+from ..errors import InputError
 from ..lattice import Lattice
 from .gaussian import GaussianSolver
 from .mixture import MixtureSolver
@@ -125,7 +126,7 @@ class LocalFields:
     def _covariance(self) -> FloatArray:
         n = self.lattice.n_sites
         if n > MAX_SITES:
-            raise ValueError(
+            raise InputError(
                 f"exact filters of a box need the dense covariance, for at most {MAX_SITES} sites, got {n}; "
                 "use radius=None or a smaller lattice"
             )

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.special import expit, logsumexp
 from scipy.stats import binom
 
-from ..arguments import check_memory
 from ..channels import BitFlip, Channel
+from ..errors import check_memory
 from ..kernels import mean_field as kernel
 from ..kernels.mixtures import relative_entropy_term
 from ..lattice import Tripartition

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..channels import Channel, gaussian_output_law
+from ..errors import InputError
 from ..estimate import Curve
 from ..lattice import Tripartition
 from .gaussian import GaussianPosterior, GaussianSolver, check_gaussian, log_normal_density
@@ -161,7 +162,7 @@ class MixtureSolver:
     def sampled_cmi(self, noisy: NoisySamples, parts: Sequence[Tripartition]) -> Curve:
         """The same from noisy configurations: a check of the closed form on an independent route (white only)."""
         if not self.white:
-            raise ValueError(
+            raise InputError(
                 "sampled answers take the white mixture, got one with field covariance; use the closed form"
             )
         channel, t, A = noisy.channel, noisy.t, parts[0].A

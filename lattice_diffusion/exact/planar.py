@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from ..kernels import free_fermions, transfer_matrix
 from .transfer_matrix import MAX_WIDTH, link_factors
 
@@ -122,7 +123,7 @@ class RowTransfer:
             weights = np.swapaxes(weights, 0, 1)
         n, rows, width = right.shape[0], right.shape[1], down.shape[2]
         if width > MAX_WIDTH:
-            raise ValueError(
+            raise InputError(
                 f"method='transfer_matrix' needs a shorter side <= {MAX_WIDTH}, got {width}x{rows} faces; "
                 "use method='free_fermions'"
             )

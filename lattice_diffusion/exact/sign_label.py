@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from ..kernels import mixtures
 from ..lattice import Tripartition
 from .noisy_samples import NoisySamples
@@ -48,7 +49,7 @@ def sign_log_weights(beta: float, h: NDArray[np.float64]) -> NDArray[np.float64]
     Cost per sample of order L W 2^min(L, W) N/2. Raises ValueError where the number of sites N is even.
     """
     if h[0].size % 2 == 0:
-        raise ValueError(f"the sign of the magnetisation needs an odd number of spins, got {h.shape[1]}x{h.shape[2]}")
+        raise InputError(f"the sign of the magnetisation needs an odd number of spins, got {h.shape[1]}x{h.shape[2]}")
     if h.shape[2] > h.shape[1]:
         h = np.swapaxes(h, 1, 2)
     n, n_rows, width = h.shape
@@ -91,7 +92,7 @@ def label_terms(beta: float, noisy: NoisySamples, parts: Sequence[Tripartition])
     """
     A = parts[0].A
     if A.sum() != 1 or any((part.A != A).any() for part in parts):
-        raise ValueError(f"A must be one spin, the same for all, got {A.sum()} spins")
+        raise InputError(f"A must be one spin, the same for all, got {A.sum()} spins")
     channel, t, rng = noisy.channel, noisy.t, noisy.rng
     law = channel.output_law(t)
     x_0 = noisy.sample(noisy.n, rng)

@@ -8,6 +8,7 @@ the law of the magnetisation; cut to the patterns of a patch, row by row, the la
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from .transfer_matrix import MAX_WIDTH
 
 FloatArray = NDArray[np.float64]
@@ -40,7 +41,7 @@ def patch_law(shape: tuple[int, int], beta: float, side: int) -> FloatArray:
     """
     n_rows, width = _rows(shape)
     if not 1 <= side <= min(shape) or side > 3:
-        raise ValueError(f"side must be 1 to 3 and fit the lattice {shape[0]}x{shape[1]}, got {side}")
+        raise InputError(f"side must be 1 to 3 and fit the lattice {shape[0]}x{shape[1]}, got {side}")
     within, states = _within(width, beta), np.arange(1 << width)
     above, below = [within / within.sum()], [np.ones(1 << width)]
     for _ in range(n_rows - 1):
@@ -65,7 +66,7 @@ def patch_law(shape: tuple[int, int], beta: float, side: int) -> FloatArray:
 
 def _rows(shape: tuple[int, int]) -> tuple[int, int]:
     if len(shape) != 2 or min(shape) > MAX_WIDTH:
-        raise ValueError(f"shape must have two sides, the shorter one <= {MAX_WIDTH}, got {tuple(shape)}")
+        raise InputError(f"shape must have two sides, the shorter one <= {MAX_WIDTH}, got {tuple(shape)}")
     return max(shape), min(shape)
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from ..channels import Channel
+from ..errors import InputError
 from ..estimate import Curve
 from ..lattice import Lattice, Tripartition
 from .noisy_samples import NoisySamples
@@ -109,7 +110,7 @@ class SpinSolver(ABC):
         """I(A;C|B) of several tripartitions with one A and one A + B + C, on one set of noisy samples."""
         channel, t, sites = noisy.channel, noisy.t, np.flatnonzero(parts[0].A)
         if len(sites) > MAX_BLOCK:
-            raise ValueError(f"A must hold at most {MAX_BLOCK} spins for sampled answers, got {len(sites)}")
+            raise InputError(f"A must hold at most {MAX_BLOCK} spins for sampled answers, got {len(sites)}")
 
         def posterior(x_t: NDArray[np.float64], region: NDArray[np.bool_]) -> NDArray[np.float64]:
             return self.block_posterior(np.where(region, channel.likelihood_field(x_t, t), 0.0), sites)
@@ -132,7 +133,7 @@ class SpinSolver(ABC):
         """Joint law of the clean spins on `sites`; their own observations enter where they are observed."""
         flat = np.flatnonzero(sites)
         if not 1 <= len(flat) <= MAX_BLOCK:
-            raise ValueError(f"sites must mark 1 to {MAX_BLOCK} spins for a joint posterior, got {len(flat)}")
+            raise InputError(f"sites must mark 1 to {MAX_BLOCK} spins for a joint posterior, got {len(flat)}")
         h = np.where(observed, channel.likelihood_field(x_t, t), 0.0)
         states = block_states(len(flat))
         law = self.block_posterior(np.where(sites, 0.0, h), flat)

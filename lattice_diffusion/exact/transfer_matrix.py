@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from ..kernels import rows
 from ..kernels import transfer_matrix as kernel
 from ..lattice import Lattice
@@ -32,7 +33,7 @@ class TransferMatrix(SpinSolver):
     def __init__(self, right: NDArray[np.float64], down: NDArray[np.float64]) -> None:
         self.shape = (right.shape[0], down.shape[1])
         if min(self.shape) > MAX_WIDTH:
-            raise ValueError(
+            raise InputError(
                 f"the exact Ising solution needs a shorter side <= {MAX_WIDTH}, got {self.shape[0]}x{self.shape[1]}; "
                 f"{MAX_WIDTH}x{max(self.shape)} is feasible, and samplers draw any size"
             )

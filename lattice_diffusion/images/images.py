@@ -14,7 +14,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import checked
 from .folder import open_folder
 from .hdf5_files import open_hdf5
 from .idx_files import is_idx, open_idx, read_idx
@@ -111,7 +110,6 @@ class Images:
         }
 
 
-@checked
 def open_images(
     path: str | os.PathLike[str],
     *,

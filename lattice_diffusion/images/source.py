@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arguments import available_memory
+from ..errors import InputError, available_memory
 
 
-class ImageError(ValueError):
+class ImageError(InputError):
     """Images that cannot be used; the message is one sentence: what, received, allowed, remedy."""
 
 

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from ..arguments import checked
 from ..channels import Channel
 from ..exact.mean_field import MeanFieldSolver
 from ..lattice import Lattice
@@ -24,7 +23,6 @@ def mean_field_magnetization(beta: float) -> float:
     return float(brentq(lambda m: np.tanh(beta * m) - m, low, 1.0, xtol=1e-15))
 
 
-@checked
 @dataclass(frozen=True)
 class CurieWeiss:
     """p_0(s) ~ exp(beta (sum s)^2 / 2N), the mean-field ferromagnet, critical at beta = 1.

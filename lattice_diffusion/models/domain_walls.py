@@ -6,8 +6,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arguments import checked
 from ..channels import Channel
+from ..errors import InputError
 from ..exact.bonds import Patch, block_patch, bond_mask, bond_patch, bond_radii
 from ..exact.domain_walls import DomainWallSolver, walls
 from ..lattice import Lattice, Tripartition
@@ -20,7 +20,6 @@ P_STAR = 0.10919  # bit-flip probability, +- 7e-5
 SIGMA_STAR = 0.978694  # Gaussian sigma/alpha
 
 
-@checked
 def homology(x: NDArray) -> NDArray[np.int8]:
     """Homology class (n, 2) of closed loops x (n, 2, L, W) on the torus: two signs.
 
@@ -28,11 +27,10 @@ def homology(x: NDArray) -> NDArray[np.int8]:
     rows and all columns give the same. -1: an odd number of walls is crossed.
     """
     if x.ndim != 4 or x.shape[1] != 2 or 0 in x.shape:
-        raise ValueError(f"x must be loops of shape (n, 2, L, W), got {x.shape}")
+        raise InputError(f"x must be loops of shape (n, 2, L, W), got {x.shape}")
     return np.stack([x[:, 0, 0, :].prod(axis=1), x[:, 1, :, 0].prod(axis=1)], axis=1).astype(np.int8)
 
 
-@checked
 @dataclass(frozen=True)
 class DomainWalls:
     """x_e = s s' on the bonds between neighbouring faces of an L x W grid, p_0(x) ~ exp(beta sum_e x_e).
@@ -54,13 +52,13 @@ class DomainWalls:
     def __post_init__(self) -> None:
         faces = tuple(self.faces)
         if len(faces) != 2 or any(not isinstance(n, int | np.integer) or n < 1 for n in faces) or faces == (1, 1):
-            raise ValueError(f"faces must be two positive integers such as (8, 8), more than one face, got {faces}")
+            raise InputError(f"faces must be two positive integers such as (8, 8), more than one face, got {faces}")
         object.__setattr__(self, "faces", (int(faces[0]), int(faces[1])))
         check_beta(self.beta)
         if self.periodic and min(self.faces) < 3:
-            raise ValueError(f"a periodic grid needs at least 3x3 faces, got {faces[0]}x{faces[1]}; open it or enlarge")
+            raise InputError(f"a periodic grid needs at least 3x3 faces, got {faces[0]}x{faces[1]}; open it or enlarge")
         if self.periodic and self.beta > 0.0:
-            raise ValueError(
+            raise InputError(
                 f"beta must be 0 on a periodic grid, got {self.beta}; open the edges (periodic=False) for beta > 0"
             )
 
@@ -102,9 +100,9 @@ class DomainWalls:
             block: the top left face (i, j) of the block. One of `bond` and `block` must be given.
         """
         if (bond is None) == (block is None):
-            raise ValueError("A needs either bond=((i, j), (k, l)) or block=(i, j); give one of them")
+            raise InputError("A needs either bond=((i, j), (k, l)) or block=(i, j); give one of them")
         if not isinstance(radius, int | np.integer) or radius < 0:
-            raise ValueError(f"radius must be an integer >= 0, got {radius}")
+            raise InputError(f"radius must be an integer >= 0, got {radius}")
         patch: Patch = (bond_patch if block is None else block_patch)(
             self.faces, self.periodic, bond if block is None else block
         )

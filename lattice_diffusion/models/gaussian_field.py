@@ -7,7 +7,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arguments import checked
 from ..channels import Channel
 from ..exact.gaussian import GaussianSolver, check_gaussian
 from ..lattice import Lattice
@@ -15,7 +14,6 @@ from ..samplers.fields import check_mass_squared, gaussian_field
 from ..samplers.laplacian import precision_matrix
 
 
-@checked
 @dataclass(frozen=True)
 class GaussianField:
     """p_0(x) ~ exp(-x K x / 2), K = m^2 - Laplacian: Markov at t = 0, exponential at all t.

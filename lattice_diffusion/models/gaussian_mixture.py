@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from .. import arguments
-from ..arguments import checked, shown
+from .. import errors as arguments
 from ..channels import Channel
+from ..errors import InputError, shown
 from ..exact.gaussian import GaussianSolver, check_gaussian
 from ..exact.mixture import MixtureSolver, label_information
 from ..lattice import Lattice
@@ -19,7 +19,6 @@ from ..samplers.laplacian import precision_matrix
 from .transition import Transition
 
 
-@checked
 @dataclass(frozen=True)
 class GaussianMixture:
     """x_0 = S mu + xi, S = +-1 with equal weights; Gaussian noise only.
@@ -38,13 +37,13 @@ class GaussianMixture:
 
     def __post_init__(self) -> None:
         if not np.isfinite(self.mean):
-            raise ValueError(f"mean must be finite, got {self.mean}")
+            raise InputError(f"mean must be finite, got {self.mean}")
         if not 0.0 < self.std < np.inf:
-            raise ValueError(f"std must be finite and > 0, got {self.std}")
+            raise InputError(f"std must be finite and > 0, got {self.std}")
         if self.mass_squared is not None:
             check_mass_squared(self.mass_squared)
             if self.std != 1.0:
-                raise ValueError(f"std is for white classes, got {self.std} with a mass_squared; leave one of them out")
+                raise InputError(f"std is for white classes, got {self.std} with a mass_squared; leave one of them out")
 
     @cached_property
     def solver(self) -> MixtureSolver:
@@ -73,7 +72,7 @@ class GaussianMixture:
     def label_information(self, channel: Channel, t: float, region: NDArray[np.bool_]) -> float:
         """I_t(S;R) in nats, log 2 at most."""
         if region.dtype != np.bool_ or region.shape != self.lattice.shape:
-            raise ValueError(f"region must be a boolean mask of shape {self.lattice.shape}, got {shown(region)}")
+            raise InputError(f"region must be a boolean mask of shape {self.lattice.shape}, got {shown(region)}")
         return label_information(self.solver.gamma(channel, t, region))
 
     def transition(self, channel: Channel) -> Transition | None:

@@ -7,8 +7,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arguments import checked
 from ..channels import Channel
+from ..errors import InputError
 from ..exact.transfer_matrix import TransferMatrix
 from ..lattice import Lattice
 from ..samplers.checks import check_beta
@@ -24,7 +24,6 @@ def onsager_magnetization(beta: float) -> float:
     return (1.0 - math.sinh(2.0 * beta) ** -4) ** 0.125 if beta > BETA_CRITICAL else 0.0
 
 
-@checked
 @dataclass(frozen=True)
 class Ising:
     """p_0(s) ~ exp(beta sum_<ij> s_i s_j).
@@ -42,7 +41,7 @@ class Ising:
     @cached_property
     def solver(self) -> TransferMatrix:
         if self.lattice.ndim != 2 or any(self.lattice.periodic):
-            raise ValueError(
+            raise InputError(
                 f"the exact Ising solution needs an open 2D lattice, got shape {self.lattice.shape} with periodic = "
                 f"{self.lattice.periodic}; open its edges, or use IsingChain in one dimension"
             )

@@ -6,14 +6,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arguments import checked
 from ..channels import Channel
+from ..errors import InputError
 from ..exact.chain import ChainSolver
 from ..lattice import Lattice
 from ..samplers.checks import check_beta, check_memory, check_n_samples
 
 
-@checked
 @dataclass(frozen=True)
 class IsingChain:
     """p_0(s) ~ exp(beta sum s_i s_i+1): under noise a hidden Markov model, of bounded Markov length for all t."""
@@ -24,7 +23,7 @@ class IsingChain:
     def __post_init__(self) -> None:
         check_beta(self.beta)
         if self.lattice.ndim != 1:
-            raise ValueError(f"IsingChain takes a 1D lattice, got shape {self.lattice.shape}; use Ising for 2D")
+            raise InputError(f"IsingChain takes a 1D lattice, got shape {self.lattice.shape}; use Ising for 2D")
 
     @cached_property
     def solver(self) -> ChainSolver:

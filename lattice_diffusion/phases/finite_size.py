@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import least_squares
 from scipy.stats import chi2
 
-from ..arguments import check_finite, checked
+from ..errors import InputError, check_finite
 from ..estimate import Estimate
 
 
@@ -36,7 +36,6 @@ class Crossing:
         return (np.asarray(control, float) - self.critical.value) * np.asarray(size, float) ** (1.0 / self.nu.value)
 
 
-@checked
 def finite_size_crossing(
     control: ArrayLike,
     size: ArrayLike,
@@ -60,21 +59,21 @@ def finite_size_crossing(
     """
     c, length, y, sigma = (np.asarray(x, float).ravel() for x in (control, size, values, stderr))
     if not c.shape == length.shape == y.shape == sigma.shape:
-        raise ValueError(
+        raise InputError(
             f"control, size, values, stderr must be (n,) each, got {c.size}, {length.size}, {y.size}, {sigma.size}"
         )
     check_finite(control=c, size=length, values=y, stderr=sigma, guess=guess)
     if len(guess) != 2 or not guess[1] > 0:
-        raise ValueError(f"guess must be c* and nu > 0, got {guess}")
+        raise InputError(f"guess must be c* and nu > 0, got {guess}")
     if not (length > 0).all() or not 1 <= degree <= 12:
-        raise ValueError(f"size must be > 0 and degree between 1 and 12, got {length.min():g} and {degree}")
+        raise InputError(f"size must be > 0 and degree between 1 and 12, got {length.min():g} and {degree}")
     if c.size <= degree + 3 or np.unique(length).size < 2 or np.ptp(c) == 0.0:
-        raise ValueError(
+        raise InputError(
             f"a crossing of degree {degree} needs two sizes, two values of control and {degree + 4} points, "
             f"got {c.size} points"
         )
     if not np.all(sigma > 0):
-        raise ValueError("stderr must be > 0 at every point; leave exact points out")
+        raise InputError("stderr must be > 0 at every point; leave exact points out")
 
     def design(parameters: NDArray) -> NDArray:
         x = (c - parameters[0]) * length ** np.exp(-parameters[1])
@@ -97,7 +96,7 @@ def finite_size_crossing(
     misfit, dof = float(2 * fit.cost), c.size - fit.x.size
     covariance = np.linalg.pinv(fit.jac.T @ fit.jac) * max(1.0, misfit / dof)
     if (np.diag(covariance) < 0).any():
-        raise ValueError(f"the fit from guess = {guess} finds no crossing; start nearer to it, or lower the degree")
+        raise InputError(f"the fit from guess = {guess} finds no crossing; start nearer to it, or lower the degree")
     error = np.sqrt(np.diag(covariance))
     nu = float(np.exp(fit.x[1]))
     return Crossing(

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import chi2
 
-from ..arguments import check_finite, checked
+from ..errors import InputError, check_finite
 from ..estimate import Estimate
 
 MIN_POINTS = 3
@@ -41,7 +41,6 @@ class MarkovLength:
         return float(chi2.sf(self.chi2, self.dof)) if self.dof else 1.0
 
 
-@checked
 def markov_length(
     radii: Sequence[int],
     cmi: ArrayLike,
@@ -72,14 +71,14 @@ def markov_length(
     r, values = np.asarray(radii, float), np.asarray(cmi, float)
     cov = np.zeros((r.size, r.size)) if covariance is None else np.asarray(covariance, float)
     if values.shape != r.shape or cov.shape != (r.size, r.size):
-        raise ValueError(
+        raise InputError(
             f"radii, cmi, covariance must be (n,), (n,), (n, n), got {r.shape}, {values.shape}, {cov.shape}"
         )
     check_finite(radii=r, cmi=values, covariance=cov, prefactor_exponent=prefactor_exponent)
     if np.diag(cov).min() < 0:
-        raise ValueError(f"covariance must have variances >= 0 on its diagonal, got {np.diag(cov).min():g}")
+        raise InputError(f"covariance must have variances >= 0 on its diagonal, got {np.diag(cov).min():g}")
     if np.any(np.diff(r) <= 0):
-        raise ValueError(f"radii must increase, got {list(radii)}")
+        raise InputError(f"radii must increase, got {list(radii)}")
     stderr = np.sqrt(np.diag(cov))
     floor = RESOLUTION if stderr.any() else 1e-300
     usable = (values > floor) & (values > SIGNIFICANCE * stderr) & (r > 0)

@@ -3,11 +3,10 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import check_finite, checked
+from ..errors import InputError, check_finite
 from ..estimate import Estimate
 
 
-@checked
 def peak_time(
     times: ArrayLike, values: ArrayLike, stderr: ArrayLike | None = None, fraction: float = 0.7
 ) -> Estimate | None:
@@ -27,13 +26,13 @@ def peak_time(
     t, y = np.asarray(times, float), np.asarray(values, float)
     sigma = np.zeros_like(y) if stderr is None else np.asarray(stderr, float)
     if not t.shape == y.shape == sigma.shape or t.ndim != 1 or not 0 < fraction < 1:
-        raise ValueError(
+        raise InputError(
             f"times, values and stderr must be (n,) each and fraction in (0, 1), got {t.shape}, {y.shape}, "
             f"{sigma.shape} and {fraction}"
         )
     check_finite(times=t, values=y, stderr=sigma)
     if np.any(np.diff(t) <= 0) or sigma.min() < 0:
-        raise ValueError("times must increase and stderr be >= 0")
+        raise InputError("times must increase and stderr be >= 0")
     top = int(np.argmax(y))
     if top in (0, len(t) - 1):
         return None

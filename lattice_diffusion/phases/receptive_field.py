@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import checked, shown
+from ..errors import InputError, shown
 
 
 class Allocation(NamedTuple):
@@ -36,12 +36,12 @@ class Allocation(NamedTuple):
 def _tables(area: ArrayLike, cost: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     area = np.asarray(area, float)
     if area.ndim != 2 or area.size == 0:
-        raise ValueError(f"area must be a table (times, radii), got shape {area.shape}")
+        raise InputError(f"area must be a table (times, radii), got shape {area.shape}")
     if np.shape(cost) not in (area.shape, area.shape[1:]):
-        raise ValueError(f"cost must have shape {area.shape} or {area.shape[1:]}, got {np.shape(cost)}")
+        raise InputError(f"cost must have shape {area.shape} or {area.shape[1:]}, got {np.shape(cost)}")
     cost = np.broadcast_to(np.asarray(cost, float), area.shape)
     if not (np.isfinite(area).all() and np.isfinite(cost).all() and cost.min() >= 0.0):
-        raise ValueError("area and cost must be finite and cost >= 0, got inf, nan or a negative cost")
+        raise InputError("area and cost must be finite and cost >= 0, got inf, nan or a negative cost")
     return area, cost
 
 
@@ -50,19 +50,17 @@ def _allocation(choice: NDArray[np.int64], area: NDArray[np.float64], cost: NDAr
     return Allocation(choice, float(area[rows, choice].sum()), float(cost[rows, choice].sum()))
 
 
-@checked
 def evaluate_schedule(choice: ArrayLike, area: ArrayLike, cost: ArrayLike) -> Allocation:
     """Error and cost of a given schedule, (n_times,) indices of radii."""
     area, cost = _tables(area, cost)
     if np.asarray(choice).dtype.kind not in "iu":
-        raise ValueError(f"choice must hold indices of radii, got {shown(choice)}")
+        raise InputError(f"choice must hold indices of radii, got {shown(choice)}")
     picked = np.asarray(choice, np.int64)
     if picked.shape != area.shape[:1] or picked.min() < 0 or picked.max() >= area.shape[1]:
-        raise ValueError(f"choice must hold {len(area)} indices below {area.shape[1]}, got {np.ravel(choice).tolist()}")
+        raise InputError(f"choice must hold {len(area)} indices below {area.shape[1]}, got {np.ravel(choice).tolist()}")
     return _allocation(picked, area, cost)
 
 
-@checked
 def schedule_frontier(area: ArrayLike, cost: ArrayLike) -> list[Allocation]:
     """All schedules that one multiplier gives, from the cheapest to the most exact: none is cheaper at its error.
 
@@ -101,7 +99,6 @@ def _hull(area: NDArray[np.float64], cost: NDArray[np.float64]) -> list[int]:
     return hull
 
 
-@checked
 def optimal_schedule(area: ArrayLike, cost: ArrayLike, budget: float) -> Allocation:
     """The cheapest schedule of the frontier whose error is at most `budget`, in nats.
 
@@ -111,13 +108,12 @@ def optimal_schedule(area: ArrayLike, cost: ArrayLike, budget: float) -> Allocat
     for schedule in schedules:
         if schedule.error <= budget:
             return schedule
-    raise ValueError(
+    raise InputError(
         f"no schedule keeps the error within {budget:g}, the most exact one has {schedules[-1].error:.3g}; "
         "raise the budget, or add larger radii or the global denoiser (area 0)"
     )
 
 
-@checked
 def two_level_schedule(area: ArrayLike, cost: ArrayLike, budget: float) -> Allocation:
     """The cheapest hybrid: one local radius but for one interval of times, where the last radius takes over.
 
@@ -136,13 +132,12 @@ def two_level_schedule(area: ArrayLike, cost: ArrayLike, budget: float) -> Alloc
                     best = found
                     break  # a longer interval from here costs no less
     if best is None:
-        raise ValueError(
+        raise InputError(
             f"no hybrid keeps the error within {budget:g}; raise the budget or make the last radius global"
         )
     return best
 
 
-@checked
 def log_rule(
     xi: ArrayLike, gamma: ArrayLike, radii: ArrayLike, n_sites: int, n_steps: int, error: float
 ) -> NDArray[np.int64]:
@@ -152,17 +147,17 @@ def log_rule(
     (no exponential decay) gives the last radius.
     """
     if not 1e-300 < error < np.inf:
-        raise ValueError(f"error must be > 0 and finite, got {error}")
+        raise InputError(f"error must be > 0 and finite, got {error}")
     if n_sites < 1 or n_steps < 1:
-        raise ValueError(f"n_sites and n_steps must be >= 1, got {n_sites} and {n_steps}")
+        raise InputError(f"n_sites and n_steps must be >= 1, got {n_sites} and {n_steps}")
     xi, gamma, radii = (np.asarray(x, float) for x in (xi, gamma, radii))
     if xi.ndim != 1 or gamma.shape not in ((), xi.shape) or radii.ndim != 1 or not radii.size:
-        raise ValueError(
+        raise InputError(
             f"xi must be (n_times,), gamma of that shape or one number and radii (n,), got shapes {xi.shape}, "
             f"{gamma.shape} and {radii.shape}"
         )
     if (gamma <= 0.0).any():
-        raise ValueError(f"gamma must be > 0, got {gamma.min():g}")
+        raise InputError(f"gamma must be > 0, got {gamma.min():g}")
     need = xi * np.log(n_sites * n_steps * np.sqrt(gamma) / error)
     enough = np.where(np.isnan(need), math.inf, need)[:, None] <= radii
     enough[:, -1] = True

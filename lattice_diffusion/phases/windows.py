@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import check_finite, checked
+from ..errors import InputError, check_finite
 from ..estimate import Estimate
 
 
@@ -24,7 +24,6 @@ class Window:
         return Estimate(self.stop.value - self.start.value, stderr, 0, "difference of window ends")
 
 
-@checked
 def nonlocality_window(
     times: ArrayLike, cmi: ArrayLike, tolerance: float, stderr: ArrayLike | None = None
 ) -> Window | None:
@@ -45,7 +44,6 @@ def nonlocality_window(
     )
 
 
-@checked
 def speciation_window(
     times: ArrayLike,
     label_ab_clean: float,
@@ -79,12 +77,12 @@ def _checked(
     t, y = np.asarray(times, float), np.asarray(values, float)
     sigma = np.zeros_like(y) if stderr is None else np.asarray(stderr, float)
     if not t.shape == y.shape == sigma.shape or t.ndim != 1:
-        raise ValueError(f"times, values, stderr must be (n,) each, got {t.shape}, {y.shape}, {sigma.shape}")
+        raise InputError(f"times, values, stderr must be (n,) each, got {t.shape}, {y.shape}, {sigma.shape}")
     if not 0 < tolerance < np.inf:
-        raise ValueError(f"tolerance must be > 0 nats and finite, got {tolerance}")
+        raise InputError(f"tolerance must be > 0 nats and finite, got {tolerance}")
     check_finite(times=t, values=y, stderr=sigma)
     if np.any(np.diff(t) <= 0) or sigma.min() < 0:
-        raise ValueError("times must increase and stderr be >= 0")
+        raise InputError("times must increase and stderr be >= 0")
     return t, y, sigma
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..arguments import Limits, check_finite, check_limits, checked, shown
+from ..errors import InputError, Limits, check_finite, check_limits, shown
 from ..results import Result, Variable
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
-@checked
 def new_figure(n_panels: int = 1, width: float = 5.0, height: float = 3.9) -> tuple["Figure", Any]:
     """A figure with a row of panels; axes as an array for more than one."""
     sizes: Limits = {"n_panels": (1, 64), "width": (0.5, 100.0), "height": (0.5, 100.0)}
@@ -33,7 +32,6 @@ def _axes(ax: "Axes | None") -> "Axes":
     return new_figure()[1] if ax is None else ax
 
 
-@checked
 def heat_map(
     ax: "Axes",
     x: ArrayLike,
@@ -54,7 +52,7 @@ def heat_map(
     x, y = np.asarray(x, float), np.asarray(y, float)
     z = np.ma.masked_invalid(np.asarray(values, float))
     if x.ndim != 1 or z.shape != (y.size, x.size):
-        raise ValueError(f"values must have shape (len(y), len(x)), got {z.shape} for {y.shape} and {x.shape}")
+        raise InputError(f"values must have shape (len(y), len(x)), got {z.shape} for {y.shape} and {x.shape}")
     check_finite(x=x, y=y, vmin=0.0 if vmin is None else vmin)
     if log:
         z = np.ma.masked_less_equal(z, 0.0)
@@ -86,22 +84,20 @@ def _edges(x: np.ndarray) -> np.ndarray:
     return np.concatenate([[2 * x[0] - middle[0]], middle, [2 * x[-1] - middle[-1]]])
 
 
-@checked
 def curve(ax: "Axes", k: int, x: ArrayLike, y: ArrayLike, stderr: ArrayLike | None, label: str | None = None) -> "Axes":
     """The k-th data set as markers with error bars."""
     x, y = np.asarray(x, float), np.asarray(y, float)
     if x.shape != y.shape or x.ndim > 1:
-        raise ValueError(f"x and y must have one shape (n,), got {x.shape} and {y.shape}")
+        raise InputError(f"x and y must have one shape (n,), got {x.shape} and {y.shape}")
     stderr = None if stderr is None else np.asarray(stderr, float)
     if stderr is not None and (stderr.shape not in ((), y.shape, (2, *y.shape)) or (stderr < 0).any()):
-        raise ValueError(f"stderr must be >= 0, one for every value or two, got {shown(stderr)}")
+        raise InputError(f"stderr must be >= 0, one for every value or two, got {shown(stderr)}")
     ax.errorbar(
         x, y, stderr, label=label, color=COLORS[k % 7], marker=MARKERS[k % 7], ms=4, lw=0, elinewidth=1, capsize=1.5
     )
     return ax
 
 
-@checked
 def plot_cmi(
     result: Result, grid: str | None = None, *, at: Mapping[str, int] | None = None, ax: "Axes | None" = None
 ) -> "Axes":
@@ -114,7 +110,7 @@ def plot_cmi(
     known = [name for name, group in result.groups.items() if {"cmi", "t", "radius"} <= {*group}]
     if not known or grid not in (None, *known):
         names = ", ".join(known) or "of which there is none"
-        raise ValueError(f"grid must be one that holds cmi over t and radius, {names}, got {grid!r}")
+        raise InputError(f"grid must be one that holds cmi over t and radius, {names}, got {grid!r}")
     grid = known[0] if grid is None else grid
     variables = result.groups[grid]
     cmi, other = variables["cmi"], "radius"
@@ -123,7 +119,7 @@ def plot_cmi(
     sizes = dict(zip(cmi.dims, cmi.values.shape, strict=True))
     for dim, i in (at or {}).items():
         if dim not in sizes or not isinstance(i, int | np.integer) or not -sizes[dim] <= i < sizes[dim]:
-            raise ValueError(f"at must hold indices along axes of cmi, of sizes {sizes}, got {dim!r}: {shown(i)}")
+            raise InputError(f"at must hold indices along axes of cmi, of sizes {sizes}, got {dim!r}: {shown(i)}")
     index = tuple(slice(None) if dim in ("t", other) else (at or {}).get(dim, 0) for dim in cmi.dims)
     dims = [dim for dim in cmi.dims if dim in ("t", other)]
     values = cmi.values[index]
@@ -140,12 +136,11 @@ def plot_cmi(
     return ax
 
 
-@checked
 def plot_markov_length(variables: Mapping[str, Variable], control: str, *, ax: "Axes | None" = None) -> "Axes":
     """Heat map of the Markov length over time and the `control` parameter (variable of dims (control, t))."""
     missing = [name for name in ("t", control, "markov_length") if name not in variables]
     if missing:
-        raise ValueError(f"variables must hold t, {control} and markov_length, got no {', '.join(missing)}")
+        raise InputError(f"variables must hold t, {control} and markov_length, got no {', '.join(missing)}")
     ax = _axes(ax)
     label = r"Markov length $\xi$ (sites)"
     heat_map(ax, variables["t"].values, variables[control].values, variables["markov_length"].values, label, log=True)
@@ -153,7 +148,6 @@ def plot_markov_length(variables: Mapping[str, Variable], control: str, *, ax: "
     return ax
 
 
-@checked
 def plot_scores(
     floors: ArrayLike, estimators: Sequence[str], tasks: Sequence[str], *, ax: "Axes | None" = None
 ) -> "Axes":
@@ -165,7 +159,7 @@ def plot_scores(
 
     values = np.asarray(floors, float)
     if values.shape != (len(estimators), len(tasks)):
-        raise ValueError(f"floors must have shape ({len(estimators)}, {len(tasks)}), got {values.shape}")
+        raise InputError(f"floors must have shape ({len(estimators)}, {len(tasks)}), got {values.shape}")
     if ax is None:
         ax = new_figure(width=2.5 + 0.62 * len(tasks), height=2.0 + 0.45 * len(estimators))[1]
     largest = float(np.nanmax(values)) if np.isfinite(values).any() else 1.0

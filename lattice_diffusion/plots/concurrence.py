@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from ..results import Variable
 from . import COLORS, curve, new_figure
 
@@ -64,7 +65,7 @@ def _bar(ax: "Axes", height: float, color: str, start: float, stop: float, low: 
 def plot_probe_concurrence(variables: Mapping[str, Variable], *, ax: "Axes | None" = None) -> "Axes":
     """The same from a probe of labelled images, at its smallest radius."""
     if "label_information_lost" not in variables:
-        raise ValueError("a probe without labels has no speciation window; probe again with labels")
+        raise InputError("a probe without labels has no speciation window; probe again with labels")
     values = {name: variable.values for name, variable in variables.items()}
     ax = plot_concurrence(
         values["t"],

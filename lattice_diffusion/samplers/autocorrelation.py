@@ -6,7 +6,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import check_finite, checked, shown
+from ..errors import InputError, check_finite, shown
 
 MIN_LENGTH = 20  # autocorrelation times that a series must span
 
@@ -16,7 +16,6 @@ class AutocorrelationTime(NamedTuple):
     error: float
 
 
-@checked
 def autocorrelation(series: ArrayLike) -> NDArray[np.float64]:
     """rho(k) = C(k)/C(0) for lags k = 0, 1, ... of a series (n,), or of chains (m, n) around their common mean.
 
@@ -24,9 +23,9 @@ def autocorrelation(series: ArrayLike) -> NDArray[np.float64]:
     """
     x = np.asarray(series, float)
     if x.ndim not in (1, 2) or not x.size or x.shape[-1] < 2:
-        raise ValueError(f"series must be (n,) or (chains, n) with n >= 2, got shape {x.shape}")
+        raise InputError(f"series must be (n,) or (chains, n) with n >= 2, got shape {x.shape}")
     if not np.isfinite(x).all():
-        raise ValueError("series must be finite, got inf or nan")
+        raise InputError("series must be finite, got inf or nan")
     x = np.atleast_2d(x) - x.mean()
     n = x.shape[1]
     power = np.abs(scipy.fft.rfft(x, scipy.fft.next_fast_len(2 * n, real=True))) ** 2
@@ -34,11 +33,10 @@ def autocorrelation(series: ArrayLike) -> NDArray[np.float64]:
     covariance /= np.arange(n, 0, -1)
     # differences of rounding errors are no signal
     if covariance[0] <= (1e-13 * np.abs(np.asarray(series, float)).max()) ** 2:
-        raise ValueError("series must vary, got a constant, whose autocorrelation time is undefined")
+        raise InputError("series must vary, got a constant, whose autocorrelation time is undefined")
     return np.asarray(covariance / covariance[0])
 
 
-@checked
 def integrated_autocorrelation_time(series: ArrayLike, c: float = 5.0) -> AutocorrelationTime:
     """tau = 1 + 2 sum_k rho(k) in steps of the series, and its standard error.
 
@@ -56,7 +54,7 @@ def integrated_autocorrelation_time(series: ArrayLike, c: float = 5.0) -> Autoco
         ValueError: the series is constant, or shorter than 20 tau, where no estimate can be trusted.
     """
     if not c > 0.0:
-        raise ValueError(f"c must be > 0, got {c}; 4 to 10 is usual")
+        raise InputError(f"c must be > 0, got {c}; 4 to 10 is usual")
     rho = autocorrelation(series)
     n_total = np.asarray(series).size
     sums = 2.0 * np.cumsum(rho) - 1.0
@@ -65,20 +63,18 @@ def integrated_autocorrelation_time(series: ArrayLike, c: float = 5.0) -> Autoco
     tau = float(sums[window] * (1.0 + bias))
     longest = float(sums[: window + 1 if window else None].max())
     if window == 0 or n_total < MIN_LENGTH * max(tau, longest):
-        raise ValueError(
+        raise InputError(
             f"series of {n_total} steps must span at least {MIN_LENGTH} autocorrelation times, got tau of about "
             f"{max(tau, longest):.3g} steps; run the chain longer"
         )
     return AutocorrelationTime(tau, tau * float(np.sqrt(2.0 * (2 * window + 1) / n_total)))
 
 
-@checked
 def effective_samples(series: ArrayLike, c: float = 5.0) -> float:
     """n / tau: the number of independent samples with the same error of the mean."""
     return float(np.asarray(series).size / integrated_autocorrelation_time(series, c).tau)
 
 
-@checked
 def mser(series: ArrayLike, batch: int = 5) -> int:
     """Steps at the start of a series that are better left out of its mean: the burn-in.
 
@@ -90,12 +86,12 @@ def mser(series: ArrayLike, batch: int = 5) -> int:
         series: (n,), or (chains, n), which are averaged.
     """
     if batch < 1 or np.ndim(series) not in (1, 2):
-        raise ValueError(f"series must be (n,) or (chains, n) and batch >= 1, got {shown(series)} and {batch}")
+        raise InputError(f"series must be (n,) or (chains, n) and batch >= 1, got {shown(series)} and {batch}")
     check_finite(series=series)
     x = np.atleast_2d(np.asarray(series, float)).mean(axis=0)
     n = len(x) // batch
     if n < 2:
-        raise ValueError(f"series must have at least {2 * batch} steps, got {len(x)}")
+        raise InputError(f"series must have at least {2 * batch} steps, got {len(x)}")
     means = x[: n * batch].reshape(n, batch).mean(axis=1)[::-1]
     count = np.arange(1, n + 1)
     squares = np.cumsum((means - means.mean()) ** 2) - np.cumsum(means - means.mean()) ** 2 / count

@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from ..lattice import Lattice
 
 Spins = NDArray[np.int8]
@@ -77,7 +78,7 @@ def check_schedule(lattice: Lattice, burn_in: int | None, thin: int | None, expo
     thin = relaxation if thin is None else thin
     integers = isinstance(burn_in, int | np.integer) and isinstance(thin, int | np.integer)
     if not integers or not 0 <= burn_in <= MAX_UPDATES or not 1 <= thin <= MAX_UPDATES:
-        raise ValueError(
+        raise InputError(
             f"burn_in must be >= 0 and thin >= 1, both integers of at most {MAX_UPDATES:,}, got {burn_in} and {thin}"
         )
     return burn_in, thin

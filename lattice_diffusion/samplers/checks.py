@@ -2,18 +2,19 @@
 
 import numpy as np
 
-from .. import arguments
+from .. import errors as arguments
+from ..errors import InputError
 
 
 def check_beta(beta: float) -> float:
     if not 0.0 <= beta < np.inf:
-        raise ValueError(f"beta must be finite and >= 0, got {beta}; for an antiferromagnet flip one sublattice")
+        raise InputError(f"beta must be finite and >= 0, got {beta}; for an antiferromagnet flip one sublattice")
     return float(beta)
 
 
 def check_n_samples(n_samples: int) -> int:
     if not isinstance(n_samples, int | np.integer) or n_samples < 1:
-        raise ValueError(f"n_samples must be a positive integer, got {n_samples}")
+        raise InputError(f"n_samples must be a positive integer, got {n_samples}")
     return int(n_samples)
 
 

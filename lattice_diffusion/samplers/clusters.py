@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import checked
+from ..errors import InputError
 from ..kernels import clusters as kernel
 from ..lattice import Lattice
 from .chains import Chain, Spins, check_schedule, relaxation_sweeps
@@ -13,7 +13,6 @@ from .checks import check_memory, check_n_samples
 from .couplings import Couplings, bond_thresholds, generator_state
 
 
-@checked
 def swendsen_wang(
     lattice: Lattice,
     couplings: ArrayLike,
@@ -91,7 +90,6 @@ def _square(lattice: Lattice, beta: float, rng: np.random.Generator, burn_in: in
     return Chain(lattice.shape, advance, spins, burn_in, thin)
 
 
-@checked
 def wolff(
     lattice: Lattice,
     couplings: ArrayLike,
@@ -128,7 +126,7 @@ def wolff_chain(
     model = Couplings.on(lattice, couplings)
     check_schedule(lattice, burn_in, thin)
     if thin is None and burn_in == 0:
-        raise ValueError("thin is measured during the burn-in, which was 0; give thin")
+        raise InputError("thin is measured during the burn-in, which was 0; give thin")
     thresholds = bond_thresholds(model.neighbor_J)
     spins, state = model.start(rng), generator_state(rng)
 

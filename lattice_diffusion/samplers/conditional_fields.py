@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
-from ..arguments import checked
+from ..errors import InputError
 from ..lattice import Lattice
 from .checks import check_memory, check_n_samples
 from .fields import check_field, gaussian_field
@@ -33,11 +33,10 @@ FACTORISE_UP_TO = {1: 2**24, 2: 2**18, 3: 2**14}  # sites: factors of at most ab
 BATCH_BYTES = 2**25
 
 
-class NotConvergedError(ValueError):
+class NotConvergedError(InputError):
     """Conjugate gradients did not reach TOLERANCE within MAX_ITERATIONS."""
 
 
-@checked
 def conditional_field(
     lattice: Lattice,
     mass_squared: float,
@@ -71,7 +70,7 @@ def conditional_field(
     given = _Conditioning.on(lattice, mass_squared, observed, noise_variance, boundary, method)
     v = given.check_values(values)
     if v.shape[0] not in (1, n_samples):
-        raise ValueError(f"values must be one field or one per sample ({n_samples}), got {v.shape[0]} fields")
+        raise InputError(f"values must be one field or one per sample ({n_samples}), got {v.shape[0]} fields")
     x = np.empty((n_samples, lattice.n_sites))
     batch = _batch(lattice)
     for start in range(0, n_samples, batch):
@@ -85,7 +84,6 @@ def conditional_field(
     return x.reshape(n_samples, *lattice.shape)
 
 
-@checked
 def conditional_mean(
     lattice: Lattice,
     mass_squared: float,
@@ -136,21 +134,21 @@ class _Conditioning:
         check_field(lattice, mass_squared, boundary)
         mask, variance = np.asarray(observed), np.asarray(noise_variance, float)
         if mask.dtype != np.bool_ or mask.shape != lattice.shape:
-            raise ValueError(
+            raise InputError(
                 f"observed must be a boolean mask of shape {lattice.shape}, got {mask.dtype} of shape {mask.shape}"
             )
         if variance.shape not in ((), lattice.shape):
-            raise ValueError(
+            raise InputError(
                 f"noise_variance must be one number or an array of shape {lattice.shape}, got shape {variance.shape}"
             )
         seen = np.broadcast_to(variance, lattice.shape)[mask]
         if not ((seen >= 0) & (seen < np.inf)).all():
-            raise ValueError(
+            raise InputError(
                 f"noise_variance must be finite and >= 0, got {seen[~((seen >= 0) & (seen < np.inf))][0]}; "
                 "leave sites that tell nothing out of the mask"
             )
         if method not in ("auto", "factorise", "conjugate_gradients"):
-            raise ValueError(f"method must be one of auto, factorise, conjugate_gradients, got {method!r}")
+            raise InputError(f"method must be one of auto, factorise, conjugate_gradients, got {method!r}")
         sharp = seen < 1e-100  # no double tells such a noise from none
         sites = np.flatnonzero(mask)
         exact, noisy = sites[sharp], sites[~sharp]
@@ -172,7 +170,7 @@ class _Conditioning:
         """(n, N), n = 1 for a single field, 0 outside the mask."""
         v = np.asarray(values, float)
         if not v.size or (v.shape != self.lattice.shape and v.shape[1:] != self.lattice.shape):
-            raise ValueError(
+            raise InputError(
                 f"values must have the shape of the lattice, {self.lattice.shape}, or one axis of samples before it, "
                 f"got shape {v.shape}"
             )
@@ -181,7 +179,7 @@ class _Conditioning:
         sites = np.concatenate([self.exact, self.noisy])
         read[:, sites] = flat[:, sites]
         if not np.isfinite(read).all():
-            raise ValueError(
+            raise InputError(
                 f"values must be finite on the mask, got {read[~np.isfinite(read)][0]}; leave unknown sites out"
             )
         return read

@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..errors import InputError
 from ..lattice import Lattice
 from .heat_bath import checkerboard_order
 
@@ -28,16 +29,16 @@ class Couplings:
         J, h = np.asarray(couplings, float), np.asarray(fields, float)
         n_bonds = len(lattice.bonds)
         if J.shape not in ((), (n_bonds,)):
-            raise ValueError(
+            raise InputError(
                 f"couplings must be one number or one per bond, ({n_bonds},) in the order of lattice.bonds, "
                 f"got shape {J.shape}"
             )
         if not np.isfinite(J).all():
-            raise ValueError(f"couplings must be finite, got {J[~np.isfinite(J)].flat[0]}; clamp spins by fields +-inf")
+            raise InputError(f"couplings must be finite, got {J[~np.isfinite(J)].flat[0]}; clamp spins by fields +-inf")
         if h.shape not in ((), lattice.shape):
-            raise ValueError(f"fields must be one number or an array of shape {lattice.shape}, got shape {h.shape}")
+            raise InputError(f"fields must be one number or an array of shape {lattice.shape}, got shape {h.shape}")
         if np.isnan(h).any():
-            raise ValueError("fields must be numbers, or +-inf to clamp a spin, got nan")
+            raise InputError("fields must be numbers, or +-inf to clamp a spin, got nan")
         J, h = np.broadcast_to(J, (n_bonds,)), np.broadcast_to(h, lattice.shape).ravel()
         return cls(lattice, J, h)
 

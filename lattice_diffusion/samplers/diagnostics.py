@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..errors import InputError
 from ..lattice import Lattice
 from .autocorrelation import AutocorrelationTime, integrated_autocorrelation_time, mser
 from .chains import Chain, Source
@@ -17,7 +18,7 @@ from .perfect import PastCoupling
 SURE = 0.25  # largest error of tau with which samples may be called independent: about 350 samples
 
 
-class CorrelatedError(ValueError):
+class CorrelatedError(InputError):
     """Samples that had to be independent are not, or are too few to tell."""
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from ..arguments import checked
+from ..errors import InputError
 from ..kernels import normals, normals_double
 from ..lattice import Lattice
 from .checks import check_memory, check_n_samples
@@ -22,7 +22,7 @@ BATCH_BYTES = 2**20
 
 def check_mass_squared(mass_squared: float) -> float:
     if not 1e-300 < mass_squared < np.inf:  # its inverse, the largest variance, must be a number too
-        raise ValueError(
+        raise InputError(
             f"mass_squared must be finite and > 0, got {mass_squared}; a massless field has no normalisable zero mode"
         )
     return float(mass_squared)
@@ -35,7 +35,6 @@ def check_field(lattice: Lattice, mass_squared: float, boundary: str) -> None:
         check_mass_squared(mass_squared)
 
 
-@checked
 def gaussian_field(
     lattice: Lattice,
     mass_squared: float,
@@ -62,7 +61,6 @@ def gaussian_field(
     return _draw(lattice, 1.0 / precision_spectrum(lattice, mass_squared, boundary), boundary, n_samples, rng, dtype)
 
 
-@checked
 def spectral_field(
     lattice: Lattice,
     spectrum: Callable[[NDArray[np.float64]], ArrayLike] | ArrayLike,
@@ -89,7 +87,7 @@ def spectral_field(
         (n_samples, *lattice.shape).
     """
     if not all(lattice.periodic):
-        raise ValueError(
+        raise InputError(
             f"spectral_field needs a lattice that is periodic along all axes, got periodic={lattice.periodic}; "
             "gaussian_field takes open ones"
         )
@@ -104,20 +102,20 @@ def _check_spectrum(
             spectrum = spectrum(np.sqrt((wave_vectors(lattice) ** 2).sum(axis=0)))
     power = np.asarray(spectrum, float)
     if power.shape != lattice.shape:
-        raise ValueError(
+        raise InputError(
             f"spectrum must be a function of |k| or an array of shape {lattice.shape}, got shape {power.shape}"
         )
     bad = ~((power >= 0) & (power < np.inf))
     if bad.any():
         k = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise ValueError(
+        raise InputError(
             f"spectrum must be finite and >= 0, got {power[k]} at index {k}; "
             "P(0) = 0 leaves out the mean where it is not defined"
         )
     mirrored = np.roll(np.flip(power), 1, axis=tuple(range(lattice.ndim)))
     if not np.allclose(power, mirrored, rtol=1e-8, atol=1e-12 * power.max()):
         k = tuple(int(i) for i in np.argwhere(~np.isclose(power, mirrored, rtol=1e-8, atol=1e-12 * power.max()))[0])
-        raise ValueError(
+        raise InputError(
             f"spectrum must be the same at k and -k for a real field, got {power[k]} and {mirrored[k]} at index {k}; "
             "use (P(k) + P(-k))/2"
         )
@@ -135,7 +133,7 @@ def _draw(
     """sqrt(power) times white noise in the modes, at the sites."""
     n_samples, dtype = check_n_samples(n_samples), np.dtype(dtype)
     if dtype not in (np.float32, np.float64):
-        raise ValueError(f"dtype must be float32 or float64, got {dtype}")
+        raise InputError(f"dtype must be float32 or float64, got {dtype}")
     check_memory(n_samples * lattice.n_sites * dtype.itemsize)
     x = np.empty((n_samples, *lattice.shape), dtype)
     pairs = max(1, BATCH_BYTES // (2 * dtype.itemsize * lattice.n_sites))

@@ -7,7 +7,7 @@ from typing import Literal, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import checked
+from ..errors import InputError
 from ..lattice import Lattice
 from .chains import Source, Spins
 from .checks import check_memory, check_n_samples
@@ -47,7 +47,6 @@ def ising(
     independent: bool = False,
     diagnostics: Literal[True],
 ) -> tuple[NDArray[np.int8], Diagnostics]: ...
-@checked
 def ising(
     lattice: Lattice,
     beta: float,
@@ -91,9 +90,9 @@ def ising(
     check_memory(n_samples * lattice.n_sites)
     resolved, _ = resolve(lattice, beta, method, field)
     if not 1 <= chains <= n_samples:
-        raise ValueError(f"chains must be between 1 and n_samples = {n_samples}, got {chains}")
+        raise InputError(f"chains must be between 1 and n_samples = {n_samples}, got {chains}")
     if workers < 1:
-        raise ValueError(f"workers must be >= 1, got {workers}")
+        raise InputError(f"workers must be >= 1, got {workers}")
     generators = [rng] if chains == 1 else rng.spawn(chains)
     cuts = [n_samples * k // chains for k in range(chains + 1)]
 

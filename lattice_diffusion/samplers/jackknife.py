@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import check_finite, checked
+from ..errors import InputError, check_finite
 from ..estimate import Estimate
 from .autocorrelation import integrated_autocorrelation_time
 
@@ -14,7 +14,6 @@ TAU_PER_BLOCK = 10  # blocks of 10 tau underestimate the variance by about tau/2
 MIN_BLOCKS, MAX_BLOCKS = 10, 100
 
 
-@checked
 def jackknife(
     series: ArrayLike, function: Callable[[NDArray[np.float64]], float], n_blocks: int | None = None
 ) -> Estimate:
@@ -59,7 +58,7 @@ def blocked(series: ArrayLike, n_blocks: int | None = None) -> Blocks:
     """Cuts series (n,) or (n, k) into consecutive blocks, see `jackknife`."""
     x = np.asarray(series, float)
     if x.ndim not in (1, 2):
-        raise ValueError(f"series must be (n,) or (n, k), got shape {x.shape}")
+        raise InputError(f"series must be (n,) or (n, k), got shape {x.shape}")
     check_finite(series=x)
     x = x[:, None] if x.ndim == 1 else x
     n = len(x)
@@ -68,7 +67,7 @@ def blocked(series: ArrayLike, n_blocks: int | None = None) -> Blocks:
         tau = max(1.0, *(integrated_autocorrelation_time(column).tau for column in moving))
         n_blocks, n_effective = min(MAX_BLOCKS, int(n / (TAU_PER_BLOCK * tau))), int(n / tau)
         if n_blocks < MIN_BLOCKS:
-            raise ValueError(
+            raise InputError(
                 f"series of {n} samples must hold {MIN_BLOCKS} blocks of {TAU_PER_BLOCK} autocorrelation times, got "
                 f"tau = {tau:.3g} samples; draw at least {int(np.ceil(MIN_BLOCKS * TAU_PER_BLOCK * tau))}"
             )
@@ -76,7 +75,7 @@ def blocked(series: ArrayLike, n_blocks: int | None = None) -> Blocks:
     elif 2 <= n_blocks <= n:
         method, n_effective = f"jackknife over {n_blocks} blocks", n
     else:
-        raise ValueError(f"n_blocks must be between 2 and the {n} samples, got {n_blocks}")
+        raise InputError(f"n_blocks must be between 2 and the {n} samples, got {n_blocks}")
     starts = np.arange(n_blocks) * n // n_blocks
     sums, sizes = np.add.reduceat(x, starts, axis=0), np.diff(starts, append=n)[:, None]
     left_out = (x.sum(axis=0) - sums) / (n - sizes)

@@ -12,7 +12,7 @@ import scipy.fft
 from numpy.typing import NDArray
 from scipy import sparse
 
-from ..arguments import check_memory, checked
+from ..errors import InputError, check_memory
 from ..lattice import Lattice
 
 Boundary = Literal["free", "fixed"]
@@ -20,7 +20,7 @@ Boundary = Literal["free", "fixed"]
 
 def check_boundary(boundary: str) -> None:
     if boundary not in ("free", "fixed"):
-        raise ValueError(f"boundary of open axes must be 'free' or 'fixed', got {boundary!r}")
+        raise InputError(f"boundary of open axes must be 'free' or 'fixed', got {boundary!r}")
 
 
 def along(axis: int, values: NDArray[np.float64], ndim: int) -> NDArray[np.float64]:
@@ -52,7 +52,6 @@ def precision_matrix(lattice: Lattice, mass_squared: float, boundary: Boundary =
     return (sparse.diags_array(mass_squared + degree, format="csc") - adjacency).tocsc()
 
 
-@checked
 def wave_vectors(lattice: Lattice) -> NDArray[np.float64]:
     """k of a periodic lattice, (d, *lattice.shape), components in [-pi, pi), in the order of numpy.fft."""
     check_memory("lattice", 16 * lattice.ndim * lattice.n_sites, "take a smaller one")

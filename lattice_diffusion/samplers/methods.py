@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import check_memory
+from ..errors import InputError, check_memory
 from ..exact.chain import ChainSolver
 from ..exact.transfer_matrix import MAX_WIDTH, TransferMatrix
 from ..lattice import Lattice
@@ -38,10 +38,10 @@ def resolve(lattice: Lattice, beta: float, method: IsingMethod, field: ArrayLike
     """The method that "auto" stands for, and whether there is a field; raises ValueError for what does not fit."""
     check_beta(beta)
     if method not in get_args(IsingMethod):
-        raise ValueError(f"method must be one of {', '.join(get_args(IsingMethod))}, got {method!r}")
+        raise InputError(f"method must be one of {', '.join(get_args(IsingMethod))}, got {method!r}")
     in_field = bool(np.any(field))
     if in_field and method not in ("auto", *TAKES_FIELD):
-        raise ValueError(f"method {method!r} takes no field; in a field use auto or one of {', '.join(TAKES_FIELD)}")
+        raise InputError(f"method {method!r} takes no field; in a field use auto or one of {', '.join(TAKES_FIELD)}")
     open_planar = lattice.ndim == 2 and not any(lattice.periodic)
     if method == "auto" and in_field:
         return ("swendsen_wang" if np.ndim(field) == 0 else "heat_bath"), True
@@ -49,7 +49,7 @@ def resolve(lattice: Lattice, beta: float, method: IsingMethod, field: ArrayLike
         perfect = lattice.ndim == 1 or (open_planar and min(lattice.shape) <= MAX_WIDTH)
         return ("transfer_matrix" if perfect else "swendsen_wang"), False
     if method == "transfer_matrix" and not (lattice.ndim == 1 or open_planar):
-        raise ValueError("the transfer matrix needs an open 2D lattice or a chain; use method='swendsen_wang'")
+        raise InputError("the transfer matrix needs an open 2D lattice or a chain; use method='swendsen_wang'")
     return method, in_field
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
-from ..arguments import checked
+from ..errors import InputError
 from ..kernels import multispin, random_bits
 from ..lattice import Lattice
 from .chains import MAX_UPDATES
@@ -96,7 +96,7 @@ class Strips:
         rows, columns = lattice.shape[::-1] if transposed else lattice.shape
         if not cls.takes(lattice):
             need = "one lattice in 64 strips needs even sides, one a multiple of 64"
-            raise ValueError(f"{need}, got {lattice.shape}; use n_replicas=64 (or more) for any other shape")
+            raise InputError(f"{need}, got {lattice.shape}; use n_replicas=64 (or more) for any other shape")
         periodic = np.array(lattice.periodic[::-1] if transposed else lattice.periodic)
         height, width = rows // 64, columns // 2
         row = np.arange(64) * height + np.arange(height)[:, None]
@@ -205,9 +205,9 @@ class MultispinChain:
         """Attempts to flip every spin n_sweeps times; returns the chain."""
         check_beta(self.beta)
         if self.update not in ("metropolis", "heat_bath"):
-            raise ValueError(f"update must be metropolis or heat_bath, got {self.update!r}")
+            raise InputError(f"update must be metropolis or heat_bath, got {self.update!r}")
         if not isinstance(n_sweeps, int | np.integer) or not 0 <= n_sweeps <= MAX_UPDATES:
-            raise ValueError(f"n_sweeps must be an integer between 0 and {MAX_UPDATES:,}, got {n_sweeps}")
+            raise InputError(f"n_sweeps must be an integer between 0 and {MAX_UPDATES:,}, got {n_sweeps}")
         table = expansion(flip_probabilities(self.beta, self.update))
         digits = digit_words(table.threshold, self.layout.odd)
         glauber = ONES if self.update == "heat_bath" else np.uint64(0)
@@ -219,7 +219,6 @@ class MultispinChain:
         return self.layout.unpack(self.packed, self.n_replicas)
 
 
-@checked
 def multispin_chain(
     lattice: Lattice,
     beta: float,
@@ -244,9 +243,9 @@ def multispin_chain(
         ValueError: bad beta, update, n_sweeps, n_replicas or state, or a lattice that the layout does not take.
     """
     if not isinstance(n_replicas, int | np.integer) or n_replicas < 1:
-        raise ValueError(f"n_replicas must be a positive integer, got {n_replicas}")
+        raise InputError(f"n_replicas must be a positive integer, got {n_replicas}")
     if lattice.ndim > 2 or lattice.n_sites < 2 or (n_replicas == 1 and lattice.ndim != 2):
-        raise ValueError(f"multi-spin coding takes 2D lattices of 2 or more sites, got shape {lattice.shape}")
+        raise InputError(f"multi-spin coding takes 2D lattices of 2 or more sites, got shape {lattice.shape}")
     check_memory(n_replicas * lattice.n_sites)
     layout = Strips.of(lattice) if n_replicas == 1 else Replicas.of(lattice, -(-n_replicas // 64))
     shape = (int(n_replicas), *lattice.shape)
@@ -255,6 +254,6 @@ def multispin_chain(
     if state is not None:
         start = np.asarray(state)
         if start.shape not in (shape, lattice.shape) or not np.all(np.abs(start) == 1):
-            raise ValueError(f"state must hold spins -1, +1 of shape {lattice.shape} or {shape}, got {start.shape}")
+            raise InputError(f"state must hold spins -1, +1 of shape {lattice.shape} or {shape}, got {start.shape}")
         packed = layout.pack(np.broadcast_to(start, shape))
     return MultispinChain(lattice, float(beta), update, shape[0], layout, packed, work).sweep(n_sweeps)

@@ -11,14 +11,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import checked, shown
+from ..errors import InputError, shown
 from ..estimate import Curve, Estimate
 from ..lattice import Lattice
 from .checks import check_beta
 from .jackknife import blocked, jackknife
 
 
-@checked
 def energies(samples: NDArray[np.int8], lattice: Lattice) -> NDArray[np.float64]:
     """-sum_<ij> s_i s_j per site of each sample, (n,)."""
     _check(samples, lattice)
@@ -26,35 +25,30 @@ def energies(samples: NDArray[np.int8], lattice: Lattice) -> NDArray[np.float64]
     return np.asarray(-bonds / lattice.n_sites)
 
 
-@checked
 def magnetizations(samples: NDArray[np.int8]) -> NDArray[np.float64]:
     """Mean spin of each sample, (n,)."""
     _check(samples)
     return samples.reshape(len(samples), -1).mean(axis=1)
 
 
-@checked
 def energy(samples: NDArray[np.int8], lattice: Lattice, *, n_blocks: int | None = None) -> Estimate:
     """<e> per site."""
     return jackknife(energies(samples, lattice), lambda e: e[0], n_blocks)
 
 
-@checked
 def magnetization(samples: NDArray[np.int8], power: int = 1, *, n_blocks: int | None = None) -> Estimate:
     """<|m|^power>."""
     if power < 1:
-        raise ValueError(f"power must be >= 1, got {power}")
+        raise InputError(f"power must be >= 1, got {power}")
     return jackknife(np.abs(magnetizations(samples)) ** power, lambda m: m[0], n_blocks)
 
 
-@checked
 def binder_cumulant(samples: NDArray[np.int8], *, n_blocks: int | None = None) -> Estimate:
     """U = 1 - <m^4>/(3 <m^2>^2): 2/3 in the ordered phase, 0 in the disordered one (Binder 1981)."""
     m = magnetizations(samples)
     return jackknife(np.stack([m**2, m**4], axis=1), lambda x: 1.0 - x[1] / (3.0 * x[0] ** 2), n_blocks)
 
 
-@checked
 def susceptibility(
     samples: NDArray[np.int8], beta: float, *, connected: bool = False, n_blocks: int | None = None
 ) -> Estimate:
@@ -65,7 +59,6 @@ def susceptibility(
     return _scaled(scale, jackknife(series, lambda x: x[1] - (x[0] ** 2 if connected else 0.0), n_blocks))
 
 
-@checked
 def specific_heat(samples: NDArray[np.int8], lattice: Lattice, beta: float, *, n_blocks: int | None = None) -> Estimate:
     """d<e>/dT per site, beta^2 N (<e^2> - <e>^2)."""
     e = energies(samples, lattice)
@@ -75,7 +68,6 @@ def specific_heat(samples: NDArray[np.int8], lattice: Lattice, beta: float, *, n
     return _scaled(scale, jackknife(series, lambda x: x[1] - x[0] ** 2, n_blocks))
 
 
-@checked
 def correlation(
     samples: NDArray[np.int8],
     lattice: Lattice,
@@ -91,12 +83,12 @@ def correlation(
     """
     _check(samples, lattice)
     if axis is not None and not 0 <= axis < lattice.ndim:
-        raise ValueError(f"axis must be between 0 and {lattice.ndim - 1}, got {axis}")
+        raise InputError(f"axis must be between 0 and {lattice.ndim - 1}, got {axis}")
     axes = range(lattice.ndim) if axis is None else (axis,)
     reach = min(lattice.shape[a] // 2 if lattice.periodic[a] else lattice.shape[a] - 1 for a in axes)
     r = np.arange(reach + 1) if distances is None else np.atleast_1d(np.asarray(distances))
     if r.dtype.kind not in "iu" or r.ndim != 1 or not r.size or r.min() < 0 or r.max() > reach:
-        raise ValueError(f"distances must be integers between 0 and {reach} on this lattice, got {shown(distances)}")
+        raise InputError(f"distances must be integers between 0 and {reach} on this lattice, got {shown(distances)}")
     series = np.empty((len(samples), len(r)))
     for k, step in enumerate(r):
         n_pairs = [lattice.n_sites * (1.0 if lattice.periodic[a] else 1.0 - step / lattice.shape[a]) for a in axes]
@@ -106,7 +98,6 @@ def correlation(
     return Curve(blocks.mean, blocks.covariance(blocks.left_out), blocks.n_effective, blocks.method)
 
 
-@checked
 def correlation_length(samples: NDArray[np.int8], lattice: Lattice, *, n_blocks: int | None = None) -> Estimate:
     """Second-moment xi = sqrt(chi/F - 1) / (2 sin(pi/L)) of a periodic lattice, in sites.
 
@@ -114,7 +105,7 @@ def correlation_length(samples: NDArray[np.int8], lattice: Lattice, *, n_blocks:
     axes of the longest side L. Below T_c it measures the size of the lattice, since chi contains the magnetisation.
     """
     if not all(lattice.periodic):
-        raise ValueError(
+        raise InputError(
             "the second-moment correlation length needs a lattice periodic along all axes; use correlation"
         )
     _check(samples, lattice)
@@ -129,7 +120,7 @@ def correlation_length(samples: NDArray[np.int8], lattice: Lattice, *, n_blocks:
 
     def xi(x: NDArray[np.float64]) -> float:
         if x[0] < x[1]:
-            raise ValueError(f"chi/F must be >= 1, got {x[0] / x[1]:.3g}: too few samples for so short a correlation")
+            raise InputError(f"chi/F must be >= 1, got {x[0] / x[1]:.3g}: too few samples for so short a correlation")
         return math.sqrt(x[0] / x[1] - 1.0) / (2.0 * math.sin(math.pi / length))
 
     return jackknife(np.stack([total, power], axis=1), xi, n_blocks)
@@ -144,7 +135,7 @@ def _check(samples: NDArray[np.int8], lattice: Lattice | None = None) -> None:
     fits = samples.ndim > 1 if lattice is None else samples.shape[1:] == lattice.shape
     if not fits or not samples.size or samples.dtype.kind not in "if" or not (np.abs(samples) == 1).all():
         shape = "..." if lattice is None else ", ".join(map(str, lattice.shape))
-        raise ValueError(f"samples must be spins -1 and +1 of shape (n, {shape}), got {shown(samples)}")
+        raise InputError(f"samples must be spins -1 and +1 of shape (n, {shape}), got {shown(samples)}")
 
 
 def _pair_sums(samples: NDArray[np.int8], lattice: Lattice, axis: int, r: int) -> NDArray[np.int64]:

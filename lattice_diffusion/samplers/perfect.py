@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import checked
+from ..errors import InputError
 from ..kernels import local_fields as kernel
 from ..lattice import Lattice
 from .chains import MAX_UPDATES, Spins
@@ -13,11 +13,10 @@ from .couplings import Couplings, generator_state
 MAX_SWEEPS = 1 << 16
 
 
-class NotCoalescedError(ValueError):
+class NotCoalescedError(InputError):
     """Coupling from the past ran out of its budget; no sample was drawn."""
 
 
-@checked
 def coupling_from_the_past(
     lattice: Lattice,
     couplings: ArrayLike,
@@ -61,12 +60,12 @@ class PastCoupling:
     ) -> None:
         model = Couplings.on(lattice, couplings, fields)
         if model.J.size and model.J.min() < 0.0:
-            raise ValueError(
+            raise InputError(
                 f"couplings must be >= 0, since only a ferromagnet keeps states in order, got {model.J.min()}; "
                 "use posterior or replica_exchange"
             )
         if not 1 <= max_sweeps <= MAX_UPDATES:
-            raise ValueError(f"max_sweeps must be between 1 and {MAX_UPDATES:,}, got {max_sweeps}")
+            raise InputError(f"max_sweeps must be between 1 and {MAX_UPDATES:,}, got {max_sweeps}")
         self._shape, self._rng, self._max_sweeps = lattice.shape, rng, max_sweeps
         self._arguments = model.free_order, model.neighbors, model.neighbor_J, model.finite_h
         self._ends = [np.where(model.clamped, np.sign(model.h), end).astype(np.int8) for end in (1, -1)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import checked
+from ..errors import InputError
 from ..kernels import local_fields as kernel
 from ..lattice import Lattice
 from .chains import Chain, check_schedule
@@ -14,7 +14,6 @@ from .checks import check_memory, check_n_samples
 from .couplings import Couplings, generator_state
 
 
-@checked
 def posterior(
     lattice: Lattice,
     couplings: ArrayLike,
@@ -71,7 +70,6 @@ class Ladder:
     swap_rate: NDArray[np.float64]  # (K-1,), accepted fraction between betas[k] and betas[k+1]
 
 
-@checked
 def replica_exchange(
     lattice: Lattice,
     couplings: ArrayLike,
@@ -100,7 +98,7 @@ def replica_exchange(
     ladder = np.asarray(betas, float)
     rising = ladder.ndim == 1 and len(ladder) > 0 and (np.all(np.diff(ladder) > 0) or np.all(np.diff(ladder) < 0))
     if not (rising and np.isfinite(ladder).all() and ladder.min() >= 0.0):
-        raise ValueError(f"betas must be finite, >= 0 and strictly monotone such as (1.0, 0.8, 0.6), got {betas}")
+        raise InputError(f"betas must be finite, >= 0 and strictly monotone such as (1.0, 0.8, 0.6), got {betas}")
     model = Couplings.on(lattice, couplings, fields)
     check_memory(check_n_samples(n_samples) * len(ladder) * lattice.n_sites)
     burn_in, thin = check_schedule(lattice, burn_in, thin, exponent=1.0)

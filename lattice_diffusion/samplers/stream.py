@@ -5,14 +5,13 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import checked
+from ..errors import InputError
 from ..lattice import Lattice
 from .chains import Source
 from .checks import check_memory
 from .methods import IsingMethod, open_source
 
 
-@checked
 def stream(
     lattice: Lattice,
     beta: float,
@@ -36,7 +35,7 @@ def stream(
         ValueError: as `ising` does, at the call.
     """
     if not isinstance(batch_size, int | np.integer) or batch_size < 1:
-        raise ValueError(f"batch_size must be a positive integer, got {batch_size}")
+        raise InputError(f"batch_size must be a positive integer, got {batch_size}")
     check_memory(batch_size * lattice.n_sites)
     return _batches(open_source(lattice, beta, rng, method, field, burn_in, thin), int(batch_size))
 

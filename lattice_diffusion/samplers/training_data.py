@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import IterableDataset, get_worker_info
 
-from ..arguments import shown
+from ..errors import InputError, shown
 from .chains import block_rng
 
 Draw = Callable[[int, np.random.Generator], NDArray[Any]]
@@ -54,11 +54,11 @@ def torch_dataset(
     """
     draw = getattr(source, "sample", source)
     if not callable(draw):
-        raise TypeError(f"source must be a model with .sample or a function draw(n, rng), got {type(source).__name__}")
+        raise InputError(f"source must be a model with .sample or a function draw(n, rng), got {type(source).__name__}")
     if not isinstance(batch_size, int | np.integer) or batch_size < 1:
-        raise ValueError(f"batch_size must be a positive integer, got {shown(batch_size)}")
+        raise InputError(f"batch_size must be a positive integer, got {shown(batch_size)}")
     if not isinstance(seed, int | np.integer) or seed < 0:
-        raise ValueError(f"seed must be an integer >= 0, got {shown(seed)}")
+        raise InputError(f"seed must be an integer >= 0, got {shown(seed)}")
     if not isinstance(add_channel, bool):
-        raise TypeError(f"add_channel must be True or False, got {shown(add_channel)}")
+        raise InputError(f"add_channel must be True or False, got {shown(add_channel)}")
     return SampleDataset(draw, int(batch_size), int(seed), add_channel)

@@ -1,0 +1,112 @@
+"""What the package raises on purpose, and the checks at its doors: finite arrays, ranges, devices, memory.
+
+Constructors, the command line, specs and readers of files raise `InputError` with one sentence: the argument, the
+value received, what is allowed, the remedy. Anything else that is raised is a bug.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Limits = Mapping[str, tuple[float, float | None]]  # lowest and highest value by name; None: no highest
+LARGEST = 2**63 - 1  # of an integer
+
+
+class InputError(ValueError):
+    """An argument, option, spec or file that cannot be used; the message is one sentence."""
+
+
+def shown(value: Any) -> str:
+    """A value in a message: short, on one line; arrays by their shape."""
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype} of shape {value.shape}"
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # such as an integer of more than 4300 digits
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def array_of(name: str, value: Any) -> NDArray:
+    """`value` as an array of real numbers. Raises InputError, naming it, for anything else."""
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError, OverflowError):
+        raise InputError(f"{name} must be an array of numbers, all rows of one length, got {shown(value)}") from None
+    if array.dtype.kind not in "buif":
+        raise InputError(f"{name} must be an array of real numbers, got {shown(value)}")
+    return array
+
+
+def check_finite(**arrays: Any) -> None:
+    """Raises InputError, naming the array, for one that is empty or holds NaN or infinity."""
+    for name, array in arrays.items():
+        if not np.size(array):
+            raise InputError(f"{name} must hold at least one value, got none")
+        if not np.isfinite(array).all():
+            raise InputError(f"{name} must be finite, got {np.ravel(array)[~np.isfinite(np.ravel(array))][0]}")
+
+
+def check_limits(limits: Limits, given: Mapping[str, Any]) -> None:
+    """Raises InputError, naming it, for a number among `given` outside its limits; an integer where the lower one is.
+
+    Numbers that are None, or not given, are left out.
+    """
+    for name, (low, high) in limits.items():
+        value = given.get(name)
+        if value is None:
+            continue
+        kind, fits = ("an integer", isinstance(value, int | np.integer)) if isinstance(low, int) else ("a number", True)
+        if not (fits and low <= value <= (LARGEST if high is None else high)):
+            allowed = f">= {low:g}" if high is None else f"from {low:g} to {high:g}"
+            raise InputError(f"{name} must be {kind} {allowed}, got {shown(value)}")
+
+
+def check_device(device: Any) -> None:
+    """Raises InputError for a device of torch that this machine does not have; None and "cpu" are always there."""
+    if device is None or device == "cpu":
+        return
+    import torch
+
+    try:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError):
+        there = ", ".join(["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))])
+        raise InputError(f"device must be one of {there}, got {shown(device)}") from None
+
+
+# -- memory -------------------------------------------------------------------------------------------------
+
+
+def available_memory() -> int:
+    """Bytes that can be had without swapping, where the system tells; all of its memory otherwise."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows
+        return LARGEST
+
+
+def check_memory(what: str, n_bytes: float, remedy: str) -> None:
+    """Refuse, before it is made, what takes more bytes than this machine has available.
+
+    Raises InputError: `what` is too large, the bytes it needs, those that there are, `remedy`.
+    """
+    available = available_memory()
+    if n_bytes > available:
+        raise InputError(
+            f"{what} is too large: it needs about {gibibytes(n_bytes)} of memory, this machine has "
+            f"{gibibytes(available)} available; {remedy}"
+        )
+
+
+def gibibytes(n_bytes: float) -> str:
+    """A number of bytes in words."""
+    return f"{float(min(n_bytes, 2**1000)) / 2**30:.3g} GiB"

@@ -1,0 +1,125 @@
+"""Lattice samples drawn as images, every pixel with noise of its own, and the exact I(A;C|B) of their pixels.
+
+A pixel shows one spin or bond of the model, several pixels may show the same one, and a pixel that shows none is 0.
+What the seen pixels tell of a spin is the sum of their likelihood fields, so that the model's own solver gives the law
+of the clean pixel A given any set of others,
+
+    p(s_A | x_seen) ~ p_0(s_A | fields of other spins) prod exp(h s_A)   over A's siblings, pixels of the same spin,
+
+and with it the average of `exact.spins`, I(A;C|B) = E KL( p(x_A | x_B, x_C) || p(x_A | x_B) ).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..channels import Channel
+from ..errors import InputError
+from ..estimate import Curve
+from ..exact.spins import spin_weights
+from ..kernels.mixtures import block_divergence
+from ..lattice import Lattice
+from ..models import DomainWalls, Ising
+
+BLOCK = 2
+SMALLEST, LARGEST = 8, 28  # sides of images; 14 spins are as many as the exact solution takes
+BETA = 0.44  # close to critical: information reaches far
+BATCH = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Rendering:
+    """Samples of a model of spins or bonds as images.
+
+    Args:
+        model: with an exact solution, of values +-1 where it is drawn.
+        site: (row, column), flat index on `model.lattice` of what a pixel shows, -1 where it shows nothing.
+        pixel: A, one that shows something.
+    """
+
+    model: Any
+    site: NDArray[np.int64]
+    pixel: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        if self.site[self.pixel] < 0:
+            raise InputError(f"pixel must show a spin or a bond, got {self.pixel}, which is always 0")
+
+    def sample(self, n_samples: int, rng: np.random.Generator) -> NDArray[np.int8]:
+        """Clean images (n, row, column) of -1, 0 and 1."""
+        x = self.model.sample(n_samples, rng).reshape(n_samples, -1)
+        return np.where(self.site >= 0, x[:, self.site], 0).astype(np.int8)
+
+    def fields(self, h: NDArray[np.float64], seen: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """(n, *lattice.shape), fields of spins from those of the seen pixels (n, row, column)."""
+        shown = seen & (self.site >= 0)
+        total = np.zeros((self.model.lattice.n_sites, len(h)))
+        np.add.at(total, self.site[shown], h[:, shown].T)
+        return np.ascontiguousarray(total.T).reshape(len(h), *self.model.lattice.shape)
+
+    def law(self, h: NDArray[np.float64], seen: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """(n, 2), P(s_A = -1) and P(s_A = +1) given the seen pixels of fields h; A itself is not read."""
+        seen = seen.copy()
+        seen[self.pixel] = False
+        a = int(self.site[self.pixel])
+        fields = self.fields(h, seen).reshape(len(h), -1)
+        siblings = fields[:, a].copy()
+        fields[:, a] = 0.0
+        law = self.model.solver.block_posterior(fields.reshape(-1, *self.model.lattice.shape), np.array([a]))
+        law = law * spin_weights(siblings)
+        return np.asarray(law / law.sum(axis=1, keepdims=True))
+
+    def divergences(
+        self, channel: Channel, t: float, x_t: NDArray, radii: Sequence[int], rng: np.random.Generator
+    ) -> NDArray[np.float64]:
+        """(n, len(radii)), KL(p(x_A | all other pixels) || p(x_A | B_r)) at every noisy image; radius 0: B is empty."""
+        h, outcomes = channel.likelihood_field(x_t, t), channel.output_law(t)
+        everything = self.law(h, np.ones(self.site.shape, bool))
+        out = np.empty((len(radii), len(x_t)))
+        for radius, found in zip(radii, out, strict=True):
+            block_divergence(
+                everything, self.law(h, Lattice(self.site.shape).box(self.pixel, radius)), outcomes, rng, found
+            )
+        return out.T
+
+    def cmi_curve(
+        self, channel: Channel, t: float, radii: Sequence[int], n_samples: int, rng: np.random.Generator
+    ) -> Curve:
+        """I_t(A;C|B_r) for some radii on one set of noisy images; radius 0 gives I_t(A;BC)."""
+        found = []
+        for start in range(0, n_samples, BATCH):
+            x_0 = self.sample(min(BATCH, n_samples - start), rng)
+            found.append(self.divergences(channel, t, channel.corrupt(x_0, t, rng), radii, rng))
+        return Curve.from_samples(
+            np.concatenate(found), "Rao-Blackwell average over exact posteriors of rendered spins"
+        )
+
+
+def ising_image(shape: tuple[int, int] = (28, 28), beta: float = BETA) -> Rendering:
+    """Spins as blocks of 2x2 pixels; A the middle pixel, whose three siblings lie in the smallest box."""
+    rows, columns = (n // BLOCK for n in shape)
+    site = np.full(shape, -1)
+    block = np.arange(rows * columns).reshape(rows, columns)
+    site[: BLOCK * rows, : BLOCK * columns] = block.repeat(BLOCK, axis=0).repeat(BLOCK, axis=1)
+    return Rendering(Ising(Lattice((rows, columns)), beta), site, (BLOCK * (rows // 2), BLOCK * (columns // 2)))
+
+
+def loop_image(shape: tuple[int, int] = (28, 28), beta: float = 0.0) -> Rendering:
+    """Domain walls of faces two pixels apart: the pixel between two faces shows their bond, all others are 0.
+
+    The product of the four bonds around a corner of faces is +1. The smallest box around A, a bond, holds no such
+    four, the next one both that A belongs to.
+    """
+    rows, columns = ((n + 1) // 2 for n in shape)
+    model = DomainWalls((rows, columns), beta)
+    site, index = np.full((2 * rows, 2 * columns), -1), np.arange(2 * rows * columns).reshape(2, rows, columns)
+    site[::2, 1::2], site[1::2, ::2] = np.where(model.bonds, index, -1)
+    return Rendering(model, site[: shape[0], : shape[1]], (2 * (rows // 2), 2 * (columns // 2) - 1))
+
+
+def calibration_shape(shape: tuple[int, int]) -> tuple[int, int]:
+    """Images as large as those of `shape`, as far as there is an exact answer."""
+    return min(max(shape[0], SMALLEST), LARGEST), min(max(shape[1], SMALLEST), LARGEST)

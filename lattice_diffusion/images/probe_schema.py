@@ -1,0 +1,353 @@
+"""What a probe of images writes: measured arrays over time and radius, and all that follows from them.
+
+One group, `probe` (calibrations on known truth add groups of their own, of the same variables), of dimensions
+
+    t        times in (0, 1], T of them, increasing            radius   widths of the buffer B, R of them, increasing
+
+Measured, each with its standard error NAME_stderr of the same dims:
+
+    cmi (t, radius)                  I_t(A;C|B) in nats
+    cmi_held_out, cmi_in_sample (t, radius)   what it is half-way between: too low and too high by what is overfitted;
+                                     without errors of their own; optional
+    cmi_null (t, radius)             what the same estimator finds once C has been permuted: what counts as zero
+    total_information (t)            I_t(A;BC) in nats
+    label_information (t)            I_t(S;ABC), label_information_b (t) I_t(S;B), and label_information_lost (t)
+                                     I_0(S;AB) - I_t(S;B), which the speciation window starts with; optional
+    forward_backward (t)             P_FB, the chance that noise to t and its reversal keep the label; optional
+    excess_mse (t, radius)           E|A - E[A|AB]|^2 - E|A - E[A|ABC]|^2 in scaled units, Gaussian noise; optional
+    cmi_exact (t, radius)            the truth, in calibrations, and other NAME_exact (`probe_calibration`)
+
+Derived here, never by the estimator:
+
+    cmi_above_null (t, radius)       cmi - cmi_null, what lengths and windows are taken from
+    markov_length (t)                xi in sites, NaN with the reason in markov_length_note where there is none
+    window_start, window_stop (radius)   nonlocality window at `tolerance`; NaN where `n_nonlocal_times` (radius) is 0
+                                     or the times measured do not bracket that end
+    speciation_start, speciation_stop    of the label, at `tolerance`; scalars, meant where `speciation_seen` is 1
+    area (t, radius)                 KL in nats per image that a local denoiser of that radius adds at that time
+    recommended_radius (t)           the cheapest r(t) whose areas, none below zero, add up to at most `budget`; -1 is
+                                     the whole image
+    schedule_kl, schedule_cost, global_cost, cost_saving    of r(t); cost in pixels read, averaged over times
+
+The area law is Girsanov's bound for Gaussian noise, KL <= 1/2 int d(snr) sum_i [mmse_i local - mmse_i global], by the
+trapezoidal rule in log snr between the times measured; for erasures the chain rule over a random order of the sites,
+KL = int dt sum_i I_t(A_i;C|B) / (1 - t). A stands for every pixel; times outside add nothing.
+Root attribute `parameters` holds {"data": Images.describe(), "tolerance", "budget", "channel", ...}.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..channels import Channel, Erasure, Gaussian
+from ..errors import InputError
+from ..estimate import Estimate
+from ..phases import markov_length, nonlocality_window, optimal_schedule, peak_time, speciation_window
+from ..results import Result, Row, Variable, provenance
+
+NAME = "probe"
+GLOBAL = -1
+TOLERANCE = 0.01  # nats
+_LONG_NAMES = {
+    "cmi": "conditional mutual information I(A;C|B)",
+    "cmi_null": "I(A;C|B) of permuted C",
+    "cmi_above_null": "I(A;C|B) above its null",
+    "total_information": "total information I(A;BC)",
+    "label_information": "information of the image about its label, I(S;ABC)",
+    "label_information_b": "information of the buffer about the label, I(S;B)",
+    "label_information_lost": "what noise has hidden of it, I_0(S;AB) - I(S;B)",
+    "forward_backward": "forward-backward agreement of the label, P_FB",
+    "excess_mse": "mean squared error of the local denoiser above that of the global one",
+    "area": "KL per image that a local denoiser adds at a time",
+}
+Variables = dict[str, Variable]
+
+
+def probe_result(
+    variables: Variables,
+    data: Mapping[str, object],
+    parameters: Mapping[str, Any],
+    seed: int,
+    *,
+    calibrations: Mapping[str, Variables] | None = None,
+) -> Result:
+    """The result of a probe from its `probe_variables`.
+
+    Args:
+        data: `Images.describe()`; parameters: everything else that was asked for, plain JSON types.
+        calibrations: name to `probe_variables` of data whose truth is known.
+    """
+    attributes = provenance(NAME, json.dumps({"data": dict(data), **parameters}), seed, complete=True)
+    return Result(attributes, {NAME: variables, **(calibrations or {})}, _rows(variables))
+
+
+def probe_variables(
+    *,
+    t: ArrayLike,
+    radius: ArrayLike,
+    cmi: ArrayLike,
+    cmi_stderr: ArrayLike,
+    total_information: ArrayLike,
+    total_information_stderr: ArrayLike,
+    image_shape: tuple[int, int],
+    channel: Channel,
+    cmi_covariance: ArrayLike | None = None,
+    cmi_held_out: ArrayLike | None = None,
+    cmi_in_sample: ArrayLike | None = None,
+    cmi_null: ArrayLike | None = None,
+    cmi_null_stderr: ArrayLike | None = None,
+    label_information: ArrayLike | None = None,
+    label_information_stderr: ArrayLike | None = None,
+    label_information_b: ArrayLike | None = None,
+    label_information_b_stderr: ArrayLike | None = None,
+    label_information_lost: ArrayLike | None = None,
+    label_information_lost_stderr: ArrayLike | None = None,
+    forward_backward: ArrayLike | None = None,
+    forward_backward_stderr: ArrayLike | None = None,
+    excess_mse: ArrayLike | None = None,
+    excess_mse_stderr: ArrayLike | None = None,
+    tolerance: float = TOLERANCE,
+    budget: float = 1.0,
+) -> Variables:
+    """All variables of one probe from the measured ones (see the module), of shapes (T,) and (T, R).
+
+    Args:
+        cmi_covariance: (T, R, R) between radii, of `cmi`; errors of radii are taken as independent without it.
+        label_information_lost: I_0(S;AB) - I_t(S;B), with `label_information`; of the whole image where
+            `label_information_b` is not known.
+        tolerance: in nats, of the windows; budget: KL per image in nats, of r(t).
+
+    Raises:
+        ValueError: shapes that do not fit, values that are not finite, times outside (0, 1], an area law asked for
+            another channel than the Gaussian.
+    """
+    times, radii = _coordinates(t, radius)
+    shapes = {"t": (times.size,), "tr": (times.size, radii.size)}
+    given = {
+        "cmi": (shapes["tr"], cmi, cmi_stderr),
+        "cmi_null": (shapes["tr"], cmi_null, cmi_null_stderr),
+        "total_information": (shapes["t"], total_information, total_information_stderr),
+        "label_information": (shapes["t"], label_information, label_information_stderr),
+        "label_information_b": (shapes["t"], label_information_b, label_information_b_stderr),
+        "label_information_lost": (shapes["t"], label_information_lost, label_information_lost_stderr),
+        "forward_backward": (shapes["t"], forward_backward, forward_backward_stderr),
+        "excess_mse": (shapes["tr"], excess_mse, excess_mse_stderr),
+    }
+    found: Variables = {
+        "t": Variable(("t",), times, "1", "diffusion time t, 0 clean and 1 pure noise"),
+        "radius": Variable(("radius",), radii, "sites", "width of the buffer B"),
+        "tolerance": _scalar(tolerance, "nat", "tolerance of the windows"),
+    }
+    for name, (shape, values, stderr) in given.items():
+        if values is not None:
+            units = "1" if name in ("excess_mse", "forward_backward") else "nat"
+            found |= _with_error(name, _checked(name, values, shape), _error(name, stderr, shape), units)
+    for name, values in (("cmi_held_out", cmi_held_out), ("cmi_in_sample", cmi_in_sample)):
+        if values is not None:
+            words = f"I(A;C|B) {name.removeprefix('cmi_').replace('_', ' ')}"
+            found[name] = Variable(("t", "radius"), _checked(name, values, shapes["tr"]), "nat", words)
+    found |= _above_null(found)
+    covariance = None
+    if cmi_covariance is not None:
+        covariance = _checked("cmi_covariance", cmi_covariance, (*shapes["tr"], radii.size))
+    found |= _markov_lengths(found, covariance)
+    found |= _windows(found, tolerance)
+    if label_information is not None:
+        if label_information_lost is None:
+            raise InputError("label_information_lost must be given with label_information, got None")
+        found |= _speciation(found, tolerance)
+    if excess_mse is not None:
+        if not isinstance(channel, Gaussian):
+            raise InputError(f"excess_mse must come with a Gaussian channel, got {channel.name}; leave it out")
+        scale = 0.5 * snr_weights(channel, times)
+        found |= _schedule(found, found["excess_mse"], found["excess_mse_stderr"], scale, image_shape, budget)
+    elif isinstance(channel, Erasure) and times[-1] < 1:
+        scale = _widths(times) / (1 - times)
+        found |= _schedule(found, found["cmi_above_null"], found["cmi_above_null_stderr"], scale, image_shape, budget)
+    return found
+
+
+def read_costs(image_shape: tuple[int, int], radius: ArrayLike) -> NDArray[np.float64]:
+    """Pixels in the box of each radius around a pixel, cut at the edges, averaged over pixels, (R,)."""
+
+    def along(n: int, r: int) -> float:
+        i = np.arange(n)
+        return float((np.minimum(i + r, n - 1) - np.maximum(i - r, 0) + 1).mean())
+
+    return np.array([along(image_shape[0], int(r)) * along(image_shape[1], int(r)) for r in np.asarray(radius)])
+
+
+def snr_weights(channel: Channel, times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weights of int d(snr) f between the times, (T,): trapezoidal in log snr, and in snr from t = 1, snr = 0."""
+    snr = np.array([channel.snr(float(t)) for t in times])
+    weights = np.zeros(snr.size)
+    seen = snr > 0
+    if seen.sum() > 1:
+        weights[seen] = snr[seen] * _widths(-np.log(snr[seen]))
+    if seen.any() and not seen[-1]:
+        weights[-2:] += 0.5 * snr[-2]
+    return weights
+
+
+def _widths(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Trapezoidal weights of increasing points."""
+    half = 0.5 * np.diff(x)
+    return np.append(half, 0.0) + np.append(0.0, half)
+
+
+def _coordinates(t: ArrayLike, radius: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    times, radii = np.asarray(t, float), np.asarray(radius, np.int64)
+    if times.ndim != 1 or not times.size or not (times[0] > 0 and times[-1] <= 1) or (np.diff(times) <= 0).any():
+        raise InputError(f"t must be increasing times in (0, 1], got {times.tolist()}")
+    if radii.ndim != 1 or not radii.size or radii[0] < 0 or (np.diff(radii) <= 0).any():
+        raise InputError(f"radius must be increasing integers >= 0, got {radii.tolist()}")
+    return times, radii
+
+
+def _checked(name: str, values: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    array = np.asarray(values, float)
+    if array.shape != shape:
+        raise InputError(f"{name} must have shape {shape}, got {array.shape}")
+    if not np.isfinite(array).all():
+        raise InputError(f"{name} must be finite, got nan or inf at {np.argwhere(~np.isfinite(array))[0].tolist()}")
+    return array
+
+
+def _error(name: str, stderr: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    if stderr is None:
+        raise InputError(f"{name}_stderr must be given with {name}, got None")
+    array = _checked(f"{name}_stderr", stderr, shape)
+    if array.min() < 0:
+        raise InputError(f"{name}_stderr must be >= 0, got {array.min():g}")
+    return array
+
+
+def _with_error(name: str, values: NDArray, stderr: NDArray, units: str) -> Variables:
+    dims = ("t", "radius")[: values.ndim]
+    return {
+        name: Variable(dims, values, units, _LONG_NAMES[name]),
+        f"{name}_stderr": Variable(dims, stderr, units, f"standard error of {name}"),
+    }
+
+
+def _scalar(value: float, units: str, long_name: str) -> Variable:
+    return Variable((), np.array(float(value)), units, long_name)
+
+
+def _above_null(found: Variables) -> Variables:
+    values, stderr = found["cmi"].values, found["cmi_stderr"].values
+    if "cmi_null" in found:
+        values = values - found["cmi_null"].values
+        stderr = np.hypot(stderr, found["cmi_null_stderr"].values)
+    return _with_error("cmi_above_null", values, stderr, "nat")
+
+
+def _markov_lengths(found: Variables, covariance: NDArray | None) -> Variables:
+    radii = [int(r) for r in found["radius"].values]
+    n = found["t"].values.size
+    numbers, notes = np.full((3, n), np.nan), np.empty(n, object)
+    for k in range(n):
+        cov = np.diag(found["cmi_stderr"].values[k] ** 2) if covariance is None else covariance[k]
+        if "cmi_null" in found:
+            cov = cov + np.diag(found["cmi_null_stderr"].values[k] ** 2)
+        fit = markov_length(radii, found["cmi_above_null"].values[k], cov)
+        notes[k] = fit.reason
+        if fit.xi is not None:
+            numbers[:, k] = fit.xi.value, fit.xi.stderr, fit.p_value
+    return {
+        "markov_length": Variable(("t",), numbers[0], "sites", "Markov length (NaN: no exponential window)"),
+        "markov_length_stderr": Variable(("t",), numbers[1], "sites", "standard error of markov_length"),
+        "markov_length_p_value": Variable(("t",), numbers[2], "1", "p-value of the exponential fit"),
+        "markov_length_note": Variable(("t",), notes, "1", "why there is no Markov length, or where its error is from"),
+    }
+
+
+def _ends(name: str, dims: tuple[str, ...], values: list[Estimate | None], long_name: str) -> Variables:
+    """NAME and NAME_stderr from estimates; NaN for None. A scalar for no dims."""
+    numbers = np.array([(np.nan, np.nan) if e is None else (e.value, e.stderr) for e in values])
+    numbers = numbers if dims else numbers[0]
+    return {
+        name: Variable(dims, numbers[..., 0], "1", long_name),
+        f"{name}_stderr": Variable(dims, numbers[..., 1], "1", f"standard error of {name}"),
+    }
+
+
+def _windows(found: Variables, tolerance: float) -> Variables:
+    cmi, stderr = found["cmi_above_null"].values, found["cmi_above_null_stderr"].values
+    windows = [nonlocality_window(found["t"].values, cmi[:, r], tolerance, stderr[:, r]) for r in range(cmi.shape[1])]
+    starts, stops = [w.start if w else None for w in windows], [w.stop if w else None for w in windows]
+    count = (cmi > tolerance).sum(axis=0)
+    return {
+        **_ends("window_start", ("radius",), starts, "start of the nonlocality window"),
+        **_ends("window_stop", ("radius",), stops, "end of the nonlocality window"),
+        "n_nonlocal_times": Variable(("radius",), count, "1", "times measured with I(A;C|B) above the tolerance"),
+    }
+
+
+def _speciation(found: Variables, tolerance: float) -> Variables:
+    known, lost = found["label_information"].values, found["label_information_lost"].values
+    errors = {
+        "lost_stderr": found["label_information_lost_stderr"].values,
+        "label_abc_stderr": found["label_information_stderr"].values,
+    }
+    window = speciation_window(found["t"].values, 0.0, -lost, known, tolerance, **errors)
+    return {
+        "speciation_seen": Variable((), np.array(int(window is not None)), "1", "1 where there is a speciation window"),
+        **_ends("speciation_start", (), [window.start if window else None], "start of the speciation window"),
+        **_ends("speciation_stop", (), [window.stop if window else None], "end of the speciation window"),
+    }
+
+
+def _schedule(
+    found: Variables,
+    local: Variable,
+    local_stderr: Variable,
+    scale: NDArray[np.float64],
+    image_shape: tuple[int, int],
+    budget: float,
+) -> Variables:
+    """r(t) by the area law, n_sites * scale (T,) * local (T, R); the whole image is one more radius, of area 0."""
+    times, radii = found["t"].values, found["radius"].values
+    if times.size < 2:
+        raise InputError(f"t must hold at least two times for an area law, got {times.tolist()}")
+    if not budget > 0:
+        raise InputError(f"budget must be > 0 nats per image, got {budget}")
+    n_sites = image_shape[0] * image_shape[1]
+    area, stderr = (n_sites * scale[:, None] * each.values for each in (local, local_stderr))
+    share = _widths(times) / (times[-1] - times[0])
+    cost = share[:, None] * np.append(read_costs(image_shape, radii), n_sites)
+    adds = np.maximum(area, 0.0)  # below zero by chance: it must not pay for what another time adds
+    best = optimal_schedule(np.pad(adds, ((0, 0), (0, 1))), cost, budget)
+    error = float(np.sqrt((np.pad(stderr, ((0, 0), (0, 1)))[np.arange(times.size), best.choice] ** 2).sum()))
+    chosen = np.append(radii, GLOBAL)[best.choice]
+    return {
+        **_with_error("area", area, stderr, "nat"),
+        "recommended_radius": Variable(("t",), chosen, "sites", "cheapest receptive field r(t); -1 is the whole image"),
+        "budget": _scalar(budget, "nat", "KL per image that r(t) may cost"),
+        "schedule_kl": _scalar(best.error, "nat", "KL per image of r(t), by the area law"),
+        "schedule_kl_stderr": _scalar(error, "nat", "standard error of schedule_kl"),
+        "schedule_cost": _scalar(best.cost, "pixels", "pixels that r(t) reads per pixel, averaged over times"),
+        "global_cost": _scalar(n_sites, "pixels", "pixels that a global denoiser reads per pixel"),
+        "cost_saving": _scalar(1.0 - best.cost / n_sites, "1", "cost saved by r(t) against all global"),
+    }
+
+
+def _rows(found: Variables) -> list[Row]:
+    """The table: where and how large the information is at the smallest radius, the windows, the schedule."""
+    times, r = found["t"].values, int(found["radius"].values[0])
+    cmi, stderr = found["cmi_above_null"].values[:, 0], found["cmi_above_null_stderr"].values[:, 0]
+    top = int(np.argmax(cmi))
+    numbers = [(f"I(A;C|B) at t = {times[top]:g}, its largest, r = {r}", float(cmi[top]), float(stderr[top]))]
+    peak = peak_time(times, cmi, stderr)
+    if peak is not None:
+        numbers.append((f"time of the largest I(A;C|B), r = {r}", peak.value, peak.stderr))
+    for name in ("window_start", "window_stop", "speciation_start", "speciation_stop", "schedule_kl"):
+        if name in found:
+            value, error = (float(found[key].values.flat[0]) for key in (name, f"{name}_stderr"))
+            where = f", r = {r}" if found[name].dims else ""
+            if np.isfinite(value):
+                numbers.append((found[name].long_name + where, value, error))
+    return [Row(NAME, quantity, None, value, error, "") for quantity, value, error in numbers]

@@ -1,0 +1,83 @@
+"""Result files in words: the table of measured beside analytic values, and what a file holds."""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .results import MAPPED_BYTES, Result, Row
+
+
+def text_table(rows: Iterable[Row], *, source: bool = False) -> str:
+    """Aligned columns: experiment, quantity, analytic value, measured value ± error, z (and the source)."""
+    cells = [["experiment", "quantity", "analytic", "measured", "z", *(["source"] if source else [])]]
+    for row in rows:
+        analytic = "" if row.analytic is None else f"{row.analytic:.6g}"
+        z = "" if row.z is None else f"{row.z:+.1f}"
+        measured = with_error(row.value, row.stderr)
+        cells.append([row.experiment, row.quantity, analytic, measured, z, *([row.source] if source else [])])
+    return align(cells, right=(2, 3, 4))
+
+
+def align(cells: list[list[str]], right: Sequence[int] = ()) -> str:
+    """Columns of text as wide as needed, the first line a header; columns in `right` are set flush right."""
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    lines = [
+        "  ".join(
+            text.rjust(width) if i in right else text.ljust(width)
+            for i, (text, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in cells
+    ]
+    return "\n".join([lines[0], "-" * (sum(widths) + 2 * len(widths) - 2), *lines[1:]]) + "\n"
+
+
+def with_error(value: float, stderr: float) -> str:
+    """The value ± its error to two digits of the error; six digits where there is no error."""
+    if not (stderr > 0 and math.isfinite(stderr) and math.isfinite(value)):
+        return f"{value:.6g}"
+    decimals = 1 - math.floor(math.log10(stderr))
+    if 0 <= decimals <= 7:
+        return f"{value:.{decimals}f} ± {stderr:.{decimals}f}"
+    return f"{value:.4g} ± {stderr:.1e}"
+
+
+def csv_table(rows: Iterable[Row]) -> str:
+    """All columns at full precision."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["experiment", "quantity", "analytic", "value", "stderr", "z", "source"])
+    for row in rows:
+        numbers = [row.analytic, row.value, row.stderr, row.z]
+        writer.writerow([row.experiment, row.quantity, *("" if x is None else repr(x) for x in numbers), row.source])
+    return text.getvalue()
+
+
+def describe(result: Result) -> str:
+    """Attributes, grids and table of a result, as text."""
+    return "\n".join(_parts(result))
+
+
+def _parts(result: Result) -> Iterator[str]:
+    width = max(len(name) for name in result.attributes)
+    yield "".join(f"{name.ljust(width)}  {value}\n" for name, value in result.attributes.items())
+    for name, variables in result.groups.items():
+        cells = [["variable", "dims", "range", "units", "long name"]]
+        for key, variable in variables.items():
+            dims = ", ".join(f"{dim}: {n}" for dim, n in zip(variable.dims, variable.values.shape, strict=True))
+            cells.append([key, dims, _range(variable.values), variable.units, variable.long_name])
+        done = variables["done"].values if "done" in variables else None
+        state = "" if done is None else f" ({int(done.sum())} of {done.size} points measured)"
+        yield f"grid {name}{state}\n" + align(cells)
+    if result.rows:
+        yield text_table(result.rows, source=True)
+
+
+def _range(values: NDArray) -> str:
+    if values.dtype.kind not in "fiu" or values.nbytes >= MAPPED_BYTES:
+        return ""
+    finite = values[np.isfinite(values)]
+    return f"{finite.min():.4g} .. {finite.max():.4g}" if finite.size else "none yet"

@@ -1,0 +1,249 @@
+"""Run a spec: every point of every grid on any engine, crash-safe, resumable, the same numbers every way.
+
+Points are independent and own their random numbers, so neither the number of workers nor the order in which
+points end changes the result. Points done go to a journal at once and to the result file from time to time.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
+
+from .. import __version__, results
+from ..errors import InputError
+from ..results import Result
+from .batching import Costs, pilots
+from .checks import check_output, check_points, check_same
+from .dispatch import handed_out
+from .executors import Engine, open_engine
+from .journal import Journal, journal_path
+from .points import Point, n_points, points
+from .progress import duration, progress_bar, say
+from .quantities import evaluate
+from .refusal import WorkerRefused, at_point
+from .spec import Spec
+from .stopping import Stop, asks_to_stop
+from .tables import Tables
+
+CHECKPOINT_SECONDS = 30.0
+CHECKPOINT_SHARE = 0.01  # of the time, at most, goes into checkpoints
+
+
+class Interrupted(KeyboardInterrupt):
+    """Stopped by Ctrl-C or SIGTERM; what was measured is kept."""
+
+
+class Measured(NamedTuple):
+    """One point's values, and the seconds it took."""
+
+    values: dict[str, NDArray]
+    seconds: float
+
+
+def run(
+    spec: Spec,
+    path: str | os.PathLike[str],
+    *,
+    executor: Executor | None = None,
+    scheduler: str | None = None,
+    workers: int = 1,
+    resume: bool = False,
+    force: bool = False,
+    progress: bool = True,
+) -> Result:
+    """Measure every point of `spec` and write the result file `path`.
+
+    Args:
+        executor: any `concurrent.futures` executor; without one, what `scheduler` says.
+        scheduler: the address of a Dask scheduler, or "mpi"; without one, this process (`workers` = 1) or that
+            many fresh processes of one thread each.
+        workers: how many points are measured at a time; with an `executor`, how many it can take. A scheduler
+            knows it itself.
+        resume: go on with an unfinished `path`; a finished one is returned as it is.
+        force: overwrite `path`.
+        progress: say on stderr what it will cost, and show a bar there if it is a terminal.
+
+    Raises SpecError or PointRefused (ValueErrors, one sentence) for what cannot be run, FileExistsError for
+    an existing `path`, OSError for a disk that takes no more or a scheduler that is not there, PointFailed with the
+    point's coordinates where a point breaks, Interrupted on Ctrl-C or SIGTERM, once the points under way have ended
+    (at once on the second). In all these cases the points done are kept for `resume`.
+    """
+    path = Path(path)
+    if workers < 1:
+        raise InputError(f"workers must be >= 1, got {workers}")
+    if resume and force:
+        raise InputError("resume goes on with a file and force overwrites it; give one of the two")
+    check_output(path, resume=resume, force=force)
+    if resume and path.exists():
+        finished = _read(path)
+        if finished is not None:
+            check_same(path, finished.attributes["parameters"], finished.attributes["package_version"], spec)
+            if finished.complete:
+                if journal_path(path).exists():  # killed between the last two steps
+                    with Journal(path) as journal:
+                        journal.remove()
+                return finished
+    check_points(spec)
+    engine_for = open_engine(executor, scheduler, min(workers, n_points(spec)))
+    with asks_to_stop() as stop, engine_for as engine, Journal(path) as journal:
+        task = _begin(spec, path, journal, resume=resume, force=force)
+        try:
+            task.measure_all(engine, stop, progress)
+        except BaseException as error:
+            if task.tables.n_done:
+                with contextlib.suppress(OSError):  # the journal has everything
+                    task.checkpoint(complete=False)
+            else:
+                journal.remove()
+            if isinstance(error, KeyboardInterrupt):
+                done = f"{task.tables.n_done} of {task.n_points}"
+                raise Interrupted(f"stopped after {done} points; run again with --resume to go on") from None
+            raise
+        result = task.checkpoint(complete=True)
+        journal.remove()
+    return result
+
+
+def _read(path: Path) -> Result | None:
+    """The result file; None for a damaged one beside its journal, which has everything."""
+    try:
+        return results.read(path)
+    except results.ResultError:
+        if not journal_path(path).exists():
+            raise
+        return None
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A run under way: what is left to measure and where measured values go."""
+
+    spec: Spec
+    path: Path
+    journal: Journal
+    tables: Tables
+    attributes: dict[str, Any]
+    todo: list[Point]
+    costs: Costs = field(default_factory=Costs)
+
+    @property
+    def n_points(self) -> int:
+        return n_points(self.spec)
+
+    def checkpoint(self, *, complete: bool) -> Result:
+        """Write the result file as it is now."""
+        result = Result({**self.attributes, "complete": complete}, self.tables.groups())
+        with _says_what_is_kept(self.path):
+            self.journal.sync()
+            results.write(self.path, result)
+        return result
+
+    def measure_all(self, engine: Engine, stop: Stop, progress: bool) -> None:
+        """Pilot points first, which tell the cost; then the others. Raises KeyboardInterrupt once stopped."""
+        first, rest = pilots(self.todo, 1 + engine.width())
+        todo, ahead = deque([*first, *rest]), {id(point) for point in first}
+        work = functools.partial(measure_points, seed=self.spec.seed, version=__version__)
+        next_checkpoint = 0.0  # an old file is overwritten only once there is something to put in its place
+        told = not progress
+        with progress_bar(self.spec.name, len(self.todo), shown=progress) as advance:
+            for chunk, measured in handed_out(engine, self.costs.chunks(todo, engine), work, stop):
+                self._record(chunk, measured)
+                for _ in chunk:
+                    advance()
+                if not told:  # the first point was not refused
+                    told = True
+                    known = f"{len(first)} of them first, which tell the cost" if rest else "too few to tell the cost"
+                    say(f"{self.spec.name}: {len(self.todo)} points, {known}")
+                if ahead:
+                    ahead.difference_update(id(point) for point in chunk)
+                    if progress and rest and not ahead:
+                        self._announce(rest, engine.width())
+                if time.monotonic() > next_checkpoint:
+                    start = time.monotonic()
+                    self.checkpoint(complete=False)
+                    now = time.monotonic()
+                    next_checkpoint = now + max(CHECKPOINT_SECONDS, (now - start) / CHECKPOINT_SHARE)
+        if self.tables.n_done < self.n_points:
+            raise KeyboardInterrupt
+
+    def _record(self, chunk: list[Point], measured: list[Measured]) -> None:
+        entries = [(point.grid, point.index, one.values) for point, one in zip(chunk, measured, strict=True)]
+        with _says_what_is_kept(self.path):
+            self.journal.append(entries)
+        for grid, index, values in entries:
+            self.tables.record(grid, index, values)
+        for point, one in zip(chunk, measured, strict=True):
+            self.costs.learn(point, one.seconds)
+
+    def _announce(self, rest: list[Point], width: int) -> None:
+        cost = duration(self.costs.of(rest) / width)
+        hands = "1 worker" if width == 1 else f"{width} workers"
+        say(f"{self.spec.name}: the other {len(rest)} points take about {cost} on {hands}")
+
+
+def _begin(spec: Spec, path: Path, journal: Journal, *, resume: bool, force: bool) -> _Task:
+    """The run with everything filled in that an earlier one has measured, and all of that in the journal."""
+    try:
+        check_output(path, resume=resume, force=force, ours=True)  # another run may have ended meanwhile
+    except OSError:
+        journal.remove()
+        raise
+    parameters = spec.to_json()
+    attributes = results.provenance(spec.name, parameters, spec.seed, complete=False)
+    tables = Tables(spec)
+    header = journal.header() if resume else None
+    unfinished = _read(path) if resume and path.exists() else None
+    if unfinished is not None:
+        attributes["created"] = unfinished.attributes["created"]
+    if header is None:
+        if resume and path.exists() and unfinished is None:
+            results.read(path)  # damaged, and there is nothing to mend it with
+        with _says_what_is_kept(path):
+            journal.start(json.loads(parameters), str(attributes["created"]))
+    else:
+        check_same(path, json.dumps(header["spec"]), header["package_version"], spec)
+        attributes["created"] = header["created"]
+        for grid, index, values in journal.entries():
+            tables.record(grid, index, values)
+        if path.exists() and unfinished is None:
+            say(f"{path} is damaged; going on from its journal")
+    if unfinished is not None:
+        with _says_what_is_kept(path):
+            journal.append(tables.restore(unfinished.groups))
+    todo = [point for point in points(spec) if not tables.has(point)]
+    return _Task(spec, path, journal, tables, attributes, todo)
+
+
+@contextlib.contextmanager
+def _says_what_is_kept(path: Path) -> Iterator[None]:
+    """A disk that takes no more, in one sentence with its remedy."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise OSError(
+            f"{path} cannot be written: {why}; the points done are kept: make room and run again with --resume"
+        ) from error
+
+
+def measure_points(chunk: list[Point], seed: int, version: str) -> list[Measured]:
+    """What a worker does: every point with its own random numbers. Raises WorkerRefused if of another version."""
+    if version != __version__:
+        raise WorkerRefused(f"workers must have lattice_diffusion {version}, got {__version__}; install the same there")
+    return [_measure(point, seed) for point in chunk]
+
+
+def _measure(point: Point, seed: int) -> Measured:
+    start = time.perf_counter()
+    with at_point(point):
+        values = evaluate(point.parameters, point.rng(seed))
+    return Measured(values, time.perf_counter() - start)

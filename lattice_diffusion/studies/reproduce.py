@@ -1,0 +1,118 @@
+"""Named experiments from spec to figure, and the table of measured beside analytic values."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import results
+from ..errors import InputError
+from ..report import csv_table, text_table
+from ..results import Result, Row
+from ..runs.checks import check_output, enough_of
+from ..runs.runner import run
+from ..runs.spec import hint
+from . import REGISTRY
+
+PRESETS = ("quick", "full")
+
+
+def select(names: Sequence[str]) -> list[Any]:
+    """The experiments of these names, all for none. Raises ValueError with the nearest name for an unknown one."""
+    for name in names:
+        if name not in REGISTRY:
+            raise InputError(f"unknown experiment {name!r}; {hint(name, REGISTRY)}")
+    return [REGISTRY[name] for name in dict.fromkeys(names or REGISTRY)]
+
+
+def reproduce(
+    names: Sequence[str],
+    preset: str,
+    out: str | os.PathLike[str],
+    *,
+    workers: int = 1,
+    resume: bool = False,
+    force: bool = False,
+    progress: bool = True,
+) -> list[Row]:
+    """Run, analyse and draw: NAME.h5 and NAME.png in the folder `out` for each, table.txt and table.csv for all.
+
+    Every output is checked before anything is computed. The table has the rows of all experiments finished in
+    `out`, in the order of the registry. Raises as `runner.run` does.
+    """
+    if preset not in PRESETS:
+        raise InputError(f"unknown preset {preset!r}; {hint(preset, PRESETS)}")
+    import matplotlib
+
+    matplotlib.use("Agg")
+    experiments, out = select(names), Path(out)
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f"{out} is a file; give a folder")
+    out.mkdir(parents=True, exist_ok=True)
+    for experiment in experiments:
+        for suffix in ("h5", "png"):
+            check_output(out / f"{experiment.name}.{suffix}", resume=resume, force=force)
+    for experiment in experiments:
+        path = out / f"{experiment.name}.h5"
+        measured = run(experiment.specs(preset), path, workers=workers, resume=resume, force=force, progress=progress)
+        result = analysed(experiment, measured)
+        if result is not measured:
+            results.write(path, result)
+        save_figure(experiment.figure(result), path.with_suffix(".png"))
+    rows = finished_rows(out)
+    (out / "table.txt").write_text(text_table(rows, source=True), encoding="utf-8")
+    (out / "table.csv").write_text(csv_table(rows), encoding="utf-8")
+    return rows
+
+
+def analysed(experiment: Any, result: Result) -> Result:
+    """`result` with the experiment's analysis merged in; as it is where that was done before."""
+    if result.rows:
+        return result
+    analysis = experiment.analyse(result)
+    groups = dict(result.groups)
+    for name, variables in analysis.variables.items():
+        groups[name] = {**groups.get(name, {}), **variables}
+    return Result(result.attributes, groups, list(analysis.rows))
+
+
+def finished_rows(folder: Path) -> list[Row]:
+    """The rows of every finished named experiment in `folder`."""
+    rows: list[Row] = []
+    for name in REGISTRY:
+        path = folder / f"{name}.h5"
+        if path.exists():
+            result = results.read(path)
+            rows += result.rows if result.complete else []
+    return rows
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a matplotlib figure and release it."""
+    import matplotlib.pyplot as plt
+
+    figure.savefig(path, dpi=200, bbox_inches="tight")
+    plt.close(figure)
+
+
+def draw(file: Path, out: Path) -> None:
+    """Draw the result file `file`: the figure of its named experiment, probe or hybrid, a plain one for any other."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    result = results.read(file)
+    with enough_of(file):
+        figure = _figure(result)
+    save_figure(figure, out)
+
+
+def _figure(result: Result) -> Any:
+    from .. import plots
+    from ..plots.hybrid import plot_hybrid
+    from ..plots.probe import plot_probe
+
+    name = str(result.attributes["name"])
+    if name in REGISTRY:
+        return REGISTRY[name].figure(result)
+    figures = {"probe": plot_probe, "image-hybrid": plot_hybrid}
+    return figures[name](result) if name in figures else plots.plot_cmi(result).figure

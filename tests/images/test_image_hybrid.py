@@ -1,0 +1,235 @@
+"""Hybrids of images: distances with known values, schedules, and the command from a file of images to a figure."""
+
+import json
+
+import numpy as np
+import pytest
+from matplotlib import image
+
+import lattice_diffusion as ld
+from lattice_diffusion import results
+from lattice_diffusion.cli import main
+from lattice_diffusion.images import ImageError, open_images
+from lattice_diffusion.images import hybrid_command as command
+from lattice_diffusion.images import hybrid_measurements as measurements
+from lattice_diffusion.images.hybrid_command import Request, parse_window, run_hybrid
+from lattice_diffusion.images.hybrid_data import split
+from lattice_diffusion.images.hybrid_distances import frechet_distance, patch_divergence
+from lattice_diffusion.images.hybrid_generation import area, four_schedules, generate, stepwise
+from lattice_diffusion.images.hybrid_training import CHANNEL, GLOBAL, Training, untrained
+from lattice_diffusion.images.probe_schema import probe_result, probe_variables, snr_weights
+
+
+def z(distance, truth):
+    return (distance.value - truth) / distance.stderr
+
+
+def test_frechet_distance_of_gaussians():
+    rng = np.random.default_rng(2)
+    x, y = rng.standard_normal((800, 3)), np.array([0.3, 0.0, -0.2]) + 1.5 * rng.standard_normal((600, 3))
+    assert abs(z(frechet_distance(x, y), 0.3**2 + 0.2**2 + 3 * 0.5**2)) < 5
+    assert abs(z(frechet_distance(x, rng.standard_normal((600, 3))), 0.0)) < 5
+    assert z(frechet_distance(x, y), 0.0) > 8
+
+
+def test_patch_divergence_of_single_pixels():
+    rng = np.random.default_rng(3)
+    p, q = 0.3, 0.5
+    x, y = (np.where(rng.random((n, 1, 6, 5)) < share, 1.0, -1.0) for n, share in ((400, p), (300, q)))
+
+    def entropy(u):
+        return -u * np.log(u) - (1 - u) * np.log(1 - u)
+
+    found = patch_divergence(x, y, 0.0, side=1)
+    assert abs(z(found, entropy((p + q) / 2) - (entropy(p) + entropy(q)) / 2)) < 5
+    assert z(found, 0.0) > 8
+    assert (found - found).value == 0
+    assert patch_divergence(np.ones_like(x), -np.ones_like(y), 0.0).value == pytest.approx(np.log(2))
+
+
+def test_patches_tell_a_shuffle_of_pixels_from_another_sample():
+    rng = np.random.default_rng(4)
+    model = ld.models.Ising(ld.Lattice((6, 6)), 0.4)
+    x, y = (model.sample(300, rng)[:, None].astype(float) for _ in range(2))
+    shuffled = rng.permuted(y.reshape(len(y), -1), axis=1).reshape(y.shape)
+    assert z(patch_divergence(shuffled, x, 0.0), 0.0) > 8
+    assert abs(z(patch_divergence(y, x, 0.0), 0.0)) < 5
+
+
+def test_schedules_and_their_areas():
+    schedules = four_schedules(2, (0.3, 0.6))
+    assert list(schedules) == ["LLL", "GLG", "LGL", "GGG"]
+    used = {name: [radii(t) for t in (0.1, 0.3, 0.5, 0.6, 1.0)] for name, radii in schedules.items()}
+    assert used["LGL"] == [2, GLOBAL, GLOBAL, 2, 2]
+    assert used["GLG"] == [GLOBAL, 2, 2, GLOBAL, GLOBAL]
+    recommended = stepwise(np.array([0.2, 0.5, 0.8]), np.array([1, 4, -1]), (1, 2, 5))
+    assert [recommended(t) for t in (0.0, 0.3, 0.4, 0.7, 1.0)] == [1, 1, 5, GLOBAL, GLOBAL]
+    assert stepwise(np.array([0.5]), np.array([9]), (1, 2, 5))(0.5) == GLOBAL
+    times = np.array([0.2, 0.4, 0.5, 0.8])
+    errors = np.random.default_rng(1).random((5, 4, 2))
+    areas = {name: area(errors, (2, GLOBAL), times, radii, 12) for name, radii in schedules.items()}
+    weight = snr_weights(CHANNEL, times)
+    assert areas["LLL"] == pytest.approx(6 * ((errors[:, :, 0] - errors[:, :, 1]) * weight).sum(axis=1))
+    assert areas["LGL"] + areas["GLG"] == pytest.approx(areas["LLL"])
+    assert np.all(areas["GGG"] == 0)
+
+
+def spins(tmp_path, n=400, shape=(9, 7)):
+    """Ordered spins, labelled by their sign."""
+    rng = np.random.default_rng(1)
+    x = ld.models.Ising(ld.Lattice(shape), 0.5).sample(n, rng)
+    np.savez(tmp_path / "spins.npz", images=(x > 0).astype(np.uint8), labels=x.sum(axis=(1, 2)) > 0)
+    return tmp_path / "spins.npz"
+
+
+@pytest.mark.filterwarnings("ignore::lattice_diffusion.images.ImageWarning")
+def test_split_keeps_parts_apart_and_values_on_levels(tmp_path):
+    rng = np.random.default_rng(1)
+    grey = rng.permuted(np.tile(np.arange(256, dtype=np.uint8), 120)).reshape(480, 8, 8)
+    np.save(tmp_path / "grey.npy", grey)
+    data = split(open_images(tmp_path / "grey.npy"), 4, 1, rng)
+    assert [len(part) for part in (data.train, data.reference, data.real)] == [384, 48, 48]
+    assert data.levels == pytest.approx([-1, -1 / 3, 1 / 3, 1], abs=1e-6)
+    everything = np.concatenate([data.train, data.reference, data.real])
+    assert set(np.unique(everything)) == set(data.levels)
+    assert len(np.unique(everything.reshape(480, -1), axis=0)) == 480
+    assert data.prior.sum(axis=0) == pytest.approx(np.ones((8, 8)))
+    assert split(open_images(tmp_path / "grey.npy"), 4, 2, rng).shape == (4, 4)
+    assert split(open_images(spins(tmp_path)), 8, 1, rng).levels.tolist() == [-1, 1]
+
+
+@pytest.mark.filterwarnings("ignore::lattice_diffusion.images.ImageWarning")
+def test_cost_is_that_of_the_networks_used(tmp_path):
+    data = split(open_images(spins(tmp_path)), 8, 1, np.random.default_rng(1))
+    training = Training((1,), 1, 1, width=8)
+    nets = {kind: untrained(data, training, kind, np.random.default_rng(0)) for kind in training.kinds}
+    local, everywhere = (nets[kind].multiply_adds((1, 9, 7)) for kind in (1, GLOBAL))
+    made = generate(nets, four_schedules(1, (0.25, 0.75))["LGL"], 5, 8, np.random.default_rng(0))
+    assert made.images.shape == (5, 1, 9, 7)
+    assert made.multiply_adds == 4 * local + 4 * everywhere
+    assert set(np.unique(made.images)) <= {-1, 1}
+
+
+EFFORT = {"n_returned": 40, "n_errors": 20, "starts": (0.4, 0.8)}
+SMALL = {"steps": 15, "global_steps": 20, "width": 8}
+ASKED = Request(window="0.3,0.8", radii="1,2", radius=1, n=100, steps=6)
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path, monkeypatch, capsys):
+    path = spins(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "draw", lambda *_: None)  # one figure is enough
+        whole = run_hybrid(path, tmp_path / "whole.h5", ASKED, effort=EFFORT, **SMALL)
+    err = capsys.readouterr().err
+    assert "about" in err.split("hybrid: 320 images of 9x7")[1]
+    calls = []
+
+    def killed(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return generate(*arguments, **options)
+
+    monkeypatch.setattr(measurements, "generate", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_hybrid(path, tmp_path / "cut.h5", ASKED, effort=EFFORT, **SMALL)
+    other = Request(**{**ASKED.__dict__, "window": "0.2,0.8"})
+    with pytest.raises(ValueError, match=r"holds another experiment: .*window is"):
+        run_hybrid(path, tmp_path / "cut.h5", other, resume=True, effort=EFFORT, **SMALL)
+    cut = run_hybrid(path, tmp_path / "cut.h5", ASKED, resume=True, effort=EFFORT, **SMALL)
+    assert len(calls) == 5  # two schedules were there already
+    assert not (tmp_path / "cut.h5.parts").exists()
+    for name, group in whole.groups.items():
+        for key, variable in group.items():
+            if key != "seconds":
+                assert np.array_equal(cut.groups[name][key].values, variable.values), (name, key)
+    assert image.imread(tmp_path / "cut.png").shape[0] > 400
+    back = results.read(tmp_path / "cut.h5")
+    assert back.rows == cut.rows
+    assert json.loads(back.attributes["parameters"])["plan"]["window"] == [0.3, 0.8]
+    for group in ("generation", "recovery", "denoising"):
+        for key in back.groups[group]:
+            if f"{key}_stderr" in back.groups[group]:
+                assert np.all(back.groups[group][f"{key}_stderr"].values >= 0)
+    assert back.groups["recovery"]["radius"].values.tolist() == [1, 2, GLOBAL]
+    assert np.all(back.groups["recovery"]["excess_mse"].values[:, -1] == 0)
+    assert main(["show", str(tmp_path / "cut.h5")]) == 0
+
+
+def test_without_labels_patches_judge_alone(tmp_path, capsys):
+    x = ld.models.Ising(ld.Lattice((6, 5)), 0.5).sample(400, np.random.default_rng(2))
+    np.save(tmp_path / "spins.npy", (x > 0).astype(np.uint8))
+    asked = Request(window="0.3,0.8", radii="1", radius=1, n=100, steps=2)
+    effort = {"n_returned": 40, "n_errors": 20, "starts": (0.5,)}
+    training = {"steps": 2, "global_steps": 2, "width": 4}
+    result = run_hybrid(tmp_path / "spins.npy", tmp_path / "h.h5", asked, effort=effort, **training)
+    err = capsys.readouterr().err
+    assert "no labels, so no classifier: quality is measured by patches alone" in err
+    assert "it has not learned more than they have; give a larger --budget" in err
+    assert "patch_divergence" in result.groups["generation"]
+    assert "frechet_distance" not in result.groups["generation"]
+    assert "agreement" not in result.groups["recovery"]
+    assert (tmp_path / "h.png").exists()
+
+
+def probe_file(path, cmi):
+    t = [0.2, 0.4, 0.6, 0.8]
+    zero = np.zeros((4, 2))
+    variables = probe_variables(
+        t=t,
+        radius=[1, 2],
+        cmi=cmi,
+        cmi_stderr=zero + 1e-6,
+        total_information=np.ones(4),
+        total_information_stderr=np.zeros(4),
+        image_shape=(9, 7),
+        channel=CHANNEL,
+        excess_mse=np.array([[0.001], [0.02], [0.04], [0.002]]) * [2, 1],
+        excess_mse_stderr=zero,
+    )
+    results.write(path, probe_result(variables, {"file": "x"}, {}, 0))
+    return path
+
+
+def test_window_of_a_probe(tmp_path):
+    path = probe_file(tmp_path / "probe.h5", np.array([[0.1, 1e-4], [0.1, 0.04], [0.1, 0.04], [1e-3, 1e-4]]))
+    start, stop = parse_window(Request(radius=2), path)
+    assert 0.2 < start < 0.4 < 0.6 < stop < 0.8
+    wider = parse_window(Request(radius=2, tolerance=1e-3), path)
+    assert wider[0] < start < stop < wider[1]
+    assert parse_window(Request(radius=1), path)[0] == 0.0  # open towards clean data
+    assert parse_window(Request(radius=2, window="0.1, 0.5"), path) == (0.1, 0.5)
+    by_error = parse_window(Request(radius=2, by="error"), path)
+    assert 0.2 < by_error[0] < 0.4 < 0.6 < by_error[1] < 0.8
+    crossing = (np.log(0.02) - np.log(0.01)) / (np.log(0.02) - np.log(0.001))  # at a quarter of the peak, log-linear
+    assert by_error[0] == pytest.approx(0.4 - 0.2 * crossing)
+    with pytest.raises(ValueError, match=r"found I.* <= 0.5 at all times for r = 2: local networks suffice"):
+        parse_window(Request(radius=2, tolerance=0.5), path)
+    with pytest.raises(ValueError, match="radius must be one of the probe's radii \\[1, 2\\], got 3"):
+        parse_window(Request(radius=3), path)
+    with pytest.raises(ValueError, match="other distances; give --window"):
+        parse_window(Request(radius=1, shrink=2), path)
+
+
+def test_refusals(tmp_path, capsys):
+    path = spins(tmp_path)
+    messages = {
+        (): "window or probe must be given, got neither; take --window 0.2,0.7 or --probe FILE.h5",
+        ("--window", "0.7,0.2"): "window must be two times 0 <= t1 < t2 <= 1, such as 0.2,0.7, got '0.7,0.2'",
+        ("--window", "a"): "window must be two times",
+        ("--window", "0.2,0.7", "--radii", "1,2", "--radius", "3"): "radius must be one of the radii [1, 2], got 3",
+        ("--window", "0.2,0.7", "--by", "eye"): "by must be one of cmi, error, got 'eye'",
+        ("--window", "0.2,0.7", "--levels", "1"): "levels must be >= 2, got 1",
+        ("--window", "0.2,0.7", "--shrink", "3"): "shrink must leave images of at least 4x4, got 3 for 9x7",
+        ("--window", "0.2,0.7", "--budget", "0"): "budget must be > 0, got 0",
+        ("--probe", str(tmp_path / "none.h5")): "no such file",
+    }
+    for options, message in messages.items():
+        assert main(["hybrid", str(path), "--out", str(tmp_path / "x.h5"), *options]) == 2
+        assert message in capsys.readouterr().err
+    np.save(tmp_path / "colour.npy", np.random.default_rng(1).integers(256, size=(200, 8, 8, 3)).astype(np.uint8))
+    with pytest.raises(ImageError, match=r"takes grey images or spins, colour.npy has 3 channels"):
+        run_hybrid(tmp_path / "colour.npy", tmp_path / "x.h5", ASKED)
+    with pytest.raises(ImageError, match="at least 400 images, and better 5,000, got 399"):
+        run_hybrid(path, tmp_path / "x.h5", ASKED, n_max=399)

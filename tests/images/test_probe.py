@@ -1,0 +1,368 @@
+"""The probe on data of known truth, its views, its resumption, its command line and every bad input."""
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lattice_diffusion import Lattice, cli, exact, results
+from lattice_diffusion.channels import BitFlip, Erasure, Gaussian
+from lattice_diffusion.estimators import image_evaluation
+from lattice_diffusion.estimators.image_field import Pixels, field_of_array
+from lattice_diffusion.estimators.image_likelihood import PixelLaw
+from lattice_diffusion.estimators.image_noise import log_likelihood, noise_of
+from lattice_diffusion.estimators.image_views import Views
+from lattice_diffusion.images import open_images, probe
+from lattice_diffusion.images.calibration import calibrate
+from lattice_diffusion.images.lattice_images import Rendering
+from lattice_diffusion.images.probe import ProbePlan, measure, pilot
+from lattice_diffusion.models import Ising
+
+SMALL = {"width": 32, "batch_size": 128}
+
+
+# -- views ---------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("pixel", "near", "channels"), [((2, 1), 0, 1), ((0, 4), 2, 1), (None, 0, 1), ((3, 3), 1, 3)])
+def test_boxes_are_the_lattice_s_boxes(pixel, near, channels):
+    """The first layer on a box is the first layer on an image that is 0 outside the box and at A."""
+    shape, radii = (6, 5), (1, 2)
+    rng = np.random.default_rng(3)
+    views = Views(shape, radii, pixel, near, channels)
+    law = PixelLaw(views, 4, 2, 8, rng)
+    x = rng.standard_normal((7, channels, *shape))
+    at = views.draw(7, torch.Generator().manual_seed(1), near=near > 0)
+    assert (near == 0 and pixel is not None) == bool((at == at[0]).all())
+    boxes = law.boxes(views.around(torch.as_tensor(x, dtype=torch.float32), at)).detach().numpy()
+    for i, centre in enumerate(at.tolist()):
+        for j, radius in enumerate((0, *radii, 9)):
+            seen = Lattice(shape).box(centre, radius) & ~Lattice(shape).box(centre, 0)
+            alone = torch.as_tensor(np.where(seen, x[i], 0.0)[None], dtype=torch.float32)
+            expected = law.boxes(views.around(alone, at[i : i + 1]))[0, -1].detach().numpy()
+            assert boxes[i, j] == pytest.approx(expected, abs=1e-5)
+
+
+def test_every_other_pixel_is_around_once():
+    views = Views((5, 4), (1,), (3, 1))
+    image = torch.arange(20.0).reshape(1, 1, 5, 4)
+    around = views.around(image, torch.tensor([[3, 1]]))[0].tolist()
+    assert sorted(around) == [k for k in range(20) if k != 13]
+    assert set(around[:8]) == {8, 9, 10, 12, 14, 16, 17, 18}
+    assert [Views.reach((28, 28), (14, 14)), Views.reach((5, 9), (0, 2))] == [14, 6]
+
+
+# -- noise ---------------------------------------------------------------------------------------------------
+def pixels(levels: np.ndarray, spread: np.ndarray | None = None) -> Pixels:
+    shape = (levels.shape[1], 2, 2)
+    return Pixels(levels, np.zeros_like(levels) if spread is None else spread, 0.0, np.zeros(shape), np.ones(shape))
+
+
+SPINS = np.array([[-1.0], [1.0]])
+
+
+@pytest.mark.parametrize(
+    ("channel", "levels", "spread"),
+    [
+        (Gaussian("linear"), np.array([[-1.0], [0.1], [0.7]]), None),
+        (Gaussian("vp"), np.array([[-1.0, 0.3], [0.1, -0.2], [0.7, 0.9]]), np.full((3, 2), 0.04)),
+        (Gaussian("ve"), SPINS, None),
+        (BitFlip(), SPINS, None),
+        (Erasure(), SPINS, None),
+    ],
+)
+def test_law_of_the_noisy_value_is_the_known_mixture(channel, levels, spread):
+    """The average over A's noise of log q against the integral in double precision, and E E[A|x_A] = E[A]."""
+    t, q = 0.6, np.arange(1.0, len(levels) + 1) / np.arange(1.0, len(levels) + 1).sum()
+    noise = noise_of(channel, np.array([0.3, t]), pixels(levels, spread), "cpu")
+    rng, n_draws = torch.Generator().manual_seed(2), 40_000
+    a_0 = torch.as_tensor(levels, dtype=torch.float32)
+    log_p, share = noise.observations(a_0, 1, n_draws, rng)
+    nats, mean = log_likelihood(torch.tensor(q).log().float().expand(len(q), 1, -1), log_p, noise.levels)
+    assert float(share.sum()) == pytest.approx(1, abs=1e-4)
+    if isinstance(channel, Gaussian):
+        alpha, sigma = channel.alpha(t), channel.sigma(t)
+        x = alpha * levels[:, None] + sigma * np.random.default_rng(1).standard_normal(
+            (len(q), 20_000, levels.shape[1])
+        )
+        variance = sigma**2 + alpha**2 * (0 if spread is None else spread)
+        law = np.exp(-0.5 * (x[:, :, None] - alpha * levels) ** 2 / variance) / np.sqrt(2 * np.pi * variance)
+        samples = np.log(law.prod(axis=3) @ q)
+        error = samples.std(axis=1) / np.sqrt(20_000) + nats[:, 0].std(dim=1).numpy() / np.sqrt(n_draws)
+        assert np.abs((nats[:, 0].mean(dim=1).numpy() - samples.mean(axis=1)) / error).max() < 4
+    else:
+        law = channel.output_law(t)[:, ::-1]  # of -1, then of +1
+        expected = (law * np.log(law @ q)[:, None]).sum(axis=0)
+        assert (nats[:, 0] @ share).numpy() == pytest.approx(expected, abs=1e-5)
+    if spread is None:
+        again = q @ (mean[:, 0] * share[:, None]).sum(dim=1).numpy()
+        assert again == pytest.approx(q @ levels, abs=0.02 if isinstance(channel, Gaussian) else 1e-5)
+
+
+@pytest.mark.parametrize("channel", [Gaussian("linear"), Gaussian("vp"), Gaussian("ve"), BitFlip(), Erasure()])
+def test_noise_is_the_channel_s(channel):
+    """Moments of x_t, and what a network is shown: of unit size, and tanh h/2 or its like."""
+    t, n = 0.35, 40_000
+    noise = noise_of(channel, np.array([t]), pixels(SPINS), "cpu")
+    k, rng = torch.zeros(n, dtype=torch.long), torch.Generator().manual_seed(5)
+    x_t = noise.corrupt(torch.ones((n, 1, 1, 1)), k, rng)
+    exact = channel.corrupt(np.ones(n), t, np.random.default_rng(6))
+    for power in (1, 2, 4):
+        mine, theirs = (x_t.numpy().ravel().astype(float)) ** power, exact**power
+        error = np.hypot(mine.std(), theirs.std()) / np.sqrt(n) + 1e-6
+        assert abs(mine.mean() - theirs.mean()) < 5 * error
+    shown = noise.shown(x_t, k).numpy().ravel()
+    assert (shown**2).mean() == pytest.approx(1, abs=0.03)
+    half = np.tanh(channel.likelihood_field(x_t.numpy().ravel(), t) / 2)
+    assert np.corrcoef(shown, half)[0, 1] > 1 - 1e-5
+
+
+def test_levels_of_colours_are_exact_where_few_and_cells_otherwise():
+    rng = np.random.default_rng(2)
+    few = rng.choice([-1.0, 0.2, 1.0], (500, 3, 4, 4))
+    exact = field_of_array(few, (1, 2)).pixels
+    assert np.allclose(exact.levels, np.unique(few[:, :, 1, 2], axis=0), atol=1e-6)
+    assert (exact.unresolved, exact.spread.max()) == (0.0, 0.0)
+    many = rng.random((2000, 3, 4, 4))
+    cells = field_of_array(many, (1, 2)).pixels
+    nearest = ((many[:, None, :, 1, 2] - cells.levels) ** 2).sum(axis=2).min(axis=1)
+    assert cells.levels.shape == (64, 3)
+    assert cells.unresolved == pytest.approx(nearest.mean() / many[:, :, 1, 2].var(axis=0).sum(), rel=1e-6)
+    assert cells.unresolved < 2 * 64 ** (-2 / 3)
+    grey = field_of_array(many[:, 0], (1, 2)).pixels
+    assert grey.spread.mean() == pytest.approx((1 / 31) ** 2 / 12, rel=0.2)
+
+
+# -- known truth ---------------------------------------------------------------------------------------------
+def test_ising_samples_give_the_exact_information():
+    """I(A;C|B) above its null, within errors of the exact one, and far from zero."""
+    model, times = Ising(Lattice((7, 6)), beta=0.6), (0.6, 0.7, 0.8)
+    plan = ProbePlan(times, (1, 2), (3, 3), steps=300, seed=2, **SMALL)
+    found = calibrate(Rendering(model, np.arange(42).reshape(7, 6), (3, 3)), 4000, plan, n_exact=1000)
+    truth = found["cmi_exact"].values
+    stderr = np.hypot(found["cmi_above_null_stderr"].values, 0.0022 * (truth > 0.005))  # of 1000 exact samples
+    z = (found["cmi_above_null"].values - truth) / stderr
+    assert np.abs(z).max() < 5
+    assert found["cmi_above_null"].values[1, 0] > 5 * stderr[1, 0]
+    total = exact.cmi(
+        model, Gaussian("linear"), 0.7, Lattice((7, 6)).tripartition((3, 3), 0), 1000, np.random.default_rng(1)
+    )
+    assert abs(found["total_information"].values[1] - total.value) < 5 * np.hypot(
+        found["total_information_stderr"].values[1], total.stderr
+    )
+
+
+def test_independent_pixels_tell_nothing():
+    x = np.random.default_rng(8).choice([-1.0, 1.0], (4000, 5, 5))
+    found = measure(field_of_array(x), ProbePlan((0.5, 0.8), (1,), None, steps=200, **SMALL))
+    error = np.hypot(found["cmi_stderr"], found["cmi_null_stderr"])
+    assert np.abs((found["cmi"] - found["cmi_null"]) / error).max() < 5
+    assert found["cmi_stderr"].min() >= 0.5 / (0.15 * 4000)
+    assert max(np.abs(found[name]).max() for name in ("cmi", "cmi_null", "total_information")) < 0.005
+
+
+def test_labels_are_known_as_well_as_bayes_knows_them():
+    """The sign of all spins at once, hidden by noise: I(S;X) of m equal spins is that of one spin of snr m/sigma^2.
+
+    The network sees all 25 pixels, or the 8 of the smallest box.
+    """
+    labels = np.random.default_rng(6).integers(0, 2, 3000)
+    spins = np.where(labels == 1, 1.0, -1.0)[:, None, None] * np.ones((3000, 5, 5))
+    times = (0.7, 0.85)
+    plan = ProbePlan(times, (1,), (2, 2), steps=200, **SMALL)
+    found = measure(replace(field_of_array(spins), labels=labels), plan)
+    single, line = Ising(Lattice((1, 1)), beta=0.0), np.ones((1, 1), bool)
+    for name, m in (("label_information", 25), ("label_information_b", 8)):
+        for k, t in enumerate(times):
+            channel, rng = Gaussian("linear"), np.random.default_rng(7)
+            time = channel.time(m * channel.snr(t))
+            x = channel.corrupt(single.sample(20_000, rng), time, rng)
+            of_noise = 0.5 + np.log(channel.sigma(time) * np.sqrt(2 * np.pi))
+            nats = -exact.log_marginal(single, channel, time, x, line) - of_noise
+            error = np.hypot(found[f"{name}_stderr"][k], nats.std() / np.sqrt(nats.size))
+            assert abs(found[name][k] - nats.mean()) < 5 * error, (name, t)
+    clean = found["label_information_b"] + found["label_information_lost"]
+    assert clean == pytest.approx(np.log(2) * np.ones(2), abs=0.01)
+    errors = found["label_information_lost_stderr"], found["label_information_b_stderr"]
+    np.testing.assert_allclose(*errors, rtol=0.02)  # clean spins leave no doubt of the label
+
+
+def test_labels_are_told_from_a_too():
+    """Signs of A and of a neighbour, among independent spins: B tells one of them, AB both."""
+    spins = np.random.default_rng(6).choice([-1.0, 1.0], (3000, 5, 5))
+    labels, t = 2 * (spins[:, 2, 2] > 0) + (spins[:, 2, 3] > 0), 0.4
+    found = measure(field_of_array(spins, labels=labels), ProbePlan((t,), (1,), (2, 2), steps=300, **SMALL))
+    law = Gaussian("linear").output_law(t)
+    one_spin = (law / 2 * np.log(2 * law / law.sum(axis=1, keepdims=True))).sum()
+    for name, exact_value in (
+        ("label_information", 2 * one_spin),
+        ("label_information_b", one_spin),
+        ("label_information_lost", 2 * np.log(2) - one_spin),
+    ):
+        assert abs(found[name][0] - exact_value) < 5 * found[f"{name}_stderr"][0], name
+
+
+# -- the command ---------------------------------------------------------------------------------------------
+def spins(tmp_path: Path, n: int = 1000) -> Path:
+    path = tmp_path / "spins.npy"
+    np.save(path, Ising(Lattice((6, 6)), beta=0.4).sample(n, np.random.default_rng(4)).astype(np.int8))
+    return path
+
+
+def run(path: Path, out: Path, *options: str) -> int:
+    words = ["--times", "0.4,0.7", "--budget", "1", "--no-calibrate", *options]
+    return cli.main(["probe", str(path), "--out", str(out), *words])
+
+
+def test_asking_costs_what_all_images_take(monkeypatch):
+    """Every one of them is asked about, of which the pilot tries few."""
+    evaluate = image_evaluation.evaluate
+
+    def slow(*args, **options):
+        time.sleep(0.1)
+        return evaluate(*args, **options)
+
+    monkeypatch.setattr(image_evaluation, "evaluate", slow)
+    field = field_of_array(Ising(Lattice((5, 5)), beta=0.4).sample(400, np.random.default_rng(3)))
+    _, asking = pilot(field, ProbePlan((0.5,), (1,), (2, 2), batch_size=25, width=8), "cpu")  # tries 100
+    assert asking >= 400 / 100 * 2 * 0.1  # those held out and those fitted
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_a_killed_probe_goes_on_to_the_same_numbers(tmp_path):
+    """Killed in the middle of the second network, between two checkpoints."""
+    field = field_of_array(np.load(spins(tmp_path)))
+    plan = ProbePlan((0.4, 0.7), (1, 2), (3, 3), steps=250, seed=5, width=16, batch_size=32)
+    whole, parts, count = measure(field, plan), tmp_path / "parts", 0
+    parts.mkdir()
+
+    def stop() -> None:
+        nonlocal count
+        count += 1
+        if count == 470:
+            raise Killed
+
+    with pytest.raises(Killed):
+        measure(field, plan, parts=parts, on_step=stop)
+    assert {p.name for p in parts.iterdir()} == {"fold0-boxes.npz", "fold0-null.pt"}
+    done = []
+    resumed = measure(field, plan, parts=parts, on_step=lambda: done.append(1))
+    assert len(done) == 2 * plan.folds * plan.steps
+    for name in ("cmi", "cmi_stderr", "cmi_null", "total_information", "excess_mse"):
+        np.testing.assert_array_equal(resumed[name], whole[name])
+
+
+def test_probe_writes_a_result_and_states_its_cost(tmp_path, capsys):
+    out = tmp_path / "probe.h5"
+    assert run(spins(tmp_path), out) == 0
+    captured = capsys.readouterr()
+    assert "probe: 1000 images of 6x6, 2 times x 2 radii, 2 folds" in captured.err
+    assert "steps a network are few, so that less is found than there is; 2000 are usual" in captured.err
+    assert "I(A;C|B) at t = " in captured.out
+    result = results.read(out)
+    assert result.groups["probe"]["cmi"].values.shape == (2, 2)
+    assert json.loads(str(result.attributes["parameters"]))["plan"]["pixel"] == [3, 3]
+    assert not (tmp_path / "probe.h5.parts").exists()
+    assert run(spins(tmp_path), out) == 2
+    assert "exists" in capsys.readouterr().err
+    assert run(spins(tmp_path), out, "--resume") == 0
+    assert "is finished" in capsys.readouterr().err
+    assert cli.main(["report", str(out)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--times", "soon"), "times must be how many or a list, at least two, such as 0.2,0.3,0.4, got 'soon'"),
+        (("--times", "0.5"), "times must be how many or a list, at least two, such as 0.2,0.3,0.4, got '0.5'"),
+        (("--times", "0.5,0.2"), "times must increase inside (0, 1), got [0.5, 0.2]"),
+        (("--radii", "1..3"), "radii must be below 3, where the box covers the image, got 3"),
+        (("--radii", "3..1"), "radii must be a range such as 1..12 or a list such as 1,2,4, got '3..1'"),
+        (("--pixel", "corner"), "pixel must be center, average or a place such as 14,14, got 'corner'"),
+        (("--pixel", "9,0"), "the pixel must be in a 6x6 image, got 9,0"),
+        (("--channel", "poisson"), "channel must be one of gaussian, bitflip, erasure, got 'poisson'"),
+        (("--schedule", "cosine"), "schedule must be one of linear, vp, ve, got 'cosine'"),
+        (("--channel", "erasure", "--schedule", "vp"), "schedule is of gaussian noise, got 'vp' for erasure"),
+        (("--channel", "bitflip", "--calibrate"), "calibrate is for gaussian noise of linear schedule; leave it out"),
+        (("--value-range", "0"), "value_range must be two numbers such as 0,255, got '0'"),
+        (("--budget", "0"), "budget must be > 0 seconds, got 0"),
+        (("--kl", "-1"), "kl must be > 0 nats, got -1"),
+        (("--device", "tpu"), "device must be one of cpu"),
+    ],
+)
+def test_bad_input_is_one_sentence(tmp_path, capsys, options, sentence):
+    assert run(spins(tmp_path), tmp_path / "p.h5", *options) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert sentence in lines[0]
+    assert [p.name for p in tmp_path.iterdir()] == ["spins.npy"]
+
+
+def test_going_on_with_another_probe_is_refused(tmp_path, capsys):
+    out = tmp_path / "p.h5"
+    parts = tmp_path / "p.h5.parts"
+    assert run(spins(tmp_path), out) == 0
+    asked = json.loads(str(results.read(out).attributes["parameters"]))
+    plan, data = asked.pop("plan"), asked.pop("data")
+    out.unlink()
+    parts.mkdir()
+    (parts / "plan.json").write_text(json.dumps({"data": data, "asked": asked, "plan": {**plan, "seed": 7}}))
+    capsys.readouterr()
+    assert run(spins(tmp_path), out) == 2
+    assert "p.h5.parts holds an unfinished run; use --resume to go on with it, --force" in capsys.readouterr().err
+    assert run(spins(tmp_path), out, "--resume") == 2
+    assert "holds another probe: seed is 7 there and 0 here; use --force" in capsys.readouterr().err
+
+
+def test_few_images_are_warned_of_with_the_expected_error(tmp_path, capsys):
+    assert run(spins(tmp_path, 400), tmp_path / "p.h5", "--seed", "1") == 0
+    assert "warning: spins.npy has only 400 images; expect errors of about 0.025 nats" in capsys.readouterr().err
+
+
+def test_colour_says_what_its_levels_leave_open_and_needs_gaussian_noise(tmp_path, capsys):
+    path = tmp_path / "colour.npy"
+    np.save(path, np.random.default_rng(1).integers(0, 256, (1500, 6, 6, 3)).astype(np.float32))
+    assert run(path, tmp_path / "p.h5", "--value-range", "0,300") == 0
+    assert "A is told apart by 64 colours, which leave 0.05" in capsys.readouterr().err
+    parameters = json.loads(str(results.read(tmp_path / "p.h5").attributes["parameters"]))
+    assert parameters["data"]["value_range"] == [0, 300]
+    levels = parameters["pixel_levels"]
+    assert levels["levels"] == 64
+    assert 0.04 < levels["unresolved"] < 2 * 64 ** (-2 / 3)
+    assert run(path, tmp_path / "q.h5", "--value-range", "0,300", "--channel", "bitflip") == 2
+    assert "channel bitflip needs images of two values, colour.npy is colour; use gaussian" in capsys.readouterr().err
+
+
+def test_erasures_have_the_area_law_of_a_random_order(tmp_path):
+    """KL = int dt sum_i I_t / (1 - t), by the trapezoidal rule between 0.4 and 0.7."""
+    out = tmp_path / "p.h5"
+    assert run(spins(tmp_path), out, "--channel", "erasure") == 0
+    found = results.read(out).groups["probe"]
+    expected = 36 * 0.15 * found["cmi_above_null"].values / (1 - np.array([[0.4], [0.7]]))
+    np.testing.assert_allclose(found["area"].values, expected, rtol=1e-12)
+    assert "excess_mse" not in found
+    bits = tmp_path / "bits.h5"
+    assert run(spins(tmp_path), bits, "--channel", "bitflip") == 0
+    assert "recommended_radius" not in results.read(bits).groups["probe"]
+    assert cli.main(["report", str(bits)]) == 0
+
+
+def test_images_that_do_not_fit_into_memory_are_read_by_slices(tmp_path, monkeypatch):
+    """The same field whether held or read from the file when asked for."""
+    path = tmp_path / "grey.npy"
+    np.save(path, np.random.default_rng(1).integers(0, 256, (1100, 5, 4), dtype=np.uint8))
+    images = open_images(path)
+    held = probe.field_of_images(images, (2, 2))
+    monkeypatch.setattr(probe, "HELD_BYTES", 0)
+    sliced = probe.field_of_images(images, (2, 2))
+    assert sliced.read.__func__ is type(images).read
+    assert held.read.__name__ == "__getitem__"
+    rows = np.array([3, 900, 17])
+    np.testing.assert_array_equal(held.read(rows), sliced.read(rows))
+    plan = ProbePlan((0.5,), (1,), (2, 2), steps=5, width=8, batch_size=32, null=False)
+    np.testing.assert_array_equal(measure(held, plan)["cmi"], measure(sliced, plan)["cmi"])

@@ -1,0 +1,66 @@
+"""The probe's calibration from the command line to the page, and what it refuses."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lattice_diffusion import Lattice, cli, results
+from lattice_diffusion.images.calibration import calibrate, exact_seconds, pictures, plan_for
+from lattice_diffusion.images.probe import ProbePlan
+from lattice_diffusion.images.probe_command import Request, settled
+from lattice_diffusion.models import Ising
+
+
+def test_calibrated_probe_holds_exact_answers_of_both_pictures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, out = tmp_path / "spins.npy", tmp_path / "p.h5"
+    np.save(images, Ising(Lattice((6, 6)), beta=0.4).sample(1000, np.random.default_rng(4)).astype(np.int8))
+    options = ("--times", "0.4,0.7", "--radii", "1,2", "--budget", "1")
+    assert cli.main(["probe", str(images), "--out", str(out), *options]) == 0
+    assert "and as many pictures of Ising spins and of loops: about" in capsys.readouterr().err
+    result = results.read(out)
+    assert set(result.groups) == {"probe", "calibration_ising", "calibration_loops"}
+    for name, rendering in pictures((6, 6)).items():
+        found = result.groups[f"calibration_{name}"]
+        assert rendering.site.shape == (8, 8)
+        assert np.diff(found["cmi_exact"].values, axis=1).max() < 0  # falls with the radius
+        assert (found["total_information_exact"].values >= found["cmi_exact"].values[:, 0]).all()
+        rows = {row.quantity: row for row in result.rows if row.experiment == f"calibration_{name}"}
+        top = found["cmi_exact"].values[:, 0].max()
+        t = found["t"].values[found["cmi_exact"].values[:, 0] == top][0]
+        assert rows[f"I(A;C|B) at t = {t:g}, r = 1"].analytic == top
+        assert rows[f"I(A;BC) at t = {t:g}"].z is not None
+    assert cli.main(["report", str(out)]) == 0
+    page = (tmp_path / "p.html").read_text()
+    assert page.count("data:image/png;base64,") == 3
+    assert "The probe finds" in page
+    assert cli.main(["plot", str(out)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "calibrate"),
+    [
+        (Request(), True),
+        (Request(calibrate=False), False),
+        (Request(channel="erasure"), False),
+        (Request(schedule="vp"), False),
+    ],
+)
+def test_what_is_known_exactly_is_probed_too_unless_told_not_to(asked: Request, calibrate: bool) -> None:
+    assert settled(asked).calibrate is calibrate
+
+
+def test_the_plan_is_that_of_the_images_but_for_a() -> None:
+    plan = ProbePlan((0.4, 0.7), (1, 2, 5, 12), (3, 3), steps=17, seed=4)
+    large, small = pictures((28, 28)), pictures((8, 8))
+    assert plan_for(plan, large["loops"]).radii == (1, 2, 5, 12)
+    assert plan_for(plan, small["ising"]).radii == (1, 2)
+    assert plan_for(ProbePlan((0.4,), (9,), (3, 3)), small["ising"]).radii == (1,)
+    for rendering in (*large.values(), *small.values()):
+        made = plan_for(plan, rendering)
+        assert (made.pixel, made.steps, made.seed) == (rendering.pixel, 17, 4)
+    assert exact_seconds(small["ising"], plan_for(plan, small["ising"]), n_exact=16) > 0
+    with pytest.raises(ValueError, match=r"pixel must be that of the pictures, \(4, 4\), got \(3, 3\); use plan_for"):
+        calibrate(small["ising"], 100, plan)

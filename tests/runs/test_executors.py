@@ -1,0 +1,213 @@
+"""One process, two, a Dask cluster and MPI ranks give the same bits; what is missing or away is said."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lattice_diffusion import results
+from lattice_diffusion.cli import main
+from lattice_diffusion.results import Result
+from lattice_diffusion.runs.executors import SchedulerError, open_engine
+from lattice_diffusion.runs.journal import journal_path
+from lattice_diffusion.runs.refusal import WorkerRefused
+from lattice_diffusion.runs.runner import measure_points, run
+from lattice_diffusion.runs.spec import load
+
+ROOT = Path(__file__).parents[2]
+SPEC = """
+name = "every kind of point"
+seed = 3
+[grids.adaptive]
+model = { name = "ising-chain", length = 20, beta = { start = 0.2, stop = 1.0, num = 12 } }
+channel = { name = "gaussian" }
+t = [0.5, 0.8, 0.9]
+radii = [1, 2]
+n_samples = 50
+target_relative_error = 0.1
+max_samples = 400
+[grids.square]
+model = { name = "ising", shape = [5, 4], beta = [0.3, 0.5] }
+channel = { name = "bitflip" }
+t = [0.2, 0.4]
+radii = [0, 1]
+n_samples = 50
+[grids.loops]
+model = { name = "domain-walls", length = 5, beta = 0.3 }
+channel = { name = "gaussian" }
+t = [0.4, 0.6]
+radii = [1]
+n_samples = 50
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("engines")
+    (folder / "spec.toml").write_text(SPEC)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(folder: Path) -> Result:
+    run(load(folder / "spec.toml"), folder / "alone.h5", progress=False)
+    return results.read(folder / "alone.h5")
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def cluster(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A Dask scheduler on loopback with two worker processes, and the process that keeps those alive."""
+    pytest.importorskip("distributed")
+    dask, place, log = [sys.executable, "-m", "dask"], folder / "scheduler.json", open(folder / "dask.log", "wb")  # noqa: SIM115
+    options = {"stdout": log, "stderr": log, "env": environment(), "cwd": folder}
+    here = ["--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(place)]
+    scheduler = subprocess.Popen([*dask, "scheduler", "--port", "0", *here], **options)
+    workers = subprocess.Popen([*dask, "worker", "--nworkers", "2", "--nthreads", "1", *here], **options)
+    try:
+        deadline = time.monotonic() + 60
+        while not (place.exists() and place.read_text().endswith("}")):
+            assert time.monotonic() < deadline, (folder / "dask.log").read_text()
+            time.sleep(0.05)
+        yield json.loads(place.read_text())["address"], workers
+    finally:
+        for process in (workers, scheduler):
+            process.terminate()
+            process.wait(timeout=30)
+        log.close()
+
+
+def assert_same_bits(one: Result, other: Result) -> None:
+    assert one.complete
+    assert other.complete
+    assert one.groups.keys() == other.groups.keys()
+    for grid, variables in one.groups.items():
+        assert variables.keys() == other.groups[grid].keys()
+        for name, variable in variables.items():
+            assert variable.values.tobytes() == other.groups[grid][name].values.tobytes(), (grid, name)
+
+
+def test_two_processes(folder: Path, alone: Result) -> None:
+    assert_same_bits(run(load(folder / "spec.toml"), folder / "two.h5", workers=2, progress=False), alone)
+
+
+def test_a_cluster(folder: Path, alone: Result, cluster: tuple[str, object]) -> None:
+    assert main(["run", str(folder / "spec.toml"), "--out", str(folder / "dask.h5"), "--scheduler", cluster[0]]) == 0
+    assert_same_bits(results.read(folder / "dask.h5"), alone)
+
+
+def test_a_cluster_whose_workers_are_killed(folder: Path, alone: Result, cluster: tuple[str, subprocess.Popen]) -> None:
+    psutil = pytest.importorskip("psutil")
+    path = folder / "killed.h5"
+    command = [
+        sys.executable,
+        "-m",
+        "lattice_diffusion",
+        "run",
+        "spec.toml",
+        "--out",
+        path.name,
+        "--scheduler",
+        cluster[0],
+    ]
+    running = subprocess.Popen(command, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not journal_path(path).exists() or journal_path(path).read_bytes().count(b"\n") < 3:
+        assert running.poll() is None, "ended before a worker could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    workers = [
+        child for child in psutil.Process(cluster[1].pid).children() if "spawn_main" in " ".join(child.cmdline())
+    ]
+    assert len(workers) == 2
+    workers[0].kill()
+    _, err = running.communicate(timeout=120)
+    assert running.returncode == 0, err
+    assert_same_bits(results.read(path), alone)
+
+
+def test_mpi_ranks(folder: Path, alone: Result) -> None:
+    pytest.importorskip("mpi4py")
+    mpiexec = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if mpiexec is None:
+        pytest.skip("no mpiexec")
+    program = [sys.executable, "-m", "mpi4py.futures", "-m", "lattice_diffusion"]
+    command = [mpiexec, "-n", "3", *program, "run", "spec.toml", "--out", "mpi.h5", "--scheduler", "mpi"]
+    ended = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    assert_same_bits(results.read(folder / "mpi.h5"), alone)
+    lonely = [sys.executable, "-m", "lattice_diffusion", "run", "spec.toml", "--out", "no.h5", "--scheduler", "mpi"]
+    ended = subprocess.run(lonely, cwd=folder, env=environment(), capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    assert "--scheduler mpi needs N >= 2 ranks, one of which writes, got 1; start as mpiexec -n N" in ended.stderr
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def refused(folder: Path, scheduler: str, capsys: pytest.CaptureFixture[str]) -> str:
+    start = time.monotonic()
+    assert main(["run", str(folder / "spec.toml"), "--out", str(folder / "no.h5"), "--scheduler", scheduler]) == 2
+    assert time.monotonic() - start < 30  # seconds, on a busy machine
+    assert not (folder / "no.h5.journal").exists()
+    sentence = capsys.readouterr().err
+    assert sentence.count("\n") == 1
+    return sentence
+
+
+def test_no_scheduler_is_said_at_once(folder: Path, capsys: pytest.CaptureFixture[str], closed_port: int) -> None:
+    pytest.importorskip("distributed")
+    assert refused(folder, f"tcp://127.0.0.1:{closed_port}", capsys) == (
+        f"error: no scheduler at tcp://127.0.0.1:{closed_port}: Connection refused; "
+        "start one with `dask scheduler`, or check the address\n"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        port = deaf.getsockname()[1]
+        assert f"no Dask scheduler answers at tcp://127.0.0.1:{port}, though" in refused(
+            folder, f"tcp://127.0.0.1:{port}", capsys
+        )
+    for address in ("tcp://nowhere", "tcp://:1", "tcp://127.0.0.1:99999"):
+        assert f"scheduler must look like tcp://10.0.0.1:8786, got '{address}'" in refused(folder, address, capsys)
+    assert "must be tcp://HOST:PORT of a Dask scheduler, tls://.. or mpi, got 'ray'" in refused(folder, "ray", capsys)
+
+
+def test_a_missing_extra_is_named(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    wanted = (
+        "error: --scheduler tcp://a:1 needs Dask, which is not installed; pip install 'lattice-diffusion[cluster]'\n"
+    )
+    assert refused(folder, "tcp://a:1", capsys) == wanted
+    wanted = "error: --scheduler mpi needs mpi4py and an MPI library; pip install 'lattice-diffusion[mpi]'\n"
+    assert refused(folder, "mpi", capsys) == wanted
+
+
+def test_options_that_exclude_each_other(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    both = ["--scheduler", "mpi", "--workers", "2"]
+    assert main(["run", str(folder / "spec.toml"), "--out", str(folder / "no.h5"), *both]) == 2
+    assert "give --workers or --scheduler, which has workers of its own" in capsys.readouterr().err
+    from lattice_diffusion.runs.process_pool import InProcess
+
+    with pytest.raises(SchedulerError, match="got both; give one"), open_engine(InProcess(), "mpi", 1):
+        pass
+
+
+def test_a_worker_of_another_version_does_not_measure() -> None:
+    with pytest.raises(WorkerRefused, match=r"^workers must have lattice_diffusion 99\.0, got .*; install the same"):
+        measure_points([], 0, "99.0")

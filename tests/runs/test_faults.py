@@ -1,0 +1,162 @@
+"""What a run survives: the short form of the benchmark of faults, and those that need the parts themselves."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lattice_diffusion import results
+from lattice_diffusion.runs import runner
+from lattice_diffusion.runs.journal import Journal, journal_path
+from lattice_diffusion.runs.quantities import evaluate
+from lattice_diffusion.runs.runner import Interrupted, run
+from lattice_diffusion.runs.spec import Spec
+from lattice_diffusion.runs.stopping import asks_to_stop
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def spec() -> Spec:
+    model = {"name": "ising-chain", "length": 20, "beta": [0.5, 0.9]}
+    grid = {"model": model, "channel": {"name": "gaussian"}, "t": [0.3, 0.6, 0.9], "radii": [1, 2], "n_samples": 50}
+    return Spec(name="one", grids={"chain": grid})
+
+
+@pytest.mark.slow
+def test_every_kind_of_fault(tmp_path: Path) -> None:
+    command = [sys.executable, "faults.py", "--quick", "--json", str(tmp_path / "faults.json")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(command, cwd=ROOT / "benchmarks", env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    table = json.loads((tmp_path / "faults.json").read_text())
+    assert sum(row["trials"] for row in table.values()) >= 18
+    assert sum(row["failed"] for row in table.values()) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_lets_a_point_end_and_the_second_does_not(
+    spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], number: int
+) -> None:
+    path = tmp_path / "a.h5"
+    calls = {"begun": 0, "ended": 0}
+
+    def measure(*args, signals):
+        calls["begun"] += 1
+        if calls["begun"] == 3:
+            for _ in range(signals):
+                os.kill(os.getpid(), number)
+        answer = evaluate(*args)
+        calls["ended"] += 1
+        return answer
+
+    monkeypatch.setattr(runner, "evaluate", lambda *args: measure(*args, signals=1))
+    with pytest.raises(Interrupted, match=r"^stopped after 3 of 6 points"):
+        run(spec, path, progress=False)
+    assert calls == {"begun": 3, "ended": 3}
+    assert results.read(path).groups["chain"]["done"].values.sum() == 3
+    assert capfd.readouterr().err == "stopping when the points under way have ended; once more to stop at once\n"
+    monkeypatch.setattr(runner, "evaluate", lambda *args: measure(*args, signals=2))
+    calls.update(begun=2, ended=2)
+    with pytest.raises(Interrupted, match=r"^stopped after 3 of 6 points"):
+        run(spec, path, resume=True, progress=False)
+    assert calls == {"begun": 3, "ended": 2}
+    monkeypatch.undo()
+    assert run(spec, path, resume=True, progress=False).complete
+
+
+def test_signals_are_as_before_afterwards() -> None:
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with asks_to_stop() as stop:
+        assert signal.getsignal(signal.SIGTERM) is stop
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+def test_a_line_that_the_disk_takes_half_of_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Disk:
+        """Takes 10 bytes, then none."""
+
+        def __init__(self, file):
+            self.file, self.left = file, 10
+
+        def write(self, text: bytes) -> int:
+            if not self.left:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            taken, self.left = self.file.write(text[: self.left]), 0
+            return taken
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+    with Journal(tmp_path / "a.h5") as journal:
+        journal.start({}, "now")
+        whole = journal.path.read_bytes()
+        monkeypatch.setattr(journal, "_file", Disk(journal._file))
+        with pytest.raises(OSError, match=r"No space left on device: .*a\.h5\.journal"):
+            journal.append([("chain", (0,), {"cmi": np.ones(3)})])
+        assert journal.path.read_bytes() == whole
+
+
+def test_a_disk_that_is_full_for_the_result_file_leaves_the_old_one(
+    spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.h5"
+    checkpoints = iter(range(100))
+    replace = os.replace
+
+    def full(*args):
+        if next(checkpoints) == 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(*args)
+
+    monkeypatch.setattr(runner, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(runner, "CHECKPOINT_SHARE", 1e9)
+    monkeypatch.setattr(os, "replace", full)
+    message = (
+        r"a\.h5 cannot be written: No space left on device; the points done are kept: make room and run again with"
+    )
+    with pytest.raises(OSError, match=message):
+        run(spec, path, progress=False)
+    assert results.read(path).groups["chain"]["done"].values.sum() == 2  # the last attempt had room again
+    assert run(spec, path, resume=True, progress=False).complete
+    assert [item.name for item in tmp_path.iterdir()] == ["a.h5"]
+
+
+def test_a_journal_begun_late_has_the_points_of_the_file(
+    spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """File alone, then journal alone: both have everything each time."""
+    path = tmp_path / "a.h5"
+    unbroken = run(spec, tmp_path / "b.h5", progress=False)
+
+    def stop_after(number: int) -> None:
+        calls = iter(range(100))
+
+        def stumble(*args):
+            if next(calls) >= number:
+                raise KeyboardInterrupt
+            return evaluate(*args)
+
+        monkeypatch.setattr(runner, "evaluate", stumble)
+        with pytest.raises(Interrupted):
+            run(spec, path, resume=True, progress=False)
+
+    stop_after(3)
+    journal_path(path).unlink()
+    stop_after(1)
+    path.unlink()
+    stop_after(1)
+    path.write_bytes(path.read_bytes()[:2000])  # torn
+    monkeypatch.undo()
+    measured = []
+    monkeypatch.setattr(runner, "evaluate", lambda *args: measured.append(0) or evaluate(*args))
+    again = run(spec, path, resume=True, progress=False)
+    assert len(measured) == 1
+    for name, variable in unbroken.groups["chain"].items():
+        assert variable.values.tobytes() == again.groups["chain"][name].values.tobytes()

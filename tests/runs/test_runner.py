@@ -1,0 +1,433 @@
+"""Runs: the same numbers for any executor, after any interruption; nothing lost, nothing overwritten."""
+
+import contextlib
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lattice_diffusion import results
+from lattice_diffusion.results import Result
+from lattice_diffusion.runs import runner
+from lattice_diffusion.runs.journal import Journal, JournalError, journal_path
+from lattice_diffusion.runs.process_pool import process_pool
+from lattice_diffusion.runs.quantities import evaluate
+from lattice_diffusion.runs.refusal import PointFailed, PointRefused, is_refusal
+from lattice_diffusion.runs.runner import Interrupted, run
+from lattice_diffusion.runs.spec import Spec, SpecError
+
+ROOT = Path(__file__).parents[2]
+
+
+def chain(**changes: Any) -> dict[str, Any]:
+    model = {"name": "ising-chain", "length": 20, "beta": [0.5, 0.9]}
+    times = {"t": [0.3, 0.6, 0.9], "radii": [1, 2, 12], "n_samples": 50}
+    return {"model": model, "channel": {"name": "gaussian"}, **times, **changes}
+
+
+@pytest.fixture(scope="module")
+def spec() -> Spec:
+    cw = {"name": "curie-weiss", "regions": [[1, 3, 8], [2, 5, 20]], "beta": 1.2}
+    mixture = {"name": "gaussian-mixture", "length": [5, 7], "mean": 1.0, "std": 0.7}
+    return Spec(
+        name="all",
+        seed=11,
+        grids={
+            "chain": chain(),
+            "square": {
+                "model": {"name": "ising", "shape": [5, 4], "beta": [0.3, 0.5]},
+                "channel": {"name": "bitflip"},
+                "t": [0.4],
+                "radii": [0, 1, 4],
+                "n_samples": 50,
+            },
+            "cw": {"model": cw, "channel": {"name": "erasure"}, "t": [0.0, 0.5, 1.0]},
+            "mixture": {
+                "model": mixture,
+                "channel": {"name": "gaussian", "schedule": "vp"},
+                "t": [0.5, 0.8],
+                "radii": [1],
+                "n_samples": 50,
+                "method": "sampled",
+            },
+            "field": {
+                "model": {"name": "gaussian-field", "length": 9, "dimension": 1, "mass_squared": [0.1, 1.0]},
+                "channel": {"name": "gaussian"},
+                "t": [0.5],
+                "radii": [1, 2],
+            },
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+def unbroken(spec: Spec, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    path = tmp_path_factory.mktemp("unbroken") / "a.h5"
+    run(spec, path, progress=False)
+    return results.read(path)
+
+
+def assert_same_datasets(one: Result, other: Result) -> None:
+    assert one.groups.keys() == other.groups.keys()
+    for grid, variables in one.groups.items():
+        assert variables.keys() == other.groups[grid].keys()
+        for name, variable in variables.items():
+            read = other.groups[grid][name]
+            assert (read.dims, read.units, read.values.dtype) == (variable.dims, variable.units, variable.values.dtype)
+            assert read.values.tobytes() == variable.values.tobytes(), (grid, name)
+
+
+class LastFirst(ThreadPoolExecutor):
+    """Of every three points handed over together, the last one ends first."""
+
+    def __init__(self) -> None:
+        super().__init__(3)
+        self.count = itertools.count()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        delay = 0.03 * (2 - next(self.count) % 3)
+        return super().submit(lambda: (time.sleep(delay), fn(*args, **kwargs))[1])
+
+
+def test_the_result_holds_every_point_with_its_coordinates(spec: Spec, unbroken: Result) -> None:
+    assert unbroken.complete
+    assert json.loads(str(unbroken.attributes["parameters"])) == json.loads(spec.to_json())
+    assert unbroken.attributes["seed"] == "11"
+    grid = unbroken.groups["chain"]
+    assert grid["cmi"].dims == ("beta", "t", "radius")
+    assert grid["cmi_covariance"].dims == ("beta", "t", "radius", "radius_2")
+    assert grid["beta"].values.tolist() == [0.5, 0.9]
+    assert unbroken.groups["cw"]["cmi"].dims == ("size", "t", "radius")
+    for variables in unbroken.groups.values():
+        assert variables["done"].values.all()
+        assert np.isfinite(variables["cmi"].values).all()
+        assert (variables["cmi"].values >= -1e-15).all()
+        variance = np.diagonal(variables["cmi_covariance"].values, axis1=-2, axis2=-1)
+        assert variables["cmi_stderr"].values == pytest.approx(np.sqrt(variance))
+    assert (grid["cmi"].values[..., :2] > 0).all()
+
+
+def test_an_empty_c_gives_exactly_zero(unbroken: Result) -> None:
+    assert not unbroken.groups["chain"]["cmi"].values[..., 2].any()
+    assert not unbroken.groups["square"]["cmi_stderr"].values[..., 2].any()
+
+
+def test_measure_is_what_a_run_records(spec: Spec, unbroken: Result) -> None:
+    point = next(p for p in runner.points(spec) if p.grid == "chain" and p.index == (1, 2))
+    values = evaluate(point.parameters, point.rng(spec.seed))
+    assert values["cmi"].tobytes() == unbroken.groups["chain"]["cmi"].values[1, 2].tobytes()
+    assert values["cmi_covariance"].shape == (3, 3)
+
+
+def test_two_processes_give_the_same_numbers(spec: Spec, unbroken: Result, tmp_path: Path) -> None:
+    assert_same_datasets(run(spec, tmp_path / "a.h5", workers=2, progress=False), unbroken)
+    assert [item.name for item in tmp_path.iterdir()] == ["a.h5"]
+
+
+def test_any_executor_gives_the_same_numbers(spec: Spec, unbroken: Result, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        assert_same_datasets(run(spec, tmp_path / "a.h5", executor=pool, workers=2, progress=False), unbroken)
+        assert pool.submit(int, 3).result() == 3  # still the caller's
+    one = Spec(name="all", seed=11, grids={"chain": chain()})
+    with LastFirst() as pool:
+        result = run(one, tmp_path / "b.h5", executor=pool, progress=False)
+    assert_same_datasets(result, Result({}, {"chain": unbroken.groups["chain"]}))
+
+
+def test_extending_a_grid_keeps_its_numbers(unbroken: Result, tmp_path: Path) -> None:
+    model = {"name": "ising-chain", "length": 20, "beta": [0.9, 0.7, 0.5]}
+    longer = Spec(name="longer", seed=11, grids={"new": chain(model=model, t=[0.9, 0.5, 0.3])})
+    grid = run(longer, tmp_path / "a.h5", progress=False).groups["new"]
+    before, after = unbroken.groups["chain"]["cmi"].values, grid["cmi"].values
+    assert after[2, 0].tobytes() == before[0, 2].tobytes()
+    assert after[0, 2].tobytes() == before[1, 0].tobytes()
+
+
+@contextlib.contextmanager
+def stops_after(monkeypatch: pytest.MonkeyPatch, n_points: int, error: BaseException) -> Iterator[None]:
+    """`error` is raised in place of measuring a point more than `n_points`."""
+    calls = iter(range(10**6))
+
+    def stumble(*args: Any) -> Any:
+        if next(calls) >= n_points:
+            raise error
+        return evaluate(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "evaluate", stumble)
+        yield
+
+
+def test_an_interrupted_run_keeps_its_points(
+    spec: Spec, unbroken: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.h5"
+    message = r"^stopped after 5 of 20 points; run again with --resume to go on$"
+    with stops_after(monkeypatch, 5, KeyboardInterrupt()), pytest.raises(Interrupted, match=message):
+        run(spec, path, progress=False)
+    half = results.read(path)
+    assert not half.complete
+    done = {name: variables["done"].values.astype(bool) for name, variables in half.groups.items()}
+    assert sum(int(x.sum()) for x in done.values()) == 5
+    for name, variables in half.groups.items():
+        assert np.isnan(variables["cmi"].values[~done[name]]).all()
+    with stops_after(monkeypatch, 15, AssertionError("measured again what was there")):
+        again = run(spec, path, resume=True, progress=False)
+    assert_same_datasets(again, unbroken)
+    assert again.attributes["created"] == half.attributes["created"]
+    assert [item.name for item in tmp_path.iterdir()] == ["a.h5"]
+
+
+@pytest.mark.parametrize("lost", ["journal", "result"])
+def test_half_a_record_is_enough_to_resume(
+    spec: Spec, unbroken: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    path = tmp_path / "a.h5"
+    with stops_after(monkeypatch, 5, KeyboardInterrupt()), pytest.raises(Interrupted):
+        run(spec, path, progress=False)
+    (path if lost == "result" else journal_path(path)).unlink()
+    with stops_after(monkeypatch, 15, AssertionError("measured again what was there")):
+        assert_same_datasets(run(spec, path, resume=True, progress=False), unbroken)
+
+
+@pytest.mark.parametrize("torn", [1, 30, 400])
+def test_a_torn_last_line_is_measured_again(
+    spec: Spec, unbroken: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torn: int
+) -> None:
+    path = tmp_path / "a.h5"
+    with stops_after(monkeypatch, 5, KeyboardInterrupt()), pytest.raises(Interrupted):
+        run(spec, path, progress=False)
+    path.unlink()
+    journal = journal_path(path)
+    journal.write_bytes(journal.read_bytes()[:-torn])
+    assert_same_datasets(run(spec, path, resume=True, progress=False), unbroken)
+
+
+def test_a_journal_torn_in_its_header_starts_anew(spec: Spec, unbroken: Result, tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    journal_path(path).write_text('{"schema": "lattice_di')
+    assert_same_datasets(run(spec, path, resume=True, progress=False), unbroken)
+
+
+def test_a_damaged_journal_is_refused(spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.h5"
+    with stops_after(monkeypatch, 5, KeyboardInterrupt()), pytest.raises(Interrupted):
+        run(spec, path, progress=False)
+    lines = journal_path(path).read_bytes().splitlines(keepends=True)
+    journal_path(path).write_bytes(b"".join([*lines[:2], b"garbage\n", *lines[3:]]))
+    with pytest.raises(JournalError, match=r"a\.h5\.journal is damaged in the middle; move it away"):
+        run(spec, path, resume=True, progress=False)
+    journal_path(path).write_text('{"schema": "diary"}\n')
+    with pytest.raises(JournalError, match="is not a journal of this version"):
+        run(spec, path, resume=True, progress=False)
+
+
+def test_a_finished_file_is_returned_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = Spec(name="one", grids={"chain": chain()})
+    result = run(spec, tmp_path / "a.h5", progress=False)
+    journal_path(tmp_path / "a.h5").touch()  # killed just before it was removed
+    with stops_after(monkeypatch, 0, AssertionError("measured again what was there")):
+        assert_same_datasets(run(spec, tmp_path / "a.h5", resume=True, progress=False), result)
+    assert [item.name for item in tmp_path.iterdir()] == ["a.h5"]
+
+
+def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    spec = Spec(name="one", grids={"chain": chain()})
+    first = run(spec, path, progress=False)
+    with pytest.raises(FileExistsError, match=r"a\.h5 exists; use --resume to go on with it, --force to overwrite"):
+        run(spec, path, progress=False)
+    other = Spec(name="one", seed=1, grids={"chain": chain()})
+    with pytest.raises(SpecError, match=r"a\.h5 holds another experiment: seed is 0 there and 1 here; use --force"):
+        run(other, path, resume=True, progress=False)
+    other = Spec(name="one", grids={"chain": chain(t=[0.3, 0.6])})
+    with pytest.raises(SpecError, match=r"grids\.chain\.t is \[0\.3, 0\.6, 0\.9\] there and \[0\.3, 0\.6\] here"):
+        run(other, path, resume=True, progress=False)
+    assert_same_datasets(results.read(path), first)
+    assert run(other, path, force=True, progress=False).groups["chain"]["cmi"].values.shape == (2, 2, 3)
+    with pytest.raises(ValueError, match="give one of the two"):
+        run(other, path, force=True, resume=True, progress=False)
+    with pytest.raises(ValueError, match="workers must be >= 1, got 0"):
+        run(other, path, workers=0, progress=False)
+
+
+def test_another_version_is_not_mixed_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = Spec(name="one", grids={"chain": chain()})
+    with stops_after(monkeypatch, 3, KeyboardInterrupt()), pytest.raises(Interrupted):
+        run(spec, tmp_path / "a.h5", progress=False)
+    monkeypatch.setattr("lattice_diffusion.runs.checks.__version__", "99.0")
+    with pytest.raises(SpecError, match=r"a\.h5 was begun by lattice_diffusion .*, this is 99\.0; finish it with"):
+        run(spec, tmp_path / "a.h5", resume=True, progress=False)
+
+
+def test_impossible_outputs_are_refused(tmp_path: Path) -> None:
+    spec = Spec(name="one", grids={"chain": chain()})
+    with pytest.raises(IsADirectoryError, match="is a folder; give a file name"):
+        run(spec, tmp_path, progress=False)
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*missing for a\.h5; make it first"):
+        run(spec, tmp_path / "missing" / "a.h5", progress=False)
+    (tmp_path / "a.h5").write_text("not HDF5")
+    with pytest.raises(ValueError, match="is not a readable HDF5 file"):
+        run(spec, tmp_path / "a.h5", resume=True, progress=False)
+
+
+def test_two_runs_on_one_file_are_refused(tmp_path: Path) -> None:
+    spec = Spec(name="one", grids={"chain": chain()})
+    with Journal(tmp_path / "a.h5"), pytest.raises(JournalError, match="is being written by another run; wait for"):
+        run(spec, tmp_path / "a.h5", force=True, progress=False)
+
+
+def test_parameters_are_refused_before_anything_is_computed(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    wide = chain(model={"name": "ising", "length": [4, 15], "beta": 0.4}, radii=[1])
+    with pytest.raises(PointRefused, match=r"^grids\.wide at length = 15, t = 0\.\d: .*shorter side <= 14"):
+        run(Spec(name="one", grids={"chain": chain(), "wide": wide}), path, progress=False)
+    off = chain(center=[20])
+    with pytest.raises(PointRefused, match=r"^grids\.off at beta = 0\.5, t = 0\.3: center must be a site of the 20"):
+        run(Spec(name="one", grids={"off": off}), path, progress=False)
+    assert not path.exists()
+    assert not journal_path(path).exists()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_refusal_while_measuring_leaves_an_old_file_alone(tmp_path: Path, workers: int) -> None:
+    path = tmp_path / "a.h5"
+    old = run(Spec(name="one", grids={"chain": chain()}), path, progress=False)
+    no_closed_form = Spec(name="one", grids={"chain": chain(method="closed")})
+    with pytest.raises(PointRefused, match=r"^grids\.chain at beta = 0\.\d, t = 0\.\d: no closed form is known"):
+        run(no_closed_form, path, force=True, workers=workers, progress=False)
+    assert_same_datasets(results.read(path), old)
+    assert [item.name for item in tmp_path.iterdir()] == ["a.h5"]
+
+
+def test_a_defect_names_its_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = Spec(name="one", grids={"chain": chain()})
+    error = ZeroDivisionError("division by zero")
+    message = r"^grids\.chain at beta = 0\.\d, t = 0\.\d: ZeroDivisionError: division by zero$"
+    with stops_after(monkeypatch, 4, error), pytest.raises(PointFailed, match=message) as caught:
+        run(spec, tmp_path / "a.h5", progress=False)
+    assert caught.value.__cause__ is error
+    assert not is_refusal(caught.value)
+    run(spec, tmp_path / "a.h5", resume=True, progress=False)
+
+
+def test_only_our_own_raise_statements_are_refusals() -> None:
+    def caught(work: Callable[[], Any]) -> BaseException:
+        with pytest.raises((ValueError, TypeError, KeyError)) as info:
+            work()
+        return info.value
+
+    point = runner.points(Spec(name="one", grids={"chain": chain()}))[0]
+    assert is_refusal(caught(lambda: Spec(name="")))
+    assert is_refusal(PointRefused("from another process"))
+    assert not is_refusal(caught(lambda: int("x")))
+    assert not is_refusal(caught(lambda: evaluate({**point.parameters, "model": {}}, point.rng(0))))
+    assert not is_refusal(caught(lambda: evaluate({**point.parameters, "radii": None}, point.rng(0))))
+
+
+def test_a_dead_worker_is_reported() -> None:
+    message = r"^a worker process died.*: run again with --resume and fewer --workers$"
+    with pytest.raises(ChildProcessError, match=message), process_pool(2) as pool:
+        pool.submit(os._exit, 1).result()
+
+
+def test_the_cost_is_said_before_it_is_paid(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run(Spec(name="one", grids={"chain": chain(t=[0.1, 0.2, 0.3, 0.4])}), tmp_path / "a.h5")
+    out, err = capfd.readouterr()
+    assert out == ""
+    first, rest = (
+        "one: 8 points, 2 of them first, which tell the cost\n",
+        "one: the other 6 points take about 1 s on 1 worker\n",
+    )
+    assert err == first + rest
+    run(Spec(name="few", grids={"chain": chain(t=[0.1])}), tmp_path / "few.h5")
+    assert capfd.readouterr() == ("", "few: 2 points, too few to tell the cost\n")
+    run(Spec(name="one", grids={"chain": chain()}), tmp_path / "b.h5", progress=False)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_cost_is_said_once_whatever_ends_first(
+    spec: Spec, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with LastFirst() as pool:
+        run(spec, tmp_path / "a.h5", executor=pool, workers=3)
+    first, rest = capfd.readouterr().err.splitlines()
+    assert re.fullmatch(r"all: 20 points, \d+ of them first, which tell the cost", first)
+    assert re.fullmatch(r"all: the other \d+ points take about \d+ s on 3 workers", rest)
+
+
+SLOW = """
+name = "slow"
+n_samples = 4000
+t = [0.3, 0.5, 0.7, 0.8]
+radii = [1, 2]
+model = { name = "ising", length = 8, beta = [0.3, 0.35, 0.4, 0.45, 0.5] }
+channel = { name = "gaussian" }
+"""
+
+
+def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "lattice_diffusion.cli", "run", "slow.toml", "--out", "a.h5", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_points(process: subprocess.Popen[str], path: Path, number: int) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists() or path.read_bytes().count(b"\n") <= number:
+        assert process.poll() is None, "ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_kill_9_then_resume_equals_an_unbroken_run(tmp_path: Path) -> None:
+    (tmp_path / "slow.toml").write_text(SLOW)
+    path = tmp_path / "a.h5"
+    process = start(tmp_path, "--workers", "2")
+    wait_for_points(process, journal_path(path), 3)
+    workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.kill()
+    process.communicate()
+    assert journal_path(path).exists()
+    deadline = time.monotonic() + 10
+    while any(is_alive(int(pid)) for pid in workers):
+        assert time.monotonic() < deadline, "workers outlive a killed run"
+        time.sleep(0.02)
+
+    before = journal_path(path).read_bytes().count(b"\n")
+    process = start(tmp_path, "--workers", "1", "--resume")
+    wait_for_points(process, journal_path(path), before + 2)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "points; run again with --resume to go on" in err
+    assert "Traceback" not in err
+    assert not results.read(path).complete
+
+    process = start(tmp_path, "--resume")
+    assert process.communicate()[1].count("\n") <= 2
+    assert process.returncode == 0
+    from lattice_diffusion.runs.spec import load
+
+    again = results.read(path)
+    assert again.complete
+    assert_same_datasets(again, run(load(tmp_path / "slow.toml"), tmp_path / "b.h5", progress=False))
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["a.h5", "b.h5", "slow.toml"]

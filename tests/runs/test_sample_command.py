@@ -1,0 +1,264 @@
+"""Files of samples: the numbers depend on the seed alone, and a kill at any moment leaves a file to go on with."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+import lattice_diffusion as ld
+from lattice_diffusion import cli, results
+from lattice_diffusion.runs import sample_file, sampling
+from lattice_diffusion.runs.sampling import recipe, sample_to_file
+
+ISING = {"shape": [8, 6], "beta": 0.3, "periodic": True, "burn_in": 10, "thin": 2}
+LINE = "sample --model ising --shape 8x6 --beta 0.3 --periodic --burn-in 10 --thin 2 --n 50 --batch 8 --seed 4"
+
+
+@pytest.fixture
+def shell(monkeypatch, tmp_path, capfd):
+    """Runs one command line in an empty folder: exit code, stdout, stderr."""
+    monkeypatch.setattr(cli, "ONE_THREAD", {})  # numba is loaded by now
+    monkeypatch.chdir(tmp_path)
+
+    def call(line):
+        capfd.readouterr()
+        code = cli.main(line.split())
+        return code, *capfd.readouterr()
+
+    return call
+
+
+def samples_in(path):
+    return results.read(path).groups["samples"]["samples"].values
+
+
+def expected(n=50, batch=8, seed=4):
+    """Block k is what the k-th spawned generator draws."""
+    children = np.random.SeedSequence(seed).spawn(-(-n // batch))
+    lattice = ld.Lattice((8, 6), periodic=True)
+    blocks = [
+        ld.samplers.ising(lattice, 0.3, min(batch, n - k * batch), np.random.default_rng(child), burn_in=10, thin=2)
+        for k, child in enumerate(children)
+    ]
+    return np.concatenate(blocks)
+
+
+def test_the_file_holds_what_the_sampler_draws(shell, tmp_path):
+    code, out, err = shell(f"{LINE} --out a.h5")
+    assert (code, out) == (0, "")
+    assert err.startswith("ising 8x6: 50 samples, 0.00229 MiB, about ")
+    result = results.read(tmp_path / "a.h5")
+    variable = result.groups["samples"]["samples"]
+    assert result.complete
+    assert json.loads(result.attributes["parameters"])["method"] == "swendsen_wang"
+    assert (variable.dims, variable.values.dtype) == (("sample", "row", "column"), np.int8)
+    assert np.array_equal(variable.values, expected())
+    code, out, _ = shell("show a.h5")
+    assert code == 0
+    assert "(7 of 7 points measured)" in out
+    assert "sample: 50, row: 8, column: 6" in out
+    assert shell(f"{LINE} --out a.h5 --resume") == (0, "", "")
+
+
+@pytest.mark.parametrize("workers", [2, 5])
+def test_workers_do_not_change_the_samples(tmp_path, workers):
+    sample_to_file(recipe("ising", ISING), 50, 4, tmp_path / "a.h5", batch=8, workers=workers, progress=False)
+    assert np.array_equal(samples_in(tmp_path / "a.h5"), expected())
+
+
+def test_xarray_opens_the_file(tmp_path):
+    xarray = pytest.importorskip("xarray")
+    sample_to_file(recipe("ising", ISING), 50, 4, tmp_path / "a.h5", batch=8, progress=False)
+    with xarray.open_dataset(tmp_path / "a.h5", group="samples", engine="h5netcdf") as data:
+        assert np.array_equal(data["samples"].isel(sample=slice(3, 20)), expected()[3:20])
+
+
+def test_other_models(shell, tmp_path):
+    assert shell("sample --model gaussian-field --shape 5x4 --mass-squared 0.7 --n 9 --out f.h5 --seed 2")[0] == 0
+    field = ld.samplers.gaussian_field(ld.Lattice((5, 4)), 0.7, 9, sampling.block_rng(2, 0))
+    assert np.array_equal(samples_in(tmp_path / "f.h5"), field)
+    assert shell("sample --model gaussian-field --shape 7 --mass-squared 1 --dtype float32 --n 9 --out g.h5")[0] == 0
+    assert samples_in(tmp_path / "g.h5").dtype == np.float32
+    assert shell("sample --model domain-walls --shape 3x4 --n 9 --out w.h5 --seed 2")[0] == 0
+    walls = results.read(tmp_path / "w.h5").groups["samples"]["samples"]
+    assert walls.dims == ("sample", "direction", "row", "column")
+    assert np.array_equal(walls.values, ld.models.DomainWalls((3, 4)).sample(9, sampling.block_rng(2, 0)))
+
+
+NUMBERS = {  # as typed, and as the model takes them
+    "curie-weiss": ("--beta 1.3", {"beta": 1.3}),
+    "domain-walls": ("--beta 0.4", {"beta": 0.4}),
+    "gaussian-field": ("--set mass_squared=0.7", {"mass_squared": 0.7}),
+    "gaussian-mixture": ("--mean -0.6 --mass-squared 0.5", {"mean": -0.6, "mass_squared": 0.5}),
+    "ising": ("--beta 0.4 --method transfer_matrix", {"beta": 0.4}),
+    "ising-chain": ("--beta 0.9", {"beta": 0.9}),
+}
+
+
+@pytest.mark.parametrize("name", ld.models.by_name())
+def test_every_model_is_drawn_from_and_a_stopped_run_goes_on(shell, tmp_path, name, monkeypatch):
+    words, numbers = NUMBERS[name]
+    shape = (7,) if name == "ising-chain" else (3, 4)
+    kind = ld.models.by_name()[name]
+    model = kind(shape if name == "domain-walls" else ld.Lattice(shape), **numbers)
+    line = f"sample --model {name} --shape {'x'.join(map(str, shape))} {words} --n 10 --batch 4 --seed 2 --out a.h5"
+    put, stopped = sample_file.SampleFile.put, iter((False, True, False, False))
+
+    def stopping(*arguments):
+        if next(stopped):
+            raise KeyboardInterrupt
+        put(*arguments)
+
+    monkeypatch.setattr(sample_file.SampleFile, "put", stopping)
+    assert shell(line)[0] == 130
+    assert results.read(tmp_path / "a.h5").groups["samples"]["done"].values.tolist() == [1, 0, 0]
+    assert shell(f"{line} --resume")[0] == 0
+    found = results.read(tmp_path / "a.h5")
+    blocks = [model.sample(n, sampling.block_rng(2, k)) for k, n in enumerate((4, 4, 2))]
+    assert np.array_equal(found.groups["samples"]["samples"].values, np.concatenate(blocks))
+    assert found.groups["samples"]["samples"].values.dtype == blocks[0].dtype
+    assert numbers.items() <= json.loads(found.attributes["parameters"]).items()
+
+
+# -- stopping and going on -----------------------------------------------------------------------------------------
+
+
+def test_stopping_says_how_to_go_on(shell, tmp_path, monkeypatch):
+    calls = iter(range(100))
+
+    def stopped(*arguments, **options):
+        if next(calls) == 3:
+            raise KeyboardInterrupt
+        return ld.samplers.ising(*arguments, **options)
+
+    monkeypatch.setattr(sampling, "ising", stopped)
+    code, _, err = shell(f"{LINE} --out a.h5")
+    assert code == 130
+    assert err.endswith("stopped after 24 of 50 samples; run again with --resume to go on\n")
+    assert "(3 of 7 points measured)" in shell("show a.h5")[1]
+    assert not results.read(tmp_path / "a.h5").complete
+    assert shell(f"{LINE} --out a.h5 --resume")[0] == 0
+    assert next(calls) == 3 + 1 + 4  # what was done is not drawn again
+    assert np.array_equal(samples_in(tmp_path / "a.h5"), expected())
+
+
+def test_killed_at_any_moment_the_file_opens_and_goes_on(tmp_path):
+    """SIGKILL soon and later in a run of 400 blocks."""
+    code = (
+        "from pathlib import Path; from lattice_diffusion.runs.sampling import recipe, sample_to_file\n"
+        f"sample_to_file(recipe('ising', {ISING}), 1600, 4, Path('a.h5'), batch=4, resume=True, progress=False)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(ld.__file__).parents[1])}
+    path, kills = tmp_path / "a.h5", 0
+    for wait in (0.0, 0.02):
+        process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=environment)
+        before = int(results.read(path).groups["samples"]["done"].values.sum()) if path.exists() else 0
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            if path.exists() and results.read(path).groups["samples"]["done"].values.sum() > before:
+                break
+        time.sleep(wait)
+        process.send_signal(signal.SIGKILL)
+        kills += process.wait() == -signal.SIGKILL
+        found = results.read(path).groups["samples"]
+        done = np.repeat(found["done"].values == 1, 4)
+        assert done.any()
+        assert np.all(np.abs(found["samples"].values[done]) == 1)
+    assert kills > 0
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+    assert results.read(path).complete
+    assert np.array_equal(samples_in(path), expected(1600, 4))
+
+
+def test_a_second_run_is_kept_out(tmp_path):
+    path = tmp_path / "a.h5"
+    sample_to_file(recipe("ising", ISING), 8, 4, path, progress=False)
+    code = (
+        "import sys; from pathlib import Path; from lattice_diffusion.runs.sample_file import SampleFile\n"
+        f"with SampleFile(Path({str(path)!r})): print('open', flush=True); sys.stdin.read()"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(ld.__file__).parents[1])}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+    ) as holder:
+        assert holder.stdout.readline() == b"open\n"
+        for how in ({"resume": True}, {"force": True}):
+            with pytest.raises(sample_file.BusyError, match=r"a.h5 is being written by another run; wait for it"):
+                sample_to_file(recipe("ising", ISING), 8, 4, path, progress=False, **how)
+        assert samples_in(path).shape == (8, 8, 6)  # readers are welcome
+        holder.stdin.close()
+
+
+def test_large_arrays_are_mapped(tmp_path, monkeypatch):
+    sample_to_file(recipe("ising", ISING), 50, 4, tmp_path / "a.h5", batch=8, progress=False)
+    monkeypatch.setattr(results, "MAPPED_BYTES", 1000)
+    values = samples_in(tmp_path / "a.h5")
+    assert isinstance(values.base, np.memmap)
+    assert np.array_equal(values, expected())
+
+
+def test_a_disk_that_is_too_small_is_refused_before_anything_is_drawn(shell, tmp_path, monkeypatch):
+    monkeypatch.setattr(sample_file.shutil, "disk_usage", lambda folder: type("", (), {"free": 2**20}))
+    code, out, err = shell("sample --model ising --shape 8x6 --beta 0.3 --n 100000 --out a.h5")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: 100000 samples need 0.00522 GiB, and the disk of ")
+    assert err.endswith(" has 0.000977 GiB free; take fewer samples or another folder\n")
+    assert not list(tmp_path.iterdir())
+
+
+# -- refusals ------------------------------------------------------------------------------------------------------
+
+
+def test_bad_input_is_refused_in_one_sentence(shell, tmp_path):
+    assert shell(f"{LINE} --out a.h5")[0] == 0
+    with h5py.File(tmp_path / "foreign.h5", "w"):
+        pass
+    base = "sample --model ising --shape 8x6 --beta 0.3 --out b.h5"
+    for line, sentence in [
+        (f"{base} --n 0", "Invalid value for '--n'"),
+        (f"{base} --n 1000000000000000", "n_samples is too large: it needs about "),
+        (f"{base} --n 5 --batch 0", "Invalid value for '--batch'"),
+        (f"{base} --n 5 --thin 0", "burn_in must be >= 0 and thin >= 1"),
+        (
+            "sample --model ising --shape 3x3x3 --beta 1 --n 5 --method multispin --out b.h5",
+            "multi-spin coding takes 2D",
+        ),
+        (f"{base} --n 5 --method swendsen", "unknown method 'swendsen'; did you mean 'swendsen_wang'?"),
+        (f"{base} --n 5 --method x", "unknown method 'x'; known: auto, transfer_matrix, swendsen_wang"),
+        (f"{base} --n 5 --set field=0.3", "--field has no meaning for ising, which takes --shape, --beta, --periodic"),
+        (f"{base} --n 5 --set shape=3", "--set takes numbers of the model, such as field"),
+        (f"{base} --n 5 --set field", "--set must look like field=0.3, got 'field'; a name and a number"),
+        ("sample --model gaussian-mixture --shape 4 --std 2 --mass-squared 1 --n 5 --out b.h5", "std is for white cl"),
+        ("sample --model ising-chain --shape 4x4 --beta 1 --n 5 --out b.h5", "IsingChain takes a 1D lattice, got sha"),
+        (f"{base} --n 5 --mass-squared 1", "--mass-squared has no meaning for ising, which takes --shape"),
+        ("sample --model isng --shape 8x6 --n 5 --out b.h5", "unknown model 'isng'; did you mean 'ising'?"),
+        ("sample --model ising --shape 8x6 --n 5 --out b.h5", "ising needs --beta; add it"),
+        ("sample --model ising --shape 8,6 --beta 1 --n 5 --out b.h5", "--shape must look like 64x64, got '8,6'"),
+        ("sample --model ising --shape 0x6 --beta 1 --n 5 --out b.h5", "shape must be positive integers"),
+        ("sample --model ising --shape 8x6 --beta inf --n 5 --out b.h5", "beta must be finite and >= 0, got inf"),
+        (
+            "sample --model ising --shape 8x6 --beta 1 --n 5 --periodic --method transfer_matrix --out b.h5",
+            "the transf",
+        ),
+        ("sample --model gaussian-field --shape 8 --mass-squared -1 --n 5 --out b.h5", "mass_squared must be finite"),
+        ("sample --model gaussian-field --shape 8 --mass-squared 1 --dtype int --n 5 --out b.h5", "--dtype must be fl"),
+        ("sample --model domain-walls --shape 8 --n 5 --out b.h5", "faces must be two positive integers"),
+        (f"{LINE} --out a.h5", "a.h5 exists; use --resume to go on with it, --force to overwrite it, or another name"),
+        (f"{LINE} --out none/a.h5", "there is no folder none for a.h5; make it first"),
+        (f"{LINE} --out a.h5 --resume --force", "resume goes on with a file and force overwrites it"),
+        (f"{LINE} --out a.h5 --resume --seed 5", "a.h5 holds another experiment: seed is 4 there and 5 here"),
+        (f"{LINE} --out foreign.h5 --resume", "foreign.h5 is an HDF5 file, but not written by lattice_diffusion"),
+    ]:
+        code, out, err = shell(line)
+        assert (code, out) == (2, ""), (line, out, err)
+        assert err.startswith(f"error: {sentence}"), (line, err)
+        assert err.count("\n") == 1
+    assert np.array_equal(samples_in(tmp_path / "a.h5"), expected())
+    assert {item.name for item in tmp_path.iterdir()} == {"a.h5", "foreign.h5"}

@@ -1,0 +1,314 @@
+"""Specs: what is accepted and how it resolves, every sentence of refusal, and the random numbers of points."""
+
+import copy
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lattice_diffusion.runs.points import Point, axes, n_points, points, shape
+from lattice_diffusion.runs.quantities import QUANTITIES
+from lattice_diffusion.runs.spec import Spec, SpecError, load
+
+SQUARE = {
+    "model": {"name": "ising", "length": [4, 5], "beta": {"start": 0.0, "stop": 0.6, "num": 3}},
+    "channel": {"name": "gaussian"},
+    "t": [0.25, 0.5],
+    "radii": [1, 2],
+}
+BASE = {"name": "test", "grids": {"sq": SQUARE}}
+
+
+def spec(**changes: Any) -> Spec:
+    """BASE with `changes` to its grid; a dict changes the table of that name."""
+    grid = copy.deepcopy(SQUARE)
+    for key, value in changes.items():
+        grid[key] = {**grid[key], **value} if key in ("model", "channel") else value
+    return Spec(name="test", grids={"sq": grid})
+
+
+def refusal(table: dict[str, Any]) -> str:
+    with pytest.raises(SpecError) as caught:
+        Spec(**table)
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    return sentence
+
+
+def test_ranges_and_defaults_are_resolved() -> None:
+    grid = spec(t={"start": 0.1, "stop": 0.9, "num": 5}).grids["sq"]
+    assert grid.t == (0.1, 0.30000000000000004, 0.5, 0.7000000000000001, 0.9)
+    assert grid.model.model_dump()["beta"] == (0.0, 0.3, 0.6)
+    assert (grid.patch, grid.n_samples, grid.method, grid.center) == (1, 1000, "auto", None)
+    assert grid.channel.model_dump() == {"name": "gaussian", "schedule": "linear"}
+
+
+def test_json_and_pickle_give_the_spec_back() -> None:
+    original = spec(center=[1, 2])
+    assert Spec(**json.loads(original.to_json())) == original
+    assert pickle.loads(pickle.dumps(original)) == original
+    assert spec(t=[0.25, 0.5]).to_json() == spec(t={"start": 0.25, "stop": 0.5, "num": 2}).to_json()
+
+
+def test_axes_are_model_lists_then_t() -> None:
+    grid = spec().grids["sq"]
+    assert axes(grid) == {"length": [4, 5], "beta": [0.0, 0.3, 0.6], "t": [0.25, 0.5]}
+    assert shape(grid) == (2, 3, 2)
+    assert n_points(spec()) == len(points(spec())) == 12
+    last = points(spec())[-1]
+    assert last.index == (1, 2, 1)
+    assert last.coordinates == {"length": 5, "beta": 0.6, "t": 0.5}
+    assert last.parameters["model"] == {"name": "ising", "shape": [5, 5], "periodic": [False, False], "beta": 0.6}
+    assert last.parameters["center"] == [2, 2]
+    assert str(last) == "grids.sq at length = 5, beta = 0.6, t = 0.5"
+
+
+def test_several_regions_make_a_size_axis() -> None:
+    model = {"name": "curie-weiss", "regions": [[1, 2, 5], [1, 4, 9]], "beta": 1.2}
+    grid = {"model": model, "channel": {"name": "erasure"}, "t": [0.5]}
+    made = Spec(name="cw", grids={"cw": grid})
+    assert axes(made.grids["cw"]) == {"size": [8, 14], "t": [0.5]}
+    assert [point.parameters["model"]["regions"] for point in points(made)] == [[1, 2, 5], [1, 4, 9]]
+    one = Spec(name="cw", grids={"cw": {**grid, "model": {**model, "regions": [1, 2, 5]}}})
+    assert axes(one.grids["cw"]) == {"t": [0.5]}
+    assert points(one)[0].digest == points(made)[0].digest
+
+
+def by_coordinates(made: Spec) -> dict[tuple[float, ...], Point]:
+    """Points by (*shape, beta, t)."""
+    tables = [(point, point.parameters["model"]) for point in points(made)]
+    return {(*model["shape"], model["beta"], point.parameters["t"]): point for point, model in tables}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"t": [0.75, 0.5, 0.25]},
+        {"model": {"beta": [0.6, 0.1, 0.3, 0.0]}},
+        {"model": {"length": 4}},
+        {"model": {"beta": 0.3}},
+        {"radii": [0, 1, 2, 3]},
+        {"n_samples": 17},
+        {"model": {"periodic": [False, False]}, "patch": 1},
+    ],
+)
+def test_a_points_random_numbers_do_not_depend_on_its_grid(changes: dict[str, Any]) -> None:
+    before, after = by_coordinates(spec()), by_coordinates(spec(**changes))
+    shared = before.keys() & after.keys()
+    assert shared
+    for key in shared:
+        assert np.array_equal(before[key].rng(7).random(4), after[key].rng(7).random(4))
+
+
+def test_shape_and_length_are_one_point() -> None:
+    grid = copy.deepcopy(SQUARE)
+    grid["model"] = {"name": "ising", "shape": [4, 4], "beta": 0.3}
+    square = by_coordinates(Spec(name="other", grids={"another": grid}))
+    assert square[4, 4, 0.3, 0.5].digest == by_coordinates(spec())[4, 4, 0.3, 0.5].digest
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": {"periodic": True}},
+        {"channel": {"schedule": "vp"}},
+        {"channel": {"name": "bitflip"}},
+        {"patch": 2},
+        {"center": [1, 1]},
+    ],
+)
+def test_what_is_measured_decides_the_random_numbers(changes: dict[str, Any]) -> None:
+    before, after = by_coordinates(spec()), by_coordinates(spec(**changes))
+    if changes.get("channel", {}).get("name"):
+        assert "schedule" not in next(iter(after.values())).parameters["channel"]
+    for key in before:
+        assert before[key].digest != after[key].digest
+
+
+def test_points_and_seeds_have_distinct_random_numbers() -> None:
+    first = [point.rng(seed).random() for point in points(spec()) for seed in (0, 1)]
+    assert len(set(first)) == len(first)
+
+
+MODELS = "gaussian-field, gaussian-mixture, ising, ising-chain, curie-weiss, domain-walls"
+AVERAGES = ", ".join(name for name, quantity in QUANTITIES.items() if quantity.averages)
+KEYS = (
+    "model, channel, t, radii, patch, center, n_samples, method, quantity, settings, "
+    "target_stderr, target_relative_error, max_samples"
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"model": {"betta": 1}}, "unknown key 'betta' in grids.sq.model; did you mean 'beta'?"),
+        ({"tt": [0.5]}, "unknown key 'tt' in grids.sq; did you mean 't'?"),
+        (
+            {"quux": 1},
+            f"unknown key 'quux' in grids.sq; known: {KEYS}",
+        ),
+        (
+            {"model": {"name": "isng"}},
+            f"unknown model 'isng' in grids.sq.model; did you mean 'ising'? known: {MODELS}",
+        ),
+        ({"model": {"name": "potts"}}, f"unknown model 'potts' in grids.sq.model; known: {MODELS}"),
+        (
+            {"channel": {"name": "bitflop"}},
+            "unknown channel 'bitflop' in grids.sq.channel; did you mean 'bitflip'? known: gaussian, bitflip, erasure",
+        ),
+        ({"model": {"beta": -0.3}}, "grids.sq.model.beta must be a finite number >= 0, got -0.3"),
+        ({"model": {"beta": [0.1, float("nan")]}}, "grids.sq.model.beta must be a finite number >= 0, got nan"),
+        ({"model": {"beta": "hot"}}, "grids.sq.model.beta must be a finite number >= 0, got 'hot'"),
+        ({"model": {"beta": True}}, "grids.sq.model.beta must be a finite number >= 0, got True"),
+        ({"model": {"beta": []}}, "grids.sq.model.beta must hold at least one value, got an empty list"),
+        (
+            {"target_stderr": 0.1},
+            "grids.sq needs max_samples >= n_samples = 1000, the budget of a target error, got none",
+        ),
+        (
+            {"target_stderr": 0.1, "max_samples": 999},
+            "grids.sq needs max_samples >= n_samples = 1000, the budget of a target error, got 999",
+        ),
+        (
+            {"max_samples": 2000},
+            "grids.sq has max_samples without a target to reach; add target_stderr or target_relative_error",
+        ),
+        (
+            {"target_stderr": 0.1, "max_samples": 2000, "quantity": "locality_gap"},
+            f"grids.sq asks for a target error of the locality gap, which only {AVERAGES} can draw samples for",
+        ),
+        ({"model": {"beta": [0.1, 0.1]}}, "grids.sq.model.beta must hold distinct values, got 0.1 twice"),
+        ({"model": {"length": 4.5}}, "grids.sq.model.length must be an integer >= 2, got 4.5"),
+        (
+            {"model": {"shape": [4, 4]}},
+            "grids.sq.model needs either shape = [Lx, Ly] or length = L, got both",
+        ),
+        (
+            {"model": {"periodic": "yes"}},
+            "grids.sq.model.periodic must be true, false or a list of them, one for each axis, got 'yes'",
+        ),
+        ({"model": {"dimension": 3}}, "grids.sq.model.dimension must be 1 or 2, got 3"),
+        ({"t": [1.5]}, "grids.sq.t must be a finite number in [0, 1], got 1.5"),
+        ({"t": 0.5}, "grids.sq.t must be a list or {start, stop, num}, got 0.5"),
+        (
+            {"t": {"start": 0.0, "stop": 1.0}},
+            "grids.sq.t needs the keys start, stop and num for a range, got start, stop",
+        ),
+        (
+            {"t": {"start": 0.0, "stop": 1.0, "num": 1}},
+            "grids.sq.t needs numbers start and stop and an integer num from 2 to 100,000 for a range, "
+            "got {'start': 0.0, 'stop': 1.0, 'num': 1}",
+        ),
+        ({"radii": [-1]}, "grids.sq.radii must be an integer >= 0, got -1"),
+        ({"patch": 0}, "grids.sq.patch must be greater than or equal to 1, got 0"),
+        ({"center": "middle"}, "grids.sq.center must be a site such as [5, 5], got 'middle'"),
+        ({"n_samples": 1}, "grids.sq.n_samples must be greater than or equal to 2, got 1"),
+        ({"method": "magic"}, "grids.sq.method must be 'auto', 'closed' or 'sampled', got 'magic'"),
+        ({"channel": {"schedule": "cos"}}, "grids.sq.channel.schedule must be 'linear', 'vp' or 've', got 'cos'"),
+    ],
+)
+def test_every_bad_value_is_refused_in_one_sentence(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        spec(**changes)
+    assert str(caught.value) == sentence
+
+
+def changed(change: Callable[[dict[str, Any], dict[str, Any]], Any]) -> dict[str, Any]:
+    table = copy.deepcopy(BASE)
+    change(table, table["grids"]["sq"])
+    return table
+
+
+CURIE_WEISS = {"name": "curie-weiss", "beta": 1.0}
+FIELD = {"name": "gaussian-field", "length": 4, "mass_squared": 1.0}
+MIXTURE = {"name": "gaussian-mixture", "length": 4, "mean": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            lambda table, grid: grid["model"].pop("beta"),
+            "grids.sq.model lacks the key 'beta'; its keys are shape, length, dimension, periodic, name, beta",
+        ),
+        (
+            lambda table, grid: grid["model"].pop("name"),
+            f"grids.sq.model lacks the key 'name'; known: {MODELS}",
+        ),
+        (
+            lambda table, grid: grid.pop("t"),
+            f"grids.sq lacks the key 't'; its keys are {KEYS}",
+        ),
+        (lambda table, grid: grid.pop("radii"), "grids.sq lacks the key 'radii', such as radii = [1, 2, 3]"),
+        (lambda table, grid: grid.update(model=3), "grids.sq.model must be a table of keys, got 3"),
+        (
+            lambda table, grid: grid.update(model=FIELD, channel={"name": "bitflip"}),
+            "grids.sq pairs gaussian-field with the channel 'bitflip'; it takes the gaussian channel only",
+        ),
+        (
+            lambda table, grid: grid.update(model=MIXTURE),
+            "grids.sq.model needs either std (white) or mass_squared (correlated), got neither",
+        ),
+        (
+            lambda table, grid: grid.update(model={**CURIE_WEISS, "regions": [1, 2]}),
+            "grids.sq.model.regions must be three integers a >= 1, b >= 0, c >= 0, or a list of such, got [1, 2]",
+        ),
+        (
+            lambda table, grid: grid.update(model={**CURIE_WEISS, "regions": [[1, 2, 3], [2, 1, 3]]}),
+            "grids.sq.model.regions must differ in a + b + c, which names the size axis, got the sizes [6, 6]",
+        ),
+        (
+            lambda table, grid: grid.update(model={**CURIE_WEISS, "regions": [1, 2, 3]}),
+            "grids.sq has the key 'radii', which curie-weiss has no use for: its regions set A, B and C",
+        ),
+        (lambda table, grid: table.update(seed=-1), "seed must be greater than or equal to 0, got -1"),
+        (lambda table, grid: table.update(sed=1), "unknown key 'sed' in the spec; did you mean 'seed'?"),
+        (
+            lambda table, grid: table.update(grids={}),
+            "the spec needs at least one grid, such as [grids.square], got none",
+        ),
+        (
+            lambda table, grid: table.update(grids={"a/b": grid}),
+            "the spec has a grid named 'a/b'; use letters, digits, - and _, and not 'table'",
+        ),
+        (lambda table, grid: table.update(grids=3), "grids must be a table of keys, got 3"),
+    ],
+)
+def test_every_bad_table_is_refused_in_one_sentence(change: Callable[..., Any], sentence: str) -> None:
+    assert refusal(changed(change)) == sentence
+
+
+TOML = """
+seed = 7
+t = [0.3, 0.5]
+radii = [1]
+model = { name = "ising-chain", length = 20, beta = 0.5 }
+channel = { name = "erasure" }
+"""
+
+
+def test_a_file_with_one_grid_needs_no_grid_table(tmp_path: Path) -> None:
+    (tmp_path / "chain.toml").write_text(TOML)
+    made = load(tmp_path / "chain.toml")
+    assert (made.name, made.seed, list(made.grids)) == ("chain", 7, ["grid"])
+
+
+def test_unreadable_files_are_refused_in_one_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "bad.toml"
+    with pytest.raises(FileNotFoundError, match=r"^no such file: .*bad\.toml$"):
+        load(file)
+    with pytest.raises(IsADirectoryError, match="is a folder; give a spec file"):
+        load(tmp_path)
+    file.write_text("seed = 3\nt = [1, \n")
+    with pytest.raises(SpecError, match=r"bad\.toml is not TOML: .*\(at (end of document|line 3.*)\)$"):
+        load(file)
+    file.write_text("seed = = 3")
+    with pytest.raises(SpecError, match=r"bad\.toml is not TOML: .*line 1"):
+        load(file)
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SpecError, match=r"bad\.toml is not TOML"):
+        load(file)

@@ -1,0 +1,109 @@
+"""Samples until a target error: rounds pool to what all samples at once give, and stop where they should."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from lattice_diffusion.estimate import Curve
+from lattice_diffusion.runs.points import points
+from lattice_diffusion.runs.quantities import evaluate
+from lattice_diffusion.runs.quantities.rounds import Round, pool, until_target
+from lattice_diffusion.runs.runner import run
+from lattice_diffusion.runs.spec import Spec
+
+SIGMA = np.array([1.0, 0.5, 2.0])
+
+
+def cmi(samples: NDArray[np.float64]) -> dict[str, NDArray]:
+    curve = Curve.from_samples(samples)
+    return {"cmi": curve.values, "cmi_stderr": curve.stderr, "cmi_covariance": curve.covariance, "exact": np.array(3.0)}
+
+
+def draw(parameters: dict[str, Any], rng: np.random.Generator) -> dict[str, NDArray]:
+    return cmi(1.0 + SIGMA * rng.standard_normal((parameters["n_samples"], 3)))
+
+
+def test_rounds_pool_to_all_samples_at_once() -> None:
+    samples = np.random.default_rng(5).standard_normal((60, 3)) @ np.array([[1, 0.4, 0], [0, 2, 0.1], [0, 0, 0.3]])
+    pooled = pool([Round(len(part), cmi(part)) for part in np.split(samples, [7, 9, 30])])
+    for name, values in cmi(samples).items():
+        assert pooled[name] == pytest.approx(values, rel=1e-12, abs=1e-15), name
+
+
+@pytest.mark.parametrize(
+    ("target", "worst"),
+    [({"target_stderr": 0.03}, 0.03), ({"target_relative_error": 0.04}, 0.04)],
+)
+def test_the_target_is_met_at_about_the_cost_it_needs(target: dict[str, float], worst: float) -> None:
+    """The widest column has sigma = 2 and mean 1: both targets ask for (2 / worst)^2 samples."""
+    answer = until_target(draw, "cmi", {"n_samples": 200, "max_samples": 10**6, **target}, np.random.default_rng(1))
+    assert (answer["cmi_stderr"] <= worst * (np.abs(answer["cmi"]) if "target_relative_error" in target else 1)).all()
+    assert (2 / worst) ** 2 < 1.1 * answer["n_samples"] < 1.5 * (2 / worst) ** 2
+    assert answer["cmi_stderr"] == pytest.approx(SIGMA / np.sqrt(answer["n_samples"]), rel=0.1)
+    assert np.abs((answer["cmi"] - 1.0) / answer["cmi_stderr"]).max() < 5
+
+
+def test_either_target_and_the_budget_end_the_rounds() -> None:
+    base = {"n_samples": 100, "max_samples": 10**6, "target_stderr": 0.1}
+    absolute = until_target(draw, "cmi", base, np.random.default_rng(1))
+    loose = until_target(draw, "cmi", {**base, "target_relative_error": 1e-9}, np.random.default_rng(1))
+    assert loose["n_samples"] == absolute["n_samples"]
+    for budget in (100, 101, 733):  # one sample has no error: 101 is out of reach
+        spent = until_target(
+            draw, "cmi", {**base, "max_samples": budget, "target_stderr": 1e-9}, np.random.default_rng(1)
+        )
+        assert spent["n_samples"] == (100 if budget == 101 else budget)
+
+
+def test_a_target_met_at_once_gives_the_numbers_of_a_plain_run() -> None:
+    plain = draw({"n_samples": 50}, np.random.default_rng(3))
+    answer = until_target(
+        draw, "cmi", {"n_samples": 50, "max_samples": 60, "target_stderr": 9.0}, np.random.default_rng(3)
+    )
+    assert answer.pop("n_samples") == 50
+    assert {name: x.tobytes() for name, x in answer.items()} == {name: x.tobytes() for name, x in plain.items()}
+
+
+def test_a_run_records_how_many_samples_each_point_took(tmp_path: Path) -> None:
+    grid = {
+        "model": {"name": "ising-chain", "length": 20, "beta": [0.5, 0.9]},
+        "channel": {"name": "gaussian"},
+        "t": [0.6, 0.9, 1.0],
+        "radii": [1, 2],
+        "n_samples": 100,
+        "target_relative_error": 0.04,
+        "max_samples": 1500,
+    }
+    field = {**grid, "model": {"name": "gaussian-field", "length": 5, "mass_squared": 0.3}}
+    spec = Spec(name="adaptive", seed=2, grids={"chain": grid, "field": field})
+    result = run(spec, tmp_path / "a.h5", progress=False)
+    chain = result.groups["chain"]
+    n, met = chain["n_samples"].values, (chain["cmi_stderr"].values <= 0.04 * chain["cmi"].values).all(axis=-1)
+    assert (met | (n == 1500)).all()
+    assert met.any()
+    assert (n == 1500).any()
+    assert n[:, 2].tolist() == [100, 100]  # t = 1: exactly zero
+    assert (result.groups["field"]["n_samples"].values == 100).all()
+    with ThreadPoolExecutor(2) as pool_of_two:
+        again = run(spec, tmp_path / "b.h5", executor=pool_of_two, workers=2, progress=False)
+    for name, variable in chain.items():
+        assert variable.values.tobytes() == again.groups["chain"][name].values.tobytes()
+
+
+def test_a_target_does_not_change_the_random_numbers_of_a_point() -> None:
+    grid = {
+        "model": {"name": "ising-chain", "length": 20, "beta": 0.5},
+        "channel": {"name": "gaussian"},
+        "t": [0.6],
+        "radii": [1],
+        "n_samples": 100,
+    }
+    plain = points(Spec(name="one", grids={"a": grid}))[0]
+    asked = points(Spec(name="one", grids={"a": {**grid, "target_stderr": 1.0, "max_samples": 100}}))[0]
+    assert asked.digest == plain.digest
+    one, other = (evaluate(point.parameters, point.rng(4)) for point in (plain, asked))
+    assert one["cmi"].tobytes() == other["cmi"].tobytes()

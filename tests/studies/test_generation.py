@@ -1,0 +1,235 @@
+"""Generation by four schedules: what is exact at their limits, what the window and the measures of quality are."""
+
+import numpy as np
+import pytest
+
+import lattice_diffusion as ld
+from lattice_diffusion.denoisers import ExactDenoiser, always, hybrid, pure_noise, reverse, violated_vertices
+from lattice_diffusion.runs import runner
+from lattice_diffusion.runs.build import build_channel, build_model
+from lattice_diffusion.runs.quantities import QUANTITIES, evaluate
+from lattice_diffusion.runs.quantities.generation import (
+    SCHEDULES,
+    half_way_correlations,
+    means,
+    quality,
+    schedules,
+    truth,
+    window,
+)
+from lattice_diffusion.runs.quantities.recovery import return_times
+from lattice_diffusion.runs.spec import Spec, SpecError
+
+RNG = np.random.default_rng
+
+
+def point(model, channel, radius, n_samples, quantity="generation", t=1.0, **settings):
+    table = {"model": model, "channel": {"name": channel}, "t": t, "radii": [radius], "n_samples": n_samples}
+    return {**table, "quantity": quantity, "settings": QUANTITIES[quantity].resolve_settings(settings)}
+
+
+def loops(*faces, beta=0.0):
+    return {"name": "domain-walls", "shape": list(faces), "beta": beta, "periodic": [False, False]}
+
+
+def ising(*shape, beta=0.5):
+    return {"name": "ising", "shape": list(shape), "beta": beta, "periodic": [False, False]}
+
+
+# -- window and schedules -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("model", "tolerance"), [(loops(16, 16), 0.01), (ising(5, 5), 0.003)])
+def test_the_window_is_where_the_exact_cmi_exceeds_the_tolerance(model, tolerance):
+    channel = "erasure" if model["name"] == "domain-walls" else "gaussian"
+    parameters = point(model, channel, 1, 2, tolerance=tolerance, n_times=19, n_noise=600)
+    built, noise = build_model(model), build_channel(parameters["channel"])
+    start, stop = window(built, noise, 1, parameters["settings"], RNG(0))
+    if model["name"] == "domain-walls":
+        part = built.tripartition(radius=1, bond=((7, 7), (7, 8)))
+    else:
+        part = built.lattice.tripartition(built.lattice.center, 1)
+    n = 60_000 if model["name"] == "domain-walls" else 600
+    assert 0 < start < stop < 1
+    for t in (start, stop):
+        below, above = (ld.exact.cmi(built, noise, t + s, part, n, RNG(1)) for s in (-0.05, 0.05))
+        outside, inside = (below, above) if t == start else (above, below)
+        assert outside.value + 2 * outside.stderr < tolerance < inside.value - 2 * inside.stderr
+
+
+def test_schedules_are_what_their_letters_say():
+    local, everything = (ExactDenoiser(build_model(ising(4, 4)), ld.channels.BitFlip(), r) for r in (1, None))
+    found = schedules(local, everything, np.array([0.3, 0.6]))
+    assert tuple(found) == SCHEDULES
+    for name, schedule in found.items():
+        letters = {"L": local, "G": everything}
+        assert [schedule(t) for t in (0.9, 0.5, 0.1)] == [letters[letter] for letter in name]
+
+
+# -- generation -----------------------------------------------------------------------------------------------------
+
+
+def test_unmasked_loops():
+    """Global everywhere is exact; what LGL breaks is what its window leaves out; costs are those of the schedule."""
+    tight = evaluate(point(loops(20, 20), "erasure", 2, 60, tolerance=1e-4, n_noise=1000), RNG(2))
+    loose = evaluate(point(loops(20, 20), "erasure", 2, 60, tolerance=3e-2, n_noise=1000), RNG(2))
+    lll, glg, lgl, ggg = tight["error"]
+    assert ggg == 0.0
+    assert tight["error_stderr"][3] == 0.0
+    assert min(lll, glg) > 20 * max(lgl, 1e-4)
+    assert lgl < loose["error"][2] < lll
+    model, channel = ld.models.DomainWalls((20, 20)), ld.channels.Erasure()
+    local, everything = (ExactDenoiser(model, channel, r).multiply_adds((2, 20, 20)) / 760 for r in (2, None))
+    share = tight["window"][1] - tight["window"][0]
+    expected = [local, share * local + (1 - share) * everything, share * everything + (1 - share) * local, everything]
+    assert tight["cost"] == pytest.approx(expected, rel=0.02)
+    assert (tight["seconds"] > 0).all()
+
+
+def test_a_global_end_repairs_uniform_loops_under_gaussian_noise():
+    """Denoisers respect flips of single faces, of which all loops are images of one: what closes is uniform.
+
+    So GLG, whose global end closes every loop, gives the true law although its window is local.
+    """
+    model, channel, n, rng = ld.models.DomainWalls((3, 3)), ld.channels.Gaussian(), 6_000, RNG(3)
+    local, everything = (ExactDenoiser(model, channel, r, strict=False) for r in (0, None))
+    times, laws = return_times(model, channel, 1.0, 30), {}
+    for name, schedule in (("LLL", always(local)), ("GLG", hybrid(everything, local, 0.34, 0.54))):
+        x = reverse(pure_noise((n, 2, 3, 3), channel, 1.0, rng), times, schedule, channel, rng)
+        laws[name] = np.unique((x[:, model.bonds] > 0) @ (1 << np.arange(12)), return_counts=True)[1]
+        assert (violated_vertices(np.where(model.bonds, x, 0)).mean() > 0.1) == (name == "LLL")
+    assert len(laws["LLL"]) > 1000
+    assert len(laws["GLG"]) == 256
+    z = ((laws["GLG"] - n / 256) ** 2).sum() / (n / 256)  # chi^2 of 255 degrees of freedom
+    assert abs(z - 255) < 5 * np.sqrt(2 * 255)
+
+
+def test_ordered_spins_need_the_window():
+    values = evaluate(point(ising(4, 5, beta=0.7), "gaussian", 1, 1500, n_steps=40, n_noise=200), RNG(4))
+    lll, glg, lgl, ggg = values["error"]
+    assert abs(ggg) < 5 * values["error_stderr"][3] + 0.01
+    assert lgl < 0.2 * lll
+    assert glg > 0.2 * lll
+    assert values["order_change"][0] < -20 * values["order_change_stderr"][0]
+    assert abs(values["order_change"][3]) < 5 * values["order_change_stderr"][3] + 0.02
+    assert values["cost"].argmin() == 0
+    assert values["cost"].argmax() == 3
+
+
+def test_learned_schedules_run_and_cost_what_their_networks_cost():
+    few = {"train_steps": 3, "global_steps": 2, "width": 8, "depth": 1, "batch_size": 4, "n_steps": 8, "n_noise": 50}
+    parameters = point(ising(4, 4), "gaussian", 1, 40, "learned_generation", tolerance=1e-3, **few)
+    values, again = evaluate(parameters, RNG(5)), evaluate(parameters, RNG(5))
+    lll, glg, lgl, ggg = values["cost"]
+    assert lll < min(glg, lgl)
+    assert max(glg, lgl) < ggg
+    assert glg + lgl == pytest.approx(lll + ggg)  # between them every step is once local and once global
+    assert np.array_equal(values["error"], again["error"])
+    assert np.isfinite(values["error"]).all()
+
+
+# -- quality --------------------------------------------------------------------------------------------------------
+
+
+def test_true_samples_have_no_error():
+    model, rng = build_model(ising(5, 6, beta=0.5)), RNG(6)
+    true = truth(model, model.sample(3000, rng))
+    values = quality(model, model.sample(3000, rng), true, rng)
+    for name in ("error", "mean_distance", "energy_change", "order_change", "correlation_change"):
+        assert abs(values[name]) < 5 * values[f"{name}_stderr"]
+    warmer = quality(model, build_model(ising(5, 6, beta=0.45)).sample(3000, rng), true, rng)
+    for name in ("error", "mean_distance", "energy_change"):
+        assert warmer[name] > 5 * warmer[f"{name}_stderr"]
+    assert warmer["correlation_change"] < -5 * warmer["correlation_change_stderr"]
+
+
+@pytest.mark.parametrize("table", [ising(4, 5, beta=0.6), loops(4, 4)])
+def test_the_distance_of_mean_values_has_no_bias_and_the_errors_it_says(table):
+    """Of true samples, a hundred times: z-scores of mean 0 and variance 1."""
+    model, rng, z = build_model(table), RNG(9), []
+    for _ in range(100):
+        true = truth(model, model.sample(300, rng)).means
+        value, stderr = true.distance(means(model, model.sample(300, rng)), rng)
+        z.append(value / stderr)
+    assert abs(np.mean(z)) < 5 * np.std(z) / 10
+    assert 0.6 < np.std(z) < 1.3
+
+
+def test_the_distance_of_mean_values_is_how_far_they_are_moved():
+    """All up, to the exact law: E |1 - m|. Of one sign only, to two: 2 E |m; m < 0|."""
+    model, rng = build_model(ising(3, 4, beta=0.7)), RNG(10)
+    true = truth(model, model.sample(10, rng)).means
+    m = np.linspace(-1.0, 1.0, 13)
+    assert true.distance(np.ones(50_000), rng)[0] == pytest.approx(true.law @ (1 - m), rel=0.01)
+    positive = np.abs(means(model, model.sample(50_000, rng)))
+    assert true.distance(positive, rng)[0] == pytest.approx(2 * true.law @ np.abs(m) / 2, rel=0.02)
+
+
+def test_correlations_half_the_lattice_apart():
+    x = RNG(7).choice([-1, 1], size=(3, 4, 6))
+    expected = [
+        0.5 * np.mean([s[i, j] * s[i + 2, j] for i in range(2) for j in range(6)])
+        + 0.5 * np.mean([s[i, j] * s[i, j + 3] for i in range(4) for j in range(3)])
+        for s in x
+    ]
+    assert half_way_correlations(build_model(ising(4, 6)), x) == pytest.approx(expected)
+
+
+# -- specs ----------------------------------------------------------------------------------------------------------
+
+
+def grid(**changes):
+    table = {
+        "model": {"name": "domain-walls", "length": 12},
+        "channel": {"name": "erasure"},
+        "t": [1.0],
+        "radii": [1],
+        "n_samples": 5,
+        "quantity": "generation",
+    }
+    return Spec(name="x", grids={"g": {**table, **changes}})
+
+
+def test_a_point_of_a_grid(tmp_path):
+    result = runner.run(grid(), tmp_path / "x.h5", progress=False)
+    variables = result.groups["g"]
+    assert variables["error"].dims == ("t", "schedule")
+    assert [str(name) for name in variables["schedule"].values] == list(SCHEDULES)
+    assert variables["window"].values.shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"settings": {"steps": 3}}, "unknown key 'settings.steps'; generation knows n_steps, tolerance"),
+        ({"settings": {"n_steps": 1}}, "settings.n_steps = 1: input should be greater than or equal to 2"),
+        ({"settings": {"tolerance": 0}}, "settings.tolerance = 0: input should be greater than 0"),
+        ({"settings": {"train_steps": 5}}, "unknown key 'settings.train_steps'"),
+        (
+            {"model": {"name": "gaussian-field", "length": 4, "mass_squared": 1.0}, "channel": {"name": "gaussian"}},
+            "generation of gaussian-field; only ising and domain-walls has it",
+        ),
+        ({"quantity": "learned_generation"}, "learned generation of domain-walls; only ising has it"),
+    ],
+)
+def test_specs_are_refused(changes, sentence):
+    with pytest.raises(SpecError, match=sentence):
+        grid(**changes)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        (point(loops(8, 8), "erasure", 1, 5, t=0.9), "generation starts from pure noise, t = 1, got t = 0.9"),
+        ({**point(loops(8, 8), "erasure", 1, 5), "radii": [1, 2]}, r"radii must hold the one radius .*, got \[1, 2\]"),
+        (point(loops(8, 8, beta=0.3), "erasure", 1, 5), "generated for uniform loops only, beta = 0"),
+    ],
+)
+def test_points_are_refused(parameters, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        QUANTITIES[parameters["quantity"]].check(parameters)
+
+
+def test_a_tolerance_above_the_cmi_is_refused():
+    with pytest.raises(ValueError, match=r"tolerance must be below the largest CMI, .* nats at r = 1, got 2.0"):
+        evaluate(point(loops(8, 8), "erasure", 1, 5, tolerance=2.0), RNG(8))
