@@ -1,4 +1,4 @@
-"""What others hand us: files, command lines, errors. Refused in one sentence, never followed, run or unpacked."""
+"""What others hand us: files, command lines, arguments. Refused in one sentence, never followed, run or unpacked."""
 
 import gzip
 import resource
@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from lattice_diffusion import hdf5, results
+from lattice_diffusion import errors, hdf5, results
 from lattice_diffusion.images import ImageError, open_images, source
 from lattice_diffusion.results import Result, ResultError, Variable
 
