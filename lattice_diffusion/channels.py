@@ -5,12 +5,13 @@ snr = E[x|s]^2 / Var[x|s]: alpha^2/sigma^2 (Gaussian), (1-2p)^2/4p(1-p) (bit fli
 """
 
 import math
-from dataclasses import dataclass, is_dataclass
-from typing import Any, Literal, Protocol, get_args
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from . import registry
 from .errors import InputError
 
 Schedule = Literal["linear", "vp", "ve"]
@@ -87,15 +88,12 @@ class Gaussian:
             Ornstein-Uhlenbeck time -log alpha) or "ve" (variance exploding: alpha = 1, sigma = t/(1-t)).
     """
 
+    name: ClassVar[str] = "gaussian"
     schedule: Schedule = "linear"
 
     def __post_init__(self) -> None:
         if self.schedule not in get_args(Schedule):
             raise InputError(f"schedule must be one of {', '.join(get_args(Schedule))}, got {self.schedule!r}")
-
-    @property
-    def name(self) -> str:
-        return "gaussian"
 
     def alpha(self, t: float) -> float:
         t = check_time(t)
@@ -191,9 +189,7 @@ def gaussian_output_law(snr: float) -> NDArray[np.float64]:
 class BitFlip:
     """Each spin is flipped with probability p = t/2."""
 
-    @property
-    def name(self) -> str:
-        return "bitflip"
+    name: ClassVar[str] = "bitflip"
 
     def flip_probability(self, t: float) -> float:
         return check_time(t) / 2
@@ -243,9 +239,7 @@ class BitFlip:
 class Erasure:
     """Each spin is masked, x = 0, with probability eps = t: masked diffusion."""
 
-    @property
-    def name(self) -> str:
-        return "erasure"
+    name: ClassVar[str] = "erasure"
 
     def snr(self, t: float) -> float:
         t = check_time(t)
@@ -281,7 +275,9 @@ class Erasure:
         return np.array([[1 - t, 0.0], [0.0, 1 - t], [t, t]])
 
 
-def by_name() -> dict[str, type]:
-    """Every channel of this module by its name; all their fields have defaults."""
-    kinds: list[Any] = [kind for kind in globals().values() if isinstance(kind, type) and is_dataclass(kind)]
-    return {kind().name: kind for kind in kinds}
+CHANNELS: list[Any] = [Gaussian, BitFlip, Erasure]
+
+
+def find(name: str) -> Any:
+    """Return the class of a channel by its name, as `file.py:Class`, or by an entry point; InputError if unknown."""
+    return registry.find(name, CHANNELS, "channel", "lattice_diffusion.channels")

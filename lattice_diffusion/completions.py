@@ -40,7 +40,9 @@ def models() -> list[str]:
 
 
 def channels() -> list[str]:
-    return re.findall(r'^        return "(\w+)"$', (ROOT / "channels.py").read_text(encoding="utf-8"), re.MULTILINE)
+    return re.findall(
+        r'^    name: ClassVar\[str\] = "(\w+)"$', (ROOT / "channels.py").read_text(encoding="utf-8"), re.MULTILINE
+    )
 
 
 def schedules() -> list[str]:

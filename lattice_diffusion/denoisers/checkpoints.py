@@ -25,7 +25,7 @@ from .network import Network
 FORMAT = 1
 KINDS: tuple[type[Network], ...] = (LocalNet, GlobalNet, LocalImageNet, GlobalImageNet)
 CLASSES = {kind.__name__: kind for kind in KINDS}
-CHANNELS = tuple(kind.__name__ for kind in channels.by_name().values())
+CHANNELS = tuple(kind.__name__ for kind in channels.CHANNELS)
 
 
 class CheckpointError(InputError):

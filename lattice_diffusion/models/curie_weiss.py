@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ class CurieWeiss:
     Geometry does not matter: use `Lattice((N,))` with `Tripartition.from_sizes(a, b, c)`.
     """
 
+    name: ClassVar[str] = "curie-weiss"
     lattice: Lattice
     beta: float
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,7 @@ class DomainWalls:
         beta: inverse temperature of the spins; 0 on a torus.
     """
 
+    name: ClassVar[str] = "domain-walls"
     faces: tuple[int, int]
     beta: float = 0.0
     periodic: bool = False

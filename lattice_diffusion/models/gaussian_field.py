@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ class GaussianField:
     cosh kappa = 1 + (m^2 + g)/2 at signal-to-noise ratio g, and the Markov length is 1/(2 kappa).
     """
 
+    name: ClassVar[str] = "gaussian-field"
     lattice: Lattice
     mass_squared: float
 

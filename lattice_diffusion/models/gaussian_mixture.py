@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ class GaussianMixture:
         mass_squared: if given, xi is a massive free field instead, and std must stay 1.
     """
 
+    name: ClassVar[str] = "gaussian-mixture"
     lattice: Lattice
     mean: float = 1.0
     std: float = 1.0

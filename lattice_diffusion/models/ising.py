@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ class Ising:
     has no transition at finite t; for beta > beta_c the global sign is a label that noise hides as t -> 1.
     """
 
+    name: ClassVar[str] = "ising"
     lattice: Lattice
     beta: float
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from ..samplers.checks import check_beta, check_memory, check_n_samples
 class IsingChain:
     """p_0(s) ~ exp(beta sum s_i s_i+1): under noise a hidden Markov model, of bounded Markov length for all t."""
 
+    name: ClassVar[str] = "ising-chain"
     lattice: Lattice
     beta: float
 

@@ -21,12 +21,12 @@ def build_model(table: dict[str, Any]) -> Any:
     if name == "gaussian-mixture":
         return models.GaussianMixture(lattice, table["mean"], table["std"])
     numbers = {key: value for key, value in table.items() if key not in ("name", "shape", "periodic", "regions")}
-    return models.by_name()[name](lattice, **numbers)
+    return models.find(name)(lattice, **numbers)
 
 
 def build_channel(table: dict[str, Any]) -> channels.Channel:
     """The channel named `table["name"]`, with its fields."""
-    kind: Any = channels.by_name()[table["name"]]
+    kind: Any = channels.find(table["name"])
     return kind(**{key: value for key, value in table.items() if key != "name"})
 
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from .. import channels, exact, models
 from ..errors import InputError, shown
+from ..registry import hint
 from .build import build_channel, build_model, build_parts
-from .spec import hint
 
 _GEOMETRY = ("periodic", "center", "radius", "patch")
 _PLACES = (*_GEOMETRY, "bond", "block")
@@ -25,14 +25,14 @@ _TAKES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "domain-walls": (("shape", "radius"), ("beta", "bond", "block", "periodic")),
 }
 _TAKES |= {
-    name: (
+    kind.name: (
         ("shape", *(field.name for field in fields(kind)[1:] if field.default is MISSING), "radius"),
         (*(field.name for field in fields(kind)[1:] if field.default is not MISSING), *_GEOMETRY),
     )
-    for name, kind in models.by_name().items()
-    if name not in _TAKES
+    for kind in models.MODELS
+    if kind.name not in _TAKES
 }
-_CHANNELS = tuple(channels.by_name())
+_CHANNELS = tuple(kind.name for kind in channels.CHANNELS)
 
 
 def options(model: str, given: dict[str, Any], channel: str, schedule: str | None) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from .. import models, results
 from ..errors import InputError
 from ..lattice import Lattice
+from ..registry import hint
 from ..samplers import gaussian_field, ising
 from ..samplers.chains import block_rng, check_schedule
 from ..samplers.checks import check_memory, check_n_samples
@@ -28,7 +29,6 @@ from .cmi import taken
 from .process_pool import InProcess
 from .progress import duration, progress_bar, say
 from .sample_file import GROUP, SampleFile, create, refuse_busy
-from .spec import hint
 
 # what else there is to say of how samples are drawn
 _HOW = {"ising": ("method", "burn_in", "thin"), "gaussian-field": ("dtype",)}
@@ -59,9 +59,7 @@ def recipe(model: str, given: dict[str, Any]) -> Recipe:
 
     Raises ValueError with one sentence for what does not fit.
     """
-    if model not in models.by_name():
-        raise InputError(f"unknown model {model!r}; {hint(model, models.by_name())}")
-    kind = models.by_name()[model]
+    kind = models.find(model)
     own = {field.name: field.default for field in fields(kind) if field.name not in ("lattice", "faces", "periodic")}
     needed = ("shape", *(name for name, default in own.items() if default is MISSING))
     given = taken(model, given, needed, (*own, "periodic", *_HOW.get(model, ())))

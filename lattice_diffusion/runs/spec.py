@@ -23,6 +23,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from ..errors import InputError
+from ..registry import hint
 from .quantities import QUANTITIES
 from .quantities.base import OPTIONAL, PLACES, TARGETS, Quantity
 from .spec_tables import ChannelSpec, ModelSpec, Table, axis, members
@@ -167,13 +168,6 @@ def load(path: str | os.PathLike[str]) -> Spec:
 
 
 _UNIONS = {"model": members(ModelSpec), "channel": members(ChannelSpec)}
-
-
-def hint(word: str, known: Iterable[str]) -> str:
-    """ "did you mean 'beta'?" if one of `known` is near, else the list of them."""
-    known = list(known)
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
 
 
 def _sentence(error: ValidationError) -> str:

@@ -225,5 +225,5 @@ def members(union: Any) -> dict[str, type[BaseModel]]:
 
 
 if not TYPE_CHECKING:
-    ModelSpec = _others(ModelSpec, models.by_name(), _OnLattice)
-    ChannelSpec = _others(ChannelSpec, channels.by_name(), Table)
+    ModelSpec = _others(ModelSpec, {kind.name: kind for kind in models.MODELS}, _OnLattice)
+    ChannelSpec = _others(ChannelSpec, {kind.name: kind for kind in channels.CHANNELS}, Table)

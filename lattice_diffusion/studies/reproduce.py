@@ -7,11 +7,11 @@ from typing import Any
 
 from .. import results
 from ..errors import InputError
+from ..registry import hint
 from ..report import csv_table, text_table
 from ..results import Result, Row
 from ..runs.checks import check_output, enough_of
 from ..runs.runner import run
-from ..runs.spec import hint
 from . import REGISTRY
 
 PRESETS = ("quick", "full")

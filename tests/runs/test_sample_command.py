@@ -102,11 +102,11 @@ NUMBERS = {  # as typed, and as the model takes them
 }
 
 
-@pytest.mark.parametrize("name", ld.models.by_name())
+@pytest.mark.parametrize("name", [kind.name for kind in ld.models.MODELS])
 def test_every_model_is_drawn_from_and_a_stopped_run_goes_on(shell, tmp_path, name, monkeypatch):
     words, numbers = NUMBERS[name]
     shape = (7,) if name == "ising-chain" else (3, 4)
-    kind = ld.models.by_name()[name]
+    kind = ld.models.find(name)
     model = kind(shape if name == "domain-walls" else ld.Lattice(shape), **numbers)
     line = f"sample --model {name} --shape {'x'.join(map(str, shape))} {words} --n 10 --batch 4 --seed 2 --out a.h5"
     put, stopped = sample_file.SampleFile.put, iter((False, True, False, False))
