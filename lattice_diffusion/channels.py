@@ -6,7 +6,7 @@ snr = E[x|s]^2 / Var[x|s]: alpha^2/sigma^2 (Gaussian), (1-2p)^2/4p(1-p) (bit fli
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, get_args
+from typing import Any, ClassVar, Literal, Protocol, TypeGuard, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,28 @@ class Channel(Protocol):
 
         Continuous outcomes are discretised by a quadrature that is exact to rounding.
         """
+
+
+class GaussianNoise(Channel, Protocol):
+    """A channel x_t = alpha(t) x_0 + sigma(t) z, z ~ N(0, 1), which real-valued data need for exact answers."""
+
+    def alpha(self, t: float) -> float: ...
+
+    def sigma(self, t: float) -> float: ...
+
+    def bridge_moments(self, t: float, s: float) -> tuple[float, float, float]: ...
+
+
+def is_gaussian(channel: Channel) -> TypeGuard[GaussianNoise]:
+    """Return whether a channel is additive Gaussian noise: it has `alpha` and `sigma`."""
+    return hasattr(channel, "alpha") and hasattr(channel, "sigma")
+
+
+def check_gaussian(channel: Channel) -> GaussianNoise:
+    """Return `channel` if it is Gaussian noise; raise InputError otherwise."""
+    if not is_gaussian(channel):
+        raise InputError(f"real-valued data take the gaussian channel, got {channel.name}; spins take all three")
+    return channel
 
 
 def check_time(t: float) -> float:

@@ -34,15 +34,16 @@ def words(*known: str) -> Completer:
 
 
 def models() -> list[str]:
-    """Modules of the room `models` that hold one, with dashes."""
-    holding = (path for path in (ROOT / "models").glob("*.py") if "def solver(" in path.read_text(encoding="utf-8"))
-    return sorted(path.stem.replace("_", "-") for path in holding)
+    return _class_names(*sorted((ROOT / "models").glob("*.py")))
 
 
 def channels() -> list[str]:
-    return re.findall(
-        r'^    name: ClassVar\[str\] = "(\w+)"$', (ROOT / "channels.py").read_text(encoding="utf-8"), re.MULTILINE
-    )
+    return _class_names(ROOT / "channels.py")
+
+
+def _class_names(*paths: Path) -> list[str]:
+    pattern = re.compile(r'^    name: ClassVar\[str\] = "([\w-]+)"$', re.MULTILINE)
+    return [name for path in paths for name in pattern.findall(path.read_text(encoding="utf-8"))]
 
 
 def schedules() -> list[str]:

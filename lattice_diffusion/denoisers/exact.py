@@ -5,10 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..channels import Channel
+from ..channels import Channel, check_gaussian
 from ..exact import ExactModel
 from ..exact.domain_walls import DomainWallSolver
-from ..exact.gaussian import check_gaussian
 from ..exact.local_fields import LocalFields
 from ..exact.spins import SpinSolver
 from .array_denoiser import ArrayDenoiser

@@ -15,9 +15,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..channels import Gaussian, check_time
+from ..channels import Gaussian, check_gaussian, check_time
 from ..errors import InputError, check_finite, check_memory
-from ..exact.gaussian import check_gaussian
 from ..models import GaussianField
 from .reverse_process import Schedule
 

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from ..channels import Channel
+from ..channels import Channel, check_gaussian
 from ..errors import InputError
-from ..exact.gaussian import check_gaussian
 from ..lattice import Lattice
 from .array_denoiser import ArrayDenoiser
 from .clean_data import check_clean

@@ -7,8 +7,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ..channels import Channel
-from ..exact.gaussian import check_gaussian
+from ..channels import Channel, check_gaussian
 from ..lattice import Lattice
 from .array_denoiser import ArrayDenoiser
 from .clean_data import check_clean

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
-from ..channels import Channel, Gaussian
-from ..errors import InputError
+from ..channels import Channel, check_gaussian
 from ..lattice import Tripartition
 
 
@@ -31,12 +30,6 @@ class GaussianPosterior:
     def variance(self) -> NDArray[np.float64]:
         """(n, k), the same for every sample."""
         return np.broadcast_to(np.diag(self.covariance), self.mean.shape)
-
-
-def check_gaussian(channel: Channel) -> Gaussian:
-    if not isinstance(channel, Gaussian):
-        raise InputError(f"real-valued data take the gaussian channel, got {channel.name}; spins take all three")
-    return channel
 
 
 class GaussianSolver:

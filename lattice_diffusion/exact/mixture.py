@@ -16,11 +16,11 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from ..channels import Channel, gaussian_output_law
+from ..channels import Channel, check_gaussian, gaussian_output_law
 from ..errors import InputError
 from ..estimate import Curve
 from ..lattice import Tripartition
-from .gaussian import GaussianPosterior, GaussianSolver, check_gaussian, log_normal_density
+from .gaussian import GaussianPosterior, GaussianSolver, log_normal_density
 from .noisy_samples import NoisySamples
 
 BATCH_VALUES = 2**22  # values of a batch of configurations, 32 MiB

@@ -1,19 +1,41 @@
 """Distributions p_0 with known answers: each knows its parameters, sampler, solver and predicted transition.
 
-A new model is a file here, a frozen dataclass with `lattice` first and then its numbers, and a line in `MODELS`;
-or a file of the user's own, known to specs and the command line as `file.py:Class`.
+A model is a frozen dataclass whose fields are its geometry and its own numbers, in one file: here, with a line in
+`MODELS`, or in a file of the user's own, which specs and the command line take as `file.py:Class`. It has
+
+    name                    how specs and the command line call it, for instance "ising"
+    data                    "real" or "spins" (two values, -1 and +1)
+    lattice                 shape of the data, lattice.shape
+    sites                   boolean mask of that shape, True where an entry is a site
+    image_shape, axes       (channels, *shape) as networks see it; names of the data's axes
+    sample(n_samples, rng)  independent samples, or well thinned ones, (n_samples, *lattice.shape)
+    solver                  exact answers, made when first asked for; see `lattice_diffusion.exact`
+    transition(channel)     a `Transition`, or None where none is known
+    tripartition(radius, **placement)  A, B and C, where `placement` says where A is
+
+and, for specs and the command line, which know a model by plain numbers only,
+
+    from_parameters(**)     the model from its geometry, for instance shape=(5, 4), periodic=[False, False], and its
+                            own numbers, for instance beta=0.4; `geometry` lists the keys of the geometry
+    numbers()               its own numbers by name, with their defaults (dataclasses.MISSING: none)
+    dimension               the number of axes of `shape`, where it is fixed; else None
+    placement_keys          the keywords of `tripartition` besides the radius
+    placement(**given)      the same with their defaults filled in, as plain numbers
+    sampling                what else `sample` takes, with defaults, for instance {"method": "auto"}
+    sampling_options(**given)  the same checked and resolved
+
+`OnLattice` has defaults of all but `name`, `lattice`, `solver` and `sample`: inherit it, or define them all.
 """
 
 from typing import Any
 
 from .. import registry
+from .base import OnLattice, Transition
 from .curie_weiss import CurieWeiss
 from .domain_walls import DomainWalls, homology
 from .gaussian_field import GaussianField
 from .gaussian_mixture import GaussianMixture
-from .ising import Ising
-from .ising_chain import IsingChain
-from .transition import Transition
+from .ising import Ising, IsingChain
 
 __all__ = [
     "MODELS",
@@ -23,6 +45,7 @@ __all__ = [
     "GaussianMixture",
     "Ising",
     "IsingChain",
+    "OnLattice",
     "Transition",
     "find",
     "homology",

@@ -1,28 +1,29 @@
 """Domain walls of Ising spins: closed loops, whose noisy versions have a transition at a finite time."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..channels import Channel
+from ..channels import BitFlip, Channel, Erasure, is_gaussian
 from ..errors import InputError
-from ..exact.bonds import Patch, block_patch, bond_mask, bond_patch, bond_radii
+from ..exact.bonds import block_patch, bond_mask, bond_patch, bond_radii
 from ..exact.domain_walls import DomainWallSolver, walls
 from ..lattice import Lattice, Tripartition
 from ..samplers.checks import check_beta, check_memory, check_n_samples
 from ..samplers.ising import ising
+from .base import OnLattice, Rng, Transition, axis_names
 from .ising import BETA_CRITICAL
-from .transition import Transition
 
 P_STAR = 0.10919  # bit-flip probability, +- 7e-5
 SIGMA_STAR = 0.978694  # Gaussian sigma/alpha
 
 
 def homology(x: NDArray) -> NDArray[np.int8]:
-    """Homology class (n, 2) of closed loops x (n, 2, L, W) on the torus: two signs.
+    """Return the homology class (n, 2) of closed loops x (n, 2, L, W) on the torus: two signs.
 
     The products of x along row 0 (right bonds, once round) and along column 0 (down bonds); for closed loops all
     rows and all columns give the same. -1: an odd number of walls is crossed.
@@ -33,7 +34,7 @@ def homology(x: NDArray) -> NDArray[np.int8]:
 
 
 @dataclass(frozen=True)
-class DomainWalls:
+class DomainWalls(OnLattice):
     """x_e = s s' on the bonds between neighbouring faces of an L x W grid, p_0(x) ~ exp(beta sum_e x_e).
 
     Data are 2-channel images (2, L, W): [0] right bonds, between faces (i, j) and (i, j+1), [1] down bonds,
@@ -47,6 +48,8 @@ class DomainWalls:
     """
 
     name: ClassVar[str] = "domain-walls"
+    placement_keys: ClassVar[tuple[str, ...]] = ("bond", "block")
+    dimension: ClassVar[int | None] = 2
     faces: tuple[int, int]
     beta: float = 0.0
     periodic: bool = False
@@ -56,7 +59,7 @@ class DomainWalls:
         if len(faces) != 2 or any(not isinstance(n, int | np.integer) or n < 1 for n in faces) or faces == (1, 1):
             raise InputError(f"faces must be two positive integers such as (8, 8), more than one face, got {faces}")
         object.__setattr__(self, "faces", (int(faces[0]), int(faces[1])))
-        check_beta(self.beta)
+        object.__setattr__(self, "beta", check_beta(self.beta))
         if self.periodic and min(self.faces) < 3:
             raise InputError(f"a periodic grid needs at least 3x3 faces, got {faces[0]}x{faces[1]}; open it or enlarge")
         if self.periodic and self.beta > 0.0:
@@ -64,24 +67,48 @@ class DomainWalls:
                 f"beta must be 0 on a periodic grid, got {self.beta}; open the edges (periodic=False) for beta > 0"
             )
 
+    @classmethod
+    def from_parameters(
+        cls, shape: int | Sequence[int], periodic: bool | Sequence[bool] = False, **numbers: Any
+    ) -> Self:
+        """Build the model of the faces `shape` = (L, W); a torus where `periodic` is set for any axis."""
+        return cls(tuple(shape), periodic=bool(np.any(periodic)), **numbers)  # type: ignore[arg-type]
+
+    @classmethod
+    def numbers(cls) -> dict[str, Any]:
+        return {field.name: field.default for field in fields(cls) if field.name == "beta"}
+
     @property
-    def lattice(self) -> Lattice:
-        """Of the data, (2, L, W)."""
+    def lattice(self) -> Lattice:  # type: ignore[override]
+        """Shape of the data, (2, L, W)."""
         return Lattice((2, *self.faces))
 
     @cached_property
-    def bonds(self) -> NDArray[np.bool_]:
-        """(2, L, W), True at the grid's bonds."""
+    def sites(self) -> NDArray[np.bool_]:
+        """Mask (2, L, W), True at the grid's bonds."""
         return bond_mask(self.faces, self.periodic)
+
+    @property
+    def bonds(self) -> NDArray[np.bool_]:
+        return self.sites
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        return self.lattice.shape
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        return ("direction", *axis_names(2))
 
     @cached_property
     def solver(self) -> DomainWallSolver:
         return DomainWallSolver(self.faces, self.beta, self.periodic)
 
-    def sample(self, n_samples: int, rng: np.random.Generator) -> NDArray[np.int8]:
-        """Walls, int8 (n_samples, 2, L, W): perfect and independent for beta = 0 or a shorter side <= 14,
+    def sample(self, n_samples: int, rng: Rng = None) -> NDArray[np.int8]:
+        """Return walls, int8 (n_samples, 2, L, W): perfect and independent for beta = 0 or a shorter side <= 14,
         otherwise from a thinned Markov chain (`samplers.ising`)."""
         check_memory(3 * check_n_samples(n_samples) * self.lattice.n_sites)
+        rng = np.random.default_rng(rng)
         if self.beta > 0.0:
             return walls(ising(Lattice(self.faces), self.beta, n_samples, rng))
         spins = _signs((n_samples, *self.faces), rng)
@@ -92,39 +119,46 @@ class DomainWalls:
             x[:, 1, -1, :] = spins[:, -1, :] * spins[:, 0, :] * label[:, 1:]
         return x
 
-    def tripartition(self, *, radius: int, bond: object = None, block: object = None) -> Tripartition:
-        """A one bond, or the four of a 2x2 block of faces; B the others in a box around it; C all the rest.
+    def tripartition(self, radius: int, *, bond: object = None, block: object = None) -> Tripartition:  # type: ignore[override]
+        """Return A one bond, or the four of a 2x2 block of faces; B the others in a box around it; C all the rest.
 
         Args:
             radius: B holds the bonds whose two faces are within this Chebyshev distance of A's faces; the box is
                 cut at open edges and wraps around a torus.
-            bond: the two neighbouring faces ((i, j), (k, l)).
-            block: the top left face (i, j) of the block. One of `bond` and `block` must be given.
+            bond: the two neighbouring faces ((i, j), (k, l)); by default the right bond of the central face.
+            block: the top left face (i, j) of the block, in place of `bond`.
         """
-        if (bond is None) == (block is None):
-            raise InputError("A needs either bond=((i, j), (k, l)) or block=(i, j); give one of them")
         if not isinstance(radius, int | np.integer) or radius < 0:
             raise InputError(f"radius must be an integer >= 0, got {radius}")
-        patch: Patch = (bond_patch if block is None else block_patch)(
-            self.faces, self.periodic, bond if block is None else block
+        where = self.placement(bond=bond, block=block)
+        patch = (
+            bond_patch(self.faces, self.periodic, where["bond"])
+            if block is None
+            else block_patch(self.faces, self.periodic, block)
         )
         distance = bond_radii(self.faces, self.periodic, patch)
-        A = self.bonds & (distance == 0)
-        box = self.bonds & (distance <= radius)
-        return Tripartition(A, box & ~A, self.bonds & ~box)
+        A = self.sites & (distance == 0)
+        box = self.sites & (distance <= radius)
+        return Tripartition(A, box & ~A, self.sites & ~box)
+
+    def placement(self, *, bond: object = None, block: object = None) -> dict[str, Any]:  # type: ignore[override]
+        if bond is not None and block is not None:
+            raise InputError("A is set by bond=((i, j), (k, l)) or by block=(i, j), got both; give one of them")
+        if block is not None:
+            return {"block": block}
+        i, j = ((n - 1) // 2 for n in self.faces)
+        return {"bond": [[i, j], [i, j + 1]] if bond is None else bond}
 
     def transition(self, channel: Channel) -> Transition | None:
-        """Where the loops' long-range order is lost; None for a beta > 0 at which no value is known exactly."""
-        if self.beta == 0.0:
-            if channel.name == "erasure":
-                return Transition(0.5, "critical", "bond percolation, Kesten (1980): exact")
-            if channel.name == "bitflip":
-                return Transition(2 * P_STAR, "critical", "p* = 0.10919(7), Hasenbusch et al. (2008), arXiv:0803.0444")
-            if channel.name != "gaussian":
-                return None
+        """Return where the loops' long-range order is lost; None for a beta > 0 at which no value is known exactly."""
+        if self.beta == 0.0 and isinstance(channel, Erasure):
+            return Transition(0.5, "critical", "bond percolation, Kesten (1980): exact")
+        if self.beta == 0.0 and isinstance(channel, BitFlip):
+            return Transition(2 * P_STAR, "critical", "p* = 0.10919(7), Hasenbusch et al. (2008), arXiv:0803.0444")
+        if self.beta == 0.0 and is_gaussian(channel):
             time = channel.time(SIGMA_STAR**-2)
             return Transition(time, "critical", "sigma/alpha = 0.978694, duality (a conjecture); numerically 0.979")
-        if channel.name == "gaussian" and abs(self.beta - BETA_CRITICAL) < 1e-6:
+        if is_gaussian(channel) and abs(self.beta - BETA_CRITICAL) < 1e-6:
             time = channel.time(self.beta)
             return Transition(time, "critical", "sigma/alpha = beta_c^(-1/2), Puetz et al. (2025), arXiv:2504.12385")
         return None

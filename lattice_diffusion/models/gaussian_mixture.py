@@ -9,19 +9,19 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from .. import errors as arguments
-from ..channels import Channel
+from ..channels import Channel, check_gaussian
 from ..errors import InputError, shown
-from ..exact.gaussian import GaussianSolver, check_gaussian
+from ..exact.gaussian import GaussianSolver
 from ..exact.mixture import MixtureSolver, label_information
 from ..lattice import Lattice
 from ..samplers.checks import check_memory, check_n_samples
 from ..samplers.fields import check_mass_squared, gaussian_field
 from ..samplers.laplacian import precision_matrix
-from .transition import Transition
+from .base import DataKind, OnLattice, Rng, Transition
 
 
 @dataclass(frozen=True)
-class GaussianMixture:
+class GaussianMixture(OnLattice):
     """x_0 = S mu + xi, S = +-1 with equal weights; Gaussian noise only.
 
     Args:
@@ -32,6 +32,7 @@ class GaussianMixture:
     """
 
     name: ClassVar[str] = "gaussian-mixture"
+    data: ClassVar[DataKind] = "real"
     lattice: Lattice
     mean: float = 1.0
     std: float = 1.0
@@ -57,8 +58,9 @@ class GaussianMixture:
         field = GaussianSolver(precision.tocsc(), self.lattice.shape)
         return MixtureSolver(field, self.mean, white=self.mass_squared is None)
 
-    def sample_labelled(self, n_samples: int, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
-        """x_0 (n_samples, *shape) and labels (n_samples,) of +-1."""
+    def sample_labelled(self, n_samples: int, rng: Rng = None) -> tuple[NDArray, NDArray]:
+        """Return x_0 (n_samples, *shape) and labels (n_samples,) of +-1."""
+        rng = np.random.default_rng(rng)
         check_memory(16 * check_n_samples(n_samples) * self.lattice.n_sites)
         label = np.where(rng.random(n_samples) < 0.5, 1, -1)
         if self.mass_squared is None:
@@ -68,17 +70,17 @@ class GaussianMixture:
         x_0 += self.mean * label.reshape(-1, *(1,) * self.lattice.ndim)
         return x_0, label
 
-    def sample(self, n_samples: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    def sample(self, n_samples: int, rng: Rng = None) -> NDArray[np.float64]:
         return self.sample_labelled(n_samples, rng)[0]
 
     def label_information(self, channel: Channel, t: float, region: NDArray[np.bool_]) -> float:
-        """I_t(S;R) in nats, log 2 at most."""
+        """Return I_t(S;R) of the label and a region, in nats, log 2 at most."""
         if region.dtype != np.bool_ or region.shape != self.lattice.shape:
             raise InputError(f"region must be a boolean mask of shape {self.lattice.shape}, got {shown(region)}")
         return label_information(self.solver.gamma(channel, t, region))
 
     def transition(self, channel: Channel) -> Transition | None:
-        """Speciation at Ornstein-Uhlenbeck time log(Lambda)/2, Lambda the top eigenvalue of Cov(x_0).
+        """Return the speciation at Ornstein-Uhlenbeck time log(Lambda)/2, Lambda the top eigenvalue of Cov(x_0).
 
         Lambda = N mu^2 + std^2 (or + 1/m^2), on the uniform mode; None where Lambda <= 1.
         """

@@ -501,7 +501,10 @@ def corner(*entries):
         (lambda: DomainWalls((4, 5)).tripartition(bond=(0, 1), radius=1), r"neighbouring faces .*, got \(0, 1\)"),
         (lambda: DomainWalls((4, 5)).tripartition(block=(3, 1), radius=1), r"inside the 4x5 grid, got \(3, 1\)"),
         (lambda: DomainWalls((4, 5)).tripartition(block=7, radius=1), "block must be the top left face .*, got 7"),
-        (lambda: DomainWalls((4, 5)).tripartition(radius=1), "A needs either bond=.* or block=.*; give one of them"),
+        (
+            lambda: DomainWalls((4, 5)).tripartition(1, bond=((0, 0), (0, 1)), block=(0, 0)),
+            "got both; give one of them",
+        ),
         (lambda: DomainWalls((4, 5)).tripartition(block=(1, 1), radius=-1), "radius must be an integer >= 0, got -1"),
         (lambda: DomainWallSolver((4, 4), method="fast"), "method must be auto, free_fermions or transfer_matrix, got"),
         (lambda: DomainWallSolver((15, 16), method="transfer_matrix"), "shorter side <= 14, got 15x16 faces; use"),
