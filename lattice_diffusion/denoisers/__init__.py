@@ -10,13 +10,14 @@ from ..lazy import attach
 if TYPE_CHECKING:
     from .categorical import Categorical, GlobalImageNet, LocalImageNet
     from .exact import ExactDenoiser
+    from .fitting import fit, load, save, train
     from .generated_law import gaussian_divergence, generated_covariance
     from .global_net import GlobalNet
     from .local import LocalNet
     from .nearest_patch import NearestPatch
     from .posterior import Bernoulli, Denoiser, Normal, Posterior
     from .reverse_process import Step, Switch, always, hybrid, pure_noise, reverse, reverse_steps
-    from .training import TrainingError, TrainingStep, fit, train
+    from .training import CheckpointError, TrainingConfig, TrainingError, TrainingStep, minimise
     from .unmasking import Unmasked, unmask_loops, violated_vertices
     from .wiener import WienerFilter
 
@@ -34,25 +35,31 @@ _HOMES = {
     "Posterior": "posterior",
     "Step": "reverse_process",
     "Switch": "reverse_process",
+    "CheckpointError": "training",
+    "TrainingConfig": "training",
     "TrainingError": "training",
     "TrainingStep": "training",
     "Unmasked": "unmasking",
     "WienerFilter": "wiener",
     "always": "reverse_process",
-    "fit": "training",
+    "fit": "fitting",
     "gaussian_divergence": "generated_law",
     "generated_covariance": "generated_law",
     "hybrid": "reverse_process",
+    "load": "fitting",
+    "minimise": "training",
     "pure_noise": "reverse_process",
     "reverse": "reverse_process",
     "reverse_steps": "reverse_process",
-    "train": "training",
+    "save": "fitting",
+    "train": "fitting",
     "unmask_loops": "unmasking",
     "violated_vertices": "unmasking",
 }
 __all__ = [
     "Bernoulli",
     "Categorical",
+    "CheckpointError",
     "Denoiser",
     "ExactDenoiser",
     "GlobalImageNet",
@@ -64,6 +71,7 @@ __all__ = [
     "Posterior",
     "Step",
     "Switch",
+    "TrainingConfig",
     "TrainingError",
     "TrainingStep",
     "Unmasked",
@@ -73,9 +81,12 @@ __all__ = [
     "gaussian_divergence",
     "generated_covariance",
     "hybrid",
+    "load",
+    "minimise",
     "pure_noise",
     "reverse",
     "reverse_steps",
+    "save",
     "train",
     "unmask_loops",
     "violated_vertices",

@@ -1,60 +1,124 @@
-"""Fitting a network to clean data, as a generator that yields a record per step.
+"""The training loop of every network in the package, its optimisers, and its checkpoints.
 
-    for step in train(net, model.sample, steps=4000, rng=rng):
+    for step in minimise(net, loss, TrainingConfig(steps=2000), rng=rng):
         print(step.number, step.loss)
 
-What a step minimises is -log p(x_0,i) per site under the network's law of x_0,i: for a LocalNet the blind one, without
-the site's own observation, which is known exactly and would only blur what is to be learned. Its minimum is the exact
-local posterior. Noise is drawn by the channel itself; all randomness comes from `rng`, which checkpoints carry along.
+`loss()` draws a batch and returns its loss, a tensor of one or more values whose mean is minimised; it holds the data,
+and takes all randomness from `rng`, whose state the checkpoints carry, so that a resumed run gives the numbers of an
+uninterrupted one. The learning rate rises linearly over `warmup` steps and falls to 0 as a cosine. An exponential
+moving average of the weights is what is scored and what the network holds in the end. The callers:
+
+    denoisers   `fitting.train`: the default configuration; score: distance from an exact denoiser, only reported
+    critics     TrainingConfig(steps, learning_rate=.., weight_decay=.., warmup=20, ema=0.97, ema_delay=9,
+                gradient_norm=None, validate_every=25, keep="best", score_first=True, patience=8), loss over rows that a
+                torch generator shuffles, score: the loss of held-out rows
+    image laws  TrainingConfig(steps, learning_rate=4e-3, weight_decay=0.1, ema=0.995, ema_delay=9, gradient_norm=None,
+                validate_every=200, checkpoint_every=200, keep="best", checkpoint=.., resume=True), rng a torch
+                generator on the device, score: the mean of the held-out losses
+    classifiers TrainingConfig(steps, learning_rate=2e-3, warmup=1, betas=(0.9, 0.999), ema=0.0, gradient_norm=None)
 """
 
-import contextlib
+import copy
+import json
 import math
-import sys
+import pickle
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn.functional import softplus
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
-from ..channels import Channel
-from ..errors import InputError, Limits, check_device, check_limits, check_memory
-from .categorical import Categorical
-from .checkpoints import load_training, save_training
-from .local import LocalNet
-from .muon import Muon
-from .network import Network
-from .posterior import Bernoulli, Denoiser, Posterior
+from .. import __version__
+from ..errors import InputError, Limits, check_limits, shown
+from ..store import replacing
 
-Draw = Callable[[int, np.random.Generator], NDArray]
-Times = Callable[[int, np.random.Generator], NDArray[np.float64]]
-SAMPLES_PER_TIME = 4
-OPTIMISERS: dict[str, Any] = {"adam": torch.optim.Adam, "muon": Muon}
-GRADIENT_NORM = 1.0  # longer gradients are cut to this
+Rng = np.random.Generator | torch.Generator
+FORMAT = 2  # of checkpoints
 LIMITS: Limits = {
     "steps": (0, None),
-    "batch_size": (1, None),
+    "learning_rate": (0.0, 1e3),
     "validate_every": (1, None),
     "checkpoint_every": (1, None),
-    "learning_rate": (0.0, 1e3),
+    "patience": (1, None),
 }
-VALIDATION_TIMES = (0.3, 0.5, 0.7, 0.85)
 
 
-class BlindDenoiser(Protocol):
-    """A denoiser that can leave out each site's own observation."""
-
-    def blind(self, x_t: NDArray, t: float) -> Posterior: ...
+class CheckpointError(InputError):
+    """A file that is not a checkpoint, or that belongs to another network or training."""
 
 
 class TrainingError(RuntimeError):
-    """Training that cannot go on; the network and its checkpoint are those of the last good step."""
+    """A loss or gradient that is not finite; the network and its checkpoint are those of the last good step."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a network is trained.
+
+    Attributes:
+        steps, budget_seconds: training stops at whichever comes first, and the learning rate reaches 0 there; at least
+            one must be given. Only `steps` alone gives the same numbers again.
+        optimiser: "adam" (AdamW, which is Adam where `weight_decay` is 0), or "muon", which needs fewer steps, most of
+            all on small batches with a teacher.
+        learning_rate: of Adam after `warmup` steps; see `Muon` for its own use of it.
+        betas: decay rates of Adam's two moments.
+        gradient_norm: longer gradients are cut to this length, and a loss or gradient that is not finite raises
+            TrainingError; None: neither.
+        ema: decay of the moving average of the weights; at step n it is at most n / (n + ema_delay), so that the
+            initial weights are soon forgotten. 0: no average.
+        validate_every: steps between two scores of the averaged weights; the last step is scored, too.
+        keep: the weights that stay, "last" or those of the lowest score, "best".
+        score_first: whether the initial weights are scored, too, and stay if training never does better.
+        patience: training stops after this many scores without improvement; None: it does not.
+        checkpoint: file that holds all that is needed to go on, written every `checkpoint_every` steps and at the end.
+        resume: whether to go on from `checkpoint` where it exists.
+
+    Raises InputError for values outside these ranges.
+    """
+
+    steps: int | None = None
+    budget_seconds: float = math.inf
+    optimiser: Literal["adam", "muon"] = "adam"
+    learning_rate: float = 3e-3
+    warmup: int = 50
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.0
+    gradient_norm: float | None = 1.0
+    ema: float = 0.998
+    ema_delay: int = 10
+    validate_every: int = 500
+    keep: Literal["last", "best"] = "last"
+    score_first: bool = False
+    patience: int | None = None
+    checkpoint: str | Path | None = None
+    checkpoint_every: int = 500
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        check_limits(LIMITS, vars(self))
+        if self.steps is None and self.budget_seconds == math.inf:
+            raise InputError("steps or budget_seconds must be given, got neither")
+        if not self.budget_seconds > 0:
+            raise InputError(f"budget_seconds must be > 0, got {self.budget_seconds}")
+        if not 0 <= self.ema < 1:
+            raise InputError(f"ema must be in [0, 1), got {self.ema}")
+        if self.optimiser not in ("adam", "muon"):
+            raise InputError(f"optimiser must be adam or muon, got {shown(self.optimiser)}")
+        path = None if self.checkpoint is None else Path(self.checkpoint).absolute()
+        if path is not None and (path.is_dir() or not path.parent.is_dir()):
+            raise InputError(f"checkpoint must be a file in an existing folder, got {str(self.checkpoint)!r}")
+        if self.resume and path is None:
+            raise InputError("resume needs the checkpoint to go on from, got checkpoint=None")
+
+    def rate(self, number: int, seconds: float) -> float:
+        """Return the learning rate of step `number` (1 for the first), which begins after so many seconds."""
+        spent = max((number - 1) / self.steps if self.steps else 0.0, seconds / self.budget_seconds)
+        return self.learning_rate * min(1.0, number / self.warmup) * 0.5 * (1 + math.cos(math.pi * spent))
 
 
 @dataclass(frozen=True)
@@ -63,263 +127,248 @@ class TrainingStep:
 
     Attributes:
         number: 1 for the first.
-        loss: nats per site, averaged over the batch and its times.
-        seconds: since training began, earlier sittings not counted.
+        loss: mean over the batch (denoisers: nats per site).
+        seconds: since training began or was resumed.
         learning_rate: of this step.
-        excess: mean over VALIDATION_TIMES of E|net - exact|^2 / MMSE, how far the mean squared error lies above the
-            exact minimum; None at steps where it is not measured.
+        score: of the averaged weights (denoisers: E|net - exact|^2 / MMSE, how far the mean squared error lies above
+            its exact minimum); None at steps that are not scored.
     """
 
     number: int
     loss: float
     seconds: float
     learning_rate: float
-    excess: float | None = None
+    score: float | None = None
 
 
-def uniform_times(n: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """n times in (0, 1), one in each of n equal intervals."""
-    return (np.arange(n) + rng.random(n)) / n
-
-
-def log_snr_times(channel: Channel, lowest: float = -6.0, highest: float = 6.0) -> Times:
-    """Times whose log snr is uniform between the two, one in each of n equal intervals."""
-
-    def times(n: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        log_snr = lowest + (highest - lowest) * uniform_times(n, rng)
-        return np.array([channel.time(math.exp(value)) for value in log_snr])
-
-    return times
-
-
-def train(
-    net: Network,
-    data: NDArray | Draw,
+def minimise(
+    net: nn.Module,
+    loss: Callable[[], Tensor],
+    config: TrainingConfig,
     *,
-    rng: np.random.Generator,
-    steps: int | None = None,
-    budget_seconds: float = math.inf,
-    batch_size: int = 128,
-    times: Times = uniform_times,
-    optimiser: Literal["adam", "muon"] = "adam",
-    learning_rate: float = 3e-3,
-    ema: float = 0.998,
-    teacher: BlindDenoiser | None = None,
-    exact: Denoiser | None = None,
-    validate_every: int = 500,
-    checkpoint: str | Path | None = None,
-    checkpoint_every: int = 500,
-    resume: bool = False,
-    device: str | torch.device | None = None,
+    rng: Rng | None = None,
+    score: Callable[[nn.Module], float] | None = None,
+    description: Mapping[str, Any] | None = None,
 ) -> Iterator[TrainingStep]:
-    """Fit `net` in place; at the end, and whenever the loop is left, it holds the averaged weights.
+    """Train `net` in place, one step per item; whenever the loop is left, it holds the weights that stay.
 
     Args:
-        data: clean values (n, channel, *lattice), or (n, *lattice) for one channel; or draw(n, rng) -> such an array,
-            for instance `model.sample`, asked anew at every step.
-        rng: of batches, times and noise.
-        steps, budget_seconds: stop at whichever comes first; at least one must be given. The learning rate falls to 0
-            as a cosine over that span. Only `steps` alone gives the same numbers again.
-        times: draws the times of a batch, uniform in (0, 1) unless given; every four samples share one.
-        optimiser: "adam", or "muon", which needs fewer steps, most of all small batches told by a teacher.
-        learning_rate: of Adam at the start; see `Muon` for what it makes of it.
-        ema: weight of the past in the running average of the weights, once there is a past.
-        teacher: for a LocalNet, a denoiser with a blind form that sees more, such as the exact global one or a network
-            that covers the lattice: what it expects takes the place of the clean values. The minimum is the same,
-            E[E[x_0,i | x without i] | x_B] = E[x_0,i | x_B], and the noise about it only the locality gap.
-        exact: the denoiser to compare with, every `validate_every` steps, on 16 samples.
-        checkpoint: file for all that is needed to go on, written every `checkpoint_every` steps and at the end.
-        resume: go on from `checkpoint` if it is there; gives the numbers of an uninterrupted run.
-        device: moves the network there.
+        loss: draws a batch and returns the losses of the network in training, of any shape; their mean is minimised.
+        rng: the generator that `loss` draws from, stored in checkpoints.
+        score: of a network with the averaged weights, the lower the better.
+        description: of the network as JSON, stored in checkpoints and compared on resuming.
 
     Raises:
-        ValueError: data that do not fit the network, a checkpoint of another one, numbers out of their range.
-        TypeError: another kind of argument than named here.
-        TrainingError: a loss or gradient that is not finite, with its step and noise level.
+        TrainingError: a loss or gradient that is not finite (with `gradient_norm`).
+        CheckpointError: a checkpoint of another network or training.
     """
-    if steps is None and budget_seconds == math.inf:
-        raise InputError("steps or budget_seconds must be given, got neither")
-    check_limits(LIMITS, locals())
-    if not budget_seconds > 0:
-        raise InputError(f"budget_seconds must be > 0, got {budget_seconds}")
-    if not 0 <= ema < 1:
-        raise InputError(f"ema must be in [0, 1), got {ema}")
-    check_memory("batch_size", 64 * batch_size, "take smaller batches")
-    if checkpoint is not None and (Path(checkpoint).is_dir() or not Path(checkpoint).absolute().parent.is_dir()):
-        raise InputError(f"checkpoint must be a file in a folder that is there, got {str(checkpoint)!r}")
-    if resume and checkpoint is None:
-        raise InputError("resume needs the checkpoint to go on from, got checkpoint=None")
-    if teacher is not None and not isinstance(net, LocalNet):
-        raise InputError(f"teacher needs a LocalNet, which has a blind form, got a {type(net).__name__}")
-    check_device(device)
-    net.to(device)
-    draw = as_draw(net, data)
-    average = [p.detach().clone() for p in net.parameters()]
-    moves: torch.optim.Optimizer = OPTIMISERS[optimiser](net.parameters(), lr=learning_rate, betas=(0.9, 0.99))
-    validation = None if exact is None else _Validation(net, exact, draw, rng)
-    done = 0
-    if resume and Path(checkpoint).exists():  # type: ignore[arg-type]
-        done = load_training(checkpoint, net, average, moves, rng)  # type: ignore[arg-type]
+    optimiser = _optimiser(net, config)
+    generator = type(rng.bit_generator).__name__ if isinstance(rng, np.random.Generator) else type(rng).__name__
+    about = {**(description or {}), "optimiser": config.optimiser, "rng": generator}
+    number, start = 0, time.perf_counter()
 
-    def run() -> Iterator[TrainingStep]:
-        start, number = time.perf_counter(), done
-        try:
-            while (steps is None or number < steps) and (elapsed := time.perf_counter() - start) < budget_seconds:
-                number += 1
-                spent = max((number - 1) / steps if steps else 0.0, elapsed / budget_seconds)
-                rate = learning_rate * min(1.0, number / 50) * 0.5 * (1 + math.cos(math.pi * spent))
-                for group in moves.param_groups:
-                    group["lr"] = rate
-                loss = _step(net, moves, draw, times, batch_size, number, rng, teacher)
-                keep = min(ema, number / (number + 10))
-                with torch.no_grad():
-                    torch._foreach_lerp_(average, list(net.parameters()), 1 - keep)
-                last = number == steps
-                excess = None
-                if validation and (last or number % validate_every == 0):
-                    excess = validation.excess(average)
-                if checkpoint is not None and (last or number % checkpoint_every == 0):
-                    save_training(checkpoint, net, average, moves, number, rng)
-                yield TrainingStep(number, loss, time.perf_counter() - start, rate, excess)
-            if checkpoint is not None and number > done and number != steps:
-                save_training(checkpoint, net, average, moves, number, rng)
-        finally:
-            _set_weights(net, average)
+    def towards(average: Any, weights: Any, n_averaged: Any) -> None:
+        torch._foreach_lerp_(average, weights, 1 - min(config.ema, number / (number + config.ema_delay)))
 
-    return run()
+    average = AveragedModel(net, multi_avg_fn=towards)
+    average.update_parameters(net)  # the first call copies the weights
+    best = _Best(copy.deepcopy(net.state_dict()), _scored(score, net) if config.score_first else math.inf)
+    if config.resume and Path(config.checkpoint).exists():  # type: ignore[arg-type]
+        state = _resumed(config.checkpoint, about)  # type: ignore[arg-type]
+        number = state["step"]
+        net.load_state_dict(state["weights"])
+        average.module.load_state_dict(state["average"])
+        optimiser.load_state_dict(state["optimiser"])
+        best = _Best(**state["best"]) if config.keep == "best" else best
+        _set_state(rng, state["rng"])
+    saved = number
 
+    def save() -> None:
+        state = {"description": about, "step": number, "rng": _state(rng), "optimiser": optimiser.state_dict()}
+        state |= {"weights": net.state_dict(), "average": average.module.state_dict()}
+        state |= {"best": vars(best)} if config.keep == "best" else {}
+        write_checkpoint(config.checkpoint, state)  # type: ignore[arg-type]
 
-def fit(net: Network, data: NDArray | Draw, *, progress: bool = True, **options: Any) -> list[TrainingStep]:
-    """`train` to the end, with a bar on a terminal (loss, and excess where `exact` is known), and all its records."""
-    records = []
-    with _bar(options, shown=progress) as advance:
-        for step in train(net, data, **options):
-            records.append(step)
-            advance(step)
-    return records
-
-
-def as_draw(net: Network, data: NDArray | Draw) -> Draw:
-    """data as draw(n, rng) -> float (n, channel, *lattice), checked to fit the network."""
-    if callable(data):
-        return lambda n, rng: check_data(net, data(n, rng))
-    clean = check_data(net, data)
-    return lambda n, rng: clean[rng.integers(len(clean), size=n)]
-
-
-def check_data(net: Network, x_0: NDArray) -> NDArray[np.float64]:
-    """Clean data as floats (n, channel, *lattice). Raises ValueError or TypeError where they do not fit the network."""
-    x_0 = np.asarray(x_0)
-    if x_0.dtype.kind not in "iufb":
-        raise InputError(f"data must be real numbers, got dtype {x_0.dtype}")
-    if x_0.ndim == net.ndim + 1 and net.in_channels == 1:
-        x_0 = x_0[:, None]
-    if x_0.ndim != net.ndim + 2 or x_0.shape[1] != net.in_channels or 0 in x_0.shape:
-        raise InputError(f"data must have shape (n, {net.in_channels}, {net.ndim} lattice axes), got {x_0.shape}")
-    x_0 = x_0.astype(float)
-    if not np.isfinite(x_0).all():
-        raise InputError("data must be finite, got NaN or infinity")
-    if net.head == "bernoulli":
-        used = net.sites(x_0.shape[2:], torch.zeros(())).numpy() > 0
-        if np.any((np.abs(x_0) != 1) & used):
-            raise InputError("data must be +-1 for the bernoulli head; take head='gaussian' for real values")
-    return x_0
-
-
-def nats(law: Posterior, mean: Tensor, variance: Tensor | float = 0.0) -> Tensor:
-    """-log p(x_0,i) of each value under the law, averaged over values of this mean and variance (0: known values)."""
-    if isinstance(law, Categorical):
-        return law.nats(mean)
-    if isinstance(law, Bernoulli):
-        log_odds = law.log_odds.clamp(-1e4, 1e4)  # finite, for 0 times infinity below
-        return (1 + mean) / 2 * softplus(-log_odds) + (1 - mean) / 2 * softplus(log_odds)
-    return 0.5 * (((mean - law.mean) ** 2 + variance) / law.variance + (2 * math.pi * law.variance).log())
+    try:
+        while number != config.steps and best.waited != config.patience:
+            if (elapsed := time.perf_counter() - start) >= config.budget_seconds:
+                break
+            number += 1
+            rate = config.rate(number, elapsed)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            value = _step(net, optimiser, loss, config.gradient_norm, number)
+            average.update_parameters(net)
+            scored = None
+            if score is not None and (number == config.steps or number % config.validate_every == 0):
+                scored = _scored(score, average.module)
+                best.compare(scored, average.module)
+            if config.checkpoint is not None and (number == config.steps or number % config.checkpoint_every == 0):
+                save()
+                saved = number
+            yield TrainingStep(number, value, time.perf_counter() - start, rate, scored)
+        if config.checkpoint is not None and number != saved:
+            save()
+    finally:
+        net.load_state_dict(best.weights if config.keep == "best" else average.module.state_dict())
 
 
 def _step(
-    net: Network,
-    optimiser: torch.optim.Optimizer,
-    draw: Draw,
-    times: Times,
-    batch_size: int,
-    number: int,
-    rng: np.random.Generator,
-    teacher: BlindDenoiser | None,
+    net: nn.Module, optimiser: torch.optim.Optimizer, loss: Callable[[], Tensor], gradient_norm: float | None, n: int
 ) -> float:
-    weight = next(net.parameters())
-    clean = np.array_split(draw(batch_size, rng), -(-batch_size // SAMPLES_PER_TIME))
-    levels = times(len(clean), rng)
-    noisy = [net.channel.corrupt(part, t, rng) for part, t in zip(clean, levels, strict=True)]
-    t = np.repeat(levels, [len(part) for part in clean])
-    x_0, x_t = (torch.as_tensor(np.concatenate(a), dtype=weight.dtype, device=weight.device) for a in (clean, noisy))
-    law = net.blind(x_t, t) if isinstance(net, LocalNet) else net(x_t, t)
-    sites = net.sites(x_0.shape[2:], x_0)
-    if teacher is None:
-        target, spread = x_0, torch.zeros_like(x_0)
-    else:
-        told = [teacher.blind(part, u) for part, u in zip(noisy, levels, strict=True)]
-        moments = (np.concatenate([getattr(one, name) for one in told]) for name in ("mean", "variance"))
-        target, spread = (torch.as_tensor(m, dtype=weight.dtype, device=weight.device) for m in moments)
-    loss = (nats(law, target, spread) * sites).flatten(1).sum(dim=1) / sites.sum()
+    """Make step n and return its loss."""
     optimiser.zero_grad(set_to_none=True)
-    loss.mean().backward()
-    norm = torch.nn.utils.clip_grad_norm_(net.parameters(), GRADIENT_NORM)
-    if not bool(norm.isfinite()) or not bool(loss.isfinite().all()):
-        worst = int(torch.nan_to_num(loss.detach(), nan=math.inf).argmax())
-        value, log_snr = loss[worst].item(), math.log(max(net.channel.snr(t[worst]), 1e-300))
-        raise TrainingError(
-            f"training stopped at step {number}: loss {value:.3g} at t = {t[worst]:.4g} (log snr {log_snr:.3g}), "
-            f"gradient norm {norm.item():.3g}; the weights are those of step {number - 1}; lower learning_rate, "
-            "or look at the data"
-        )
+    value = loss().mean()
+    value.backward()
+    if gradient_norm is not None:
+        norm = torch.nn.utils.clip_grad_norm_(net.parameters(), gradient_norm)
+        if not bool(norm.isfinite()) or not bool(value.isfinite()):
+            raise TrainingError(
+                f"training stopped at step {n}: loss {value.item():.3g}, gradient norm {norm.item():.3g}; the weights "
+                f"are those of step {n - 1}; lower learning_rate, or check the data"
+            )
     optimiser.step()
-    return loss.mean().item()
+    return value.item()
 
 
-class _Validation:
-    """How far the mean squared error lies above its exact minimum, on samples drawn once.
+@dataclass
+class _Best:
+    """The weights of the lowest score, and the number of scores since then."""
 
-    E|x_0 - net|^2 - E|x_0 - exact|^2 = E|net - exact|^2: the two are compared, not their noisy errors.
+    weights: dict[str, Tensor]
+    score: float
+    waited: int = 0
+
+    def compare(self, score: float, net: nn.Module) -> None:
+        self.waited += 1
+        if score < self.score:
+            self.weights, self.score, self.waited = copy.deepcopy(net.state_dict()), score, 0
+
+
+def _scored(score: Callable[[nn.Module], float] | None, net: nn.Module) -> float:
+    if score is None:
+        return math.inf
+    with torch.no_grad():
+        return float(score(net))
+
+
+# -- optimisers -----------------------------------------------------------------------------------------------------
+
+
+def _optimiser(net: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    lr, betas = config.learning_rate, config.betas
+    if config.optimiser == "muon":
+        return Muon(net.parameters(), lr=lr, betas=betas)
+    return torch.optim.AdamW(net.parameters(), lr=lr, betas=betas, weight_decay=config.weight_decay)
+
+
+class Muon(torch.optim.Optimizer):
+    """Orthogonalised momentum for matrices and kernels, Adam for all else (Jordan et al. 2024).
+
+    The momentum M = U S V' of a matrix is replaced by U V' before it is taken as a step, so that directions of small
+    gradient, which carry the weak dependences on distant sites, are learned as fast as the strong ones
+    (kellerjordan.github.io/posts/muon). Tensors with a side below 16 take Adam's step. `torch.optim.Muon` takes
+    no kernels and orthogonalises in bfloat16, so it does not replace this class.
+
+    Args:
+        parameters: of the network; kernels (out, in, *box) are matrices (out, everything else).
+        lr: of Adam; matrices move by singular values of 4 lr, times sqrt(rows / columns) for tall ones.
+        betas: of Adam.
     """
 
-    def __init__(self, net: Network, exact: Denoiser, draw: Draw, rng: np.random.Generator) -> None:
-        self.net, clean = net, draw(16, rng)
-        self.noisy = [net.channel.corrupt(clean, t, rng) for t in VALIDATION_TIMES]
-        laws = [exact(x_t, t) for x_t, t in zip(self.noisy, VALIDATION_TIMES, strict=True)]
-        self.exact = [(law.mean, float(law.variance.mean())) for law in laws]
+    POLYNOMIAL = (3.4445, -4.7750, 2.0315)  # drives singular values in (0, 1] to within 0.3 of 1 in five steps
+    MOMENTUM = 0.95
+    MATRIX_RATE = 4.0  # of the step's singular values, in units of the learning rate
+    SMALLEST_SIDE = 16
 
-    def excess(self, weights: list[Tensor]) -> float:
-        kept = [p.detach().clone() for p in self.net.parameters()]
-        _set_weights(self.net, weights)
-        ratios = []
-        for x_t, t, (mean, mmse) in zip(self.noisy, VALIDATION_TIMES, self.exact, strict=True):
-            ratios.append(((self.net(x_t, t).mean - mean) ** 2).mean() / mmse)
-        _set_weights(self.net, kept)
-        return float(np.mean(ratios))
+    def __init__(self, parameters: Iterable[Tensor], lr: float, betas: tuple[float, float] = (0.9, 0.99)) -> None:
+        super().__init__(parameters, {"lr": lr, "betas": betas})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Move all parameters by their gradients."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    move = self._orthogonal_step if self.is_matrix(p) else self._adam_step
+                    move(p, p.grad, self.state[p], group["lr"], group["betas"])
+
+    @classmethod
+    def is_matrix(cls, weight: Tensor) -> bool:
+        """Return whether steps of this tensor are orthogonalised."""
+        return weight.ndim > 1 and min(weight.shape[0], weight[0].numel()) >= cls.SMALLEST_SIDE
+
+    @classmethod
+    def orthogonal(cls, matrix: Tensor) -> Tensor:
+        """Return about U V' of matrix = U S V', by five steps of a polynomial in M M'."""
+        a, b, c = cls.POLYNOMIAL
+        tall = matrix.shape[0] > matrix.shape[1]
+        x = matrix.T if tall else matrix
+        x = x / x.norm().clamp(min=1e-30)
+        for _ in range(5):
+            square = x @ x.T
+            x = a * x + (b * square + c * square @ square) @ x
+        return x.T if tall else x
+
+    def _orthogonal_step(self, p: Tensor, grad: Tensor, state: dict[str, Any], lr: float, betas: Any) -> None:
+        momentum = state.setdefault("momentum", torch.zeros_like(p)).lerp_(grad, 1 - self.MOMENTUM)
+        ahead = grad.lerp(momentum, self.MOMENTUM).flatten(1)
+        rate = lr * self.MATRIX_RATE * max(1.0, ahead.shape[0] / ahead.shape[1]) ** 0.5
+        p.sub_(self.orthogonal(ahead).view_as(p), alpha=rate)
+
+    def _adam_step(self, p: Tensor, grad: Tensor, state: dict[str, Any], lr: float, betas: Any) -> None:
+        mean = state.setdefault("mean", torch.zeros_like(p)).lerp_(grad, 1 - betas[0])
+        square = state.setdefault("square", torch.zeros_like(p)).lerp_(grad**2, 1 - betas[1])
+        state["n"] = n = state.get("n", 0) + 1
+        p.sub_(mean / (1 - betas[0] ** n) / ((square / (1 - betas[1] ** n)).sqrt() + 1e-8), alpha=lr)
 
 
-def _set_weights(net: Network, values: list[Tensor]) -> None:
-    with torch.no_grad():
-        for parameter, value in zip(net.parameters(), values, strict=True):
-            parameter.copy_(value)
+# -- checkpoints ----------------------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def _bar(options: dict[str, Any], *, shown: bool) -> Iterator[Callable[[TrainingStep], None]]:
-    if not (shown and options.get("steps") and sys.stderr.isatty()):
-        yield lambda step: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def write_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:
+    """Write tensors, numbers and text to a file that is there whole or not at all."""
+    with replacing(Path(path)) as partial:
+        torch.save({"format": FORMAT, "package_version": __version__, **state}, partial)
 
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task, excess = bar.add_task("", total=options["steps"]), ""
 
-        def advance(step: TrainingStep) -> None:
-            nonlocal excess
-            if step.excess is not None:
-                excess = f", MSE {100 * step.excess:.2f}% above the exact minimum"
-            bar.update(task, completed=step.number, description=f"loss {step.loss:.4f}{excess}")
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Return what `write_checkpoint` wrote; it runs no code from the file. Raises CheckpointError."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} does not exist") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        raise CheckpointError(f"{path} is not a checkpoint of this package ({type(error).__name__})") from None
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is not a checkpoint of this package in format {FORMAT}; train again")
+    return state
 
-        yield advance
+
+def _resumed(path: str | Path, about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the state in a checkpoint of the training that `about` describes."""
+    state = read_checkpoint(path)
+    if "optimiser" not in state:
+        raise CheckpointError(f"{path} holds a finished network only, which cannot be trained further")
+    theirs = state["description"]
+    differing = [
+        f"{name} is {theirs.get(name)} there and {about[name]} here"
+        for name in about
+        if about[name] != theirs.get(name)
+    ]
+    if differing:
+        raise CheckpointError(f"{path} is a checkpoint of another network or training: {', '.join(differing)}")
+    return state
+
+
+def _state(rng: Rng | None) -> Tensor | str | None:
+    if isinstance(rng, np.random.Generator):
+        return json.dumps(rng.bit_generator.state, default=np.ndarray.tolist)
+    return None if rng is None else rng.get_state()
+
+
+def _set_state(rng: Rng | None, state: Any) -> None:
+    if isinstance(rng, np.random.Generator):
+        rng.bit_generator.state = json.loads(state)
+    elif rng is not None:
+        rng.set_state(state)

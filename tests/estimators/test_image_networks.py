@@ -11,8 +11,9 @@ from lattice_diffusion.denoisers import (
     GlobalImageNet,
     LocalImageNet,
     LocalNet,
-    checkpoints,
     fit,
+    load,
+    save,
 )
 
 CHANNEL = ld.channels.Gaussian("linear")
@@ -98,8 +99,8 @@ def test_it_learns_the_exact_local_posterior_of_spins():
 @pytest.mark.parametrize("which", [0, 1])
 def test_it_comes_back_from_a_file(which, tmp_path):
     net, x = nets()[which], rng().standard_normal((2, 1, *SHAPE))
-    checkpoints.save(tmp_path / "net.pt", net)
-    again = checkpoints.load(tmp_path / "net.pt")
+    save(tmp_path / "net.pt", net)
+    again = load(tmp_path / "net.pt")
     assert type(again) is type(net)
     assert np.array_equal(again(x, 0.5).mean, net(x, 0.5).mean)
 

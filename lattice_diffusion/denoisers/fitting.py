@@ -1,0 +1,286 @@
+"""Fitting a denoiser to clean data, and saving and loading it.
+
+    for step in train(net, model.sample, steps=4000, rng=rng):
+        print(step.number, step.loss)
+
+A step minimises -log p(x_0,i) per site under the network's law of x_0,i: for a LocalNet the blind law, without the
+site's own observation, which enters exactly. The minimum is the exact local posterior.
+"""
+
+import contextlib
+import dataclasses
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from .. import __version__
+from ..channels import CHANNELS, Channel
+from ..errors import InputError, check_device, check_limits, check_memory
+from .categorical import Categorical, GlobalImageNet, LocalImageNet
+from .global_net import GlobalNet
+from .local import LocalNet
+from .network import Network
+from .posterior import Bernoulli, Denoiser, Posterior
+from .training import (
+    CheckpointError,
+    TrainingConfig,
+    TrainingError,
+    TrainingStep,
+    minimise,
+    read_checkpoint,
+    write_checkpoint,
+)
+
+Draw = Callable[[int, np.random.Generator], NDArray]
+Times = Callable[[int, np.random.Generator], NDArray[np.float64]]
+SAMPLES_PER_TIME = 4
+VALIDATION_TIMES = (0.3, 0.5, 0.7, 0.85)
+NETWORKS: tuple[type[Network], ...] = (LocalNet, GlobalNet, LocalImageNet, GlobalImageNet)
+
+
+class BlindDenoiser(Protocol):
+    """A denoiser that can leave out each site's own observation."""
+
+    def blind(self, x_t: NDArray, t: float) -> Posterior: ...
+
+
+def uniform_times(n: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return n times in (0, 1), one in each of n equal intervals."""
+    return (np.arange(n) + rng.random(n)) / n
+
+
+def log_snr_times(channel: Channel, lowest: float = -6.0, highest: float = 6.0) -> Times:
+    """Return a draw of times whose log snr is uniform between the two, one in each of n equal intervals."""
+
+    def times(n: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        log_snr = lowest + (highest - lowest) * uniform_times(n, rng)
+        return np.array([channel.time(math.exp(value)) for value in log_snr])
+
+    return times
+
+
+def train(
+    net: Network,
+    data: NDArray | Draw,
+    *,
+    rng: np.random.Generator | int | None = None,
+    batch_size: int = 128,
+    times: Times = uniform_times,
+    teacher: BlindDenoiser | None = None,
+    exact: Denoiser | None = None,
+    device: str | torch.device | None = None,
+    **options: Any,
+) -> Iterator[TrainingStep]:
+    """Fit `net` in place, one step per item; whenever the loop is left, it holds the averaged weights.
+
+    Args:
+        data: clean values (n, channel, *lattice), or (n, *lattice) for one channel; or draw(n, rng) -> such an array,
+            for instance `model.sample`, called at every step.
+        rng: generator of batches, times and noise, or its seed.
+        times: draws the times of a batch, uniform in (0, 1) by default; every four samples share one.
+        teacher: for a LocalNet, a denoiser with a blind form that sees more, such as the exact global one: its
+            expectations take the place of the clean values. The minimum is the same, E[E[x_0,i | x without i] | x_B] =
+            E[x_0,i | x_B], and the noise about it is only the locality gap.
+        exact: the denoiser to compare with, every `validate_every` steps, on 16 samples.
+        device: the network moves there.
+        options: of `TrainingConfig`: steps, budget_seconds, learning_rate, optimiser, ema, checkpoint, resume, ...
+
+    Raises:
+        InputError: data that do not fit the network, a checkpoint of another one, values out of their range.
+        TrainingError: a loss or gradient that is not finite, with its step and noise level.
+    """
+    config, rng = TrainingConfig(**options), np.random.default_rng(rng)
+    check_limits({"batch_size": (1, None)}, {"batch_size": batch_size})
+    check_memory("batch_size", 64 * batch_size, "take smaller batches")
+    if teacher is not None and not isinstance(net, LocalNet):
+        raise InputError(f"teacher needs a LocalNet, which has a blind form, got a {type(net).__name__}")
+    check_device(device)
+    net.to(device)
+    batches = _Batches(net, as_draw(net, data), batch_size, times, teacher, rng)
+    score = None if exact is None else _excess(net.channel, exact, batches.draw, rng)
+    steps = minimise(net, batches.losses, config, rng=rng, score=score, description=describe(net))
+
+    def run() -> Iterator[TrainingStep]:
+        try:
+            yield from steps
+        except TrainingError as error:
+            raise TrainingError(f"{error}; {batches.worst()}") from None
+
+    return run()
+
+
+def fit(net: Network, data: NDArray | Draw, *, progress: bool = True, **options: Any) -> list[TrainingStep]:
+    """Call `train` to the end and return its steps; on a terminal a bar shows the loss, and the score with `exact`."""
+    records = []
+    with _bar(options, shown=progress) as advance:
+        for step in train(net, data, **options):
+            records.append(step)
+            advance(step)
+    return records
+
+
+def as_draw(net: Network, data: NDArray | Draw) -> Draw:
+    """Return data as draw(n, rng) -> float (n, channel, *lattice), checked to fit the network."""
+    if callable(data):
+        return lambda n, rng: check_data(net, data(n, rng))
+    clean = check_data(net, data)
+    return lambda n, rng: clean[rng.integers(len(clean), size=n)]
+
+
+def check_data(net: Network, x_0: NDArray) -> NDArray[np.float64]:
+    """Return clean data as floats (n, channel, *lattice). Raises InputError where they do not fit the network."""
+    x_0 = np.asarray(x_0)
+    if x_0.dtype.kind not in "iufb":
+        raise InputError(f"data must be real numbers, got dtype {x_0.dtype}")
+    if x_0.ndim == net.ndim + 1 and net.in_channels == 1:
+        x_0 = x_0[:, None]
+    if x_0.ndim != net.ndim + 2 or x_0.shape[1] != net.in_channels or 0 in x_0.shape:
+        raise InputError(f"data must have shape (n, {net.in_channels}, {net.ndim} lattice axes), got {x_0.shape}")
+    x_0 = x_0.astype(float)
+    if not np.isfinite(x_0).all():
+        raise InputError("data must be finite, got NaN or infinity")
+    if net.head == "bernoulli":
+        used = net.sites(x_0.shape[2:], torch.zeros(())).numpy() > 0
+        if np.any((np.abs(x_0) != 1) & used):
+            raise InputError("data must be +-1 for the bernoulli head; take head='gaussian' for real values")
+    return x_0
+
+
+def nats(law: Posterior, mean: Tensor, variance: Tensor | float = 0.0) -> Tensor:
+    """Return -log p(x_0,i) under the law, averaged over values of this mean and variance (0: known values)."""
+    if isinstance(law, Categorical):
+        return law.nats(mean)
+    if isinstance(law, Bernoulli):
+        log_odds = law.log_odds.clamp(-1e4, 1e4)  # finite, for 0 times infinity below
+        return (1 + mean) / 2 * softplus(-log_odds) + (1 - mean) / 2 * softplus(log_odds)
+    return 0.5 * (((mean - law.mean) ** 2 + variance) / law.variance + (2 * math.pi * law.variance).log())
+
+
+@dataclasses.dataclass
+class _Batches:
+    """Noisy batches of the data, and the loss of the network on them."""
+
+    net: Network
+    draw: Draw
+    batch_size: int
+    times: Times
+    teacher: BlindDenoiser | None
+    rng: np.random.Generator
+    last: tuple[NDArray, Tensor] | None = None
+
+    def losses(self) -> Tensor:
+        """Return the nats per site of every sample of a new batch."""
+        net, rng, like = self.net, self.rng, next(self.net.parameters())
+
+        def tensor(parts: list[NDArray]) -> Tensor:
+            return torch.as_tensor(np.concatenate(parts), dtype=like.dtype, device=like.device)
+
+        clean = np.array_split(self.draw(self.batch_size, rng), -(-self.batch_size // SAMPLES_PER_TIME))
+        levels = self.times(len(clean), rng)
+        noisy = [net.channel.corrupt(part, t, rng) for part, t in zip(clean, levels, strict=True)]
+        t = np.repeat(levels, [len(part) for part in clean])
+        target, x_t = tensor(clean), tensor(noisy)
+        spread: Tensor | float = 0.0
+        law = net.blind(x_t, t) if isinstance(net, LocalNet) else net(x_t, t)
+        sites = net.sites(x_t.shape[2:], x_t)
+        if self.teacher is not None:
+            told = [self.teacher.blind(part, u) for part, u in zip(noisy, levels, strict=True)]
+            target, spread = tensor([law.mean for law in told]), tensor([law.variance for law in told])
+        losses = (nats(law, target, spread) * sites).flatten(1).sum(dim=1) / sites.sum()
+        self.last = t, losses.detach()
+        return losses
+
+    def worst(self) -> str:
+        """Return the noise level of the largest loss in the last batch, in words."""
+        assert self.last is not None
+        t, losses = self.last
+        worst = t[int(torch.nan_to_num(losses, nan=math.inf).argmax())]
+        return (
+            f"the largest loss is at t = {worst:.4g} (log snr {math.log(max(self.net.channel.snr(worst), 1e-300)):.3g})"
+        )
+
+
+def _excess(channel: Channel, exact: Denoiser, draw: Draw, rng: np.random.Generator) -> Callable[[Any], float]:
+    """Return how to measure E|net - exact|^2 / MMSE, the mean over VALIDATION_TIMES, on samples drawn once.
+
+    E|x_0 - net|^2 - E|x_0 - exact|^2 = E|net - exact|^2: the two are compared, not their noisy errors.
+    """
+    clean = draw(16, rng)
+    noisy = [channel.corrupt(clean, t, rng) for t in VALIDATION_TIMES]
+    laws = [exact(x_t, t) for x_t, t in zip(noisy, VALIDATION_TIMES, strict=True)]
+    known = [(law.mean, float(law.variance.mean())) for law in laws]
+
+    def excess(net: Denoiser) -> float:
+        cases = zip(noisy, VALIDATION_TIMES, known, strict=True)
+        return float(np.mean([((net(x_t, t).mean - mean) ** 2).mean() / mmse for x_t, t, (mean, mmse) in cases]))
+
+    return excess
+
+
+@contextlib.contextmanager
+def _bar(options: dict[str, Any], *, shown: bool) -> Iterator[Callable[[TrainingStep], None]]:
+    if not (shown and options.get("steps") and sys.stderr.isatty()):
+        yield lambda step: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task, score = bar.add_task("", total=options["steps"]), ""
+
+        def advance(step: TrainingStep) -> None:
+            nonlocal score
+            if step.score is not None:
+                score = f", MSE {100 * step.score:.2f}% above the exact minimum"
+            bar.update(task, completed=step.number, description=f"loss {step.loss:.4f}{score}")
+
+        yield advance
+
+
+# -- files ----------------------------------------------------------------------------------------------------------
+
+
+def describe(net: Network) -> dict[str, Any]:
+    """Return the network's class and arguments as plain numbers, text and lists."""
+    channel = [net.channel.name, dataclasses.asdict(net.channel)]  # type: ignore[call-overload]
+    arguments = {"network": type(net).__name__, **net.arguments, "channel": channel}
+    described: dict[str, Any] = json.loads(json.dumps(arguments, default=lambda value: value.tolist()))  # NumPy's types
+    return described
+
+
+def save(path: str | Path, net: Network) -> None:
+    """Write a network to a file, from which `load` builds it again."""
+    state = {name: value.cpu() for name, value in net.state_dict().items()}
+    write_checkpoint(path, {"description": describe(net), "average": state})
+
+
+def load(path: str | Path, device: str | torch.device | None = None, *, channel: Channel | None = None) -> Network:
+    """Return the network in a file of `save` or `train`, with its averaged weights.
+
+    Args:
+        channel: the noise, for a network trained under a channel that is not one of this package.
+
+    Raises CheckpointError.
+    """
+    state = read_checkpoint(path)
+    arguments = {name: value for name, value in state["description"].items() if name not in ("optimiser", "rng")}
+    network, (name, fields) = arguments.pop("network"), arguments.pop("channel")
+    networks = {kind.__name__: kind for kind in NETWORKS}
+    known = {kind.name: kind for kind in CHANNELS}
+    if network not in networks or (channel is None and name not in known):
+        raise CheckpointError(f"no network {network} with channel {name} is known to version {__version__}")
+    if arguments.get("stencil") is not None:
+        arguments["stencil"] = np.array(arguments["stencil"], bool)
+    net = networks[network](**arguments, channel=channel or known[name](**fields))
+    net.load_state_dict(state["average"])
+    return net.to(device)
