@@ -2,6 +2,7 @@
 
     cmi             I_t(A;C|B) of one tripartition, in nats
     cmi_curve       the same for several buffers on one set of noise samples, with their covariance
+    cmi_map         the same over times and radii, as a labelled xarray Dataset
     log_marginal    log p_t(x_R) of any region R
     posterior       law of the clean values at some sites given any noisy region
     posterior_mean  E[x_0 | x_t on a mask]: the exact denoiser, local or global
@@ -10,10 +11,10 @@ Each takes any model of `lattice_diffusion.models` (anything with `lattice`, `so
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..channels import Channel, check_time
 from ..errors import InputError, check_memory, shown
@@ -21,7 +22,11 @@ from ..estimate import Curve, Estimate
 from ..lattice import Lattice, Tripartition
 from .noisy_samples import NoisySamples
 
+if TYPE_CHECKING:
+    import xarray as xr
+
 Method = Literal["auto", "closed", "sampled"]
+Rng = np.random.Generator | int | None
 
 __all__ = [
     "Curve",
@@ -29,6 +34,7 @@ __all__ = [
     "ExactModel",
     "cmi",
     "cmi_curve",
+    "cmi_map",
     "log_marginal",
     "posterior",
     "posterior_mean",
@@ -53,17 +59,17 @@ def cmi(
     t: float,
     parts: Tripartition,
     n_samples: int = 1000,
-    rng: np.random.Generator | None = None,
+    rng: Rng = None,
     method: Method = "auto",
 ) -> Estimate:
-    """Conditional mutual information I_t(A;C|B) of the noisy state, in nats.
+    """Return the conditional mutual information I_t(A;C|B) of the noisy state, in nats.
 
     Args:
         model: p_0, for instance `models.Ising(lattice, beta=0.44)`.
         channel: the noise; t in [0, 1].
         parts: A, B and C; where C is empty the answer is 0.
         n_samples: noisy samples to average over, where there is no closed form.
-        rng: NumPy generator, needed for sampling only.
+        rng: generator or seed of the samples; a closed form needs none.
         method: "closed" or "sampled"; "auto" takes the closed form where there is one.
 
     Returns:
@@ -78,14 +84,16 @@ def cmi_curve(
     t: float,
     parts: Sequence[Tripartition],
     n_samples: int = 1000,
-    rng: np.random.Generator | None = None,
+    rng: Rng = None,
     method: Method = "auto",
 ) -> Curve:
-    """I_t(A;C|B) for several divisions with the same A and the same A + B + C, for instance growing radii.
+    """Return I_t(A;C|B) for several divisions with the same A and the same A + B + C, for instance growing radii.
 
     They share the noise samples, whose costly part, the posterior given B + C, is common to all.
     """
     check_time(t)
+    if method not in get_args(Method):
+        raise InputError(f"method must be one of auto, closed, sampled, got {method!r}")
     parts = list(parts)
     if not parts:
         raise InputError("parts must hold at least one division into A, B and C, got none")
@@ -111,9 +119,61 @@ def cmi_curve(
     if n_samples < 2:
         raise InputError(f"n_samples must be >= 2 to give an error, got {n_samples}")
     check_memory("n_samples", 32 * n_samples * len(parts), "average fewer samples")
-    if rng is None:
-        raise InputError("rng is needed for sampling; pass numpy.random.default_rng(seed)")
-    return solver.sampled_cmi(NoisySamples(channel, t, model.sample, n_samples, rng), parts)
+    return solver.sampled_cmi(NoisySamples(channel, t, model.sample, n_samples, np.random.default_rng(rng)), parts)
+
+
+def cmi_map(
+    model: Any,
+    channel: Channel,
+    times: ArrayLike,
+    radii: Sequence[int],
+    n_samples: int = 1000,
+    rng: Rng = None,
+    method: Method = "auto",
+    **placement: Any,
+) -> "xr.Dataset":
+    """Return I_t(A;C|B_r) over times and buffer radii, with errors, as a labelled Dataset.
+
+    Each time has a generator of its own, spawned from `rng`; the radii of one time share its noise samples.
+
+    Args:
+        model: p_0, with a method `tripartition`, as all of `lattice_diffusion.models` have.
+        times, radii: (n_times,) in [0, 1], and (n_radii,).
+        n_samples, rng, method: as for `cmi`.
+        **placement: where A is, passed to `model.tripartition`, for instance center=(5, 5), patch=1.
+
+    Returns:
+        `cmi` and `cmi_stderr` (t, radius) in nats, `cmi_covariance` (t, radius, radius_2) of the values of one time,
+        `n_samples` (t), 0 where the values are exact. Select with `.sel(t=0.5, radius=2)`.
+    """
+    import xarray as xr
+
+    times, radii = np.atleast_1d(np.asarray(times, float)), [int(radius) for radius in radii]
+    parts = [model.tripartition(radius, **placement) for radius in radii]
+    curves = [
+        cmi_curve(model, channel, float(t), parts, n_samples, generator, method)
+        for t, generator in zip(times, np.random.default_rng(rng).spawn(len(times)), strict=True)
+    ]
+
+    def variable(dims: tuple[str, ...], values: Any, units: str, long_name: str) -> Any:
+        return xr.Variable(dims, np.array(values), {"units": units, "long_name": long_name})
+
+    return xr.Dataset(
+        {
+            "cmi": variable(("t", "radius"), [c.values for c in curves], "nat", "I(A;C|B)"),
+            "cmi_stderr": variable(("t", "radius"), [c.stderr for c in curves], "nat", "standard error of cmi"),
+            "cmi_covariance": variable(
+                ("t", "radius", "radius_2"), [c.covariance for c in curves], "nat^2", "covariance of cmi between radii"
+            ),
+            "n_samples": variable(("t",), [c.n_samples for c in curves], "1", "noise samples; 0 for exact values"),
+        },
+        coords={
+            "t": variable(("t",), times, "1", "diffusion time, 0 clean and 1 pure noise"),
+            "radius": variable(("radius",), radii, "sites", "buffer radius"),
+            "radius_2": variable(("radius_2",), radii, "sites", "second radius of a covariance"),
+        },
+        attrs={"model": repr(model), "channel": repr(channel), "method": curves[0].method if curves else ""},
+    )
 
 
 def _check_data(model: ExactModel, channel: Channel, t: float, x_t: NDArray, **masks: NDArray) -> NDArray[np.float64]:
@@ -134,7 +194,7 @@ def _check_data(model: ExactModel, channel: Channel, t: float, x_t: NDArray, **m
 def log_marginal(
     model: ExactModel, channel: Channel, t: float, x_t: NDArray, region: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """log p_t(x_R), shape (n,): a density for Gaussian noise, a probability for bit flip and erasure.
+    """Return log p_t(x_R), shape (n,): a density for Gaussian noise, a probability for bit flip and erasure.
 
     Args:
         x_t: noisy configurations (n, *lattice.shape); values outside the region are not read.
@@ -151,7 +211,7 @@ def posterior(
     sites: NDArray[np.bool_],
     observed: NDArray[np.bool_],
 ) -> Any:
-    """Law of the clean values on `sites` given the noisy values on `observed`.
+    """Return the law of the clean values on `sites` given the noisy values on `observed`.
 
     Returns:
         For spins the joint law over the 2^k states (k <= 4), for fields a Gaussian, for mixtures two;
@@ -164,5 +224,5 @@ def posterior(
 def posterior_mean(
     model: ExactModel, channel: Channel, t: float, x_t: NDArray, observed: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """E[x_0 | x_t on `observed`] at every site, (n, *lattice.shape): the least-squares denoiser of that view."""
+    """Return E[x_0 | x_t on `observed`] at every site, (n, *lattice.shape): the least-squares denoiser of that view."""
     return model.solver.posterior_mean(channel, t, _check_data(model, channel, t, x_t, observed=observed), observed)

@@ -279,7 +279,7 @@ class DomainWallSolver(SpinSolver):
             )
 
     def label_entropy(
-        self, channel: Channel, t: float, n_samples: int = 1000, rng: np.random.Generator | None = None
+        self, channel: Channel, t: float, n_samples: int = 1000, rng: np.random.Generator | int | None = None
     ) -> Estimate:
         """E H(S|x) in nats: S = s s' of the left and right edge columns, each tied to one sign.
 
@@ -295,8 +295,7 @@ class DomainWallSolver(SpinSolver):
             return Estimate(float(binary_entropy(prior)[0]), 0.0, 0, "no signal: the prior's entropy")
         if n_samples < 2:
             raise InputError(f"n_samples must be >= 2 to give an error, got {n_samples}")
-        if rng is None:
-            raise InputError("rng is needed for sampling; pass numpy.random.default_rng(seed)")
+        rng = np.random.default_rng(rng)
         if channel.name == "erasure" and self.beta == 0.0:
             count, _ = percolation.spanning(rng, 1.0 - t, *self.faces, n_samples)
             p = count / n_samples

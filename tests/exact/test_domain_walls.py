@@ -522,7 +522,6 @@ def corner(*entries):
             frustrated,
             r"couplings as strong and frustrated as here \(up to \|h\| = 15.*in \d+ of 60 samples; use a grid",
         ),
-        (lambda: cmi_of(), "rng is needed"),
         (lambda: cmi_of(method="closed"), "no closed form is known for this model under gaussian noise"),
         (
             lambda: cmi_of(parts=ld.Lattice((5, 5)).tripartition((1, 1), 1)),
@@ -548,7 +547,6 @@ def corner(*entries):
         ),
         (lambda: DomainWallSolver((4, 4)).label_entropy(CHANNELS["bitflip"], 1.2), r"t must be in \[0, 1\]"),
         (lambda: DomainWallSolver((4, 4)).label_entropy(CHANNELS["bitflip"], 0.2, 1), "n_samples must be >= 2"),
-        (lambda: DomainWallSolver((4, 4)).label_entropy(CHANNELS["bitflip"], 0.2, 10), "rng is needed for sampling"),
     ],
 )
 def test_refusals(call, sentence):

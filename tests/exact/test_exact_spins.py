@@ -229,7 +229,6 @@ def test_default_block_posterior_agrees_with_the_fast_one():
         (lambda: ld.models.IsingChain(ld.Lattice((5, 5)), 0.4), "takes a 1D lattice"),
         (lambda: ask(t=1.5), r"t must be in \[0, 1\]"),
         (lambda: ask(n_samples=1), "n_samples must be >= 2"),
-        (lambda: ask(rng=None), "rng is needed for sampling"),
         (lambda: ask(method="closed"), "no closed form is known for this model under gaussian noise"),
         (lambda: ask(method="fast"), "method must be one of auto, closed, sampled, got 'fast'"),
         (lambda: ask(parts=ld.Lattice((4, 4)).tripartition((1, 1), 1)), "must have the lattice's shape"),
@@ -261,3 +260,28 @@ def test_curve_needs_a_common_a():
     parts = [lattice.tripartition(c, 1) for c in ((2, 2), (2, 3))]
     with pytest.raises(ValueError, match="must share A and A"):
         ld.exact.cmi_curve(ld.models.Ising(lattice, 0.4), CHANNELS["gaussian"], 0.5, parts)
+
+
+def test_a_map_holds_the_curves_of_all_times():
+    model = ld.models.Ising(ld.Lattice((5, 4)), 0.4)
+    times, radii, channel = (0.2, 0.6, 1.0), (0, 1, 2, 4), CHANNELS["bitflip"]
+    found = ld.exact.cmi_map(model, channel, times, radii, n_samples=60, rng=11, center=(1, 2))
+    again = ld.exact.cmi_map(model, channel, times, radii, 60, np.random.default_rng(11), center=(1, 2))
+    assert found.identical(again)
+    parts = [model.tripartition(r, center=(1, 2)) for r in radii]
+    for t, rng in zip(times, np.random.default_rng(11).spawn(3), strict=True):
+        curve = ld.exact.cmi_curve(model, channel, t, parts, 60, rng)
+        assert np.array_equal(found.cmi.sel(t=t), curve.values)
+        assert np.array_equal(found.cmi_stderr.sel(t=t), curve.stderr)
+        assert np.array_equal(found.cmi_covariance.sel(t=t), curve.covariance)
+    assert float(found.cmi.sel(t=0.6, radius=4)) == 0.0  # C is empty
+    assert found.n_samples.values.tolist() == [60, 60, 0]
+    assert {found[name].attrs["units"] for name in ("cmi", "cmi_stderr")} == {"nat"}
+    assert all(variable.attrs["long_name"] for variable in found.variables.values())
+
+
+def test_a_map_of_closed_forms_has_no_errors():
+    field = ld.models.GaussianField(ld.Lattice((6, 6)), 0.3)
+    found = ld.exact.cmi_map(field, CHANNELS["gaussian"], [0.3, 0.5], [1, 2])
+    assert not found.cmi_stderr.any()
+    assert found.cmi[1, 0] == ld.exact.cmi(field, CHANNELS["gaussian"], 0.5, field.tripartition(1)).value
