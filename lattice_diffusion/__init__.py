@@ -24,12 +24,14 @@ if TYPE_CHECKING:
         studies,
     )
     from .lattice import Lattice, Tripartition
+    from .results import load
 
 __version__ = "0.1.0"
 
 __all__ = [  # noqa: RUF022  rooms in the order data flow through them
     "Lattice",
     "Tripartition",
+    "load",
     "images",
     "channels",
     "models",
@@ -44,4 +46,4 @@ __all__ = [  # noqa: RUF022  rooms in the order data flow through them
     "plots",
 ]
 
-__getattr__, __dir__ = attach(__name__, {"Lattice": "lattice", "Tripartition": "lattice"}, __all__)
+__getattr__, __dir__ = attach(__name__, {"Lattice": "lattice", "Tripartition": "lattice", "load": "results"}, __all__)

@@ -242,9 +242,9 @@ def plot(
 def show(file: Annotated[Path, typer.Argument(help="A result file.", metavar="FILE.h5")]) -> None:
     """Print what a result file holds: how it came about, its grids, its table."""
     from .report import describe
-    from .results import read
+    from .results import load
 
-    typer.echo(describe(read(file)), nl=False)
+    typer.echo(describe(load(file)), nl=False)
 
 
 @app.command()
@@ -310,8 +310,9 @@ def probe(
         asked = Request(times, radii, pixel, channel, budget, calibrate, tolerance, kl, seed, device, schedule)
         source = {"key": key, "labels": labels, "n_max": n_max, "value_range": value_range}
         result = run_probe(images, out, asked, **source, resume=resume, force=force)  # type: ignore[arg-type]
+        from . import results
         from .report import text_table
-    typer.echo(text_table(result.rows), nl=False)
+    typer.echo(text_table(results.rows(result)), nl=False)
 
 
 @app.command()
@@ -344,8 +345,9 @@ def hybrid(
         asked = Request(window, by, tolerance, radius, radii, levels, shrink, n, steps, budget, seed)
         source = {"key": key, "labels": labels, "n_max": n_max, "value_range": value_range}
         result = run_hybrid(images, out, asked, probe=probe, **source, resume=resume, force=force)  # type: ignore[arg-type]
+        from . import results
         from .report import text_table
-    typer.echo(text_table(result.rows), nl=False)
+    typer.echo(text_table(results.rows(result)), nl=False)
 
 
 @app.command()

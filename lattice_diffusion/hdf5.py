@@ -94,3 +94,33 @@ def attribute(item: h5py.Group | h5py.Dataset, name: str) -> str | int | float |
     value = item.attrs[name]
     value = value.decode() if isinstance(value, bytes) else value
     return value if isinstance(value, str) else value.item()
+
+
+NETCDF = ("CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "_Netcdf4Dimid", "_Netcdf4Coordinates")  # of axes
+
+
+def check_tree(file: h5py.File) -> int:
+    """Return the bytes of all datasets of a file whose groups hold datasets only, each of plain numbers or text.
+
+    Raises UntrustedError for anything else, and where a text or an array would need more memory than there is.
+    """
+    total, room = 0, Room()
+    for attribute_name in file.attrs:
+        attribute(file, attribute_name)
+    for group_name in file:
+        group = member(file, group_name)
+        if not isinstance(group, h5py.Group):
+            raise UntrustedError(f"{group_name} lies outside any group")
+        for name in group:
+            dataset = member(group, name)
+            if not isinstance(dataset, h5py.Dataset):
+                raise UntrustedError(f"{group_name}/{name} is a group inside a group")
+            for attribute_name in dataset.attrs:
+                if attribute_name not in NETCDF:
+                    attribute(dataset, attribute_name)
+            if h5py.check_string_dtype(dataset.dtype) is not None:
+                values(dataset, room)
+            elif dataset.id.get_offset() is None:  # packed or in chunks: what is read takes memory
+                room.take(dataset.name, dataset.nbytes)
+            total += dataset.nbytes
+    return total

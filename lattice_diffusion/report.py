@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+import xarray as xr
 
-from .results import MAPPED_BYTES, Result, Row
+from .results import LAZY_BYTES, Row, grids, rows
 
 
 def text_table(rows: Iterable[Row], *, source: bool = False) -> str:
@@ -56,28 +56,29 @@ def csv_table(rows: Iterable[Row]) -> str:
     return text.getvalue()
 
 
-def describe(result: Result) -> str:
+def describe(result: xr.DataTree) -> str:
     """Attributes, grids and table of a result, as text."""
     return "\n".join(_parts(result))
 
 
-def _parts(result: Result) -> Iterator[str]:
-    width = max(len(name) for name in result.attributes)
-    yield "".join(f"{name.ljust(width)}  {value}\n" for name, value in result.attributes.items())
-    for name, variables in result.groups.items():
+def _parts(result: xr.DataTree) -> Iterator[str]:
+    width = max(len(name) for name in result.attrs)
+    yield "".join(f"{name.ljust(width)}  {value}\n" for name, value in result.attrs.items())
+    for name, variables in grids(result).items():
         cells = [["variable", "dims", "range", "units", "long name"]]
-        for key, variable in variables.items():
-            dims = ", ".join(f"{dim}: {n}" for dim, n in zip(variable.dims, variable.values.shape, strict=True))
-            cells.append([key, dims, _range(variable.values), variable.units, variable.long_name])
+        for key, array in variables.variables.items():
+            dims = ", ".join(f"{dim}: {n}" for dim, n in array.sizes.items())
+            cells.append([str(key), dims, _range(array), array.attrs["units"], array.attrs["long_name"]])
         done = variables["done"].values if "done" in variables else None
         state = "" if done is None else f" ({int(done.sum())} of {done.size} points measured)"
         yield f"grid {name}{state}\n" + align(cells)
-    if result.rows:
-        yield text_table(result.rows, source=True)
+    if rows(result):
+        yield text_table(rows(result), source=True)
 
 
-def _range(values: NDArray) -> str:
-    if values.dtype.kind not in "fiu" or values.nbytes >= MAPPED_BYTES:
+def _range(array: xr.Variable) -> str:
+    if array.dtype.kind not in "fiu" or array.nbytes >= LAZY_BYTES:
         return ""
+    values = array.values
     finite = values[np.isfinite(values)]
     return f"{finite.min():.4g} .. {finite.max():.4g}" if finite.size else "none yet"

@@ -1,35 +1,34 @@
-"""Result files: one HDF5 file per experiment, one group per grid, named axes, units everywhere, no pickles.
+"""Result files: one HDF5 file per run, read and written as an xarray DataTree with one node per grid.
 
-Root attributes say what was run and by which code (schema, versions, git commit, parameters as JSON, seed,
-whether the file is complete). Coordinates are dimension scales, so that
-`xarray.open_datatree(path, engine="h5netcdf")` opens the file. The group `table` holds the measured numbers
-beside their analytic values, one `Row` each.
+The root attributes say what was run and by which code (schema, versions, git commit, parameters as JSON, seed,
+whether the file is complete). Every variable has `units` and `long_name`, and the standard error of `x` is `x_stderr`.
+The node `table` holds the measured numbers beside their analytic values, one `Row` each.
 """
 
 import json
 import math
 import os
 import subprocess
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+import xarray as xr
 
 from . import __version__, hdf5
-from .errors import InputError, shown
-from .store import replacing
+from .errors import InputError
+from .store import atomic_write
 
 SCHEMA = "lattice_diffusion"
 SCHEMA_VERSION = 1
 TABLE = "table"
-MAPPED_BYTES = 2**28
-PROVENANCE = ("name", "package_version", "parameters", "seed", "complete")  # without which no file is read
-_TEXT = h5py.string_dtype("utf-8")
+LAZY_BYTES = 2**28  # files with more than this are read from disk when a variable is looked at
+PROVENANCE = ("name", "package_version", "parameters", "seed", "complete")  # attributes of every result file
+Variables = Mapping[str, xr.Variable]
 
 
 class ResultError(InputError):
@@ -37,31 +36,8 @@ class ResultError(InputError):
 
 
 @dataclass(frozen=True)
-class Variable:
-    """An array with named axes, one per name in `dims`; a coordinate has `dims == (its own name,)`.
-
-    `values` are floats, integers or strings (object array). `units` is "nat", "sites", ... or "1".
-    Raises ValueError where the number of axes and of names differ.
-    """
-
-    dims: tuple[str, ...]
-    values: Any
-    units: str
-    long_name: str
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "dims", tuple(self.dims))
-        try:
-            object.__setattr__(self, "values", np.asarray(self.values))
-        except ValueError:
-            raise InputError(f"values must be an array, all rows of one length, got {shown(self.values)}") from None
-        if self.values.ndim != len(self.dims):
-            raise InputError(f"values must have one axis per name in dims {self.dims}, got {self.values.ndim} axes")
-
-
-@dataclass(frozen=True)
 class Row:
-    """One measured number beside its analytic value (None where there is none) and where that comes from."""
+    """One measured number beside its analytic value (None where there is none) and the source of that value."""
 
     experiment: str
     quantity: str
@@ -78,22 +54,57 @@ class Row:
         return (self.value - self.analytic) / self.stderr
 
 
-@dataclass(frozen=True)
-class Result:
-    """Everything in one result file: root attributes, variables per group, and the table."""
+def variable(dims: str | Sequence[str], values: Any, units: str, long_name: str) -> xr.Variable:
+    """Return an array with named axes; `units` is "nat", "sites", ... or "1"."""
+    values = np.asarray(values)
+    if values.dtype.kind == "U":
+        values = values.astype(object)
+    return xr.Variable(dims, values, {"units": units, "long_name": long_name})
 
-    attributes: dict[str, Any]
-    groups: dict[str, dict[str, Variable]]
-    rows: list[Row] = field(default_factory=list)
 
-    @property
-    def complete(self) -> bool:
-        """True when every point of every grid has been measured."""
-        return bool(self.attributes.get("complete", False))
+def tree(attributes: Mapping[str, Any], groups: Mapping[str, Variables], rows: Iterable[Row] = ()) -> xr.DataTree:
+    """Return the DataTree of a result from its root attributes, the variables of every node, and its table."""
+    nodes = {f"/{name}": xr.Dataset(dict(variables)) for name, variables in groups.items()}
+    rows = list(rows)
+    if rows:
+        columns = [list(column) for column in zip(*map(astuple, rows), strict=True)]
+        table = {}
+        for field, values in zip(fields(Row), columns, strict=True):
+            text = isinstance(values[0], str)
+            array = np.array(values, object) if text else np.array(values, float)  # None becomes NaN
+            table[field.name] = variable("row", array, "1", _COLUMNS[field.name])
+        nodes[f"/{TABLE}"] = xr.Dataset({"row": variable("row", range(len(rows)), "1", "row of the table"), **table})
+    return xr.DataTree.from_dict({"/": xr.Dataset(attrs=dict(attributes)), **nodes})
+
+
+_COLUMNS = {
+    "experiment": "experiment",
+    "quantity": "measured quantity",
+    "analytic": "analytic value, NaN where there is none",
+    "value": "measured value",
+    "stderr": "standard error of the measured value",
+    "source": "source of the analytic value",
+}
+
+
+def grids(result: xr.DataTree) -> dict[str, xr.Dataset]:
+    """Return the measured grids of a result by name, without its table."""
+    return {name: node.to_dataset() for name, node in result.children.items() if name != TABLE}
+
+
+def rows(result: xr.DataTree) -> list[Row]:
+    """Return the table of measured numbers beside analytic values; empty where there is none."""
+    if TABLE not in result.children:
+        return []
+    columns = [result[TABLE][field.name].values.tolist() for field in fields(Row)]
+    return [
+        Row(experiment, quantity, None if math.isnan(analytic) else analytic, *rest)
+        for experiment, quantity, analytic, *rest in zip(*columns, strict=True)
+    ]
 
 
 def provenance(name: str, parameters: str, seed: int, *, complete: bool) -> dict[str, str | int | bool]:
-    """Root attributes: what was run (`parameters`: JSON, defaults resolved), when, and by which code."""
+    """Return the root attributes: what was run (`parameters`: JSON, defaults resolved), when, and by which code."""
     return {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
@@ -108,7 +119,7 @@ def provenance(name: str, parameters: str, seed: int, *, complete: bool) -> dict
 
 
 def git_commit() -> str:
-    """Commit of the source tree, "-dirty" appended where it has changes; "unknown" outside a git checkout."""
+    """Return the commit of the source tree, with "-dirty" where it has changes; "unknown" outside a git checkout."""
     root = Path(__file__).resolve().parents[1]
     if not (root / ".git").exists():  # an installed package inside someone else's repository is not of that commit
         return "unknown"
@@ -120,33 +131,49 @@ def git_commit() -> str:
     return answer.stdout.strip() or "unknown"
 
 
-def write(path: str | os.PathLike[str], result: Result) -> None:
+def write(path: str | os.PathLike[str], result: xr.DataTree) -> None:
     """Write `result` to `path` in one step: a reader or a crash sees the old file or the new one, never half.
 
-    Raises OSError where the folder cannot be written to, ValueError where variables disagree on a dimension.
+    Raises OSError where the folder cannot be written to.
     """
     path = Path(path)
     # HDF5 does not recover from a full disk: it works in memory, and plain bytes are written.
     with h5py.File(path.name, "w", driver="core", backing_store=False, track_order=True) as file:
-        file.attrs.update(result.attributes)
-        for name, variables in result.groups.items():
-            _write_group(file.create_group(name, track_order=True), variables)
-        if result.rows:
-            _write_group(file.create_group(TABLE, track_order=True), _table(result.rows))
+        file.attrs.update(result.attrs)
+        for name, node in result.children.items():
+            _write_group(file.create_group(name, track_order=True), node.to_dataset())
         file.flush()
         image = file.id.get_file_image()
     try:
-        with replacing(path, path.with_name(path.name + ".part")) as partial:
+        with atomic_write(path, path.with_name(path.name + ".part")) as partial:
             partial.write_bytes(image)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 
-def read(path: str | os.PathLike[str]) -> Result:
-    """Read a result file.
+def _write_group(group: h5py.Group, dataset: xr.Dataset) -> None:
+    coordinates = {
+        name: dataset.variables.get(name, variable(name, range(size), "1", f"index along {name}"))
+        for name, size in dataset.sizes.items()
+    }
+    for name, array in {**coordinates, **dataset.variables}.items():
+        text = array.dtype.kind in "OUT"
+        values = np.asarray(array.values, object) if text else array.values
+        group.create_dataset(str(name), data=values, dtype=h5py.string_dtype("utf-8") if text else None)
+        group[str(name)].attrs.update(array.attrs)
+    for name in coordinates:
+        group[str(name)].make_scale(str(name))
+    for name, array in dataset.variables.items():
+        if name not in coordinates:
+            for axis, dim in enumerate(array.dims):
+                group[str(name)].dims[axis].attach_scale(group[str(dim)])
 
-    Raises FileNotFoundError or IsADirectoryError for no file, ResultError (a ValueError) for a truncated or
-    foreign one.
+
+def load(path: str | os.PathLike[str]) -> xr.DataTree:
+    """Return the DataTree of a result file, one node a grid; large arrays stay on disk until they are looked at.
+
+    Raises FileNotFoundError or IsADirectoryError for no file, ResultError (an InputError) for a truncated or
+    foreign one. Files of others are read as plain numbers and text: see `hdf5`.
     """
     path = Path(path)
     if path.is_dir():
@@ -159,25 +186,28 @@ def read(path: str | os.PathLike[str]) -> Result:
         raise
     except OSError as error:
         raise ResultError(f"{path} is not a readable HDF5 file: it is truncated or of another kind") from error
-    with file:
-        try:
+    try:
+        with file:
             _check_schema(file, path)
-            attributes = {name: hdf5.attribute(file, name) for name in file.attrs}
-            room = hdf5.Room()
-            groups = {name: _read_group(hdf5.member(file, name), room) for name in file}
-            rows = _rows(groups.pop(TABLE, {}))
-            if not isinstance(json.loads(str(attributes["parameters"])), dict):
-                raise InputError("parameters are no table")
-        except ResultError:
-            raise
-        except hdf5.UntrustedError as error:
-            raise ResultError(f"{path} is not read: {error}") from None
-        except _BROKEN as error:
-            raise ResultError(f"{path} is damaged: it starts like a result file but cannot be read on") from error
-    return Result(attributes, groups, rows)
+            n_bytes = hdf5.check_tree(file)
+            if not isinstance(json.loads(str(file.attrs["parameters"])), dict):
+                raise ValueError("the parameters are not a JSON object")
+        found = xr.open_datatree(path, engine="h5netcdf", decode_cf=False)
+        found.attrs = {name: x.item() if isinstance(x, np.generic) else x for name, x in found.attrs.items()}
+        if n_bytes <= LAZY_BYTES:
+            with found:
+                found = found.load()
+        rows(found)
+    except ResultError:
+        raise
+    except hdf5.UntrustedError as error:
+        raise ResultError(f"{path} is not read: {error}") from None
+    except _BROKEN as error:
+        raise ResultError(f"{path} is damaged: it starts like a result file but cannot be read on") from error
+    return found
 
 
-# what HDF5 and a file's own contents raise where they are not what was written
+# what HDF5, xarray and a file's own contents raise where they are not what was written
 _BROKEN = (OSError, KeyError, AttributeError, RuntimeError, ValueError, TypeError, IndexError, OverflowError)
 
 
@@ -193,76 +223,3 @@ def _check_schema(file: h5py.File, path: Path) -> None:
     lacking = [name for name in PROVENANCE if name not in file.attrs]
     if lacking:
         raise ResultError(f"{path} does not say {', '.join(lacking)}, as every result file does; it is damaged")
-
-
-def _write_group(group: h5py.Group, variables: Mapping[str, Variable]) -> None:
-    sizes: dict[str, int] = {}
-    for name, variable in variables.items():
-        for dim, size in zip(variable.dims, variable.values.shape, strict=True):
-            if sizes.setdefault(dim, size) != size:
-                raise InputError(f"{group.name}/{name} has {size} values along {dim}, other variables {sizes[dim]}")
-        text = variable.values.dtype.kind in "OU"
-        dataset = group.create_dataset(name, data=variable.values, dtype=_TEXT if text else None)
-        dataset.attrs["units"] = variable.units
-        dataset.attrs["long_name"] = variable.long_name
-    for dim, size in sizes.items():
-        if dim not in group:
-            dataset = group.create_dataset(dim, data=np.arange(size))
-            dataset.attrs["units"], dataset.attrs["long_name"] = "1", f"index along {dim}"
-        group[dim].make_scale(dim)
-    for name, variable in variables.items():
-        for axis, dim in enumerate(variable.dims):
-            if name != dim:
-                group[name].dims[axis].attach_scale(group[dim])
-
-
-def _read_group(group: h5py.Group, room: hdf5.Room) -> dict[str, Variable]:
-    variables = {}
-    for name in group:
-        dataset = hdf5.member(group, name)
-        dims = (name,) if dataset.is_scale else tuple(Path(axis[0].name).name for axis in dataset.dims)
-        units, long_name = (str(hdf5.attribute(dataset, key)) for key in ("units", "long_name"))
-        variables[name] = Variable(dims, _values(dataset, room), units, long_name)
-    return variables
-
-
-def _values(dataset: h5py.Dataset, room: hdf5.Room) -> NDArray:
-    """Large contiguous arrays, such as samples, stay on disk until they are looked at."""
-    place = dataset.id.get_offset()
-    if place is None or dataset.nbytes < MAPPED_BYTES:
-        return hdf5.values(dataset, room)
-    return np.memmap(dataset.file.filename, dataset.dtype, "r", place, dataset.shape)
-
-
-_COLUMNS = {
-    "experiment": "experiment",
-    "quantity": "measured quantity",
-    "analytic": "analytic value, NaN where there is none",
-    "value": "measured value",
-    "stderr": "standard error of the measured value",
-    "source": "where the analytic value comes from",
-}
-
-
-def _table(rows: list[Row]) -> dict[str, Variable]:
-    def column(name: str) -> ArrayLike:
-        values = [getattr(row, name) for row in rows]
-        if name in ("analytic", "value", "stderr"):
-            return np.array([math.nan if value is None else value for value in values], dtype=float)
-        return np.array(values, dtype=object)
-
-    index = Variable(("row",), np.arange(len(rows)), "1", "row of the table")
-    columns = {
-        name: Variable(("row",), np.asarray(column(name)), "1", long_name) for name, long_name in _COLUMNS.items()
-    }
-    return {"row": index, **columns}
-
-
-def _rows(table: Mapping[str, Variable]) -> list[Row]:
-    if not table:
-        return []
-    columns = [table[name].values.tolist() for name in _COLUMNS]
-    return [
-        Row(experiment, quantity, None if math.isnan(analytic) else analytic, value, stderr, source)
-        for experiment, quantity, analytic, value, stderr, source in zip(*columns, strict=True)
-    ]

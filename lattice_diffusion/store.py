@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def replacing(path: Path, partial: Path | None = None) -> Iterator[Path]:
+def atomic_write(path: Path, partial: Path | None = None) -> Iterator[Path]:
     """A name to write to that takes the place of `path` at the end, safe from power cuts from then on.
 
     Nothing is left of it where writing fails. By default it has the same suffix, and another one in another process

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from lattice_diffusion import cli, results
 from lattice_diffusion.channels import BitFlip
@@ -18,7 +19,7 @@ from lattice_diffusion.exact import cmi
 from lattice_diffusion.lattice import Lattice
 from lattice_diffusion.models import Ising
 from lattice_diffusion.report import with_error
-from lattice_diffusion.results import Result, Row, Variable
+from lattice_diffusion.results import Row
 from lattice_diffusion.runs.quantities import evaluate
 from lattice_diffusion.runs.spec import Spec
 from lattice_diffusion.studies import REGISTRY, Analysis, NamedExperiment
@@ -322,16 +323,16 @@ def toy(name: str) -> NamedExperiment:
         grid = {"model": model, "channel": {"name": "erasure"}, "t": times, "radii": [1, 2]}
         return Spec(name=name, grids={"chain": grid})
 
-    def analyse(result: Result) -> Analysis:
-        grid = result.groups["chain"]
-        peak = Variable(("beta",), grid["cmi"].values[..., 0].max(axis=1), "nat", "largest CMI")
+    def analyse(result: xr.DataTree) -> Analysis:
+        grid = results.grids(result)["chain"]
+        peak = results.variable(("beta",), grid["cmi"].values[..., 0].max(axis=1), "nat", "largest CMI")
         return Analysis({"chain": {"peak": peak}}, [Row(name, "peak", 0.25, 0.26, 0.01, "here")])
 
-    def figure(result: Result) -> Any:
+    def figure(result: xr.DataTree) -> Any:
         import matplotlib.pyplot as plt
 
         fig, ax = plt.subplots()
-        ax.plot(result.groups["chain"]["peak"].values)
+        ax.plot(results.grids(result)["chain"]["peak"].values)
         return fig
 
     return NamedExperiment(name, "Toy", specs, analyse, figure)
@@ -357,10 +358,10 @@ def test_reproduce_makes_files_figures_and_one_table(shell: Shell, tmp_path: Pat
     folder = tmp_path / "here" / "now"
     names = {f"toy-{n}.{suffix}" for n in ("one", "two") for suffix in ("h5", "png")}
     assert {item.name for item in folder.iterdir()} == names | {"table.txt", "table.csv"}
-    result = results.read(folder / "toy-one.h5")
-    assert result.complete
-    assert result.rows == [Row("toy-one", "peak", 0.25, 0.26, 0.01, "here")]
-    assert result.groups["chain"]["peak"].values.shape == (2,)
+    result = results.load(folder / "toy-one.h5")
+    assert result.attrs["complete"]
+    assert results.rows(result) == [Row("toy-one", "peak", 0.25, 0.26, 0.01, "here")]
+    assert results.grids(result)["chain"]["peak"].values.shape == (2,)
     with open(folder / "table.csv", newline="") as file:
         table = list(csv.DictReader(file))
     assert [row["experiment"] for row in table] == ["toy-one", "toy-two"]
@@ -383,7 +384,7 @@ def test_reproduce_resumes_forces_or_refuses(shell: Shell, tmp_path: Path) -> No
     sentence = refused(shell, "reproduce toy-two --out now --resume --preset full")
     assert sentence.startswith("now/toy-two.h5 holds another experiment: grids.chain.t is [0.2, 0.5, 0.8] there")
     assert shell("reproduce toy-two --out now --force --preset full --workers 1")[0] == 0
-    assert results.read(tmp_path / "now" / "toy-two.h5").groups["chain"]["t"].values.size == 4
+    assert results.load(tmp_path / "now" / "toy-two.h5").groups["chain"]["t"].values.size == 4
     assert shell("plot now/toy-two.h5 --out b.pdf")[0] == 0
     assert (tmp_path / "b.pdf").read_bytes().startswith(b"%PDF")
 

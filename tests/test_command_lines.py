@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 
 from lattice_diffusion import cli, errors, hdf5, results
 from lattice_diffusion.images import probe_command
-from lattice_diffusion.results import Result, Variable
 from lattice_diffusion.runs import runner
 from lattice_diffusion.studies import reproduce
 
@@ -85,10 +84,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(f"{hybrid}._run", reached)
     monkeypatch.setattr(runner, "check_points", _accept_small(runner.check_points))
     t = np.array([0.25, 0.5])
-    grid = {"t": Variable(("t",), t, "1", "time"), "cmi": Variable(("t",), t, "nat", "information")}
+    grid = {"t": results.variable(("t",), t, "1", "time"), "cmi": results.variable(("t",), t, "nat", "information")}
     for name, title in (("a", "chain"), ("odd", "ising")):
         attributes = results.provenance(title, "{}", 7, complete=name == "a")
-        results.write(f"{name}.h5", Result(attributes, {"grid": grid}, []))
+        results.write(f"{name}.h5", results.tree(attributes, {"grid": grid}, []))
     with h5py.File("b.h5", "w") as file:
         file["images"] = np.zeros((3, 8, 8), np.uint8)
     Path("text.h5").write_text("text")

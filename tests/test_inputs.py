@@ -12,7 +12,7 @@ import pytest
 
 from lattice_diffusion import errors, hdf5, results
 from lattice_diffusion.images import ImageError, open_images, source
-from lattice_diffusion.results import Result, ResultError, Variable
+from lattice_diffusion.results import ResultError
 
 GIB = 2**30
 
@@ -37,10 +37,10 @@ Spoil = Callable[[h5py.File, Path], None]
 @pytest.fixture
 def result_file(tmp_path: Path) -> Path:
     t = np.array([0.25, 0.5])
-    grid = {"t": Variable(("t",), t, "1", "time"), "cmi": Variable(("t",), t**2, "nat", "information")}
+    grid = {"t": results.variable(("t",), t, "1", "time"), "cmi": results.variable(("t",), t**2, "nat", "information")}
     row = results.Row("chain", "p", None, 0.3, 0.1, "exact")
     path = tmp_path / "a.h5"
-    results.write(path, Result(results.provenance("chain", "{}", 7, complete=True), {"grid": grid}, [row]))
+    results.write(path, results.tree(results.provenance("chain", "{}", 7, complete=True), {"grid": grid}, [row]))
     return path
 
 
@@ -173,7 +173,7 @@ def test_a_spoilt_result_file_is_refused(
     with h5py.File(result_file, "r+") as file:
         spoil(file, tmp_path)
     with pytest.raises(ResultError, match=sentence) as refused:
-        results.read(result_file)
+        results.load(result_file)
     assert "\n" not in str(refused.value)
 
 
@@ -196,7 +196,7 @@ def test_one_large_text_many_times_over_is_bounded(result_file: Path, one_gib: N
         content[target + 16 * k : target + 16 * (k + 1)] = content[place : place + 16]
     result_file.write_bytes(content)
     with pytest.raises(ResultError, match="grid/many unpacks to"):
-        results.read(result_file)
+        results.load(result_file)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -212,7 +212,7 @@ def test_flipped_bytes_and_cut_ends_give_a_result_or_one_sentence(seed: int, res
                 content[place] = rng.integers(256)
         result_file.write_bytes(content)
         try:
-            results.read(result_file)
+            results.load(result_file)
         except ResultError as error:
             said.append(str(error))
     assert len(said) >= 10  # every cut file at least

@@ -1,4 +1,4 @@
-"""Result files: what is written is read back, by us and by xarray; what is not ours is refused."""
+"""xr.DataTree files: what is written is read back, by us and by xarray; what is not ours is refused."""
 
 from pathlib import Path
 
@@ -8,37 +8,37 @@ import pytest
 import xarray as xr
 
 from lattice_diffusion import results
-from lattice_diffusion.results import Result, ResultError, Row, Variable
+from lattice_diffusion.results import ResultError, Row
 
 
 @pytest.fixture
-def result() -> Result:
+def result() -> xr.DataTree:
     t, radius = np.array([0.1, 0.2]), np.array([1, 2, 4])
     cmi = np.array([[1e-17, np.nan, 2 / 3], [0.5, -0.0, 1e300]])
     grid = {
-        "t": Variable(("t",), t, "1", "time"),
-        "radius": Variable(("radius",), radius, "sites", "radius"),
-        "cmi": Variable(("t", "radius"), cmi, "nat", "conditional mutual information"),
-        "done": Variable(("t",), np.array([1, 0], np.uint8), "1", "1 where measured"),
+        "t": results.variable(("t",), t, "1", "time"),
+        "radius": results.variable(("radius",), radius, "sites", "radius"),
+        "cmi": results.variable(("t", "radius"), cmi, "nat", "conditional mutual information"),
+        "done": results.variable(("t",), np.array([1, 0], np.uint8), "1", "1 where measured"),
     }
     rows = [Row("chain", "ξ at β = 1", 1.0, 1.1, 0.05, "exact"), Row("chain", "p", None, 0.3, 0.1, "")]
-    return Result(results.provenance("chain", '{"a": 1}', 2**70, complete=True), {"square": grid}, rows)
+    return results.tree(results.provenance("chain", '{"a": 1}', 2**70, complete=True), {"square": grid}, rows)
 
 
-def test_reading_gives_back_what_was_written(result: Result, tmp_path: Path) -> None:
+def test_reading_gives_back_what_was_written(result: xr.DataTree, tmp_path: Path) -> None:
     results.write(tmp_path / "a.h5", result)
-    again = results.read(tmp_path / "a.h5")
-    assert again.attributes == result.attributes
-    assert again.rows == result.rows
-    assert again.complete
-    for name, variable in result.groups["square"].items():
-        read = again.groups["square"][name]
+    again = results.load(tmp_path / "a.h5")
+    assert again.attrs == result.attrs
+    assert results.rows(again) == results.rows(result)
+    assert again.attrs["complete"]
+    for name, variable in results.grids(result)["square"].items():
+        read = results.grids(again)["square"][name]
         assert (read.dims, read.units, read.long_name) == (variable.dims, variable.units, variable.long_name)
         assert read.values.dtype == variable.values.dtype
         assert read.values.tobytes() == variable.values.tobytes()
 
 
-def test_xarray_opens_the_file_as_a_tree(result: Result, tmp_path: Path) -> None:
+def test_xarray_opens_the_file_as_a_tree(result: xr.DataTree, tmp_path: Path) -> None:
     results.write(tmp_path / "a.h5", result)
     with xr.open_datatree(tmp_path / "a.h5", engine="h5netcdf") as tree:
         assert set(tree.children) == {"square", "table"}
@@ -53,7 +53,7 @@ def test_xarray_opens_the_file_as_a_tree(result: Result, tmp_path: Path) -> None
         assert np.isnan(tree["table"]["analytic"].values[1])
 
 
-def test_every_dataset_has_units_and_a_long_name(result: Result, tmp_path: Path) -> None:
+def test_every_dataset_has_units_and_a_long_name(result: xr.DataTree, tmp_path: Path) -> None:
     results.write(tmp_path / "a.h5", result)
     seen = []
     with h5py.File(tmp_path / "a.h5") as file:
@@ -61,10 +61,10 @@ def test_every_dataset_has_units_and_a_long_name(result: Result, tmp_path: Path)
     assert all({"units", "long_name"} <= attributes.keys() for _, attributes, dataset in seen if dataset)
 
 
-def test_provenance_says_what_was_run_by_which_code(result: Result) -> None:
+def test_provenance_says_what_was_run_by_which_code(result: xr.DataTree) -> None:
     names = ["schema", "schema_version", "name", "package_version", "git_commit", "created", "parameters", "seed"]
-    assert list(result.attributes) == [*names, "complete"]
-    assert str(result.attributes["created"]).endswith("+00:00")
+    assert list(result.attrs) == [*names, "complete"]
+    assert str(result.attrs["created"]).endswith("+00:00")
 
 
 def test_git_commit_never_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -83,12 +83,12 @@ def test_z_is_in_units_of_the_error() -> None:
     assert Row("e", "q", 1.0, 1.5, float("nan"), "").z is None
 
 
-def test_a_failed_write_leaves_the_old_file(result: Result, tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_old_file(result: xr.DataTree, tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     results.write(path, result)
     before = path.read_bytes()
-    long = Variable(("t",), np.zeros(3), "1", "too long")
-    broken = Result(result.attributes, {"square": {**result.groups["square"], "x": long}})
+    long = results.variable(("t",), np.zeros(3), "1", "too long")
+    broken = results.tree(result.attrs, {"square": {**results.grids(result)["square"], "x": long}})
     with pytest.raises(ValueError, match=r"^/square/x has 3 values along t, other variables 2$"):
         results.write(path, broken)
     assert path.read_bytes() == before
@@ -97,37 +97,37 @@ def test_a_failed_write_leaves_the_old_file(result: Result, tmp_path: Path) -> N
 
 def test_a_variable_names_each_of_its_axes() -> None:
     with pytest.raises(ValueError, match=r"one axis per name in dims \('t',\), got 2 axes"):
-        Variable(("t",), np.zeros((2, 2)), "1", "x")
+        results.variable(("t",), np.zeros((2, 2)), "1", "x")
 
 
-def test_other_files_are_refused_in_one_sentence(result: Result, tmp_path: Path) -> None:
+def test_other_files_are_refused_in_one_sentence(result: xr.DataTree, tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     with pytest.raises(FileNotFoundError, match=r"^no such file: .*a\.h5$"):
-        results.read(path)
+        results.load(path)
     with pytest.raises(IsADirectoryError, match="is a folder; give"):
-        results.read(tmp_path)
+        results.load(tmp_path)
     path.write_text("t,cmi\n0.5,0.1\n")
     with pytest.raises(ResultError, match=r"is not a readable HDF5 file: it is truncated or of another kind$"):
-        results.read(path)
+        results.load(path)
     with h5py.File(path, "w") as file:
         file["x"] = 3
     with pytest.raises(ResultError, match="is an HDF5 file, but not written by lattice_diffusion"):
-        results.read(path)
-    results.write(path, Result({**result.attributes, "schema_version": 99}, result.groups))
+        results.load(path)
+    results.write(path, results.tree({**result.attrs, "schema_version": 99}, results.grids(result)))
     with pytest.raises(ResultError, match=r"has schema version 99, and this lattice_diffusion .* reads 1 to 1"):
-        results.read(path)
+        results.load(path)
     with h5py.File(path, "w") as file:
-        file.attrs.update(result.attributes)
+        file.attrs.update(result.attrs)
         file["square/x"] = np.zeros(3)
     with pytest.raises(ResultError, match="is damaged: it starts like a result file"):
-        results.read(path)
+        results.load(path)
 
 
-def test_truncation_anywhere_is_refused(result: Result, tmp_path: Path) -> None:
+def test_truncation_anywhere_is_refused(result: xr.DataTree, tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     results.write(path, result)
     whole = path.read_bytes()
     for size in np.linspace(0, len(whole) - 1, 20).astype(int):
         path.write_bytes(whole[:size])
         with pytest.raises(ResultError, match=r"truncated|damaged"):
-            results.read(path)
+            results.load(path)

@@ -35,7 +35,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from .. import __version__
 from ..errors import InputError, Limits, check_limits, shown
-from ..store import replacing
+from ..store import atomic_write
 
 Rng = np.random.Generator | torch.Generator
 FORMAT = 2  # of checkpoints
@@ -328,7 +328,7 @@ class Muon(torch.optim.Optimizer):
 
 def write_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:
     """Write tensors, numbers and text to a file that is there whole or not at all."""
-    with replacing(Path(path)) as partial:
+    with atomic_write(Path(path)) as partial:
         torch.save({"format": FORMAT, "package_version": __version__, **state}, partial)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..store import replacing
+from ..store import atomic_write
 from .amortised_plan import ProbePlan
 from .image_field import LEAST, Field
 
@@ -69,7 +69,7 @@ def folds(
             task = replace(task, near=bool(near) and not labelled)
             part = _one(field, plan, task, rows, train, seed, done, on_step)
             if done is not None:
-                with replacing(done) as partial:
+                with atomic_write(done) as partial:
                     np.savez(partial, **part._asdict())
                 done.with_suffix(".pt").unlink(missing_ok=True)
             yield kind, part

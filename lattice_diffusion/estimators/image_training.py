@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..store import replacing
+from ..store import atomic_write
 from .image_field import Read
 from .image_likelihood import PixelLaw
 from .image_noise import Noise
@@ -153,7 +153,7 @@ def fit_law(
                 state |= {"least": value, "best": copy.deepcopy(average.state_dict())}
             if checkpoint is not None:
                 now = {"step": step + 1, "law": law.state_dict(), "average": average.state_dict()}
-                with replacing(checkpoint) as partial:
+                with atomic_write(checkpoint) as partial:
                     both = {"optimiser": optimiser.state_dict(), "rng": rng.get_state()}
                     torch.save({**state, **now, **both}, partial)
         on_step()

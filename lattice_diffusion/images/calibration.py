@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from ..channels import Gaussian
 from ..errors import InputError
 from ..estimate import Curve
-from ..results import Row, Variable
+from ..results import Row, variable
 from .lattice_images import Rendering, calibration_shape, ising_image, loop_image
 from .probe import ProbePlan, field_of_array, measure, reach
 from .probe_schema import TOLERANCE, Variables, probe_variables
@@ -102,12 +103,14 @@ def beside_exact(measured: dict[str, Any], curves: Sequence[Curve], **options: A
     exact |= {name: fitted[name] for name in ("markov_length", "markov_length_stderr")}
     for name in ("cmi", "total_information", "markov_length", "window_start", "window_stop"):
         for key, of in ((f"{name}_exact", name), (f"{name}_exact_stderr", f"{name}_stderr")):
-            found[key] = replace(exact[of], long_name=f"exact: {exact[of].long_name}")
+            found[key] = variable(
+                exact[of].dims, exact[of].values, exact[of].attrs["units"], f"exact: {exact[of].attrs['long_name']}"
+            )
     found["n_nonlocal_times_exact"] = exact["n_nonlocal_times"]
     return found
 
 
-def distance(variables: Mapping[str, Variable], name: str) -> np.ndarray:
+def distance(variables: Mapping[str, xr.Variable], name: str) -> np.ndarray:
     """z of a measured variable ("cmi" above its null) against the exact one, by the errors of both; NaN for neither."""
     measured = "cmi_above_null" if name == "cmi" else name
     gap = variables[measured].values - variables[f"{name}_exact"].values
@@ -115,13 +118,13 @@ def distance(variables: Mapping[str, Variable], name: str) -> np.ndarray:
     return np.divide(gap, error, out=np.full(gap.shape, np.nan), where=error > 0)
 
 
-def distance_error(variables: Mapping[str, Variable], name: str) -> np.ndarray:
+def distance_error(variables: Mapping[str, xr.Variable], name: str) -> np.ndarray:
     """Of measured less exact. The exact Markov length has the measured one's error for its own, which counts once."""
     own = variables[f"{'cmi_above_null' if name == 'cmi' else name}_stderr"].values
     return own if name == "markov_length" else np.hypot(own, variables[f"{name}_exact_stderr"].values)
 
 
-def comparison(name: str, variables: Mapping[str, Variable]) -> list[Row]:
+def comparison(name: str, variables: Mapping[str, xr.Variable]) -> list[Row]:
     """Measured beside exact for the result's table: I(A;BC), I(A;C|B) and its window, and every Markov length."""
     t, r = variables["t"].values, variables["radius"].values
     top = int(np.argmax(variables["cmi_exact"].values[:, 0]))
@@ -141,7 +144,7 @@ def comparison(name: str, variables: Mapping[str, Variable]) -> list[Row]:
     return rows
 
 
-def share_found(variables: Mapping[str, Variable]) -> float:
+def share_found(variables: Mapping[str, xr.Variable]) -> float:
     """Of all exact I(A;C|B) beyond the smallest radius, summed over times, the part that the probe finds."""
     found, exact = (variables[name].values[:, 0].sum() for name in ("cmi_above_null", "cmi_exact"))
     return float(found / exact)

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
 
 from .. import __version__
 from ..errors import InputError
 from ..phases import nonlocality_window
-from ..results import Result, read, write
+from ..results import grids, load, write
 from ..runs.checks import beside, check_output, check_same
 from ..runs.progress import duration, progress_bar, say
 from ..studies.reproduce import draw
@@ -81,7 +82,7 @@ def run_hybrid(
     force: bool = False,
     effort: Mapping[str, Any] | None = None,
     **training: int,
-) -> Result:
+) -> xr.DataTree:
     """Train, measure and write; a killed run goes on with `resume`, to the same numbers.
 
     Args:
@@ -98,7 +99,7 @@ def run_hybrid(
     parts = parts_of(out, resume=resume, force=force)
     if resume and out.exists() and not parts.exists():
         say(f"{out} is finished")
-        return read(out)
+        return load(out)
     images = opened(images_path, key, labels, n_max, value_range)
     data = split(images, asked.levels, asked.shrink, np.random.default_rng(seed_of(asked.seed, "split")))
     radii = parse_radii(asked.radii)
@@ -127,7 +128,7 @@ def _training(data: Split, radii: tuple[int, ...], asked: Request, given: Mappin
     return Training(radii, *steps_within(asked.budget, speed), seed=asked.seed, **others)
 
 
-def _run(plan: HybridPlan, data: Split, out: Path, parts: Path, asked: Request) -> Result:
+def _run(plan: HybridPlan, data: Split, out: Path, parts: Path, asked: Request) -> xr.DataTree:
     schedules = four_schedules(plan.radius, plan.window)
     if plan.recommended is not None:
         at, radii = (np.array(column) for column in zip(*plan.recommended, strict=True))
@@ -211,10 +212,10 @@ def _measure(variables: Mapping[str, Any], asked: Request) -> tuple[str, float]:
 
 
 def _probe(path: Path) -> dict[str, Any]:
-    result = read(path)
-    if result.attributes.get("name") != "probe":
-        raise InputError(f"{path} must be the result of a probe, got one of {result.attributes.get('name')!r}")
-    return result.groups["probe"]
+    result = load(path)
+    if result.attrs.get("name") != "probe":
+        raise InputError(f"{path} must be the result of a probe, got one of {result.attrs.get('name')!r}")
+    return grids(result)["probe"]
 
 
 def _recommended(probe: Path) -> tuple[tuple[float, int], ...] | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..store import replacing
+from ..store import atomic_write
 from .hybrid_data import Split, seed_of
 from .hybrid_generation import Generated, Nets, Radii, generate, returned, squared_errors
 from .hybrid_training import name_of
@@ -116,7 +116,7 @@ def classifier_of(data: Split, seed: int, parts: Path) -> "Classifier | None":
         net.load_state_dict(torch.load(path, weights_only=True))
         return net
     net = fit_classifier(data.train, data.labels[0], len(data.classes), rng)
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         torch.save(net.state_dict(), partial)
     return net
 
@@ -135,6 +135,6 @@ class _Parts:
             with np.load(path) as file:
                 return dict(file)
         arrays = compute()
-        with replacing(path) as partial:
+        with atomic_write(path) as partial:
             np.savez(partial, **arrays)  # type: ignore[arg-type]
         return arrays

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
-from ..results import Result, Row, Variable, provenance
+from ..results import Row, provenance, tree, variable
 from .hybrid_data import Split
 from .hybrid_distances import Distance, frechet_distance, patch_divergence
 from .hybrid_generation import Radii, area
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 NAME = "image-hybrid"
 PATCH = 3
 EXAMPLES = 12
-Variables = dict[str, Variable]
+Variables = dict[str, xr.Variable]
 LONG_NAMES = {
     "patch_divergence": f"Jensen-Shannon divergence of {PATCH}x{PATCH} patches from real ones",
     "frechet_distance": "Frechet distance of classifier features to those of real images",
@@ -81,8 +82,8 @@ def hybrid_groups(
     generation, rows = _generation(data, kinds, judge, schedules, measured)
     ends = {"window_start": window[0], "window_stop": window[1]}
     for name, value in ends.items():
-        generation[name] = Variable((), np.array(value), "1", f"{name.removeprefix('window_')} of the window")
-    generation["local_radius"] = Variable((), np.array(radius), "sites", "radius of the local network of schedules")
+        generation[name] = variable((), np.array(value), "1", f"{name.removeprefix('window_')} of the window")
+    generation["local_radius"] = variable((), np.array(radius), "sites", "radius of the local network of schedules")
     groups = {
         "denoising": _denoising(kinds, measured.errors),
         "recovery": _recovery(data, kinds, judge, starts, measured.back),
@@ -92,14 +93,16 @@ def hybrid_groups(
     return groups, rows
 
 
-def hybrid_result(parameters: Mapping[str, Any], seed: int, groups: dict[str, Variables], rows: list[Row]) -> Result:
-    return Result(provenance(NAME, json.dumps(parameters), seed, complete=True), groups, rows)
+def hybrid_result(
+    parameters: Mapping[str, Any], seed: int, groups: dict[str, Variables], rows: list[Row]
+) -> xr.DataTree:
+    return tree(provenance(NAME, json.dumps(parameters), seed, complete=True), groups, rows)
 
 
 def _denoising(kinds: tuple[int, ...], errors: NDArray) -> Variables:
     dims = ("t", "radius")
     return {
-        "t": Variable(("t",), ERROR_TIMES, "1", "diffusion time t"),
+        "t": variable(("t",), ERROR_TIMES, "1", "diffusion time t"),
         "radius": _radius(kinds),
         **_average("mse", dims, errors),
         **_average("excess_mse", dims, errors - errors[:, :, -1:]),
@@ -111,7 +114,7 @@ def _recovery(data: Split, kinds: tuple[int, ...], judge: Judge, starts: tuple[f
     clean = data.real[: back.shape[2]]
     errors = np.moveaxis(((back - clean) ** 2).mean(axis=(3, 4, 5)), 2, 0)
     found = {
-        "start": Variable(("start",), np.array(starts), "1", "time T_f up to which noise is added"),
+        "start": variable(("start",), np.array(starts), "1", "time T_f up to which noise is added"),
         "radius": _radius(kinds),
         **_average("mse", dims, errors),
         **_average("excess_mse", dims, errors - errors[:, :, -1:]),
@@ -134,12 +137,12 @@ def _generation(
     dims, names = ("schedule",), list(schedules)
     real = judge.distances(data.real)
     judged = {name: judge.distances(one.images) for name, one in measured.generated.items()}
-    found = {"schedule": Variable(dims, np.array(names, object), "1", "before, inside and after the window")}
+    found = {"schedule": variable(dims, np.array(names, object), "1", "before, inside and after the window")}
     for quantity, value in real.items():
         numbers = np.array([(judged[name][quantity].value, judged[name][quantity].stderr) for name in names]).T
         found |= _with_error(quantity, dims, numbers)
         found |= {
-            f"real_{key}": Variable((), v.values, v.units, f"{v.long_name}, of real images")
+            f"real_{key}": variable((), v.values, v.attrs["units"], f"{v.attrs['long_name']}, of real images")
             for key, v in _with_error(quantity, (), np.array([value.value, value.stderr])).items()
         }
     n_pixels = data.shape[0] * data.shape[1]
@@ -147,8 +150,8 @@ def _generation(
     found |= _average("kl", dims, np.stack(areas, axis=1))
     made = [measured.generated[name] for name in names]
     cost, seconds = (np.array([getattr(one, key) for one in made]) for key in ("multiply_adds", "seconds"))
-    found["cost"] = Variable(dims, cost, "1", "multiply-adds for one image")
-    found["seconds"] = Variable(dims, seconds, "s", "seconds for all images")
+    found["cost"] = variable(dims, cost, "1", "multiply-adds for one image")
+    found["seconds"] = variable(dims, seconds, "s", "seconds for all images")
     return found, _rows(names, real, judged, found)
 
 
@@ -182,13 +185,13 @@ def _images(data: Split, measured: Measured) -> Variables:
     sets = {"real": data.real, **{name: one.images for name, one in measured.generated.items()}}
     pixels = np.stack([images[:EXAMPLES, 0] for images in sets.values()]).astype(np.float32)
     return {
-        "source": Variable(("source",), np.array(list(sets), object), "1", "real, or the schedule"),
-        "pixels": Variable(("source", "example", "row", "column"), pixels, "1", "values of pixels"),
+        "source": variable(("source",), np.array(list(sets), object), "1", "real, or the schedule"),
+        "pixels": variable(("source", "example", "row", "column"), pixels, "1", "values of pixels"),
     }
 
 
-def _radius(kinds: tuple[int, ...]) -> Variable:
-    return Variable(("radius",), np.array(kinds), "sites", f"radius of the network; {GLOBAL} is the global one")
+def _radius(kinds: tuple[int, ...]) -> xr.Variable:
+    return variable(("radius",), np.array(kinds), "sites", f"radius of the network; {GLOBAL} is the global one")
 
 
 def _average(name: str, dims: tuple[str, ...], samples: NDArray) -> Variables:
@@ -199,6 +202,6 @@ def _average(name: str, dims: tuple[str, ...], samples: NDArray) -> Variables:
 def _with_error(name: str, dims: tuple[str, ...], numbers: NDArray) -> Variables:
     units = UNITS.get(name, "1")
     return {
-        name: Variable(dims, numbers[0], units, LONG_NAMES[name]),
-        f"{name}_stderr": Variable(dims, numbers[1], units, f"standard error of {name}"),
+        name: variable(dims, numbers[0], units, LONG_NAMES[name]),
+        f"{name}_stderr": variable(dims, numbers[1], units, f"standard error of {name}"),
     }

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+import xarray as xr
 
 from ..channels import Schedule
 from ..errors import InputError, check_device
 from ..estimators.amortised_plan import CHANNELS
-from ..results import Result, read, write
+from ..results import load, rows, write
 from ..runs.checks import check_output
 from ..runs.progress import duration, progress_bar, say
-from ..store import replacing
+from ..store import atomic_write
 from . import ImageError, Images, ImageWarning, open_images
 from .calibration import PREFIX, calibrate, comparison, exact_seconds, pictures, plan_for
 from .probe import Field, ProbePlan, field_of_images, measure, pilot, reach
@@ -74,7 +75,7 @@ def run_probe(
     resume: bool = False,
     force: bool = False,
     **training: int,
-) -> Result:
+) -> xr.DataTree:
     """Measure and write; a killed run goes on with `resume`, to the same numbers.
 
     Args:
@@ -86,7 +87,7 @@ def run_probe(
     parts = parts_of(out, resume=resume, force=force)
     if resume and out.exists() and not parts.exists():
         say(f"{out} is finished")
-        return read(out)
+        return load(out)
     images = opened(images_path, key, labels, n_max, value_range)
     plan = parse_plan(images, asked, **training)
     field = field_of_images(images, plan.pixel)
@@ -121,7 +122,7 @@ def run_probe(
     parameters = {**asdict(asked), "plan": json.loads(plan.to_json()), "pixel_levels": levels}
     result = probe_result(variables, images.describe(), parameters, plan.seed, calibrations=calibrations)
     for name, calibration in calibrations.items():
-        result.rows.extend(comparison(name, calibration))
+        rows(result).extend(comparison(name, calibration))
     write(out, result)
     shutil.rmtree(parts)
     return result
@@ -259,7 +260,7 @@ def start(parts: Path, plan: str) -> None:
     """The folder of parts with the plan alone; those of a run before are gone."""
     shutil.rmtree(parts, ignore_errors=True)
     parts.mkdir()
-    with replacing(parts / "plan.json") as path:
+    with atomic_write(parts / "plan.json") as path:
         path.write_text(plan, encoding="utf-8")
 
 

@@ -40,13 +40,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from ..channels import Channel, Erasure, Gaussian
 from ..errors import InputError
 from ..estimate import Estimate
 from ..phases import markov_length, nonlocality_window, optimal_schedule, peak_time, speciation_window
-from ..results import Result, Row, Variable, provenance
+from ..results import Row, provenance, tree, variable
 
 NAME = "probe"
 GLOBAL = -1
@@ -63,7 +64,7 @@ _LONG_NAMES = {
     "excess_mse": "mean squared error of the local denoiser above that of the global one",
     "area": "KL per image that a local denoiser adds at a time",
 }
-Variables = dict[str, Variable]
+Variables = dict[str, xr.Variable]
 
 
 def probe_result(
@@ -73,7 +74,7 @@ def probe_result(
     seed: int,
     *,
     calibrations: Mapping[str, Variables] | None = None,
-) -> Result:
+) -> xr.DataTree:
     """The result of a probe from its `probe_variables`.
 
     Args:
@@ -81,7 +82,7 @@ def probe_result(
         calibrations: name to `probe_variables` of data whose truth is known.
     """
     attributes = provenance(NAME, json.dumps({"data": dict(data), **parameters}), seed, complete=True)
-    return Result(attributes, {NAME: variables, **(calibrations or {})}, _rows(variables))
+    return tree(attributes, {NAME: variables, **(calibrations or {})}, _rows(variables))
 
 
 def probe_variables(
@@ -137,8 +138,8 @@ def probe_variables(
         "excess_mse": (shapes["tr"], excess_mse, excess_mse_stderr),
     }
     found: Variables = {
-        "t": Variable(("t",), times, "1", "diffusion time t, 0 clean and 1 pure noise"),
-        "radius": Variable(("radius",), radii, "sites", "width of the buffer B"),
+        "t": variable(("t",), times, "1", "diffusion time t, 0 clean and 1 pure noise"),
+        "radius": variable(("radius",), radii, "sites", "width of the buffer B"),
         "tolerance": _scalar(tolerance, "nat", "tolerance of the windows"),
     }
     for name, (shape, values, stderr) in given.items():
@@ -148,7 +149,7 @@ def probe_variables(
     for name, values in (("cmi_held_out", cmi_held_out), ("cmi_in_sample", cmi_in_sample)):
         if values is not None:
             words = f"I(A;C|B) {name.removeprefix('cmi_').replace('_', ' ')}"
-            found[name] = Variable(("t", "radius"), _checked(name, values, shapes["tr"]), "nat", words)
+            found[name] = variable(("t", "radius"), _checked(name, values, shapes["tr"]), "nat", words)
     found |= _above_null(found)
     covariance = None
     if cmi_covariance is not None:
@@ -228,13 +229,13 @@ def _error(name: str, stderr: ArrayLike | None, shape: tuple[int, ...]) -> NDArr
 def _with_error(name: str, values: NDArray, stderr: NDArray, units: str) -> Variables:
     dims = ("t", "radius")[: values.ndim]
     return {
-        name: Variable(dims, values, units, _LONG_NAMES[name]),
-        f"{name}_stderr": Variable(dims, stderr, units, f"standard error of {name}"),
+        name: variable(dims, values, units, _LONG_NAMES[name]),
+        f"{name}_stderr": variable(dims, stderr, units, f"standard error of {name}"),
     }
 
 
-def _scalar(value: float, units: str, long_name: str) -> Variable:
-    return Variable((), np.array(float(value)), units, long_name)
+def _scalar(value: float, units: str, long_name: str) -> xr.Variable:
+    return variable((), np.array(float(value)), units, long_name)
 
 
 def _above_null(found: Variables) -> Variables:
@@ -258,10 +259,10 @@ def _markov_lengths(found: Variables, covariance: NDArray | None) -> Variables:
         if fit.xi is not None:
             numbers[:, k] = fit.xi.value, fit.xi.stderr, fit.p_value
     return {
-        "markov_length": Variable(("t",), numbers[0], "sites", "Markov length (NaN: no exponential window)"),
-        "markov_length_stderr": Variable(("t",), numbers[1], "sites", "standard error of markov_length"),
-        "markov_length_p_value": Variable(("t",), numbers[2], "1", "p-value of the exponential fit"),
-        "markov_length_note": Variable(("t",), notes, "1", "why there is no Markov length, or where its error is from"),
+        "markov_length": variable(("t",), numbers[0], "sites", "Markov length (NaN: no exponential window)"),
+        "markov_length_stderr": variable(("t",), numbers[1], "sites", "standard error of markov_length"),
+        "markov_length_p_value": variable(("t",), numbers[2], "1", "p-value of the exponential fit"),
+        "markov_length_note": variable(("t",), notes, "1", "why there is no Markov length, or where its error is from"),
     }
 
 
@@ -270,8 +271,8 @@ def _ends(name: str, dims: tuple[str, ...], values: list[Estimate | None], long_
     numbers = np.array([(np.nan, np.nan) if e is None else (e.value, e.stderr) for e in values])
     numbers = numbers if dims else numbers[0]
     return {
-        name: Variable(dims, numbers[..., 0], "1", long_name),
-        f"{name}_stderr": Variable(dims, numbers[..., 1], "1", f"standard error of {name}"),
+        name: variable(dims, numbers[..., 0], "1", long_name),
+        f"{name}_stderr": variable(dims, numbers[..., 1], "1", f"standard error of {name}"),
     }
 
 
@@ -283,7 +284,7 @@ def _windows(found: Variables, tolerance: float) -> Variables:
     return {
         **_ends("window_start", ("radius",), starts, "start of the nonlocality window"),
         **_ends("window_stop", ("radius",), stops, "end of the nonlocality window"),
-        "n_nonlocal_times": Variable(("radius",), count, "1", "times measured with I(A;C|B) above the tolerance"),
+        "n_nonlocal_times": variable(("radius",), count, "1", "times measured with I(A;C|B) above the tolerance"),
     }
 
 
@@ -295,7 +296,7 @@ def _speciation(found: Variables, tolerance: float) -> Variables:
     }
     window = speciation_window(found["t"].values, 0.0, -lost, known, tolerance, **errors)
     return {
-        "speciation_seen": Variable((), np.array(int(window is not None)), "1", "1 where there is a speciation window"),
+        "speciation_seen": variable((), np.array(int(window is not None)), "1", "1 where there is a speciation window"),
         **_ends("speciation_start", (), [window.start if window else None], "start of the speciation window"),
         **_ends("speciation_stop", (), [window.stop if window else None], "end of the speciation window"),
     }
@@ -303,8 +304,8 @@ def _speciation(found: Variables, tolerance: float) -> Variables:
 
 def _schedule(
     found: Variables,
-    local: Variable,
-    local_stderr: Variable,
+    local: xr.Variable,
+    local_stderr: xr.Variable,
     scale: NDArray[np.float64],
     image_shape: tuple[int, int],
     budget: float,
@@ -325,7 +326,7 @@ def _schedule(
     chosen = np.append(radii, GLOBAL)[best.choice]
     return {
         **_with_error("area", area, stderr, "nat"),
-        "recommended_radius": Variable(("t",), chosen, "sites", "cheapest receptive field r(t); -1 is the whole image"),
+        "recommended_radius": variable(("t",), chosen, "sites", "cheapest receptive field r(t); -1 is the whole image"),
         "budget": _scalar(budget, "nat", "KL per image that r(t) may cost"),
         "schedule_kl": _scalar(best.error, "nat", "KL per image of r(t), by the area law"),
         "schedule_kl_stderr": _scalar(error, "nat", "standard error of schedule_kl"),
@@ -349,5 +350,5 @@ def _rows(found: Variables) -> list[Row]:
             value, error = (float(found[key].values.flat[0]) for key in (name, f"{name}_stderr"))
             where = f", r = {r}" if found[name].dims else ""
             if np.isfinite(value):
-                numbers.append((found[name].long_name + where, value, error))
+                numbers.append((found[name].attrs["long_name"] + where, value, error))
     return [Row(NAME, quantity, None, value, error, "") for quantity, value, error in numbers]

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from .. import results
 from ..report import describe, with_error
-from ..results import Result, Variable
+from ..results import grids, rows, tree
 from ..runs.checks import enough_of
-from ..store import replacing
+from ..store import atomic_write
 from ..studies import REGISTRY
 from .calibration import PREFIX, TITLES, distance, distance_error, share_found
 from .probe_schema import GLOBAL, NAME
@@ -26,7 +27,7 @@ from .web_page import document, escape, image, section, table
 SIGNIFICANT = 3.0
 SHOWN = 1e-6  # nats; less is shown as 0, and as no error
 MISSED = 5.0  # errors by which a measured CMI lies below the exact one
-Variables = dict[str, Variable]
+Variables = dict[str, xr.Variable]
 
 
 def report(result_path: str | os.PathLike[str], out_html: str | os.PathLike[str]) -> None:
@@ -38,20 +39,20 @@ def report(result_path: str | os.PathLike[str], out_html: str | os.PathLike[str]
 
     matplotlib.use("Agg")
     result_path, out_html = Path(result_path), Path(out_html)
-    result = results.read(result_path)
+    result = results.load(result_path)
     with enough_of(result_path):
         page = html_page(result, result_path.name)
-    with replacing(out_html) as partial:
+    with atomic_write(out_html) as partial:
         partial.write_text(page, encoding="utf-8")
 
 
-def html_page(result: Result, file_name: str) -> str:
+def html_page(result: xr.DataTree, file_name: str) -> str:
     """The whole page as text."""
-    probe = NAME in result.groups and "cmi_above_null" in result.groups[NAME]
-    name = str(result.attributes.get("name", ""))
+    probe = NAME in grids(result) and "cmi_above_null" in grids(result)[NAME]
+    name = str(result.attrs.get("name", ""))
     title = f"Probe of {_data(result).get('file', 'images')}" if probe else _title(name)
     body = "\n".join(_probe_sections(result) if probe else _plain_sections(result))
-    subtitle = f"{file_name}, {result.attributes.get('created', '')}"
+    subtitle = f"{file_name}, {result.attrs.get('created', '')}"
     return document(title, subtitle, f"{_state(result)}{body}\n{_provenance(result)}")
 
 
@@ -59,22 +60,22 @@ def _title(name: str) -> str:
     return REGISTRY[name].title if name in REGISTRY else name or "Result"
 
 
-def _parameters(result: Result) -> Any:
+def _parameters(result: xr.DataTree) -> Any:
     """The parameters as plain objects; the text itself where it is not JSON."""
-    text = str(result.attributes.get("parameters", ""))
+    text = str(result.attrs.get("parameters", ""))
     try:
         return json.loads(text)
     except ValueError:
         return text
 
 
-def _data(result: Result) -> dict[str, Any]:
+def _data(result: xr.DataTree) -> dict[str, Any]:
     parameters = _parameters(result)
     data = parameters.get("data") if isinstance(parameters, dict) else None
     return data if isinstance(data, dict) else {}
 
 
-def _plan(result: Result) -> list[tuple[str, str]]:
+def _plan(result: xr.DataTree) -> list[tuple[str, str]]:
     """The parameters that decide the numbers, in words."""
     parameters = _parameters(result)
     plan = parameters.get("plan") if isinstance(parameters, dict) else None
@@ -94,14 +95,16 @@ def _plan(result: Result) -> list[tuple[str, str]]:
     return [(words.get(name, name), _plain(value)) for name, value in {**plain, **asked}.items()]
 
 
-def _state(result: Result) -> str:
-    return "" if result.complete else '<p class="warn">This result is not finished; numbers may be missing.</p>\n'
+def _state(result: xr.DataTree) -> str:
+    return (
+        "" if result.attrs["complete"] else '<p class="warn">This result is not finished; numbers may be missing.</p>\n'
+    )
 
 
-def _provenance(result: Result) -> str:
+def _provenance(result: xr.DataTree) -> str:
     parameters = _parameters(result)
     text = parameters if isinstance(parameters, str) else "\n".join(_json_lines(parameters))
-    lines = [(key, value) for key, value in result.attributes.items() if key != "parameters"]
+    lines = [(key, value) for key, value in result.attrs.items() if key != "parameters"]
     return section(
         "Parameters and provenance", table(["attribute", "value"], lines, text=(0, 1)), f"<pre>{escape(text)}</pre>"
     )
@@ -121,32 +124,32 @@ def _json_lines(value: Any) -> Iterator[str]:
     yield "}"
 
 
-def _plain_sections(result: Result) -> Iterator[str]:
+def _plain_sections(result: xr.DataTree) -> Iterator[str]:
     figure = _figure(result)
     if figure is not None:
         yield section("Figure", image(figure, "figure of the result"))
-    if result.rows:
+    if rows(result):
         yield _rows(result)
-    yield section("What the file holds", f"<pre>{escape(describe(Result({'': ''}, result.groups)).strip())}</pre>")
+    yield section("What the file holds", f"<pre>{escape(describe(tree({'': ''}, grids(result))).strip())}</pre>")
 
 
-def _figure(result: Result) -> Any:
+def _figure(result: xr.DataTree) -> Any:
     """The figure of the named experiment or hybrid, a plain one where a CMI was measured, None otherwise."""
-    named = REGISTRY.get(str(result.attributes.get("name")))
-    if named is not None and result.rows:
+    named = REGISTRY.get(str(result.attrs.get("name")))
+    if named is not None and rows(result):
         return named.figure(result)
-    if result.attributes.get("name") == "image-hybrid":
+    if result.attrs.get("name") == "image-hybrid":
         from ..plots.hybrid import plot_hybrid
 
         return plot_hybrid(result)
-    if any("cmi" in group for group in result.groups.values()):
+    if any("cmi" in group for group in grids(result).values()):
         from .. import plots
 
         return plots.plot_cmi(result).figure
     return None
 
 
-def _rows(result: Result) -> str:
+def _rows(result: xr.DataTree) -> str:
     lines = [
         (
             row.experiment,
@@ -156,18 +159,18 @@ def _rows(result: Result) -> str:
             "" if row.z is None else f"{row.z:+.1f}",
             row.source,
         )
-        for row in result.rows
+        for row in rows(result)
     ]
     header = ["experiment", "quantity", "analytic", "measured", "z", "source"]
     return section("Table", table(header, lines, text=(0, 1, 5)))
 
 
-def _probe_sections(result: Result) -> Iterator[str]:
+def _probe_sections(result: xr.DataTree) -> Iterator[str]:
     from ..plots.probe import calibrations, plot_calibration, plot_probe_panels
 
-    probe = result.groups[NAME]
+    probe = grids(result)[NAME]
     known = [name for name in calibrations(result) if name != NAME]
-    verdicts = [calibration_verdict(name, result.groups[name]) for name in known]
+    verdicts = [calibration_verdict(name, grids(result)[name]) for name in known]
     yield section("What was found", *_findings(probe), *_warnings(verdicts))
     if _data(result):
         lines = [(key.replace("_", " "), _plain(value)) for key, value in _data(result).items()]
@@ -185,12 +188,12 @@ def _probe_sections(result: Result) -> Iterator[str]:
             f"Calibration on known truth: {_picture(name)}",
             f"<p>{escape(verdict)}</p>",
             image(plot_calibration(result, name), f"measured beside exact, {_picture(name)}"),
-            _calibration_table(result.groups[name]),
+            _calibration_table(grids(result)[name]),
         )
     yield section("Conditional mutual information, nats", _cmi_table(probe))
     yield section("Time by time", _time_table(probe))
     yield section("Nonlocality window by radius", _window_table(probe))
-    if result.rows:
+    if rows(result):
         yield _rows(result)
 
 

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import ArrayLike
 
 from ..errors import InputError, Limits, check_finite, check_limits, shown
-from ..results import Result, Variable
+from ..results import grids
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,7 +100,7 @@ def curve(ax: "Axes", k: int, x: ArrayLike, y: ArrayLike, stderr: ArrayLike | No
 
 
 def plot_cmi(
-    result: Result, grid: str | None = None, *, at: Mapping[str, int] | None = None, ax: "Axes | None" = None
+    result: xr.DataTree, grid: str | None = None, *, at: Mapping[str, int] | None = None, ax: "Axes | None" = None
 ) -> "Axes":
     """Heat map of log I_t(A;C|B) over time and buffer width, or over time and the first axis if r has one value.
 
@@ -107,12 +108,12 @@ def plot_cmi(
         grid: which grid of the result; its first by default.
         at: index along axes that are neither shown nor t, 0 by default.
     """
-    known = [name for name, group in result.groups.items() if {"cmi", "t", "radius"} <= {*group}]
+    known = [name for name, group in grids(result).items() if {"cmi", "t", "radius"} <= {*group}]
     if not known or grid not in (None, *known):
         names = ", ".join(known) or "of which there is none"
         raise InputError(f"grid must be one that holds cmi over t and radius, {names}, got {grid!r}")
     grid = known[0] if grid is None else grid
-    variables = result.groups[grid]
+    variables = grids(result)[grid]
     cmi, other = variables["cmi"], "radius"
     if variables["radius"].values.size == 1:
         other = next((dim for dim in cmi.dims if dim not in ("t", "radius")), "radius")
@@ -132,11 +133,11 @@ def plot_cmi(
         r"$I_t(A;C|B)$ (nats)",
         log=True,
     )
-    ax.set(xlabel="time t", ylabel=variables[other].long_name, title=f"{result.attributes.get('name', '')}: {grid}")
+    ax.set(xlabel="time t", ylabel=variables[other].attrs["long_name"], title=f"{result.attrs.get('name', '')}: {grid}")
     return ax
 
 
-def plot_markov_length(variables: Mapping[str, Variable], control: str, *, ax: "Axes | None" = None) -> "Axes":
+def plot_markov_length(variables: Mapping[str, xr.Variable], control: str, *, ax: "Axes | None" = None) -> "Axes":
     """Heat map of the Markov length over time and the `control` parameter (variable of dims (control, t))."""
     missing = [name for name in ("t", control, "markov_length") if name not in variables]
     if missing:

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..results import Variable
 from . import COLORS, curve, new_figure
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _bar(ax: "Axes", height: float, color: str, start: float, stop: float, low: 
     ax.text(ends[0], height + 0.02, name, transform=where, color=color, fontsize=8)
 
 
-def plot_probe_concurrence(variables: Mapping[str, Variable], *, ax: "Axes | None" = None) -> "Axes":
+def plot_probe_concurrence(variables: Mapping[str, xr.Variable], *, ax: "Axes | None" = None) -> "Axes":
     """The same from a probe of labelled images, at its smallest radius."""
     if "label_information_lost" not in variables:
         raise InputError("a probe without labels has no speciation window; probe again with labels")

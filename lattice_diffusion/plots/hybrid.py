@@ -4,22 +4,23 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
 
-from ..results import Result, Variable
+from ..results import grids
 from . import COLORS, MARKERS, heat_map, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Variables = Mapping[str, Variable]
+Variables = Mapping[str, xr.Variable]
 MEASURES = {
     "frechet_distance": "Fréchet distance of features",
     "patch_divergence": "divergence of patches (nats)",
 }
 
 
-def plot_hybrid(result: Result) -> "Figure":
+def plot_hybrid(result: xr.DataTree) -> "Figure":
     """All panels: quality against cost by classifier and by patches, area density, recovery, and a grid of images."""
     import matplotlib.pyplot as plt
 
@@ -27,7 +28,7 @@ def plot_hybrid(result: Result) -> "Figure":
     parts: Any = figure.subfigures(2, 1, height_ratios=(1.35, 1.0))
     above, below = parts
     axes = above.subplots(2, 3)
-    groups = result.groups
+    groups = grids(result)
     for ax, name in zip(axes[0], MEASURES, strict=False):
         if name in groups["generation"]:
             plot_quality(groups["generation"], name, ax=ax)

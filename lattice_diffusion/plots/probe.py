@@ -4,19 +4,20 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+import xarray as xr
 
-from ..results import Result, Variable
+from ..results import grids
 from . import COLORS, curve, heat_map, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-Variables = Mapping[str, Variable]
+Variables = Mapping[str, xr.Variable]
 SHADE = {"alpha": 0.15, "lw": 0}
 
 
-def plot_probe(result: Result) -> "Figure":
+def plot_probe(result: xr.DataTree) -> "Figure":
     """All that a probe found, and below it what it makes of pictures whose truth is known, a row each."""
     import matplotlib.pyplot as plt
 
@@ -24,34 +25,34 @@ def plot_probe(result: Result) -> "Figure":
     heights = [7.8, *[3.9] * len(known)]
     figure = plt.figure(figsize=(11.0, sum(heights)), layout="constrained")
     first, *others = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
-    _panels(first, result.groups["probe"])
+    _panels(first, grids(result)["probe"])
     for part, name in zip(others, known, strict=True):
         part.suptitle(f"Known truth: {name.removeprefix('calibration_')}; black: exact")
-        _beside(part, result.groups[name])
+        _beside(part, grids(result)[name])
     return figure
 
 
-def plot_probe_panels(result: Result) -> "Figure":
+def plot_probe_panels(result: xr.DataTree) -> "Figure":
     """The four panels of a probe: CMI map, CMI curves, Markov length, recommended radius."""
     import matplotlib.pyplot as plt
 
     figure = plt.figure(figsize=(11.0, 7.8), layout="constrained")
-    _panels(figure, result.groups["probe"])
+    _panels(figure, grids(result)["probe"])
     return figure
 
 
-def plot_calibration(result: Result, group: str) -> "Figure":
+def plot_calibration(result: xr.DataTree, group: str) -> "Figure":
     """Measured beside exact, for pictures whose truth is known: CMI curves, Markov length, nonlocality window."""
     import matplotlib.pyplot as plt
 
     figure = plt.figure(figsize=(11.0, 3.7), layout="constrained")
-    _beside(figure, result.groups[group])
+    _beside(figure, grids(result)[group])
     return figure
 
 
-def calibrations(result: Result) -> list[str]:
+def calibrations(result: xr.DataTree) -> list[str]:
     """Names of the groups of known truth."""
-    return [name for name, group in result.groups.items() if "cmi_exact" in group]
+    return [name for name, group in grids(result).items() if "cmi_exact" in group]
 
 
 def _panels(figure: "Figure | SubFigure", variables: Variables) -> None:

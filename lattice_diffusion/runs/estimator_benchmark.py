@@ -10,7 +10,7 @@ from ..errors import InputError
 from ..estimators import benchmark, leaderboard, names, summary, table, tasks
 from ..estimators.scores import Score
 from ..plots import new_figure, plot_scores
-from ..store import replacing
+from ..store import atomic_write
 from .checks import check_output
 from .cmi import integers
 from .progress import duration, progress_bar, say
@@ -65,7 +65,7 @@ def trial(
     if warned:
         say(f"estimators warned in {warned} of {len(rows)} rows, see their additional_information")
     if out.suffix == ".csv":
-        with replacing(out) as partial:
+        with atomic_write(out) as partial:
             partial.write_text(benchmark.csv_table(rows))
     scores = summary(rows)
     if figure is not None:

@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import xarray as xr
 from numpy.typing import NDArray
 
 from .. import __version__, results
 from ..errors import InputError
-from ..results import Result
+from ..results import tree
 from .batching import Costs, pilots
 from .checks import check_output, check_points, check_same
 from .dispatch import handed_out
@@ -59,7 +60,7 @@ def run(
     resume: bool = False,
     force: bool = False,
     progress: bool = True,
-) -> Result:
+) -> xr.DataTree:
     """Measure every point of `spec` and write the result file `path`.
 
     Args:
@@ -86,8 +87,8 @@ def run(
     if resume and path.exists():
         finished = _read(path)
         if finished is not None:
-            check_same(path, finished.attributes["parameters"], finished.attributes["package_version"], spec)
-            if finished.complete:
+            check_same(path, finished.attrs["parameters"], finished.attrs["package_version"], spec)
+            if finished.attrs["complete"]:
                 if journal_path(path).exists():  # killed between the last two steps
                     with Journal(path) as journal:
                         journal.remove()
@@ -113,10 +114,10 @@ def run(
     return result
 
 
-def _read(path: Path) -> Result | None:
+def _read(path: Path) -> xr.DataTree | None:
     """The result file; None for a damaged one beside its journal, which has everything."""
     try:
-        return results.read(path)
+        return results.load(path)
     except results.ResultError:
         if not journal_path(path).exists():
             raise
@@ -139,9 +140,9 @@ class _Task:
     def n_points(self) -> int:
         return n_points(self.spec)
 
-    def checkpoint(self, *, complete: bool) -> Result:
+    def checkpoint(self, *, complete: bool) -> xr.DataTree:
         """Write the result file as it is now."""
-        result = Result({**self.attributes, "complete": complete}, self.tables.groups())
+        result = tree({**self.attributes, "complete": complete}, self.tables.groups())
         with _says_what_is_kept(self.path):
             self.journal.sync()
             results.write(self.path, result)
@@ -203,10 +204,10 @@ def _begin(spec: Spec, path: Path, journal: Journal, *, resume: bool, force: boo
     header = journal.header() if resume else None
     unfinished = _read(path) if resume and path.exists() else None
     if unfinished is not None:
-        attributes["created"] = unfinished.attributes["created"]
+        attributes["created"] = unfinished.attrs["created"]
     if header is None:
         if resume and path.exists() and unfinished is None:
-            results.read(path)  # damaged, and there is nothing to mend it with
+            results.load(path)  # damaged, and there is nothing to mend it with
         with _says_what_is_kept(path):
             journal.start(json.loads(parameters), str(attributes["created"]))
     else:
@@ -218,7 +219,7 @@ def _begin(spec: Spec, path: Path, journal: Journal, *, resume: bool, force: boo
             say(f"{path} is damaged; going on from its journal")
     if unfinished is not None:
         with _says_what_is_kept(path):
-            journal.append(tables.restore(unfinished.groups))
+            journal.append(tables.restore(results.grids(unfinished)))
     todo = [point for point in points(spec) if not tables.has(point)]
     return _Task(spec, path, journal, tables, attributes, todo)
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..errors import InputError
-from ..store import replacing
+from ..store import atomic_write
 
 GROUP = "samples"
 
@@ -41,7 +41,7 @@ def create(
             f"{shape[0]} samples need {n_bytes / 2**30:.3g} GiB, and the disk of {path.parent.absolute()} has "
             f"{free / 2**30:.3g} GiB free; take fewer samples or another folder"
         )
-    whole = replacing(path, path.with_name(path.name + ".part"))
+    whole = atomic_write(path, path.with_name(path.name + ".part"))
     with whole as part, h5py.File(part, "w", track_order=True) as file:
         file.attrs.update(attributes)
         group = file.create_group(GROUP, track_order=True)

@@ -193,7 +193,7 @@ def _in_order(
 
 
 def _check_resumable(path: Path, plan: Recipe) -> None:
-    found = results.read(path)
-    if GROUP not in found.groups:
+    found = results.load(path)
+    if GROUP not in found.children:
         raise InputError(f"{path} holds no samples; use --force to overwrite it, or another name")
-    check_same(path, found.attributes["parameters"], found.attributes["package_version"], plan)
+    check_same(path, found.attrs["parameters"], found.attrs["package_version"], plan)

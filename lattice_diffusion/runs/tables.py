@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
-from ..results import Variable
+from ..results import variable
 from .journal import Entry
 from .points import Point, axes, shape
 from .quantities import QUANTITIES, Column
@@ -33,9 +34,9 @@ class Tables:
         self._done = {name: np.zeros(shape(grid), np.uint8) for name, grid in spec.grids.items()}
 
     def _empty(self, name: str, grid: GridSpec) -> Iterator[tuple[str, NDArray]]:
-        for variable, column in _columns(grid).items():
+        for column_name, column in _columns(grid).items():
             lengths = tuple(self._coordinates[name][dim].values.size for dim in column.dims)
-            yield variable, np.full(shape(grid) + lengths, np.nan)
+            yield column_name, np.full(shape(grid) + lengths, np.nan)
 
     def record(self, grid: str, index: tuple[int, ...], values: dict[str, NDArray]) -> None:
         """Fill in one point: `values` as `measure` returns them."""
@@ -43,7 +44,7 @@ class Tables:
             table[index] = values[name]
         self._done[grid][index] = 1
 
-    def restore(self, groups: dict[str, dict[str, Variable]]) -> Iterator[Entry]:
+    def restore(self, groups: dict[str, xr.Dataset]) -> Iterator[Entry]:
         """Take over the points that an unfinished result file holds and this does not, one by one."""
         for grid, tables in self._values.items():
             missing = groups[grid]["done"].values.astype(bool) & (self._done[grid] == 0)
@@ -60,18 +61,18 @@ class Tables:
     def n_done(self) -> int:
         return sum(int(done.sum()) for done in self._done.values())
 
-    def groups(self) -> dict[str, dict[str, Variable]]:
+    def groups(self) -> dict[str, dict[str, xr.Variable]]:
         """Everything as variables with coordinates, for `results.write`."""
         return {name: dict(self._variables(name, grid)) for name, grid in self._grids.items()}
 
-    def _variables(self, name: str, grid: GridSpec) -> Iterator[tuple[str, Variable]]:
+    def _variables(self, name: str, grid: GridSpec) -> Iterator[tuple[str, xr.Variable]]:
         listed = axes(grid)
         for axis, values in listed.items():
-            yield axis, Variable((axis,), np.array(values), *_AXES.get(axis, ("1", f"{axis} of the model")))
+            yield axis, variable((axis,), np.array(values), *_AXES.get(axis, ("1", f"{axis} of the model")))
         yield from self._coordinates[name].items()
-        for variable, (dims, units, long_name) in _columns(grid).items():
-            yield variable, Variable((*listed, *dims), self._values[name][variable], units, long_name)
-        yield "done", Variable(tuple(listed), self._done[name], "1", "1 where the point is measured")
+        for column_name, (dims, units, long_name) in _columns(grid).items():
+            yield column_name, variable((*listed, *dims), self._values[name][column_name], units, long_name)
+        yield "done", variable(tuple(listed), self._done[name], "1", "1 where the point is measured")
 
 
 def _columns(grid: GridSpec) -> dict[str, Column]:
@@ -79,5 +80,5 @@ def _columns(grid: GridSpec) -> dict[str, Column]:
     return {**columns, "n_samples": _N_SAMPLES} if grid.has_target else columns
 
 
-def _coordinates(grid: GridSpec) -> dict[str, Variable]:
+def _coordinates(grid: GridSpec) -> dict[str, xr.Variable]:
     return QUANTITIES[grid.quantity].coordinates(grid.model_dump(mode="json", exclude_none=True))

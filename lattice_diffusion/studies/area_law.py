@@ -11,11 +11,12 @@ import math
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from .. import plots
 from ..phases import power_law
-from ..results import Result, Row, Variable
+from ..results import Row, grids, variable
 from ..runs.spec import Spec
 from .base import Analysis, NamedExperiment
 
@@ -85,25 +86,25 @@ def specs(preset: str) -> Spec:
     return Spec(name=NAME, grids=grids)
 
 
-def loop_area(result: Result) -> tuple[NDArray, NDArray]:
+def loop_area(result: xr.DataTree) -> tuple[NDArray, NDArray]:
     """int dt E KL(global || local) of a masked bond for every radius, and its error, by Gauss and Legendre."""
-    grid = result.groups["loops-area"]
+    grid = grids(result)["loops-area"]
     weights = np.polynomial.legendre.leggauss(grid["t"].values.size)[1] / 2
     area = weights @ grid["blind_divergence"].values
     return area, np.sqrt(weights**2 @ grid["blind_divergence_stderr"].values ** 2)
 
 
-def analyse(result: Result) -> Analysis:
+def analyse(result: xr.DataTree) -> Analysis:
     area, error = loop_area(result)
     analysis = Analysis(
         {
             "loops-unmasked": {
-                "area": Variable(("radius",), area, "nat", "integral of I_t(A;C|B)/(1-t) over t, mean over bonds"),
-                "area_stderr": Variable(("radius",), error, "nat", "standard error of area"),
+                "area": variable(("radius",), area, "nat", "integral of I_t(A;C|B)/(1-t) over t, mean over bonds"),
+                "area_stderr": variable(("radius",), error, "nat", "standard error of area"),
             }
         }
     )
-    loops, large = result.groups["loops-unmasked"], result.groups["large-loops"]
+    loops, large = grids(result)["loops-unmasked"], grids(result)["large-loops"]
     for k, radius in enumerate(loops["radius"].values):
         if radius in (1, 4, 16):
             kl, kl_error = loops["divergence"].values[0, k], loops["divergence_stderr"].values[0, k]
@@ -117,10 +118,10 @@ def analyse(result: Result) -> Analysis:
     label = f"exponent of KL(r), loops, r = {FIRST_RADIUS}..{large['radius'].values[-1]}"
     analysis.rows.append(Row(NAME, label, -2.0, law.exponent.value, law.exponent.stderr, WINDOW))
     for name, (title, _) in SMALL.items():
-        grid = result.groups[name]
+        grid = grids(result)[name]
         kl, stderr, area = (grid[key].values[0, 1] for key in ("divergence", "divergence_stderr", "area"))
         analysis.rows.append(Row(NAME, f"KL / area, {title}, r = 1", 1.0, kl / area, stderr / area, LAW))
-    field, spins = result.groups["field"], result.groups["spins"]
+    field, spins = grids(result)["field"], grids(result)["spins"]
     worst = (field["divergence"].values / field["bound"].values).max()
     analysis.rows.append(Row(NAME, "largest KL / Girsanov bound, field", None, worst, 0.0, GIRSANOV))
     for k, radius in enumerate(spins["radius"].values):
@@ -131,9 +132,9 @@ def analyse(result: Result) -> Analysis:
     return analysis
 
 
-def figure(result: Result) -> Any:
+def figure(result: xr.DataTree) -> Any:
     fig, (left, middle, right) = plots.new_figure(3, width=4.8)
-    loops, large = result.groups["loops-unmasked"], result.groups["large-loops"]
+    loops, large = grids(result)["loops-unmasked"], grids(result)["large-loops"]
     radii = loops["radius"].values
     left.plot(radii, loops["area"].values, color="k", lw=1.5, label="area under the CMI, L = 64")
     named = ((0, loops, "KL as generated, L = 64"), (1, large, f"L = {_side(result)}"))
@@ -155,7 +156,7 @@ def figure(result: Result) -> Any:
     left.legend(frameon=False, fontsize=8)
 
     for k, (name, (title, _)) in enumerate(SMALL.items()):
-        grid = result.groups[name]
+        grid = grids(result)[name]
         area, kl, error = (grid[key].values[0] for key in ("area", "divergence", "divergence_stderr"))
         seen = kl > 0
         plots.curve(middle, k, area[seen], kl[seen], error[seen], title)
@@ -166,7 +167,7 @@ def figure(result: Result) -> Any:
     middle.set(ylabel=r"KL$(p_0\,\|\,p_{local})$ (nats per site)", title="Masked, over all states; r = 0, 1, 2")
     middle.legend(frameon=False, fontsize=8)
 
-    field, spins = result.groups["field"], result.groups["spins"]
+    field, spins = grids(result)["field"], grids(result)["spins"]
     for k, mass in enumerate(field["mass_squared"].values):
         kl = field["divergence"].values[k, 0]
         plots.curve(right, k, field["bound"].values[k, 0], kl, np.zeros_like(kl), f"field, m² = {mass:g}")
@@ -186,10 +187,10 @@ def figure(result: Result) -> Any:
     return fig
 
 
-def _side(result: Result) -> int:
+def _side(result: xr.DataTree) -> int:
     import json
 
-    spec = json.loads(str(result.attributes["parameters"]))
+    spec = json.loads(str(result.attrs["parameters"]))
     return int(spec["grids"]["large-loops"]["model"]["length"])
 
 

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from ..estimate import Estimate
 from ..phases import markov_length
-from ..results import Result, Row, Variable
+from ..results import Row, variable
 from ..runs.spec import Spec
 
 
@@ -17,7 +18,7 @@ from ..runs.spec import Spec
 class Analysis:
     """Derived variables by grid, and the rows of the table of measured beside analytic values."""
 
-    variables: dict[str, dict[str, Variable]] = field(default_factory=dict)
+    variables: dict[str, dict[str, xr.Variable]] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
 
 
@@ -33,13 +34,13 @@ class NamedExperiment:
     name: str
     title: str
     specs: Callable[[str], Spec]
-    analyse: Callable[[Result], Analysis]
-    figure: Callable[[Result], Any]
+    analyse: Callable[[xr.DataTree], Analysis]
+    figure: Callable[[xr.DataTree], Any]
 
 
 def markov_lengths(
-    grid: dict[str, Variable], prefactor_exponent: float = 0.0, max_radius: int | None = None
-) -> dict[str, Variable]:
+    grid: dict[str, xr.Variable], prefactor_exponent: float = 0.0, max_radius: int | None = None
+) -> dict[str, xr.Variable]:
     """Markov length of every CMI curve of a grid, from radii up to `max_radius`; NaN where there is none."""
     n = grid["radius"].values.size if max_radius is None else int((grid["radius"].values <= max_radius).sum())
     radii, cmi = [int(r) for r in grid["radius"].values[:n]], grid["cmi"].values[..., :n]
@@ -52,20 +53,20 @@ def markov_lengths(
             xi[index], stderr[index], p_value[index] = fit.xi.value, fit.xi.stderr, fit.p_value
     name = "Markov length (NaN: no exponential window)"
     return {
-        "markov_length": Variable(dims, xi, "sites", name),
-        "markov_length_stderr": Variable(dims, stderr, "sites", "standard error of the Markov length"),
-        "markov_length_p_value": Variable(dims, p_value, "1", "p-value of the exponential fit"),
+        "markov_length": variable(dims, xi, "sites", name),
+        "markov_length_stderr": variable(dims, stderr, "sites", "standard error of the Markov length"),
+        "markov_length_p_value": variable(dims, p_value, "1", "p-value of the exponential fit"),
     }
 
 
 def estimates(
     dims: Sequence[str], name: str, values: Sequence[Estimate | None], units: str, long_name: str
-) -> dict[str, Variable]:
+) -> dict[str, xr.Variable]:
     """One-dimensional `name` and `name_stderr` from estimates; NaN for None."""
     numbers = np.array([(np.nan, np.nan) if e is None else (e.value, e.stderr) for e in values])
     return {
-        name: Variable(tuple(dims), numbers[:, 0], units, long_name),
-        f"{name}_stderr": Variable(tuple(dims), numbers[:, 1], units, f"standard error of {name}"),
+        name: variable(tuple(dims), numbers[:, 0], units, long_name),
+        f"{name}_stderr": variable(tuple(dims), numbers[:, 1], units, f"standard error of {name}"),
     }
 
 

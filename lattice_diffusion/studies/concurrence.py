@@ -14,11 +14,12 @@ at d lies inside the speciation window at a d. Checked here for white classes (a
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from .. import plots
 from ..phases import Window, nonlocality_window, speciation_window
 from ..plots.concurrence import plot_concurrence
-from ..results import Result, Row, Variable
+from ..results import Row, grids, variable
 from ..runs.spec import Spec
 from .base import Analysis, NamedExperiment, estimates, grid_times
 
@@ -60,10 +61,10 @@ def specs(preset: str) -> Spec:
     return Spec(name=NAME, grids=grids)
 
 
-def analyse(result: Result) -> Analysis:
+def analyse(result: xr.DataTree) -> Analysis:
     analysis = Analysis()
     for name, title in TITLES.items():
-        grid = {key: v.values for key, v in result.groups[name].items()}
+        grid = {key: v.values for key, v in grids(result)[name].variables.items()}
         names = ("cmi", "cmi_given_label", "chain_rule")
         columns = {key: grid[key].reshape(grid["t"].size) for key in grid if key.startswith((*names, "label_"))}
         t, explained = grid["t"], share_explained(columns["cmi"], columns["cmi_given_label"], TOLERANCE)
@@ -77,8 +78,8 @@ def analyse(result: Result) -> Analysis:
         speciation = speciation_window(t, 0.0, -lost, known, tolerance, **errors) if explained > 0 else None
         ends = [end for window in (nonlocality, speciation) for end in (_ends(window))]
         variables = {
-            "explained": Variable((), np.array(explained), "1", "share a of I(A;C|B) that the label explains"),
-            "end": Variable(("end",), np.array(ENDS, object), "1", "which end of which window"),
+            "explained": variable((), np.array(explained), "1", "share a of I(A;C|B) that the label explains"),
+            "end": variable(("end",), np.array(ENDS, object), "1", "which end of which window"),
             **estimates(("end",), "end_time", ends, "1", "time of the end; NaN where the times do not bracket it"),
         }
         analysis.variables[name] = variables
@@ -130,10 +131,10 @@ def _rows(
     return rows
 
 
-def figure(result: Result) -> Any:
+def figure(result: xr.DataTree) -> Any:
     fig, axes = plots.new_figure(len(TITLES), width=4.8)
     for ax, (name, title) in zip(axes, TITLES.items(), strict=True):
-        grid = {key: v.values.squeeze() for key, v in result.groups[name].items()}
+        grid = {key: v.values.squeeze() for key, v in grids(result)[name].variables.items()}
         plot_concurrence(
             grid["t"],
             (grid["cmi"], grid["cmi_stderr"]),

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from .. import plots
 from ..channels import BitFlip, Gaussian
@@ -12,7 +13,7 @@ from ..lattice import Lattice, Tripartition
 from ..models import CurieWeiss
 from ..models.curie_weiss import mean_field_magnetization
 from ..phases import peak_time, power_law
-from ..results import Result, Row, Variable
+from ..results import Row, grids, variable
 from ..runs.spec import Spec
 from .base import Analysis, NamedExperiment, estimates, grid_times, pooled_z
 
@@ -64,19 +65,19 @@ def mixture_peak(size: int, beta: float) -> float | None:
     return float(best.x)
 
 
-def analyse(result: Result) -> Analysis:
+def analyse(result: xr.DataTree) -> Analysis:
     analysis = Analysis()
     peaks: dict[int, np.ndarray] = {}
     errors: dict[int, np.ndarray] = {}
-    names = [name for name in result.groups if name.startswith("size-")]
+    names = [name for name in grids(result) if name.startswith("size-")]
     for name in names:
-        grid, size = result.groups[name], int(name.removeprefix("size-"))
+        grid, size = grids(result)[name], int(name.removeprefix("size-"))
         cmi, stderr = grid["cmi"].values[..., 0], grid["cmi_stderr"].values[..., 0]
         found = [peak_time(grid["t"].values, cmi[i], stderr[i]) for i in range(len(cmi))]
         derived = estimates(("beta",), "peak_time", found, "1", "time of the largest CMI")
         peaks[size], errors[size] = derived["peak_time"].values, derived["peak_time_stderr"].values
         analysis.variables[name] = derived
-    betas, sizes = result.groups[names[0]]["beta"].values, np.array(list(peaks))
+    betas, sizes = grids(result)[names[0]]["beta"].values, np.array(list(peaks))
     for i, beta in enumerate(betas):
         predicted = mixture_peak(int(sizes[-1]), float(beta))
         if predicted is not None and beta >= 1.4:
@@ -90,7 +91,7 @@ def analyse(result: Result) -> Analysis:
     analysis.rows.append(
         Row(NAME, label, -0.5, law.exponent.value, law.exponent.stderr, "speciation at snr N m_0^2 ~ 1")
     )
-    grid = result.groups["bitflip"]
+    grid = grids(result)["bitflip"]
     parts, lattice = Tripartition.from_sizes(1, 16, 47), Lattice((64,))
     truth = np.array(
         [
@@ -98,7 +99,7 @@ def analyse(result: Result) -> Analysis:
             for beta in grid["beta"].values
         ]
     )
-    analysis.variables["bitflip"] = {"cmi_closed": Variable(grid["cmi"].dims, truth, "nat", "closed form by counts")}
+    analysis.variables["bitflip"] = {"cmi_closed": variable(grid["cmi"].dims, truth, "nat", "closed form by counts")}
     pooled = pooled_z(grid["cmi"].values, grid["cmi_stderr"].values, truth)
     analysis.rows.append(
         Row(NAME, "mean z^2 of sampled CMI under bit flips", 1.0, pooled.value, pooled.stderr, "finite sum over counts")
@@ -106,10 +107,10 @@ def analyse(result: Result) -> Analysis:
     return analysis
 
 
-def figure(result: Result) -> Any:
+def figure(result: xr.DataTree) -> Any:
     fig, (left, right) = plots.new_figure(2, width=5.4)
-    names = [name for name in result.groups if name.startswith("size-")]
-    grid, size = result.groups[names[-1]], int(names[-1].removeprefix("size-"))
+    names = [name for name in grids(result) if name.startswith("size-")]
+    grid, size = grids(result)[names[-1]], int(names[-1].removeprefix("size-"))
     betas, times = grid["beta"].values, grid["t"].values
     plots.heat_map(left, times, betas, grid["cmi"].values[..., 0], r"$I_t(A;C|B)$ (nats)", log=True, vmin=1e-7)
     left.errorbar(
@@ -126,7 +127,7 @@ def figure(result: Result) -> Any:
     )
     left.legend(loc="lower left", fontsize=8)
     for k, name in enumerate(names):
-        group, n = result.groups[name], int(name.removeprefix("size-"))
+        group, n = grids(result)[name], int(name.removeprefix("size-"))
         peak, error = group["peak_time"].values, group["peak_time_stderr"].values
         plots.curve(right, k, betas, peak, error, f"N = {n}")
         right.plot(ordered, [mixture_peak(n, beta) for beta in ordered], "k", lw=1)

@@ -9,12 +9,13 @@ import math
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from .. import plots
 from ..estimate import Estimate
 from ..models.ising import BETA_CRITICAL
 from ..phases import finite_size_crossing
-from ..results import Result, Row, Variable
+from ..results import Row, grids, variable
 from ..runs.spec import Spec
 from .base import Analysis, NamedExperiment, estimates, markov_lengths
 
@@ -77,18 +78,18 @@ def _identity_name(beta: float) -> str:
     return f"identity-{1000 * beta:03.0f}"
 
 
-def analyse(result: Result) -> Analysis:
-    analysis = Analysis({"cut": markov_lengths(result.groups["cut"])})
+def analyse(result: xr.DataTree) -> Analysis:
+    analysis = Analysis({"cut": markov_lengths(grids(result)["cut"])})
     found: list[Estimate | None] = []
     for beta, low, high in LINE:
-        grid = result.groups[_line_name(beta)]
+        grid = grids(result)[_line_name(beta)]
         s = grid["t"].values / (1 - grid["t"].values)
         size, control = np.meshgrid(grid["length"].values, s, indexing="ij")
         entropy, stderr = grid["label_entropy"].values / math.log(2), grid["label_entropy_stderr"].values / math.log(2)
         fit = finite_size_crossing(control, size, entropy, stderr, ((low + high) / 2, 1.5))
         found.append(fit.critical if low < fit.critical.value < high else None)
     analysis.variables["line"] = {
-        "line_beta": Variable(("line_beta",), np.array([beta for beta, *_ in LINE]), "1", "coupling of the faces"),
+        "line_beta": variable(("line_beta",), np.array([beta for beta, *_ in LINE]), "1", "coupling of the faces"),
         **estimates(("line_beta",), "critical_noise", found, "1", "sigma/alpha at which the label entropies cross"),
     }
     for value, source, end in ((0.978694, DUALITY, found[0]), (BETA_CRITICAL**-0.5, TRICRITICAL, found[-1])):
@@ -97,7 +98,7 @@ def analyse(result: Result) -> Analysis:
             label = f"sigma/alpha* (beta = {beta:.3f}) from crossing label entropies"
             analysis.rows.append(Row(NAME, label, value, end.value, end.stderr, f"{source}; asymptotic, L <= 14"))
     for beta in IDENTITY_BETAS:
-        grid = result.groups[_identity_name(beta)]
+        grid = grids(result)[_identity_name(beta)]
         value = float(grid["squared_correlation"].values.ravel()[0])
         error = float(grid["squared_correlation_stderr"].values.ravel()[0])
         clean = float(grid["clean_correlation"].values.ravel()[0])
@@ -107,9 +108,9 @@ def analyse(result: Result) -> Analysis:
     return analysis
 
 
-def figure(result: Result) -> Any:
+def figure(result: xr.DataTree) -> Any:
     fig, (left, middle, right) = plots.new_figure(3, width=4.7)
-    line = result.groups["line"]
+    line = grids(result)["line"]
     plots.curve(
         left,
         0,
@@ -128,7 +129,7 @@ def figure(result: Result) -> Any:
     left.text(0.1, 1.35, "walls lost", fontsize=9)
     left.text(0.25, 0.92, "walls known", fontsize=9)
     left.legend(frameon=False, fontsize=8, loc="upper left")
-    cut = result.groups["cut"]
+    cut = grids(result)["cut"]
     s = cut["t"].values / (1 - cut["t"].values)
     for k, r in enumerate(cut["radius"].values):
         plots.curve(middle, k, s, cut["cmi"].values[0, :, k], cut["cmi_stderr"].values[0, :, k], f"r = {r}")

@@ -3,12 +3,13 @@
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from .. import plots
 from ..channels import Gaussian
 from ..lattice import Lattice
 from ..models import GaussianField
-from ..results import Result, Row, Variable
+from ..results import Row, grids, variable
 from ..runs.spec import Spec
 from .base import Analysis, NamedExperiment, markov_lengths
 
@@ -36,14 +37,14 @@ def specs(preset: str) -> Spec:
     )
 
 
-def analyse(result: Result) -> Analysis:
+def analyse(result: xr.DataTree) -> Analysis:
     analysis = Analysis()
     for name, exponent in PREFACTOR.items():
-        grid = result.groups[name]
+        grid = grids(result)[name]
         masses, times = grid["mass_squared"].values, grid["t"].values
         predicted = np.array([[_predicted(m2, t) for t in times] for m2 in masses])
         derived = markov_lengths(grid, exponent)
-        derived["markov_length_predicted"] = Variable(("mass_squared", "t"), predicted, "sites", SOURCE)
+        derived["markov_length_predicted"] = variable(("mass_squared", "t"), predicted, "sites", SOURCE)
         analysis.variables[name] = derived
         xi, stderr = derived["markov_length"].values, derived["markov_length_stderr"].values
         deviation = np.abs(xi / predicted - 1)
@@ -65,9 +66,9 @@ def _predicted(mass_squared: float, t: float) -> float:
     return GaussianField(Lattice((3,)), float(mass_squared)).markov_length(Gaussian("linear"), float(t))
 
 
-def figure(result: Result) -> Any:
+def figure(result: xr.DataTree) -> Any:
     fig, (left, middle, right) = plots.new_figure(3, width=4.6)
-    square = result.groups["square"]
+    square = grids(result)["square"]
     masses = np.sqrt(square["mass_squared"].values)
     predicted = square["markov_length_predicted"].values
     plots.heat_map(
@@ -78,7 +79,7 @@ def figure(result: Result) -> Any:
     left.clabel(lines, fmt="%g", fontsize=8)
     left.set(xlabel="time t", ylabel="mass m", title="2D field; black: 1/(2κ)")
     for ax, name in ((middle, "chain"), (right, "square")):
-        grid = result.groups[name]
+        grid = grids(result)[name]
         masses, times = np.sqrt(grid["mass_squared"].values), grid["t"].values
         fine = np.linspace(times[0], times[-1], 200)
         for k, i in enumerate(np.linspace(0, len(masses) - 1, 4).astype(int)):

@@ -7,6 +7,7 @@ characteristic time approaches 1 as 1/L.
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from .. import plots
 from ..channels import Gaussian
@@ -15,7 +16,7 @@ from ..exact import cmi_curve
 from ..lattice import Lattice
 from ..models import GaussianMixture
 from ..phases import nonlocality_window, peak_time, power_law, speciation_window
-from ..results import Result, Row, Variable
+from ..results import Row, grids, variable
 from ..runs.spec import Spec
 from .base import Analysis, NamedExperiment, estimates, grid_times, pooled_z
 
@@ -53,19 +54,19 @@ def signal_per_site(t: float) -> float:
     return float((1 - t) / np.hypot(1 - t, t))
 
 
-def analyse(result: Result) -> Analysis:
+def analyse(result: xr.DataTree) -> Analysis:
     channel = Gaussian("linear")
     analysis = Analysis()
     lengths, peaks, exact_peaks, windows, label_windows = [], [], [], [], []
     values, errors, truths = [], [], []
-    for name, grid in result.groups.items():
+    for name, grid in grids(result).items():
         if not name.startswith("length-"):
             continue
         model, parts, length = _setting(name)
         times = grid["t"].values
         sampled, stderr = grid["cmi"].values[:, 0], grid["cmi_stderr"].values[:, 0]
         truth = np.array([cmi_curve(model, channel, t, [parts]).values[0] for t in times])
-        analysis.variables[name] = {"cmi_closed": Variable(("t",), truth, "nat", f"closed form {CLOSED}")}
+        analysis.variables[name] = {"cmi_closed": variable(("t",), truth, "nat", f"closed form {CLOSED}")}
         values.append(sampled)
         errors.append(stderr)
         truths.append(truth)
@@ -101,7 +102,7 @@ def analyse(result: Result) -> Analysis:
         [w.stop if w else None for w in label_windows],
         peaks,
     )
-    sizes = {"length": Variable(("length",), np.array(lengths), "sites", "side L of the image")}
+    sizes = {"length": variable(("length",), np.array(lengths), "sites", "side L of the image")}
     analysis.variables["sizes"] = sizes
     for key, found in zip(ENDS, found_ends, strict=True):
         what = key.replace("_", " ")
@@ -137,13 +138,13 @@ def _exact_peak(model: GaussianMixture, channel: Gaussian, parts: Any, times: np
     return float(best.x)
 
 
-def figure(result: Result) -> Any:
+def figure(result: xr.DataTree) -> Any:
     fig, (left, middle, right) = plots.new_figure(3, width=4.8)
-    names = [name for name in result.groups if name.startswith("length-")]
-    sizes = result.groups["sizes"]
+    names = [name for name in grids(result) if name.startswith("length-")]
+    sizes = grids(result)["sizes"]
     length = sizes["length"].values
-    u = 1 - result.groups[names[0]]["t"].values
-    heat = [result.groups[name]["cmi"].values[:, 0] for name in names]
+    u = 1 - grids(result)[names[0]]["t"].values
+    heat = [grids(result)[name]["cmi"].values[:, 0] for name in names]
     plots.heat_map(left, np.log10(u), np.arange(len(names)), heat, r"$I_t(A;C|B)$ (nats)")
     peaks = [_exact_peak(model, Gaussian("linear"), parts, 1 - u) for model, parts, _ in map(_setting, names)]
     left.plot(np.log10(1 - np.array(peaks)), np.arange(len(names)), "k", lw=1.5)
@@ -153,7 +154,7 @@ def figure(result: Result) -> Any:
     left.invert_xaxis()
     fine = np.geomspace(u[0], u[-1], 120)
     for k, name in enumerate(names[:: max(1, len(names) // 3)]):
-        grid, (model, parts, size) = result.groups[name], _setting(name)
+        grid, (model, parts, size) = grids(result)[name], _setting(name)
         plots.curve(middle, k, u, grid["cmi"].values[:, 0], grid["cmi_stderr"].values[:, 0], f"L = {size}")
         closed = [cmi_curve(model, Gaussian("linear"), 1 - x, [parts]).values[0] for x in fine]
         middle.plot(fine, closed, "k", lw=1)

@@ -12,9 +12,10 @@ single faces and every loop is such an image of every other: GLG of uniform loop
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from .. import plots
-from ..results import Result, Row
+from ..results import Row, grids
 from ..runs.spec import Spec
 from .base import Analysis, NamedExperiment
 
@@ -86,9 +87,9 @@ def specs(preset: str) -> Spec:
     return Spec(name=NAME, grids=grids)
 
 
-def _values(result: Result, name: str) -> dict[str, Any]:
+def _values(result: xr.DataTree, name: str) -> dict[str, Any]:
     """What was measured at a grid's only point, by name."""
-    grid = result.groups[name]
+    grid = grids(result)[name]
     return {key: grid[key].values[(0,) * (grid["cost"].values.ndim - 1)] for key in _MEASURED}
 
 
@@ -107,11 +108,11 @@ _MEASURED = (
 )
 
 
-def analyse(result: Result) -> Analysis:
+def analyse(result: xr.DataTree) -> Analysis:
     analysis = Analysis()
     for name, title in TITLES.items():
         values = _values(result, name)
-        names = list(result.groups[name]["schedule"].values)
+        names = list(grids(result)[name]["schedule"].values)
         start, stop = values["window"]
         analysis.rows.append(
             Row(NAME, f"window, start to stop, {title}", None, stop - start, 0.0, f"{start:.3f} to {stop:.3f}")
@@ -131,14 +132,14 @@ def analyse(result: Result) -> Analysis:
     return analysis
 
 
-def figure(result: Result) -> Any:
+def figure(result: xr.DataTree) -> Any:
     import matplotlib.pyplot as plt
 
     fig, axes = plt.subplots(2, len(TITLES), figsize=(3.5 * len(TITLES), 7.4), layout="constrained")
     for upper, lower, (name, title) in zip(*axes, TITLES.items(), strict=True):
         values = _values(result, name)
         for ax, (column, labels) in zip((upper, lower), QUALITIES.items(), strict=True):
-            _quality_and_cost(ax, values, column, list(result.groups[name]["schedule"].values))
+            _quality_and_cost(ax, values, column, list(grids(result)[name]["schedule"].values))
             ax.set_ylabel(labels[2 if name in WALLS else 3])
         start, stop = values["window"]
         upper.set_title(f"{title}\nwindow {start:.2f} to {stop:.2f}")

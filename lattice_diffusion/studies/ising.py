@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from .. import plots
 from ..channels import Gaussian
@@ -12,7 +13,7 @@ from ..lattice import Lattice
 from ..models import GaussianMixture
 from ..models.ising import BETA_CRITICAL, onsager_magnetization
 from ..phases import peak_time
-from ..results import Result, Row
+from ..results import Row, grids
 from ..runs.spec import Spec
 from .base import Analysis, NamedExperiment, estimates, markov_lengths
 
@@ -58,9 +59,9 @@ def mixture_peak(length: int, beta: float) -> float | None:
     return float(best.x)
 
 
-def analyse(result: Result) -> Analysis:
+def analyse(result: xr.DataTree) -> Analysis:
     analysis = Analysis()
-    for name, grid in result.groups.items():
+    for name, grid in grids(result).items():
         length = int(name.removeprefix("length-"))
         # a C thinner than two sites cuts the decay short: its last radii feel the open edge
         derived = markov_lengths(grid, PREFACTOR, max_radius=(length - 1) // 2 - 2)
@@ -79,10 +80,10 @@ def analyse(result: Result) -> Analysis:
     return analysis
 
 
-def figure(result: Result) -> Any:
+def figure(result: xr.DataTree) -> Any:
     fig, (left, middle, right) = plots.new_figure(3, width=4.7)
-    name = list(result.groups)[-1]
-    grid, length = result.groups[name], int(name.removeprefix("length-"))
+    name = list(grids(result))[-1]
+    grid, length = grids(result)[name], int(name.removeprefix("length-"))
     betas, times = grid["beta"].values, grid["t"].values
     at = int(np.flatnonzero(grid["radius"].values == RADIUS)[0])
     ordered = BETA_CRITICAL + np.geomspace(1e-3, betas[-1] - BETA_CRITICAL, 16)
@@ -98,8 +99,8 @@ def figure(result: Result) -> Any:
         ax.axhline(BETA_CRITICAL, color="k", lw=1, ls="--")
         ax.plot(predicted, ordered, "k", lw=1.5)
         ax.set(xlabel="time t", ylabel="β", ylim=(betas[0] - 0.02, betas[-1] + 0.02))
-    for k, other in enumerate(result.groups):
-        group, size = result.groups[other], int(other.removeprefix("length-"))
+    for k, other in enumerate(grids(result)):
+        group, size = grids(result)[other], int(other.removeprefix("length-"))
         plots.curve(
             right, k, group["beta"].values, group["peak_time"].values, group["peak_time_stderr"].values, f"L = {size}"
         )

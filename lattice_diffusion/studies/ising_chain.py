@@ -4,13 +4,14 @@ import math
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from .. import plots
 from ..channels import Erasure
 from ..exact import cmi_curve
 from ..lattice import Lattice
 from ..models import IsingChain
-from ..results import Result, Row, Variable
+from ..results import Row, grids, variable
 from ..runs.spec import Spec
 from .base import Analysis, NamedExperiment, markov_lengths, pooled_z
 
@@ -52,20 +53,20 @@ def _limit_length(beta: float) -> float:
     return -0.5 / math.log(math.tanh(beta))
 
 
-def analyse(result: Result) -> Analysis:
+def analyse(result: xr.DataTree) -> Analysis:
     analysis = Analysis()
     for name in ("erasure", "gaussian", "bitflip"):
-        analysis.variables[name] = markov_lengths(result.groups[name])
-    grid, derived = result.groups["erasure"], analysis.variables["erasure"]
+        analysis.variables[name] = markov_lengths(grids(result)[name])
+    grid, derived = grids(result)["erasure"], analysis.variables["erasure"]
     betas, times = grid["beta"].values, grid["t"].values
     predicted = np.array([[_erasure_length(beta, t) for t in times] for beta in betas])
-    derived["markov_length_predicted"] = Variable(("beta", "t"), predicted, "sites", ERASURE)
+    derived["markov_length_predicted"] = variable(("beta", "t"), predicted, "sites", ERASURE)
     xi, stderr = derived["markov_length"].values, derived["markov_length_stderr"].values
     for i, j in ((len(betas) // 3, len(times) // 2), (2 * len(betas) // 3, len(times) - 3)):
         label = f"xi (erasure, beta = {betas[i]:.2f}, eps = {times[j]:.2f})"
         row = Row(NAME, label, float(predicted[i, j]), float(xi[i, j]), float(stderr[i, j]), ERASURE)
         analysis.rows.append(row)
-    grid = result.groups["erasure-sampled"]
+    grid = grids(result)["erasure-sampled"]
     lattice, truth = Lattice((61,)), np.zeros(grid["cmi"].values.shape)
     for i, beta in enumerate(grid["beta"].values):
         model = IsingChain(lattice, float(beta))
@@ -73,7 +74,7 @@ def analyse(result: Result) -> Analysis:
             parts = [lattice.tripartition(lattice.center, int(r)) for r in grid["radius"].values]
             truth[i, j] = cmi_curve(model, Erasure(), float(t), parts).values
     analysis.variables["erasure-sampled"] = {
-        "cmi_closed": Variable(grid["cmi"].dims, truth, "nat", "closed form of the infinite noise average")
+        "cmi_closed": variable(grid["cmi"].dims, truth, "nat", "closed form of the infinite noise average")
     }
     pooled = pooled_z(grid["cmi"].values, grid["cmi_stderr"].values, truth)
     analysis.rows.append(
@@ -87,7 +88,7 @@ def analyse(result: Result) -> Analysis:
         )
     )
     for name in ("gaussian", "bitflip"):
-        grid, derived = result.groups[name], analysis.variables[name]
+        grid, derived = grids(result)[name], analysis.variables[name]
         late = int(np.argmin(np.abs(grid["t"].values - LATE)))
         for i, beta in enumerate(grid["beta"].values):
             value, error = derived["markov_length"].values[i, late], derived["markov_length_stderr"].values[i, late]
@@ -96,9 +97,9 @@ def analyse(result: Result) -> Analysis:
     return analysis
 
 
-def figure(result: Result) -> Any:
+def figure(result: xr.DataTree) -> Any:
     fig, (left, right) = plots.new_figure(2, width=5.2)
-    grid = result.groups["erasure"]
+    grid = grids(result)["erasure"]
     plots.plot_markov_length(grid, "beta", ax=left)
     levels = [0.25, 0.5, 1.0, 2.0, 3.0]
     lines = left.contour(
@@ -111,7 +112,7 @@ def figure(result: Result) -> Any:
     )
     left.clabel(lines, fmt="%g", fontsize=8)
     left.set(xlabel="erasure probability ε = t", ylabel="β", title="Erasure; black: 1/log(coth²β/ε)")
-    grid = result.groups["gaussian"]
+    grid = grids(result)["gaussian"]
     for k, beta in enumerate(grid["beta"].values):
         xi, stderr = grid["markov_length"].values[k], grid["markov_length_stderr"].values[k]
         plots.curve(right, k, grid["t"].values, xi, stderr, f"β = {beta:g}")

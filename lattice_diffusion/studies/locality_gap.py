@@ -8,12 +8,13 @@ stand on the exact curves, but for their own errors.
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from .. import plots
 from ..models.domain_walls import SIGMA_STAR
 from ..phases import peak_time
-from ..results import Result, Row, Variable
+from ..results import Row, grids, variable
 from ..runs.spec import Spec
 from .base import Analysis, NamedExperiment, pooled_z
 
@@ -78,17 +79,17 @@ def specs(preset: str) -> Spec:
     )
 
 
-def analyse(result: Result) -> Analysis:
+def analyse(result: xr.DataTree) -> Analysis:
     analysis = Analysis()
     for name in ("ising", "field", "loops"):
-        grid = result.groups[name]
+        grid = grids(result)[name]
         analysis.variables[name] = derived(grid)
-        analysis.rows.extend(_rows(name, {**grid, **analysis.variables[name]}))
-    analysis.rows.extend(_learned(result.groups["learned"]))
+        analysis.rows.extend(_rows(name, grid.assign(analysis.variables[name])))
+    analysis.rows.extend(_learned(grids(result)["learned"]))
     return analysis
 
 
-def derived(grid: dict[str, Variable]) -> dict[str, Variable]:
+def derived(grid: dict[str, xr.Variable]) -> dict[str, xr.Variable]:
     """D^2 in units of its bound, and the times at which I and D^2 are largest; NaN where a peak is not bracketed."""
     cmi, gap, t = grid["cmi"], grid["gap"], grid["t"].values
     sigma = t[:, None]  # linear schedule
@@ -96,8 +97,8 @@ def derived(grid: dict[str, Variable]) -> dict[str, Variable]:
     ratio = np.divide(gap.values, bound, out=np.zeros_like(bound), where=bound > 0.0)
     relative = np.divide(grid["gap_stderr"].values, gap.values, out=np.zeros_like(bound), where=gap.values > 0.0)
     variables = {
-        "bound_ratio": Variable(gap.dims, ratio, "1", "D^2 / (4 sqrt(I) / sigma^2), at most 1"),
-        "bound_ratio_stderr": Variable(gap.dims, ratio * relative, "1", "standard error of bound_ratio, from D^2"),
+        "bound_ratio": variable(gap.dims, ratio, "1", "D^2 / (4 sqrt(I) / sigma^2), at most 1"),
+        "bound_ratio_stderr": variable(gap.dims, ratio * relative, "1", "standard error of bound_ratio, from D^2"),
     }
     dims = tuple(dim for dim in gap.dims if dim != "t")
     for name, what in (("cmi", "I"), ("gap", "D^2")):
@@ -107,16 +108,19 @@ def derived(grid: dict[str, Variable]) -> dict[str, Variable]:
             found = peak_time(t, values[index], stderr[index] if stderr[index].any() else None)
             if found is not None:
                 peak[index], error[index] = found.value, found.stderr
-        variables[f"{name}_peak"] = Variable(dims, peak, "1", f"time at which {what} is largest")
-        variables[f"{name}_peak_stderr"] = Variable(dims, error, "1", f"standard error of {name}_peak")
+        variables[f"{name}_peak"] = variable(dims, peak, "1", f"time at which {what} is largest")
+        variables[f"{name}_peak_stderr"] = variable(dims, error, "1", f"standard error of {name}_peak")
     return variables
 
 
-def _rows(name: str, grid: dict[str, Variable]) -> list[Row]:
+def _rows(name: str, grid: dict[str, xr.Variable]) -> list[Row]:
     betas = grid["beta"].values if "beta" in grid else [None]
     rows = []
     for k, beta in enumerate(betas):
-        at = {key: v.values[k] if beta is not None and v.dims[:1] == ("beta",) else v.values for key, v in grid.items()}
+        at = {
+            key: v.values[k] if beta is not None and v.dims[:1] == ("beta",) else v.values
+            for key, v in grid.variables.items()
+        }
         what = name if beta is None else f"{name} beta = {beta:g}"
         top = int(np.argmax(at["gap"][:, 0]))
         for residual, exact, label, source in IDENTITIES:
@@ -141,7 +145,7 @@ def _rows(name: str, grid: dict[str, Variable]) -> list[Row]:
     return rows
 
 
-def _learned(grid: dict[str, Variable]) -> list[Row]:
+def _learned(grid: dict[str, xr.Variable]) -> list[Row]:
     gap, excess = grid["gap"].values[:, 0], grid["excess"].values[:, 0]
     z2 = pooled_z(excess[..., 0], grid["excess_stderr"].values[:, 0, :, 0], np.zeros_like(excess[..., 0]))
     source = "a function of the box is orthogonal to what the box lacks"
@@ -163,11 +167,11 @@ def _learned(grid: dict[str, Variable]) -> list[Row]:
     return rows
 
 
-def figure(result: Result) -> Any:
+def figure(result: xr.DataTree) -> Any:
     import matplotlib.pyplot as plt
 
     fig, ((left, middle), (third, right)) = plt.subplots(2, 2, figsize=(11.0, 8.2), layout="constrained")
-    grid, learned = result.groups["ising"], result.groups["learned"]
+    grid, learned = grids(result)["ising"], grids(result)["learned"]
     t, radii = grid["t"].values, grid["radius"].values
     at = int(np.flatnonzero(np.isclose(learned["beta"].values, grid["beta"].values[CRITICAL]))[0])
     for ax, name, label in ((left, "gap", r"$D^2$"), (middle, "cmi", r"$I_t(A;C|B)$ (nats)")):
@@ -185,7 +189,7 @@ def figure(result: Result) -> Any:
     left.legend(frameon=False, fontsize=8, loc="lower center")
     middle.legend(frameon=False, fontsize=8)
     for k, (name, index, label) in enumerate(_curves(result)):
-        group = result.groups[name]
+        group = grids(result)[name]
         x, y, stderr = (_pick(group[key], index) for key in ("t", "bound_ratio", "bound_ratio_stderr"))
         plots.curve(third, k, x, y, stderr, label)
         x, dx, left_over = (_pick(group[key], index) for key in ("cmi", "integral_stderr", "integral"))
@@ -207,13 +211,13 @@ def figure(result: Result) -> Any:
     return fig
 
 
-def _mark_peaks(ax: Any, grid: dict[str, Variable], k: int, height: float, name: str) -> None:
+def _mark_peaks(ax: Any, grid: dict[str, xr.Variable], k: int, height: float, name: str) -> None:
     x, error = (grid[f"{name}_peak{suffix}"].values[CRITICAL, k] for suffix in ("", "_stderr"))
     ax.errorbar(x, height, xerr=error, color=plots.COLORS[k], marker="*", ms=10, mec="k", mew=0.6, zorder=5)
 
 
-def _curves(result: Result) -> list[tuple[str, int | None, str]]:
-    betas = result.groups["ising"]["beta"].values
+def _curves(result: xr.DataTree) -> list[tuple[str, int | None, str]]:
+    betas = grids(result)["ising"]["beta"].values
     return [
         *(("ising", k, f"Ising β = {beta:g}") for k, beta in enumerate(betas)),
         ("field", None, "field"),
@@ -221,7 +225,7 @@ def _curves(result: Result) -> list[tuple[str, int | None, str]]:
     ]
 
 
-def _pick(variable: Variable, index: int | None) -> NDArray[np.float64]:
+def _pick(variable: xr.Variable, index: int | None) -> NDArray[np.float64]:
     """At one beta, if there are several, and at the first radius."""
     values = variable.values[index] if index is not None and variable.dims[:1] == ("beta",) else variable.values
     return values[..., 0] if "radius" in variable.dims else values

@@ -8,10 +8,11 @@ import math
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from .. import plots
 from ..phases import finite_size_crossing, peak_time, power_law
-from ..results import Result, Row, Variable
+from ..results import Row, grids
 from ..runs.spec import Spec
 from .base import Analysis, NamedExperiment, estimates, markov_lengths
 
@@ -64,16 +65,16 @@ def specs(preset: str) -> Spec:
     )
 
 
-def analyse(result: Result) -> Analysis:
+def analyse(result: xr.DataTree) -> Analysis:
     analysis = Analysis()
-    near = result.groups["near"]
+    near = grids(result)["near"]
     analysis.variables["near"] = markov_lengths(near)
-    analysis.variables["map"] = _peaks(result.groups["map"])
+    analysis.variables["map"] = _peaks(grids(result)["map"])
     analysis.rows.extend([*_crossing(result), *_critical_law(result), *_divergence(near, analysis.variables["near"])])
     return analysis
 
 
-def _peaks(grid: dict[str, Variable]) -> dict[str, Variable]:
+def _peaks(grid: dict[str, xr.Variable]) -> dict[str, xr.Variable]:
     found = [
         peak_time(grid["t"].values, grid["cmi"].values[:, k], grid["cmi_stderr"].values[:, k])
         for k in range(grid["radius"].values.size)
@@ -81,12 +82,12 @@ def _peaks(grid: dict[str, Variable]) -> dict[str, Variable]:
     return estimates(("radius",), "peak_time", found, "1", "time at which the CMI at radius r is largest")
 
 
-def _crossing(result: Result) -> list[Row]:
-    grid = result.groups["label"]
+def _crossing(result: xr.DataTree) -> list[Row]:
+    grid = grids(result)["label"]
     size, control = np.meshgrid(grid["length"].values, grid["t"].values, indexing="ij")
     entropy, stderr = grid["label_entropy"].values / math.log(2), grid["label_entropy_stderr"].values / math.log(2)
     fit = finite_size_crossing(control, size, entropy, stderr, (0.5, NU_EXACT), degree=5)
-    near = result.groups["near"]
+    near = grids(result)["near"]
     radius, t = np.meshgrid(near["radius"].values, near["t"].values)
     cmi, error = near["cmi"].values, near["cmi_stderr"].values
     keep = (np.abs(t - 0.5) * radius ** (1 / NU_EXACT) < COLLAPSE) & (cmi > 5 * error)
@@ -99,8 +100,8 @@ def _crossing(result: Result) -> list[Row]:
     ]
 
 
-def _critical_law(result: Result) -> list[Row]:
-    grid = result.groups["critical"]
+def _critical_law(result: xr.DataTree) -> list[Row]:
+    grid = grids(result)["critical"]
     keep = grid["radius"].values >= FIRST_RADIUS
     covariance = grid["cmi_covariance"].values[0][np.ix_(keep, keep)]
     law = power_law(grid["radius"].values[keep], grid["cmi"].values[0, keep], covariance=covariance)
@@ -109,7 +110,7 @@ def _critical_law(result: Result) -> list[Row]:
     return [Row(NAME, label, -ARMS, law.exponent.value, law.exponent.stderr, FOUR_ARMS)]
 
 
-def _divergence(grid: dict[str, Variable], derived: dict[str, Variable]) -> list[Row]:
+def _divergence(grid: dict[str, xr.Variable], derived: dict[str, xr.Variable]) -> list[Row]:
     """xi ~ |t - 1/2|^(-nu) on both sides, where radii reach beyond 4 xi."""
     rows, t = [], grid["t"].values
     reach = grid["radius"].values[-1] / 4
@@ -122,9 +123,9 @@ def _divergence(grid: dict[str, Variable], derived: dict[str, Variable]) -> list
     return rows
 
 
-def figure(result: Result) -> Any:
+def figure(result: xr.DataTree) -> Any:
     fig, (left, middle, right) = plots.new_figure(3, width=4.8)
-    grid = result.groups["map"]
+    grid = grids(result)["map"]
     t, radii = grid["t"].values, grid["radius"].values
     for k, i in enumerate(range(0, len(radii), 2)):
         plots.curve(left, k, t, grid["cmi"].values[:, i], grid["cmi_stderr"].values[:, i], f"r = {radii[i]}")
@@ -138,7 +139,7 @@ def figure(result: Result) -> Any:
     middle.set_yticks(np.arange(len(radii)), [str(r) for r in radii])
     for ax in (left, middle):
         ax.axvline(0.5, color="k", lw=1.5)
-    near = result.groups["near"]
+    near = grids(result)["near"]
     for k, i in enumerate(range(2, near["radius"].values.size, 2)):
         r = near["radius"].values[i]
         x = (near["t"].values - 0.5) * r ** (1 / NU_EXACT)

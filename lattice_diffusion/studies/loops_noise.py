@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from .. import plots
 from ..phases import Crossing, finite_size_crossing
-from ..results import Result, Row, Variable
+from ..results import Row, grids
 from ..runs.spec import Spec
 from .base import Analysis, NamedExperiment, markov_lengths
 
@@ -93,8 +94,8 @@ def experiment(noise: Noise) -> NamedExperiment:
             },
         )
 
-    def analyse(result: Result) -> Analysis:
-        analysis = Analysis({"map": markov_lengths(result.groups["map"])})
+    def analyse(result: xr.DataTree) -> Analysis:
+        analysis = Analysis({"map": markov_lengths(grids(result)["map"])})
         fit = crossing(result, noise)
         for value, source in noise.critical:
             label = f"{noise.symbol}* from crossing label entropies ({source.split(',')[0]})"
@@ -104,24 +105,24 @@ def experiment(noise: Noise) -> NamedExperiment:
         )
         return analysis
 
-    def figure(result: Result) -> Any:
+    def figure(result: xr.DataTree) -> Any:
         return _figure(result, noise)
 
     return NamedExperiment(noise.name, f"Loops under {noise.channel} noise", specs, analyse, figure)
 
 
-def crossing(result: Result, noise: Noise) -> Crossing:
+def crossing(result: xr.DataTree, noise: Noise) -> Crossing:
     """Crossing of E H(S|x) / log 2 over all sizes of the label grid, against the noise parameter."""
-    grid = result.groups["label"]
+    grid = grids(result)["label"]
     control = np.array([noise.control(t) for t in grid["t"].values])
     size, control = np.meshgrid(grid["length"].values, control, indexing="ij")
     entropy, stderr = grid["label_entropy"].values / math.log(2), grid["label_entropy_stderr"].values / math.log(2)
     return finite_size_crossing(control, size, entropy, stderr, (noise.critical[0][0], noise.nu[0]))
 
 
-def _figure(result: Result, noise: Noise) -> Any:
+def _figure(result: xr.DataTree, noise: Noise) -> Any:
     fig, (left, middle, right) = plots.new_figure(3, width=4.8)
-    grid: dict[str, Variable] = result.groups["map"]
+    grid: dict[str, xr.Variable] = grids(result)["map"]
     critical = noise.critical[0][0]
     control, radii = np.array([noise.control(t) for t in grid["t"].values]), grid["radius"].values
     plots.heat_map(
@@ -135,7 +136,7 @@ def _figure(result: Result, noise: Noise) -> Any:
     middle.set(
         xlabel=f"noise {noise.symbol}", ylabel=r"Markov length $\xi$ (sites)", title="Markov length", yscale="log"
     )
-    fit, label = crossing(result, noise), result.groups["label"]
+    fit, label = crossing(result, noise), grids(result)["label"]
     x = np.array([noise.control(t) for t in label["t"].values])
     fine = np.linspace(x[0], x[-1], 100)
     for k, length in enumerate(label["length"].values):
@@ -155,8 +156,8 @@ def _figure(result: Result, noise: Noise) -> Any:
     return fig
 
 
-def grid_length(result: Result) -> int:
+def grid_length(result: xr.DataTree) -> int:
     """Side of the lattice of the map, from the spec kept in the file."""
     import json
 
-    return int(json.loads(str(result.attributes["parameters"]))["grids"]["map"]["model"]["length"])
+    return int(json.loads(str(result.attrs["parameters"]))["grids"]["map"]["model"]["length"])

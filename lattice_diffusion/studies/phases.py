@@ -8,11 +8,12 @@ systems show the same in full, with the bound by the CMI on the way.
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from .. import plots
 from ..phases import power_law
-from ..results import Result, Row
+from ..results import Row, grids
 from ..runs.spec import Spec
 from .base import Analysis, NamedExperiment
 
@@ -68,16 +69,16 @@ def specs(preset: str) -> Spec:
     )
 
 
-def segment(result: Result, start: float, stop: float, name: str = "divergence") -> NDArray:
+def segment(result: xr.DataTree, start: float, stop: float, name: str = "divergence") -> NDArray:
     """(n_radii,) of the grid "decay"."""
-    grid = result.groups["decay"]
+    grid = grids(result)["decay"]
     a = int(np.argmin(np.abs(grid["t"].values - start)))
     b = int(np.argmin(np.abs(grid["stop"].values - stop)))
     return np.asarray(grid[name].values[a, b])
 
 
-def analyse(result: Result) -> Analysis:
-    analysis, radii = Analysis(), result.groups["decay"]["radius"].values
+def analyse(result: xr.DataTree) -> Analysis:
+    analysis, radii = Analysis(), grids(result)["decay"]["radius"].values
     data, trivial, across = (segment(result, *ends) for ends in SEGMENTS)
     error = segment(result, *SEGMENTS[2], "divergence_stderr")
     law = power_law(radii[-3:], across[-3:], error[-3:])
@@ -89,7 +90,7 @@ def analyse(result: Result) -> Analysis:
         label = f"error of segment {list(ends)} ({name} phase) over {list(SEGMENTS[2])}, r = 8"
         analysis.rows.append(Row(NAME, label, 0.0, inside[k] / across[k], stderr, "harmless inside a phase"))
     for name, title in (("small", "loops 3 x 3, bit flips"), ("small-ising", "Ising 3 x 3, erasure")):
-        grid = result.groups[name]
+        grid = grids(result)[name]
         kl, drop, cmi = (grid[key].values for key in ("divergence", "drop", "cmi"))
         seen = np.isfinite(kl) & (drop > 1e-12)
         worst = float((kl[seen] / drop[seen]).max())
@@ -100,21 +101,21 @@ def analyse(result: Result) -> Analysis:
     return analysis
 
 
-def figure(result: Result) -> Any:
+def figure(result: xr.DataTree) -> Any:
     fig, axes = plots.new_figure(4, width=4.3)
-    grid = result.groups["map"]
+    grid = grids(result)["map"]
     times, stops = grid["t"].values, grid["stop"].values
     for ax, r in zip(axes[:2], range(2), strict=True):
         values = np.maximum(grid["divergence"].values[:, :, r].T, FLOOR)  # NaN, no segment, stays NaN
         plots.heat_map(ax, times, stops, values, "KL (nats per bond)", log=True)
         _cross(ax, 0.5)
         ax.set_title(f"Loops under erasure, r = {grid['radius'].values[r]}")
-    small = result.groups["small"]
+    small = grids(result)["small"]
     values = np.maximum(small["total_variation"].values[:, :, 1].T, 1e-3)
     plots.heat_map(axes[2], small["t"].values, small["stop"].values, values, "total variation", log=True)
     _cross(axes[2], 2 * 0.10919)
     axes[2].set_title("Loops 3 x 3, bit flips, r = 1: all states")
-    radii = result.groups["decay"]["radius"].values
+    radii = grids(result)["decay"]["radius"].values
     for k, (ends, name) in enumerate(zip(SEGMENTS, ("data phase", "trivial phase", "across t*"), strict=True)):
         kl, error = segment(result, *ends), segment(result, *ends, "divergence_stderr")
         seen = kl > 0

@@ -9,10 +9,11 @@ import math
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from .. import plots
 from ..phases import schedule_frontier
-from ..results import Result, Row, Variable
+from ..results import Row, grids, variable
 from ..runs.spec import Spec
 from .base import Analysis, NamedExperiment
 
@@ -64,18 +65,18 @@ def specs(preset: str) -> Spec:
     )
 
 
-def analyse(result: Result) -> Analysis:
+def analyse(result: xr.DataTree) -> Analysis:
     analysis = Analysis()
     for name in SYSTEMS:
-        grid = result.groups[name]
+        grid = grids(result)[name]
         hull = schedule_frontier(grid["area"].values[0], grid["radius_cost"].values[0])
         step = np.arange(len(hull))
         analysis.variables[name] = {
-            "frontier": Variable(("frontier",), step, "1", "schedules of the frontier, cheapest first"),
-            "frontier_error": Variable(("frontier",), np.array([s.error for s in hull]), "nat", "their KL per site"),
-            "frontier_cost": Variable(("frontier",), np.array([s.cost for s in hull]), "1", "their cost per site"),
+            "frontier": variable(("frontier",), step, "1", "schedules of the frontier, cheapest first"),
+            "frontier_error": variable(("frontier",), np.array([s.error for s in hull]), "nat", "their KL per site"),
+            "frontier_cost": variable(("frontier",), np.array([s.cost for s in hull]), "1", "their cost per site"),
         }
-    loops, field = result.groups["loops"], result.groups["field"]
+    loops, field = grids(result)["loops"], grids(result)["field"]
     for b, budget in enumerate(loops["budget"].values):
         predicted, achieved = (loops[key].values[0, b, 0] for key in ("predicted", "achieved"))
         errors = (loops[f"{key}_stderr"].values[0, b, 0] for key in ("predicted", "achieved"))
@@ -85,7 +86,7 @@ def analyse(result: Result) -> Analysis:
     ratio = (field["achieved"].values[0, :, 0] / field["predicted"].values[0, :, 0]).max()
     analysis.rows.append(Row(NAME, "largest KL / bound, optimal r(t), field", None, ratio, 0.0, GIRSANOV))
     for name, title in SYSTEMS.items():
-        grid = result.groups[name]
+        grid = grids(result)[name]
         cost = grid["cost"].values[0]
         everywhere = grid["radius_cost"].values[0, -1] * grid["slice"].values.size
         for b in (0, len(cost) - 1):
@@ -95,12 +96,12 @@ def analyse(result: Result) -> Analysis:
             label = f"cost of optimal r(t) / hybrid, {title}, budget {grid['budget'].values[b]:g}"
             source = f"{COSTS[name]}; at most 1 but for one slice"
             analysis.rows.append(Row(NAME, label, None, cost[b, 0] / cost[b, 1], 0.0, source))
-    analysis.rows.extend(_network_rows("field", field, "radius_cost", result.groups["field-seconds"]))
-    analysis.rows.extend(_network_rows("loops", loops, "seconds", result.groups["loop-networks"]))
+    analysis.rows.extend(_network_rows("field", field, "radius_cost", grids(result)["field-seconds"]))
+    analysis.rows.extend(_network_rows("loops", loops, "seconds", grids(result)["loop-networks"]))
     return analysis
 
 
-def _timing_error(grid: dict[str, Variable], b: int) -> float:
+def _timing_error(grid: dict[str, xr.Variable], b: int) -> float:
     """Of the optimal schedule's share of the global cost, from the errors of what its radii cost; 0 where counted."""
     chosen, radii = grid["chosen_radius"].values[0, b, 0], grid["radius"].values
     cost, stderr = (grid[key].values[0] for key in ("radius_cost", "radius_cost_stderr"))
@@ -109,7 +110,7 @@ def _timing_error(grid: dict[str, Variable], b: int) -> float:
     return float(np.hypot(slices[:-1] @ stderr[:-1], (share - slices[-1]) * stderr[-1]) / cost[-1])
 
 
-def _network_rows(name: str, exact: dict[str, Variable], column: str, timed: dict[str, Variable]) -> list[Row]:
+def _network_rows(name: str, exact: dict[str, xr.Variable], column: str, timed: dict[str, xr.Variable]) -> list[Row]:
     """What networks of a radius cost in units of the global one, beside what their boxes hold."""
     seconds, stderr = (timed[key].values[0] for key in (column, f"{column}_stderr"))
     radii, entries = list(exact["radius"].values), exact["radius_cost"].values[0]
@@ -124,11 +125,11 @@ def _network_rows(name: str, exact: dict[str, Variable], column: str, timed: dic
     return rows
 
 
-def figure(result: Result) -> Any:
+def figure(result: xr.DataTree) -> Any:
     import matplotlib.pyplot as plt
 
     fig, ((left, middle), (right, last)) = plt.subplots(2, 2, figsize=(10.6, 8.4), layout="constrained")
-    loops = result.groups["loops"]
+    loops = grids(result)["loops"]
     t, chosen = loops["slice_time"].values[0], loops["chosen_radius"].values[0, :, 0]
     top = 2 * loops["radius"].values[-2]
     for b, budget in enumerate(loops["budget"].values):
@@ -144,7 +145,7 @@ def figure(result: Result) -> Any:
     left.minorticks_off()
     left.legend(frameon=False, fontsize=8)
     for ax, (name, title) in zip((middle, right, last), SYSTEMS.items(), strict=True):
-        grid = result.groups[name]
+        grid = grids(result)[name]
         ax.plot(grid["frontier_cost"].values, grid["frontier_error"].values, "k", lw=1.2, label="frontier, predicted")
         for k, kind in enumerate(grid["schedule"].values):
             cost = grid["cost"].values[0, :, k]

@@ -9,12 +9,13 @@ that `recovery_learned` puts beside them, for loops on a smaller grid.
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from .. import plots
 from ..estimate import Estimate
 from ..models.domain_walls import SIGMA_STAR
 from ..phases import peak_time
-from ..results import Result, Row, Variable
+from ..results import Row, grids
 from ..runs.spec import Spec
 from . import recovery_learned
 from .base import Analysis, NamedExperiment, estimates, pooled_z
@@ -99,27 +100,27 @@ def specs(preset: str) -> Spec:
             "settings": {"n_steps": 60 if full else 30},
         },
     }
-    return Spec(name=NAME, grids={**exact, **recovery_learned.grids(exact, full=full)})
+    return Spec(name=NAME, grids={**exact, **recovery_learned.learned_grids(exact, full=full)})
 
 
-def analyse(result: Result) -> Analysis:
-    found = steepest(result.groups["erased"])
+def analyse(result: xr.DataTree) -> Analysis:
+    found = steepest(grids(result)["erased"])
     name = "time at which the KL of the recovered loops rises fastest"
     analysis = Analysis({"erased": estimates(("radius",), "steepest_time", found, "1", name)})
     analysis.rows.extend([*_field(result), *_ising(result), *_erased(result, found), *_loops(result)])
-    analysis.rows.extend(recovery_learned.rows(NAME, result))
+    analysis.rows.extend(recovery_learned.learned_rows(NAME, result))
     return analysis
 
 
-def steepest(grid: dict[str, Variable]) -> list[Estimate | None]:
+def steepest(grid: dict[str, xr.Variable]) -> list[Estimate | None]:
     """Peak of the slope of KL(T_f) between neighbouring T_f, per radius."""
     t, kl, stderr = grid["t"].values, grid["divergence"].values, grid["divergence_stderr"].values
     slope, error = np.diff(kl, axis=0), np.hypot(stderr[1:], stderr[:-1])
     return [peak_time(0.5 * (t[1:] + t[:-1]), slope[:, k], error[:, k]) for k in range(kl.shape[1])]
 
 
-def _field(result: Result) -> list[Row]:
-    grid = result.groups["field"]
+def _field(result: xr.DataTree) -> list[Row]:
+    grid = grids(result)["field"]
     error, t, radii = grid["error"].values, grid["t"].values, grid["radius"].values
     source = "closed form; the global denoiser's 0 but for the finite steps"
     rows = [
@@ -130,8 +131,8 @@ def _field(result: Result) -> list[Row]:
     return rows
 
 
-def _ising(result: Result) -> list[Row]:
-    grid, rows = result.groups["ising"], []
+def _ising(result: xr.DataTree) -> list[Row]:
+    grid, rows = grids(result)["ising"], []
     source = "the global denoiser recovers the law: 0, but for the finite steps"
     for key, what in (("error", "patch error"), ("energy_change", "energy change"), ("order_change", "m^2 change")):
         values, stderr = grid[key].values[..., -1], grid[f"{key}_stderr"].values[..., -1]
@@ -147,8 +148,8 @@ def _ising(result: Result) -> list[Row]:
     return rows
 
 
-def _erased(result: Result, found: list[Estimate | None]) -> list[Row]:
-    grid, rate = result.groups["erased"], result.groups["erased-rate"]
+def _erased(result: xr.DataTree, found: list[Estimate | None]) -> list[Row]:
+    grid, rate = grids(result)["erased"], grids(result)["erased-rate"]
     times, weights = _area_nodes(rate["t"].values.size)
     assert np.allclose(times, rate["t"].values)
     j = int(np.argmin(np.abs(grid["t"].values - AREA_STOP)))
@@ -166,8 +167,8 @@ def _erased(result: Result, found: list[Estimate | None]) -> list[Row]:
     return rows
 
 
-def _loops(result: Result) -> list[Row]:
-    grid = result.groups["loops-gaussian"]
+def _loops(result: xr.DataTree) -> list[Row]:
+    grid = grids(result)["loops-gaussian"]
     t, broken, stderr = grid["t"].values, grid["error"].values, grid["error_stderr"].values
     label = "loops, Gaussian noise, broken vertices, global, all T_f"
     rows = [Row(NAME, label, 0.0, float(broken[:, -1].max()), 0.0, "the global denoiser knows every vertex: 0")]
@@ -190,11 +191,11 @@ def _loops(result: Result) -> list[Row]:
     return rows
 
 
-def figure(result: Result) -> Any:
+def figure(result: xr.DataTree) -> Any:
     import matplotlib.pyplot as plt
 
     fig, axes = plt.subplots(2, 3, figsize=(14.4, 7.8), layout="constrained")
-    groups = result.groups
+    groups = grids(result)
     for k, (ax, beta) in enumerate(zip(axes[0], groups["ising"]["beta"].values, strict=True)):
         _curves(ax, groups["ising"], "error", k)
         mark(ax, groups["learned"], k)
@@ -223,7 +224,7 @@ def figure(result: Result) -> Any:
 
 
 def _curves(
-    ax: Any, grid: dict[str, Variable], name: str, first: int | None = None, *, last_global: bool = True
+    ax: Any, grid: dict[str, xr.Variable], name: str, first: int | None = None, *, last_global: bool = True
 ) -> None:
     """Every radius against T_f; the last one is the global denoiser, in black."""
     values, stderr = (grid[key].values for key in (name, f"{name}_stderr"))

@@ -3,16 +3,17 @@
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from .. import plots
-from ..results import Result, Row, Variable
+from ..results import Row, grids
 
 STARTS = (0.3, 0.5, 0.7, 0.9)  # T_f
 DATA_PHASE_AND_BEYOND = (1, 3)  # of them
 EVERY = tuple(range(len(STARTS)))
 
 
-def grids(exact: dict[str, dict[str, Any]], *, full: bool) -> dict[str, dict[str, Any]]:
+def learned_grids(exact: dict[str, dict[str, Any]], *, full: bool) -> dict[str, dict[str, Any]]:
     """Of the exact grids, whose radii begin with the learned ones and whose t have all STARTS."""
 
     def learned(name: str, radii: list[int], training: dict[str, int], **changes: Any) -> dict[str, Any]:
@@ -31,11 +32,11 @@ def grids(exact: dict[str, dict[str, Any]], *, full: bool) -> dict[str, dict[str
     }
 
 
-def rows(experiment: str, result: Result) -> list[Row]:
+def learned_rows(experiment: str, result: xr.DataTree) -> list[Row]:
     """Learned and exact: independent samples, so that errors add. Of loops, training leaves something to be learned."""
 
     def beside(pair: tuple[str, str], label: str, wanted: tuple[int, ...], *k: int, name: str = "error") -> list[Row]:
-        (exact, learned), found = (result.groups[grid] for grid in pair), []
+        (exact, learned), found = (grids(result)[grid] for grid in pair), []
         source = "the exact denoiser of that radius" + ("; asymptotic in training" if "loops" in label else "")
         for i in wanted:
             start = learned["start"].values[i]
@@ -52,7 +53,7 @@ def rows(experiment: str, result: Result) -> list[Row]:
         return found
 
     found = beside(("field", "learned-field"), "field, learned r = {}, KL per site", DATA_PHASE_AND_BEYOND)
-    for k, beta in enumerate(result.groups["learned"]["beta"].values):
+    for k, beta in enumerate(grids(result)["learned"]["beta"].values):
         label = f"Ising beta = {beta:g}, learned r = {{}}, patch error"
         found += beside(("ising", "learned"), label, DATA_PHASE_AND_BEYOND, k)
     label = "erased loops, 6x6 faces, learned r = {}, KL per bond"
@@ -61,7 +62,7 @@ def rows(experiment: str, result: Result) -> list[Row]:
     return [*found, *beside(("loops-small", "learned-loops"), label, EVERY)]
 
 
-def mark(ax: Any, grid: dict[str, Variable], *k: int, name: str = "error", label: str = "learned") -> None:
+def mark(ax: Any, grid: dict[str, xr.Variable], *k: int, name: str = "error", label: str = "learned") -> None:
     """Every learned radius, open markers."""
     for m in range(grid["radius"].values.size):
         values, stderr = (grid[key].values[(*k, 0, slice(None), m)] for key in (name, f"{name}_stderr"))
@@ -72,7 +73,7 @@ def mark(ax: Any, grid: dict[str, Variable], *k: int, name: str = "error", label
         )
 
 
-def mark_small(ax: Any, exact: dict[str, Variable], learned: dict[str, Variable], name: str) -> None:
+def mark_small(ax: Any, exact: dict[str, xr.Variable], learned: dict[str, xr.Variable], name: str) -> None:
     """Loops on the small grid, r = 1: exact, dashed, and learned."""
     ax.errorbar(
         *(exact["t"].values, exact[name].values[:, 0], exact[f"{name}_stderr"].values[:, 0]),

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import xarray as xr
+
 from .. import results
 from ..errors import InputError
 from ..registry import hint
 from ..report import csv_table, text_table
-from ..results import Result, Row
+from ..results import Row
 from ..runs.checks import check_output, enough_of
 from ..runs.runner import run
 from . import REGISTRY
@@ -65,25 +67,25 @@ def reproduce(
     return rows
 
 
-def analysed(experiment: Any, result: Result) -> Result:
-    """`result` with the experiment's analysis merged in; as it is where that was done before."""
-    if result.rows:
+def analysed(experiment: Any, result: xr.DataTree) -> xr.DataTree:
+    """Return `result` with the experiment's analysis merged in; as it is where that was done before."""
+    if results.rows(result):
         return result
     analysis = experiment.analyse(result)
-    groups = dict(result.groups)
+    groups: dict[str, Any] = {name: grid.variables for name, grid in results.grids(result).items()}
     for name, variables in analysis.variables.items():
         groups[name] = {**groups.get(name, {}), **variables}
-    return Result(result.attributes, groups, list(analysis.rows))
+    return results.tree(result.attrs, groups, analysis.rows)
 
 
 def finished_rows(folder: Path) -> list[Row]:
-    """The rows of every finished named experiment in `folder`."""
+    """Return the rows of every finished study in `folder`."""
     rows: list[Row] = []
     for name in REGISTRY:
         path = folder / f"{name}.h5"
         if path.exists():
-            result = results.read(path)
-            rows += result.rows if result.complete else []
+            result = results.load(path)
+            rows += results.rows(result) if result.attrs["complete"] else []
     return rows
 
 
@@ -100,18 +102,18 @@ def draw(file: Path, out: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    result = results.read(file)
+    result = results.load(file)
     with enough_of(file):
         figure = _figure(result)
     save_figure(figure, out)
 
 
-def _figure(result: Result) -> Any:
+def _figure(result: xr.DataTree) -> Any:
     from .. import plots
     from ..plots.hybrid import plot_hybrid
     from ..plots.probe import plot_probe
 
-    name = str(result.attributes["name"])
+    name = str(result.attrs["name"])
     if name in REGISTRY:
         return REGISTRY[name].figure(result)
     figures = {"probe": plot_probe, "image-hybrid": plot_hybrid}

@@ -13,7 +13,7 @@ import pytest
 from scipy.special import logsumexp
 
 import lattice_diffusion as ld
-from lattice_diffusion import cli
+from lattice_diffusion import cli, results
 from lattice_diffusion.exact import erased_loops
 from lattice_diffusion.exact.domain_walls import DomainWallSolver, binary_entropy
 from lattice_diffusion.exact.noisy_samples import NoisySamples
@@ -574,7 +574,7 @@ def test_cmi_and_label_entropy_in_a_result_file(tmp_path):
         "name": "domain-walls", "shape": [4, 4], "periodic": [False, False], "beta": 0.0, "bond": [[1, 1], [1, 2]]
     }  # fmt: skip
     result = run(spec, tmp_path / "cmi.h5", progress=False)
-    cmi = result.groups["loops"]["cmi"]
+    cmi = results.grids(result)["loops"]["cmi"]
     assert (cmi.dims, cmi.values.shape) == (("length", "beta", "t", "radius"), (2, 2, 2, 2))
     assert np.all(cmi.values > 0)
     model = DomainWalls((4, 4))
@@ -588,7 +588,7 @@ def test_cmi_and_label_entropy_in_a_result_file(tmp_path):
     assert np.all((entropy.values > 0) & (entropy.values < np.log(2)))
     assert np.all(groups["loops"]["label_entropy_stderr"].values > 0)
     assert not {"cmi", "radius"} & set(groups["loops"])
-    reread = ld.results.read(tmp_path / "label.h5").groups["loops"]["label_entropy"]
+    reread = ld.results.load(tmp_path / "label.h5").groups["loops"]["label_entropy"]
     assert np.array_equal(reread.values, entropy.values)
     assert run(spec, tmp_path / "label.h5", progress=False, resume=True).complete
 

@@ -140,20 +140,20 @@ def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path, monkeypatch, capsys)
     cut = run_hybrid(path, tmp_path / "cut.h5", ASKED, resume=True, effort=EFFORT, **SMALL)
     assert len(calls) == 5  # two schedules were there already
     assert not (tmp_path / "cut.h5.parts").exists()
-    for name, group in whole.groups.items():
+    for name, group in results.grids(whole).items():
         for key, variable in group.items():
             if key != "seconds":
                 assert np.array_equal(cut.groups[name][key].values, variable.values), (name, key)
     assert image.imread(tmp_path / "cut.png").shape[0] > 400
-    back = results.read(tmp_path / "cut.h5")
-    assert back.rows == cut.rows
-    assert json.loads(back.attributes["parameters"])["plan"]["window"] == [0.3, 0.8]
+    back = results.load(tmp_path / "cut.h5")
+    assert results.rows(back) == cut.rows
+    assert json.loads(back.attrs["parameters"])["plan"]["window"] == [0.3, 0.8]
     for group in ("generation", "recovery", "denoising"):
-        for key in back.groups[group]:
-            if f"{key}_stderr" in back.groups[group]:
-                assert np.all(back.groups[group][f"{key}_stderr"].values >= 0)
-    assert back.groups["recovery"]["radius"].values.tolist() == [1, 2, GLOBAL]
-    assert np.all(back.groups["recovery"]["excess_mse"].values[:, -1] == 0)
+        for key in results.grids(back)[group]:
+            if f"{key}_stderr" in results.grids(back)[group]:
+                assert np.all(results.grids(back)[group][f"{key}_stderr"].values >= 0)
+    assert results.grids(back)["recovery"]["radius"].values.tolist() == [1, 2, GLOBAL]
+    assert np.all(results.grids(back)["recovery"]["excess_mse"].values[:, -1] == 0)
     assert main(["show", str(tmp_path / "cut.h5")]) == 0
 
 
@@ -167,9 +167,9 @@ def test_without_labels_patches_judge_alone(tmp_path, capsys):
     err = capsys.readouterr().err
     assert "no labels, so no classifier: quality is measured by patches alone" in err
     assert "it has not learned more than they have; give a larger --budget" in err
-    assert "patch_divergence" in result.groups["generation"]
-    assert "frechet_distance" not in result.groups["generation"]
-    assert "agreement" not in result.groups["recovery"]
+    assert "patch_divergence" in results.grids(result)["generation"]
+    assert "frechet_distance" not in results.grids(result)["generation"]
+    assert "agreement" not in results.grids(result)["recovery"]
     assert (tmp_path / "h.png").exists()
 
 

@@ -264,9 +264,9 @@ def test_probe_writes_a_result_and_states_its_cost(tmp_path, capsys):
     assert "probe: 1000 images of 6x6, 2 times x 2 radii, 2 folds" in captured.err
     assert "steps a network are few, so that less is found than there is; 2000 are usual" in captured.err
     assert "I(A;C|B) at t = " in captured.out
-    result = results.read(out)
-    assert result.groups["probe"]["cmi"].values.shape == (2, 2)
-    assert json.loads(str(result.attributes["parameters"]))["plan"]["pixel"] == [3, 3]
+    result = results.load(out)
+    assert results.grids(result)["probe"]["cmi"].values.shape == (2, 2)
+    assert json.loads(str(result.attrs["parameters"]))["plan"]["pixel"] == [3, 3]
     assert not (tmp_path / "probe.h5.parts").exists()
     assert run(spins(tmp_path), out) == 2
     assert "exists" in capsys.readouterr().err
@@ -307,7 +307,7 @@ def test_going_on_with_another_probe_is_refused(tmp_path, capsys):
     out = tmp_path / "p.h5"
     parts = tmp_path / "p.h5.parts"
     assert run(spins(tmp_path), out) == 0
-    asked = json.loads(str(results.read(out).attributes["parameters"]))
+    asked = json.loads(str(results.load(out).attributes["parameters"]))
     plan, data = asked.pop("plan"), asked.pop("data")
     out.unlink()
     parts.mkdir()
@@ -329,7 +329,7 @@ def test_colour_says_what_its_levels_leave_open_and_needs_gaussian_noise(tmp_pat
     np.save(path, np.random.default_rng(1).integers(0, 256, (1500, 6, 6, 3)).astype(np.float32))
     assert run(path, tmp_path / "p.h5", "--value-range", "0,300") == 0
     assert "A is told apart by 64 colours, which leave 0.05" in capsys.readouterr().err
-    parameters = json.loads(str(results.read(tmp_path / "p.h5").attributes["parameters"]))
+    parameters = json.loads(str(results.load(tmp_path / "p.h5").attributes["parameters"]))
     assert parameters["data"]["value_range"] == [0, 300]
     levels = parameters["pixel_levels"]
     assert levels["levels"] == 64
@@ -342,13 +342,13 @@ def test_erasures_have_the_area_law_of_a_random_order(tmp_path):
     """KL = int dt sum_i I_t / (1 - t), by the trapezoidal rule between 0.4 and 0.7."""
     out = tmp_path / "p.h5"
     assert run(spins(tmp_path), out, "--channel", "erasure") == 0
-    found = results.read(out).groups["probe"]
+    found = results.load(out).groups["probe"]
     expected = 36 * 0.15 * found["cmi_above_null"].values / (1 - np.array([[0.4], [0.7]]))
     np.testing.assert_allclose(found["area"].values, expected, rtol=1e-12)
     assert "excess_mse" not in found
     bits = tmp_path / "bits.h5"
     assert run(spins(tmp_path), bits, "--channel", "bitflip") == 0
-    assert "recommended_radius" not in results.read(bits).groups["probe"]
+    assert "recommended_radius" not in results.load(bits).groups["probe"]
     assert cli.main(["report", str(bits)]) == 0
 
 

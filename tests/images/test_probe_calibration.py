@@ -20,14 +20,14 @@ def test_calibrated_probe_holds_exact_answers_of_both_pictures(
     options = ("--times", "0.4,0.7", "--radii", "1,2", "--budget", "1")
     assert cli.main(["probe", str(images), "--out", str(out), *options]) == 0
     assert "and as many pictures of Ising spins and of loops: about" in capsys.readouterr().err
-    result = results.read(out)
-    assert set(result.groups) == {"probe", "calibration_ising", "calibration_loops"}
+    result = results.load(out)
+    assert set(results.grids(result)) == {"probe", "calibration_ising", "calibration_loops"}
     for name, rendering in pictures((6, 6)).items():
-        found = result.groups[f"calibration_{name}"]
+        found = results.grids(result)[f"calibration_{name}"]
         assert rendering.site.shape == (8, 8)
         assert np.diff(found["cmi_exact"].values, axis=1).max() < 0  # falls with the radius
         assert (found["total_information_exact"].values >= found["cmi_exact"].values[:, 0]).all()
-        rows = {row.quantity: row for row in result.rows if row.experiment == f"calibration_{name}"}
+        rows = {row.quantity: row for row in results.rows(result) if row.experiment == f"calibration_{name}"}
         top = found["cmi_exact"].values[:, 0].max()
         t = found["t"].values[found["cmi_exact"].values[:, 0] == top][0]
         assert rows[f"I(A;C|B) at t = {t:g}, r = 1"].analytic == top

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 from matplotlib import image
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex
@@ -26,7 +27,7 @@ from lattice_diffusion.images.probe_schema import (
 from lattice_diffusion.images.report import calibration_verdict, html_page
 from lattice_diffusion.phases import nonlocality_window, speciation_window
 from lattice_diffusion.plots import probe as probe_figures
-from lattice_diffusion.results import Result, Row, Variable
+from lattice_diffusion.results import Row
 from lattice_diffusion.runs.spec import Spec
 from lattice_diffusion.studies import REGISTRY, Analysis, NamedExperiment
 
@@ -83,11 +84,11 @@ def exact_curves() -> list[Curve]:
     return [Curve(np.append(1.0 - t, row), covariance, 100) for t, row in zip(T, TRUTH, strict=True)]
 
 
-def calibration(rng: np.random.Generator | None, **changes: Any) -> dict[str, Variable]:
+def calibration(rng: np.random.Generator | None, **changes: Any) -> dict[str, xr.Variable]:
     return beside_exact(measured(rng, **changes), exact_curves())
 
 
-def probe(seed: int = 3, name: str = "digits.npz", **changes: Any) -> Result:
+def probe(seed: int = 3, name: str = "digits.npz", **changes: Any) -> xr.DataTree:
     rng = np.random.default_rng(seed)
     variables = probe_variables(**measured(rng, **labels(), **area_law(), **changes))
     data = {"file": name, "images": 5000, "shape": [1, *SHAPE]}
@@ -268,15 +269,15 @@ def test_arrays_that_do_not_fit(changes: dict[str, Any], message: str) -> None:
 def test_a_probe_survives_its_file(tmp_path: Path) -> None:
     made = probe()
     results.write(tmp_path / "a.h5", made)
-    again = results.read(tmp_path / "a.h5")
-    assert again.rows == made.rows
-    assert json.loads(str(again.attributes["parameters"]))["data"]["images"] == 5000
-    for group, variables in made.groups.items():
+    again = results.load(tmp_path / "a.h5")
+    assert results.rows(again) == results.rows(made)
+    assert json.loads(str(again.attrs["parameters"]))["data"]["images"] == 5000
+    for group, variables in results.grids(made).items():
         for name, variable in variables.items():
-            read = again.groups[group][name]
+            read = results.grids(again)[group][name]
             assert (read.dims, read.units, read.long_name) == (variable.dims, variable.units, variable.long_name)
             np.testing.assert_array_equal(read.values, variable.values)
-    errors = {name for name in made.groups["probe"] if name.endswith("_stderr")}
+    errors = {name for name in results.grids(made)["probe"] if name.endswith("_stderr")}
     assert errors >= {
         f"{name}_stderr" for name in ("cmi", "total_information", "markov_length", "window_start", "area")
     }
@@ -287,7 +288,7 @@ def test_figure_shows_every_measured_point() -> None:
     figure = probe_figures.plot_probe_panels(made)
     heat, curves, lengths, radius = (ax for ax in figure.axes if ax.get_title())
     shown = heat.collections[0].get_array()
-    probe_group = made.groups["probe"]
+    probe_group = results.grids(made)["probe"]
     seen = probe_group["cmi_above_null"].values.T
     assert (np.ma.getmaskarray(shown) == (seen <= 2 * probe_group["cmi_above_null_stderr"].values.T)).all()
     assert len(curves.containers) == 6
@@ -312,7 +313,7 @@ def test_figure_of_a_calibration_shows_what_is_exact() -> None:
     made = probe()
     curves, lengths, windows = probe_figures.plot_calibration(made, "calibration_ising").axes
     assert black(curves) == [list(1.0 - T), *(list(TRUTH[:, j]) for j in (0, 3, 6))]
-    found = made.groups["calibration_ising"]
+    found = results.grids(made)["calibration_ising"]
     np.testing.assert_array_equal(black(lengths), [found["markov_length_exact"].values])
     seen = (TRUTH > 0.01).any(axis=0)
     assert len(black(windows)) == seen.sum()
@@ -394,25 +395,27 @@ class Page(HTMLParser):
 ATTACK = "<script>alert('x')</script>\"><img src=http://evil.example/a onerror=alert(1)>"
 
 
-def hostile() -> Result:
+def hostile() -> xr.DataTree:
     made = probe(name=ATTACK)
     variables = {
-        ATTACK: Variable(("k",), np.zeros(2), ATTACK, ATTACK),
-        **made.groups["probe"],
-        "markov_length_note": Variable(("t",), np.full(T.size, ATTACK, object), "1", ATTACK),
+        ATTACK: results.variable(("k",), np.zeros(2), ATTACK, ATTACK),
+        **results.grids(made)["probe"],
+        "markov_length_note": results.variable(("t",), np.full(T.size, ATTACK, object), "1", ATTACK),
     }
-    attributes = {**made.attributes, "created": ATTACK, ATTACK: ATTACK, "complete": False}
+    attributes = {**made.attrs, "created": ATTACK, ATTACK: ATTACK, "complete": False}
     rows = [Row(ATTACK, ATTACK, 1.0, 1.1, 0.1, ATTACK)]
-    return Result(attributes, {"probe": variables, ATTACK: variables}, rows)
+    return results.tree(attributes, {"probe": variables, ATTACK: variables}, rows)
 
 
 @pytest.mark.parametrize("kind", ["probe", "plain", "broken JSON"])
 def test_text_of_a_file_cannot_become_code(kind: str) -> None:
     made = hostile()
     if kind != "probe":
-        made = Result({**made.attributes, "name": ATTACK}, {ATTACK: {ATTACK: made.groups["probe"][ATTACK]}}, made.rows)
+        made = results.tree(
+            {**made.attrs, "name": ATTACK}, {ATTACK: {ATTACK: results.grids(made)["probe"][ATTACK]}}, results.rows(made)
+        )
     if kind == "broken JSON":
-        made.attributes["parameters"] = ATTACK
+        made.attrs["parameters"] = ATTACK
     page = Page(html_page(made, ATTACK))
     assert ATTACK in page.text
     allowed = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "ul", "li", "div", "table", "tr"}
@@ -429,12 +432,12 @@ def test_page_of_a_probe_says_what_was_found() -> None:
     text = Page(html_page(made, "a.h5")).text
     assert re.search(r"pixel A\s*6, 4\s*steps a network\s*1234\s*radii\s*1, 2, 3", text)
     assert "64, which leave 0.0125 of its variance open" in text
-    found = made.groups["probe"]
+    found = results.grids(made)["probe"]
     start = float(found["window_start"].values[0])
     assert re.search(rf"Nonlocality window \(I\(A;C\|B\) above 0.01 nats beyond r = 1\): from t = {start:.2f}", text)
     assert "Speciation window (the label is being decided): from t = " in text
     assert f"saves {float(found['cost_saving'].values):.0%} of the pixels" in text
-    assert json.loads(text[text.index('{\n  "data"') :]) == json.loads(str(made.attributes["parameters"]))
+    assert json.loads(text[text.index('{\n  "data"') :]) == json.loads(str(made.attrs["parameters"]))
     assert '"shape": [1, 12, 9]' in text
     assert "Calibration on known truth: Ising spins as blocks of 2x2 pixels" in text
     assert "±" in text
@@ -466,13 +469,13 @@ def test_command_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: 
 
 def test_any_result_file_has_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
     grid = {
-        "t": Variable(("t",), T, "1", "time"),
-        "radius": Variable(("radius",), R, "sites", "radius"),
-        "cmi": Variable(("t", "radius"), TRUTH, "nat", "conditional mutual information"),
+        "t": results.variable(("t",), T, "1", "time"),
+        "radius": results.variable(("radius",), R, "sites", "radius"),
+        "cmi": results.variable(("t", "radius"), TRUTH, "nat", "conditional mutual information"),
     }
     rows = [Row("toy", "peak <time>", 0.45, 0.46, 0.01, "by construction"), Row("toy", "height", None, 0.1, 0.0, "")]
     attributes = results.provenance("toy", "{}", 0, complete=True)
-    plain = html_page(Result(attributes, {"square": grid}, rows), "a.h5")
+    plain = html_page(results.tree(attributes, {"square": grid}, rows), "a.h5")
     text = Page(plain).text
     assert plain.count("data:image/png;base64,") == 1
     assert "grid square" in text
@@ -480,16 +483,16 @@ def test_any_result_file_has_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
         assert cell in text
     drawn = []
 
-    def figure(result: Result) -> Any:
+    def figure(result: xr.DataTree) -> Any:
         drawn.append(result)
         return plots.plot_cmi(result).figure
 
     monkeypatch.setitem(REGISTRY, "toy", NamedExperiment("toy", "A toy & its title", Spec, Analysis, figure))
-    named = html_page(Result(attributes, {"square": grid}, rows), "a.h5")
+    named = html_page(results.tree(attributes, {"square": grid}, rows), "a.h5")
     assert len(drawn) == 1
     assert "<h1>A toy &amp; its title</h1>" in named
-    samples = {"samples": Variable(("sample", "row", "column"), np.ones((2, 3, 3)), "1", "samples")}
-    nothing = html_page(Result({**attributes, "name": "samples"}, {"samples": samples}), "a.h5")
+    samples = {"samples": results.variable(("sample", "row", "column"), np.ones((2, 3, 3)), "1", "samples")}
+    nothing = html_page(results.tree({**attributes, "name": "samples"}, {"samples": samples}), "a.h5")
     assert "<img" not in nothing
     assert "sample: 2, row: 3, column: 3" in Page(nothing).text
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import xarray as xr
 
 from lattice_diffusion import results
 from lattice_diffusion.cli import main
-from lattice_diffusion.results import Result
 from lattice_diffusion.runs.executors import SchedulerError, open_engine
 from lattice_diffusion.runs.journal import journal_path
 from lattice_diffusion.runs.refusal import WorkerRefused
@@ -56,9 +56,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def alone(folder: Path) -> Result:
+def alone(folder: Path) -> xr.DataTree:
     run(load(folder / "spec.toml"), folder / "alone.h5", progress=False)
-    return results.read(folder / "alone.h5")
+    return results.load(folder / "alone.h5")
 
 
 def environment() -> dict[str, str]:
@@ -87,26 +87,28 @@ def cluster(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         log.close()
 
 
-def assert_same_bits(one: Result, other: Result) -> None:
+def assert_same_bits(one: xr.DataTree, other: xr.DataTree) -> None:
     assert one.complete
     assert other.complete
-    assert one.groups.keys() == other.groups.keys()
-    for grid, variables in one.groups.items():
+    assert results.grids(one).keys() == other.groups.keys()
+    for grid, variables in results.grids(one).items():
         assert variables.keys() == other.groups[grid].keys()
         for name, variable in variables.items():
             assert variable.values.tobytes() == other.groups[grid][name].values.tobytes(), (grid, name)
 
 
-def test_two_processes(folder: Path, alone: Result) -> None:
+def test_two_processes(folder: Path, alone: xr.DataTree) -> None:
     assert_same_bits(run(load(folder / "spec.toml"), folder / "two.h5", workers=2, progress=False), alone)
 
 
-def test_a_cluster(folder: Path, alone: Result, cluster: tuple[str, object]) -> None:
+def test_a_cluster(folder: Path, alone: xr.DataTree, cluster: tuple[str, object]) -> None:
     assert main(["run", str(folder / "spec.toml"), "--out", str(folder / "dask.h5"), "--scheduler", cluster[0]]) == 0
-    assert_same_bits(results.read(folder / "dask.h5"), alone)
+    assert_same_bits(results.load(folder / "dask.h5"), alone)
 
 
-def test_a_cluster_whose_workers_are_killed(folder: Path, alone: Result, cluster: tuple[str, subprocess.Popen]) -> None:
+def test_a_cluster_whose_workers_are_killed(
+    folder: Path, alone: xr.DataTree, cluster: tuple[str, subprocess.Popen]
+) -> None:
     psutil = pytest.importorskip("psutil")
     path = folder / "killed.h5"
     command = [
@@ -133,10 +135,10 @@ def test_a_cluster_whose_workers_are_killed(folder: Path, alone: Result, cluster
     workers[0].kill()
     _, err = running.communicate(timeout=120)
     assert running.returncode == 0, err
-    assert_same_bits(results.read(path), alone)
+    assert_same_bits(results.load(path), alone)
 
 
-def test_mpi_ranks(folder: Path, alone: Result) -> None:
+def test_mpi_ranks(folder: Path, alone: xr.DataTree) -> None:
     pytest.importorskip("mpi4py")
     mpiexec = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if mpiexec is None:
@@ -145,7 +147,7 @@ def test_mpi_ranks(folder: Path, alone: Result) -> None:
     command = [mpiexec, "-n", "3", *program, "run", "spec.toml", "--out", "mpi.h5", "--scheduler", "mpi"]
     ended = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=120)
     assert ended.returncode == 0, ended.stderr
-    assert_same_bits(results.read(folder / "mpi.h5"), alone)
+    assert_same_bits(results.load(folder / "mpi.h5"), alone)
     lonely = [sys.executable, "-m", "lattice_diffusion", "run", "spec.toml", "--out", "no.h5", "--scheduler", "mpi"]
     ended = subprocess.run(lonely, cwd=folder, env=environment(), capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2

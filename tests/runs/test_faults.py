@@ -60,7 +60,7 @@ def test_the_first_signal_lets_a_point_end_and_the_second_does_not(
     with pytest.raises(Interrupted, match=r"^stopped after 3 of 6 points"):
         run(spec, path, progress=False)
     assert calls == {"begun": 3, "ended": 3}
-    assert results.read(path).groups["chain"]["done"].values.sum() == 3
+    assert results.load(path).groups["chain"]["done"].values.sum() == 3
     assert capfd.readouterr().err == "stopping when the points under way have ended; once more to stop at once\n"
     monkeypatch.setattr(runner, "evaluate", lambda *args: measure(*args, signals=2))
     calls.update(begun=2, ended=2)
@@ -123,7 +123,7 @@ def test_a_disk_that_is_full_for_the_result_file_leaves_the_old_one(
     )
     with pytest.raises(OSError, match=message):
         run(spec, path, progress=False)
-    assert results.read(path).groups["chain"]["done"].values.sum() == 2  # the last attempt had room again
+    assert results.load(path).groups["chain"]["done"].values.sum() == 2  # the last attempt had room again
     assert run(spec, path, resume=True, progress=False).complete
     assert [item.name for item in tmp_path.iterdir()] == ["a.h5"]
 
@@ -159,4 +159,4 @@ def test_a_journal_begun_late_has_the_points_of_the_file(
     again = run(spec, path, resume=True, progress=False)
     assert len(measured) == 1
     for name, variable in unbroken.groups["chain"].items():
-        assert variable.values.tobytes() == again.groups["chain"][name].values.tobytes()
+        assert variable.values.tobytes() == results.grids(again)["chain"][name].values.tobytes()

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from lattice_diffusion import results
-from lattice_diffusion.results import Result
 from lattice_diffusion.runs import runner
 from lattice_diffusion.runs.journal import Journal, JournalError, journal_path
 from lattice_diffusion.runs.process_pool import process_pool
@@ -72,15 +72,15 @@ def spec() -> Spec:
 
 
 @pytest.fixture(scope="module")
-def unbroken(spec: Spec, tmp_path_factory: pytest.TempPathFactory) -> Result:
+def unbroken(spec: Spec, tmp_path_factory: pytest.TempPathFactory) -> xr.DataTree:
     path = tmp_path_factory.mktemp("unbroken") / "a.h5"
     run(spec, path, progress=False)
-    return results.read(path)
+    return results.load(path)
 
 
-def assert_same_datasets(one: Result, other: Result) -> None:
-    assert one.groups.keys() == other.groups.keys()
-    for grid, variables in one.groups.items():
+def assert_same_datasets(one: xr.DataTree, other: xr.DataTree) -> None:
+    assert results.grids(one).keys() == other.groups.keys()
+    for grid, variables in results.grids(one).items():
         assert variables.keys() == other.groups[grid].keys()
         for name, variable in variables.items():
             read = other.groups[grid][name]
@@ -100,7 +100,7 @@ class LastFirst(ThreadPoolExecutor):
         return super().submit(lambda: (time.sleep(delay), fn(*args, **kwargs))[1])
 
 
-def test_the_result_holds_every_point_with_its_coordinates(spec: Spec, unbroken: Result) -> None:
+def test_the_result_holds_every_point_with_its_coordinates(spec: Spec, unbroken: xr.DataTree) -> None:
     assert unbroken.complete
     assert json.loads(str(unbroken.attributes["parameters"])) == json.loads(spec.to_json())
     assert unbroken.attributes["seed"] == "11"
@@ -118,34 +118,34 @@ def test_the_result_holds_every_point_with_its_coordinates(spec: Spec, unbroken:
     assert (grid["cmi"].values[..., :2] > 0).all()
 
 
-def test_an_empty_c_gives_exactly_zero(unbroken: Result) -> None:
+def test_an_empty_c_gives_exactly_zero(unbroken: xr.DataTree) -> None:
     assert not unbroken.groups["chain"]["cmi"].values[..., 2].any()
     assert not unbroken.groups["square"]["cmi_stderr"].values[..., 2].any()
 
 
-def test_measure_is_what_a_run_records(spec: Spec, unbroken: Result) -> None:
+def test_measure_is_what_a_run_records(spec: Spec, unbroken: xr.DataTree) -> None:
     point = next(p for p in runner.points(spec) if p.grid == "chain" and p.index == (1, 2))
     values = evaluate(point.parameters, point.rng(spec.seed))
     assert values["cmi"].tobytes() == unbroken.groups["chain"]["cmi"].values[1, 2].tobytes()
     assert values["cmi_covariance"].shape == (3, 3)
 
 
-def test_two_processes_give_the_same_numbers(spec: Spec, unbroken: Result, tmp_path: Path) -> None:
+def test_two_processes_give_the_same_numbers(spec: Spec, unbroken: xr.DataTree, tmp_path: Path) -> None:
     assert_same_datasets(run(spec, tmp_path / "a.h5", workers=2, progress=False), unbroken)
     assert [item.name for item in tmp_path.iterdir()] == ["a.h5"]
 
 
-def test_any_executor_gives_the_same_numbers(spec: Spec, unbroken: Result, tmp_path: Path) -> None:
+def test_any_executor_gives_the_same_numbers(spec: Spec, unbroken: xr.DataTree, tmp_path: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
         assert_same_datasets(run(spec, tmp_path / "a.h5", executor=pool, workers=2, progress=False), unbroken)
         assert pool.submit(int, 3).result() == 3  # still the caller's
     one = Spec(name="all", seed=11, grids={"chain": chain()})
     with LastFirst() as pool:
         result = run(one, tmp_path / "b.h5", executor=pool, progress=False)
-    assert_same_datasets(result, Result({}, {"chain": unbroken.groups["chain"]}))
+    assert_same_datasets(result, results.tree({}, {"chain": unbroken.groups["chain"]}))
 
 
-def test_extending_a_grid_keeps_its_numbers(unbroken: Result, tmp_path: Path) -> None:
+def test_extending_a_grid_keeps_its_numbers(unbroken: xr.DataTree, tmp_path: Path) -> None:
     model = {"name": "ising-chain", "length": 20, "beta": [0.9, 0.7, 0.5]}
     longer = Spec(name="longer", seed=11, grids={"new": chain(model=model, t=[0.9, 0.5, 0.3])})
     grid = run(longer, tmp_path / "a.h5", progress=False).groups["new"]
@@ -170,13 +170,13 @@ def stops_after(monkeypatch: pytest.MonkeyPatch, n_points: int, error: BaseExcep
 
 
 def test_an_interrupted_run_keeps_its_points(
-    spec: Spec, unbroken: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spec: Spec, unbroken: xr.DataTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.h5"
     message = r"^stopped after 5 of 20 points; run again with --resume to go on$"
     with stops_after(monkeypatch, 5, KeyboardInterrupt()), pytest.raises(Interrupted, match=message):
         run(spec, path, progress=False)
-    half = results.read(path)
+    half = results.load(path)
     assert not half.complete
     done = {name: variables["done"].values.astype(bool) for name, variables in half.groups.items()}
     assert sum(int(x.sum()) for x in done.values()) == 5
@@ -185,13 +185,13 @@ def test_an_interrupted_run_keeps_its_points(
     with stops_after(monkeypatch, 15, AssertionError("measured again what was there")):
         again = run(spec, path, resume=True, progress=False)
     assert_same_datasets(again, unbroken)
-    assert again.attributes["created"] == half.attributes["created"]
+    assert again.attrs["created"] == half.attributes["created"]
     assert [item.name for item in tmp_path.iterdir()] == ["a.h5"]
 
 
 @pytest.mark.parametrize("lost", ["journal", "result"])
 def test_half_a_record_is_enough_to_resume(
-    spec: Spec, unbroken: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str
+    spec: Spec, unbroken: xr.DataTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
     path = tmp_path / "a.h5"
     with stops_after(monkeypatch, 5, KeyboardInterrupt()), pytest.raises(Interrupted):
@@ -203,7 +203,7 @@ def test_half_a_record_is_enough_to_resume(
 
 @pytest.mark.parametrize("torn", [1, 30, 400])
 def test_a_torn_last_line_is_measured_again(
-    spec: Spec, unbroken: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torn: int
+    spec: Spec, unbroken: xr.DataTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torn: int
 ) -> None:
     path = tmp_path / "a.h5"
     with stops_after(monkeypatch, 5, KeyboardInterrupt()), pytest.raises(Interrupted):
@@ -214,7 +214,7 @@ def test_a_torn_last_line_is_measured_again(
     assert_same_datasets(run(spec, path, resume=True, progress=False), unbroken)
 
 
-def test_a_journal_torn_in_its_header_starts_anew(spec: Spec, unbroken: Result, tmp_path: Path) -> None:
+def test_a_journal_torn_in_its_header_starts_anew(spec: Spec, unbroken: xr.DataTree, tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     journal_path(path).write_text('{"schema": "lattice_di')
     assert_same_datasets(run(spec, path, resume=True, progress=False), unbroken)
@@ -254,7 +254,7 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
     other = Spec(name="one", grids={"chain": chain(t=[0.3, 0.6])})
     with pytest.raises(SpecError, match=r"grids\.chain\.t is \[0\.3, 0\.6, 0\.9\] there and \[0\.3, 0\.6\] here"):
         run(other, path, resume=True, progress=False)
-    assert_same_datasets(results.read(path), first)
+    assert_same_datasets(results.load(path), first)
     assert run(other, path, force=True, progress=False).groups["chain"]["cmi"].values.shape == (2, 2, 3)
     with pytest.raises(ValueError, match="give one of the two"):
         run(other, path, force=True, resume=True, progress=False)
@@ -307,7 +307,7 @@ def test_a_refusal_while_measuring_leaves_an_old_file_alone(tmp_path: Path, work
     no_closed_form = Spec(name="one", grids={"chain": chain(method="closed")})
     with pytest.raises(PointRefused, match=r"^grids\.chain at beta = 0\.\d, t = 0\.\d: no closed form is known"):
         run(no_closed_form, path, force=True, workers=workers, progress=False)
-    assert_same_datasets(results.read(path), old)
+    assert_same_datasets(results.load(path), old)
     assert [item.name for item in tmp_path.iterdir()] == ["a.h5"]
 
 
@@ -420,14 +420,14 @@ def test_kill_9_then_resume_equals_an_unbroken_run(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert "points; run again with --resume to go on" in err
     assert "Traceback" not in err
-    assert not results.read(path).complete
+    assert not results.load(path).complete
 
     process = start(tmp_path, "--resume")
     assert process.communicate()[1].count("\n") <= 2
     assert process.returncode == 0
     from lattice_diffusion.runs.spec import load
 
-    again = results.read(path)
-    assert again.complete
+    again = results.load(path)
+    assert again.attrs["complete"]
     assert_same_datasets(again, run(load(tmp_path / "slow.toml"), tmp_path / "b.h5", progress=False))
     assert sorted(item.name for item in tmp_path.iterdir()) == ["a.h5", "b.h5", "slow.toml"]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from lattice_diffusion import results
 from lattice_diffusion.estimate import Curve
 from lattice_diffusion.runs.points import points
 from lattice_diffusion.runs.quantities import evaluate
@@ -81,17 +82,17 @@ def test_a_run_records_how_many_samples_each_point_took(tmp_path: Path) -> None:
     field = {**grid, "model": {"name": "gaussian-field", "length": 5, "mass_squared": 0.3}}
     spec = Spec(name="adaptive", seed=2, grids={"chain": grid, "field": field})
     result = run(spec, tmp_path / "a.h5", progress=False)
-    chain = result.groups["chain"]
+    chain = results.grids(result)["chain"]
     n, met = chain["n_samples"].values, (chain["cmi_stderr"].values <= 0.04 * chain["cmi"].values).all(axis=-1)
     assert (met | (n == 1500)).all()
     assert met.any()
     assert (n == 1500).any()
     assert n[:, 2].tolist() == [100, 100]  # t = 1: exactly zero
-    assert (result.groups["field"]["n_samples"].values == 100).all()
+    assert (results.grids(result)["field"]["n_samples"].values == 100).all()
     with ThreadPoolExecutor(2) as pool_of_two:
         again = run(spec, tmp_path / "b.h5", executor=pool_of_two, workers=2, progress=False)
     for name, variable in chain.items():
-        assert variable.values.tobytes() == again.groups["chain"][name].values.tobytes()
+        assert variable.values.tobytes() == results.grids(again)["chain"][name].values.tobytes()
 
 
 def test_a_target_does_not_change_the_random_numbers_of_a_point() -> None:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import lattice_diffusion as ld
+from lattice_diffusion import results
 from lattice_diffusion.exact.noisy_samples import NoisySamples
 from lattice_diffusion.exact.sign_label import TERMS, label_terms, sign_log_weights
 from lattice_diffusion.images.probe_schema import probe_result, probe_variables
@@ -93,13 +94,13 @@ def test_nonlocality_window_lies_inside_the_speciation_window(tmp_path):
     result = run(small_spec(), tmp_path / "c.h5", workers=1, progress=False)
     analysis = REGISTRY["concurrence"].analyse(result)
     for name in ("mixture", "mixture-field", "ising"):
-        grid, found = result.groups[name], analysis.variables[name]
+        grid, found = results.grids(result)[name], analysis.variables[name]
         chain, stderr = grid["chain_rule"].values, grid["chain_rule_stderr"].values
         assert np.all(np.abs(chain) <= 5 * stderr + 1e-12)
         start, stop, label_start, label_stop = found["end_time"].values
         assert label_start < start < stop < label_stop
         assert 0.1 < found["explained"].values <= 1
-    white = result.groups["mixture"]
+    white = results.grids(result)["mixture"]
     assert np.all(white["cmi_given_label"].values == 0)
     assert float(analysis.variables["mixture"]["explained"].values) == 1
     margins = [row for row in analysis.rows if row.source == ">= 0"]

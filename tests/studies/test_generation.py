@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import lattice_diffusion as ld
+from lattice_diffusion import results
 from lattice_diffusion.denoisers import ExactDenoiser, always, hybrid, pure_noise, reverse, violated_vertices
 from lattice_diffusion.runs import runner
 from lattice_diffusion.runs.build import build_channel, build_model
@@ -192,7 +193,7 @@ def grid(**changes):
 
 def test_a_point_of_a_grid(tmp_path):
     result = runner.run(grid(), tmp_path / "x.h5", progress=False)
-    variables = result.groups["g"]
+    variables = results.grids(result)["g"]
     assert variables["error"].dims == ("t", "schedule")
     assert [str(name) for name in variables["schedule"].values] == list(SCHEDULES)
     assert variables["window"].values.shape == (1, 2)

@@ -38,10 +38,10 @@ def names():
 @pytest.mark.parametrize("name", names())
 def test_quick_preset(name, tmp_path):
     assert main(["reproduce", name, "--out", str(tmp_path), "--workers", "2"]) == 0
-    result = results.read(tmp_path / f"{name}.h5")
-    assert result.complete
-    assert result.rows
-    for row in result.rows:
+    result = results.load(tmp_path / f"{name}.h5")
+    assert result.attrs["complete"]
+    assert results.rows(result)
+    for row in results.rows(result):
         assert np.isfinite([row.value, row.stderr]).all(), row
         if row.z is not None and not any(word in row.source for word in ASYMPTOTIC):
             assert abs(row.z) < 5, row
@@ -52,7 +52,7 @@ def test_quick_preset(name, tmp_path):
     assert main(["plot", str(tmp_path / f"{name}.h5"), "--out", str(drawn)]) == 0
     assert np.array_equal(image.imread(drawn), picture)
     with open(tmp_path / "table.csv", encoding="utf-8") as file:
-        assert len(list(csv.DictReader(file))) == len(result.rows)
+        assert len(list(csv.DictReader(file))) == len(results.rows(result))
 
 
 def test_presets_differ_in_cost_only():

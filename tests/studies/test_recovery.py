@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import lattice_diffusion as ld
+from lattice_diffusion import results
 from lattice_diffusion.denoisers import (
     ExactDenoiser,
     always,
@@ -14,7 +15,6 @@ from lattice_diffusion.denoisers import (
     pure_noise,
     reverse,
 )
-from lattice_diffusion.results import Result, Variable
 from lattice_diffusion.runs.quantities import QUANTITIES, evaluate
 from lattice_diffusion.runs.quantities.recovery import (
     check,
@@ -164,7 +164,7 @@ def test_learned_recovery_beside_exact(tmp_path):
         "learned": {**common, "model": model, "t": [1.0], "quantity": "learned_recovery", "settings": training},
     }
     result = run(Spec(name="both", grids=grids), tmp_path / "both.h5", progress=False)
-    exact, learned = result.groups["exact"], result.groups["learned"]
+    exact, learned = results.grids(result)["exact"], results.grids(result)["learned"]
     assert set(exact) >= set(QUANTITIES["recovery"].columns)
     values, errors = learned["error"].values[0, 0, :, 0], learned["error_stderr"].values[0, 0, :, 0]
     truth, spread = exact["error"].values[0, :, 0], exact["error_stderr"].values[0, :, 0]
@@ -279,7 +279,7 @@ def filled(betas, learned, column="error"):
     value = value if len(betas) > 1 else value[0]
     values = {column: value, f"{column}_stderr": np.full(value.shape, 3.0 if learned else 4.0)}
     values |= {"beta": np.array(betas), "radius": radii, "start" if learned else "t": times}
-    return {name: Variable(tuple("abcd"[: v.ndim]), v, "1", name) for name, v in values.items()}
+    return {name: results.variable(tuple("abcd"[: v.ndim]), v, "1", name) for name, v in values.items()}
 
 
 def test_learned_rows_stand_beside_the_exact_ones():
@@ -287,7 +287,7 @@ def test_learned_rows_stand_beside_the_exact_ones():
     for exact, learned in (("field", "learned-field"), ("loops-small", "learned-loops")):
         groups |= {exact: filled([0.0], False), learned: filled([0.0], True)}
     groups |= {name: filled([0.0], "learned" in name, "divergence") for name in ("erased-small", "learned-erased")}
-    found = recovery_learned.rows("recovery", Result({}, groups))
+    found = recovery_learned.rows("recovery", results.tree({}, groups))
     assert len(found) == len({row.quantity for row in found}) == 4 + 2 * 4 + 8 + 8
     for row in found:
         place = {key: float(x) for key, x in re.findall(r"(beta|r|T_f) = ([\d.]+)", row.quantity)}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import lattice_diffusion as ld
+from lattice_diffusion import results
 from lattice_diffusion.denoisers import violated_vertices
 from lattice_diffusion.exact import enumeration
 from lattice_diffusion.runs import runner
@@ -137,11 +138,11 @@ def grid(**changes):
 
 def test_a_grid_of_segments(tmp_path):
     result = runner.run(grid(), tmp_path / "x.h5", progress=False)
-    kl = result.groups["g"]["divergence"]
+    kl = results.grids(result)["g"]["divergence"]
     assert kl.dims == ("t", "stop", "radius")
     assert np.isnan(kl.values[1, 0]).all()  # 0.5 to 0.4
     assert np.isfinite(kl.values[[0, 0, 1], [0, 1, 1]]).all()
-    assert list(result.groups["g"]["stop"].values) == [0.4, 0.8]
+    assert list(results.grids(result)["g"]["stop"].values) == [0.4, 0.8]
 
 
 @pytest.mark.parametrize(

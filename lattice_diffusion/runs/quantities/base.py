@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ...errors import InputError
-from ...results import Variable
+from ...results import variable
 from ..build import build_channel, build_model
 
 Parameters = dict[str, Any]  # of one point, resolved by `grid.resolve` to plain JSON types
@@ -34,7 +35,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-def no_coordinates(table: Parameters) -> dict[str, Variable]:
+def no_coordinates(table: Parameters) -> dict[str, xr.Variable]:
     return {}
 
 
@@ -63,7 +64,7 @@ class Quantity:
     what: str
     columns: dict[str, Column]
     evaluate: Callable[[Parameters, np.random.Generator], dict[str, NDArray]]
-    coordinates: Callable[[Parameters], dict[str, Variable]] = no_coordinates
+    coordinates: Callable[[Parameters], dict[str, xr.Variable]] = no_coordinates
     settings: type[Settings] | None = None
     reads: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
@@ -93,9 +94,9 @@ class Quantity:
             raise InputError(f"has settings.{key} = {problem['input']!r}: {message[:1].lower()}{message[1:]}") from None
 
 
-def radius_coordinate(table: Parameters) -> dict[str, Variable]:
+def radius_coordinate(table: Parameters) -> dict[str, xr.Variable]:
     radii = np.array(table["radii"])
-    return {"radius": Variable(("radius",), radii, "sites", "width r of the buffer B around A")}
+    return {"radius": variable(("radius",), radii, "sites", "width r of the buffer B around A")}
 
 
 def with_errors(name: str, dims: tuple[str, ...], units: str, long_name: str) -> dict[str, Column]:

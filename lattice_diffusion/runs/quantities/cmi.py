@@ -1,10 +1,11 @@
 """The conditional mutual information of one tripartition per radius, on common noise samples."""
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from ... import exact
-from ...results import Variable
+from ...results import variable
 from ..build import build_channel, build_model, build_parts
 from .base import OPTIONAL, PLACES, Column, Parameters, Quantity, check_solvable, radius_coordinate, with_errors
 
@@ -16,8 +17,8 @@ def evaluate(parameters: Parameters, rng: np.random.Generator) -> dict[str, NDAr
     return {"cmi": curve.values, "cmi_stderr": curve.stderr, "cmi_covariance": curve.covariance}
 
 
-def coordinates(table: Parameters) -> dict[str, Variable]:
-    second = Variable(("radius_2",), np.array(table["radii"]), "sites", "second radius of a covariance")
+def coordinates(table: Parameters) -> dict[str, xr.Variable]:
+    second = variable(("radius_2",), np.array(table["radii"]), "sites", "second radius of a covariance")
     return {**radius_coordinate(table), "radius_2": second}
 
 

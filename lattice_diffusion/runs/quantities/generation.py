@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -37,7 +38,7 @@ from ...errors import InputError
 from ...exact.spin_laws import patch_law
 from ...models import DomainWalls
 from ...phases import nonlocality_window
-from ...results import Variable
+from ...results import variable
 from ..build import build_channel, build_model
 from .base import Column, Parameters, Quantity, Settings, check_solvable, with_errors
 from .local_training import TrainingSettings, trained, trained_globally
@@ -222,11 +223,11 @@ def half_way_correlations(model: Any, x: NDArray) -> FloatArray:
     return np.asarray(0.5 * (products[0] + products[1]))
 
 
-def coordinates(table: Parameters) -> dict[str, Variable]:
+def coordinates(table: Parameters) -> dict[str, xr.Variable]:
     names = np.array(SCHEDULES, dtype=object)
     return {
-        "schedule": Variable(("schedule",), names, "1", "L local, G global: before, inside and after the window"),
-        "end": Variable(("end",), np.array(["start", "stop"], dtype=object), "1", "end of the window"),
+        "schedule": variable(("schedule",), names, "1", "L local, G global: before, inside and after the window"),
+        "end": variable(("end",), np.array(["start", "stop"], dtype=object), "1", "end of the window"),
     }
 
 

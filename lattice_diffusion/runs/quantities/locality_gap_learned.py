@@ -13,13 +13,14 @@ the learned local network against the learned global one.
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 from pydantic import BeforeValidator
 from scipy.special import expit
 
 from ...channels import Gaussian, gaussian_output_law
 from ...errors import InputError
-from ...results import Variable
+from ...results import variable
 from ..build import build_channel, build_model, build_parts
 from .base import Parameters, Quantity, radius_coordinate, with_errors
 from .local_training import TrainingSettings, trained
@@ -92,9 +93,9 @@ def learned_gap(q: FloatArray, p: FloatArray, f: FloatArray, law: FloatArray) ->
     return expected_gap(q, f, law), np.asarray((weight * (means[0] - means[1]) ** 2).sum(axis=1))
 
 
-def coordinates(table: Parameters) -> dict[str, Variable]:
+def coordinates(table: Parameters) -> dict[str, xr.Variable]:
     times = np.array(table["settings"]["times"])
-    return {**radius_coordinate(table), "time": Variable(("time",), times, "1", "diffusion time of the comparison")}
+    return {**radius_coordinate(table), "time": variable(("time",), times, "1", "diffusion time of the comparison")}
 
 
 def check_learned(parameters: Parameters) -> None:

@@ -9,12 +9,13 @@ import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 from pydantic import Field
 
 from ...channels import Channel
 from ...models import DomainWalls, GaussianField
-from ...results import Variable
+from ...results import variable
 from ..build import build_channel, build_model
 from .base import Column, Parameters, Quantity, Settings, check_solvable, with_errors
 
@@ -73,9 +74,9 @@ def evaluate(parameters: Parameters, rng: np.random.Generator) -> dict[str, NDAr
     }
 
 
-def radii_and_global(table: Parameters) -> dict[str, Variable]:
+def radii_and_global(table: Parameters) -> dict[str, xr.Variable]:
     radii = np.array([*table["radii"], -1])
-    return {"radius": Variable(("radius",), radii, "sites", "radius of the denoiser, -1 for the global one")}
+    return {"radius": variable(("radius",), radii, "sites", "radius of the denoiser, -1 for the global one")}
 
 
 NETWORK_COST = Quantity(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -22,7 +23,7 @@ from ...denoisers import Bernoulli, ExactDenoiser, gaussian_divergence, generate
 from ...errors import InputError
 from ...models import DomainWalls, GaussianField
 from ...phases import Allocation, evaluate_schedule, log_rule, optimal_schedule, two_level_schedule
-from ...results import Variable
+from ...results import variable
 from ..build import build_channel, build_model
 from .base import Column, Parameters, Quantity, Settings, check_solvable, with_errors
 from .denoising import divergence
@@ -212,13 +213,13 @@ def _field_error(model: GaussianField, channel: Any, times: NDArray, radius: NDA
     return gaussian_divergence(model, law) / model.lattice.n_sites
 
 
-def coordinates(table: Parameters) -> dict[str, Variable]:
+def coordinates(table: Parameters) -> dict[str, xr.Variable]:
     settings = table["settings"]
     budgets = np.array(settings["budgets"])
     return {
-        "budget": Variable(("budget",), budgets, "nat", "allowed KL per site"),
-        "schedule": Variable(("schedule",), np.array(SCHEDULES, dtype=object), "1", "how the radii were chosen"),
-        "slice": Variable(("slice",), np.arange(settings["n_slices"]), "1", "slice of time"),
+        "budget": variable(("budget",), budgets, "nat", "allowed KL per site"),
+        "schedule": variable(("schedule",), np.array(SCHEDULES, dtype=object), "1", "how the radii were chosen"),
+        "slice": variable(("slice",), np.arange(settings["n_slices"]), "1", "slice of time"),
         **radii_and_global(table),
     }
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 from scipy.special import digamma
@@ -22,7 +23,7 @@ from ...channels import Channel
 from ...denoisers import Denoiser, always, reverse
 from ...errors import InputError
 from ...models import GaussianField
-from ...results import Variable
+from ...results import variable
 from ..build import build_channel, build_model
 from .base import Parameters, Quantity, radius_coordinate
 from .local_training import TrainingSettings, trained
@@ -107,11 +108,11 @@ def spectrum_error(powers: NDArray[np.float64]) -> tuple[float, float]:
     return float(value.mean()), float(np.sqrt(variance) / site.size)
 
 
-def coordinates(table: Parameters) -> dict[str, Variable]:
+def coordinates(table: Parameters) -> dict[str, xr.Variable]:
     starts = np.array(table["settings"]["starts"])
     return {
         **radius_coordinate(table),
-        "start": Variable(("start",), starts, "1", "time T_f up to which noise is added"),
+        "start": variable(("start",), starts, "1", "time T_f up to which noise is added"),
     }
 
 

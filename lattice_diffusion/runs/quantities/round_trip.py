@@ -10,6 +10,7 @@ import math
 from typing import Annotated
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 
@@ -17,7 +18,7 @@ from ...channels import Erasure
 from ...denoisers import unmask_loops, violated_vertices
 from ...errors import InputError
 from ...exact import enumeration
-from ...results import Variable
+from ...results import variable
 from ..build import build_channel, build_model
 from .base import Parameters, Quantity, Settings, check_solvable, radius_coordinate, with_errors
 
@@ -80,10 +81,10 @@ def evaluate_exactly(parameters: Parameters, rng: np.random.Generator) -> dict[s
     return answer
 
 
-def coordinates(table: Parameters) -> dict[str, Variable]:
+def coordinates(table: Parameters) -> dict[str, xr.Variable]:
     stops = np.array(table["settings"]["stops"])
     return {
-        "stop": Variable(("stop",), stops, "1", "time t_b up to which the noise goes"),
+        "stop": variable(("stop",), stops, "1", "time t_b up to which the noise goes"),
         **radius_coordinate(table),
     }
 
