@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..channels import Channel, Gaussian
+from ..channels import Channel, is_gaussian
 from ..errors import InputError
 from ..exact.bonds import bond_mask
 from .noise import NoiseLevel, check_times, noise_level, per_sample
@@ -45,7 +45,7 @@ class Network(nn.Module):
         super().__init__()
         if head not in get_args(Head):
             raise InputError(f"head must be bernoulli (two-valued data) or gaussian (real values), got {head!r}")
-        if head == "gaussian" and not isinstance(channel, Gaussian):
+        if head == "gaussian" and not is_gaussian(channel):
             raise InputError(f"head gaussian takes the gaussian channel, got {channel.name}; spins take all three")
         if not isinstance(in_channels, int | np.integer) or in_channels < 1:
             raise InputError(f"in_channels must be an integer >= 1, got {in_channels!r}")

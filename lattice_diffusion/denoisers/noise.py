@@ -1,5 +1,6 @@
 """What a network has to know of the noise: one level per sample, as tensors, all taken from the channel itself."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..channels import Channel, Gaussian
+from ..channels import Channel, is_gaussian
 from ..errors import InputError, array_of
 
 LOG_SNR_RANGE = 12.0  # networks see log snr cut to +- this; beyond it nothing changes to float32 accuracy
@@ -24,6 +25,7 @@ class NoiseLevel:
         log_snr: log(snr), cut to +-12.
         signal: correlation of x_t with x_0 at a site; 1 at t = 0, 0 at t = 1.
         scale: root mean square of x_t at a site.
+        nonlinear: the likelihood field where it is no multiple of x_t, in place of `strength`.
     """
 
     snr: Tensor
@@ -31,9 +33,12 @@ class NoiseLevel:
     log_snr: Tensor
     signal: Tensor
     scale: Tensor
+    nonlinear: Callable[[Tensor], Tensor] | None = None
 
     def field(self, x_t: Tensor) -> Tensor:
         """h with p(x_t|s) ~ exp(h s) for s = +-1; +-inf where certain, 0 where nothing is seen. x_t (batch, ...)."""
+        if self.nonlinear is not None:
+            return self.nonlinear(x_t)
         strength = per_sample(self.strength, x_t)
         certain = torch.where(x_t == 0, x_t, torch.copysign(torch.full_like(x_t, torch.inf), x_t))
         finite = torch.where(strength.isinf(), torch.zeros_like(strength), strength) * x_t
@@ -47,9 +52,11 @@ def noise_level(channel: Channel, t: Any, like: Tensor, variance: float = 1.0) -
     """
     unique, where = np.unique(check_times(t, len(like)), return_inverse=True)
     snr = np.array([channel.snr(u) for u in unique])
-    # fields are odd in x_t and linear or certain, so that their value at 1 is all there is to know
-    strength = np.array([float(channel.likelihood_field(np.ones(()), u)) for u in unique])
-    if isinstance(channel, Gaussian):
+    probes = np.array([1.0, -1.0, 2.0])
+    fields = np.array([channel.likelihood_field(probes, u) for u in unique])
+    strength = fields[:, 0]
+    linear = np.array_equal(fields, np.where(fields[:, :1] == 0.0, 0.0, fields[:, :1] * probes))
+    if is_gaussian(channel):
         scale = np.array([np.hypot(channel.alpha(u) * variance**0.5, channel.sigma(u)) for u in unique])
     else:
         scale = np.ones(len(unique))
@@ -60,7 +67,14 @@ def noise_level(channel: Channel, t: Any, like: Tensor, variance: float = 1.0) -
     def tensor(values: np.ndarray) -> Tensor:
         return torch.as_tensor(values[where.ravel()], dtype=like.dtype, device=like.device).expand(len(like))
 
-    return NoiseLevel(tensor(snr), tensor(strength), tensor(log_snr), tensor(signal), tensor(scale))
+    def nonlinear(x_t: Tensor) -> Tensor:
+        x = x_t.detach().cpu().numpy().astype(float)
+        times = np.broadcast_to(unique[where.ravel()], len(x))
+        h = np.array([channel.likelihood_field(row, u) for row, u in zip(x, times, strict=True)])
+        return torch.as_tensor(h, dtype=x_t.dtype, device=x_t.device)
+
+    levels = (tensor(snr), tensor(strength), tensor(log_snr), tensor(signal), tensor(scale))
+    return NoiseLevel(*levels, None if linear else nonlinear)
 
 
 def check_times(t: Any, n_samples: int) -> NDArray[np.float64]:

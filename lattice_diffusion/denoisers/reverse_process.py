@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..channels import Channel, Gaussian, check_time
+from ..channels import Channel, Erasure, GaussianNoise, check_time, is_gaussian
 from ..errors import InputError, check_memory, shown
 from .posterior import Denoiser
 
@@ -95,14 +95,14 @@ def reverse_steps(
     levels = [check_time(t) for t in times]
     if len(levels) < 2 or any(t <= s for t, s in itertools.pairwise(levels)):
         raise InputError(f"times must be two or more and fall strictly, such as [0.9, 0.5, 0], got {list(times)}")
-    if deterministic and not isinstance(channel, Gaussian):
+    if deterministic and not is_gaussian(channel):
         raise InputError(f"a deterministic path needs the gaussian channel, got {channel.name}; leave it stochastic")
     x = np.asarray(x_t, float)
     for t, s in itertools.pairwise(levels):
         denoiser, start = schedule(t), time.perf_counter()
         posterior = denoiser(x, t)
         if deterministic:
-            assert isinstance(channel, Gaussian)
+            assert is_gaussian(channel)
             x = probability_flow(x, posterior.mean, channel, t, s)
         else:
             x = channel.bridge(x, posterior.sample(rng), t, s, rng)
@@ -110,7 +110,7 @@ def reverse_steps(
         yield Step(s, x, denoiser.radius, time.perf_counter() - start, cost)
 
 
-def probability_flow(x_t: NDArray, mean: NDArray, channel: Gaussian, t: float, s: float) -> NDArray[np.float64]:
+def probability_flow(x_t: NDArray, mean: NDArray, channel: GaussianNoise, t: float, s: float) -> NDArray[np.float64]:
     """alpha_s E[x_0|x_t] + sigma_s (x_t - alpha_t E[x_0|x_t]) / sigma_t."""
     noise = (x_t - channel.alpha(t) * mean) / channel.sigma(t)
     return np.asarray(channel.alpha(s) * mean + channel.sigma(s) * noise)
@@ -133,11 +133,12 @@ def reverse(
 def pure_noise(shape: Sequence[int], channel: Channel, t: float, rng: np.random.Generator) -> NDArray[np.float64]:
     """Noise without data at time t: what generation starts from, where hardly any signal is left.
 
-    Gaussian noise is N(0, sigma(t)^2); under bit flips t must be 1 (fair coins), under erasure all is masked.
+    Gaussian noise is N(0, sigma(t)^2); under erasure all is masked; other noise starts at t = 1.
     """
     if any(n < 1 for n in shape) or not 1 <= len(shape) <= 18:
         raise InputError(f"shape must be positive integers such as (100, 1, 16, 16), got {shown(shape)}")
     check_memory("shape", 24 * math.prod(shape), "draw smaller batches")
-    if channel.name == "bitflip" and t < 1.0:
-        raise InputError(f"generation under bit flips starts at t = 1, where spins are fair coins, got {t}")
-    return channel.corrupt(np.zeros(shape) if channel.name != "bitflip" else np.ones(shape), t, rng)
+    empty = is_gaussian(channel) or isinstance(channel, Erasure)
+    if not empty and t < 1.0:
+        raise InputError(f"generation under {channel.name} noise starts at t = 1, where no signal is left, got {t}")
+    return channel.corrupt(np.zeros(shape) if empty else np.ones(shape), t, rng)

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..channels import Gaussian
+from ..channels import is_gaussian
 from ..errors import InputError, Limits
 from ..estimate import Estimate
 from .base import FloatArray
@@ -203,7 +203,7 @@ def _spins(sample: Sample) -> bool:
     if len(few) <= 3:
         known = sample.channel is not None and sample.t is not None
         return bool(np.isin(few, (-1.0, 1.0)).all()) or (known and bool(np.isin(few, (-1.0, 0.0, 1.0)).all()))
-    if not isinstance(sample.channel, Gaussian) or sample.t is None:
+    if sample.channel is None or not is_gaussian(sample.channel) or sample.t is None:
         return False
     alpha, sigma = sample.channel.alpha(sample.t), sample.channel.sigma(sample.t)
     rows = [np.concatenate([x**power for x in (sample.a, sample.b, sample.c)], axis=1).mean(axis=1) for power in (2, 4)]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy, log_softmax, softplus
 
-from ..channels import Channel, Gaussian
+from ..channels import Channel, is_gaussian
 from ..errors import check_memory
 
 LOG_VARIANCE = (-14.0, 4.0)  # of a component, in units of the variance of a: none collapses on one sample
@@ -104,7 +104,7 @@ class Mixture:
     def __init__(self, a: NDArray[np.float64], channel: Channel | None, t: float | None, components: int) -> None:
         check_memory("components", 64 * len(a) * components, "take fewer components")
         self.mean, self.scale, self.components = float(a.mean()), float(a.std()), components
-        noise = channel.sigma(t) if isinstance(channel, Gaussian) and t is not None else 0.0
+        noise = channel.sigma(t) if channel is not None and is_gaussian(channel) and t is not None else 0.0
         self.floor = 0.9 * (noise / self.scale) ** 2  # a little below, where all of the variance may be noise
         self.n_outputs, self.n_bent = 1 + 3 * components, 1
 

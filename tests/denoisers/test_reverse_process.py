@@ -130,7 +130,7 @@ def test_hybrid_switches_where_it_says():
             lambda x, rng: reverse(x, [0.4, 0.2], always(Exact(MODEL, Erasure())), Erasure(), rng, deterministic=True),
             "a deterministic path needs the gaussian channel, got erasure",
         ),
-        (lambda x, rng: pure_noise((2, 1, 3), BitFlip(), 0.9, rng), "starts at t = 1, where spins are fair coins"),
+        (lambda x, rng: pure_noise((2, 1, 3), BitFlip(), 0.9, rng), "starts at t = 1, where no signal"),
         (lambda x, rng: Switch((0.4, 0.3), (Exact(MODEL, BitFlip()),) * 3), "bounds must increase and be one fewer"),
     ],
 )
