@@ -45,7 +45,7 @@ def plain(length: int, n_sweeps: int) -> Action:
     lattice, rng = torus(length), np.random.default_rng(0)
     spins = np.ones(lattice.n_sites, np.int8)
     table, order = neighbor_table(lattice), checkerboard_order(lattice)
-    return lambda: heat_bath.sweeps(spins, table, order, BETA_CRITICAL, n_sweeps, rng)
+    return lambda: heat_bath.uniform_sweeps(spins, table, order, BETA_CRITICAL, n_sweeps, rng)
 
 
 def multispin(length: int, n_replicas: int, update: str, n_sweeps: int) -> Action:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..exact.bonds import bond_mask
 from ..exact.erased_loops import LOG_2, ranks
-from ..kernels import kept_paths
+from ..kernels import erasure_paths
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def unmask_loops(
         radii = [radius(float(t)) if callable(radius) else radius for t in fractions]
         reach = np.array([far if r is None else min(r, far) for r in radii], np.int64)
         unknown = np.empty((1, len(masked)), bool)
-        kept_paths.unmask(x[n : n + 1], (coins * (1 + masked))[None], reach, unknown)
+        erasure_paths.unmask(x[n : n + 1], (coins * (1 + masked))[None], reach, unknown)
         divergence[n] = unknown.sum()
     divergence -= ranks(x != 0, periodic=False) - known_before  # what all known bonds would have left open
     return Unmasked(x, LOG_2 * divergence / n_bonds)

@@ -19,7 +19,7 @@ from scipy.special import expit, log_expit, logsumexp
 from ..channels import Channel, check_time
 from ..errors import InputError
 from ..estimate import Curve, Estimate
-from ..kernels import kept_paths, percolation
+from ..kernels import erasure_paths, percolation
 from ..lattice import Lattice, Tripartition
 from . import erased_loops, local_bonds
 from .bonds import Faces, bond_mask, bond_of, bond_patch, window
@@ -199,7 +199,7 @@ class DomainWallSolver(SpinSolver):
     def check_possible(self, h: FloatArray) -> None:
         """Refuse bonds known for certain that contradict each other round a closed path of an open grid."""
         signs = np.where(np.isinf(h) & self.bonds, np.sign(h), 0.0).astype(np.int8)
-        if not self.periodic and kept_paths.first_contradiction(signs) >= 0:
+        if not self.periodic and erasure_paths.first_contradiction(signs) >= 0:
             raise InputError(IMPOSSIBLE)
 
     # -- what `lattice_diffusion.exact` asks ---------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 Each bond is answered without its own observation. What is done depends on what is seen:
 
-    loops under erasure      signs along kept paths within the box (`kernels.kept_paths`); log-odds 0 or +-inf
+    loops under erasure      signs along kept paths within the box (`kernels.erasure_paths`); log-odds 0 or +-inf
     loops in small boxes     the box is a grid of its own: rows of spins (`kernels.rows`)
     all bonds seen           two sweeps over the rows answer every bond, for a shorter side <= 16
     else                     bond by bond, by the solver's own method
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..kernels import kept_paths, rows
+from ..kernels import erasure_paths, rows
 from .bonds import Patch, bond_radii
 from .transfer_matrix import link_factors
 
@@ -54,7 +54,7 @@ def _erased(solver: "DomainWallSolver", h: FloatArray, radius: int | None, wante
         )
     x = np.sign(h).astype(np.int8)
     signs = np.empty_like(x)
-    kept_paths.signs(x, wanted & solver.bonds, max(faces) if radius is None else radius, signs)
+    erasure_paths.signs(x, wanted & solver.bonds, max(faces) if radius is None else radius, signs)
     return np.where(signs == 0, 0.0, np.copysign(np.inf, signs))
 
 

@@ -13,12 +13,11 @@ from scipy.stats import binom
 
 from ..channels import BitFlip, Channel
 from ..errors import check_memory
-from ..kernels import mean_field as kernel
-from ..kernels.mixtures import relative_entropy_term
+from ..kernels import mixtures
 from ..lattice import Tripartition
 from .spins import SpinSolver, block_states, spin_weights
 
-_term = np.vectorize(relative_entropy_term, otypes=[float])
+_term = np.vectorize(mixtures.relative_entropy_term, otypes=[float])
 
 
 class MeanFieldSolver(SpinSolver):
@@ -40,7 +39,7 @@ class MeanFieldSolver(SpinSolver):
         """(n, m), log of rho(y) prod_i sum_s p(s|y) w_i(s)."""
         weights = spin_weights(h.reshape(len(h), -1))
         out = np.empty((len(h), self.fields.size))
-        kernel.log_likelihood(self.fields, weights, out)
+        mixtures.log_likelihood(self.fields, weights, out)
         return out + self.log_rho
 
     def _field_posterior(self, h: NDArray[np.float64]) -> NDArray[np.float64]:

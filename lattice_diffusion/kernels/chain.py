@@ -12,7 +12,7 @@ from numba import njit
 
 
 @njit(cache=True)
-def _step(v, link, weight):  # type: ignore[no-untyped-def]
+def _step(v, link, weight):
     """v[s0, s] -> sum_s v[s0, s] link(s, s') w(s'), in place, scaled to sum 1; returns the sum."""
     for s0 in range(2):
         minus, plus = v[s0, 0], v[s0, 1]
@@ -25,7 +25,7 @@ def _step(v, link, weight):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def log_evidence(links, weights, out):  # type: ignore[no-untyped-def]
+def log_evidence(links, weights, out):
     """out[n] = log of the sum over all states of factors and weights."""
     v = np.empty((2, 2))
     for n in range(weights.shape[0]):
@@ -40,7 +40,7 @@ def log_evidence(links, weights, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def site_probabilities(links, weights, out):  # type: ignore[no-untyped-def]
+def site_probabilities(links, weights, out):
     """out[n, i] = (P(s = -1), P(s = +1))."""
     n_sites = links.shape[0]
     forward = np.empty((n_sites, 2, 2))
@@ -67,7 +67,7 @@ def site_probabilities(links, weights, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def sample(correlation, closing, rng, out):  # type: ignore[no-untyped-def]
+def sample(correlation, closing, rng, out):
     """Perfect samples: out (n, N) of +-1, neighbours equal with probability (1 + correlation) / 2.
 
     closing: correlation carried by the ring's closing bond, 0 for an open chain. The rest of the ring, bond i

@@ -16,29 +16,29 @@ _ALL = np.uint64(2**64 - 1)
 
 
 @intrinsic
-def _count_ones(typing_context, word):  # type: ignore[no-untyped-def]
+def _count_ones(typing_context, word):
     return types.uint64(types.uint64), lambda context, builder, signature, args: builder.ctpop(args[0])
 
 
 @intrinsic
-def _lowest_one(typing_context, word):  # type: ignore[no-untyped-def]
+def _lowest_one(typing_context, word):
     """Position of the lowest set bit of a word that is not 0."""
 
-    def code(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def code(context, builder, signature, args):
         return builder.cttz(args[0], context.get_constant(types.boolean, True))
 
     return types.uint64(types.uint64), code
 
 
 @njit(cache=True, inline="always")
-def next_word(s):  # type: ignore[no-untyped-def]
+def next_word(s):
     """One word of xoshiro256++ and the next state, kept in registers."""
     word, s0, s1, s2, s3 = advance(s[0], s[1], s[2], s[3])
     return word, (s0, s1, s2, s3)
 
 
 @njit(cache=True, inline="always")
-def _bernoulli(wanted, threshold, s):  # type: ignore[no-untyped-def]
+def _bernoulli(wanted, threshold, s):
     """One bit in each `wanted` place, 1 with probability threshold / 2^64.
 
     64 uniform numbers are compared with the threshold bit by bit from the highest, until every place is decided:
@@ -61,7 +61,7 @@ def _bernoulli(wanted, threshold, s):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, inline="always")
-def _merge(parent, a, b):  # type: ignore[no-untyped-def]
+def _merge(parent, a, b):
     """Join two trees by Rem's splicing (Patwary, Blair and Manne 2010); a parent never exceeds its child."""
     while parent[a] != parent[b]:
         if parent[a] < parent[b]:
@@ -74,7 +74,7 @@ def _merge(parent, a, b):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, inline="always")
-def _merge_runs(parent, links, upper, upper_base, lower, lower_base):  # type: ignore[no-untyped-def]
+def _merge_runs(parent, links, upper, upper_base, lower, lower_base):
     while links != _0:
         below = links ^ (links - _1)
         a = upper_base + _count_ones(upper & below) - _1
@@ -84,7 +84,7 @@ def _merge_runs(parent, links, upper, upper_base, lower, lower_base):  # type: i
 
 
 @njit(cache=True, nogil=True)
-def swendsen_wang_square(words, width, wrap_rows, wrap_columns, threshold, n_sweeps, state):  # type: ignore[no-untyped-def]
+def swendsen_wang_square(words, width, wrap_rows, wrap_columns, threshold, n_sweeps, state):
     """`n_sweeps` Swendsen-Wang sweeps of a uniform square ferromagnet, in place.
 
     words: (L, ceil(width / 64)) uint64, bit b of word w the spin in column 64 w + b, unused bits 0;
@@ -131,7 +131,7 @@ def swendsen_wang_square(words, width, wrap_rows, wrap_columns, threshold, n_swe
 
 
 @njit(cache=True, inline="always")
-def _join_rows(words, joined, starts, base, parent, i, j, threshold, last_bit, s):  # type: ignore[no-untyped-def]
+def _join_rows(words, joined, starts, base, parent, i, j, threshold, last_bit, s):
     n_words = words.shape[1]
     for w in range(n_words):
         used = _ALL >> (_63 - (last_bit if w == n_words - 1 else _63))
@@ -142,7 +142,7 @@ def _join_rows(words, joined, starts, base, parent, i, j, threshold, last_bit, s
 
 
 @njit(cache=True, inline="always")
-def _flip(words, starts, base, parent, flipped, last_bit, s):  # type: ignore[no-untyped-def]
+def _flip(words, starts, base, parent, flipped, last_bit, s):
     """A fair coin for each root; parents precede children, so one pass settles every run."""
     n_rows, n_words = words.shape
     for i in range(n_rows):
@@ -166,7 +166,7 @@ def _flip(words, starts, base, parent, flipped, last_bit, s):  # type: ignore[no
 
 
 @njit(cache=True, nogil=True)
-def swendsen_wang_bonds(spins, bonds, couplings, thresholds, n_sweeps, state):  # type: ignore[no-untyped-def]
+def swendsen_wang_bonds(spins, bonds, couplings, thresholds, n_sweeps, state):
     """`n_sweeps` Swendsen-Wang sweeps for any couplings and fields, in place.
 
     spins: (N+1,) int8, spins[0] = +1 the ghost spin that never flips; bonds: (M, 2), a field h_i is the bond (0, i)
@@ -193,7 +193,7 @@ def swendsen_wang_bonds(spins, bonds, couplings, thresholds, n_sweeps, state):  
 
 
 @njit(cache=True, nogil=True)
-def wolff(spins, neighbors, couplings, thresholds, n_clusters, state):  # type: ignore[no-untyped-def]
+def wolff(spins, neighbors, couplings, thresholds, n_clusters, state):
     """Flip `n_clusters` Wolff clusters in place; returns the number of spins flipped.
 
     spins: (N,) int8; neighbors: (N, z), i itself where there is none, with threshold 0; couplings and

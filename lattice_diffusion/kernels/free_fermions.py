@@ -1,30 +1,175 @@
-"""Planar Ising model with arbitrary couplings on an open grid: log Z, bond posteriors and the edge label, exactly.
+"""Exact log Z, bond posteriors and edge label of a planar Ising model with any couplings, by free fermions.
 
-Z = sum_s exp(sum_bonds K s s') over an L x W grid of faces without field; right[L, W-1] couples (i, j), (i, j+1) and
-down[L-1, W] couples (i, j), (i+1, j), of any sign. Columns are swept by free fermions (domain_wall_state), the last
-one is summed by gates of K = 0, so no determinant is left to take: O(L^3 W) real arithmetic, L the shorter side.
-A region of a larger grid is a smaller grid. Couplings of +-inf are exact ties, of weight 1 if kept and 0 if not.
+Z = sum_s exp(sum_bonds K s s') over an open L x W grid of faces without field; right[L, W-1] couples (i, j), (i, j+1)
+and down[L-1, W] couples (i, j), (i+1, j), of any sign. A region of a larger grid is a smaller grid. Couplings of
++-inf are exact ties, of weight 1 if kept and 0 if not.
 
-Rounding: log Z to 1e-12 of itself for |K| <= 5 and any signs, and for |K| of any size while few bonds are
-frustrated (planted data). Strong and frustrated through and through (a spin glass at T -> 0: |K| >= 10, L > 8),
+Columns are time. The amplitude psi(s) of a column, all spins to its left summed out, is Gaussian in domain walls at
+0..L (wall j between rows j-1 and j, the outer two against an outside held up). Relative to a reference column, with S
+a set of walls toggled in it,
+
+    psi(reference + S) = psi(reference) Pf Gamma_S,
+    Gamma_jk = psi(reference + {j, k}) / psi(reference) > 0,   j < k,   and Gamma_kj = -Gamma_jk.
+
+Bonds act as gates, with kappa = exp(-2|K|) and walls a = i, b = i + 1:
+
+    down bond K at wall j      Gamma_jk *= exp(-2K) for all k  (+2K where the reference has that wall)
+    right bond K on row i      (K < 0 moves the reference by a flip of s_i)     N = 1 + kappa Gamma_ab, a factor of Z
+        Gamma_jk += (kappa/N) (Gamma_jb Gamma_ka - Gamma_ja Gamma_kb),          j, k not in {a, b},
+        Gamma_ja, Gamma_jb = (Gamma_ja + kappa Gamma_jb)/N, (Gamma_jb + kappa Gamma_ja)/N,
+        Gamma_ab = (Gamma_ab + kappa)/N
+    reference moved by {a, b}  when Gamma_ab grows large: a factor Gamma_ab of Z and the same rank-two form
+
+The last column is summed by gates of K = 0, so no determinant is left to take: O(L^3 W), L the shorter side. Every N
+is a sum of positive terms and small Gamma keep their digits, where the covariances <i c_j c_k> = +-(1 - exp(-4|K|))
+of the same state would lose them.
+
+Rounding: log Z is right to 1e-12 of itself for |K| <= 5 and any signs, and for |K| of any size while few bonds are
+frustrated (planted data). Where strong bonds are frustrated throughout (a spin glass at T -> 0: |K| >= 10, L > 8),
 differences of Pfaffians lose exp(-4|K|) beside 1. With some |K| > STRONG every answer is therefore computed from
 both sides, at twice the cost, and is nan where they differ by 1e-8: then take a transfer matrix.
+
+Arrays: `gamma` (L+1, L+1), of which the upper triangle is read; `wall` (L+1,) bool, the reference; `p`, `q` (L+1,)
+are workspace. Source: Kaufman, Phys. Rev. 76, 1232 (1949); Bravyi, quant-ph/0404180 (Pfaffian states). Gamma are the
+boundary correlations of the Kramers-Wannier dual.
 """
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-from lattice_diffusion.kernels.domain_wall_state import down_gate, flip_gate, right_gate
-
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
-
+LARGE = 100.0  # largest Gamma tolerated before the reference moves
+STEP = 300.0  # |K| applied at a time: exp(2 STEP) must not overflow
+LOST = -1e-11  # a positive amplitude ratio this negative was rounding noise before strong bonds raised it
 STRONG = 4.0  # |K| beyond which the answer is checked from the other side
 
 
 @njit(cache=True, error_model="numpy")
-def _sweep(gamma: FloatArray, wall: BoolArray, right: FloatArray, down: FloatArray, first: int, last: int) -> float:
+def _column(gamma, a, out):
+    """out_k = Gamma_ka, antisymmetric, from the upper triangle."""
+    for k in range(a):
+        out[k] = gamma[k, a]
+    out[a] = 0.0
+    for k in range(a + 1, gamma.shape[0]):
+        out[k] = -gamma[a, k]
+
+
+@njit(cache=True, error_model="numpy", fastmath={"contract", "nsz"})
+def _rank_two(gamma, p, q, c):
+    """Gamma_jk += c (q_j p_k - p_j q_k) for j < k: the whole cost of the method."""
+    n = gamma.shape[0]
+    for j in range(n - 1):
+        x, y = c * q[j], c * p[j]
+        if x != 0.0 or y != 0.0:
+            row, u, v = gamma[j, j + 1 :], p[j + 1 :], q[j + 1 :]
+            for k in range(n - 1 - j):
+                row[k] += x * u[k] - y * v[k]
+
+
+@njit(cache=True, error_model="numpy")
+def flip_gate(gamma, a, kappa, p, q):
+    """Apply 1 + kappa sigma^x on row a, between walls a and a + 1; returns the log of the norm."""
+    n, b = gamma.shape[0], a + 1
+    pair = gamma[a, b]
+    norm = 1.0 + kappa * pair
+    _column(gamma, a, p)
+    _column(gamma, b, q)
+    _rank_two(gamma, p, q, kappa / norm)
+    for k in range(a):
+        gamma[k, a] = (p[k] + kappa * q[k]) / norm
+        gamma[k, b] = (q[k] + kappa * p[k]) / norm
+    for k in range(b + 1, n):
+        gamma[a, k] = -(p[k] + kappa * q[k]) / norm
+        gamma[b, k] = -(q[k] + kappa * p[k]) / norm
+    gamma[a, b] = (pair + kappa) / norm
+    return np.log(norm)
+
+
+@njit(cache=True, error_model="numpy")
+def _pivot(gamma, wall, a, b, p, q):
+    """Toggle walls a < b in the reference; returns log psi(new) / psi(old)."""
+    n, pair = gamma.shape[0], gamma[a, b]
+    _column(gamma, a, p)
+    _column(gamma, b, q)
+    for k in range(n):  # divided first: the products could overflow
+        q[k] /= pair
+    _rank_two(gamma, p, q, 1.0)
+    for k in range(a + 1, b):  # reordering {j, k, a, b}: a sign for each wall between a and b
+        for j in range(k):
+            gamma[j, k] = -gamma[j, k]
+        for j in range(k + 1, n):
+            gamma[k, j] = -gamma[k, j]
+    for k in range(n):
+        if k != a and k != b:
+            gamma[min(k, a), max(k, a)] = abs(q[k])
+            gamma[min(k, b), max(k, b)] = abs(p[k] / pair)
+    gamma[a, b] = 1.0 / pair
+    wall[a] = not wall[a]
+    wall[b] = not wall[b]
+    return np.log(pair)
+
+
+@njit(cache=True, error_model="numpy")
+def _partner(gamma, j):
+    """The wall k of the largest Gamma_jk, that value, and the smallest one."""
+    best, smallest, largest = -1, np.inf, -np.inf
+    for k in range(gamma.shape[0]):
+        if k != j:
+            value = gamma[min(j, k), max(j, k)]
+            smallest = min(smallest, value)
+            if value > largest:
+                best, largest = k, value
+    return best, largest, smallest
+
+
+@njit(cache=True, error_model="numpy")
+def _scale(gamma, j, factor):
+    for k in range(j):
+        gamma[k, j] *= factor
+    for k in range(j + 1, gamma.shape[0]):
+        gamma[j, k] *= factor
+
+
+@njit(cache=True, error_model="numpy")
+def down_gate(gamma, wall, j, coupling, p, q):
+    """Apply exp(K s s' - |K|) across wall j; K = +-inf projects (-inf is returned where nothing is left)."""
+    if np.isinf(coupling):
+        log_weight = 0.0
+        if wall[j] != (coupling < 0.0):
+            k, largest, _ = _partner(gamma, j)
+            if not largest > 0.0:
+                return -np.inf
+            log_weight = _pivot(gamma, wall, min(j, k), max(j, k), p, q)
+        _scale(gamma, j, 0.0)
+        return log_weight
+    log_weight, rest = 0.0, coupling
+    while True:
+        step = min(max(rest, -STEP), STEP)
+        rest -= step
+        sign = -1.0 if wall[j] else 1.0
+        log_weight += sign * step - abs(step)
+        if step != 0.0:
+            _scale(gamma, j, np.exp(-2.0 * sign * step))
+        k, largest, smallest = _partner(gamma, j)
+        if smallest < LOST * max(1.0, largest):
+            return np.nan
+        if largest > LARGE:
+            log_weight += _pivot(gamma, wall, min(j, k), max(j, k), p, q)
+        if rest == 0.0:
+            return log_weight
+
+
+@njit(cache=True, error_model="numpy")
+def right_gate(gamma, wall, i, coupling, p, q):
+    """Apply (exp(K) + exp(-K) sigma^x) exp(-|K|) on row i."""
+    if coupling < 0.0:  # a certain flip moves the reference and leaves Gamma as it is
+        wall[i] = not wall[i]
+        wall[i + 1] = not wall[i + 1]
+    kappa = np.exp(-2.0 * abs(coupling))
+    return flip_gate(gamma, i, kappa, p, q) if kappa > 0.0 else 0.0
+
+
+@njit(cache=True, error_model="numpy")
+def _sweep(gamma, wall, right, down, first, last):
     """Columns first..last - 1 with the right bonds that leave them; log weight less the sum of finite |K|."""
     rows, columns = right.shape[0], right.shape[1] + 1
     p, q = np.empty(rows + 1), np.empty(rows + 1)
@@ -39,7 +184,7 @@ def _sweep(gamma: FloatArray, wall: BoolArray, right: FloatArray, down: FloatArr
 
 
 @njit(cache=True, error_model="numpy")
-def _sum_out(gamma: FloatArray) -> float:
+def _sum_out(gamma):
     """log sum_s psi(s) / psi(reference): flip every row or not."""
     n = gamma.shape[0]
     p, q = np.empty(n), np.empty(n)
@@ -50,7 +195,7 @@ def _sum_out(gamma: FloatArray) -> float:
 
 
 @njit(cache=True, error_model="numpy")
-def _free_edge(down: FloatArray) -> tuple[FloatArray, BoolArray]:
+def _free_edge(down):
     """Before the first column all amplitudes are 1 and any reference will do: take what its bonds prefer."""
     rows = down.shape[0] + 1
     gamma, wall = np.ones((rows + 1, rows + 1)), np.zeros(rows + 1, np.bool_)
@@ -60,7 +205,7 @@ def _free_edge(down: FloatArray) -> tuple[FloatArray, BoolArray]:
 
 
 @njit(cache=True, error_model="numpy")
-def _sizes(bonds: FloatArray) -> tuple[float, float]:
+def _sizes(bonds):
     """Sum and maximum of |K| over the finite couplings."""
     total, largest = 0.0, 0.0
     for k in bonds.ravel():
@@ -71,12 +216,12 @@ def _sizes(bonds: FloatArray) -> tuple[float, float]:
 
 
 @njit(cache=True, error_model="numpy")
-def _agreed(value: float, again: float) -> float:
+def _agreed(value, again):
     return value if value == again or abs(value - again) <= 1e-8 * max(1.0, abs(value)) else np.nan
 
 
 @njit(cache=True, error_model="numpy")
-def _chain(right: FloatArray, down: FloatArray, mirrored: bool) -> tuple[FloatArray, FloatArray]:
+def _chain(right, down, mirrored):
     """Contiguous copies with the columns along the shorter side, left and right exchanged if mirrored."""
     if right.shape[0] > down.shape[1]:
         right, down = down.T, right.T
@@ -85,7 +230,7 @@ def _chain(right: FloatArray, down: FloatArray, mirrored: bool) -> tuple[FloatAr
 
 
 @njit(cache=True, error_model="numpy")
-def log_partition(right: FloatArray, down: FloatArray) -> float:
+def log_partition(right, down):
     """log Z of right[L, W-1], down[L-1, W]; -inf if ties conflict."""
     (sum_right, max_right), (sum_down, max_down) = _sizes(right), _sizes(down)
     largest = max(max_right, max_down)
@@ -98,7 +243,7 @@ def log_partition(right: FloatArray, down: FloatArray) -> float:
 
 
 @njit(cache=True, error_model="numpy")
-def log_partitions(right: FloatArray, down: FloatArray) -> FloatArray:
+def log_partitions(right, down):
     """log Z of each sample: right[n, L, W-1], down[n, L-1, W] -> [n]."""
     out = np.empty(right.shape[0])
     for n in range(right.shape[0]):
@@ -107,7 +252,7 @@ def log_partitions(right: FloatArray, down: FloatArray) -> FloatArray:
 
 
 @njit(cache=True, error_model="numpy")
-def _log_odds(right: FloatArray, down: FloatArray, axis: int, i: int, j: int) -> float:
+def _log_odds(right, down, axis, i, j):
     """The bond tied + against tied -; the columns left of it are shared."""
     bonds = right if axis == 0 else down
     gamma, wall = _free_edge(down)
@@ -122,7 +267,7 @@ def _log_odds(right: FloatArray, down: FloatArray, axis: int, i: int, j: int) ->
 
 
 @njit(cache=True, error_model="numpy")
-def bond_log_odds(right: FloatArray, down: FloatArray, axis: int, i: int, j: int) -> float:
+def bond_log_odds(right, down, axis, i, j):
     """log Z(s s' = +1) / Z(s s' = -1) of one bond from all the others; its own coupling K is not read.
 
     axis 0: the right bond of face (i, j), axis 1: its down bond. The posterior with its own field is
@@ -144,7 +289,7 @@ def bond_log_odds(right: FloatArray, down: FloatArray, axis: int, i: int, j: int
 
 
 @njit(cache=True, error_model="numpy")
-def bonds_log_odds(right: FloatArray, down: FloatArray, axis: int, i: int, j: int) -> FloatArray:
+def bonds_log_odds(right, down, axis, i, j):
     """bond_log_odds of the same bond in each sample: right[n, L, W-1], down[n, L-1, W] -> [n]."""
     out = np.empty(right.shape[0])
     for n in range(right.shape[0]):
@@ -153,7 +298,7 @@ def bonds_log_odds(right: FloatArray, down: FloatArray, axis: int, i: int, j: in
 
 
 @njit(cache=True, error_model="numpy")
-def label_log_odds(right: FloatArray, down: FloatArray) -> float:
+def label_log_odds(right, down):
     """log P(S = +1 | x) / P(S = -1 | x), S = s s' of the left and the right edge column, each tied to one sign.
 
     The sweep starts from the single amplitude "all up" and ends on "all up" and "all down", whose ratio is
@@ -173,7 +318,7 @@ def label_log_odds(right: FloatArray, down: FloatArray) -> float:
 
 
 @njit(cache=True, error_model="numpy")
-def labels_log_odds(right: FloatArray, down: FloatArray) -> FloatArray:
+def labels_log_odds(right, down):
     """label_log_odds of each sample: right[n, L, W-1], down[n, L-1, W] -> [n]."""
     out = np.empty(right.shape[0])
     for n in range(right.shape[0]):

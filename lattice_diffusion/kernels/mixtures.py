@@ -1,4 +1,4 @@
-"""Divergences between mixtures over the clean states of a few two-valued sites."""
+"""Likelihoods of mixtures of independent spins, and divergences between mixtures over the states of a few spins."""
 
 import math
 
@@ -7,7 +7,7 @@ from numba import njit
 
 
 @njit(cache=True)
-def relative_entropy_term(u):  # type: ignore[no-untyped-def]
+def relative_entropy_term(u):
     """(1+u) log(1+u) - u >= 0, which is u^2/2 for small u, to full relative accuracy for u >= -1."""
     if abs(u) < 0.02:
         total = 0.0
@@ -20,7 +20,7 @@ def relative_entropy_term(u):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def binary_divergence(q_minus, q_plus, p_minus, p_plus, law):  # type: ignore[no-untyped-def]
+def binary_divergence(q_minus, q_plus, p_minus, p_plus, law):
     """KL(q || p) between the laws of an observation of one spin, in nats, non-negative term by term.
 
     q, p: laws of the spin; law (n_outcomes, 2): p(outcome | +1), p(outcome | -1).
@@ -38,7 +38,7 @@ def binary_divergence(q_minus, q_plus, p_minus, p_plus, law):  # type: ignore[no
 
 
 @njit(cache=True)
-def block_divergence(q, p, law, rng, out):  # type: ignore[no-untyped-def]
+def block_divergence(q, p, law, rng, out):
     """out[n] with mean KL(q_n || p_n) between the laws of the observations of a block of k spins.
 
     q, p: (n, 2^k) laws of the clean block, first site highest bit; law: as in `binary_divergence`.
@@ -75,3 +75,24 @@ def block_divergence(q, p, law, rng, out):  # type: ignore[no-untyped-def]
                     q_now[state] *= factor / q_total
                     p_now[state] *= factor / p_total
             stride >>= 1
+
+
+@njit(cache=True)
+def log_likelihood(fields, weights, out):
+    """out[n, m] = sum_i log sum_s p(s|y_m) w_i(s), with p(s|y) = e^{s y} / 2 cosh y.
+
+    fields: (m,) values y; weights: (n, N, 2) likelihoods of spin -1 and +1.
+    """
+    for m in range(fields.size):
+        plus = 1.0 / (1.0 + math.exp(-2.0 * fields[m]))
+        minus = 1.0 / (1.0 + math.exp(2.0 * fields[m]))
+        for n in range(weights.shape[0]):
+            total, product = 0.0, 1.0
+            for i in range(weights.shape[1]):
+                product *= minus * weights[n, i, 0] + plus * weights[n, i, 1]
+                if product < 1e-200:
+                    if product == 0.0:
+                        break
+                    total += math.log(product)
+                    product = 1.0
+            out[n, m] = total + math.log(product) if product > 0.0 else -np.inf

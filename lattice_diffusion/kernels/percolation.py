@@ -18,15 +18,12 @@ Source: Kesten, Commun. Math. Phys. 74, 41 (1980): t* = 1/2; Smirnov and Werner,
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
-
-Counts = NDArray[np.int64]
 
 FAR = 32767  # distance of the border around the lattice
 
 
 @njit(cache=True)
-def _distances(rows: int, columns: int, i: int, j: int, height: int, width: int) -> NDArray[np.int16]:
+def _distances(rows, columns, i, j, height, width):
     """Chebyshev distance of each face to the patch at (i, j), flat, with a border of FAR one face wide."""
     out = np.full((rows + 2, columns + 2), FAR, np.int16)
     for a in range(rows):
@@ -36,23 +33,26 @@ def _distances(rows: int, columns: int, i: int, j: int, height: int, width: int)
 
 
 @njit(cache=True)
-def _draw(
-    rng: np.random.Generator,
-    keep: float,
-    distance: NDArray[np.int16],
-    stride: int,
-    seeds: Counts,
-    base: int,
-    stamp: Counts,
-    stack: NDArray[np.int32],
-    pending: NDArray[np.int32],
-    joined: Counts,
-) -> int:
+def _workspace(rows, columns, i, j, height, width):
+    """Arrays that `_draw` needs for the patch of height x width faces at (i, j), and the stride of a row of faces."""
+    stride, n = columns + 2, height * width
+    distance = _distances(rows, columns, i, j, height, width)
+    seeds = np.empty(n, np.int64)
+    for k in range(n):
+        seeds[k] = (i + 1 + k // width) * stride + j + 1 + k % width
+    stamp, stack = np.zeros(distance.size, np.int64), np.empty(distance.size, np.int32)
+    pending, joined = np.empty((2, n, 4 * (rows + columns)), np.int32), np.empty((n, n), np.int64)
+    return distance, seeds, stamp, stack, pending, joined, stride
+
+
+@njit(cache=True)
+def _draw(rng, keep, base, workspace):
     """One sample: joined[a, b] = first radius at which patch faces a and b are connected, FAR if never.
 
     stamp[face] - base is the cluster that visited it (negative: none). pending[parity, cluster] lists the faces just
     outside the box beyond a bond not drawn yet. Returns the number of bonds drawn.
     """
+    distance, seeds, stamp, stack, pending, joined, stride = workspace
     clusters, drawn, r = seeds.size, 0, 0
     steps = (-stride, -1, 1, stride)
     size = np.zeros((2, clusters), np.int64)
@@ -117,30 +117,23 @@ def _draw(
 
 
 @njit(cache=True)
-def bond_radii(
-    rng: np.random.Generator, keep: float, rows: int, columns: int, axis: int, i: int, j: int, n_samples: int
-) -> tuple[Counts, int]:
+def bond_radii(rng, keep, rows, columns, axis, i, j, n_samples):
     """Histogram of r* for the right (axis 0) or down (axis 1) bond of face (i, j), and the bonds drawn.
 
     out[r], r = 1..max(L, W): samples whose faces are first connected in box r; out[0]: never. Then
     I(A;C|B_r) = keep log 2 sum(out[r + 1:]) / n_samples.
     """
-    height, width = 1 + axis, 2 - axis
-    distance = _distances(rows, columns, i, j, height, width)
-    stride = columns + 2
-    first = (i + 1) * stride + j + 1
-    seeds = np.array([first, first + (stride if axis == 1 else 1)])
-    stamp, stack = np.zeros(distance.size, np.int64), np.empty(distance.size, np.int32)
-    pending, joined = np.empty((2, 2, 4 * (rows + columns)), np.int32), np.empty((2, 2), np.int64)
+    workspace = _workspace(rows, columns, i, j, 1 + axis, 2 - axis)
+    joined = workspace[5]
     out, drawn = np.zeros(max(rows, columns) + 1, np.int64), 0
     for n in range(n_samples):
-        drawn += _draw(rng, keep, distance, stride, seeds, 2 * n + 1, stamp, stack, pending, joined)
+        drawn += _draw(rng, keep, 2 * n + 1, workspace)
         out[0 if joined[0, 1] == FAR else joined[0, 1]] += 1
     return out, drawn
 
 
 @njit(cache=True)
-def _merges(joined: Counts, r: int, keep: float) -> float:
+def _merges(joined, r, keep):
     """Mean number of merges that the kept bonds of the 4-cycle 0 1 3 2 add, its faces joined up to radius r."""
     beside = (joined[0, 1] <= r) + (joined[0, 2] <= r) + (joined[1, 3] <= r) + (joined[2, 3] <= r)
     across = (joined[0, 3] <= r) + (joined[1, 2] <= r)
@@ -154,21 +147,15 @@ def _merges(joined: Counts, r: int, keep: float) -> float:
 
 
 @njit(cache=True)
-def block_samples(
-    rng: np.random.Generator, keep: float, rows: int, columns: int, i: int, j: int, out: NDArray[np.float64]
-) -> None:
+def block_samples(rng, keep, rows, columns, i, j, out):
     """A = the 4 bonds of the 2x2 block at face (i, j): out[n, r] = merges(A | B_r) - merges(A | B_r + C).
 
     One row per sample, r = 0..max(L, W); I(A;C|B_r) = log 2 times the mean.
     """
-    distance = _distances(rows, columns, i, j, 2, 2)
-    stride = columns + 2
-    first = (i + 1) * stride + j + 1
-    seeds = np.array([first, first + 1, first + stride, first + stride + 1])
-    stamp, stack = np.zeros(distance.size, np.int64), np.empty(distance.size, np.int32)
-    pending, joined = np.empty((2, 4, 4 * (rows + columns)), np.int32), np.empty((4, 4), np.int64)
+    workspace = _workspace(rows, columns, i, j, 2, 2)
+    joined = workspace[5]
     for n in range(out.shape[0]):
-        _draw(rng, keep, distance, stride, seeds, 4 * n + 1, stamp, stack, pending, joined)
+        _draw(rng, keep, 4 * n + 1, workspace)
         last = np.max(np.where(joined == FAR, 0, joined))
         least = _merges(joined, last, keep)
         for r in range(out.shape[1]):
@@ -176,7 +163,7 @@ def block_samples(
 
 
 @njit(cache=True)
-def spanning(rng: np.random.Generator, keep: float, rows: int, columns: int, n_samples: int) -> tuple[int, int]:
+def spanning(rng, keep, rows, columns, n_samples):
     """Samples in which kept bonds connect the left and the right edge column, and the bonds drawn.
 
     Each edge column is tied to one sign, its own bonds are not drawn. The label S is known exactly there and free

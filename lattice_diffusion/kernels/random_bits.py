@@ -32,7 +32,7 @@ NEVER = np.int64(2**62)
 
 
 @njit(cache=True)
-def advance(s0, s1, s2, s3):  # type: ignore[no-untyped-def]
+def advance(s0, s1, s2, s3):
     """One step of xoshiro256++: the random word and the new state."""
     r = s0 + s3
     r = ((r << U23) | (r >> U41)) + s0
@@ -47,14 +47,14 @@ def advance(s0, s1, s2, s3):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def horner(s0, s1, s2, s3, a0, a1, a2, d0, d1, d2):  # type: ignore[no-untyped-def]
+def horner(s0, s1, s2, s3, a0, a1, a2, d0, d1, d2):
     """One binary digit of each class, d0, d1, d2, with one random word."""
     r, s0, s1, s2, s3 = advance(s0, s1, s2, s3)
     return s0, s1, s2, s3, (r & a0) | (d0 & (r | a0)), (r & a1) | (d1 & (r | a1)), (r & a2) | (d2 & (r | a2))
 
 
 @njit(cache=True)
-def bernoulli_words(work, n, digits, kind):  # type: ignore[no-untyped-def]
+def bernoulli_words(work, n, digits, kind):
     """Truncated Bernoulli words of the three classes, lanes 0 .. n - 1 <= LANES of blocks 4, 5 and 6.
 
     digits: (kinds, 3, K + 1) uint64, a word per class and binary digit, least significant first; [..., K] is the
@@ -73,7 +73,7 @@ def bernoulli_words(work, n, digits, kind):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def uniform(work):  # type: ignore[no-untyped-def]
+def uniform(work):
     """Uniform in (0, 1], 53 bits, from the scalar generator."""
     r, work[B7], work[B7 + U1], work[B7 + U2], work[B7 + U3] = advance(
         work[B7], work[B7 + U1], work[B7 + U2], work[B7 + U3]
@@ -82,7 +82,7 @@ def uniform(work):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def geometric_gap(work, log_miss):  # type: ignore[no-untyped-def]
+def geometric_gap(work, log_miss):
     """Bits without a rare event before the next one; log_miss = log(1 - rate), 0 where there is none."""
     if log_miss == 0.0:
         return NEVER
@@ -91,7 +91,7 @@ def geometric_gap(work, log_miss):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def repair(work, n, odd, rates, values, log_miss, gap):  # type: ignore[no-untyped-def]
+def repair(work, n, odd, rates, values, log_miss, gap):
     """Overrides the bits of blocks 4, 5 and 6 where the truncated expansion errs; returns the gap that remains.
 
     rates, values: (2, 3) by parity of the site's degree (`odd`: a word, 1 for odd) and class: the probability that

@@ -15,15 +15,12 @@ edges; `weights` (n, L, W, 2) the likelihoods of spin -1 and +1.
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from .transfer_matrix import dot, normalise
 
-FloatArray = NDArray[np.float64]
-
 
 @njit(cache=True, fastmath={"contract"})
-def _butterfly(v: FloatArray, length: int, same: float, flip: float) -> None:
+def _butterfly(v, length, same, flip):
     for start in range(0, v.size, 2 * length):
         low, high = v[start : start + length], v[start + length : start + 2 * length]
         for k in range(length):
@@ -33,7 +30,7 @@ def _butterfly(v: FloatArray, length: int, same: float, flip: float) -> None:
 
 
 @njit(cache=True, fastmath={"contract"})
-def _two_butterflies(v: FloatArray, same: float, flip: float, same_last: float, flip_last: float) -> None:
+def _two_butterflies(v, same, flip, same_last, flip_last):
     """The last two columns in one pass, whose butterflies alone are too short to run fast."""
     for k in range(0, v.size, 4):
         a, b, c, d = v[k], v[k + 1], v[k + 2], v[k + 3]
@@ -44,7 +41,7 @@ def _two_butterflies(v: FloatArray, same: float, flip: float, same_last: float, 
 
 
 @njit(cache=True)
-def spread(v: FloatArray, down: FloatArray) -> None:
+def spread(v, down):
     """v, a function of one row, becomes one of the next; down (W, 2)."""
     width = down.shape[0]
     if width == 1:
@@ -56,7 +53,7 @@ def spread(v: FloatArray, down: FloatArray) -> None:
 
 
 @njit(cache=True)
-def row_weights(right: FloatArray, weights: FloatArray, out: FloatArray) -> None:
+def row_weights(right, weights, out):
     """out (2^W,) = D of one row; right and weights (W, 2)."""
     out[0], out[1] = weights[0, 0], weights[0, 1]
     for j in range(1, right.shape[0]):
@@ -70,13 +67,13 @@ def row_weights(right: FloatArray, weights: FloatArray, out: FloatArray) -> None
 
 
 @njit(cache=True)
-def _times(v: FloatArray, factor: FloatArray) -> None:
+def _times(v, factor):
     for k in range(v.size):
         v[k] *= factor[k]
 
 
 @njit(cache=True)
-def _rows_below(right: FloatArray, down: FloatArray, weights: FloatArray, D: FloatArray, below: FloatArray) -> None:
+def _rows_below(right, down, weights, D, below):
     """D (L, 2^W) of all rows, and below[i] (L, 2^W): the sum over rows i+1 .. L-1 as a function of row i."""
     n_rows, width = right.shape[:2]
     below[n_rows - 1] = 0.5**width
@@ -90,7 +87,7 @@ def _rows_below(right: FloatArray, down: FloatArray, weights: FloatArray, D: Flo
 
 
 @njit(cache=True)
-def _sites_of_row(joint: FloatArray, weights: FloatArray, table: FloatArray, out: FloatArray) -> None:
+def _sites_of_row(joint, weights, table, out):
     """out[j] = weights of s_j = -1, +1 under joint (2^W,) times all weights (W, 2) but its own; joint is used up.
 
     table (2^W,) is workspace: at [2^k : 2^(k+1)] it holds the product of the last k columns' weights.
@@ -111,7 +108,7 @@ def _sites_of_row(joint: FloatArray, weights: FloatArray, table: FloatArray, out
 
 
 @njit(cache=True)
-def site_odds(right: FloatArray, down: FloatArray, weights: FloatArray, out: FloatArray) -> None:
+def site_odds(right, down, weights, out):
     """out[n, i, j] = relative weights of s = -1 and +1 at every site, given all weights but its own."""
     n_rows, width = right.shape[:2]
     size = 1 << width
@@ -133,15 +130,7 @@ def site_odds(right: FloatArray, down: FloatArray, weights: FloatArray, out: Flo
 
 
 @njit(cache=True)
-def local_site_odds(
-    right: FloatArray,
-    down: FloatArray,
-    weights: FloatArray,
-    above: FloatArray,
-    below: FloatArray,
-    radius: int,
-    out: FloatArray,
-) -> None:
+def local_site_odds(right, down, weights, above, below, radius, out):
     """The same given only the weights in the box of `radius` around each site, less its own.
 
     above, below (L+1, 2^W): sums without weights over rows 0 .. i-1 and i .. L-1, as functions of row i-1.
@@ -183,7 +172,7 @@ def local_site_odds(
 
 
 @njit(cache=True)
-def _bond_sums(v: FloatArray, u: FloatArray, run: int, out: FloatArray) -> None:
+def _bond_sums(v, u, run, out):
     """out = sums of v(s) u(s') over equal and over opposite spins at the bit of value `run`, all others equal."""
     out[:] = 0.0
     for k in range(0, v.size, 2 * run):
@@ -194,7 +183,7 @@ def _bond_sums(v: FloatArray, u: FloatArray, run: int, out: FloatArray) -> None:
 
 
 @njit(cache=True)
-def _right_bonds_of_row(joint: FloatArray, right: FloatArray, table: FloatArray, out: FloatArray) -> None:
+def _right_bonds_of_row(joint, right, table, out):
     """out[j-1] = weights of s_j-1 = s_j, = -s_j under joint (2^W,) times all links (W, 2) but this; joint is used up.
 
     table (2^(W+1),) is workspace: at [2^k : 2^(k+1)] it holds the links among the last k columns.
@@ -220,7 +209,7 @@ def _right_bonds_of_row(joint: FloatArray, right: FloatArray, table: FloatArray,
 
 
 @njit(cache=True)
-def bond_odds(right: FloatArray, down: FloatArray, out: FloatArray) -> None:
+def bond_odds(right, down, out):
     """out[n, 0 or 1, i, j] = relative weights of equal and opposite spins over the right and the down bond of (i, j).
 
     Links of their own for every sample, right (n, L, W, 2) and down (n, L+1, W, 2); no field. Each bond is given all
@@ -254,7 +243,7 @@ def bond_odds(right: FloatArray, down: FloatArray, out: FloatArray) -> None:
 
 
 @njit(cache=True)
-def local_down_bond_odds(right: FloatArray, down: FloatArray, radius: int, out: FloatArray) -> None:
+def local_down_bond_odds(right, down, radius, out):
     """out[n, i, j]: the same for the down bond of (i, j), i < L-1, given the other couplings in the box around it.
 
     The box holds rows i-r .. i+1+r and columns j-r .. j+r; right (n, L+2r, W+2r, 2) and down (n, L+1+2r, W+2r, 2) are

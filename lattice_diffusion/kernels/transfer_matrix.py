@@ -16,7 +16,7 @@ from numba import njit
 
 # Factors are read into scalars first: the compiler cannot know that `out` does not overlap them.
 @njit(cache=True, fastmath={"contract"})
-def add_site(v, out, right, down, weight):  # type: ignore[no-untyped-def]
+def add_site(v, out, right, down, weight):
     half = v.size >> 1
     low, high = v[:half], v[half:]
     same, flip = down
@@ -31,7 +31,7 @@ def add_site(v, out, right, down, weight):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath={"contract"})
-def take_site(v, out, right, down, weight):  # type: ignore[no-untyped-def]
+def take_site(v, out, right, down, weight):
     """The adjoint of `add_site`."""
     half = v.size >> 1
     low, high = out[:half], out[half:]
@@ -46,11 +46,9 @@ def take_site(v, out, right, down, weight):  # type: ignore[no-untyped-def]
         high[k] = flip * minus + same * plus
 
 
-@njit(cache=True, fastmath={"contract"})
-def add_two_sites(v, out, right, down, weight):  # type: ignore[no-untyped-def]
-    """Two neighbouring sites in one pass over memory; right, down, weight are (2, 2), one row a site."""
-    q = v.size >> 2
-    v00, v01, v10, v11 = v[:q], v[q : 2 * q], v[2 * q : 3 * q], v[3 * q :]
+@njit(cache=True, inline="always")
+def _pair_factors(right, down, weight):
+    """Factors of the first of two sites, and products of those of the second by its spin and its two neighbours'."""
     same, flip = down[0]
     equal, opposite = right[0]
     w_minus, w_plus = weight[0]
@@ -58,6 +56,15 @@ def add_two_sites(v, out, right, down, weight):  # type: ignore[no-untyped-def]
     b0, b1 = right[1, 1] * weight[1, 1] * down[1, 1], right[1, 1] * weight[1, 1] * down[1, 0]
     c0, c1 = right[1, 1] * weight[1, 0] * down[1, 0], right[1, 1] * weight[1, 0] * down[1, 1]
     d0, d1 = right[1, 0] * weight[1, 1] * down[1, 1], right[1, 0] * weight[1, 1] * down[1, 0]
+    return same, flip, equal, opposite, w_minus, w_plus, a0, a1, b0, b1, c0, c1, d0, d1
+
+
+@njit(cache=True, fastmath={"contract"})
+def add_two_sites(v, out, right, down, weight):
+    """Two neighbouring sites in one pass over memory; right, down, weight are (2, 2), one row a site."""
+    q = v.size >> 2
+    v00, v01, v10, v11 = v[:q], v[q : 2 * q], v[2 * q : 3 * q], v[3 * q :]
+    same, flip, equal, opposite, w_minus, w_plus, a0, a1, b0, b1, c0, c1, d0, d1 = _pair_factors(right, down, weight)
     for k in range(q):
         odd = k & 1
         minus = w_minus * (opposite if odd else equal)
@@ -73,17 +80,11 @@ def add_two_sites(v, out, right, down, weight):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath={"contract"})
-def take_two_sites(v, out, right, down, weight):  # type: ignore[no-untyped-def]
+def take_two_sites(v, out, right, down, weight):
     """The adjoint of `add_two_sites`."""
     q = v.size >> 2
     o00, o01, o10, o11 = out[:q], out[q : 2 * q], out[2 * q : 3 * q], out[3 * q :]
-    same, flip = down[0]
-    equal, opposite = right[0]
-    w_minus, w_plus = weight[0]
-    a0, a1 = right[1, 0] * weight[1, 0] * down[1, 0], right[1, 0] * weight[1, 0] * down[1, 1]
-    b0, b1 = right[1, 1] * weight[1, 1] * down[1, 1], right[1, 1] * weight[1, 1] * down[1, 0]
-    c0, c1 = right[1, 1] * weight[1, 0] * down[1, 0], right[1, 1] * weight[1, 0] * down[1, 1]
-    d0, d1 = right[1, 0] * weight[1, 1] * down[1, 1], right[1, 0] * weight[1, 1] * down[1, 0]
+    same, flip, equal, opposite, w_minus, w_plus, a0, a1, b0, b1, c0, c1, d0, d1 = _pair_factors(right, down, weight)
     for k in range(q):
         odd = k & 1
         minus = w_minus * (opposite if odd else equal)
@@ -99,7 +100,7 @@ def take_two_sites(v, out, right, down, weight):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath={"reassoc", "contract"})
-def dot(v, w):  # type: ignore[no-untyped-def]
+def dot(v, w):
     total = 0.0
     for k in range(v.size):
         total += v[k] * w[k]
@@ -107,7 +108,7 @@ def dot(v, w):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath={"reassoc"})
-def normalise(source, v):  # type: ignore[no-untyped-def]
+def normalise(source, v):
     """v = source / sum(source); returns the logarithm of the sum."""
     total = 0.0
     for k in range(v.size):
@@ -119,7 +120,7 @@ def normalise(source, v):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def add_row(v, work, right, down, weights):  # type: ignore[no-untyped-def]
+def add_row(v, work, right, down, weights):
     """v, a function of the row above, becomes one of this row; returns the log of the scale taken out."""
     width = right.shape[0]
     source, target = v, work
@@ -133,7 +134,7 @@ def add_row(v, work, right, down, weights):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def take_row(v, work, right, down, weights):  # type: ignore[no-untyped-def]
+def take_row(v, work, right, down, weights):
     """The adjoint of `add_row`: v, the sum over what follows this row, takes the row in as well."""
     width = right.shape[0]
     source, target = v, work
@@ -147,7 +148,7 @@ def take_row(v, work, right, down, weights):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def log_evidence(right, down, weights, out):  # type: ignore[no-untyped-def]
+def log_evidence(right, down, weights, out):
     """out[n] = log of the sum over all states of the scaled factors and weights, for each sample."""
     n_rows, width = right.shape[:2]
     v = np.empty(1 << width)
@@ -160,7 +161,7 @@ def log_evidence(right, down, weights, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def block_weights(right, down, weights, sites, above, below, first, last, out):  # type: ignore[no-untyped-def]
+def block_weights(right, down, weights, sites, above, below, first, last, out):
     """Relative weights of the 2^k states of the block `sites` (k, 2) = (row, column), sorted by row.
 
     above, below: (2^W,) sums over rows 0..first-1 and last+1..L-1 without their weights, as functions of rows
@@ -216,7 +217,7 @@ def block_weights(right, down, weights, sites, above, below, first, last, out): 
 
 
 @njit(cache=True)
-def site_probabilities(right, down, weights, out):  # type: ignore[no-untyped-def]
+def site_probabilities(right, down, weights, out):
     """out[n, i, j] = (P(s = -1), P(s = +1)) of every site, from one pass down and one up."""
     n_rows, width = right.shape[:2]
     size = 1 << width
@@ -244,7 +245,7 @@ def site_probabilities(right, down, weights, out):  # type: ignore[no-untyped-de
 
 
 @njit(cache=True)
-def row_vectors(right, down, weights, above, below):  # type: ignore[no-untyped-def]
+def row_vectors(right, down, weights, above, below):
     """Normalised sums over rows, (L+1, 2^W): above[i] over those before row i, as a function of row i-1,
     below[i] over row i and those after it, as a function of row i-1 too."""
     n_rows, width = right.shape[:2]
@@ -260,7 +261,7 @@ def row_vectors(right, down, weights, above, below):  # type: ignore[no-untyped-
 
 
 @njit(cache=True, nogil=True)
-def sample_row_above(vector, right, down, weights, states, rng):  # type: ignore[no-untyped-def]
+def sample_row_above(vector, right, down, weights, states, rng):
     """Take the sampled states of a row back site by site to those of the row above, in place.
 
     vector: (2^W,) row vector of the row above; right, down, weights: those of the sampled row; states: (n,).

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ..errors import InputError
-from ..kernels import normals, normals_double
+from ..kernels import normals
 from ..lattice import Lattice
 from .checks import check_memory, check_n_samples
 from .laplacian import Boundary, check_boundary, precision_spectrum, to_sites, wave_vectors
@@ -138,7 +138,7 @@ def _draw(
     x = np.empty((n_samples, *lattice.shape), dtype)
     pairs = max(1, BATCH_BYTES // (2 * dtype.itemsize * lattice.n_sites))
     work = np.empty((min(pairs, (n_samples + 1) // 2), *lattice.shape), np.result_type(dtype, np.complex64))
-    fill = normals.complex_noise if dtype == np.float32 else normals_double.complex_noise
+    fill = normals.complex_noise_float32 if dtype == np.float32 else normals.complex_noise_float64
     amplitude, state = np.sqrt(power).ravel().astype(dtype), rng.integers(0, 2**64, 4 * normals.LANES, dtype=np.uint64)
     for start in range(0, n_samples, 2 * pairs):
         batch = x[start : start + 2 * pairs]

@@ -18,7 +18,7 @@ def heat_bath_chain(
     spins = np.where(rng.random(lattice.n_sites) < 0.5, 1, -1).astype(np.int8)
 
     def advance(n_sweeps: int) -> None:
-        heat_bath.sweeps(spins, neighbors, order, beta, n_sweeps, rng)
+        heat_bath.uniform_sweeps(spins, neighbors, order, beta, n_sweeps, rng)
 
     def sample() -> Spins:
         return (spins if rng.random() < 0.5 else -spins).reshape(1, *lattice.shape)

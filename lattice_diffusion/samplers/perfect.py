@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError
-from ..kernels import local_fields as kernel
+from ..kernels import heat_bath as kernel
 from ..lattice import Lattice
 from .chains import MAX_UPDATES, Spins
 from .checks import check_memory, check_n_samples

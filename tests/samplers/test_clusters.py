@@ -8,7 +8,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.stats import chi2
 
 import lattice_diffusion as ld
-from lattice_diffusion.kernels import clusters, local_fields
+from lattice_diffusion.kernels import clusters, heat_bath
 from lattice_diffusion.samplers.autocorrelation import integrated_autocorrelation_time
 from lattice_diffusion.samplers.clusters import swendsen_wang, wolff
 from lattice_diffusion.samplers.couplings import Couplings, bond_thresholds, generator_state
@@ -152,7 +152,7 @@ def local_step(kind, lattice, J, h):
         if kind == "wolff":
             clusters.wolff(out, model.neighbors, model.neighbor_J, around, 1, state)
         else:
-            local_fields.sweeps(out, *tables, 1, state)
+            heat_bath.sweeps(out, *tables, 1, state)
         return out
 
     return step
@@ -286,7 +286,7 @@ def test_logistic_comparison_is_exact():
     with np.errstate(over="ignore"):
         p = 1.0 / (1.0 + np.exp(-x))
     near = np.clip(p + rng.normal(0, 1e-3, x.size), 0.0, 1.0 - 2.0**-53)
-    assert all(local_fields._below_logistic(u, y) == (u < q) for u, y, q in zip(near, x, p, strict=True))
+    assert all(heat_bath._below_logistic(u, y) == (u < q) for u, y, q in zip(near, x, p, strict=True))
 
 
 def energy_per_site(spins, lattice):

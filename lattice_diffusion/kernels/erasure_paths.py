@@ -1,18 +1,16 @@
-"""Paths of kept bonds between the two faces of a bond: the sign they carry is all that erased loops reveal of it.
+"""Paths of kept bonds between the two faces of an erased bond: their sign is all that the other bonds reveal of it.
 
 `x` (n, 2, L, W): right and down bonds of an open grid or a torus, +1 or -1 where kept, 0 where erased or unused.
 """
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-Int8Array = NDArray[np.int8]
 STEPS = ((0, 1), (1, 0), (0, -1), (-1, 0))
 
 
 @njit(cache=True)
-def _kept(x: Int8Array, i: int, j: int, step: int) -> int:
+def _kept(x, i, j, step):
     """The kept bond of face (i, j) towards STEPS[step], 0 if there is none."""
     rows, columns = x.shape[1:]
     if step == 0:
@@ -25,7 +23,7 @@ def _kept(x: Int8Array, i: int, j: int, step: int) -> int:
 
 
 @njit(cache=True)
-def first_contradiction(x: Int8Array) -> int:
+def first_contradiction(x):
     """The first sample whose kept bonds contradict each other round a closed path, -1 if none; open grids."""
     rows, columns = x.shape[2:]
     spin = np.empty(rows * columns, np.int8)
@@ -53,37 +51,25 @@ def first_contradiction(x: Int8Array) -> int:
 
 
 @njit(cache=True)
-def path_sign(
-    x: Int8Array,
-    c: int,
-    i: int,
-    j: int,
-    radius: int,
-    stamp: NDArray[np.int64],
-    spin: Int8Array,
-    queue: NDArray[np.int64],
-    mark: int,
-) -> int:
+def path_sign(x, c, i, j, radius, workspace, mark):
     """Product along a kept path around bond (c, i, j) of one sample x (2, L, W), not over it; 0 if there is none.
 
     Only faces within Chebyshev distance `radius` of the bond's two are used; on a torus that box must not close
     round it. Paths grow from both faces in turn, so the search ends when the smaller cluster does.
 
-    stamp, spin (L, W), queue (2, L W, 2): work space; `mark` even, larger by 2 at every call.
+    workspace: from `_workspace`; `mark` is even and grows by 2 at every call.
     """
+    stamp, spin, queue = workspace
     rows, columns = x.shape[1:]
-    tail_0, tail_1, head_0, head_1 = 1, 1, 0, 0
+    head, tail, other_head, other_tail = 0, 1, 0, 1  # of the queues of this side and of the other
     for side in range(2):
         a, b = (i + side * c) % rows, (j + side * (1 - c)) % columns
         stamp[a, b], spin[a, b] = mark + side, 1
         queue[side, 0, 0], queue[side, 0, 1] = side * c, side * (1 - c)  # relative to face (i, j)
     side = 0
-    while (head_0 if side == 0 else head_1) < (tail_0 if side == 0 else tail_1):
-        di, dj = queue[side, head_0 if side == 0 else head_1]
-        if side == 0:
-            head_0 += 1
-        else:
-            head_1 += 1
+    while head < tail:
+        di, dj = queue[side, head]
+        head += 1
         a, b = (i + di) % rows, (j + dj) % columns
         for step in range(4):
             ei, ej = di + STEPS[step][0], dj + STEPS[step][1]
@@ -99,24 +85,25 @@ def path_sign(
                 return bond * spin[a, b] * spin[e, f]
             if stamp[e, f] < mark:
                 stamp[e, f], spin[e, f] = mark + side, bond * spin[a, b]
-                tail = tail_0 if side == 0 else tail_1
                 queue[side, tail, 0], queue[side, tail, 1] = ei, ej
-                if side == 0:
-                    tail_0 += 1
-                else:
-                    tail_1 += 1
+                tail += 1
+        head, tail, other_head, other_tail = other_head, other_tail, head, tail
         side = 1 - side
     return 0
 
 
 @njit(cache=True)
-def signs(x: Int8Array, wanted: NDArray[np.bool_], radius: int, out: Int8Array) -> None:
+def _workspace(rows, columns):
+    """stamp and spin (L, W) and queue (2, L W, 2) of `path_sign`."""
+    n = rows * columns
+    return np.zeros((rows, columns), np.int64), np.empty((rows, columns), np.int8), np.empty((2, n, 2), np.int64)
+
+
+@njit(cache=True)
+def signs(x, wanted, radius, out):
     """out[n, c, i, j] = `path_sign` of every bond of `wanted` (n, 2, L, W), 0 for the others."""
     rows, columns = x.shape[2:]
-    stamp = np.zeros((rows, columns), np.int64)
-    spin = np.empty((rows, columns), np.int8)
-    queue = np.empty((2, rows * columns, 2), np.int64)
-    mark = 0
+    workspace, mark = _workspace(rows, columns), 0
     for n in range(x.shape[0]):
         for c in range(2):
             for i in range(rows):
@@ -124,27 +111,24 @@ def signs(x: Int8Array, wanted: NDArray[np.bool_], radius: int, out: Int8Array) 
                     mark += 2
                     found = 0
                     if wanted[n, c, i, j]:
-                        found = path_sign(x[n], c, i, j, radius, stamp, spin, queue, mark)
+                        found = path_sign(x[n], c, i, j, radius, workspace, mark)
                     out[n, c, i, j] = found
 
 
 @njit(cache=True)
-def unmask(x: Int8Array, order: NDArray[np.int64], reach: NDArray[np.int64], unknown: NDArray[np.bool_]) -> None:
-    """Reveals bonds one at a time: each takes the sign of a path of known bonds in its box, else keeps its coin.
+def unmask(x, order, reach, unknown):
+    """Reveal bonds one at a time: each takes the sign of a path of known bonds in its box, else keeps its coin.
 
     x: (n, 2, L, W), 0 where masked; revealed in place. order: (n, M) flat bond indices with a fair coin as their
     sign: +-(1 + index). reach: (M,) radius of each step. unknown: (n, M), out: where no path told.
     """
     rows, columns = x.shape[2:]
-    stamp = np.zeros((rows, columns), np.int64)
-    spin = np.empty((rows, columns), np.int8)
-    queue = np.empty((2, rows * columns, 2), np.int64)
-    mark = 0
+    workspace, mark = _workspace(rows, columns), 0
     for n in range(x.shape[0]):
         for m in range(order.shape[1]):
             c, face = divmod(abs(order[n, m]) - 1, rows * columns)
             i, j = divmod(face, columns)
             mark += 2
-            sign = path_sign(x[n], c, i, j, reach[m], stamp, spin, queue, mark)
+            sign = path_sign(x[n], c, i, j, reach[m], workspace, mark)
             unknown[n, m] = sign == 0
             x[n, c, i, j] = sign if sign != 0 else (1 if order[n, m] > 0 else -1)
