@@ -51,25 +51,27 @@ def first_contradiction(x):
 
 
 @njit(cache=True)
-def path_sign(x, c, i, j, radius, workspace, mark):
+def path_sign(x, c, i, j, radius, stamp, spin, queue, mark):
     """Product along a kept path around bond (c, i, j) of one sample x (2, L, W), not over it; 0 if there is none.
 
     Only faces within Chebyshev distance `radius` of the bond's two are used; on a torus that box must not close
     round it. Paths grow from both faces in turn, so the search ends when the smaller cluster does.
 
-    workspace: from `_workspace`; `mark` is even and grows by 2 at every call.
+    stamp, spin, queue: from `_workspace`; `mark` is even and grows by 2 at every call.
     """
-    stamp, spin, queue = workspace
     rows, columns = x.shape[1:]
-    head, tail, other_head, other_tail = 0, 1, 0, 1  # of the queues of this side and of the other
+    tail_0, tail_1, head_0, head_1 = 1, 1, 0, 0  # scalars: to swap them or to keep them in arrays costs a sixth
     for side in range(2):
         a, b = (i + side * c) % rows, (j + side * (1 - c)) % columns
         stamp[a, b], spin[a, b] = mark + side, 1
         queue[side, 0, 0], queue[side, 0, 1] = side * c, side * (1 - c)  # relative to face (i, j)
     side = 0
-    while head < tail:
-        di, dj = queue[side, head]
-        head += 1
+    while (head_0 if side == 0 else head_1) < (tail_0 if side == 0 else tail_1):
+        di, dj = queue[side, head_0 if side == 0 else head_1]
+        if side == 0:
+            head_0 += 1
+        else:
+            head_1 += 1
         a, b = (i + di) % rows, (j + dj) % columns
         for step in range(4):
             ei, ej = di + STEPS[step][0], dj + STEPS[step][1]
@@ -85,9 +87,12 @@ def path_sign(x, c, i, j, radius, workspace, mark):
                 return bond * spin[a, b] * spin[e, f]
             if stamp[e, f] < mark:
                 stamp[e, f], spin[e, f] = mark + side, bond * spin[a, b]
+                tail = tail_0 if side == 0 else tail_1
                 queue[side, tail, 0], queue[side, tail, 1] = ei, ej
-                tail += 1
-        head, tail, other_head, other_tail = other_head, other_tail, head, tail
+                if side == 0:
+                    tail_0 += 1
+                else:
+                    tail_1 += 1
         side = 1 - side
     return 0
 
@@ -103,7 +108,8 @@ def _workspace(rows, columns):
 def signs(x, wanted, radius, out):
     """out[n, c, i, j] = `path_sign` of every bond of `wanted` (n, 2, L, W), 0 for the others."""
     rows, columns = x.shape[2:]
-    workspace, mark = _workspace(rows, columns), 0
+    stamp, spin, queue = _workspace(rows, columns)
+    mark = 0
     for n in range(x.shape[0]):
         for c in range(2):
             for i in range(rows):
@@ -111,7 +117,7 @@ def signs(x, wanted, radius, out):
                     mark += 2
                     found = 0
                     if wanted[n, c, i, j]:
-                        found = path_sign(x[n], c, i, j, radius, workspace, mark)
+                        found = path_sign(x[n], c, i, j, radius, stamp, spin, queue, mark)
                     out[n, c, i, j] = found
 
 
@@ -123,12 +129,13 @@ def unmask(x, order, reach, unknown):
     sign: +-(1 + index). reach: (M,) radius of each step. unknown: (n, M), out: where no path told.
     """
     rows, columns = x.shape[2:]
-    workspace, mark = _workspace(rows, columns), 0
+    stamp, spin, queue = _workspace(rows, columns)
+    mark = 0
     for n in range(x.shape[0]):
         for m in range(order.shape[1]):
             c, face = divmod(abs(order[n, m]) - 1, rows * columns)
             i, j = divmod(face, columns)
             mark += 2
-            sign = path_sign(x[n], c, i, j, reach[m], workspace, mark)
+            sign = path_sign(x[n], c, i, j, reach[m], stamp, spin, queue, mark)
             unknown[n, m] = sign == 0
             x[n, c, i, j] = sign if sign != 0 else (1 if order[n, m] > 0 else -1)

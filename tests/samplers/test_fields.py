@@ -366,7 +366,7 @@ LOPSIDED[1, 0] = 2.0
         (field(n_samples=0), "n_samples must be a positive integer, got 0"),
         (field(n_samples=10**14), r"n_samples is too large: it needs about .* GiB.*; draw smaller batches"),
         (field(dtype=np.int32), "dtype must be float32 or float64, got int32"),
-        (field(boundary="open"), "boundary must be one of free, fixed, got 'open'"),
+        (field(boundary="open"), "boundary of open axes must be 'free' or 'fixed', got 'open'"),
         (
             spectral(np.ones((4, 4)), False),
             "needs a lattice that is periodic along all axes.*gaussian_field takes open",
