@@ -1,4 +1,4 @@
-"""Sphinx: `sphinx-build -W --keep-going -b html docs FOLDER`, which is what `make docs` does."""
+"""Configuration of Sphinx; `make docs` runs `sphinx-build -W --keep-going -b html docs build/docs`."""
 
 import sys
 from pathlib import Path
@@ -41,4 +41,3 @@ def setup(app):
     tables.write(generated)
     figures.draw(generated)
     docstrings.setup(app)
-    tables.setup(app)
