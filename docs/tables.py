@@ -16,7 +16,7 @@ from lattice_diffusion.studies import REGISTRY
 
 KEYS = {
     "name": "Name of the result (default: the name of the spec file).",
-    "seed": "Seed of all random numbers. The numbers of a point depend on the seed and on what is measured there alone.",
+    "seed": "Seed of all random numbers. Those of a point depend on the seed and on what is measured there alone.",
     "grids": "Named grids, `[grids.NAME]`. A file with one grid may give the keys of that grid at the top level.",
     "model": "Distribution p_0 of the clean data, see the models below.",
     "channel": "Noise channel, see the channels below.",
@@ -25,8 +25,8 @@ KEYS = {
     "patch": "Side length of the patch A.",
     "center": "Site of A (default: the middle of the lattice).",
     "n_samples": "Number of noise samples per point, where there is no closed form.",
-    "target_stderr": "Draw rounds of samples, the first of `n_samples`, until the error is below this value at every radius.",
-    "target_relative_error": "The same for the error relative to the value. If both targets are given, one of them suffices.",
+    "target_stderr": "Draw rounds of samples, the first of `n_samples`, until every error is below this value.",
+    "target_relative_error": "The same for errors relative to the value. If both targets are given, one suffices.",
     "max_samples": "Largest number of samples per point. Required with a target.",
     "method": "`closed` or `sampled`; `auto` uses the closed form where there is one.",
     "quantity": "Quantity to measure, see the quantities below.",
