@@ -11,7 +11,7 @@ import typer.main
 from lattice_diffusion.cli import app as command_line
 from lattice_diffusion.runs import spec
 from lattice_diffusion.runs.points import n_points
-from lattice_diffusion.runs.quantities import QUANTITIES
+from lattice_diffusion.runs.quantities import QUANTITIES, find
 from lattice_diffusion.studies import REGISTRY
 
 KEYS = {
@@ -136,7 +136,7 @@ def _toml(value):
 def quantities():
     """Yield every quantity of a grid with its columns and settings."""
     yield from ("## Quantities", "")
-    for quantity in QUANTITIES.values():
+    for quantity in map(find, QUANTITIES):
         models = ", ".join(f"`{name}`" for name in quantity.models) or "all"
         what = f"{quantity.what[0].upper()}{quantity.what[1:]}"
         yield from (f"### `{quantity.name}`", "", f"{what}. Models: {models}.", "")

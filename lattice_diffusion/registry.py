@@ -12,10 +12,11 @@ in which a process runs.
 
 import difflib
 import hashlib
+import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -26,7 +27,7 @@ from .errors import InputError, shown
 _LOADED: dict[Path, tuple[int, ModuleType]] = {}  # by path: time of the last change, module
 
 
-def find(name: str, known: Sequence[Any], what: str, group: str | None = None) -> Any:
+def find(name: str, known: Sequence[Any], what: str, group: str | None = None, *, listed: Iterable[str] = ()) -> Any:
     """Return the entry of `known` called `name`, the class of `file.py:Class`, or an entry point of `group`.
 
     Args:
@@ -34,6 +35,7 @@ def find(name: str, known: Sequence[Any], what: str, group: str | None = None) -
         known: classes or objects with an attribute `name`.
         what: what is looked for, in the message of an error, for instance "model".
         group: entry point group, for instance "lattice_diffusion.models".
+        listed: further names that exist, for the message of an error.
 
     Raises:
         InputError: an unknown name (with the nearest known one), no such file, or a file without that class.
@@ -47,10 +49,21 @@ def find(name: str, known: Sequence[Any], what: str, group: str | None = None) -
     for point in points:
         if point.name == name:
             return point.load()
-    listed = [*names(known), *(point.name for point in points)]
-    remedy = hint(name, listed)
+    remedy = hint(name, [*names(known), *listed, *(point.name for point in points)])
     remedy += "" if remedy.endswith("?") else "; or give your own as file.py:Class"
     raise InputError(f"unknown {what} {shown(name)}; {remedy}")
+
+
+def load(name: str, known: Mapping[str, Any], what: str, group: str | None = None) -> Any:
+    """Return the entry `name` of a registry that maps names to objects, or to "module:NAME", imported when asked for.
+
+    Other names are looked for as `find` does, and refused likewise.
+    """
+    entry = known[name] if name in known else find(name, (), what, group, listed=known)
+    if isinstance(entry, str):
+        module, _, attribute = entry.partition(":")
+        return getattr(importlib.import_module(module), attribute)
+    return entry
 
 
 def names(known: Iterable[Any]) -> list[str]:

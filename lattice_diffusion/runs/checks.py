@@ -11,7 +11,7 @@ from .. import __version__
 from ..results import ResultError
 from .journal import journal_path
 from .points import grid_points
-from .quantities import QUANTITIES
+from .quantities import find
 from .refusal import at_point, is_refusal
 from .spec import Spec, SpecError
 
@@ -88,7 +88,7 @@ def check_points(spec: Spec) -> None:
     """Build model, solver, channel and partitions for every value of every axis, before computing anything."""
     for name, grid in spec.grids.items():
         for point in grid_points(name, grid):
-            *model_index, t_index = point.index
-            if t_index == 0 and sum(i > 0 for i in model_index) <= 1:
+            first = {axis: i == 0 for axis, i in zip(point.coordinates, point.index, strict=True)}
+            if first.pop("t", True) and list(first.values()).count(False) <= 1:
                 with at_point(point):
-                    QUANTITIES[grid.quantity].check(point.parameters)
+                    find(grid.quantity).check(point.parameters)

@@ -10,13 +10,16 @@ import itertools
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from .quantities import QUANTITIES
+from ..channels import Channel
+from ..lattice import Tripartition
+from .build import build_channel, build_model, build_parts
+from .quantities import find
 from .quantities.base import OPTIONAL, TARGETS
 from .spec import GridSpec, Spec
 
@@ -27,7 +30,7 @@ _NOT_SEEDING = ("radii", "n_samples", "method", "quantity", "max_samples", *TARG
 
 
 def axes(grid: GridSpec) -> dict[str, list[float]]:
-    """Axis name to its values: the model's listed parameters in the order of its fields, then `t`.
+    """Axis name to its values: the model's listed parameters in the order of its fields, then `t` if it has times.
 
     Several Curie-Weiss regions make the axis "size", the number of spins a + b + c.
     """
@@ -36,7 +39,7 @@ def axes(grid: GridSpec) -> dict[str, list[float]]:
     regions = model.get("regions")
     if regions is not None and isinstance(regions[0], tuple):
         listed = {"size": [sum(sizes) for sizes in regions], **listed}
-    return {**listed, "t": list(grid.t)}
+    return listed if grid.t is None else {**listed, "t": list(grid.t)}
 
 
 def shape(grid: GridSpec) -> tuple[int, ...]:
@@ -46,19 +49,50 @@ def shape(grid: GridSpec) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Point:
-    """One combination of axis values.
+    """One combination of axis values, and what it says of the measurement: model, channel, t, parts, ...
 
     Attributes:
+        parameters: everything that defines the measurement, ranges and defaults resolved (see `resolve`).
         grid: name of its grid.
         index: position along each axis.
         coordinates: axis name to value.
-        parameters: everything that defines the measurement, ranges and defaults resolved (see `resolve`).
     """
 
-    grid: str
-    index: tuple[int, ...]
-    coordinates: dict[str, float]
     parameters: dict[str, Any]
+    grid: str = ""
+    index: tuple[int, ...] = ()
+    coordinates: dict[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def model(self) -> Any:
+        return build_model(self.parameters["model"])
+
+    @cached_property
+    def channel(self) -> Channel:
+        return build_channel(self.parameters["channel"])
+
+    @cached_property
+    def parts(self) -> list[Tripartition]:
+        """One partition for each radius."""
+        return build_parts({"patch": 1, **self.parameters})
+
+    @cached_property
+    def settings(self) -> Any:
+        """The `Settings` of its quantity, defaults filled in."""
+        settings = find(self.parameters["quantity"]).settings
+        return settings and settings(**(self.parameters.get("settings") or {}))
+
+    @property
+    def t(self) -> float:
+        return float(self.parameters["t"])
+
+    @property
+    def radii(self) -> list[int]:
+        return list(self.parameters["radii"])
+
+    @property
+    def n_samples(self) -> int:
+        return int(self.parameters["n_samples"])
 
     @cached_property
     def digest(self) -> bytes:
@@ -73,7 +107,8 @@ class Point:
         return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=tuple(int(word) for word in words)))
 
     def __str__(self) -> str:
-        return f"grids.{self.grid} at " + ", ".join(f"{name} = {x:g}" for name, x in self.coordinates.items())
+        place = ", ".join(f"{name} = {x:g}" for name, x in self.coordinates.items())
+        return f"grids.{self.grid} at {place}" if place else f"grids.{self.grid}"
 
 
 def resolve(grid: GridSpec, coordinates: dict[str, float]) -> dict[str, Any]:
@@ -85,7 +120,7 @@ def resolve(grid: GridSpec, coordinates: dict[str, float]) -> dict[str, Any]:
 
 
 def _resolve(table: dict[str, Any], coordinates: dict[str, float]) -> dict[str, Any]:
-    model, quantity = dict(table["model"]), QUANTITIES[table["quantity"]]
+    model, quantity = dict(table["model"]), find(table["quantity"])
     for name, value in coordinates.items():
         if name == "size":
             model["regions"] = next(sizes for sizes in model["regions"] if sum(sizes) == value)
@@ -94,7 +129,9 @@ def _resolve(table: dict[str, Any], coordinates: dict[str, float]) -> dict[str, 
     unused = {key for key in OPTIONAL if key not in quantity.reads}
     if model["name"] in ("curie-weiss", "domain-walls"):
         unused |= {"patch", "center"}
-    table = {key: value for key, value in {**table, "model": model, "t": coordinates["t"]}.items() if key not in unused}
+    table = {key: value for key, value in {**table, "model": model}.items() if key not in unused}
+    if "t" in coordinates:
+        table["t"] = coordinates["t"]
     if model["name"] == "curie-weiss":
         return table
     dimension = 1 if model["name"] == "ising-chain" else model.pop("dimension", 2)
@@ -120,7 +157,7 @@ def grid_points(name: str, grid: GridSpec) -> Iterator[Point]:
     table = grid.model_dump(mode="json", exclude_none=True)
     for index in np.ndindex(*shape(grid)):
         coordinates = {axis: values[i] for (axis, values), i in zip(listed.items(), index, strict=True)}
-        yield Point(name, index, coordinates, _resolve(table, coordinates))
+        yield Point(_resolve(table, coordinates), name, index, coordinates)
 
 
 def points(spec: Spec) -> list[Point]:

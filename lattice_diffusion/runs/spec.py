@@ -22,9 +22,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
+from .. import registry
 from ..errors import InputError
 from ..registry import hint
-from .quantities import QUANTITIES
+from .quantities import QUANTITIES, find
 from .quantities.base import OPTIONAL, PLACES, TARGETS, Quantity
 from .spec_tables import ChannelSpec, ModelSpec, Table, axis, members
 
@@ -41,7 +42,7 @@ def _center(value: Any) -> Any:
 
 
 def _quantity(value: str) -> str:
-    if value not in QUANTITIES:
+    if value not in QUANTITIES and not registry.is_file(value):
         raise InputError(f"must be one of {', '.join(QUANTITIES)}, got {value!r}")
     return value
 
@@ -51,7 +52,7 @@ Radii = Annotated[tuple[int, ...], axis(int, 0, scalar=False)]
 
 
 class GridSpec(Table):
-    """Every combination of the model's listed parameters and of `t`.
+    """Every combination of the model's listed parameters and of `t`, where the quantity is measured at times.
 
     All `radii` of one combination are measured together, on one set of noise samples. `quantity` is what is
     measured, an entry of `quantities`, and `settings` how, where it has a choice. Label entropies are measured on
@@ -63,7 +64,7 @@ class GridSpec(Table):
 
     model: Annotated[ModelSpec, Field(discriminator="name")]
     channel: Annotated[ChannelSpec, Field(discriminator="name")]
-    t: Times
+    t: Times | None = None
     radii: Radii = (0,)
     patch: Annotated[int, Field(ge=1)] = 1
     center: Annotated[tuple[int, ...] | None, BeforeValidator(_center)] = None
@@ -80,9 +81,12 @@ class GridSpec(Table):
         model, channel = self.model.name, self.channel.name
         if model.startswith("gaussian") and channel != "gaussian":
             raise InputError(f"pairs {model} with the channel {channel!r}; it takes the gaussian channel only")
-        quantity = QUANTITIES[self.quantity]
+        quantity = find(self.quantity)
         if quantity.models and model not in quantity.models:
             raise InputError(f"asks for {quantity.what} of {model}; only {' and '.join(quantity.models)} has it")
+        if quantity.timed != (self.t is not None):
+            remedy = "lacks the key 't', such as t = [0.3, 0.5, 0.7]"
+            raise InputError(remedy if quantity.timed else f"has the key 't', which {quantity.what} has no use for")
         useless = [key for key in OPTIONAL if key not in quantity.reads]
         self._no_use(quantity.what, "it has no A, B and C", useless)
         for key in PLACES:
@@ -109,7 +113,7 @@ class GridSpec(Table):
                 raise InputError(f"has max_samples without a target to reach; add {' or '.join(TARGETS)}")
             return
         if not quantity.averages:
-            can = ", ".join(name for name, other in QUANTITIES.items() if other.averages)
+            can = ", ".join(name for name in QUANTITIES if find(name).averages)
             raise InputError(f"asks for a target error of {quantity.what}, which only {can} can draw samples for")
         if self.max_samples is None or self.max_samples < self.n_samples:
             got = "none" if self.max_samples is None else str(self.max_samples)

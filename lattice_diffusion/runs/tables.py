@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ..results import variable
 from .journal import Entry
 from .points import Point, axes, shape
-from .quantities import QUANTITIES, Column
+from .quantities import Column, find
 from .spec import GridSpec, Spec
 
 _AXES = {
@@ -48,7 +48,7 @@ class Tables:
         """Take over the points that an unfinished result file holds and this does not, one by one."""
         for grid, tables in self._values.items():
             missing = groups[grid]["done"].values.astype(bool) & (self._done[grid] == 0)
-            for index in zip(*(axis.tolist() for axis in np.nonzero(missing)), strict=True):
+            for index in map(tuple, np.argwhere(missing).tolist()):
                 values = {name: groups[grid][name].values[index] for name in tables}
                 self.record(grid, index, values)
                 yield grid, index, values
@@ -76,9 +76,9 @@ class Tables:
 
 
 def _columns(grid: GridSpec) -> dict[str, Column]:
-    columns = QUANTITIES[grid.quantity].columns
+    columns = find(grid.quantity).columns
     return {**columns, "n_samples": _N_SAMPLES} if grid.has_target else columns
 
 
 def _coordinates(grid: GridSpec) -> dict[str, xr.Variable]:
-    return QUANTITIES[grid.quantity].coordinates(grid.model_dump(mode="json", exclude_none=True))
+    return find(grid.quantity).coordinates(grid.model_dump(mode="json", exclude_none=True))

@@ -20,14 +20,14 @@ from lattice_diffusion.denoisers import (
 )
 from lattice_diffusion.exact import enumeration
 from lattice_diffusion.exact.bonds import bond_mask
-from lattice_diffusion.runs.quantities import QUANTITIES, evaluate
+from lattice_diffusion.runs.quantities import evaluate, find
 from lattice_diffusion.runs.quantities.denoising import divergence
 from lattice_diffusion.runs.spec import Spec, SpecError
 
 
 def point(model, channel, quantity, radii, n_samples=100, t=1.0, **settings):
     table = {"model": model, "channel": {"name": channel}, "t": t, "radii": radii, "n_samples": n_samples}
-    return {**table, "quantity": quantity, "settings": QUANTITIES[quantity].resolve_settings(settings)}
+    return {**table, "quantity": quantity, "settings": find(quantity).resolve_settings(settings)}
 
 
 LOOPS = {"name": "domain-walls", "shape": [16, 14], "beta": 0.0, "periodic": [False, False]}
@@ -255,7 +255,7 @@ def test_specs_are_refused(changes, sentence):
 )
 def test_points_are_refused(parameters, sentence):
     with pytest.raises(ValueError, match=sentence):
-        QUANTITIES[parameters["quantity"]].check(parameters)
+        find(parameters["quantity"]).check(parameters)
 
 
 def test_bond_images_are_refused():

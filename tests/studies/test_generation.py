@@ -8,7 +8,7 @@ from lattice_diffusion import results
 from lattice_diffusion.denoisers import ExactDenoiser, always, hybrid, pure_noise, reverse, violated_vertices
 from lattice_diffusion.runs import runner
 from lattice_diffusion.runs.build import build_channel, build_model
-from lattice_diffusion.runs.quantities import QUANTITIES, evaluate
+from lattice_diffusion.runs.quantities import evaluate, find
 from lattice_diffusion.runs.quantities.generation import (
     SCHEDULES,
     half_way_correlations,
@@ -26,7 +26,7 @@ RNG = np.random.default_rng
 
 def point(model, channel, radius, n_samples, quantity="generation", t=1.0, **settings):
     table = {"model": model, "channel": {"name": channel}, "t": t, "radii": [radius], "n_samples": n_samples}
-    return {**table, "quantity": quantity, "settings": QUANTITIES[quantity].resolve_settings(settings)}
+    return {**table, "quantity": quantity, "settings": find(quantity).resolve_settings(settings)}
 
 
 def loops(*faces, beta=0.0):
@@ -228,7 +228,7 @@ def test_specs_are_refused(changes, sentence):
 )
 def test_points_are_refused(parameters, sentence):
     with pytest.raises(ValueError, match=sentence):
-        QUANTITIES[parameters["quantity"]].check(parameters)
+        find(parameters["quantity"]).check(parameters)
 
 
 def test_a_tolerance_above_the_cmi_is_refused():

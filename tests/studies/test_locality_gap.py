@@ -6,7 +6,7 @@ import pytest
 import lattice_diffusion as ld
 from lattice_diffusion.channels import gaussian_output_law
 from lattice_diffusion.denoisers import ExactDenoiser
-from lattice_diffusion.runs.quantities import QUANTITIES, evaluate, locality_gap
+from lattice_diffusion.runs.quantities import evaluate, find, locality_gap
 from lattice_diffusion.runs.quantities.locality_gap import expected_gap, field_laws, identities, spin_laws
 from lattice_diffusion.runs.quantities.locality_gap_learned import learned_gap
 from lattice_diffusion.runs.runner import run
@@ -108,7 +108,7 @@ def test_the_quantity_on_all_models():
     for model in (ISING, FIELD, LOOPS):
         more = {} if "bond" in model else {"center": [2, 1]}
         found = evaluate({**point(model, 0.5, 400, **more), "quantity": "locality_gap"}, np.random.default_rng(5))
-        assert set(found) == set(QUANTITIES["locality_gap"].columns)
+        assert set(found) == set(find("locality_gap").columns)
         assert found["gap"][0] > found["gap"][1] > 0.0
         assert found["slope"] == pytest.approx(found["gap"], rel=1e-5)
     field = evaluate({**point(FIELD, 0.5, 10, center=[2, 1]), "quantity": "locality_gap"}, np.random.default_rng(5))

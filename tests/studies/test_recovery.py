@@ -15,7 +15,7 @@ from lattice_diffusion.denoisers import (
     pure_noise,
     reverse,
 )
-from lattice_diffusion.runs.quantities import QUANTITIES, evaluate
+from lattice_diffusion.runs.quantities import evaluate, find
 from lattice_diffusion.runs.quantities.recovery import (
     check,
     energies,
@@ -165,7 +165,7 @@ def test_learned_recovery_beside_exact(tmp_path):
     }
     result = run(Spec(name="both", grids=grids), tmp_path / "both.h5", progress=False)
     exact, learned = results.grids(result)["exact"], results.grids(result)["learned"]
-    assert set(exact) >= set(QUANTITIES["recovery"].columns)
+    assert set(exact) >= set(find("recovery").columns)
     values, errors = learned["error"].values[0, 0, :, 0], learned["error_stderr"].values[0, 0, :, 0]
     truth, spread = exact["error"].values[0, :, 0], exact["error_stderr"].values[0, :, 0]
     assert np.all(np.abs(values - truth) < 5 * np.hypot(errors, spread))
@@ -207,7 +207,7 @@ def test_learned_recovery_of_fields():
     field = {"name": "gaussian-field", "shape": [6, 6], "periodic": [True, True], "mass_squared": 0.1}
     training = {"starts": [0.4, 0.9], "n_steps": 40, "train_steps": 400, "batch_size": 32, "width": 16, "depth": 1}
     point = {"model": field, "channel": {"name": "gaussian"}, "t": 1.0, "radii": [1], "n_samples": 1000}
-    settings = QUANTITIES["learned_recovery"].resolve_settings(training)
+    settings = find("learned_recovery").resolve_settings(training)
     learned = evaluate({**point, "quantity": "learned_recovery", "settings": settings}, np.random.default_rng(33))
     exact = [
         evaluate({**point, "t": t, "quantity": "recovery", "settings": {"n_steps": 40}}, np.random.default_rng(0))
@@ -222,7 +222,7 @@ ERASED = {"model": {**LOOPS, "shape": [4, 5]}, "channel": {"name": "erasure"}, "
 
 
 def learned_unmasking(starts, n_samples, radii=(0, 1), **training):
-    settings = QUANTITIES["learned_unmasking"].resolve_settings({"starts": starts, **training})
+    settings = find("learned_unmasking").resolve_settings({"starts": starts, **training})
     point = {**ERASED, "radii": radii, "n_samples": n_samples, "settings": settings}
     return evaluate({**point, "quantity": "learned_unmasking"}, np.random.default_rng(51))
 
@@ -261,7 +261,7 @@ def test_learned_recovery_of_loops():
     loops = {**LOOPS, "shape": [4, 4]}
     training = {"starts": [0.4], "n_steps": 20, "train_steps": 250, "batch_size": 48, "width": 24, "depth": 2}
     point = {"model": loops, "channel": {"name": "gaussian"}, "t": 1.0, "radii": [1], "n_samples": 1000}
-    settings = QUANTITIES["learned_recovery"].resolve_settings(training)
+    settings = find("learned_recovery").resolve_settings(training)
     learned = evaluate({**point, "quantity": "learned_recovery", "settings": settings}, np.random.default_rng(41))
     exact = measured(loops, 0.4, [0, 1], n_samples=1000, n_steps=20)
     value, stderr = learned["error"][0, 0], learned["error_stderr"][0, 0]
@@ -310,7 +310,7 @@ def test_refused_points(model, changes, sentence):
 
 def test_learned_recovery_of_fields_needs_a_torus():
     with pytest.raises(ValueError, match="needs a 2D torus; use periodic = true"):
-        QUANTITIES["learned_recovery"].check({"model": FIELD, "channel": {"name": "gaussian"}, "t": 1.0})
+        find("learned_recovery").check({"model": FIELD, "channel": {"name": "gaussian"}, "t": 1.0})
 
 
 @pytest.mark.parametrize(

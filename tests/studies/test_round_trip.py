@@ -10,13 +10,13 @@ from lattice_diffusion import results
 from lattice_diffusion.denoisers import violated_vertices
 from lattice_diffusion.exact import enumeration
 from lattice_diffusion.runs import runner
-from lattice_diffusion.runs.quantities import QUANTITIES, evaluate
+from lattice_diffusion.runs.quantities import evaluate, find
 from lattice_diffusion.runs.spec import Spec, SpecError
 
 
 def point(model, channel, quantity, radii, stops, t, n_samples=100):
     table = {"model": model, "channel": {"name": channel}, "t": t, "radii": radii, "n_samples": n_samples}
-    return {**table, "quantity": quantity, "settings": QUANTITIES[quantity].resolve_settings({"stops": stops})}
+    return {**table, "quantity": quantity, "settings": find(quantity).resolve_settings({"stops": stops})}
 
 
 def loops(*faces, beta=0.0):
@@ -178,4 +178,4 @@ def test_specs_are_refused(changes, sentence):
 )
 def test_points_are_refused(parameters, sentence):
     with pytest.raises(ValueError, match=sentence):
-        QUANTITIES[parameters["quantity"]].check(parameters)
+        find(parameters["quantity"]).check(parameters)

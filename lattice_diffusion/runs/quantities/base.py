@@ -57,6 +57,7 @@ class Quantity:
         reads: which of the optional keys of a grid and of its model it has a use for.
         models: names of the models that have it; () for all.
         check: refuses parameters that `evaluate` would, in one sentence, before anything is computed.
+        timed: whether it is measured at the times t that the grid lists; other grids have no t.
         averages: whether all columns are means over `n_samples` independent samples, so that rounds can be pooled.
     """
 
@@ -69,6 +70,7 @@ class Quantity:
     reads: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     check: Callable[[Parameters], None] = check_solvable
+    timed: bool = True
     averages: bool = False
 
     @property
