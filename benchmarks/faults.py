@@ -132,7 +132,7 @@ class Bench:
         """Nothing found before is missing or different; resuming gives the numbers of an unbroken run."""
         kept(path, before)
         expect(code_of(self.fork(path, "--resume")) == 0, f"not resumed: {self.said(path)}")
-        expect(results.read(path).complete, "resumed, but not complete")
+        expect(results.load(path).attrs["complete"], "resumed, but not complete")
         expect(points_in(path) == self.unbroken, "other numbers than an unbroken run")
         left = [other.name for other in path.parent.glob(f"{path.name}.*") if other.suffix != ".err"]
         expect(not left, f"left behind: {left}")
@@ -151,7 +151,7 @@ def points_in(path: Path) -> Points:
     """Every point that the result file or the journal holds, with the hexadecimal digits of its CMI and errors."""
     found: Points = {}
     if path.exists():
-        grid = results.read(path).groups["grid"]
+        grid = results.load(path)["grid"]
         for index in zip(*np.nonzero(grid["done"].values), strict=True):
             found[tuple(int(i) for i in index)] = b"".join(
                 grid[name].values[index].tobytes() for name in ("cmi", "cmi_stderr", "n_samples")
@@ -225,7 +225,7 @@ def stop(bench: Bench, path: Path, number: signal.Signals) -> None:
         words = bench.said(path)
         expect("stopping when the points under way" in words, f"said {words!r}")
         expect(f"stopped after {len(points_in(path))} of {len(bench.unbroken)} points; run again with" in words, words)
-        expect(not results.read(path).complete, "stopped, and complete")
+        expect(not results.load(path).attrs["complete"], "stopped, and complete")
     bench.resume(path, before)
 
 

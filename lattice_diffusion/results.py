@@ -190,9 +190,10 @@ def load(path: str | os.PathLike[str]) -> xr.DataTree:
         with file:
             _check_schema(file, path)
             n_bytes = hdf5.check_tree(file)
+            _check_described(file, path)
             if not isinstance(json.loads(str(file.attrs["parameters"])), dict):
                 raise ValueError("the parameters are not a JSON object")
-        found = xr.open_datatree(path, engine="h5netcdf", decode_cf=False)
+        found = xr.open_datatree(path, engine="h5netcdf", decode_cf=False, phony_dims="access")
         found.attrs = {name: x.item() if isinstance(x, np.generic) else x for name, x in found.attrs.items()}
         if n_bytes <= LAZY_BYTES:
             with found:
@@ -209,6 +210,14 @@ def load(path: str | os.PathLike[str]) -> xr.DataTree:
 
 # what HDF5, xarray and a file's own contents raise where they are not what was written
 _BROKEN = (OSError, KeyError, AttributeError, RuntimeError, ValueError, TypeError, IndexError, OverflowError)
+
+
+def _check_described(file: h5py.File, path: Path) -> None:
+    for array in (array for group in file.values() for array in group.values()):
+        lacking = [word for word in ("units", "long_name") if word not in array.attrs]
+        lacking += [f"named axis {k}" for k, dim in enumerate(array.dims) if not (len(dim) or array.is_scale)]
+        if lacking:
+            raise ResultError(f"{path} is damaged: {array.name.lstrip('/')} has no {lacking[0]}")
 
 
 def _check_schema(file: h5py.File, path: Path) -> None:

@@ -384,7 +384,7 @@ def test_reproduce_resumes_forces_or_refuses(shell: Shell, tmp_path: Path) -> No
     sentence = refused(shell, "reproduce toy-two --out now --resume --preset full")
     assert sentence.startswith("now/toy-two.h5 holds another experiment: grids.chain.t is [0.2, 0.5, 0.8] there")
     assert shell("reproduce toy-two --out now --force --preset full --workers 1")[0] == 0
-    assert results.load(tmp_path / "now" / "toy-two.h5").groups["chain"]["t"].values.size == 4
+    assert results.load(tmp_path / "now" / "toy-two.h5")["chain"]["t"].values.size == 4
     assert shell("plot now/toy-two.h5 --out b.pdf")[0] == 0
     assert (tmp_path / "b.pdf").read_bytes().startswith(b"%PDF")
 

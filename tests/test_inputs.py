@@ -161,7 +161,7 @@ def stray_dataset(file: h5py.File, folder: Path) -> None:
         (no_units, "is damaged"),
         (no_scale, "is damaged"),
         (short_table, "is damaged"),
-        (stray_dataset, "is damaged"),
+        (stray_dataset, "lies outside any group"),
     ],
 )
 def test_a_spoilt_result_file_is_refused(

@@ -60,7 +60,7 @@ def test_the_first_signal_lets_a_point_end_and_the_second_does_not(
     with pytest.raises(Interrupted, match=r"^stopped after 3 of 6 points"):
         run(spec, path, progress=False)
     assert calls == {"begun": 3, "ended": 3}
-    assert results.load(path).groups["chain"]["done"].values.sum() == 3
+    assert results.load(path)["chain"]["done"].values.sum() == 3
     assert capfd.readouterr().err == "stopping when the points under way have ended; once more to stop at once\n"
     monkeypatch.setattr(runner, "evaluate", lambda *args: measure(*args, signals=2))
     calls.update(begun=2, ended=2)
@@ -68,7 +68,7 @@ def test_the_first_signal_lets_a_point_end_and_the_second_does_not(
         run(spec, path, resume=True, progress=False)
     assert calls == {"begun": 3, "ended": 2}
     monkeypatch.undo()
-    assert run(spec, path, resume=True, progress=False).complete
+    assert run(spec, path, resume=True, progress=False).attrs["complete"]
 
 
 def test_signals_are_as_before_afterwards() -> None:
@@ -123,8 +123,8 @@ def test_a_disk_that_is_full_for_the_result_file_leaves_the_old_one(
     )
     with pytest.raises(OSError, match=message):
         run(spec, path, progress=False)
-    assert results.load(path).groups["chain"]["done"].values.sum() == 2  # the last attempt had room again
-    assert run(spec, path, resume=True, progress=False).complete
+    assert results.load(path)["chain"]["done"].values.sum() == 2  # the last attempt had room again
+    assert run(spec, path, resume=True, progress=False).attrs["complete"]
     assert [item.name for item in tmp_path.iterdir()] == ["a.h5"]
 
 
@@ -158,5 +158,5 @@ def test_a_journal_begun_late_has_the_points_of_the_file(
     monkeypatch.setattr(runner, "evaluate", lambda *args: measured.append(0) or evaluate(*args))
     again = run(spec, path, resume=True, progress=False)
     assert len(measured) == 1
-    for name, variable in unbroken.groups["chain"].items():
+    for name, variable in unbroken["chain"].items():
         assert variable.values.tobytes() == results.grids(again)["chain"][name].values.tobytes()

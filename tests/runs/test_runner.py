@@ -79,12 +79,12 @@ def unbroken(spec: Spec, tmp_path_factory: pytest.TempPathFactory) -> xr.DataTre
 
 
 def assert_same_datasets(one: xr.DataTree, other: xr.DataTree) -> None:
-    assert results.grids(one).keys() == other.groups.keys()
+    assert results.grids(one).keys() == results.grids(other).keys()
     for grid, variables in results.grids(one).items():
-        assert variables.keys() == other.groups[grid].keys()
-        for name, variable in variables.items():
-            read = other.groups[grid][name]
-            assert (read.dims, read.units, read.values.dtype) == (variable.dims, variable.units, variable.values.dtype)
+        assert variables.variables.keys() == other[grid].variables.keys()
+        for name, variable in variables.variables.items():
+            read = other[grid][name]
+            assert (read.dims, read.attrs, read.dtype) == (variable.dims, variable.attrs, variable.dtype)
             assert read.values.tobytes() == variable.values.tobytes(), (grid, name)
 
 
@@ -101,15 +101,15 @@ class LastFirst(ThreadPoolExecutor):
 
 
 def test_the_result_holds_every_point_with_its_coordinates(spec: Spec, unbroken: xr.DataTree) -> None:
-    assert unbroken.complete
-    assert json.loads(str(unbroken.attributes["parameters"])) == json.loads(spec.to_json())
-    assert unbroken.attributes["seed"] == "11"
-    grid = unbroken.groups["chain"]
+    assert unbroken.attrs["complete"]
+    assert json.loads(str(unbroken.attrs["parameters"])) == json.loads(spec.to_json())
+    assert unbroken.attrs["seed"] == "11"
+    grid = unbroken["chain"]
     assert grid["cmi"].dims == ("beta", "t", "radius")
     assert grid["cmi_covariance"].dims == ("beta", "t", "radius", "radius_2")
     assert grid["beta"].values.tolist() == [0.5, 0.9]
-    assert unbroken.groups["cw"]["cmi"].dims == ("size", "t", "radius")
-    for variables in unbroken.groups.values():
+    assert unbroken["cw"]["cmi"].dims == ("size", "t", "radius")
+    for variables in results.grids(unbroken).values():
         assert variables["done"].values.all()
         assert np.isfinite(variables["cmi"].values).all()
         assert (variables["cmi"].values >= -1e-15).all()
@@ -119,14 +119,14 @@ def test_the_result_holds_every_point_with_its_coordinates(spec: Spec, unbroken:
 
 
 def test_an_empty_c_gives_exactly_zero(unbroken: xr.DataTree) -> None:
-    assert not unbroken.groups["chain"]["cmi"].values[..., 2].any()
-    assert not unbroken.groups["square"]["cmi_stderr"].values[..., 2].any()
+    assert not unbroken["chain"]["cmi"].values[..., 2].any()
+    assert not unbroken["square"]["cmi_stderr"].values[..., 2].any()
 
 
 def test_measure_is_what_a_run_records(spec: Spec, unbroken: xr.DataTree) -> None:
     point = next(p for p in runner.points(spec) if p.grid == "chain" and p.index == (1, 2))
     values = evaluate(point.parameters, point.rng(spec.seed))
-    assert values["cmi"].tobytes() == unbroken.groups["chain"]["cmi"].values[1, 2].tobytes()
+    assert values["cmi"].tobytes() == unbroken["chain"]["cmi"].values[1, 2].tobytes()
     assert values["cmi_covariance"].shape == (3, 3)
 
 
@@ -142,14 +142,14 @@ def test_any_executor_gives_the_same_numbers(spec: Spec, unbroken: xr.DataTree, 
     one = Spec(name="all", seed=11, grids={"chain": chain()})
     with LastFirst() as pool:
         result = run(one, tmp_path / "b.h5", executor=pool, progress=False)
-    assert_same_datasets(result, results.tree({}, {"chain": unbroken.groups["chain"]}))
+    assert_same_datasets(result, results.tree({}, {"chain": unbroken["chain"].variables}))
 
 
 def test_extending_a_grid_keeps_its_numbers(unbroken: xr.DataTree, tmp_path: Path) -> None:
     model = {"name": "ising-chain", "length": 20, "beta": [0.9, 0.7, 0.5]}
     longer = Spec(name="longer", seed=11, grids={"new": chain(model=model, t=[0.9, 0.5, 0.3])})
-    grid = run(longer, tmp_path / "a.h5", progress=False).groups["new"]
-    before, after = unbroken.groups["chain"]["cmi"].values, grid["cmi"].values
+    grid = run(longer, tmp_path / "a.h5", progress=False)["new"]
+    before, after = unbroken["chain"]["cmi"].values, grid["cmi"].values
     assert after[2, 0].tobytes() == before[0, 2].tobytes()
     assert after[0, 2].tobytes() == before[1, 0].tobytes()
 
@@ -177,15 +177,15 @@ def test_an_interrupted_run_keeps_its_points(
     with stops_after(monkeypatch, 5, KeyboardInterrupt()), pytest.raises(Interrupted, match=message):
         run(spec, path, progress=False)
     half = results.load(path)
-    assert not half.complete
-    done = {name: variables["done"].values.astype(bool) for name, variables in half.groups.items()}
+    assert not half.attrs["complete"]
+    done = {name: variables["done"].values.astype(bool) for name, variables in results.grids(half).items()}
     assert sum(int(x.sum()) for x in done.values()) == 5
-    for name, variables in half.groups.items():
+    for name, variables in results.grids(half).items():
         assert np.isnan(variables["cmi"].values[~done[name]]).all()
     with stops_after(monkeypatch, 15, AssertionError("measured again what was there")):
         again = run(spec, path, resume=True, progress=False)
     assert_same_datasets(again, unbroken)
-    assert again.attrs["created"] == half.attributes["created"]
+    assert again.attrs["created"] == half.attrs["created"]
     assert [item.name for item in tmp_path.iterdir()] == ["a.h5"]
 
 
@@ -255,7 +255,7 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"grids\.chain\.t is \[0\.3, 0\.6, 0\.9\] there and \[0\.3, 0\.6\] here"):
         run(other, path, resume=True, progress=False)
     assert_same_datasets(results.load(path), first)
-    assert run(other, path, force=True, progress=False).groups["chain"]["cmi"].values.shape == (2, 2, 3)
+    assert run(other, path, force=True, progress=False)["chain"]["cmi"].values.shape == (2, 2, 3)
     with pytest.raises(ValueError, match="give one of the two"):
         run(other, path, force=True, resume=True, progress=False)
     with pytest.raises(ValueError, match="workers must be >= 1, got 0"):
@@ -420,7 +420,7 @@ def test_kill_9_then_resume_equals_an_unbroken_run(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert "points; run again with --resume to go on" in err
     assert "Traceback" not in err
-    assert not results.load(path).complete
+    assert not results.load(path).attrs["complete"]
 
     process = start(tmp_path, "--resume")
     assert process.communicate()[1].count("\n") <= 2

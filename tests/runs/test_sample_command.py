@@ -36,7 +36,7 @@ def shell(monkeypatch, tmp_path, capfd):
 
 
 def samples_in(path):
-    return results.load(path).groups["samples"]["samples"].values
+    return results.load(path)["samples"]["samples"].values
 
 
 def expected(n=50, batch=8, seed=4):
@@ -87,7 +87,7 @@ def test_other_models(shell, tmp_path):
     assert shell("sample --model gaussian-field --shape 7 --mass-squared 1 --dtype float32 --n 9 --out g.h5")[0] == 0
     assert samples_in(tmp_path / "g.h5").dtype == np.float32
     assert shell("sample --model domain-walls --shape 3x4 --n 9 --out w.h5 --seed 2")[0] == 0
-    walls = results.load(tmp_path / "w.h5").groups["samples"]["samples"]
+    walls = results.load(tmp_path / "w.h5")["samples"]["samples"]
     assert walls.dims == ("sample", "direction", "row", "column")
     assert np.array_equal(walls.values, ld.models.DomainWalls((3, 4)).sample(9, sampling.block_rng(2, 0)))
 
@@ -118,7 +118,7 @@ def test_every_model_is_drawn_from_and_a_stopped_run_goes_on(shell, tmp_path, na
 
     monkeypatch.setattr(sample_file.SampleFile, "put", stopping)
     assert shell(line)[0] == 130
-    assert results.load(tmp_path / "a.h5").groups["samples"]["done"].values.tolist() == [1, 0, 0]
+    assert results.load(tmp_path / "a.h5")["samples"]["done"].values.tolist() == [1, 0, 0]
     assert shell(f"{line} --resume")[0] == 0
     found = results.load(tmp_path / "a.h5")
     blocks = [model.sample(n, sampling.block_rng(2, k)) for k, n in enumerate((4, 4, 2))]
@@ -143,7 +143,7 @@ def test_stopping_says_how_to_go_on(shell, tmp_path, monkeypatch):
     assert code == 130
     assert err.endswith("stopped after 24 of 50 samples; run again with --resume to go on\n")
     assert "(3 of 7 points measured)" in shell("show a.h5")[1]
-    assert not results.load(tmp_path / "a.h5").complete
+    assert not results.load(tmp_path / "a.h5").attrs["complete"]
     assert shell(f"{LINE} --out a.h5 --resume")[0] == 0
     assert next(calls) == 3 + 1 + 4  # what was done is not drawn again
     assert np.array_equal(samples_in(tmp_path / "a.h5"), expected())
@@ -159,21 +159,21 @@ def test_killed_at_any_moment_the_file_opens_and_goes_on(tmp_path):
     path, kills = tmp_path / "a.h5", 0
     for wait in (0.0, 0.02):
         process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=environment)
-        before = int(results.load(path).groups["samples"]["done"].values.sum()) if path.exists() else 0
+        before = int(results.load(path)["samples"]["done"].values.sum()) if path.exists() else 0
         deadline = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < deadline:
-            if path.exists() and results.load(path).groups["samples"]["done"].values.sum() > before:
+            if path.exists() and results.load(path)["samples"]["done"].values.sum() > before:
                 break
         time.sleep(wait)
         process.send_signal(signal.SIGKILL)
         kills += process.wait() == -signal.SIGKILL
-        found = results.load(path).groups["samples"]
+        found = results.load(path)["samples"]
         done = np.repeat(found["done"].values == 1, 4)
         assert done.any()
         assert np.all(np.abs(found["samples"].values[done]) == 1)
     assert kills > 0
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
-    assert results.load(path).complete
+    assert results.load(path).attrs["complete"]
     assert np.array_equal(samples_in(path), expected(1600, 4))
 
 
