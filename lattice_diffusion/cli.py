@@ -260,9 +260,10 @@ def report(
     if out.suffix != ".html":
         raise typer.BadParameter(f"must end in .html, got '{out}'", param_hint="--out")
     check_output(out, force=force, resumable=False)
-    from .images.report import report as write_report
+    from .images.report import write_page
+    from .results import load
 
-    write_report(file, out)
+    write_page(load(file), out, file.name)
 
 
 @app.command()

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -22,6 +22,9 @@ import xarray as xr
 from . import __version__, hdf5
 from .errors import InputError
 from .store import atomic_write
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SCHEMA = "lattice_diffusion"
 SCHEMA_VERSION = 1
@@ -54,6 +57,24 @@ class Row:
         return (self.value - self.analytic) / self.stderr
 
 
+class Result(xr.DataTree):
+    """The DataTree of a result, one node a grid, which can be drawn and written as a page."""
+
+    __slots__ = ()
+
+    def plot(self) -> "Figure":
+        """Return the figure of the study, probe or hybrid that the result is of, or else a map of its CMI."""
+        from .studies.reproduce import figure_of
+
+        return figure_of(self)
+
+    def report(self, path: str | os.PathLike[str]) -> None:
+        """Write one static HTML page with the figures, tables and parameters of the result."""
+        from .images.report import write_page
+
+        write_page(self, path)
+
+
 def variable(dims: str | Sequence[str], values: Any, units: str, long_name: str) -> xr.Variable:
     """Return an array with named axes; `units` is "nat", "sites", ... or "1"."""
     values = np.asarray(values)
@@ -62,8 +83,8 @@ def variable(dims: str | Sequence[str], values: Any, units: str, long_name: str)
     return xr.Variable(dims, values, {"units": units, "long_name": long_name})
 
 
-def tree(attributes: Mapping[str, Any], groups: Mapping[str, Variables], rows: Iterable[Row] = ()) -> xr.DataTree:
-    """Return the DataTree of a result from its root attributes, the variables of every node, and its table."""
+def tree(attributes: Mapping[str, Any], groups: Mapping[str, Variables], rows: Iterable[Row] = ()) -> Result:
+    """Return a result from its root attributes, the variables of every node, and its table."""
     nodes = {f"/{name}": xr.Dataset(dict(variables)) for name, variables in groups.items()}
     rows = list(rows)
     if rows:
@@ -74,7 +95,7 @@ def tree(attributes: Mapping[str, Any], groups: Mapping[str, Variables], rows: I
             array = np.array(values, object) if text else np.array(values, float)  # None becomes NaN
             table[field.name] = variable("row", array, "1", _COLUMNS[field.name])
         nodes[f"/{TABLE}"] = xr.Dataset({"row": variable("row", range(len(rows)), "1", "row of the table"), **table})
-    return xr.DataTree.from_dict({"/": xr.Dataset(attrs=dict(attributes)), **nodes})
+    return Result.from_dict({"/": xr.Dataset(attrs=dict(attributes)), **nodes})
 
 
 _COLUMNS = {
@@ -169,8 +190,8 @@ def _write_group(group: h5py.Group, dataset: xr.Dataset) -> None:
                 group[str(name)].dims[axis].attach_scale(group[str(dim)])
 
 
-def load(path: str | os.PathLike[str]) -> xr.DataTree:
-    """Return the DataTree of a result file, one node a grid; large arrays stay on disk until they are looked at.
+def load(path: str | os.PathLike[str]) -> Result:
+    """Return the result in a file, a DataTree of one node a grid; large arrays stay on disk until they are looked at.
 
     Raises FileNotFoundError or IsADirectoryError for no file, ResultError (an InputError) for a truncated or
     foreign one. Files of others are read as plain numbers and text: see `hdf5`.
@@ -194,18 +215,20 @@ def load(path: str | os.PathLike[str]) -> xr.DataTree:
             if not isinstance(json.loads(str(file.attrs["parameters"])), dict):
                 raise ValueError("the parameters are not a JSON object")
         found = xr.open_datatree(path, engine="h5netcdf", decode_cf=False, phony_dims="access")
-        found.attrs = {name: x.item() if isinstance(x, np.generic) else x for name, x in found.attrs.items()}
         if n_bytes <= LAZY_BYTES:
             with found:
                 found = found.load()
-        rows(found)
+        attributes = {name: x.item() if isinstance(x, np.generic) else x for name, x in found.attrs.items()}
+        nodes = {name: node.to_dataset() for name, node in found.children.items()}
+        result = Result.from_dict({"/": xr.Dataset(attrs=attributes), **nodes})
+        rows(result)
     except ResultError:
         raise
     except hdf5.UntrustedError as error:
         raise ResultError(f"{path} is not read: {error}") from None
     except _BROKEN as error:
         raise ResultError(f"{path} is damaged: it starts like a result file but cannot be read on") from error
-    return found
+    return result
 
 
 # what HDF5, xarray and a file's own contents raise where they are not what was written

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from .. import results
 from ..report import describe, with_error
 from ..results import grids, rows, tree
 from ..runs.checks import enough_of
@@ -30,19 +29,18 @@ MISSED = 5.0  # errors by which a measured CMI lies below the exact one
 Variables = dict[str, xr.Variable]
 
 
-def report(result_path: str | os.PathLike[str], out_html: str | os.PathLike[str]) -> None:
-    """Write the page of a result file, in one step.
+def write_page(result: xr.DataTree, path: str | os.PathLike[str], name: str = "") -> None:
+    """Write the page of a result in one step; `name` is that of its file.
 
-    Raises OSError where a file cannot be read or written, ResultError (a ValueError) for a file of another kind.
+    Raises OSError where the page cannot be written, ResultError (an InputError) for a result that lacks what is shown.
     """
     import matplotlib
 
     matplotlib.use("Agg")
-    result_path, out_html = Path(result_path), Path(out_html)
-    result = results.load(result_path)
-    with enough_of(result_path):
-        page = html_page(result, result_path.name)
-    with atomic_write(out_html) as partial:
+    path = Path(path)
+    with enough_of(Path(name or path)):
+        page = html_page(result, name)
+    with atomic_write(path) as partial:
         partial.write_text(page, encoding="utf-8")
 
 

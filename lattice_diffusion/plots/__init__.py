@@ -108,7 +108,7 @@ def plot_cmi(
         grid: which grid of the result; its first by default.
         at: index along axes that are neither shown nor t, 0 by default.
     """
-    known = [name for name, group in grids(result).items() if {"cmi", "t", "radius"} <= {*group}]
+    known = [name for name, group in grids(result).items() if {"cmi", "t", "radius"} <= {*group.variables}]
     if not known or grid not in (None, *known):
         names = ", ".join(known) or "of which there is none"
         raise InputError(f"grid must be one that holds cmi over t and radius, {names}, got {grid!r}")

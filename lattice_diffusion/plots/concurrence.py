@@ -62,11 +62,21 @@ def _bar(ax: "Axes", height: float, color: str, start: float, stop: float, low: 
     ax.text(ends[0], height + 0.02, name, transform=where, color=color, fontsize=8)
 
 
+_NEEDED = [
+    *(
+        f"{name}{end}"
+        for name in ("cmi_above_null", "label_information", "label_information_lost")
+        for end in ("", "_stderr")
+    ),
+    *("t", "radius", "tolerance", "window_start", "window_stop", "speciation_start", "speciation_stop"),
+]
+
+
 def plot_probe_concurrence(variables: Mapping[str, xr.Variable], *, ax: "Axes | None" = None) -> "Axes":
     """The same from a probe of labelled images, at its smallest radius."""
     if "label_information_lost" not in variables:
         raise InputError("a probe without labels has no speciation window; probe again with labels")
-    values = {name: variable.values for name, variable in variables.items()}
+    values = {name: variables[name].values for name in _NEEDED}
     ax = plot_concurrence(
         values["t"],
         (values["cmi_above_null"][:, 0], values["cmi_above_null_stderr"][:, 0]),

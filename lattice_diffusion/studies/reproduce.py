@@ -104,11 +104,12 @@ def draw(file: Path, out: Path) -> None:
     matplotlib.use("Agg")
     result = results.load(file)
     with enough_of(file):
-        figure = _figure(result)
+        figure = figure_of(result)
     save_figure(figure, out)
 
 
-def _figure(result: xr.DataTree) -> Any:
+def figure_of(result: xr.DataTree) -> Any:
+    """Return the figure of the study, probe or hybrid that a result is of, or else a map of its CMI."""
     from .. import plots
     from ..plots.hybrid import plot_hybrid
     from ..plots.probe import plot_probe

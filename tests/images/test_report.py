@@ -392,7 +392,7 @@ class Page(HTMLParser):
         self.text += data
 
 
-ATTACK = "<script>alert('x')</script>\"><img src=http://evil.example/a onerror=alert(1)>"
+ATTACK = "<script>alert('x');\"><img src=x onerror=alert(1)>"  # nodes and variables cannot have / in their names
 
 
 def hostile() -> xr.DataTree:
@@ -465,6 +465,10 @@ def test_command_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: 
     assert not Path("none.html").exists()
     assert cli.main(["plot", "a.h5"]) == 0
     assert image.imread("a.png")[..., :3].std() > 0.05
+    again = results.load("a.h5")
+    again.report("again.html")
+    assert Path("again.html").read_text().count("data:image/png;base64,") == 3
+    assert len(again.plot().axes) == 4 + 1 + 3
 
 
 def test_any_result_file_has_a_page(monkeypatch: pytest.MonkeyPatch) -> None:

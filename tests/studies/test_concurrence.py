@@ -9,7 +9,6 @@ from lattice_diffusion import results
 from lattice_diffusion.exact.noisy_samples import NoisySamples
 from lattice_diffusion.exact.sign_label import TERMS, label_terms, sign_log_weights
 from lattice_diffusion.images.probe_schema import probe_result, probe_variables
-from lattice_diffusion.images.report import report
 from lattice_diffusion.phases import nonlocality_window, speciation_window
 from lattice_diffusion.plots.concurrence import plot_probe_concurrence
 from lattice_diffusion.runs.runner import run
@@ -136,8 +135,7 @@ def test_page_of_labelled_images_shows_where_the_label_is_decided(tmp_path):
         image_shape=(9, 7),
         channel=ld.channels.Gaussian("linear"),
     )
-    ld.results.write(tmp_path / "probe.h5", probe_result(variables, {"file": "x"}, {}, 0))
-    report(tmp_path / "probe.h5", tmp_path / "probe.html")
+    probe_result(variables, {"file": "x"}, {}, 0).report(tmp_path / "probe.html")
     assert "Where the label is decided" in (tmp_path / "probe.html").read_text(encoding="utf-8")
     lost = plot_probe_concurrence(variables).containers[2].lines[0].get_ydata()
     assert lost == pytest.approx(measured["label_information_lost"])
