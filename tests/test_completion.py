@@ -7,8 +7,8 @@ from typing import get_args
 
 import pytest
 
-from lattice_diffusion import channels, completions
-from lattice_diffusion.estimators import registry, tasks
+from lattice_diffusion import channels, completions, estimators
+from lattice_diffusion.estimators import tasks
 from lattice_diffusion.runs import cmi as single
 from lattice_diffusion.samplers.methods import IsingMethod
 from lattice_diffusion.studies import REGISTRY
@@ -77,6 +77,6 @@ def test_names_are_those_that_exist() -> None:
     kinds = (channels.Gaussian, channels.BitFlip, channels.Erasure)
     assert completions.channels() == [kind().name for kind in kinds]
     assert completions.schedules() == list(get_args(channels.Schedule))
-    assert completions.tasks() == tasks.names()
-    assert completions.estimators() == registry.names()
+    assert completions.tasks() == list(tasks.TASKS)
+    assert completions.estimators() == estimators.names()
     assert completions.methods() == list(get_args(IsingMethod))

@@ -7,22 +7,102 @@ every step, so that one training answers for all t and r, and every estimate is 
     amortised = AmortisedLikelihood().fit(x_0, radii=(1, 2, 3), times=(0.5, 0.7, 0.9), rng=rng)
     amortised.estimate().at(0.7, 2)                  # Estimate(value, stderr, ...)
     amortised.estimate().value                       # (T, R)
+
+The parts: `amortised_data`, clean samples and the levels of a pixel; `amortised_network`, views, noise and the network;
+`amortised_training`, what it minimises; `amortised_estimates`, folds of networks and what they say.
 """
 
+import itertools
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, asdict, dataclass
 from typing import ClassVar, Literal, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ..channels import BitFlip, Channel, Erasure, Gaussian
-from ..errors import InputError, Limits
+from ..errors import InputError, Limits, check_limits
 from ..estimate import Estimate
-from .amortised_measure import measure
-from .amortised_plan import LIMITS, ProbePlan
-from .base import FloatArray, Parameters
-from .image_field import Pixel, field_of_array
+from .amortised_data import Field, Pixel, field_of_array
+from .base import FloatArray, Parameters, Rng
+
+LIMITS: Limits = {
+    "steps": (1, None),
+    "folds": (2, None),
+    "width": (1, None),
+    "batch_size": (1, None),
+    "near": (0, None),
+}
+CHANNELS = ("gaussian", "bitflip", "erasure")
+
+
+@dataclass(frozen=True)
+class ProbePlan:
+    """What is measured and how; together with the samples it decides every number.
+
+    Attributes:
+        times: in (0, 1), increasing; radii: of the boxes B, increasing.
+        pixel: A, None for a random one in every sample.
+        steps, batch_size, width: of every network's training; folds: of the cross-fitting.
+        channel: gaussian, bitflip or erasure; schedule: of gaussian noise.
+        near: also train on pixels within this distance of A, unless a short trial shows that it hurts.
+        corrected: half-way between held-out and in-sample averages; False: held out, too low.
+        null: whether to measure what is found where C comes from another sample.
+    """
+
+    times: tuple[float, ...]
+    radii: tuple[int, ...]
+    pixel: Pixel | None
+    steps: int = 3000
+    seed: int = 0
+    folds: int = 2
+    width: int = 64
+    batch_size: int = 512
+    channel: str = "gaussian"
+    schedule: str = "linear"
+    near: int = 3
+    corrected: bool = True
+    null: bool = True
+
+    def __post_init__(self) -> None:
+        if not (_increasing(self.times) and 0 < self.times[0] <= self.times[-1] < 1):
+            raise InputError(f"times must increase inside (0, 1), got {list(self.times)}")
+        if not (_increasing(self.radii) and self.radii[0] >= 1):
+            raise InputError(f"radii must be increasing integers >= 1, got {list(self.radii)}")
+        check_limits(LIMITS, vars(self))
+        if self.channel not in CHANNELS:
+            raise InputError(f"channel must be one of {', '.join(CHANNELS)}, got {self.channel!r}")
+        if self.channel != "gaussian" and self.schedule != "linear":
+            raise InputError(
+                f"schedule is of gaussian noise only, got {self.schedule!r} for {self.channel}; leave it out"
+            )
+        self.noise()
+
+    def noise(self) -> Channel:
+        """Return the channel."""
+        if self.channel == "gaussian":
+            return Gaussian(self.schedule)  # type: ignore[arg-type]
+        return BitFlip() if self.channel == "bitflip" else Erasure()
+
+    def to_json(self) -> str:
+        """Return all fields as JSON."""
+        return json.dumps(asdict(self))
+
+    def kinds(self, field: Field) -> tuple[str, ...]:
+        """Return which networks are trained in every fold: "boxes", "null", "labels" (see `amortised_training`)."""
+        return ("boxes", *(("null",) if self.null else ()), *(("labels",) if field.labels is not None else ()))
+
+
+def _increasing(values: Sequence[float]) -> bool:
+    return len(values) > 0 and all(a < b for a, b in itertools.pairwise(values))
+
+
+def reach(shape: tuple[int, int], pixel: Pixel | None) -> int:
+    """Return the radius from which on nothing of images of this shape is left outside the box around `pixel`."""
+    if pixel is None:
+        return max(shape) - 1
+    return max(max(x, n - 1 - x) for x, n in zip(pixel, shape, strict=True))
 
 
 @dataclass(frozen=True)
@@ -42,23 +122,24 @@ class Grid:
     method: str = ""
 
     def __getitem__(self, place: tuple[int, int]) -> Estimate:
-        """By indices of time and radius."""
+        """Return the estimate at these indices of time and radius."""
         return Estimate(float(self.value[place]), float(self.stderr[place]), self.n_samples, self.method)
 
     def at(self, t: float, radius: int) -> Estimate:
-        """By the time and radius themselves, of those measured."""
+        """Return the estimate at this time and radius, one of those measured."""
         for name, value, known in (("t", t, self.times), ("radius", radius, self.radii)):
             if value not in known:
                 raise InputError(f"{name} must be one of those fitted, {', '.join(map(str, known))}, got {value}")
         return self[self.times.index(t), self.radii.index(radius)]
 
     def __iter__(self) -> Iterator[tuple[float, int, Estimate]]:
-        """Time, radius and estimate of all."""
+        """Yield time, radius and estimate of all."""
         for k, t in enumerate(self.times):
             for j, radius in enumerate(self.radii):
                 yield t, radius, self[k, j]
 
 
+@dataclass(eq=False)
 class AmortisedLikelihood(Parameters):
     """log q(a|b,c) - log q(a|b) for one pixel A, every box B around it and every time, by one network a fold.
 
@@ -68,8 +149,8 @@ class AmortisedLikelihood(Parameters):
             the held-out ones, too low.
         null: also measure what is found where C comes from another sample, and nothing is to be found; doubles the
             time.
-        near: pixels up to so far from A may stand for it while a network is trained, if that is not clearly worse for
-            A; 0: A alone. Where samples look alike everywhere, it is most of the accuracy.
+        near: also train on pixels within this distance of A, unless a short trial shows that it hurts; 0: A alone.
+            Where samples look alike everywhere, it is most of the accuracy.
         width, steps, batch_size: of a network and its training.
         device: of torch.
 
@@ -80,32 +161,15 @@ class AmortisedLikelihood(Parameters):
     """
 
     limits: ClassVar[Limits] = LIMITS
-    estimate_: Grid
-    null_: Grid | None
-    held_out_: FloatArray
-    in_sample_: FloatArray
-    total_: tuple[Estimate, ...]
-
-    def __init__(
-        self,
-        folds: int = 2,
-        *,
-        corrected: bool = True,
-        null: bool = False,
-        near: int = 3,
-        width: int = 64,
-        steps: int = 3000,
-        batch_size: int = 512,
-        device: str = "cpu",
-    ) -> None:
-        self.folds = folds
-        self.corrected = corrected
-        self.null = null
-        self.near = near
-        self.width = width
-        self.steps = steps
-        self.batch_size = batch_size
-        self.device = device
+    folds: int = 2
+    _: KW_ONLY
+    corrected: bool = True
+    null: bool = False
+    near: int = 3
+    width: int = 64
+    steps: int = 3000
+    batch_size: int = 512
+    device: str = "cpu"
 
     def fit(
         self,
@@ -115,7 +179,7 @@ class AmortisedLikelihood(Parameters):
         times: Sequence[float],
         pixel: Pixel | Literal["center", "average"] = "center",
         channel: Channel | None = None,
-        rng: np.random.Generator | None = None,
+        rng: Rng = None,
     ) -> Self:
         """Learn from clean samples; noise is drawn as it is needed.
 
@@ -125,47 +189,42 @@ class AmortisedLikelihood(Parameters):
             radii, times: increasing, of the boxes B and in (0, 1).
             pixel: A; "average": another pixel in every sample.
             channel: None: `Gaussian("linear")`; bit flips and erasures need spins of -1 and 1.
-            rng: for folds, weights and noise; None: the same ones every time.
+            rng: Generator, seed or None, for folds, weights and noise.
 
         Raises:
-            ValueError: too few samples, values that do not vary or do not fit the channel, a pixel outside, a box that
+            InputError: too few samples, values that do not vary or do not fit the channel, a pixel outside, a box that
                 covers everything.
         """
+        from .amortised_estimates import measure
+
         channel = Gaussian("linear") if channel is None else channel
-        if not isinstance(channel, Gaussian | BitFlip | Erasure):
+        if getattr(channel, "name", None) not in CHANNELS:
             raise InputError(f"channel must be Gaussian, BitFlip or Erasure, got {channel!r}")
         place = _place(pixel, x_0)
-        rng = np.random.default_rng(0) if rng is None else rng
         plan = ProbePlan(
             tuple(map(float, times)),
             tuple(map(int, radii)),
             place,
-            steps=self.steps,
-            seed=int(rng.integers(1 << 63)),
-            folds=self.folds,
-            width=self.width,
-            batch_size=self.batch_size,
+            seed=int(np.random.default_rng(rng).integers(1 << 63)),
             channel=channel.name,
             schedule=channel.schedule if isinstance(channel, Gaussian) else "linear",
-            near=self.near,
-            corrected=self.corrected,
-            null=self.null,
+            **{name: value for name, value in self.get_params().items() if name != "device"},
         )
         found = measure(field_of_array(x_0, place), plan, device=self.device)
+        method = f"AmortisedLikelihood, {self.folds}-fold cross-fitted"
 
-        def grid(value: ArrayLike, stderr: ArrayLike, what: str) -> Grid:
-            method = f"AmortisedLikelihood, {self.folds}-fold cross-fitted{what}"
-            return Grid(plan.times, plan.radii, np.asarray(value), np.asarray(stderr), len(x_0), method)
+        def grid(name: str, method: str) -> Grid:
+            return Grid(plan.times, plan.radii, found[name], found[f"{name}_stderr"], len(x_0), method)
 
-        self.estimate_ = grid(found["cmi"], found["cmi_stderr"], "")
-        self.null_ = grid(found["cmi_null"], found["cmi_null_stderr"], ", C permuted") if self.null else None
+        self.estimate_ = grid("cmi", method)
+        self.null_ = grid("cmi_null", f"{method}, C permuted") if self.null else None
         self.held_out_, self.in_sample_ = found["cmi_held_out"], found["cmi_in_sample"]
         pairs = zip(found["total_information"], found["total_information_stderr"], strict=True)
-        self.total_ = tuple(Estimate(float(v), float(e), len(x_0), self.estimate_.method) for v, e in pairs)
+        self.total_ = tuple(Estimate(float(v), float(e), len(x_0), method) for v, e in pairs)
         return self
 
     def estimate(self) -> Grid:
-        """I(A;C|B) in nats with standard errors, for every time and radius; may be negative."""
+        """Return I(A;C|B) in nats with standard errors, for every time and radius; it may be negative."""
         if not hasattr(self, "estimate_"):
             raise InputError("AmortisedLikelihood has not been fitted; call fit(x_0, radii=..., times=...) first")
         return self.estimate_

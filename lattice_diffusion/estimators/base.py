@@ -1,4 +1,4 @@
-"""One protocol for every estimator of I(A;C|B) from samples.
+"""The protocol of every estimator of I(A;C|B) from samples: samples, parameters, cross-fitting, errors.
 
 The conditional mutual information is the mean of the pointwise log ratio,
     I(A;C|B) = E log [ p(a|b,c) / p(a|b) ],
@@ -6,73 +6,187 @@ so an estimator that learns the ratio need only say what it is on samples it has
 makes every sample a held-out one once, and the average has an error that can be read off. Nothing is ever clipped:
 an estimate below 0 is what an unbiased estimator must give half of the time where the truth is 0.
 
-Parameters follow scikit-learn (the constructor only stores them; get_params, set_params; fitted attributes end in
-an underscore), so that its `clone` and pipelines work, without depending on it.
+Parameters follow scikit-learn: the constructor stores its arguments under their names, `get_params` and `set_params`
+read and change them, and fitted attributes end in an underscore, so that scikit-learn's `clone` works.
 """
 
 import copy
-import functools
 import inspect
 from abc import ABC
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..channels import Channel
-from ..errors import InputError, Limits, check_device, check_limits, shown
+from ..errors import InputError, Limits, array_of, check_device, check_limits, shown
 from ..estimate import Estimate
 from ..lattice import Tripartition
-from .sample import Sample, check_continuous, group_index, sample_of
 
 FloatArray = NDArray[np.float64]
+Rng = np.random.Generator | int | None
+FEW_VALUES = 8  # columns with so few values among the first PROBE samples are spins or categories, not continuous
+PROBE = 200
+
+
+# -- samples -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """n joint samples of A, B and C as flat arrays, with the lattice they came from where there is one.
+
+    Attributes:
+        a, b, c: float64 (n, d_A), (n, d_B), (n, d_C); d_B may be 0. Lattice sites come in C order of the masks.
+        x_t: the lattice samples as they were given, (n, *lattice) or (n, channel, *lattice); None for flat data.
+        parts, channel, t: A | B | C on the lattice and the noise, None where not given.
+    """
+
+    a: FloatArray
+    b: FloatArray
+    c: FloatArray
+    x_t: NDArray | None = None
+    parts: Tripartition | None = None
+    channel: Channel | None = None
+    t: float | None = None
+
+    def __len__(self) -> int:
+        return len(self.a)
+
+    @property
+    def bc(self) -> FloatArray:
+        """(n, d_B + d_C), the columns of B followed by those of C."""
+        return np.hstack([self.b, self.c])
+
+    def take(self, rows: NDArray[np.intp]) -> "Sample":
+        """Return the samples of these indices."""
+        x_t = None if self.x_t is None else self.x_t[rows]
+        return replace(self, a=self.a[rows], b=self.b[rows], c=self.c[rows], x_t=x_t)
+
+    def check(self) -> None:
+        """Raise InputError for unequal lengths, fewer than 2 samples, and columns that are not finite or constant."""
+        if not len(self.a) == len(self.b) == len(self.c):
+            lengths = f"{len(self.a)}, {len(self.b)} and {len(self.c)}"
+            raise InputError(f"a, b and c must hold the same samples, got {lengths}")
+        if len(self) < 2:
+            raise InputError(f"at least 2 samples are needed to give an error, got {len(self)}")
+        for name, x in (("a", self.a), ("b", self.b), ("c", self.c)):
+            if name != "b" and x.shape[1] == 0:
+                raise InputError(f"{name.upper()} must hold at least one column or site, got none; only B may be empty")
+            if not np.isfinite(x).all():
+                row, column = np.argwhere(~np.isfinite(x))[0]
+                raise InputError(f"{name} must be finite, got {x[row, column]} in sample {row}, column {column}")
+            for column in np.flatnonzero((x == x[0]).all(axis=0)):
+                value = f"{x[0, column]:g} throughout column {column}"
+                raise InputError(f"{name} must vary, got {value}; leave that column out")
+
+    def check_continuous(self, who: str, names: str = "abc") -> None:
+        """Raise InputError for columns with a handful of values, such as spins."""
+        for name in names:
+            for column, values in enumerate(getattr(self, name)[:PROBE].T):
+                distinct = len(np.unique(values))
+                if distinct <= min(FEW_VALUES, len(values) - 1):
+                    raise InputError(
+                        f"{who} needs continuous data, got {distinct} distinct values in column {column} of {name}; "
+                        "for spins use an estimator of discrete data such as ConditionalLikelihood"
+                    )
+
+
+def sample_of(
+    a: ArrayLike,
+    c: ArrayLike | None,
+    b: ArrayLike | None = None,
+    parts: Tripartition | None = None,
+    channel: Channel | None = None,
+    t: float | None = None,
+) -> Sample:
+    """Return the `Sample` of flat arrays a, c, b, or of lattice samples `a` divided by `parts`; see `Estimator.fit`."""
+    if parts is not None:
+        if c is not None or b is not None:
+            raise InputError("parts divide x_t into A, B and C; give either parts or the flat arrays c and b, not both")
+        x_t = array_of("x_t", a)
+        a_t, b_t, c_t = (_region(x_t, mask) for mask in (parts.A, parts.B, parts.C))
+        sample = Sample(a_t, b_t, c_t, x_t, parts, channel, t)
+    else:
+        if c is None:
+            raise InputError("C is missing; call fit(a, c, b) with flat arrays, or fit(x_t, parts) with a Tripartition")
+        flat = _columns("a", a)
+        sample = Sample(flat, flat[:, :0] if b is None else _columns("b", b), _columns("c", c), channel=channel, t=t)
+    sample.check()
+    return sample
+
+
+def _region(x_t: NDArray, mask: NDArray[np.bool_]) -> FloatArray:
+    """(n, d), the values on a mask, of all channels where x_t has them."""
+    if x_t.shape[1:] == mask.shape:
+        return x_t[:, mask].astype(float)
+    if x_t.ndim == mask.ndim + 2 and x_t.shape[2:] == mask.shape:
+        return x_t[:, :, mask].reshape(len(x_t), -1).astype(float)
+    sites = ", ".join(map(str, mask.shape))
+    raise InputError(f"x_t must have shape (n, {sites}) or (n, channel, {sites}), as parts have, got {x_t.shape}")
+
+
+def _columns(name: str, x: ArrayLike) -> FloatArray:
+    array = np.asarray(array_of(name, x), float)
+    array = array[:, None] if array.ndim == 1 else array
+    if array.ndim != 2:
+        raise InputError(f"{name} must have shape (n, d) or (n,), got {array.shape}; lattices go with a Tripartition")
+    return array
+
+
+def group_index(groups: ArrayLike | None, n: int) -> NDArray[np.intp]:
+    """Return (n,), the groups numbered 0, 1, ...; every sample is its own group where none are given."""
+    if groups is None:
+        return np.arange(n)
+    labels = np.asarray(groups)
+    if labels.shape != (n,):
+        raise InputError(f"groups must hold one label per sample, shape ({n},), got {labels.shape}")
+    return np.unique(labels, return_inverse=True)[1].astype(np.intp)
+
+
+# -- estimators --------------------------------------------------------------------------------------------
 
 
 class Parameters:
-    """scikit-learn's conventions: parameters are the constructor's arguments, stored under their names.
+    """Parameters by scikit-learn's conventions: the constructor's arguments, stored under their names.
 
-    Every constructor refuses what its annotations do not allow, numbers outside `limits`, and a `device` that
-    is not there.
+    A subclass is a dataclass, or its constructor stores the arguments and calls that of the class above.
+
+    Class attributes:
+        limits: lowest and highest value of numbers among the parameters; integers where the lowest is one.
+        choices: the values allowed for parameters that are words.
     """
 
     limits: ClassVar[Limits] = {}
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
-    def __init_subclass__(cls, **keywords: Any) -> None:
-        super().__init_subclass__(**keywords)
-        if "__init__" in vars(cls):
-            cls.__init__ = _refusing(cls.__init__)  # type: ignore[method-assign]
-
-    @classmethod
-    def _names(cls) -> list[str]:
-        return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+    def __post_init__(self) -> None:
+        """Raise InputError for parameters that are not allowed, and for a `device` that is not there."""
+        check_limits(self.limits, vars(self))
+        for name, allowed in self.choices.items():
+            value = getattr(self, name)
+            if value is not None and value not in allowed:
+                raise InputError(f"{name} must be one of {', '.join(allowed)}, got {shown(value)}")
+        check_device(vars(self).get("device"))
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The constructor's arguments; `deep` is there for scikit-learn, parameters are not nested."""
-        return {name: getattr(self, name) for name in self._names()}
+        """Return the constructor's arguments; `deep` is there for scikit-learn, parameters are not nested."""
+        return {name: getattr(self, name) for name in list(inspect.signature(type(self).__init__).parameters)[1:]}
 
     def set_params(self, **params: Any) -> Self:
-        """Change constructor arguments; unknown names are refused."""
+        """Change constructor arguments. Raises InputError for unknown names and values that are not allowed."""
+        known = self.get_params()
         for name in params:
-            if name not in self._names():
-                raise InputError(f"{type(self).__name__} has no parameter {name!r}; it has {', '.join(self._names())}")
-        type(self)(**{**self.get_params(), **params})  # refuses what may not be
-        for name, value in params.items():
-            setattr(self, name, value)
+            if name not in known:
+                raise InputError(f"{type(self).__name__} has no parameter {name!r}; it has {', '.join(known)}")
+        type(self)(**{**known, **params})
+        vars(self).update(params)
         return self
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.get_params().items())})"
-
-
-def _refusing(constructor: Callable[..., None]) -> Callable[..., None]:
-    @functools.wraps(constructor)
-    def wrapper(self: Parameters, *args: Any, **kwargs: Any) -> None:
-        constructor(self, *args, **kwargs)
-        check_limits(self.limits, vars(self))
-        check_device(vars(self).get("device"))
-
-    return wrapper
 
 
 class Estimator(Parameters, ABC):
@@ -82,17 +196,18 @@ class Estimator(Parameters, ABC):
         folds: K of the cross-fitting.
 
     Class attributes:
-        continuous_only: refuses two-valued columns in one sentence.
-        limits: lowest and highest value of numbers among the parameters; integers where the lowest is one.
+        continuous_only: whether columns with a handful of values are refused.
     """
 
     continuous_only: ClassVar[bool] = False
     limits: ClassVar[Limits] = {"folds": (2, None)}
+    folds: int
     estimate_: Estimate
     log_ratios_: FloatArray
 
     def __init__(self, folds: int = 5) -> None:
         self.folds = folds
+        self.__post_init__()
 
     def fit(
         self,
@@ -104,7 +219,7 @@ class Estimator(Parameters, ABC):
         channel: Channel | None = None,
         t: float | None = None,
         groups: ArrayLike | None = None,
-        rng: np.random.Generator | None = None,
+        rng: Rng = None,
     ) -> Self:
         """Learn from samples, either flat arrays or noisy lattices.
 
@@ -115,46 +230,41 @@ class Estimator(Parameters, ABC):
             channel, t: the noise of x_t, for estimators that make use of knowing it.
             groups: (n,) labels; samples that share one are correlated, as neighbours in a Markov chain are. They
                 stay in one fold, and the error is that of independent groups.
-            rng: for the folds, and for whatever the estimator draws; None: the same ones every time.
+            rng: Generator, seed or None; draws the folds and whatever the estimator needs.
 
         Raises:
-            ValueError: lengths that differ, NaN, a constant column, fewer samples (or groups) than folds, a
+            InputError: lengths that differ, NaN, a constant column, fewer samples (or groups) than folds, a
                 two-valued column given to an estimator of continuous data.
         """
         if isinstance(c, Tripartition):
             parts, c = c, None
         sample = sample_of(a, c, b, parts, channel, t)
         if self.continuous_only:
-            check_continuous(sample, type(self).__name__)
-        rng = np.random.default_rng(0) if rng is None else rng
-        if not isinstance(rng, np.random.Generator):
-            raise InputError(f"rng must be a Generator, got {shown(rng)}; pass numpy.random.default_rng(seed)")
-        self.estimate_ = self._estimate(sample, group_index(groups, len(sample)), rng)
+            sample.check_continuous(type(self).__name__)
+        self.estimate_ = self._estimate(sample, group_index(groups, len(sample)), np.random.default_rng(rng))
         return self
 
     def estimate(self) -> Estimate:
-        """I(A;C|B) in nats with its standard error; may be negative."""
+        """Return I(A;C|B) in nats with its standard error; it may be negative."""
         if not hasattr(self, "estimate_"):
             raise InputError(f"{type(self).__name__} has not been fitted; call fit(a, c, b) or fit(x_t, parts) first")
         return self.estimate_
 
     def _log_ratios(self, train: Sample, test: Sample, rng: np.random.Generator) -> FloatArray:
-        """(len(test),), estimates of log p(a|b,c) - log p(a|b) at `test`, learned from `train` alone."""
+        """Return (len(test),), log p(a|b,c) - log p(a|b) at `test` as learned from `train` alone."""
         raise NotImplementedError(f"{type(self).__name__} must define _log_ratios(train, test, rng)")
 
     def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator) -> Estimate:
-        """Average of the held-out log ratios over K folds; `groups` numbers the group of every sample, 0, 1, ..."""
+        """Average the held-out log ratios over K folds; `groups` numbers the group of every sample, 0, 1, ..."""
         fold = self._fold(groups, rng)
-        log_ratios = np.empty(len(sample))
+        self.log_ratios_ = np.empty(len(sample))
         for k in range(self.folds):
-            held_out = np.flatnonzero(fold == k)
-            train, test = sample.take(np.flatnonzero(fold != k)), sample.take(held_out)
-            log_ratios[held_out] = self._log_ratios(train, test, rng)
-        self.log_ratios_ = log_ratios
-        return mean_estimate(log_ratios, groups, f"{type(self).__name__}, {self.folds}-fold cross-fitted")
+            held_out, others = np.flatnonzero(fold == k), np.flatnonzero(fold != k)
+            self.log_ratios_[held_out] = self._log_ratios(sample.take(others), sample.take(held_out), rng)
+        return mean_estimate(self.log_ratios_, groups, f"{type(self).__name__}, {self.folds}-fold cross-fitted")
 
     def _fold(self, groups: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.intp]:
-        """(n,), the fold of every sample: groups in random order, dealt out in turn."""
+        """Return (n,), the fold of every sample: groups in random order, dealt out in turn."""
         n_groups = int(groups.max()) + 1
         if n_groups < self.folds:
             what = "samples" if n_groups == len(groups) else "groups"
@@ -163,26 +273,24 @@ class Estimator(Parameters, ABC):
 
 
 def clone(estimator: Any) -> Any:
-    """An unfitted copy with the same parameters; a deep copy of objects that do not follow the conventions."""
+    """Return an unfitted copy with the same parameters; a deep copy of objects without `get_params`."""
     if hasattr(estimator, "get_params"):
         return type(estimator)(**estimator.get_params())
     return copy.deepcopy(estimator)
 
 
 def mean_estimate(values: FloatArray, groups: NDArray[np.intp], method: str) -> Estimate:
-    """The mean of `values` (n,) with the error of independent groups.
+    """Return the mean of `values` (n,) with the error of independent groups.
 
     With S_g the sum and n_g the size of group g among G, var = G/(G-1) sum_g (S_g - n_g mean)^2 / n^2, which is the
     usual variance of a mean where every sample is a group of its own.
     """
-    if not np.isfinite(values).all():
-        raise InputError(
-            f"log ratios must be finite, {method} gave {np.count_nonzero(~np.isfinite(values))} that are not"
-        )
+    infinite = np.count_nonzero(~np.isfinite(values))
+    if infinite:
+        raise InputError(f"log ratios must be finite, {method} gave {infinite} that are not")
     mean, n = float(values.mean()), len(values)
     residual = np.bincount(groups, weights=values - mean)
     n_groups = len(residual)
     if n_groups < 2:
         raise InputError("at least 2 independent samples or groups are needed to give an error, got 1")
-    stderr = float(np.sqrt(n_groups / (n_groups - 1) * (residual**2).sum()) / n)
-    return Estimate(mean, stderr, n, method)
+    return Estimate(mean, float(np.sqrt(n_groups / (n_groups - 1) * (residual**2).sum()) / n), n, method)

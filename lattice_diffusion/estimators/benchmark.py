@@ -1,20 +1,21 @@
 """Estimators on trial: every (task, estimator, samples, seed) is one row, measured independently of all others.
 
 Rows have the columns of benchmark-mi's RunResult (Czyż et al. 2023, arXiv:2306.11078), and what it lacks: the truth
-with its error, the estimate's error, dimensions, the floor, CPU seconds. Every row is written as soon as it is
-measured; a run that was stopped goes on where it was. Failures are rows too, with the error in words.
+with its error, the estimate's error, dimensions, the floor, CPU seconds. Every row is a line of JSON, written as soon
+as it is measured; a run that was stopped goes on where it was. Failures are rows too, with the error in words.
 
 Two tracks: a fixed number of samples, and streaming, where fresh samples are free and seconds are not.
 """
 
-import csv
+import fcntl
 import hashlib
-import io
 import json
+import os
 import platform
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,16 +25,61 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..estimate import Estimate
-from . import registry
+from . import find, tasks
 from .base import clone
-from .journal import Row, journal, read
 from .tasks import Task
-from .tasks import get as get_task
 
-__all__ = ["Row", "Run", "csv_table", "generator", "key_of", "measure", "plan", "read", "run", "stream"]
-
-
+Row = dict[str, Any]
 MAX_RUNS = 1_000_000
+
+
+# -- rows on disk ------------------------------------------------------------------------------------------
+
+
+def read(path: Path) -> list[Row]:
+    """Return the finished rows of a benchmark; a last line torn by a crash is left out."""
+    rows = []
+    for number, line in enumerate(_whole_lines(Path(path).read_bytes()).splitlines(), start=1):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict) or "task_id" not in row:
+            raise InputError(f"{path} is not a benchmark's file: line {number} is not a row; use another file")
+        rows.append(row)
+    return rows
+
+
+@contextmanager
+def appending(path: Path) -> Iterator[Callable[[Row], None]]:
+    """Lock the file for this process, cut off a torn last line, and yield a function that appends one row.
+
+    Raises:
+        BlockingIOError: another benchmark is writing to it.
+    """
+    with open(path, "a+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BlockingIOError(
+                f"{path} is being written by another benchmark; wait for it, or use another file"
+            ) from None
+        file.seek(0)
+        file.truncate(len(_whole_lines(file.read())))
+
+        def append(row: Row) -> None:
+            file.write(json.dumps(row, allow_nan=False).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+        yield append
+
+
+def _whole_lines(text: bytes) -> bytes:
+    return text[: text.rfind(b"\n") + 1]
+
+
+# -- what is measured --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,41 +100,42 @@ class Run:
 
     @property
     def key(self) -> tuple[str, str, str, int]:
+        """What makes the row one of its own."""
         return (self.task.name, self.estimator_id, self.track, self.seed)
 
     @property
     def parameters(self) -> dict[str, Any]:
+        """The estimator's parameters as JSON holds them."""
         get_params = getattr(self.estimator, "get_params", dict)
         return json.loads(json.dumps(get_params(), default=repr))
 
 
-def generator(*names: object) -> np.random.Generator:
-    """A stream of its own for these names: what one row draws depends on no other row."""
-    digest = hashlib.sha256("/".join(map(str, names)).encode()).digest()
-    return np.random.default_rng(np.random.SeedSequence(int.from_bytes(digest, "big")))
+def key_of(row: Row) -> tuple[str, str, str, int]:
+    """Return `Run.key` of a finished row: task, estimator, track, seed."""
+    return (row["task_id"], row["estimator_id"], row["track"], row["seed"])
 
 
 def plan(
-    tasks: Sequence[str | Task],
+    task_list: Sequence[str | Task],
     estimators: Sequence[str] | Mapping[str, Any],
     sizes: Sequence[int] = (),
     seeds: Sequence[int] = range(10),
     budgets: Sequence[float] = (),
 ) -> list[Run]:
-    """All runs, cheapest first within a task; samples are the same for all estimators.
+    """Return all runs, cheapest first within a task; samples are the same for all estimators.
 
     Args:
-        tasks: names, or tasks of your own.
-        estimators: registered names, or names with objects.
+        task_list: names, or tasks of your own.
+        estimators: names that `estimators.find` knows, or names with objects.
         sizes: numbers of samples of the fixed track.
         seeds: which repetitions.
         budgets: seconds of the streaming track.
 
     Raises:
-        ValueError: unknown names, sizes below 2, budgets that are not positive, nothing to do.
+        InputError: unknown names, sizes below 2, budgets that are not positive, nothing to do.
     """
-    named = estimators if isinstance(estimators, Mapping) else {name: registry.get(name) for name in estimators}
-    found = [task if isinstance(task, Task) else get_task(task) for task in tasks]
+    named = estimators if isinstance(estimators, Mapping) else {name: find(name)() for name in estimators}
+    found = [task if isinstance(task, Task) else tasks.find(task) for task in task_list]
     if any(size < 2 for size in sizes):
         raise InputError(f"sizes must be at least 2 samples, got {min(sizes)}")
     if any(not 0 < seconds < np.inf for seconds in budgets):
@@ -98,27 +145,26 @@ def plan(
     n_runs = len(found) * len(tracks) * len(seeds) * len(named)
     if n_runs > MAX_RUNS:
         raise InputError(f"at most {MAX_RUNS:,} rows are measured at a time, got {n_runs:,}; take fewer seeds")
-    runs = [
+    if n_runs == 0:
+        raise InputError("there is nothing to measure; give at least one task, estimator, size or budget, and seed")
+    return [
         Run(task, name, estimator, seed, size, seconds)
         for task in found
         for size, seconds in tracks
         for seed in seeds
         for name, estimator in named.items()
     ]
-    if not runs:
-        raise InputError("there is nothing to measure; give at least one task, estimator, size or budget, and seed")
-    return runs
 
 
 def run(runs: Sequence[Run], path: Path) -> Iterator[Row]:
     """Measure what is not yet in the file, yielding each row after it was written.
 
     Raises:
-        ValueError: the file holds an estimator of that name with other parameters.
+        InputError: the file holds an estimator of that name with other parameters.
         BlockingIOError: another benchmark is writing to the file.
     """
-    with journal(Path(path)) as book:
-        done = {key_of(row): row["estimator_params"] for row in book.rows()}
+    with appending(Path(path)) as append:
+        done = {key_of(row): row["estimator_params"] for row in read(path)}
         for one in runs:
             if done.get(one.key, one.parameters) != one.parameters:
                 raise InputError(
@@ -128,17 +174,18 @@ def run(runs: Sequence[Run], path: Path) -> Iterator[Row]:
         for one in runs:
             if one.key not in done:
                 row = measure(one)
-                book.append(row)
+                append(row)
                 yield row
 
 
-def key_of(row: Row) -> tuple[str, str, str, int]:
-    """What makes a row one of its own: task, estimator, track, seed."""
-    return (row["task_id"], row["estimator_id"], row["track"], row["seed"])
+def generator(*names: object) -> np.random.Generator:
+    """Return a stream of its own for these names: what one row draws depends on no other row."""
+    digest = hashlib.sha256("/".join(map(str, names)).encode()).digest()
+    return np.random.default_rng(np.random.SeedSequence(int.from_bytes(digest, "big")))
 
 
 def measure(one: Run) -> Row:
-    """The row of one run; whatever the estimator raises makes it a failure, kept in words, as its warnings are.
+    """Return the row of one run; whatever the estimator raises makes it a failure, kept in words, as its warnings are.
 
     `cmi_stderr` is the estimate's own error, `cmi_true_stderr` the truth's, `time_in_seconds` wall time and `seconds`
     that of the processor.
@@ -150,7 +197,9 @@ def measure(one: Run) -> Row:
     answer: Estimate | None = None
     words: dict[str, str | list[str]] = {}
     wall, cpu = time.perf_counter(), time.process_time()
-    estimator = _informed(clone(one.estimator), task)
+    estimator = clone(one.estimator)
+    if hasattr(estimator, "get_params") and estimator.get_params().get("model", 0) is None:
+        estimator.set_params(model=task.model)  # Oracle is told the law
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -181,17 +230,10 @@ def measure(one: Run) -> Row:
         "cmi_stderr": float(answer.stderr) if answer else None,
         "floor": task.floor(n_samples) if n_samples else None,
         "dims": list(task.dims),
-        "truth_method": task.truth_method,
+        "truth_method": task.truth.method,
         "device": str(getattr(estimator, "device", None) or f"cpu ({platform.machine()})"),
         "seconds": cpu,
     }
-
-
-def _informed(estimator: Any, task: Task) -> Any:
-    """Give the task's model to an estimator that asks for one, as Oracle does."""
-    if hasattr(estimator, "get_params") and estimator.get_params().get("model", 0) is None:
-        return estimator.set_params(model=task.model)
-    return estimator
 
 
 def _fit(estimator: Any, task: Task, x_t: NDArray, rng: np.random.Generator) -> Estimate:
@@ -199,7 +241,7 @@ def _fit(estimator: Any, task: Task, x_t: NDArray, rng: np.random.Generator) -> 
 
 
 def stream(estimator: Any, task: Task, seconds: float, rng: np.random.Generator, first: int = 1000) -> Estimate:
-    """The best estimate in `seconds` of wall time with as many fresh samples as wanted.
+    """Return the best estimate in `seconds` of wall time with as many fresh samples as wanted.
 
     An estimator that learns from a stream has `fit_stream(batches, parts, *, channel, t, seconds, rng)`. Any other
     is fitted to twice as many fresh samples each time, as long as a cost quadratic in their number would still fit
@@ -217,14 +259,3 @@ def stream(estimator: Any, task: Task, seconds: float, rng: np.random.Generator,
         if now + 4 * (now - start) > end:
             return answer
         n *= 2
-
-
-def csv_table(rows: Sequence[Row]) -> str:
-    """All rows at full precision; dims as "1|24|56", dictionaries as JSON, nothing where a number is missing."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        nested = {key: json.dumps(value) for key, value in row.items() if isinstance(value, dict)}
-        writer.writerow({**row, **nested, "dims": "|".join(map(str, row["dims"]))})
-    return text.getvalue()

@@ -6,88 +6,61 @@ Gaussian fields and mean-field laws are met by the former, and only what they le
 latter. Several columns of A are taken one after the other, I(A;C|B) = sum_j I(A_j;C|B,A_<j).
 """
 
+import copy
 import math
-from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import ClassVar, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..channels import is_gaussian
 from ..errors import InputError, Limits
 from ..estimate import Estimate
-from .base import FloatArray
-from .bodies import Body, Places, network, places_for
-from .heads import Categorical, Head, Mixture, NoisySpin
-from .law import Law
-from .networks import by_chunks, split, tensor, train_if_better
-from .neural import Learned, Neural, middle
-from .sample import FEW_VALUES, Sample, translated
-
-VALIDATION = 0.15
+from .base import FEW_VALUES, PROBE, FloatArray, Sample, sample_of
+from .laws import Categorical, Head, Law, Mixture, NoisySpin
+from .networks import Places, by_chunks, network, tensor
+from .neural import Learned, Neural, middle, split, train
 
 
+@dataclass(eq=False)
 class ConditionalLikelihood(Neural):
     """log q(a|b,c) - log q(a|b), nested and cross-fitted: the default estimator.
 
     What a is decides the law: spins (their noise deconvolved where channel and t are given: only the law of the clean
     spin is learned), a few values, or real numbers (mixtures of Gaussians, no narrower than the noise where it is
-    known).
+    known). The parameters that are not listed here are those of `Neural`. With body="conv", products find parities of
+    `depth` values at a learning rate near 0.01 and a weight decay near 1; with depth 0 all laws are linear.
 
     Args:
-        folds: K of the cross-fitting.
         share_positions: learn from, and average over, so many translations of every sample beside itself, wrapped
             around: only right on periodic lattices where law and noise are the same at all sites.
         clean: "spins" or "real", what noisy values were before Gaussian noise; None: told from the second and fourth
             moments of the data.
         corrected: average of held-out and in-sample log ratios, free of bias to first order (see `neural`; where noise
-            leaves so little information that weights are shrunk, both are corrected for that first, see `terms`);
+            leaves so little information that weights are shrunk, both are corrected for that first, see `laws`);
             False: the held-out ones, too low by about (number of columns)/2n.
-        body: of the networks: "mlp", or "conv", one stencil for all sites of the lattice (see `bodies`), whose
-            products find parities of `depth` values at a learning rate near 0.01 and a weight decay near 1.
-        radius: of the stencil, a box.
-        width, depth: of the networks' hidden layers; depth 0: linear laws only.
-        steps, batch_size, learning_rate, weight_decay: of their training, at most; it stops early.
+        weight_decay: of the networks' training.
         components: Gaussians of a mixture.
-        device: of torch.
     """
 
-    limits: ClassVar[Limits] = {**Neural.limits, "share_positions": (0, None), "components": (1, None)}
-
-    def __init__(
-        self,
-        folds: int = 4,
-        *,
-        share_positions: int = 0,
-        clean: Literal["spins", "real"] | None = None,
-        corrected: bool = True,
-        body: Body = "mlp",
-        radius: int = 1,
-        width: int = 32,
-        depth: int = 1,
-        steps: int = 1000,
-        batch_size: int = 512,
-        learning_rate: float = 1e-3,
-        weight_decay: float = 0.1,
-        components: int = 3,
-        device: str | torch.device | None = None,
-    ) -> None:
-        super().__init__(folds)
-        self.share_positions = share_positions
-        self.clean = clean
-        self.corrected = corrected
-        self.body = body
-        self.radius = radius
-        self.width = width
-        self.depth = depth
-        self.steps = steps
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.components = components
-        self.device = device
+    limits: ClassVar[Limits] = {
+        **Neural.limits,
+        "share_positions": (0, None),
+        "weight_decay": (0.0, 1e3),
+        "components": (1, None),
+    }
+    choices: ClassVar = {**Neural.choices, "clean": ("spins", "real")}
+    folds: int = 4
+    _: KW_ONLY
+    share_positions: int = 0
+    clean: Literal["spins", "real"] | None = None
+    corrected: bool = True
+    width: int = 32
+    depth: int = 1
+    weight_decay: float = 0.1
+    components: int = 3
 
     def _combine(self, held_out: FloatArray, in_sample: FloatArray) -> FloatArray:
         return middle(held_out, in_sample) if self.corrected else held_out
@@ -100,20 +73,27 @@ class ConditionalLikelihood(Neural):
         return replace(answer, n_samples=len(sample))
 
     def _learn(self, train: Sample, rng: np.random.Generator) -> Learned:
-        if self.clean == "spins" and (train.channel is None or train.t is None) and not _spins(train):
+        known = train.channel is not None and train.t is not None
+        spins = _spins(train) if self.clean != "real" else False
+        if self.clean == "spins" and not known and not spins:
             raise InputError("clean='spins' needs the noise, or values of +-1; give channel and t")
-        where = places_for(self.body, train)
-        spins = self.clean == "spins" or (self.clean is None and _spins(train))
-        fit, valid = split(len(train), VALIDATION, rng)
+        spins = spins or self.clean == "spins"
+        where = self._places(train)
+        fit, valid = split(len(train), rng)
+        noise = NoisySpin(train.channel, train.t)
+
+        def seen(x: FloatArray) -> FloatArray:
+            """What noise has left of spins, tanh h, or the values as they are."""
+            return np.tanh(noise.target(x)) if spins and known else x
 
         def columns(sample: Sample, j: int) -> tuple[FloatArray, FloatArray]:
             """What q(a_j|b) and q(a_j|b,c) see."""
-            b = _seen(np.hstack([sample.b, sample.a[:, :j]]), train, spins)
-            return b, np.hstack([b, _seen(sample.c, train, spins)])
+            b = seen(np.hstack([sample.b, sample.a[:, :j]]))
+            return b, np.hstack([b, seen(sample.c)])
 
         pairs = []
         for j in range(train.a.shape[1]):
-            head = self._head(train.a[fit, j], train, spins)
+            head = noise if spins else self._head(train.a[fit, j], train)
             b, bc = columns(train, j)
             y = head.target(train.a[:, j])
             start = np.tile(head.start(), (len(train), 1))
@@ -129,7 +109,7 @@ class ConditionalLikelihood(Neural):
                 y = tensor(head.target(sample.a[:, j]), self.device)
                 far, near = self._nested(small, b, bc, np.tile(head.start(), (len(sample), 1)))
                 steps = near, large.linear_outputs(far, near), large.outputs(far, near)
-                nats = [by_chunks(head.nats, tensor(theta, self.device), y).cpu().double().numpy() for theta in steps]
+                nats = [by_chunks(head.nats, tensor(theta, self.device), y) for theta in steps]
                 kept = large.linear.kept if self.corrected else 1.0
                 total += (nats[0] - nats[1]) / (2 - kept if inside else kept) + nats[1] - nats[2]
             return total
@@ -144,11 +124,8 @@ class ConditionalLikelihood(Neural):
         bend = near - small.linear_outputs(b, start)
         return np.hstack([bc, bend[:, : small.head.n_linear]]), near
 
-    def _head(self, a: FloatArray, sample: Sample, spins: bool) -> Head:
-        values = np.unique(a[: 50 * FEW_VALUES])
-        if spins:
-            return NoisySpin(sample.channel, sample.t)
-        if len(values) <= FEW_VALUES:
+    def _head(self, a: FloatArray, sample: Sample) -> Head:
+        if len(np.unique(a[: 50 * FEW_VALUES])) <= FEW_VALUES:
             return Categorical(np.unique(a))
         return Mixture(a, sample.channel, sample.t, self.components)
 
@@ -164,49 +141,57 @@ class ConditionalLikelihood(Neural):
         j: int,
         rng: np.random.Generator,
     ) -> Law:
-        """A linear law and its bend, then a network that sees all, if it helps."""
+        """A linear law and its bend, then a network that sees all, if it helps by more than the error of its gain."""
         law = Law(head, x[fit], y[fit], start[fit], self.device, bent=self.depth > 0)
-        if x.shape[1] and self.depth and law.linear.kept == 1.0:  # else it would undo the shrinkage
-            z, offset, target = (tensor(array, self.device) for array in (x, start, y))
-            seen, theta = law.seen(z, offset), by_chunks(law, z, offset)
-            options: dict[str, Any] = {"width": self.width, "depth": self.depth, "radius": self.radius, "n_a": j}
-            law.net = network(where, x.shape[1], seen.shape[1], head.n_outputs, rng, **options).to(self.device)
+        if not (x.shape[1] and self.depth and law.linear.kept == 1.0):  # a network would undo the shrinkage
+            return law
+        z, offset, target = (tensor(array, self.device) for array in (x, start, y))
+        seen, theta = law.seen(z, offset), tensor(law.outputs(x, start), self.device)
+        net = network(where, x.shape[1], seen.shape[1], head.n_outputs, rng, n_a=j, **self._size).to(self.device)
 
-            def nats(net: nn.Module, seen: Tensor, theta: Tensor, y: Tensor) -> Tensor:
-                return head.nats(theta + law.gain * net(seen), y)
+        def nats(net: nn.Module, seen: Tensor, theta: Tensor, y: Tensor) -> Tensor:
+            return head.nats(theta + law.gain * net(seen), y)
 
-            arrays = (seen, theta, target)
-            train_if_better(
-                law.net,
-                nats,
-                [array[fit] for array in arrays],
-                [array[valid] for array in arrays],
-                rng,
-                steps=self.steps,
-                batch_size=self.batch_size,
-                learning_rate=self.learning_rate,
-                weight_decay=self.weight_decay,
-            )
+        def loss(net: nn.Module, *batch: Tensor) -> Tensor:
+            return nats(net, *batch).mean()
+
+        fitted, validated = ([array[rows] for array in (seen, theta, target)] for rows in (fit, valid))
+        before, initial = copy.deepcopy(net.state_dict()), nats(net, *validated).detach()
+        train(net, loss, fitted, validated, rng, weight_decay=self.weight_decay, **self._training)
+        gain = initial - nats(net, *validated).detach()
+        if not (len(gain) > 1 and bool(gain.mean() > gain.std() / math.sqrt(len(gain)))):
+            net.load_state_dict(before)
+        law.net = net
         return law
 
 
-def _seen(x: FloatArray, sample: Sample, spins: bool) -> FloatArray:
-    """Inputs: what noise has left of spins, tanh h, or the values as they are."""
-    if spins and sample.channel is not None and sample.t is not None:
-        return np.tanh(NoisySpin(sample.channel, sample.t).field(x))
-    return x
+def translated(sample: Sample, copies: int, rng: np.random.Generator) -> Sample:
+    """Return the samples, followed by `copies` random translations of all of them, wrapped around the lattice.
+
+    The first axis of a mask with three, such as that of bonds, is not moved along.
+    """
+    if sample.x_t is None or sample.parts is None:
+        raise InputError("share_positions needs lattice samples; call fit(x_t, parts), or leave it at 0 for flat ones")
+    lattice = sample.parts.shape[-2:]
+    shifts = list(np.ndindex(*lattice))[1:]
+    if copies > len(shifts):
+        raise InputError(f"share_positions must be an integer from 0 to {len(shifts)} on this lattice, got {copies!r}")
+    axes = tuple(range(-len(lattice), 0))
+    moved = [np.roll(sample.x_t, shifts[i], axes) for i in rng.choice(len(shifts), copies, replace=False)]
+    return sample_of(np.concatenate([sample.x_t, *moved]), None, None, sample.parts, sample.channel, sample.t)
 
 
 def _spins(sample: Sample) -> bool:
     """Whether the clean values of the sample are +-1, as far as can be told from their noisy ones."""
-    few = np.unique(np.concatenate([x[:200].ravel() for x in (sample.a, sample.b, sample.c)]))
+    arrays = sample.a, sample.b, sample.c
+    few = np.unique(np.concatenate([x[:PROBE].ravel() for x in arrays]))
     if len(few) <= 3:
         known = sample.channel is not None and sample.t is not None
         return bool(np.isin(few, (-1.0, 1.0)).all()) or (known and bool(np.isin(few, (-1.0, 0.0, 1.0)).all()))
     if sample.channel is None or not is_gaussian(sample.channel) or sample.t is None:
         return False
     alpha, sigma = sample.channel.alpha(sample.t), sample.channel.sigma(sample.t)
-    rows = [np.concatenate([x**power for x in (sample.a, sample.b, sample.c)], axis=1).mean(axis=1) for power in (2, 4)]
+    rows = [np.concatenate([x**power for x in arrays], axis=1).mean(axis=1) for power in (2, 4)]
     expected = (alpha**2 + sigma**2, alpha**4 + 6 * alpha**2 * sigma**2 + 3 * sigma**4)
     z = [(row.mean() - moment) / (row.std() / math.sqrt(len(row))) for row, moment in zip(rows, expected, strict=True)]
     return bool(max(map(abs, z)) < 5)

@@ -13,7 +13,8 @@ as I(A;B) or larger, and so are their errors, which need not cancel.
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, Literal
+from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -22,58 +23,30 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softplus
 
 from ..estimate import Estimate
-from .base import FloatArray, mean_estimate
-from .bodies import Body, Places, network, places_for
-from .networks import CHUNK, MLP, Loss, split, tensor, train
-from .neural import Learned, Neural
-from .sample import Sample
+from .base import FloatArray, Sample, mean_estimate
+from .networks import CHUNK, MLP, Places, network, tensor
+from .neural import Learned, Loss, Neural, split, train
 
-VALIDATION = 0.15
-MOVING_AVERAGE = 0.99
+MOVING_AVERAGE = 0.99  # decay of MINE's average of e^T
 
 
-class _Difference(Neural):
+@dataclass(eq=False)
+class Difference(Neural):
     """Base of the three: two critics, and where they are evaluated.
 
+    The parameters that are not listed here are those of `Neural`. With body="conv", a reaches all sites of B and C
+    (InfoNCE: the embedding of b and c alone is a convolution); a stencil sees what sites on both sides of A tell
+    together only if it reaches across.
+
     Args:
-        folds: K of the cross-fitting.
         evaluate: "held_out", cross-fitted with early stopping; "in_sample", on the very samples the critics were
             trained on for all `steps`, as in arXiv:2508.06614, which overfitting makes larger.
-        body: of the critics: "mlp", or "conv", one stencil for all sites of B and C, which a reaches everywhere
-            (InfoNCE: in the embedding of b and c alone; see `bodies`).
-        radius: of the stencil, a box; it sees what sites on both sides of A tell together only if it reaches across.
-        width, depth, steps, batch_size, learning_rate: of the critics and their training.
-        device: of torch.
     """
 
-    def __init__(
-        self,
-        folds: int = 2,
-        *,
-        evaluate: Literal["held_out", "in_sample"] = "held_out",
-        body: Body = "mlp",
-        radius: int = 1,
-        width: int = 64,
-        depth: int = 2,
-        steps: int = 2000,
-        batch_size: int = 512,
-        learning_rate: float = 1e-3,
-        device: str | torch.device | None = None,
-    ) -> None:
-        super().__init__(folds)
-        self.evaluate = evaluate
-        self.body = body
-        self.radius = radius
-        self.width = width
-        self.depth = depth
-        self.steps = steps
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.device = device
-
-    @property
-    def _size(self) -> dict[str, Any]:
-        return {"width": self.width, "depth": self.depth, "radius": self.radius}
+    choices: ClassVar = {**Neural.choices, "evaluate": ("held_out", "in_sample")}
+    _: KW_ONLY
+    evaluate: Literal["held_out", "in_sample"] = "held_out"
+    steps: int = 2000
 
     @abstractmethod
     def _critic(self, d_a: int, d_z: int, where: Places | None, rng: np.random.Generator) -> nn.Module: ...
@@ -98,22 +71,23 @@ class _Difference(Neural):
         return self.in_sample_
 
     def _learn(self, train: Sample, rng: np.random.Generator) -> Learned:
-        where = places_for(self.body, train)
-        everything = np.arange(len(train))
-        held_out = self.evaluate == "held_out"
-        fit, valid = split(len(train), VALIDATION, rng) if held_out else (everything, everything[:0])
-        a = _standardised(train.a[fit])
+        where, fit, valid = self._places(train), np.arange(len(train)), np.arange(0)
+        if self.evaluate == "held_out":
+            fit, valid = split(len(train), rng)
+        scaled_a = _standardising(train.a[fit])
         terms = []
-        for sign, region in ((1, _bc), (-1, _b)):
-            if region(train).shape[1]:
-                z = _standardised(region(train)[fit])
-                terms.append((sign, region, z, self._trained(a(train.a), z(region(train)), fit, valid, where, rng)))
+        for sign, region in ((1, "bc"), (-1, "b")):
+            z = getattr(train, region)
+            if z.shape[1]:
+                scaled_z = _standardising(z[fit])
+                net = self._trained(scaled_a(train.a), scaled_z(z), fit, valid, where, rng)
+                terms.append((sign, region, scaled_z, net))
 
         def log_ratio(sample: Sample, inside: bool) -> FloatArray:
             total = np.zeros(len(sample))
-            for sign, region, z, net in terms:
+            for sign, region, scaled_z, net in terms:
                 with torch.no_grad():
-                    pairs = tensor(a(sample.a), self.device), tensor(z(region(sample)), self.device)
+                    pairs = (tensor(x, self.device) for x in (scaled_a(sample.a), scaled_z(getattr(sample, region))))
                     total += sign * self._values(net, *pairs).cpu().double().numpy()
             return total
 
@@ -130,26 +104,20 @@ class _Difference(Neural):
     ) -> nn.Module:
         net = self._critic(a.shape[1], z.shape[1], where, rng).to(self.device)
         fitted, validated = ([tensor(x[rows], self.device) for x in (a, z)] for rows in (fit, valid))
-        train(
-            net,
-            self._loss(),
-            fitted,
-            validated,
-            rng,
-            score=self._score,
-            steps=self.steps,
-            batch_size=min(self.batch_size, len(fit)),
-            learning_rate=self.learning_rate,
-            early_stopping=len(valid) > 0,
-        )
+        stop = len(valid) > 0
+        train(net, self._loss(), fitted, validated, rng, score=self._score, early_stopping=stop, **self._training)
         return net
 
 
-class ClassifierRatio(_Difference):
-    """The log odds of a classifier between matched and mismatched pairs, averaged over the matched ones."""
+class _OfPairs(Difference):
+    """A critic of a and z together, one number for a pair."""
 
     def _critic(self, d_a: int, d_z: int, where: Places | None, rng: np.random.Generator) -> nn.Module:
         return network(where, d_z, d_a + d_z, 1, rng, first=d_a, **self._size)
+
+
+class ClassifierRatio(_OfPairs):
+    """The log odds of a classifier between matched and mismatched pairs, averaged over the matched ones."""
 
     def _score(self, net: nn.Module, a: Tensor, z: Tensor) -> Tensor:
         return softplus(-_pairs(net, a, z)).mean() + softplus(_pairs(net, _other(a), z)).mean()
@@ -158,11 +126,8 @@ class ClassifierRatio(_Difference):
         return _pairs(net, a, z)
 
 
-class MINE(_Difference):
+class MINE(_OfPairs):
     """Mutual information neural estimation: the bound of Donsker and Varadhan."""
-
-    def _critic(self, d_a: int, d_z: int, where: Places | None, rng: np.random.Generator) -> nn.Module:
-        return network(where, d_z, d_a + d_z, 1, rng, first=d_a, **self._size)
 
     def _score(self, net: nn.Module, a: Tensor, z: Tensor) -> Tensor:
         return _log_mean_exp(_pairs(net, _other(a), z)) - _pairs(net, a, z).mean()
@@ -187,7 +152,7 @@ class MINE(_Difference):
         return _pairs(net, a, z) - log_mean - ((others - log_mean).exp() - 1)
 
 
-class InfoNCE(_Difference):
+class InfoNCE(Difference):
     """Which of K values of z belongs to a value of a: E [ T_ii - log (1/K) sum_j e^T_ij ], K the batch size."""
 
     def _critic(self, d_a: int, d_z: int, where: Places | None, rng: np.random.Generator) -> nn.Module:
@@ -208,15 +173,7 @@ class InfoNCE(_Difference):
         return math.log(len(a)) - cross_entropy(scores, right, reduction="none")
 
 
-def _b(sample: Sample) -> FloatArray:
-    return sample.b
-
-
-def _bc(sample: Sample) -> FloatArray:
-    return np.hstack([sample.b, sample.c])
-
-
-def _standardised(x: FloatArray) -> Callable[[FloatArray], FloatArray]:
+def _standardising(x: FloatArray) -> Callable[[FloatArray], FloatArray]:
     """The map that gives these columns mean 0 and variance 1."""
     mean, scale = x.mean(axis=0), x.std(axis=0)
     scale[scale == 0] = 1.0

@@ -11,7 +11,8 @@ e_b^2 + e_bc^2, the second off by e_b^2 - e_bc^2, so that their distance says ho
 
 import math
 import warnings
-from typing import Any, ClassVar
+from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -20,13 +21,10 @@ from torch import Tensor, nn
 
 from ..errors import Limits, check_memory
 from ..estimate import Estimate
-from .base import Estimator, FloatArray, mean_estimate
-from .bodies import Body, Places, network, places_for
-from .networks import by_chunks, split, tensor, train
-from .neural import LIMITS
-from .sample import Sample, check_continuous
+from .base import FloatArray, Sample, mean_estimate
+from .networks import Places, by_chunks, network, tensor
+from .neural import Neural, split, train
 
-VALIDATION = 0.15
 FEWEST, MOST = 1e-2, 1e3  # range of gamma, in units of 1/variance of a and 1/variance left by least squares
 DISAGREEMENT = 4.0  # standard errors
 RIDGE = 1e-6
@@ -37,20 +35,16 @@ class DenoiserGapWarning(UserWarning):
     """The two forms differ by more than their errors: the denoisers were not learned well enough."""
 
 
-class DenoiserGap(Estimator):
+@dataclass(eq=False)
+class DenoiserGap(Neural):
     """1/2 int of the gap between two denoisers over the noise on A; real a only.
 
     Each denoiser is the linear one plus a network that starts at 0, one for all u. Both forms are cross-fitted on
-    held-out samples; `estimate()` is the gap of the mean squared errors.
+    held-out samples; `estimate()` is the gap of the mean squared errors. The parameters that are not listed here are
+    those of `Neural`; with body="conv" the noisy a reaches all sites of B and C.
 
     Args:
-        folds: K of the cross-fitting.
         levels: points of the integral over log gamma.
-        body: of the networks: "mlp", or "conv", one stencil for all sites of B and C, which the noisy a reaches
-            everywhere (see `bodies`).
-        radius: of the stencil, a box.
-        width, depth, steps, batch_size, learning_rate: of the networks and their training, which stops early.
-        device: of torch.
 
     Attributes:
         mse_gap_, orthogonal_: the two forms.
@@ -58,57 +52,29 @@ class DenoiserGap(Estimator):
             the orthogonal form and its error.
     """
 
-    limits: ClassVar[Limits] = {**Estimator.limits, **LIMITS, "levels": (3, None)}
-    mse_gap_: Estimate
-    orthogonal_: Estimate
-    u_: FloatArray
-    decay_: FloatArray
-    decay_stderr_: FloatArray
-
-    def __init__(
-        self,
-        folds: int = 2,
-        *,
-        levels: int = 24,
-        body: Body = "mlp",
-        radius: int = 1,
-        width: int = 64,
-        depth: int = 2,
-        steps: int = 1000,
-        batch_size: int = 512,
-        learning_rate: float = 1e-3,
-        device: str | torch.device | None = None,
-    ) -> None:
-        super().__init__(folds)
-        self.levels = levels
-        self.body = body
-        self.radius = radius
-        self.width = width
-        self.depth = depth
-        self.steps = steps
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.device = device
+    limits: ClassVar[Limits] = {**Neural.limits, "levels": (3, None)}
+    _: KW_ONLY
+    levels: int = 24
 
     def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator) -> Estimate:
         check_memory("levels", 32 * len(sample) * self.levels, "take fewer levels")
-        check_continuous(Sample(sample.a, sample.a[:, :0], sample.a), "DenoiserGap")
-        where = places_for(self.body, sample)
+        sample.check_continuous("DenoiserGap", "a")
+        where = self._places(sample)
         fold = self._fold(groups, rng)
         scale = sample.a.std(axis=0).mean()
-        highest = MOST / _variance_left(sample.a / scale, np.hstack([sample.b, sample.c]))
+        highest = MOST / _variance_left(sample.a / scale, sample.bc)
         log_gamma = np.linspace(math.log(FEWEST), math.log(highest), self.levels)
         squares, gaps = np.empty((2, len(sample), self.levels))
         for k in range(self.folds):
             rows = np.flatnonzero(fold == k)
             part, rest = sample.take(rows), sample.take(np.flatnonzero(fold != k))
-            fit, valid = split(len(rest), VALIDATION, rng)
+            fit, valid = split(len(rest), rng)
             near = self._denoiser(rest.a / scale, rest.b, log_gamma, fit, valid, where, rng)
-            far = self._denoiser(rest.a / scale, np.hstack([rest.b, rest.c]), log_gamma, fit, valid, where, rng)
-            a, bc = part.a / scale, np.hstack([part.b, part.c])
+            far = self._denoiser(rest.a / scale, rest.bc, log_gamma, fit, valid, where, rng)
+            a = part.a / scale
             for i, level in enumerate(log_gamma):
                 noisy = a + math.exp(-0.5 * level) * rng.standard_normal(a.shape)
-                m_b, m_bc = near.mean(noisy, part.b, level), far.mean(noisy, bc, level)
+                m_b, m_bc = near.mean(noisy, part.b, level), far.mean(noisy, part.bc, level)
                 squares[rows, i] = ((m_bc - m_b) ** 2).sum(axis=1)
                 gaps[rows, i] = ((a - m_b) ** 2 - (a - m_bc) ** 2).sum(axis=1)
         gamma = np.exp(log_gamma)
@@ -142,8 +108,7 @@ class DenoiserGap(Estimator):
         rng: np.random.Generator,
     ) -> "_Denoiser":
         n_x, d_a = x.shape[1], a.shape[1]
-        size: dict[str, Any] = {"width": self.width, "depth": self.depth, "radius": self.radius}
-        net = network(where, n_x, n_x + 2 * d_a + 1, d_a, rng, **size)
+        net = network(where, n_x, n_x + 2 * d_a + 1, d_a, rng, **self._size)
         made = _Denoiser(net.to(self.device), a[fit], x[fit], log_gamma, self.device)
         clean, seen = tensor(a, self.device), tensor(x, self.device)
 
@@ -155,17 +120,10 @@ class DenoiserGap(Estimator):
             noisy = a + (-0.5 * level).exp() * z
             return (level.exp() * (a - made(net, noisy, x, level)) ** 2).sum(dim=1).mean()
 
-        many, others = np.tile(fit, COPIES), np.tile(valid, COPIES)
-        train(
-            net,
-            loss,
-            [clean[many], seen[many], *draw(many)],
-            [clean[others], seen[others], *draw(others)],
-            rng,
-            steps=self.steps,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
+        fitted, validated = (
+            [clean[rows], seen[rows], *draw(rows)] for rows in (np.tile(fit, COPIES), np.tile(valid, COPIES))
         )
+        train(net, loss, fitted, validated, rng, **self._training)
         return made
 
 
@@ -196,10 +154,12 @@ class _Denoiser:
         return (1 - self.variance).clamp(min=1e-2).sqrt()
 
     def mean(self, noisy: FloatArray, x: FloatArray, level: float) -> FloatArray:
+        """Return E[a | a_u, x] at one level, log gamma."""
+
         def function(noisy: Tensor, x: Tensor) -> Tensor:
             return self(self.net, noisy, x, torch.full((len(x), 1), level, device=x.device))
 
-        return by_chunks(function, tensor(noisy, self.device), tensor(x, self.device)).cpu().double().numpy()
+        return by_chunks(function, tensor(noisy, self.device), tensor(x, self.device))
 
 
 def _slope(a: FloatArray, z: FloatArray) -> FloatArray:

@@ -1,19 +1,17 @@
-"""Identities that any estimator of I(A;C|B) must fulfil, whatever the data: no truth needed to fail them."""
+"""Identities that any estimator of I(A;C|B) must fulfil, whatever the data: no truth is needed to fail them."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..channels import Gaussian
-from ..errors import InputError, shown
+from ..errors import InputError
 from ..estimate import Estimate
 from ..lattice import Lattice
 from ..models import GaussianField
-from .base import clone
+from .base import FloatArray, Rng, clone
 
-FloatArray = NDArray[np.float64]
 Draw = Callable[[int, np.random.Generator], tuple[FloatArray, FloatArray, FloatArray]]
 
 
@@ -32,15 +30,15 @@ class Check(NamedTuple):
 
 
 def noisy_chain(n: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """a (n, 1), b (n, 2), c (n, 3): a massive free field on an open chain of 6 sites, noisy."""
+    """Return a (n, 1), b (n, 2), c (n, 3) of a massive free field on an open chain of 6 sites, noisy."""
     lattice = Lattice((6,))
     parts = lattice.tripartition((2,), radius=1)
     x_t = Gaussian("linear").corrupt(GaussianField(lattice, 0.05).sample(n, rng), 0.5, rng)
     return x_t[:, parts.A], x_t[:, parts.B], x_t[:, parts.C]
 
 
-def consistency(estimator: Any, rng: np.random.Generator, *, n: int = 2000, draw: Draw = noisy_chain) -> list[Check]:
-    """Four identities, on n fresh samples for every estimate but those of the last one.
+def consistency(estimator: Any, rng: Rng = None, *, n: int = 2000, draw: Draw = noisy_chain) -> list[Check]:
+    """Return four identities, measured on n fresh samples for every estimate but those of the last one.
 
         independent   C shuffled among the samples:  I(A;C|B) = 0
         chain rule    I(A;C1 C2|B) - I(A;C1|B) - I(A;C2|B C1) = 0
@@ -52,8 +50,7 @@ def consistency(estimator: Any, rng: np.random.Generator, *, n: int = 2000, draw
         draw: (n, rng) -> a, b, c, with at least two columns in c. Fields by default; bring spins for an estimator of
             discrete data.
     """
-    if isinstance(estimator, type) or not (hasattr(estimator, "fit") and hasattr(estimator, "estimate")):
-        raise InputError(f"estimator must have fit and estimate, got {shown(estimator)}; make one, such as Gaussian()")
+    rng = np.random.default_rng(rng)
 
     def fit(a: FloatArray, c: FloatArray, b: FloatArray) -> Estimate:
         return clone(estimator).fit(a, c, b, rng=rng).estimate()
@@ -77,13 +74,13 @@ def consistency(estimator: Any, rng: np.random.Generator, *, n: int = 2000, draw
     plus, minus = fit(a, c, b), fit(-a, -c, -b)
     return [
         Check("independent", shuffled),
-        Check("chain rule", _combined(whole, near, far)),
-        Check("monotone", _combined(whole, near), one_sided=True),
-        Check("sign", _combined(plus, minus)),
+        Check("chain rule", _difference(whole, near, far)),
+        Check("monotone", _difference(whole, near), one_sided=True),
+        Check("sign", _difference(plus, minus)),
     ]
 
 
-def _combined(first: Estimate, *others: Estimate) -> Estimate:
+def _difference(first: Estimate, *others: Estimate) -> Estimate:
     """first - sum of others, errors added in quadrature."""
     value = first.value - sum(other.value for other in others)
     stderr = float(np.sqrt(sum(e.stderr**2 for e in (first, *others))))

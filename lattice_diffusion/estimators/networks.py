@@ -1,8 +1,12 @@
-"""The small network inside the neural estimators and its training: seeded, early stopped, best weights kept."""
+"""Networks of the neural estimators: a perceptron for flat arrays, one stencil for all sites of a lattice.
 
-import copy
+A network sees columns of a flat array, some of which are sites of a lattice. Columns that are missing are missing
+from its image too, so that the receptive field of a law of B is exactly B, whatever the stencil.
+"""
+
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -11,22 +15,14 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from ..errors import check_memory
+from ..errors import InputError, check_memory
+from .base import Sample
 
-CHECK_EVERY = 25  # steps between looks at the validation samples
-PATIENCE = 8  # looks without improvement before training ends
-AVERAGE = 0.97  # weight of the past in the running average of the weights, which is what is validated
 CHUNK = 8192  # rows evaluated at a time
-
-Loss = Callable[..., Tensor]
 
 
 class MLP(nn.Module):
-    """(n, n_in) -> (n, n_out), `depth` hidden layers; with `zero` it is 0 before training.
-
-    Args:
-        rng: draws the weights.
-    """
+    """(n, n_in) -> (n, n_out), `depth` hidden layers; with `zero` it is 0 before training. `rng` draws the weights."""
 
     def __init__(
         self, n_in: int, n_out: int, width: int, depth: int, rng: np.random.Generator, *, zero: bool = False
@@ -35,14 +31,10 @@ class MLP(nn.Module):
         weights = n_in * width + max(depth - 1, 0) * width**2 + width * n_out
         check_memory("width", 32 * weights + 10_000 * depth, "take a smaller width or depth")
         sizes = [n_in, *[width] * depth, n_out]
-        layers = [nn.utils.skip_init(nn.Linear, i, j) for i, j in pairwise(sizes)]
-        seed = torch_generator(rng)
-        for made in layers:
-            nn.init.normal_(made.weight, 0.0, 1 / math.sqrt(max(made.in_features, 1)), generator=seed)
-            nn.init.zeros_(made.bias)
+        self.layers = nn.ModuleList(nn.utils.skip_init(nn.Linear, i, j) for i, j in pairwise(sizes))
+        draw_weights(self.layers, rng)
         if zero:
-            nn.init.zeros_(layers[-1].weight)
-        self.layers = nn.ModuleList(layers)
+            nn.init.zeros_(self.layers[-1].weight)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         *hidden, last = self.layers
@@ -52,113 +44,140 @@ class MLP(nn.Module):
         return out
 
 
+class Convolution(nn.Module):
+    """(n, n_in) -> (n, n_out): d columns are put on the lattice, the others go to every site.
+
+        f_1 = W_1 * x,   f_k = (W_k * x) f_{k-1}        products of up to `depth` values within reach of one another
+        out = sum over sites i of R_ik . silu f_k(i)      0 before training
+
+    Args:
+        places: (d,), flat indices into the image (channel, *lattice) of the columns first, ..., first + d - 1.
+        shape: of the image, up to 3 lattice axes.
+        n_rest: number of other columns.
+        rng: draws the weights.
+        radius: of the stencil, a box.
+    """
+
+    places: Tensor
+
+    def __init__(
+        self,
+        places: NDArray[np.intp],
+        shape: tuple[int, ...],
+        n_rest: int,
+        n_out: int,
+        rng: np.random.Generator,
+        *,
+        width: int,
+        depth: int,
+        radius: int,
+        first: int = 0,
+    ) -> None:
+        super().__init__()
+        self.shape, self.n_rest, self.first = shape, n_rest, first
+        self.register_buffer("places", torch.as_tensor(places))
+        make = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[len(shape) - 2]
+        n_in, kernel, sites = shape[0] + n_rest, 2 * radius + 1, math.prod(shape[1:])
+        weights = n_in * kernel ** (len(shape) - 1) + sites * n_out
+        check_memory("width", 32 * depth * width * weights, "take a smaller width, depth or radius")
+        layers = (nn.utils.skip_init(make, n_in, width, kernel, padding=radius) for _ in range(depth))
+        self.layers = nn.ModuleList(layers)
+        draw_weights(self.layers, rng)
+        self.readout = nn.Linear(depth * width * sites, n_out)
+        nn.init.zeros_(self.readout.weight)
+        nn.init.zeros_(self.readout.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        before, on, after = x.tensor_split((self.first, self.first + len(self.places)), dim=1)
+        image = x.new_zeros(len(x), math.prod(self.shape))
+        image[:, self.places] = on
+        rest = torch.cat([before, after], dim=1).reshape(len(x), self.n_rest, *[1] * (len(self.shape) - 1))
+        seen = torch.cat([image.unflatten(1, self.shape), rest.expand(-1, -1, *self.shape[1:])], dim=1)
+        found, features = x.new_ones(1), []
+        for layer in self.layers:
+            found = layer(seen) * found
+            features.append(silu(found).flatten(1))
+        out: Tensor = self.readout(torch.cat(features, dim=1))
+        return out
+
+
+@dataclass(frozen=True)
+class Places:
+    """Flat indices of the columns of a, b and c in the image of `shape`, (channel, *lattice)."""
+
+    shape: tuple[int, ...]
+    a: NDArray[np.intp]
+    b: NDArray[np.intp]
+    c: NDArray[np.intp]
+
+
+def places_of(sample: Sample) -> Places:
+    """Return where a convolution finds the columns of lattice samples.
+
+    The first axis of a mask with three, such as that of bonds, is taken for channels. InputError for flat arrays.
+    """
+    if sample.x_t is None or sample.parts is None:
+        raise InputError("body='conv' needs lattice samples; call fit(x_t, parts), or use body='mlp'")
+    image, parts = sample.x_t.shape[1:], sample.parts
+    index = np.arange(math.prod(image)).reshape(image)
+
+    def columns(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+        return index[mask] if image == mask.shape else index[:, mask].ravel()
+
+    shape = image if len(image) > 2 or image != parts.shape else (1, *image)
+    return Places(shape, columns(parts.A), columns(parts.B), columns(parts.C))
+
+
+def network(
+    where: Places | None,
+    n_columns: int,
+    n_in: int,
+    n_out: int,
+    rng: np.random.Generator,
+    *,
+    width: int,
+    depth: int,
+    radius: int,
+    first: int = 0,
+    n_a: int = 0,
+    zero: bool = True,
+) -> nn.Module:
+    """Return an MLP, or a `Convolution` where the places are known.
+
+    Args:
+        n_columns: b, the first `n_a` columns of a, and c are those from `first` on, as far as there are so many.
+        zero: whether an MLP is 0 before training; a convolution always is.
+    """
+    if where is None:
+        return MLP(n_in, n_out, width, depth, rng, zero=zero)
+    if depth < 1:
+        raise InputError(f"depth must be an integer >= 1 with body='conv', got {depth!r}; use body='mlp'")
+    sites = np.concatenate([where.b, where.a[:n_a], where.c])[:n_columns]
+    options = {"width": width, "depth": depth, "radius": radius, "first": first}
+    return Convolution(sites, where.shape, n_in - len(sites), n_out, rng, **options)
+
+
+def draw_weights(layers: nn.ModuleList, rng: np.random.Generator) -> None:
+    """Draw normal weights of variance 1 over the number of inputs; biases start at 0."""
+    seed = torch_generator(rng)
+    for layer in layers:
+        weight, bias = layer.parameters()
+        nn.init.normal_(weight, 0.0, 1 / math.sqrt(max(weight[0].numel(), 1)), generator=seed)
+        nn.init.zeros_(bias)
+
+
 def torch_generator(rng: np.random.Generator) -> torch.Generator:
-    """A torch generator of its own, seeded by the NumPy one."""
+    """Return a torch generator of its own, seeded by the NumPy one."""
     return torch.Generator().manual_seed(int(rng.integers(1 << 63)))
 
 
 def tensor(x: ArrayLike, device: str | torch.device | None) -> Tensor:
+    """Return `x` in single precision on the device."""
     return torch.as_tensor(np.asarray(x), dtype=torch.float32, device=device)
 
 
-def split(n: int, share: float, rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows to fit and rows to validate on, the latter a `share` of all, at least one each."""
-    order = rng.permutation(n)
-    n_valid = min(max(1, round(share * n)), n - 1)
-    return np.sort(order[n_valid:]), np.sort(order[:n_valid])
-
-
-def train(
-    net: nn.Module,
-    loss: Loss,
-    fit: Sequence[Tensor],
-    valid: Sequence[Tensor],
-    rng: np.random.Generator,
-    *,
-    steps: int,
-    batch_size: int,
-    learning_rate: float,
-    weight_decay: float = 0.0,
-    early_stopping: bool = True,
-    score: Loss | None = None,
-) -> None:
-    """Minimise loss(net, *batch) over batches of rows of `fit`; the averaged weights of least score(net, *valid) stay.
-
-    Those before the first step count too: a network that starts at 0 stays there unless it can do better. Without
-    early stopping, the averaged weights of the last step. The learning rate falls to 0 as a cosine.
-
-    Args:
-        score: the loss itself, unless given.
-    """
-    n, device = len(fit[0]), fit[0].device
-    optimiser = torch.optim.AdamW(net.parameters(), lr=learning_rate, weight_decay=weight_decay, betas=(0.9, 0.99))
-    average = copy.deepcopy(net).requires_grad_(False)
-    score = loss if score is None else score
-    batch_size, waited = min(batch_size, n), 0
-    best, least = copy.deepcopy(net.state_dict()), _value(score, net, valid) if early_stopping else math.inf
-    seed = torch_generator(rng)
-    order, at = torch.randperm(n, generator=seed), 0
-    for step in range(steps):
-        if at + batch_size > n:
-            order, at = torch.randperm(n, generator=seed), 0
-        rows = order[at : at + batch_size].to(device)
-        at += batch_size
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate * min(1.0, (step + 1) / 20) * 0.5 * (1 + math.cos(math.pi * step / steps))
-        optimiser.zero_grad(set_to_none=True)
-        loss(net, *(x[rows] for x in fit)).backward()
-        optimiser.step()
-        with torch.no_grad():
-            keep = min(AVERAGE, (step + 1) / (step + 10))
-            torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1 - keep)
-        if early_stopping and ((step + 1) % CHECK_EVERY == 0 or step + 1 == steps):
-            value = _value(score, average, valid)
-            waited += 1
-            if value < least:
-                best, least, waited = copy.deepcopy(average.state_dict()), value, 0
-            if waited >= PATIENCE:
-                break
-    net.load_state_dict(best if early_stopping else average.state_dict())
-    net.requires_grad_(False)
-
-
-def _value(loss: Loss, net: nn.Module, valid: Sequence[Tensor]) -> float:
-    with torch.no_grad():
-        return float(loss(net, *valid))
-
-
-def by_chunks(function: Callable[..., Tensor], *arrays: Tensor) -> Tensor:
-    """function(*arrays) without gradients, a bounded number of rows at a time."""
+def by_chunks(function: Callable[..., Tensor], *arrays: Tensor) -> NDArray[np.float64]:
+    """Return function(*arrays) without gradients, as doubles, a bounded number of rows at a time."""
     with torch.no_grad():
         parts = [function(*(x[start : start + CHUNK] for x in arrays)) for start in range(0, len(arrays[0]), CHUNK)]
-    return torch.cat(parts)
-
-
-def train_if_better(
-    net: nn.Module,
-    nats: Loss,
-    fit: Sequence[Tensor],
-    valid: Sequence[Tensor],
-    rng: np.random.Generator,
-    *,
-    steps: int,
-    batch_size: int,
-    learning_rate: float,
-    weight_decay: float = 0.0,
-) -> None:
-    """`train` with nats(net, *batch) per row; the initial weights come back unless the gain is above its error."""
-    before, initial = copy.deepcopy(net.state_dict()), nats(net, *valid).detach()
-
-    def loss(net: nn.Module, *batch: Tensor) -> Tensor:
-        return nats(net, *batch).mean()
-
-    options = {"learning_rate": learning_rate, "weight_decay": weight_decay}
-    train(net, loss, fit, valid, rng, steps=steps, batch_size=batch_size, **options)  # type: ignore[arg-type]
-    if not is_better(nats(net, *valid).detach(), initial):
-        net.load_state_dict(before)
-
-
-def is_better(new: Tensor, old: Tensor) -> bool:
-    """Whether nats (n,) of the same samples have become fewer by more than the error of their mean."""
-    gain = old - new
-    return len(gain) > 1 and bool(gain.mean() > gain.std() / math.sqrt(len(gain)))
+    return torch.cat(parts).cpu().double().numpy()

@@ -1,4 +1,4 @@
-"""What the neural estimators share: cross-fitting, and what held-out and in-sample averages say together.
+"""What the neural estimators share: their parameters, cross-fitting, training, and the mean of two averages.
 
 A law with d parameters fitted to n samples is too good on them by d/2n nats and too bad on others by as much (Akaike
 1974), so the held-out average is too low, the in-sample one too high, and to first order their mean is neither. The
@@ -7,51 +7,84 @@ of its error, the mean of the two is off by (1 - s) [s - (1 - s) theta^2] / 2n, 
 theta^2 / (1 + theta^2), and never above 1/8n, where the held-out average alone is off by -1/2n at s = 1.
 """
 
-from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
+from ..denoisers.training import TrainingConfig, minimise
 from ..errors import Limits
 from ..estimate import Estimate
-from .base import Estimator, FloatArray, mean_estimate
-from .sample import Sample
+from .base import Estimator, FloatArray, Sample, mean_estimate
+from .networks import Places, places_of, torch_generator
 
-# of what networks and their training are made of
-LIMITS: Limits = {
-    "radius": (0, None),
-    "width": (1, None),
-    "depth": (0, None),
-    "steps": (0, None),
-    "batch_size": (1, None),
-    "learning_rate": (0.0, 1e3),
-    "weight_decay": (0.0, 1e3),
-}
-LogRatio = Callable[[Sample, bool], FloatArray]
+VALIDATION = 0.15  # share of the samples of a fit that training is stopped by
+Loss = Callable[..., Tensor]
 
 
 class Learned(NamedTuple):
     """The log ratio as a function of samples, and which rows of the training samples its weights were fitted to.
 
-    The function is also told whether the samples are those of the fit, for corrections that differ, as in `terms`.
+    The function is also told whether the samples are those of the fit, for corrections that differ, as in `laws`.
     """
 
-    log_ratio: LogRatio
+    log_ratio: Callable[[Sample, bool], FloatArray]
     fitted: NDArray[np.intp]
 
 
+@dataclass(eq=False)
 class Neural(Estimator):
     """Base of the neural estimators; a subclass writes `_learn`.
+
+    Args:
+        folds: K of the cross-fitting.
+        body: of the networks: "mlp", or "conv", one stencil for all sites of the lattice (see `networks`).
+        radius: of the stencil, a box.
+        width, depth: of the networks' hidden layers.
+        steps, batch_size, learning_rate: of their training, at most; it stops early.
+        device: of torch.
 
     Attributes:
         held_out_, in_sample_: averages of the log ratio over samples that were held out of its training, and over
             those it was fitted to; their difference is the overfitting.
     """
 
-    limits: ClassVar[Limits] = {**Estimator.limits, **LIMITS}
-    held_out_: Estimate
-    in_sample_: Estimate
+    limits: ClassVar[Limits] = {
+        **Estimator.limits,
+        "radius": (0, None),
+        "width": (1, None),
+        "depth": (0, None),
+        "steps": (0, None),
+        "batch_size": (1, None),
+        "learning_rate": (0.0, 1e3),
+    }
+    choices: ClassVar = {"body": ("mlp", "conv")}
+    folds: int = 2
+    _: KW_ONLY
+    body: Literal["mlp", "conv"] = "mlp"
+    radius: int = 1
+    width: int = 64
+    depth: int = 2
+    steps: int = 1000
+    batch_size: int = 512
+    learning_rate: float = 1e-3
+    device: str | torch.device | None = None
+
+    @property
+    def _size(self) -> dict[str, Any]:
+        return {"width": self.width, "depth": self.depth, "radius": self.radius}
+
+    @property
+    def _training(self) -> dict[str, Any]:
+        return {"steps": self.steps, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
+
+    def _places(self, sample: Sample) -> Places | None:
+        """Where a convolution finds its columns; None for the perceptron."""
+        return places_of(sample) if self.body == "conv" else None
 
     def _learn(self, train: Sample, rng: np.random.Generator) -> Learned:
         raise NotImplementedError(f"{type(self).__name__} must define _learn(train, rng)")
@@ -61,8 +94,8 @@ class Neural(Estimator):
         return held_out
 
     def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator) -> Estimate:
-        fold = self._fold(groups, rng)
-        held_out, total, times = np.empty(len(sample)), np.zeros(len(sample)), np.zeros(len(sample))
+        fold, n = self._fold(groups, rng), len(sample)
+        held_out, total, times = np.empty(n), np.zeros(n), np.zeros(n)
         for k in range(self.folds):
             rows, others = np.flatnonzero(fold == k), np.flatnonzero(fold != k)
             learned = self._learn(sample.take(others), rng)
@@ -71,7 +104,7 @@ class Neural(Estimator):
             total[fitted] += learned.log_ratio(sample.take(fitted), True)
             times[fitted] += 1
         used = times > 0
-        in_sample = np.full(len(sample), np.nan)
+        in_sample = np.full(n, np.nan)
         in_sample[used] = total[used] / times[used]
         name = f"{type(self).__name__}, {self.folds}-fold cross-fitted"
         self.held_out_ = mean_estimate(held_out, groups, f"{name}, held out")
@@ -82,8 +115,70 @@ class Neural(Estimator):
 
 
 def middle(held_out: FloatArray, in_sample: FloatArray) -> FloatArray:
-    """(n,) values whose mean is half-way between the held-out and the in-sample average, paired sample by sample."""
+    """Return (n,) values whose mean is half-way between the two averages, paired sample by sample."""
     used = np.isfinite(in_sample)
     values = held_out.copy()
     values[used] += 0.5 / used.mean() * (in_sample[used] - held_out[used])
     return values
+
+
+def split(n: int, rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the rows to fit and those to validate on, the latter a share VALIDATION of all, at least one each."""
+    order = rng.permutation(n)
+    n_valid = min(max(1, round(VALIDATION * n)), n - 1)
+    return np.sort(order[n_valid:]), np.sort(order[:n_valid])
+
+
+def train(
+    net: nn.Module,
+    loss: Loss,
+    fit: Sequence[Tensor],
+    valid: Sequence[Tensor],
+    rng: np.random.Generator,
+    *,
+    batch_size: int,
+    early_stopping: bool = True,
+    score: Loss | None = None,
+    **options: Any,
+) -> None:
+    """Minimise loss(net, *batch) over batches of rows of `fit`; the averaged weights of least score(net, *valid) stay.
+
+    Those before the first step count too: a network that starts at 0 stays there unless it can do better. Without
+    early stopping, the averaged weights of the last step stay.
+
+    Args:
+        score: the loss itself, unless given.
+        options: steps, learning_rate, weight_decay; of `TrainingConfig`.
+    """
+    n, size = len(fit[0]), min(batch_size, len(fit[0]))
+    seed = torch_generator(rng)
+
+    def batches() -> Iterator[Tensor]:
+        while True:
+            order = torch.randperm(n, generator=seed)
+            yield from order[: n - n % size].to(fit[0].device).split(size)
+
+    rows = batches()
+    judge = score or loss
+    config = TrainingConfig(
+        warmup=20,
+        gradient_norm=None,
+        ema=0.97,
+        ema_delay=9,
+        validate_every=25,
+        keep="best" if early_stopping else "last",
+        score_first=early_stopping,
+        patience=8 if early_stopping else None,
+        **options,
+    )
+
+    def of_batch() -> Tensor:
+        chosen = next(rows)
+        return loss(net, *(x[chosen] for x in fit))
+
+    def of_valid(averaged: nn.Module) -> float:
+        return float(judge(averaged, *valid))
+
+    for _ in minimise(net, of_batch, config, score=of_valid if early_stopping else None):
+        pass
+    net.requires_grad_(False)

@@ -1,14 +1,16 @@
-"""What a benchmark says of its estimators: errors in nats and in units of the statistical floor, and a leaderboard."""
+"""The scores of a benchmark: errors in nats and in units of the statistical floor, tables and a leaderboard."""
 
+import csv
+import io
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from .journal import Row
-
-FLOOR_ESTIMATOR = "Oracle"
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,12 @@ class Score:
 
 
 def summary(rows: Iterable[Row]) -> list[Score]:
-    """The scores of all (task, estimator, track) in the rows, in the order they come."""
+    """Return the scores of all (task, estimator, track) in the rows, in the order they come."""
     groups: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
     for row in rows:
         groups[row["task_id"], row["estimator_id"], row["track"]].append(row)
-    measured = {key: _rmse(group) for key, group in groups.items() if key[1] == FLOOR_ESTIMATOR}
-    return [_score(group, measured.get((task, FLOOR_ESTIMATOR, track))) for (task, _, track), group in groups.items()]
+    floors = {(task, track): _rmse(group) for (task, name, track), group in groups.items() if name == "Oracle"}
+    return [_score(group, floors.get((task, track))) for (task, _, track), group in groups.items()]
 
 
 def _errors(rows: Sequence[Row]) -> np.ndarray:
@@ -90,30 +92,18 @@ def _score(rows: Sequence[Row], oracle_rmse: float | None) -> Score:
 
 
 def table(scores: Sequence[Score]) -> str:
-    """Every score as a line of a Markdown table."""
-    head = [
-        "task",
-        "estimator",
-        "n",
-        "truth",
-        "error",
-        "scatter",
-        "RMSE",
-        "RMSE/floor",
-        "coverage",
-        "failed",
-        "seconds",
-    ]
+    """Return every score as a line of a Markdown table."""
+    head = ["task", "estimator", "n", "truth", "error", "scatter", "RMSE", "RMSE/floor", "coverage", "failed"]
     lines = []
     for score in scores:
         numbers = [score.truth, score.error, score.scatter, score.rmse, score.floors]
-        cells = [score.task, score.estimator, score.track, *(_number(x) for x in numbers)]
+        cells = [score.task, score.estimator, score.track, *map(_number, numbers)]
         lines.append([*cells, _percent(score.coverage), f"{score.failures}/{score.runs}", _number(score.seconds)])
-    return _markdown(head, lines)
+    return _markdown([*head, "seconds"], lines)
 
 
 def leaderboard(scores: Sequence[Score]) -> str:
-    """One line per estimator and track: over the tasks it gave an estimate for, the best median first."""
+    """Return one line per estimator and track: over the tasks it gave an estimate for, the best median first."""
     groups: dict[tuple[str, str], list[Score]] = defaultdict(list)
     for score in scores:
         groups[score.track, score.estimator].append(score)
@@ -145,8 +135,17 @@ def _percent(x: float | None) -> str:
 
 
 def _markdown(head: list[str], lines: list[list[str]]) -> str:
-    widths = [max(len(line[i]) for line in [head, *lines]) for i in range(len(head))]
+    widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
     rows = [head, ["-" * width for width in widths], *lines]
-    return (
-        "\n".join("| " + " | ".join(x.ljust(w) for x, w in zip(row, widths, strict=True)) + " |" for row in rows) + "\n"
-    )
+    return "".join(f"| {' | '.join(x.ljust(w) for x, w in zip(row, widths, strict=True))} |\n" for row in rows)
+
+
+def csv_table(rows: Sequence[Row]) -> str:
+    """Return all rows at full precision; dims as "1|24|56", dictionaries as JSON, nothing where a number is missing."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        nested = {key: json.dumps(value) for key, value in row.items() if isinstance(value, dict)}
+        writer.writerow({**row, **nested, "dims": "|".join(map(str, row["dims"]))})
+    return text.getvalue()

@@ -1,27 +1,32 @@
 """Problems whose answer is known: a model, its noise, a division into A, B and C, and the true I(A;C|B).
 
 The truth is a closed form where one is known, and otherwise a Rao-Blackwell average over exact posteriors, kept with
-its error in truths.json, which `python -m lattice_diffusion.estimators.truths` makes. So is `spread`, the standard
+its error in truths.json, which `python -m lattice_diffusion.estimators.tasks` makes. So is `spread`, the standard
 deviation of the exact log ratio log p(a|b,c)/p(a|b) of single samples: spread/sqrt(n) is the statistical floor.
 """
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
+from .. import __version__
 from ..channels import BitFlip, Channel, Erasure, Gaussian
 from ..errors import InputError
 from ..estimate import Estimate
 from ..exact import cmi
+from ..exact.gaussian import GaussianSolver
 from ..lattice import Lattice, Tripartition
 from ..models import CurieWeiss, DomainWalls, GaussianField, GaussianMixture, Ising
-from .charges import Charges
+from ..registry import hint
+from .base import Rng
+from .classical import exact_log_ratios
 
 TRUTHS = Path(__file__).with_name("truths.json")
 SIZES = (5_000, 20_000, 60_000)  # samples of the fixed track
@@ -48,114 +53,178 @@ class Task:
     spread: float | None = None
 
     @property
-    def truth_method(self) -> str:
-        return self.truth.method
-
-    @property
     def dims(self) -> tuple[int, int, int]:
         """Dimensions of A, B and C."""
         return (int(self.parts.A.sum()), int(self.parts.B.sum()), int(self.parts.C.sum()))
 
     def floor(self, n: int) -> float | None:
-        """Root mean square error of the exact log ratio averaged over n samples."""
+        """Return the root mean square error of the exact log ratio averaged over n samples."""
         return None if self.spread is None else self.spread / n**0.5
 
-    def sample(self, n: int, rng: np.random.Generator) -> NDArray:
-        """Noisy samples x_t, (n, *lattice)."""
-        return self.channel.corrupt(self.model.sample(n, rng), self.t, rng)
+    def sample(self, n_samples: int, rng: Rng = None) -> NDArray:
+        """Return noisy samples x_t, (n_samples, *lattice)."""
+        rng = np.random.default_rng(rng)
+        return self.channel.corrupt(self.model.sample(n_samples, rng), self.t, rng)
 
-    def stream(self, batch: int, rng: np.random.Generator) -> Iterator[NDArray]:
-        """Fresh batches without end."""
+    def stream(self, batch: int, rng: Rng = None) -> Iterator[NDArray]:
+        """Yield fresh batches without end."""
+        rng = np.random.default_rng(rng)
         while True:
             yield self.sample(batch, rng)
 
 
+@dataclass(frozen=True)
+class Charges:
+    """Charges that almost add up to zero: a Gaussian field in which far sites tell much about a near one.
+
+        x = (div E + m phi) / sqrt(2 d + m^2),   E white on the bonds, phi white on the sites,
+        Cov(x_0) = (m^2 - Laplacian) / (2 d + m^2),
+
+    the inverse of the massive free field's covariance. For m -> 0 the total charge is conserved on the whole lattice,
+    so that C fixes what A + B must hold (Gauss's law seen from outside), and I(A;C|B) grows like log(1/m) at t = 0
+    although only neighbours are correlated. Noise cuts it off, and time alone spans 10^-5 to 3 nats in the same few
+    dimensions: one knob for the benchmark, closed form throughout. Gaussian noise only.
+
+    Args:
+        mass_squared: m^2 > 0; the smaller, the better conserved.
+    """
+
+    lattice: Lattice
+    mass_squared: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.mass_squared < np.inf:
+            raise InputError(f"mass_squared must be finite and > 0, got {self.mass_squared}")
+
+    @property
+    def _scale(self) -> float:
+        return 1.0 / (2 * self.lattice.ndim + self.mass_squared)
+
+    @cached_property
+    def _divergence(self) -> sparse.csr_array:
+        """(N, n_bonds), +1 and -1 at the two ends of every bond."""
+        bonds = self.lattice.bonds
+        signs, column = np.repeat([1.0, -1.0], len(bonds)), np.tile(np.arange(len(bonds)), 2)
+        return sparse.csr_array((signs, (bonds.T.ravel(), column)), shape=(self.lattice.n_sites, len(bonds)))
+
+    @cached_property
+    def solver(self) -> GaussianSolver:
+        """The solver of `exact`."""
+        laplacian = (self._divergence @ self._divergence.T).toarray()
+        covariance = self._scale * (laplacian + self.mass_squared * np.eye(self.lattice.n_sites))
+        return GaussianSolver(sparse.csc_array(np.linalg.inv(covariance)), self.lattice.shape)
+
+    def sample(self, n_samples: int, rng: Rng = None) -> NDArray[np.float64]:
+        """Return (n_samples, *lattice.shape), from the fluxes E and the sources phi."""
+        rng = np.random.default_rng(rng)
+        flux = rng.standard_normal((n_samples, self._divergence.shape[1]))
+        source = rng.standard_normal((n_samples, self.lattice.n_sites))
+        x = (self._divergence @ flux.T).T + np.sqrt(self.mass_squared) * source
+        return np.sqrt(self._scale) * x.reshape(n_samples, *self.lattice.shape)
+
+
+# -- the tasks ---------------------------------------------------------------------------------------------
+
 Problem = tuple[Any, Channel, float, Tripartition]
-_LINEAR = Gaussian("linear")
+LINEAR = Gaussian("linear")
 
 
-def _charges(t: float) -> Problem:
+def charges(t: float) -> Problem:
     lattice = Lattice((9, 9), periodic=True)
-    return Charges(lattice, 1e-5), _LINEAR, t, lattice.tripartition(lattice.center, radius=2)
+    return Charges(lattice, 1e-5), LINEAR, t, lattice.tripartition(lattice.center, radius=2)
 
 
-def _chain() -> Problem:
+def charges_chain() -> Problem:
     lattice = Lattice((6,))
-    return Charges(lattice, 0.1), _LINEAR, 0.2, lattice.tripartition((2,), radius=1)
+    return Charges(lattice, 0.1), LINEAR, 0.2, lattice.tripartition((2,), radius=1)
 
 
-def _field(mass_squared: float, t: float, radius: int = 2, patch: int = 1) -> Problem:
+def field(mass_squared: float, t: float, radius: int = 2, patch: int = 1) -> Problem:
     lattice = Lattice((9, 9))
-    return GaussianField(lattice, mass_squared), _LINEAR, t, lattice.tripartition(lattice.center, radius, patch)
+    return GaussianField(lattice, mass_squared), LINEAR, t, lattice.tripartition(lattice.center, radius, patch)
 
 
-def _mixture(mass_squared: float | None, t: float, patch: int) -> Problem:
+def mixture(mass_squared: float | None, t: float, patch: int) -> Problem:
     lattice = Lattice((8, 8))
     parts = lattice.tripartition((3, 3), radius=1, patch=patch)
-    return GaussianMixture(lattice, mass_squared=mass_squared), _LINEAR, t, parts
+    return GaussianMixture(lattice, mass_squared=mass_squared), LINEAR, t, parts
 
 
-def _ising(channel: Channel, t: float) -> Problem:
+def ising(channel: Channel, t: float) -> Problem:
     lattice = Lattice((11, 11))
     return Ising(lattice, beta=0.44), channel, t, lattice.tripartition(lattice.center, radius=1)
 
 
-def _curie_weiss(channel: Channel, t: float) -> Problem:
+def curie_weiss(channel: Channel, t: float) -> Problem:
     return CurieWeiss(Lattice((121,)), beta=1.2), channel, t, Tripartition.from_sizes(1, 20, 100)
 
 
-def _loops(channel: Channel, t: float, radius: int) -> Problem:
+def loops(channel: Channel, t: float, radius: int) -> Problem:
     model = DomainWalls((7, 6))
     return model, channel, t, model.tripartition(bond=((3, 2), (3, 3)), radius=radius)
 
 
-PROBLEMS: dict[str, Callable[[], Problem]] = {
-    "charges-3": lambda: _charges(0.003837),
-    "charges-1": lambda: _charges(0.03179),
-    "charges-0.5": lambda: _charges(0.05879),
-    "charges-0.05": lambda: _charges(0.1724),
-    "charges-0.001": lambda: _charges(0.3595),
-    "charges-1e-5": lambda: _charges(0.5209),
-    "charges-chain": _chain,
-    "field-critical": lambda: _field(0.01, 0.7),
-    "field-massive": lambda: _field(1.0, 0.5),
-    "mixture-white": lambda: _mixture(None, 0.8, 2),
-    "mixture-field": lambda: _mixture(0.5, 0.6, 1),
-    "ising-gaussian": lambda: _ising(_LINEAR, 0.7),
-    "ising-bitflip": lambda: _ising(BitFlip(), 0.5),
-    "ising-erasure": lambda: _ising(Erasure(), 0.7),
-    "curie-weiss-gaussian": lambda: _curie_weiss(_LINEAR, 0.9),
-    "curie-weiss-bitflip": lambda: _curie_weiss(BitFlip(), 0.5),
-    "loops-gaussian": lambda: _loops(_LINEAR, 0.45, 0),
-    "loops-bitflip": lambda: _loops(BitFlip(), 0.1, 1),
-    "loops-erasure": lambda: _loops(Erasure(), 0.3, 1),
-    "field-patch": lambda: _field(0.01, 0.5, radius=1, patch=3),
+TASKS: dict[str, Problem] = {
+    "charges-3": charges(0.003837),
+    "charges-1": charges(0.03179),
+    "charges-0.5": charges(0.05879),
+    "charges-0.05": charges(0.1724),
+    "charges-0.001": charges(0.3595),
+    "charges-1e-5": charges(0.5209),
+    "charges-chain": charges_chain(),
+    "field-critical": field(0.01, 0.7),
+    "field-massive": field(1.0, 0.5),
+    "mixture-white": mixture(None, 0.8, patch=2),
+    "mixture-field": mixture(0.5, 0.6, patch=1),
+    "ising-gaussian": ising(LINEAR, 0.7),
+    "ising-bitflip": ising(BitFlip(), 0.5),
+    "ising-erasure": ising(Erasure(), 0.7),
+    "curie-weiss-gaussian": curie_weiss(LINEAR, 0.9),
+    "curie-weiss-bitflip": curie_weiss(BitFlip(), 0.5),
+    "loops-gaussian": loops(LINEAR, 0.45, radius=0),
+    "loops-bitflip": loops(BitFlip(), 0.1, radius=1),
+    "loops-erasure": loops(Erasure(), 0.3, radius=1),
+    "field-patch": field(0.01, 0.5, radius=1, patch=3),
 }
 
 
-def names() -> list[str]:
-    """All registered tasks."""
-    return list(PROBLEMS)
-
-
 @cache
-def get(name: str) -> Task:
-    """The task of that name, with its truth.
-
-    Raises:
-        ValueError: no such task.
-    """
-    model, channel, t, parts = problem(name)
+def find(name: str) -> Task:
+    """Return the task of that name, with its truth. Raises InputError for an unknown name."""
+    if name not in TASKS:
+        raise InputError(f"unknown task {name!r}; {hint(name, TASKS)}")
     known = json.loads(TRUTHS.read_text())["tasks"][name]
     if known["stderr"] == 0.0:
-        truth = cmi(model, channel, t, parts, method="closed")
+        truth = cmi(*TASKS[name], method="closed")
     else:
         truth = Estimate(known["value"], known["stderr"], known["n_samples"], known["method"])
-    return Task(name, model, channel, t, parts, truth, known["spread"])
+    return Task(name, *TASKS[name], truth, known["spread"])
 
 
-def problem(name: str) -> Problem:
-    """Model, channel, time and division of a registered task, without its truth."""
-    if name not in PROBLEMS:
-        raise InputError(f"no task is named {name!r}; known are {', '.join(PROBLEMS)}")
-    return PROBLEMS[name]()
+# -- their truths ------------------------------------------------------------------------------------------
+
+
+def measure(name: str, rng: Rng, n_samples: int, n_spread: int, batch: int = 5_000) -> dict[str, Any]:
+    """Return the truth of a task, with its error, and the spread of its log ratio, from `n_spread` noisy samples."""
+    rng = np.random.default_rng(rng)
+    model, channel, t, parts = TASKS[name]
+    truth = cmi(model, channel, t, parts, n_samples, rng)
+    log_ratios = []
+    for _ in range(0, n_spread, batch):
+        x_t = channel.corrupt(model.sample(batch, rng), t, rng)
+        log_ratios.append(exact_log_ratios(model, channel, t, x_t, parts))
+    return {**asdict(truth), "spread": float(np.concatenate(log_ratios).std(ddof=1))}
+
+
+def main(seed: int = 20260823) -> None:
+    """Write truths.json."""
+    known = {}
+    for name, stream in zip(TASKS, np.random.SeedSequence(seed).spawn(len(TASKS)), strict=True):
+        known[name] = measure(name, np.random.default_rng(stream), n_samples=1_000_000, n_spread=50_000)
+        print(f"{name:22} {known[name]['value']:.6g} ± {known[name]['stderr']:.1e}, spread {known[name]['spread']:.4g}")
+    source = {"command": "python -m lattice_diffusion.estimators.tasks", "seed": seed, "package_version": __version__}
+    TRUTHS.write_text(json.dumps({"source": source, "tasks": known}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -3,10 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ..estimators.amortised_folds import pilot
-from ..estimators.amortised_measure import measure
-from ..estimators.amortised_plan import ProbePlan, reach
-from ..estimators.image_field import LEVEL_SAMPLE, MAX_LEVELS, Field, Pixel, field_of_array, pixels_of
+from ..estimators.amortised import ProbePlan, reach
+from ..estimators.amortised_data import LEVEL_SAMPLE, MAX_LEVELS, Field, Pixel, field_of_array, pixels_of
+from ..estimators.amortised_estimates import measure, pilot
 from . import Images
 
 HELD_BYTES = 2**30  # images up to this size are read once and kept

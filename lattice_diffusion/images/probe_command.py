@@ -13,7 +13,7 @@ import xarray as xr
 
 from ..channels import Schedule
 from ..errors import InputError, check_device
-from ..estimators.amortised_plan import CHANNELS
+from ..estimators.amortised import CHANNELS
 from ..results import load, rows, write
 from ..runs.checks import check_output
 from ..runs.progress import duration, progress_bar, say

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..estimators import benchmark, leaderboard, names, summary, table, tasks
-from ..estimators.scores import Score
+from ..estimators.scores import Score, csv_table
 from ..plots import new_figure, plot_scores
 from ..store import atomic_write
 from .checks import check_output
@@ -39,7 +39,7 @@ def trial(
         raise InputError(f"--figure must end in .png, .pdf or .svg, got '{figure}'")
     sizes = integers(n, "n", "5000,20000", ",") if n else ([] if seconds else tasks.SIZES)
     budgets = integers(seconds, "seconds", "10,60", ",") if seconds else []
-    chosen = task_names.split(",") if task_names else tasks.names()
+    chosen = task_names.split(",") if task_names else list(tasks.TASKS)
     methods = estimators.split(",") if estimators else names()
     runs = benchmark.plan(chosen, methods, sizes, range(seeds), budgets)
     rows_file = out.with_suffix(".jsonl")
@@ -66,7 +66,7 @@ def trial(
         say(f"estimators warned in {warned} of {len(rows)} rows, see their additional_information")
     if out.suffix == ".csv":
         with atomic_write(out) as partial:
-            partial.write_text(benchmark.csv_table(rows))
+            partial.write_text(csv_table(rows))
     scores = summary(rows)
     if figure is not None:
         draw(scores, figure)

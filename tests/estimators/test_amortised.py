@@ -7,9 +7,9 @@ import lattice_diffusion as ld
 from lattice_diffusion import exact
 from lattice_diffusion.channels import BitFlip, Erasure, Gaussian
 from lattice_diffusion.estimators import AmortisedLikelihood, clone
-from lattice_diffusion.estimators.amortised_measure import measure
-from lattice_diffusion.estimators.amortised_plan import ProbePlan
-from lattice_diffusion.estimators.image_field import field_of_array
+from lattice_diffusion.estimators.amortised import ProbePlan
+from lattice_diffusion.estimators.amortised_data import field_of_array
+from lattice_diffusion.estimators.amortised_estimates import measure
 
 LATTICE, CENTRE, RADII = ld.Lattice((7, 6)), (3, 3), (1, 2)
 MODEL = ld.models.Ising(LATTICE, beta=0.6)
@@ -28,7 +28,7 @@ def truth(channel, t: float, n_samples: int = 1500):
 )
 def test_every_channel_gives_the_exact_information(channel, times):
     x_0 = MODEL.sample(5000, np.random.default_rng(3))
-    fitted = AmortisedLikelihood(**SMALL).fit(x_0, radii=RADII, times=times, channel=channel)
+    fitted = AmortisedLikelihood(**SMALL).fit(x_0, radii=RADII, times=times, channel=channel, rng=0)
     for k, t in enumerate(times):
         known = truth(channel, t)
         for estimate, value, error in zip(
@@ -42,7 +42,7 @@ def test_every_channel_gives_the_exact_information(channel, times):
 def test_independent_colours_add_up():
     """Three independent lattices as the colours of one image: all informations are three times as large."""
     x_0 = MODEL.sample(12_000, np.random.default_rng(4)).reshape(4000, 3, *LATTICE.shape)
-    fitted = AmortisedLikelihood(**SMALL).fit(x_0, radii=(1,), times=(0.6, 0.7))
+    fitted = AmortisedLikelihood(**SMALL).fit(x_0, radii=(1,), times=(0.6, 0.7), rng=0)
     for k, t in enumerate((0.6, 0.7)):
         known = truth(Gaussian(), t)
         for estimate, j in ((fitted.estimate()[k, 0], 0), (fitted.total_[k], 2)):
@@ -53,12 +53,12 @@ def test_independent_colours_add_up():
 
 def test_the_two_averages_enclose_what_is_reported_and_the_null_is_nothing():
     x_0 = MODEL.sample(3000, np.random.default_rng(5))
-    fitted = AmortisedLikelihood(null=True, near=0, **SMALL).fit(x_0, radii=RADII, times=(0.6,))
+    fitted = AmortisedLikelihood(null=True, near=0, **SMALL).fit(x_0, radii=RADII, times=(0.6,), rng=0)
     half_way = 0.5 * (fitted.held_out_ + fitted.in_sample_)
     assert fitted.estimate().value == pytest.approx(half_way, abs=1e-12)
     assert fitted.null_ is not None
     assert np.abs(fitted.null_.value / np.hypot(fitted.null_.stderr, fitted.estimate().stderr)).max() < 4
-    held = AmortisedLikelihood(corrected=False, near=0, **SMALL).fit(x_0, radii=RADII, times=(0.6,))
+    held = AmortisedLikelihood(corrected=False, near=0, **SMALL).fit(x_0, radii=RADII, times=(0.6,), rng=0)
     assert held.estimate().value == pytest.approx(held.held_out_, abs=1e-12)
 
 
@@ -86,7 +86,7 @@ def test_forward_backward_agreement_is_that_of_the_posterior():
 def test_an_array_on_disk_gives_the_numbers_of_the_one_in_memory(tmp_path):
     x_0 = MODEL.sample(300, np.random.default_rng(8))
     np.save(tmp_path / "x.npy", x_0)
-    options = {"radii": (1,), "times": (0.5,)}
+    options = {"radii": (1,), "times": (0.5,), "rng": 0}
     one, two = (
         AmortisedLikelihood(width=8, steps=20, batch_size=32).fit(x, **options).estimate()
         for x in (x_0, np.load(tmp_path / "x.npy", mmap_mode="r"))

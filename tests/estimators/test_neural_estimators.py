@@ -8,9 +8,8 @@ from scipy.special import entr, expit
 
 import lattice_diffusion as ld
 from lattice_diffusion import estimators as est
-from lattice_diffusion.estimators.bodies import Convolution, network, places
 from lattice_diffusion.estimators.denoiser_gap import DenoiserGapWarning
-from lattice_diffusion.estimators.networks import MLP
+from lattice_diffusion.estimators.networks import MLP, Convolution, network, places_of
 from lattice_diffusion.estimators.neural import middle
 
 torch = pytest.importorskip("torch")
@@ -50,7 +49,7 @@ def fitted(estimator, data, seed=0):
 @pytest.mark.parametrize("name", ["charges-3", "charges-0.5", "charges-0.001"])
 def test_the_default_reaches_the_floor_on_fields(name):
     """The very samples' exact log ratios are known: what is learned may add to their scatter, not replace it."""
-    task = est.tasks.get(name)
+    task = est.tasks.find(name)
     x_t = task.sample(8000, np.random.default_rng(1))
     one = est.ConditionalLikelihood(folds=2)
     answer = one.fit(x_t, task.parts, channel=task.channel, t=task.t, rng=np.random.default_rng(0)).estimate()
@@ -145,7 +144,7 @@ def test_curved_laws_are_learned():
 @pytest.mark.parametrize("name", ["curie-weiss-gaussian", "mixture-white"])
 def test_mean_field_laws_are_learned(name):
     """What C tells is in its mean, under noise that leaves next to nothing of every one of its columns."""
-    task = est.tasks.get(name)
+    task = est.tasks.find(name)
     x_t = task.sample(10_000, np.random.default_rng(1))
     oracle = est.Oracle(task.model).fit(x_t, task.parts, channel=task.channel, t=task.t).estimate()
     one = est.ConditionalLikelihood(folds=2, steps=1)
@@ -176,13 +175,13 @@ def test_nothing_is_lost_to_shrinkage(signal):
 # -- convolutions and translations -------------------------------------------------------------------------
 
 
-def places_of(parts):
+def places(parts):
     sample = est.Sample(*(np.zeros((2, int(mask.sum()))) for mask in (parts.A, parts.B, parts.C)))
-    return places(replace(sample, x_t=np.zeros((2, *parts.shape)), parts=parts))
+    return places_of(replace(sample, x_t=np.zeros((2, *parts.shape)), parts=parts))
 
 
 def bodies_of(parts, radius, depth):
-    where = places_of(parts)
+    where = places(parts)
     sites = np.concatenate([where.b, where.c])
     rng = np.random.default_rng(0)
     net = Convolution(sites, where.shape, 1, 1, rng, width=4, depth=depth, radius=radius)
@@ -227,7 +226,7 @@ def test_a_stencil_multiplies_what_is_within_reach():
 def test_columns_before_those_of_the_lattice_go_to_every_site():
     """As if they came last, number by number; and a law of B finds 0 wherever B is not."""
     parts = ld.Lattice((5, 5)).tripartition((2, 2), 1)
-    where, n_b, size = places_of(parts), int(parts.B.sum()), {"width": 4, "depth": 2, "radius": 1}
+    where, n_b, size = places(parts), int(parts.B.sum()), {"width": 4, "depth": 2, "radius": 1}
     made = [network(where, n_b, n_b + 2, 1, np.random.default_rng(0), first=first, **size) for first in (2, 0)]
     for net in made:
         torch.nn.init.normal_(net.readout.weight, generator=torch.Generator().manual_seed(1))
@@ -247,12 +246,12 @@ def test_columns_before_those_of_the_lattice_go_to_every_site():
 )
 def test_convolutions_are_right_on_a_chain(name):
     """Sites on both sides of A tell of it together: a stencil has to reach across, and a critic with less misses it."""
-    task = est.tasks.get("charges-chain")
+    task = est.tasks.find("charges-chain")
     x_t = task.sample(4000, np.random.default_rng(0))
 
     def answer(radius):
         quick = {"steps": 600, "batch_size": 256, "width": 16, "learning_rate": 0.01}
-        one = est.get(name, body="conv", radius=radius, **quick)
+        one = est.find(name)(body="conv", radius=radius, **quick)
         return one.fit(x_t, task.parts, rng=np.random.default_rng(1)).estimate()
 
     found = answer(2)
@@ -265,7 +264,7 @@ def test_convolutions_are_right_on_a_chain(name):
 @pytest.mark.slow
 def test_products_find_the_parity_of_loops():
     """Bonds around a vertex multiply to 1: nothing linear tells of A, a stencil that multiplies three values does."""
-    task = est.tasks.get("loops-gaussian")
+    task = est.tasks.find("loops-gaussian")
     x_t = task.sample(20_000, np.random.default_rng(0))
 
     def value(**params):
@@ -280,7 +279,7 @@ def test_products_find_the_parity_of_loops():
 
 def test_translations_tell_more_than_one_place():
     """A periodic field, the same at all sites: twelve places of A in every sample, an error below the floor."""
-    task, n = est.tasks.get("charges-0.5"), 1500
+    task, n = est.tasks.find("charges-0.5"), 1500
     x_t = task.sample(n, np.random.default_rng(3))
     one = est.ConditionalLikelihood(folds=2, depth=0, share_positions=11)
     answer = one.fit(x_t, task.parts, channel=task.channel, t=task.t, rng=np.random.default_rng(0)).estimate()
@@ -293,7 +292,7 @@ def test_translations_tell_more_than_one_place():
 
 
 def test_both_forms_of_the_denoiser_gap_are_the_information():
-    task = est.tasks.get("charges-chain")
+    task = est.tasks.find("charges-chain")
     x_t = task.sample(20_000, np.random.default_rng(0))
     one = est.DenoiserGap().fit(x_t, task.parts, rng=np.random.default_rng(1))
     assert abs(one.estimate().z_score(task.truth.value)) < 5
@@ -316,11 +315,11 @@ def test_denoisers_of_too_many_columns_disagree():
 def test_critics_are_right_in_few_dimensions(name):
     """Given b, and without it: the mutant that drops the conditioning finds I(A;C), which is another number."""
     data, quick = triple(4000, np.random.default_rng(9)), {"steps": 400, "batch_size": 256}
-    given = fitted(est.get(name, **quick), data)
+    given = fitted(est.find(name)(**quick), data)
     assert abs(given.estimate().value - TRIPLE) < 0.05
     assert given.held_out_.value == given.estimate().value
     pair = -0.5 * np.log(1 - 1.1**2 / (2 * 1.25))  # Cov(a, c) = 1.1
-    assert abs(fitted(est.get(name, **quick), data[:2]).estimate().value - pair) < 0.05
+    assert abs(fitted(est.find(name)(**quick), data[:2]).estimate().value - pair) < 0.05
     assert pair - TRIPLE > 0.1
 
 
@@ -329,8 +328,8 @@ def test_in_sample_values_are_too_large(name):
     """60 columns of nothing and 500 samples: on its own training samples a critic finds what is not there."""
     rng = np.random.default_rng(10)
     a, c = rng.standard_normal((500, 1)), rng.standard_normal((500, 60))
-    inside = fitted(est.get(f"{name}-in-sample", steps=400), (a, c)).estimate()
-    outside = fitted(est.get(name, steps=400), (a, c)).estimate()
+    inside = fitted(est.find(f"{name}-in-sample")(steps=400), (a, c)).estimate()
+    outside = fitted(est.find(name)(steps=400), (a, c)).estimate()
     assert inside.value > 0.2
     assert inside.z_score(0.0) > 5
     assert abs(outside.value) < 0.1
@@ -355,11 +354,11 @@ def test_seeds_decide_everything(name):
 
     def value(seed):
         torch.manual_seed(int(np.random.default_rng().integers(1 << 31)))
-        return fitted(est.get(name, **QUICK[name]), data, seed).estimate()
+        return fitted(est.find(name)(**QUICK[name]), data, seed).estimate()
 
     assert value(1) == value(1)
     assert value(1) != value(2)
-    one = est.get(name, **QUICK[name])
+    one = est.find(name)(**QUICK[name])
     assert est.clone(one).get_params() == one.get_params()
 
 
@@ -376,7 +375,7 @@ def test_the_default_body_is_the_perceptron_of_before():
 def test_the_perceptron_does_not_ask_for_a_lattice(name):
     data = triple(400, np.random.default_rng(11))
     values = [
-        fitted(est.get(name, **QUICK[name], **body), data).estimate() for body in ({}, {"body": "mlp", "radius": 7})
+        fitted(est.find(name)(**QUICK[name], **body), data).estimate() for body in ({}, {"body": "mlp", "radius": 7})
     ]
     assert values[0] == values[1]
 
@@ -423,10 +422,10 @@ def test_bad_input_is_refused_in_one_sentence(call, sentence):
 )  # fmt: skip
 def test_bodies_are_refused_in_one_sentence(name, params, sentence):
     with pytest.raises(ValueError, match=sentence):
-        fitted(est.get(name, **params), (X, X))
+        fitted(est.find(name)(**params), (X, X))
 
 
 @pytest.mark.parametrize("name", ["ClassifierRatio", "MINE", "InfoNCE", "DenoiserGap"])
 def test_a_convolution_without_layers_is_refused(name):
     with pytest.raises(ValueError, match="depth must be an integer >= 1 with body='conv', got 0; use body='mlp'"):
-        est.get(name, body="conv", depth=0).fit(np.random.default_rng(0).standard_normal((30, 2, 3)), PARTS)
+        est.find(name)(body="conv", depth=0).fit(np.random.default_rng(0).standard_normal((30, 2, 3)), PARTS)

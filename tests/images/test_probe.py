@@ -11,11 +11,10 @@ import torch
 
 from lattice_diffusion import Lattice, cli, exact, results
 from lattice_diffusion.channels import BitFlip, Erasure, Gaussian
-from lattice_diffusion.estimators import image_evaluation
-from lattice_diffusion.estimators.image_field import Pixels, field_of_array
-from lattice_diffusion.estimators.image_likelihood import PixelLaw
-from lattice_diffusion.estimators.image_noise import log_likelihood, noise_of
-from lattice_diffusion.estimators.image_views import Views
+from lattice_diffusion.estimators import amortised_estimates
+from lattice_diffusion.estimators.amortised import reach
+from lattice_diffusion.estimators.amortised_data import Pixels, field_of_array
+from lattice_diffusion.estimators.amortised_network import PixelLaw, Views, log_likelihood, noise_of
 from lattice_diffusion.images import open_images, probe
 from lattice_diffusion.images.calibration import calibrate
 from lattice_diffusion.images.lattice_images import Rendering
@@ -51,7 +50,7 @@ def test_every_other_pixel_is_around_once():
     around = views.around(image, torch.tensor([[3, 1]]))[0].tolist()
     assert sorted(around) == [k for k in range(20) if k != 13]
     assert set(around[:8]) == {8, 9, 10, 12, 14, 16, 17, 18}
-    assert [Views.reach((28, 28), (14, 14)), Views.reach((5, 9), (0, 2))] == [14, 6]
+    assert [reach((28, 28), (14, 14)), reach((5, 9), (0, 2))] == [14, 6]
 
 
 # -- noise ---------------------------------------------------------------------------------------------------
@@ -218,13 +217,13 @@ def run(path: Path, out: Path, *options: str) -> int:
 
 def test_asking_costs_what_all_images_take(monkeypatch):
     """Every one of them is asked about, of which the pilot tries few."""
-    evaluate = image_evaluation.evaluate
+    evaluate = amortised_estimates.evaluate
 
     def slow(*args, **options):
         time.sleep(0.1)
         return evaluate(*args, **options)
 
-    monkeypatch.setattr(image_evaluation, "evaluate", slow)
+    monkeypatch.setattr(amortised_estimates, "evaluate", slow)
     field = field_of_array(Ising(Lattice((5, 5)), beta=0.4).sample(400, np.random.default_rng(3)))
     _, asking = pilot(field, ProbePlan((0.5,), (1,), (2, 2), batch_size=25, width=8), "cpu")  # tries 100
     assert asking >= 400 / 100 * 2 * 0.1  # those held out and those fitted

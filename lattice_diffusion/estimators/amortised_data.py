@@ -1,4 +1,4 @@
-"""Images or lattice samples as an amortised estimator reads them: by indices, with the clean levels of a pixel.
+"""Clean samples or images for the amortised likelihood: read by indices, with the levels that a pixel takes.
 
 Levels are exact where a pixel takes few values: up to 32, or 64 vectors of several channels. Others are told apart
 only as far as needed: the values are divided into as many cells, evenly or, vectors, by k-means, and within a cell
@@ -25,7 +25,7 @@ LEAST = 20
 
 @dataclass(frozen=True)
 class Pixels:
-    """What is known of the images before training: clean levels of a pixel, mean and variance of every entry.
+    """Clean levels of a pixel, mean and variance of every entry: what is known of the images before training.
 
     Attributes:
         levels: (K, channel); values in between count as the nearest.
@@ -42,6 +42,7 @@ class Pixels:
 
     @property
     def spins(self) -> bool:
+        """Whether a pixel takes two exact values."""
         return self.levels.shape == (2, 1) and self.unresolved == 0
 
 
@@ -65,25 +66,26 @@ class Field:
 
     @property
     def channels(self) -> int:
+        """Number of values of a pixel."""
         return len(self.pixels.mean)
 
 
 def field_of_array(x: NDArray, pixel: Pixel | None = None, *, labels: NDArray[np.int64] | None = None) -> Field:
-    """Samples (n, row, column) or (n, channel, row, column); an array on disk is read by slices.
+    """Return the field of samples (n, row, column) or (n, channel, row, column); an array on disk is read by slices.
 
     Args:
         pixel: A, whose values decide the levels; None: those of all pixels.
         labels: codes 0, 1, ..., (n,).
 
     Raises:
-        ValueError: another number of axes, values that are not finite or all alike, labels of another length.
+        InputError: another number of axes, values that are not finite or all alike, labels of another length.
     """
     if x.ndim not in (3, 4) or x.dtype.kind not in "buif":
         raise InputError(
             f"samples must be numbers (n, row, column) or (n, channel, row, column), got {x.shape} of {x.dtype}"
         )
-    if labels is not None and np.shape(labels) != (len(x),):
-        raise InputError(f"labels must be one per sample, ({len(x)},), got shape {np.shape(labels)}")
+    if labels is not None and labels.shape != (len(x),):
+        raise InputError(f"labels must be one per sample, ({len(x)},), got shape {labels.shape}")
 
     def read(indices: NDArray[np.int64]) -> NDArray:
         values = np.asarray(x[indices], np.float32)
@@ -106,7 +108,7 @@ def field_of_array(x: NDArray, pixel: Pixel | None = None, *, labels: NDArray[np
 def pixels_of(
     images: NDArray, pixel: Pixel | None, mean: NDArray, variance: NDArray, levels: NDArray | None = None
 ) -> Pixels:
-    """From some of the images, (m, channel, row, column).
+    """Return the levels of a pixel from some of the images, (m, channel, row, column).
 
     Args:
         levels: of grey images, where they are known to be no others, increasing.
@@ -117,7 +119,7 @@ def pixels_of(
     if len(known) < 2:
         raise InputError(f"A must vary, got {known[0].tolist()} in all of {len(images)} samples; choose another pixel")
     most = MAX_LEVELS if values.shape[1] == 1 else MAX_COLOURS
-    if 2 <= len(known) <= most:
+    if len(known) <= most:
         return Pixels(known, np.zeros_like(known), 0.0, mean, variance)
     if values.shape[1] == 1:
         known = np.linspace(known.min(), known.max(), most)[:, None]
@@ -125,15 +127,14 @@ def pixels_of(
     else:
         known, nearest = _cells(values, most)
     count = np.maximum(np.bincount(nearest, minlength=most), 1)[:, None]
-    spread = np.stack(
-        [np.bincount(nearest, (v - known[nearest, c]) ** 2, most) for c, v in enumerate(values.T)], axis=1
-    )
+    squares = (values - known[nearest]) ** 2
+    spread = np.stack([np.bincount(nearest, square, most) for square in squares.T], axis=1)
     share = float(spread.sum() / max(((values - values.mean(axis=0)) ** 2).sum(), np.finfo(float).tiny))
     return Pixels(known, spread / count, share, mean, variance)
 
 
 def _cells(values: NDArray[np.float64], most: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Centres and members of k-means cells; the same ones every time."""
+    """Return the centres of k-means cells and the cell of every value; the same ones every time."""
     from scipy.cluster.vq import kmeans2, vq
 
     rng = np.random.default_rng(0)
@@ -141,5 +142,4 @@ def _cells(values: NDArray[np.float64], most: int) -> tuple[NDArray[np.float64],
     distinct = np.unique(some, axis=0)
     start = distinct[np.linspace(0, len(distinct) - 1, most).astype(int)]
     centres, _ = kmeans2(some, start, iter=30, minit="matrix", missing="warn")
-    nearest = vq(values, centres)[0]
-    return centres, nearest
+    return centres, vq(values, centres)[0]

@@ -1,0 +1,349 @@
+"""I_t(A;C|B_r) over times and radii from clean samples: folds of networks, each of which knows all times and radii.
+
+Samples are split into folds; every sample is measured by networks that were trained on the others,
+
+    I(A;C|B_r) = E[log q(x_A | all others) - log q(x_A | B_r)],    I(A;BC) = E[log q(x_A | all others) - log q(x_A)],
+
+and with labels S, I(S;B) and I(S;AB) of the smallest box and I(S;ABC) likewise, and the forward-backward agreement
+P_FB = E sum_s q(s|x_t)^2, the chance that an image noised to t and denoised by its posterior comes back with its label.
+
+A view of more pixels is easier to overfit, which would look like negative information. So its law is drawn towards that
+of the next smaller view, p_v ~ p_u^(1-w) q_v^w, as far as serves images that the weights were not fitted to.
+
+Held-out averages are too low by what the networks overfit, averages over the samples they were fitted to too high by
+as much to first order, so half-way between is `corrected` (see `neural`); labels are held out. The null is the same
+difference of networks trained alike on samples whose C comes from another one. Errors are over samples, and of
+half-way: the truth may be anywhere between the two averages. Everything measured is kept in a folder, if there is one,
+so that a killed run goes on.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import log_softmax
+
+from ..errors import InputError
+from ..store import atomic_write
+from .amortised import ProbePlan, reach
+from .amortised_data import LEAST, Field
+from .amortised_network import PixelLaw, Views, log_likelihood, noise_of
+from .amortised_training import TRIAL, VALIDATION, Indices, Objective, fit_law, near_helps, number
+
+EVALUATED = 512  # images at a time
+WEIGHTS = torch.linspace(0, 1, 21)
+ALMOST_CLEAN = 0.01  # time at which images tell as much about labels as clean ones do
+BETWEEN = 12**-0.5  # error of half-way, in units of the gap: the truth may be anywhere between
+
+
+# -- what one network says ---------------------------------------------------------------------------------
+
+
+def view_weights(
+    law: PixelLaw, objective: Objective, rows: Indices, seed: np.random.SeedSequence, repeats: int = 4
+) -> Tensor:
+    """Return w of every time and view, (n_times, n_views), from images that were not fitted.
+
+    That of least cross entropy, and less where the gain g is within its error e: the weight that is fitted is 2g/e of
+    its own errors, z, and is multiplied by 1 - 1/z^2, or 0 (James and Stein 1961), so that noise is not believed.
+    """
+    rng = torch.Generator(objective.noise.levels.device).manual_seed(number(seed))
+    found = torch.ones(len(objective.noise.times), law.n_views, device=rng.device)
+    repeated = np.tile(rows, repeats)
+    for t in range(len(found)):
+        laws, levels = [], []
+        for part in np.array_split(repeated, math.ceil(len(repeated) / EVALUATED)):
+            log_q, at = _laws(law, objective, part, t, rng)
+            laws.append(log_q)
+            levels.append(objective.target(law, part, at))
+        log_q, level = torch.cat(laws), torch.cat(levels)
+        for view, smaller in enumerate(objective.smaller(len(law.views.radii))):
+            if smaller >= 0:
+                mixed = [_mix(log_q[:, smaller], log_q[:, view], w) for w in WEIGHTS.tolist()]
+                nats = torch.stack([m.gather(1, level[:, None])[:, 0] for m in mixed])
+                best = int(nats.mean(dim=1).argmax())
+                gain = (nats[best] - nats[0]).reshape(repeats, -1).mean(dim=0)  # of every image
+                z = 2 * gain.mean() / (gain.std() / math.sqrt(len(gain)) + 1e-12)
+                weight = float(WEIGHTS[best] * (1 - 1 / z**2).clamp(min=0)) if len(gain) > 1 and z > 0 else 0.0
+                found[t, view], log_q[:, view] = weight, _mix(log_q[:, smaller], log_q[:, view], weight)
+    return found
+
+
+def _laws(law: PixelLaw, objective: Objective, rows: Indices, t: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Log q (n, n_views, K) at one time, and A."""
+    n, device = len(rows), rng.device
+    k = torch.full((n,), t, device=device)
+    with torch.no_grad():
+        at = law.views.draw(n, rng)
+        view = torch.arange(law.n_views, device=device).expand(n, -1)
+        return law(objective.hidden(law, rows, k, at, rng), view, k, objective.noise.log_snr, at), at
+
+
+def _mix(smaller: Tensor, larger: Tensor, weight: float) -> Tensor:
+    return smaller if weight == 0 else log_softmax(smaller + weight * (larger - smaller), dim=-1)
+
+
+def evaluate(
+    law: PixelLaw,
+    objective: Objective,
+    rows: Indices,
+    weights: Tensor,
+    seed: np.random.SeedSequence,
+    n_draws: int = 4,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return log q(x_A | view) and (A - E[A | x_A, view])^2 of images, both (n, n_times, n_views).
+
+    One noisy image for every image and time, the same for all views; `n_draws` of A's own noise are averaged over.
+    With labels, log q(label | view), and no errors.
+    """
+    noise = objective.noise
+    rng = torch.Generator(noise.levels.device).manual_seed(number(seed))
+    nats, errors = np.zeros((2, len(rows), len(noise.times), law.n_views), np.float32)
+    for start in range(0, len(rows), EVALUATED):
+        here = slice(start, start + EVALUATED)
+        part = rows[here]
+        for t in range(len(noise.times)):
+            log_q, at = _laws(law, objective, part, t, rng)
+            for view, smaller in enumerate(objective.smaller(len(law.views.radii))):
+                if smaller >= 0:
+                    log_q[:, view] = _mix(log_q[:, smaller], log_q[:, view], float(weights[t, view]))
+            if objective.labels is not None:
+                target = objective.target(law, part, at)[:, None, None].expand(-1, law.n_views, 1)
+                nats[here, t] = log_q.gather(2, target)[:, :, 0].cpu()
+                continue
+            a_0 = law.views.centre(objective.clean(part, rng.device), at)
+            log_p, share = noise.observations(a_0, t, n_draws, rng)
+            found, mean = log_likelihood(log_q, log_p, noise.levels)
+            nats[here, t] = (found @ share).cpu().numpy()
+            square = ((mean - a_0[:, None, None]) ** 2).sum(dim=3)
+            errors[here, t] = (square @ share).cpu().numpy()
+    return nats, errors
+
+
+# -- folds of networks -------------------------------------------------------------------------------------
+
+
+class Part(NamedTuple):
+    """One network's share: samples it was held out from and, `fitted`, was fitted to; (n, n_times, n_views) of each."""
+
+    rows: Indices
+    nats: NDArray[np.float32]
+    errors: NDArray[np.float32]
+    fitted: Indices
+    fitted_nats: NDArray[np.float32]
+    fitted_errors: NDArray[np.float32]
+
+
+def folds(
+    field: Field, plan: ProbePlan, device: str, parts: Path | None, on_step: Callable[[], None]
+) -> Iterator[tuple[str, Part]]:
+    """Yield the kind of views and what one network says, fold by fold."""
+    split, *seeds = np.random.SeedSequence(plan.seed).spawn(1 + plan.folds)
+    order = np.random.default_rng(split).permutation(field.n)
+    rows_of = [np.sort(order[fold :: plan.folds]) for fold in range(plan.folds)]
+    partner = np.empty(field.n, np.int64)
+    for fold in range(plan.folds):
+        partner[order[fold :: plan.folds]] = np.roll(order[fold :: plan.folds], 1)
+    kinds = plan.kinds(field)
+    for fold, rows in enumerate(rows_of):
+        trial, *own = seeds[fold].spawn(1 + len(kinds))
+        train = np.sort(np.concatenate([other for k, other in enumerate(rows_of) if k != fold]))
+        near: bool | None = None if plan.near and plan.pixel is not None else False
+        for kind, seed in zip(kinds, own, strict=True):
+            done = None if parts is None else parts / f"fold{fold}-{kind}.npz"
+            if done is not None and done.exists():
+                for _ in range(plan.steps):
+                    on_step()
+                with np.load(done) as file:
+                    yield kind, Part(**{name: file[name] for name in Part._fields})
+                continue
+            labelled = kind == "labels"
+            times = np.array([ALMOST_CLEAN, *plan.times] if labelled else plan.times)
+            noise = noise_of(plan.noise(), times, field.pixels, device)
+            boxes = Objective(field.read, noise)
+            if near is None and not labelled:  # labels, which come last, are told from A alone
+                near = _near(field, plan, boxes, train, trial)
+            partners, labels = partner if kind == "null" else None, field.labels if labelled else None
+            objective = Objective(field.read, noise, partners, labels, near=bool(near) and not labelled)
+            part = _one(field, plan, objective, rows, train, seed, done, on_step)
+            if done is not None:
+                with atomic_write(done) as partial:
+                    np.savez(partial, **part._asdict())
+                done.with_suffix(".pt").unlink(missing_ok=True)
+            yield kind, part
+
+
+def _law(field: Field, plan: ProbePlan, objective: Objective, seed: np.random.SeedSequence) -> PixelLaw:
+    views = Views(field.shape, plan.radii, plan.pixel, plan.near, field.channels)
+    labels, rng = objective.labels, np.random.default_rng(seed)
+    n_values = len(field.pixels.levels) if labels is None else int(labels.max()) + 1
+    n_views = len(objective.smaller(len(plan.radii)))
+    law = PixelLaw(views, n_views, n_values, plan.width, rng, sees_a=labels is not None)
+    return law.to(objective.noise.device)
+
+
+def _near(field: Field, plan: ProbePlan, boxes: Objective, train: Indices, seed: np.random.SeedSequence) -> bool:
+    """Whether pixels near A help, told from boxes, whatever comes first."""
+    start, training = seed.spawn(2)
+    steps = max(1, round(TRIAL * plan.steps))
+
+    def make() -> PixelLaw:
+        return _law(field, plan, boxes, start)
+
+    return near_helps(make, boxes, train, training, steps=steps, batch_size=plan.batch_size)
+
+
+def _one(
+    field: Field,
+    plan: ProbePlan,
+    objective: Objective,
+    rows: Indices,
+    train: Indices,
+    seed: np.random.SeedSequence,
+    done: Path | None,
+    on_step: Callable[[], None],
+) -> Part:
+    """Train one network on `train`, and ask it about `rows` and as many of those it was fitted to."""
+    start, training, weighing, evaluation, again = seed.spawn(5)
+    law = _law(field, plan, objective, start)
+    checkpoint = None if done is None else done.with_suffix(".pt")
+    options: dict[str, Any] = {"steps": plan.steps, "batch_size": plan.batch_size}
+    fitted, unfitted = fit_law(law, objective, train, training, checkpoint=checkpoint, on_step=on_step, **options)
+    weights = view_weights(law, objective, unfitted, weighing)
+    some = np.zeros(0, np.int64)
+    if plan.corrected and objective.labels is None:
+        some = fitted[np.sort(np.random.default_rng(again).permutation(len(fitted))[: len(rows)])]
+    held_out = evaluate(law, objective, rows, weights, evaluation)
+    return Part(rows, *held_out, some, *evaluate(law, objective, some, weights, again))
+
+
+def pilot(field: Field, plan: ProbePlan, device: str) -> tuple[float, float]:
+    """Return the seconds of a training step, with what belongs to it, and of asking one network about all images."""
+    few = replace(plan, steps=8, near=0)
+    small = Field(field.read, min(field.n, max(LEAST, 4 * plan.batch_size)), field.shape, field.pixels)
+    ends: list[float] = []
+    asking: list[float] = []
+    for _ in folds(small, few, device, None, lambda: ends.append(time.perf_counter())):
+        asking.append(time.perf_counter() - ends[-1])
+        if len(asking) == len(few.kinds(small)):
+            break
+    laps = np.diff(ends)
+    step = float(np.mean([np.median(laps[start : start + 6]) for start in range(0, len(laps), 8)]))
+    trials = 2 * TRIAL / len(plan.kinds(field)) if plan.near and plan.pixel is not None else 0
+    return step * (1 + trials), float(np.mean(asking)) * field.n / small.n
+
+
+# -- what they say together --------------------------------------------------------------------------------
+
+
+def measure(
+    field: Field,
+    plan: ProbePlan,
+    *,
+    device: str = "cpu",
+    parts: Path | None = None,
+    on_step: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """Return all that is measured, as arguments of `images.probe_schema.probe_variables`.
+
+    Args:
+        parts: folder of what is finished and of training in progress; what is there is used.
+        on_step: called `plan.steps` times for every network, `plan.folds` of each of `plan.kinds`.
+
+    Raises:
+        InputError: a radius that leaves nothing outside the box, a channel that is not for such values.
+    """
+    limit = reach(field.shape, plan.pixel)
+    if plan.radii[-1] >= limit:
+        raise InputError(f"radii must be below {limit}, where the box covers the image, got {plan.radii[-1]}")
+    found: dict[str, list[Part]] = {}
+    for kind, part in folds(field, plan, device, parts, on_step):
+        found.setdefault(kind, []).append(part)
+    n_radii, n = len(plan.radii), field.n
+    values: dict[str, Any] = {"t": plan.times, "radius": plan.radii}
+
+    def add(name: str, kind: str, difference: Callable[[NDArray], NDArray], *, errors: bool = False) -> None:
+        held, inside, used = _both(found[kind], n, difference, errors=errors)
+        nothing = np.zeros(held.shape[1:])
+        samples, apart, gap = _half_way(held, inside, used) if plan.corrected else (held, nothing, nothing)
+        values.update(_averages(name, samples))
+        if name == "cmi":
+            values["cmi_held_out"], values["cmi_in_sample"] = held.mean(axis=0), held.mean(axis=0) + apart
+            values["cmi_covariance"] = _covariance(samples, gap, plan)
+            values["cmi_stderr"] = np.sqrt(np.diagonal(values["cmi_covariance"], axis1=1, axis2=2))
+        else:
+            values[f"{name}_stderr"] = np.hypot(values[f"{name}_stderr"], gap * BETWEEN)
+
+    add("cmi", "boxes", lambda v: v[:, :, -1:] - v[:, :, 1:-1])
+    if plan.null:
+        add("cmi_null", "null", lambda v: v[:, :, n_radii:] - v[:, :, :n_radii])
+    add("total_information", "boxes", lambda v: v[:, :, -1] - v[:, :, 0])
+    if plan.channel == "gaussian":
+        add("excess_mse", "boxes", lambda v: v[:, :, 1:-1] - v[:, :, -1:], errors=True)
+    if "labels" in found:
+        values.update(_labels(_both(found["labels"], n, lambda v: v)[0]))
+    return {**values, "image_shape": field.shape, "channel": plan.noise()}
+
+
+def _both(
+    parts: list[Part], n: int, difference: Callable[[NDArray], NDArray], *, errors: bool = False
+) -> tuple[NDArray, NDArray, NDArray[np.bool_]]:
+    """Of all n samples: held out, averaged over networks fitted to them (0 where there are none), where there are."""
+    shape = (n, *difference(parts[0].errors if errors else parts[0].nats).shape[1:])
+    held, inside, times = np.empty(shape), np.zeros(shape), np.zeros(n)
+    for part in parts:
+        held[part.rows] = difference(part.errors if errors else part.nats)
+        inside[part.fitted] += difference(part.fitted_errors if errors else part.fitted_nats)
+        times[part.fitted] += 1
+    return held, inside / np.maximum(times, 1).reshape(-1, *[1] * (len(shape) - 1)), times > 0
+
+
+def _half_way(held: NDArray, inside: NDArray, used: NDArray[np.bool_]) -> tuple[NDArray, NDArray, NDArray]:
+    """Values whose mean is half-way between the two averages, paired sample by sample, and how far these are apart.
+
+    The latter as it is, and less what chance puts between them, 0 where that is all.
+    """
+    values, n_used = held.copy(), int(used.sum())
+    difference = inside[used] - held[used]
+    values[used] += 0.5 / used.mean() * difference
+    apart = difference.mean(axis=0)
+    return values, apart, np.sqrt(np.maximum(apart**2 - difference.var(axis=0) / n_used, 0.0))
+
+
+def _labels(nats: NDArray) -> dict[str, Any]:
+    """What the image and its smallest box know of the label; the first time is that of almost clean images."""
+    b, ab, whole = np.moveaxis(nats[:, :, 1:] - nats[:, :, :1], 2, 0)
+    samples = {
+        "label_information": whole[:, 1:],
+        "label_information_b": b[:, 1:],
+        "label_information_lost": ab[:, :1] - b[:, 1:],
+        "forward_backward": np.exp(nats[:, 1:, -1].astype(float)),
+    }
+    return {key: value for name, of in samples.items() for key, value in _averages(name, of).items()}
+
+
+def _covariance(samples: NDArray, gap: NDArray, plan: ProbePlan) -> NDArray:
+    """Of the CMI at one time between radii, (T, R, R): of samples, of the correction, of what is too small to be seen.
+
+    Whether a larger view is believed is one weight, fitted on m samples that training leaves out; a gain below 1/2m
+    nats is what chance gives (Wilks 1938). Without this, views that are not believed would be 0 with no error.
+    """
+    n = len(samples)
+    floor = 0.5 / (VALIDATION * (plan.folds - 1) * n)
+    centred = samples - samples.mean(axis=0)
+    apart = BETWEEN * gap
+    between: NDArray = np.einsum("ntr,nts->trs", centred, centred) / (n * (n - 1)) + apart[:, :, None] * apart[:, None]
+    return between + floor**2 * np.eye(len(plan.radii))
+
+
+def _averages(name: str, samples: NDArray) -> dict[str, NDArray]:
+    """Mean over samples and its error."""
+    samples = samples.astype(float)
+    return {name: samples.mean(axis=0), f"{name}_stderr": samples.std(axis=0, ddof=1) / np.sqrt(len(samples))}

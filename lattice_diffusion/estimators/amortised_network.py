@@ -1,0 +1,278 @@
+"""The network q(x_A | x_B, t) of the amortised likelihood: what it is shown, what noise it knows, what it answers.
+
+A network tells the law of the clean pixel, q(k | x_B), of K levels v_k (of colour, vectors); the noise is known, so
+
+    q(x_A | x_B) = sum_k q(k | x_B) p_t(x_A | v_k).
+
+It is trained by the cross entropy of the clean level, which has the same minimum as -log q(x_A | x_B), the posterior,
+and does not ask the network to average over A's noise. Its first layer is linear, so its value for every box comes
+from sums over shells of pixels between growing box radii: all radii cost one pass.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import embedding, log_softmax, one_hot, silu
+
+from ..channels import Channel, Erasure, Gaussian
+from ..errors import InputError, check_memory
+from .amortised_data import Pixels
+from .networks import torch_generator
+
+N_WAVES = 4
+N_CONDITION = 48
+
+
+# -- what is shown -----------------------------------------------------------------------------------------
+
+
+class Views:
+    """The pixels that A may be asked to be told from, nearest first, without A itself.
+
+    A is one pixel of every image, or another one in each ("average"). A law of one pixel is learned from those near it
+    too, which tells a network far more where images look alike everywhere: it is told where A is. Pixels over the edge
+    count as not there.
+
+    Args:
+        shape: of the images; radii: of the boxes, increasing; pixel: A, or None where it varies.
+        near: while training, A is any pixel within this distance of `pixel` (in the maximum norm).
+        channels: values of a pixel.
+
+    Attributes:
+        distance: from A in the maximum norm, increasing, (n_pixels * channels,), the channels of a pixel together.
+        shells: slices of those values: up to the first radius, between radii, beyond the last.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        radii: Sequence[int],
+        pixel: tuple[int, int] | None,
+        near: int = 0,
+        channels: int = 1,
+    ) -> None:
+        self.shape, self.radii, self.pixel, self.channels = shape, tuple(radii), pixel, channels
+        if pixel is None:
+            pixel, near = (0, 0), max(shape)
+        self.start = tuple(max(x - near, 0) for x in pixel)
+        self.stop = tuple(min(x + near, n - 1) for x, n in zip(pixel, shape, strict=True))
+        ends = [(-high, n - low) for low, high, n in zip(self.start, self.stop, shape, strict=True)]
+        rows, columns = (grid.ravel() for grid in np.mgrid[slice(*ends[0]), slice(*ends[1])])
+        distance = np.maximum(abs(rows), abs(columns))
+        order = np.argsort(distance, kind="stable")[1:]  # A itself comes first
+        self.rows, self.columns = torch.as_tensor(rows[order]), torch.as_tensor(columns[order])
+        self.distance: NDArray[np.int64] = np.repeat(distance[order], channels)
+        inside = np.searchsorted(self.distance, self.radii, side="right").tolist()
+        self.shells = [slice(*pair) for pair in itertools.pairwise([0, *inside, self.distance.size])]
+
+    def draw(self, n: int, rng: torch.Generator, *, near: bool = False) -> Tensor:
+        """Return A of n images, (n, 2): the pixel itself, or one near it."""
+        if self.pixel is not None and not near:
+            return torch.tensor(self.pixel, device=rng.device).expand(n, 2)
+        start = torch.tensor(self.start, device=rng.device)
+        width = torch.tensor(self.stop, device=rng.device) - start + 1
+        return start + (torch.rand((n, 2), generator=rng, device=rng.device) * width).long()
+
+    def centre(self, x: Tensor, at: Tensor) -> Tensor:
+        """Return x (n, channel, row, column) at A, (n, channel)."""
+        return x[torch.arange(len(x), device=x.device), :, at[:, 0], at[:, 1]]
+
+    def around(self, x: Tensor, at: Tensor) -> Tensor:
+        """Return x (n, channel, row, column) around A, (n, n_pixels * channels); 0 over the edge."""
+        alike = bool((at == at[:1]).all())
+        place = at[:1] if alike else at
+        row = place[:, :1] + self.rows.to(x.device)
+        column = place[:, 1:] + self.columns.to(x.device)
+        there = (row >= 0) & (row < self.shape[0]) & (column >= 0) & (column < self.shape[1])
+        flat = torch.where(there, row * self.shape[1] + column, 0)
+        found = x.flatten(2)
+        found = found[:, :, flat[0]] if alike else found.gather(2, flat[:, None].expand(-1, self.channels, -1))
+        return (found * there[:, None]).transpose(1, 2).flatten(1)
+
+
+# -- noise -------------------------------------------------------------------------------------------------
+
+
+class Noise:
+    """Gaussian noise at a few times: drawn, shown to a network in numbers of order 1, and divided out of A."""
+
+    def __init__(self, channel: Channel, times: NDArray[np.float64], pixels: Pixels, device: str) -> None:
+        self.times, self.device, self.spins = times, device, pixels.spins
+        self.levels, self.spread = self.tensor(pixels.levels), self.tensor(pixels.spread)
+        self.mean, self.variance = self.tensor(pixels.mean), self.tensor(pixels.variance)
+        snr = np.array([channel.snr(t) for t in times])
+        self.log_snr = self.tensor([math.log(s) for s in snr])
+        if isinstance(channel, Gaussian):
+            self.alpha, self.sigma = (self.tensor([f(t) for t in times]) for f in (channel.alpha, channel.sigma))
+            self.middle, self.half = float(pixels.levels.mean()), float(np.ptp(pixels.levels)) / 2
+            nodes, weights = np.polynomial.hermite_e.hermegauss(61)
+            field = self.half**2 * snr[:, None]
+            squares = np.tanh((field + np.sqrt(field) * nodes) / 2) ** 2 @ weights / weights.sum()
+            self.tanh_scale = self.tensor(squares**0.5)
+
+    def tensor(self, values: object) -> Tensor:
+        """Return values in single precision on the device."""
+        return torch.as_tensor(np.asarray(values), dtype=torch.float32, device=self.device)
+
+    def corrupt(self, x_0: Tensor, k: Tensor, rng: torch.Generator) -> Tensor:
+        """Return x_t of images (n, channel, row, column) at times of indices k (n,)."""
+        z = torch.randn(x_0.shape, generator=rng, device=x_0.device)
+        return _each(self.alpha[k]) * x_0 + _each(self.sigma[k]) * z
+
+    def shown(self, x_t: Tensor, k: Tensor) -> Tensor:
+        """Return tanh of half the likelihood's field of spins; other values standardised."""
+        # entries that hardly vary count for less
+        alpha, sigma = _each(self.alpha[k]), _each(self.sigma[k])
+        if self.spins:
+            field = self.half * alpha / sigma**2 * (x_t - alpha * self.middle)
+            return torch.tanh(field / 2) / _each(self.tanh_scale[k])
+        weight = (self.variance / self.variance.max()).sqrt()
+        return weight * (x_t - alpha * self.mean) / (alpha**2 * self.variance + sigma**2).sqrt()
+
+    def level(self, a_0: Tensor) -> Tensor:
+        """Return the index of the nearest clean level of a_0 (n, channel), (n,)."""
+        return ((a_0[:, None] - self.levels) ** 2).sum(dim=2).argmin(dim=1)
+
+    def observations(self, a_0: Tensor, k: int, n_draws: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return log p(x_A | v) of every level for noisy values x_A of a_0, (n, m, K), and their weights, (m,)."""
+        z = torch.randn((len(a_0), n_draws, a_0.shape[1]), generator=rng, device=a_0.device)
+        a_t = self.alpha[k] * a_0[:, None] + self.sigma[k] * z
+        variance = self.sigma[k] ** 2 + self.alpha[k] ** 2 * self.spread
+        square = (a_t[:, :, None] - self.alpha[k] * self.levels) ** 2 / variance
+        log_p = -0.5 * (square + (2 * math.pi * variance).log()).sum(dim=3)
+        return log_p, torch.full((n_draws,), 1 / n_draws, device=a_0.device)
+
+
+class SpinNoise(Noise):
+    """Bit flips and erasures of +-1: few outcomes, all of them counted."""
+
+    def __init__(self, channel: Channel, times: NDArray[np.float64], pixels: Pixels, device: str) -> None:
+        if not (pixels.spins and np.array_equal(pixels.levels[:, 0], (-1.0, 1.0))):
+            raise InputError(
+                f"channel {channel.name} needs spins of -1 and 1, got {len(pixels.levels)} levels "
+                f"from {pixels.levels.min():g} to {pixels.levels.max():g}; use gaussian"
+            )
+        super().__init__(channel, times, pixels, device)
+        self.erased = isinstance(channel, Erasure)
+        self.rate = self.tensor([t if self.erased else t / 2 for t in times])
+
+    def corrupt(self, x_0: Tensor, k: Tensor, rng: torch.Generator) -> Tensor:
+        hit = torch.rand(x_0.shape, generator=rng, device=x_0.device) < _each(self.rate[k])
+        return torch.where(hit, 0.0 if self.erased else -x_0, x_0)
+
+    def shown(self, x_t: Tensor, k: Tensor) -> Tensor:
+        return x_t / _each(1 - self.rate[k]).sqrt() if self.erased else x_t
+
+    def observations(self, a_0: Tensor, k: int, n_draws: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return those of both outcomes: as it is, and erased (flipped)."""
+        rate, right = float(self.rate[k]), self.levels[:, 0] == a_0
+        kept = torch.where(right, math.log1p(-rate), -math.inf if self.erased else math.log(rate))
+        hit = torch.where(right, math.log(rate), math.log(rate) if self.erased else math.log1p(-rate))
+        return torch.stack([kept, hit], dim=1), self.tensor([1 - rate, rate])
+
+
+def noise_of(channel: Channel, times: NDArray[np.float64], pixels: Pixels, device: str) -> Noise:
+    """Return the noise of a channel. Raises InputError for bit flips or erasures of other values than -1 and 1."""
+    return (Noise if isinstance(channel, Gaussian) else SpinNoise)(channel, times, pixels, device)
+
+
+def log_likelihood(log_q: Tensor, log_p: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return log q(x_A | view), (n, n_views, m), and E[A | x_A, view], (..., channel), of log q (n, n_views, K)."""
+    joint = log_q[:, :, None, :] + log_p[:, None]
+    nats = torch.logsumexp(joint, dim=3)
+    return nats, (joint - nats[..., None]).exp() @ levels
+
+
+def _each(values: Tensor) -> Tensor:
+    """(n,) beside images."""
+    return values[:, None, None, None]
+
+
+# -- the network -------------------------------------------------------------------------------------------
+
+
+class PixelLaw(nn.Module):
+    """Logits of the clean level of A for several views of one noisy image.
+
+    A view says how much of the image is seen: `n_views` of them, told to the network by number; the pixels of each
+    come as the first layer's value (`boxes`). Time and view bend the layers (Perez et al. 2018, arXiv:1709.07871), the
+    place of A adds to the first. The last layer starts at 0, so that all views start as one law. Of a label instead of
+    A's level, which A itself tells too, there is also `at_a`, what A adds to the first layer.
+    """
+
+    near: Tensor
+
+    def __init__(
+        self, views: Views, n_views: int, n_levels: int, width: int, rng: np.random.Generator, *, sees_a: bool = False
+    ) -> None:
+        super().__init__()
+        self.views, self.n_views = views, n_views
+        shapes = {
+            "first": (width, len(views.distance)),
+            "known": (N_CONDITION, 1 + 2 * N_WAVES + n_views),
+            "modulation": (4 * width, N_CONDITION),
+            "inner": (width, width),
+            "outer": (width, width),
+        }
+        weights = sum(math.prod(shape) for shape in shapes.values())
+        check_memory("width", 32 * weights, "take a smaller one")  # gradients, averages and moments beside them
+        seed = torch_generator(rng)
+        self.weights = nn.ParameterDict(
+            {name: torch.randn(shape, generator=seed) / math.sqrt(shape[1]) for name, shape in shapes.items()}
+        )
+        zeros = {"place": (width, 6), "last": (n_levels, width), "first_bias": (width,), "inner_bias": (width,)}
+        zeros |= {"last_bias": (n_levels,), "view_bias": (n_views, n_levels)}
+        zeros |= {"own": (width, views.channels)} if sees_a else {}
+        self.weights.update({name: nn.Parameter(torch.zeros(shape)) for name, shape in zeros.items()})
+        # every ring of pixels starts with the same weight, and learns the more slowly the farther: near ones tell more
+        ring = torch.as_tensor((8.0 * views.distance * views.channels) ** -0.5, dtype=torch.float32)
+        self.register_buffer("near", ring / ring[0], persistent=False)
+        with torch.no_grad():
+            self.weights["first"] *= float(ring[0]) * math.sqrt(shapes["first"][1]) / 2
+            self.weights["modulation"] *= 0.3
+            self.weights["outer"] *= 0.3
+
+    def boxes(self, x: Tensor) -> Tensor:
+        """Return the first layer on growing boxes: nothing, every radius, all; (n, n_radii + 2, width)."""
+        w = self.weights["first"] * self.near
+        shells = [x[:, part] @ w[:, part].T for part in self.views.shells]
+        return torch.stack([torch.zeros_like(shells[0]), *shells], dim=1).cumsum(dim=1)
+
+    def at_a(self, x: Tensor) -> Tensor:
+        """Return what A itself, (n, channel), adds to the first layer, (n, width)."""
+        return x @ self.weights["own"].T
+
+    def forward(self, hidden: Tensor, view: Tensor, k: Tensor, log_snr: Tensor, at: Tensor) -> Tensor:
+        """Return log q (n, m, K).
+
+        Args:
+            hidden: the first layer's values of the views `view` (n, m), (n, m, width).
+            k: index of each image's time, (n,), in `log_snr`, all times' (n_times,).
+            at: A, (n, 2).
+        """
+        w = self.weights
+        bends = embedding(k[:, None] * self.n_views + view, self._bends(log_snr))
+        a, b, c, d = bends.chunk(4, dim=2)
+        z = silu((hidden + (self._place(at) @ w["place"].T)[:, None] + w["first_bias"]) * (1 + a) + b)
+        inner = silu((z @ w["inner"].T + w["inner_bias"]) * (1 + c) + d)
+        z = z + inner @ w["outer"].T
+        return log_softmax(z @ w["last"].T + w["last_bias"] + embedding(view, w["view_bias"]), dim=2)
+
+    def _bends(self, log_snr: Tensor) -> Tensor:
+        """Of every time and view, (n_times * n_views, 4 width)."""
+        phase = (math.pi / 12) * log_snr[:, None] * torch.arange(1, N_WAVES + 1, device=log_snr.device)
+        level = torch.cat([log_snr[:, None] / 12, phase.sin(), phase.cos()], dim=1)
+        view = one_hot(torch.arange(self.n_views, device=log_snr.device), self.n_views).float()
+        n_times = len(log_snr)
+        known = torch.cat([level.repeat_interleave(self.n_views, dim=0), view.repeat(n_times, 1)], dim=1)
+        bends: Tensor = silu(known @ self.weights["known"].T) @ self.weights["modulation"].T
+        return bends
+
+    def _place(self, at: Tensor) -> Tensor:
+        place = at / torch.tensor(self.views.shape, device=at.device) - 0.5
+        return torch.cat([place, (2 * math.pi * place).sin(), place**2], dim=1)

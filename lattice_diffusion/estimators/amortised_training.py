@@ -1,0 +1,185 @@
+"""What the network of the amortised likelihood minimises, and its training, which goes on where it was killed.
+
+Three kinds of views:
+
+    boxes   nothing, every radius, the whole image: what a probe measures
+    null    every radius alone, and every radius with all that lies beyond taken from another image, of its own noise.
+            Every image keeps one such partner, so that there is as much to be misled by as in the images themselves,
+            while the information is 0: what such a network finds is what counts as zero.
+    labels  nothing, the smallest box, the same with A, the whole image with A: of a label, not of A
+
+Networks of one pixel are trained on those near it too, where that does not harm (`near_helps`).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..denoisers.training import TrainingConfig, minimise
+from .amortised_data import Read
+from .amortised_network import Noise, PixelLaw
+
+VIEWS_PER_IMAGE = 4
+CHECK_EVERY = 200
+VALIDATION = 0.15
+TRIAL = 0.1  # of the steps, to tell whether pixels near A help
+CLEARLY = 2.0  # errors
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What one network learns: images by `read`, their noise, and the kind of its views.
+
+    Attributes:
+        partner: index of another image for every image, which C comes from (null); None for boxes.
+        labels: code of every image, told in place of the clean level of A.
+        near: whether training takes pixels near A for A.
+    """
+
+    read: Read
+    noise: Noise
+    partner: Indices | None = None
+    labels: Indices | None = None
+    near: bool = False
+
+    def smaller(self, n_radii: int) -> list[int]:
+        """Return the next smaller view of every view, which comes before it; -1 for the smallest."""
+        if self.labels is not None:
+            return [-1, 0, 1, 2]
+        if self.partner is None:
+            return list(range(-1, n_radii + 1))
+        return [*range(-1, n_radii - 1), *range(n_radii)]
+
+    def target(self, law: PixelLaw, rows: Indices, at: Tensor) -> Tensor:
+        """Return which of the law's values is the right one, (n,)."""
+        if self.labels is not None:
+            return torch.as_tensor(self.labels[rows], device=at.device)
+        return self.noise.level(law.views.centre(self.clean(rows, at.device), at))
+
+    def hidden(self, law: PixelLaw, rows: Indices, k: Tensor, at: Tensor, rng: torch.Generator) -> Tensor:
+        """Return the first layer's values for all views, (n, n_views, width)."""
+        shown = self._shown(rows, k, rng)
+        own = law.boxes(law.views.around(shown, at))
+        if self.labels is not None:
+            with_a = own[:, [1, -1]] + law.at_a(law.views.centre(shown, at))[:, None]
+            return torch.cat([own[:, :2], with_a], dim=1)
+        if self.partner is None:
+            return own
+        other = law.boxes(law.views.around(self._shown(self.partner[rows], k, rng), at))
+        near = own[:, 1:-1]
+        return torch.cat([near, near + other[:, -1:] - other[:, 1:-1]], dim=1)
+
+    def clean(self, rows: Indices, device: torch.device) -> Tensor:
+        """Return the images, (n, channel, row, column)."""
+        return torch.as_tensor(self.read(rows), dtype=torch.float32, device=device)
+
+    def _shown(self, rows: Indices, k: Tensor, rng: torch.Generator) -> Tensor:
+        return self.noise.shown(self.noise.corrupt(self.clean(rows, rng.device), k, rng), k)
+
+    def loss(self, law: PixelLaw, rows: Indices, rng: torch.Generator, *, near: bool = False) -> Tensor:
+        """Return the cross entropy of images (n,), each with a time and a few views of its own."""
+        n, device = len(rows), rng.device
+        k = torch.randint(len(self.noise.times), (n,), generator=rng, device=device)
+        at = law.views.draw(n, rng, near=near)
+        view = torch.randint(law.n_views, (n, VIEWS_PER_IMAGE), generator=rng, device=device)
+        hidden = self.hidden(law, rows, k, at, rng)
+        chosen = hidden.gather(1, view[:, :, None].expand(-1, -1, hidden.shape[2]))
+        log_q = law(chosen, view, k, self.noise.log_snr, at)
+        target = self.target(law, rows, at)[:, None, None].expand(-1, VIEWS_PER_IMAGE, 1)
+        return -log_q.gather(2, target).mean(dim=(1, 2))
+
+    def validate(self, law: PixelLaw, rows: Indices, seed: int, n: int = 2000) -> Tensor:
+        """Return the loss of every image on the same noise every time, repeated to about n."""
+        rng = torch.Generator(self.noise.levels.device).manual_seed(seed)
+        repeated = np.tile(rows, max(1, n // len(rows)))
+        with torch.no_grad():
+            return torch.cat([self.loss(law, part, rng) for part in np.array_split(repeated, 4) if len(part)])
+
+
+def fit_law(
+    law: PixelLaw,
+    objective: Objective,
+    rows: Indices,
+    seed: np.random.SeedSequence,
+    *,
+    steps: int,
+    batch_size: int = 512,
+    checkpoint: Path | None = None,
+    on_step: Callable[[], None] = lambda: None,
+) -> tuple[Indices, Indices]:
+    """Train `law` on images `rows`; the averaged weights that did best on a share of them stay.
+
+    Returns the images it was fitted to, and that share. With a `checkpoint` there, training goes on from it.
+    """
+    device = objective.noise.levels.device
+    first, second, third = (number(s) for s in seed.spawn(3))
+    order = np.random.default_rng(first).permutation(rows)
+    n_valid = max(1, round(VALIDATION * len(rows)))
+    valid, fit = np.sort(order[:n_valid]), np.sort(order[n_valid:])
+    rng = torch.Generator(device).manual_seed(second)
+    config = TrainingConfig(
+        steps=steps,
+        learning_rate=4e-3,
+        weight_decay=0.1,
+        gradient_norm=None,
+        ema=0.995,
+        ema_delay=9,
+        validate_every=CHECK_EVERY,
+        keep="best",
+        checkpoint=checkpoint,
+        checkpoint_every=CHECK_EVERY,
+        resume=checkpoint is not None,
+    )
+
+    def loss() -> Tensor:
+        chosen = torch.randint(len(fit), (min(batch_size, len(fit)),), generator=rng, device=device).cpu().numpy()
+        return objective.loss(law, fit[chosen], rng, near=objective.near)
+
+    def score(averaged: torch.nn.Module) -> float:
+        return float(objective.validate(averaged, valid, third).mean())  # type: ignore[arg-type]
+
+    done = 0
+    for step in minimise(law, loss, config, rng=rng, score=score):
+        for _ in range(done, step.number):  # those of an earlier sitting, too
+            on_step()
+        done = step.number
+    for _ in range(done, steps):
+        on_step()
+    law.requires_grad_(False)
+    return fit, valid
+
+
+def near_helps(
+    make: Callable[[], PixelLaw],
+    objective: Objective,
+    rows: Indices,
+    seed: np.random.SeedSequence,
+    *,
+    steps: int,
+    batch_size: int,
+) -> bool:
+    """Return whether pixels near A may stand for it: a short training with them is not clearly worse for A itself.
+
+    Where images look alike everywhere they tell a network far more than A alone can, which only shows later, as less
+    overfitting; so the doubt is theirs.
+    """
+    losses = []
+    for near in (False, True):
+        law, tried = make(), replace(objective, near=near)
+        state = np.random.SeedSequence(seed.entropy, spawn_key=seed.spawn_key)
+        _, valid = fit_law(law, tried, rows, state, steps=steps, batch_size=batch_size)
+        losses.append(tried.validate(law, valid, 0, 8000))
+    worse = losses[1] - losses[0]
+    return bool(worse.mean() <= CLEARLY * worse.std() / math.sqrt(min(len(worse), len(valid))))
+
+
+def number(seed: np.random.SeedSequence) -> int:
+    """Return the seed as an integer of 63 bits, for torch."""
+    return int(seed.generate_state(1, np.uint64)[0] >> np.uint64(1))

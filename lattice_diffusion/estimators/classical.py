@@ -1,0 +1,169 @@
+"""Estimators without a network: the exact law itself, Gaussian log determinants, nearest neighbours."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
+from scipy.special import digamma
+
+from ..channels import Channel
+from ..errors import InputError, Limits
+from ..estimate import Estimate
+from ..exact import log_marginal
+from ..lattice import Tripartition
+from .base import Estimator, FloatArray, Sample, mean_estimate
+
+TREE_DIMENSIONS = 10  # beyond that a tree visits almost every point, and plain distances are faster
+BLOCK_BYTES = 2**25  # of one block of distances
+
+
+def exact_log_ratios(model: Any, channel: Channel, t: float, x_t: NDArray, parts: Tripartition) -> FloatArray:
+    """Return (n,), log p(a|b,c) - log p(a|b) = log p(abc) + log p(b) - log p(ab) - log p(bc) of noisy samples."""
+    terms = [(1, parts.ABC), (-1, parts.AB), (-1, parts.BC), (1, parts.B)]
+    return np.sum([sign * log_marginal(model, channel, t, x_t, R) for sign, R in terms if R.any()], axis=0)
+
+
+@dataclass(eq=False)
+class Oracle(Estimator):
+    """Mean of the exact pointwise log ratio: unbiased, and its error is the statistical floor at n samples.
+
+    Args:
+        model: p_0, one of `lattice_diffusion.models`; the benchmark fills in the task's.
+    """
+
+    model: Any = None
+
+    def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator) -> Estimate:
+        if self.model is None:
+            raise InputError(
+                "Oracle needs the law of the data; pass a model, such as Oracle(models.Ising(lattice, 0.4))"
+            )
+        if sample.x_t is None or sample.parts is None or sample.channel is None or sample.t is None:
+            raise InputError("Oracle needs lattice samples and their noise; call fit(x_t, parts, channel=..., t=...)")
+        self.log_ratios_ = exact_log_ratios(self.model, sample.channel, sample.t, sample.x_t, sample.parts)
+        return mean_estimate(self.log_ratios_, groups, "mean of the exact log ratio")
+
+
+@dataclass(eq=False)
+class Gaussian(Estimator):
+    """Log determinants of the sample covariance, bias-corrected; exact for Gaussian data.
+
+        I(A;C|B) = 1/2 log [ det S_AB det S_BC / (det S_B det S_ABC) ]
+
+    nu S is Wishart with nu = n - 1, and E log det S = log det Sigma + sum_{i=1..d} psi((nu - i + 1)/2) - d log(nu/2),
+    so that subtracting the digamma terms makes the estimate unbiased at every n (Goodman 1963; Cai, Liang, Zhou 2015,
+    J. Multivariate Anal. 137, 161, arXiv:1309.0482). Of other data it is the information of the Gaussian fitted to it.
+
+    The error is by the delta method: to first order the estimate is the mean of the fitted log ratio
+    1/2 (q_AB + q_BC - q_B - q_ABC), q the squared Mahalanobis norms, whose scatter by group is the error.
+    The bias correction counts all samples as independent, whatever the groups.
+    """
+
+    continuous_only = True
+
+    def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator) -> Estimate:
+        a, b, c = (x - x.mean(axis=0) for x in (sample.a, sample.b, sample.c))
+        n, d = len(sample), a.shape[1] + b.shape[1] + c.shape[1]
+        if n < d + 2:
+            raise InputError(
+                f"Gaussian needs more samples than the {d} columns of a, b and c, at least {d + 2}, got {n}"
+            )
+        log_ratios = np.zeros(n)
+        for sign, region in ((1, (b, c, a)), (1, (b,)), (-1, (b, a)), (-1, (b, c))):
+            log_ratios += sign * _log_density(np.concatenate(region, axis=1))
+        self.log_ratios_ = log_ratios
+        return mean_estimate(log_ratios, groups, "log det of the covariance, digamma bias correction")
+
+
+def _log_density(x: FloatArray) -> FloatArray:
+    """(n,), log N(x_i; 0, S) up to terms that cancel, S the sample covariance, its mean free of bias.
+
+    The squared norms average to d (n - 1)/n exactly, whatever the data, so that they cancel in the mean.
+    """
+    nu, d = len(x) - 1, x.shape[1]
+    if d == 0:
+        return np.zeros(len(x))
+    try:
+        root = np.linalg.cholesky(x.T @ x / nu)
+    except np.linalg.LinAlgError:
+        raise InputError(
+            "Gaussian needs columns that are not multiples of one another, got a singular covariance"
+        ) from None
+    log_det = 2 * np.log(np.diag(root)).sum() - digamma((nu - np.arange(d)) / 2).sum() + d * np.log(nu / 2)
+    return -0.5 * ((solve_triangular(root, x.T, lower=True) ** 2).sum(axis=0) + log_det)
+
+
+@dataclass(eq=False)
+class FrenzelPompe(Estimator):
+    """Nearest neighbours: I(A;C|B) = psi(k) - < psi(n_AB + 1) + psi(n_BC + 1) - psi(n_B + 1) >.
+
+    n_R counts the other samples nearer than the k-th neighbour in A + B + C, in maximum norm over the columns of
+    R, each scaled to unit variance; where B is empty psi(n_B + 1) is psi(n), the estimator of Kraskov et al. (2004).
+    Local distances cancel only where the density is flat across them: fine in a few dimensions, far too low in tens.
+    Source: Frenzel and Pompe, Phys. Rev. Lett. 99, 204101 (2007).
+
+    The error is by subsampling (Holmes and Nemenman 2019, arXiv:1903.09280): the variance falls as 1/n, so that of
+    the mean over `blocks` disjoint parts of the data is that of the whole. The bias has no error bar.
+
+    Args:
+        k: which neighbour; larger k scatters less and is biased more.
+        blocks: parts of the data for the error, whole groups each.
+    """
+
+    continuous_only = True
+    limits: ClassVar[Limits] = {"k": (1, None), "blocks": (2, None)}
+    k: int = 5
+    blocks: int = 10
+
+    def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator) -> Estimate:
+        block = groups * self.blocks // (int(groups.max()) + 1)
+        smallest = int(np.bincount(block, minlength=self.blocks).min())
+        if smallest <= self.k:
+            raise InputError(
+                f"{self.blocks} blocks with k = {self.k} need more than {self.k} samples in every block, got "
+                f"{smallest}; lower blocks or k, or draw more"
+            )
+        a, b, c = ((x - x.mean(axis=0)) / x.std(axis=0) for x in (sample.a, sample.b, sample.c))
+        value = _information(a, b, c, self.k)
+        parts = [_information(a[rows], b[rows], c[rows], self.k) for rows in (block == i for i in range(self.blocks))]
+        stderr = float(np.std(parts, ddof=1) / np.sqrt(self.blocks))
+        return Estimate(value, stderr, len(sample), f"k = {self.k} nearest neighbours, error from {self.blocks} blocks")
+
+
+def _information(a: FloatArray, b: FloatArray, c: FloatArray, k: int) -> float:
+    few = a.shape[1] + b.shape[1] + c.shape[1] <= TREE_DIMENSIONS
+    n_ab, n_bc, n_b = (counts_by_tree if few else counts_by_distances)(a, b, c, k)
+    return float(digamma(k) - (digamma(n_ab + 1) + digamma(n_bc + 1) - digamma(n_b + 1)).mean())
+
+
+def counts_by_tree(a: FloatArray, b: FloatArray, c: FloatArray, k: int) -> tuple[NDArray, NDArray, NDArray]:
+    """Return n_AB, n_BC and n_B of every sample, (n,) each, by trees of neighbours."""
+    ab, bc, abc = np.hstack([a, b]), np.hstack([b, c]), np.hstack([a, b, c])
+    radius = cKDTree(abc).query(abc, k + 1, p=np.inf)[0][:, k]
+    inside = np.nextafter(radius, 0.0)  # strictly nearer
+
+    def count(x: FloatArray) -> NDArray:
+        if x.shape[1] == 0:
+            return np.full(len(x), len(x) - 1)
+        return cKDTree(x).query_ball_point(x, inside, p=np.inf, return_length=True) - 1
+
+    return count(ab), count(bc), count(b)
+
+
+def counts_by_distances(a: FloatArray, b: FloatArray, c: FloatArray, k: int) -> tuple[NDArray, NDArray, NDArray]:
+    """Return what `counts_by_tree` does, by blocks of all distances."""
+    n = len(a)
+    out = np.empty((3, n), int)
+    step = max(1, BLOCK_BYTES // (8 * n))
+    for start in range(0, n, step):
+        rows = slice(start, start + step)
+        d_b = cdist(b[rows], b, "chebyshev") if b.shape[1] else np.zeros((len(a[rows]), n))
+        d_ab = np.maximum(cdist(a[rows], a, "chebyshev"), d_b)
+        d_bc = np.maximum(cdist(c[rows], c, "chebyshev"), d_b)
+        radius = np.partition(np.maximum(d_ab, d_bc), k, axis=1)[:, k, None]  # entry 0 is the sample itself
+        out[:, rows] = [(distance < radius).sum(axis=1) - 1 for distance in (d_ab, d_bc, d_b)]
+    return out[0], out[1], out[2]
