@@ -72,5 +72,5 @@ def estimators() -> list[str]:
 
 def methods() -> list[str]:
     """Of `samplers.ising`."""
-    source = (ROOT / "samplers" / "methods.py").read_text(encoding="utf-8")
+    source = (ROOT / "samplers" / "ising.py").read_text(encoding="utf-8")
     return re.findall(r'"(\w+)"', source.partition("IsingMethod = Literal[")[2].partition("]")[0])

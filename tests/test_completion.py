@@ -10,7 +10,7 @@ import pytest
 from lattice_diffusion import channels, completions, estimators
 from lattice_diffusion.estimators import tasks
 from lattice_diffusion.runs import cmi as single
-from lattice_diffusion.samplers.methods import IsingMethod
+from lattice_diffusion.samplers.ising import IsingMethod
 from lattice_diffusion.studies import REGISTRY
 
 HEAVY = ("torch", "numba", "matplotlib", "scipy", "h5py")

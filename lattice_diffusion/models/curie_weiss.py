@@ -13,7 +13,7 @@ from ..channels import Channel
 from ..errors import InputError
 from ..exact.mean_field import MeanFieldSolver
 from ..lattice import Lattice, Tripartition
-from ..samplers.checks import check_beta, check_memory, check_n_samples
+from ..samplers.chains import check_beta, check_memory, check_n_samples
 from .base import OnLattice, Rng, Transition
 
 

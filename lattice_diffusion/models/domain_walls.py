@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..exact.bonds import block_patch, bond_mask, bond_patch, bond_radii
 from ..exact.domain_walls import DomainWallSolver, walls
 from ..lattice import Lattice, Tripartition
-from ..samplers.checks import check_beta, check_memory, check_n_samples
+from ..samplers.chains import check_beta, check_memory, check_n_samples
 from ..samplers.ising import ising
 from .base import OnLattice, Rng, Transition, axis_names
 from .ising import BETA_CRITICAL

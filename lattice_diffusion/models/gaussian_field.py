@@ -13,8 +13,7 @@ from ..channels import Channel, check_gaussian
 from ..errors import InputError
 from ..exact.gaussian import GaussianSolver
 from ..lattice import Lattice
-from ..samplers.fields import check_mass_squared, gaussian_field
-from ..samplers.laplacian import precision_matrix
+from ..samplers.fields import check_mass_squared, gaussian_field, precision_matrix
 from .base import DataKind, OnLattice, Rng
 
 

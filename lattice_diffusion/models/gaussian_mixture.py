@@ -14,9 +14,8 @@ from ..errors import InputError, shown
 from ..exact.gaussian import GaussianSolver
 from ..exact.mixture import MixtureSolver, label_information
 from ..lattice import Lattice
-from ..samplers.checks import check_memory, check_n_samples
-from ..samplers.fields import check_mass_squared, gaussian_field
-from ..samplers.laplacian import precision_matrix
+from ..samplers.chains import check_memory, check_n_samples
+from ..samplers.fields import check_mass_squared, gaussian_field, precision_matrix
 from .base import DataKind, OnLattice, Rng, Transition
 
 

@@ -14,10 +14,8 @@ from ..errors import InputError
 from ..exact.chain import ChainSolver
 from ..exact.transfer_matrix import TransferMatrix
 from ..lattice import Lattice
-from ..samplers.chains import check_schedule
-from ..samplers.checks import check_beta, check_memory, check_n_samples
-from ..samplers.ising import ising
-from ..samplers.methods import IsingMethod, resolve, uniform_transfer_matrix
+from ..samplers.chains import check_beta, check_memory, check_n_samples, check_schedule
+from ..samplers.ising import IsingMethod, ising, resolve, uniform_transfer_matrix
 from .base import OnLattice, Rng, Transition
 
 BETA_CRITICAL = math.log(1.0 + math.sqrt(2.0)) / 2.0
@@ -68,7 +66,7 @@ class Ising(OnLattice):
     def sampling_options(
         self, method: IsingMethod = "auto", burn_in: int | None = None, thin: int | None = None
     ) -> dict[str, Any]:
-        resolved, _ = resolve(self.lattice, self.beta, method, 0.0)
+        resolved = resolve(self.lattice, self.beta, method)
         check_schedule(self.lattice, burn_in, thin)
         return {"method": resolved, "burn_in": burn_in, "thin": thin}
 

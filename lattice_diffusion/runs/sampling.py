@@ -21,9 +21,8 @@ from ..errors import InputError
 from ..lattice import Lattice
 from ..registry import hint
 from ..samplers import gaussian_field, ising
-from ..samplers.chains import block_rng, check_schedule
-from ..samplers.checks import check_memory, check_n_samples
-from ..samplers.methods import IsingMethod, resolve
+from ..samplers.chains import block_rng, check_memory, check_n_samples, check_schedule
+from ..samplers.ising import IsingMethod, resolve
 from .checks import check_output, check_same
 from .cmi import taken
 from .process_pool import InProcess
@@ -93,7 +92,7 @@ def _ising(lattice: Lattice, beta: float, given: dict[str, Any]) -> tuple[dict[s
     asked, burn_in, thin = given.get("method", "auto"), given.get("burn_in"), given.get("thin")
     if asked not in get_args(IsingMethod):
         raise InputError(f"unknown method {asked!r}; {hint(asked, get_args(IsingMethod))}")
-    method, _ = resolve(lattice, beta, asked, 0.0)
+    method = resolve(lattice, beta, asked)
     check_schedule(lattice, burn_in, thin)
 
     def draw(n: int, rng: np.random.Generator) -> NDArray[np.int8]:

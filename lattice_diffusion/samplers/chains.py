@@ -1,21 +1,164 @@
-"""What samples are drawn from, one after the other: perfect samples, or a Markov chain that has burnt in."""
+"""What all samplers share: checks of arguments, couplings and fields on a lattice, and a chain that is sampled.
+
+Spin models are p(s) ~ exp(sum J_ij s_i s_j + sum h_i s_i); temperature is part of J and h. J is one number or one per
+row of `lattice.bonds`; h is one number or an array of `lattice.shape`, and h_i = +-inf clamps spin i, which is what
+`channel.likelihood_field` gives for a certain spin.
+"""
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from .. import errors
 from ..errors import InputError
 from ..lattice import Lattice
 
+Rng = np.random.Generator | int | None
 Spins = NDArray[np.int8]
 MAX_UPDATES = 10**9  # in one go, during which nothing can interrupt
 
 
+# -- arguments ----------------------------------------------------------------------------------------------------
+
+
+def check_beta(beta: float) -> float:
+    """Return beta as a float. Raises InputError if it is negative or not finite."""
+    if not 0.0 <= beta < np.inf:
+        raise InputError(f"beta must be finite and >= 0, got {beta}; for an antiferromagnet flip one sublattice")
+    return float(beta)
+
+
+def check_n_samples(n_samples: int, sample_bytes: float = 0.0, name: str = "n_samples") -> int:
+    """Return n_samples. Raises InputError unless it is a positive integer and so many samples fit into memory."""
+    if not isinstance(n_samples, int | np.integer) or n_samples < 1:
+        raise InputError(f"{name} must be a positive integer, got {errors.shown(n_samples)}")
+    check_memory(int(n_samples) * sample_bytes)
+    return int(n_samples)
+
+
+def check_memory(n_bytes: float) -> None:
+    """Raises InputError for an output larger than the memory that this machine has available."""
+    errors.check_memory("n_samples", n_bytes, "draw smaller batches, one after the other")
+
+
+def relaxation_sweeps(lattice: Lattice, exponent: float = 0.5) -> int:
+    """Return L^exponent sweeps, L the longest side: the order of the critical relaxation time."""
+    return math.ceil(max(lattice.shape) ** exponent)
+
+
+def check_schedule(lattice: Lattice, burn_in: int | None, thin: int | None, exponent: float = 0.5) -> tuple[int, int]:
+    """Return burn_in and thin, by default 20 L^exponent and L^exponent. Raises InputError if they are out of range."""
+    relaxation = relaxation_sweeps(lattice, exponent)
+    burn_in = 20 * relaxation if burn_in is None else burn_in
+    thin = relaxation if thin is None else thin
+    integers = isinstance(burn_in, int | np.integer) and isinstance(thin, int | np.integer)
+    if not integers or not 0 <= burn_in <= MAX_UPDATES or not 1 <= thin <= MAX_UPDATES:
+        raise InputError(
+            f"burn_in must be >= 0 and thin >= 1, both integers of at most {MAX_UPDATES:,}, got {burn_in} and {thin}"
+        )
+    return burn_in, thin
+
+
+def block_rng(seed: int, block: int) -> np.random.Generator:
+    """Return the generator of one block of a long series: the block-th that `SeedSequence(seed)` spawns."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(block,)))
+
+
+def generator_state(rng: np.random.Generator) -> NDArray[np.uint64]:
+    """Return 256 fresh bits for the kernels' own xoshiro256++."""
+    return rng.integers(0, 2**64, 4, dtype=np.uint64)
+
+
+# -- couplings ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Couplings:
+    """Validated J (n_bonds,) and h (n_sites,), and the neighbour tables that kernels read."""
+
+    lattice: Lattice
+    J: NDArray[np.float64]
+    h: NDArray[np.float64]
+
+    @classmethod
+    def on(cls, lattice: Lattice, couplings: ArrayLike, field: ArrayLike = 0.0) -> "Couplings":
+        """Raises InputError for wrong shapes, couplings that are not finite and fields that are NaN."""
+        J, h = np.asarray(couplings, float), np.asarray(field, float)
+        n_bonds = len(lattice.bonds)
+        if J.shape not in ((), (n_bonds,)):
+            raise InputError(
+                f"couplings must be one number or one per bond, ({n_bonds},) in the order of lattice.bonds, "
+                f"got shape {J.shape}"
+            )
+        if not np.isfinite(J).all():
+            raise InputError(
+                f"couplings must be finite, got {J[~np.isfinite(J)].flat[0]}; clamp spins by a field of +-inf"
+            )
+        if h.shape not in ((), lattice.shape):
+            raise InputError(f"field must be one number or an array of shape {lattice.shape}, got shape {h.shape}")
+        if np.isnan(h).any():
+            raise InputError("field must hold numbers, or +-inf to clamp a spin, got nan")
+        J, h = np.broadcast_to(J, (n_bonds,)), np.broadcast_to(h, lattice.shape).ravel()
+        return cls(lattice, J, h)
+
+    @cached_property
+    def _tables(self) -> NDArray[np.int64]:
+        return neighbor_tables(self.lattice)
+
+    @property
+    def neighbors(self) -> NDArray[np.uint32]:
+        """(N, 2 d) flat neighbour indices, i itself beyond an open edge."""
+        table = self._tables[0]
+        return np.where(table >= 0, table, np.arange(len(table))[:, None]).astype(np.uint32)
+
+    @property
+    def neighbor_J(self) -> NDArray[np.float64]:
+        """(N, 2 d) couplings to them, 0 beyond an open edge."""
+        return np.append(self.J, 0.0)[self._tables[1]]
+
+    @property
+    def clamped(self) -> NDArray[np.bool_]:
+        return np.isinf(self.h)
+
+    @property
+    def heat_bath_tables(self) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+        """Sites that are not clamped, even ones first, neighbours, couplings to them, and fields of free sites."""
+        order = checkerboard_order(self.lattice)
+        free_order = order[~self.clamped[order]].astype(np.uint32)
+        return free_order, self.neighbors, self.neighbor_J, np.where(self.clamped, 0.0, self.h)
+
+    def start(self, rng: np.random.Generator, shape: tuple[int, ...] = ()) -> NDArray[np.int8]:
+        """Return fair coins on free sites, (*shape, N) int8."""
+        coins = rng.random((*shape, self.lattice.n_sites)) < 0.5
+        return np.where(self.clamped, self.h > 0, coins).astype(np.int8) * 2 - 1
+
+
+def neighbor_tables(lattice: Lattice) -> NDArray[np.int64]:
+    """Return flat neighbour indices and the rows of `lattice.bonds` to them, (2, N, 2 d), -1 beyond an open edge."""
+    ends = np.concatenate([lattice.bonds, lattice.bonds[:, ::-1]])
+    order = np.argsort(ends[:, 0], kind="stable")
+    i, j = ends[order].T
+    tables = np.full((2, lattice.n_sites, 2 * lattice.ndim), -1)
+    tables[:, i, np.arange(len(i)) - np.searchsorted(i, i)] = j, order % max(1, len(lattice.bonds))
+    return tables
+
+
+def checkerboard_order(lattice: Lattice) -> NDArray[np.int64]:
+    """Return even sites, then odd ones; any fixed order of single-site heat baths leaves p invariant."""
+    parity = np.indices(lattice.shape).sum(axis=0).ravel() % 2
+    return np.argsort(parity, kind="stable")
+
+
+# -- chains -------------------------------------------------------------------------------------------------------
+
+
 class Source(Protocol):
-    """Goes on for ever: `draw(n)` gives the next n samples, int8 (n, *lattice.shape)."""
+    """Something that samples are drawn from: `draw(n)` returns the next n, int8 (n, *lattice.shape)."""
 
     def draw(self, n: int) -> Spins: ...
 
@@ -35,7 +178,7 @@ class Chain:
     Args:
         shape: of the lattice.
         advance: makes so many updates of the state, in place.
-        spins: the configurations now, (n_replicas, *shape).
+        spins: returns the present configurations, (n_replicas, *shape).
         burn_in, thin: updates made so far, and those between samples.
     """
 
@@ -64,26 +207,3 @@ class Chain:
             self._left = self._left[len(taken) :]
             filled += len(taken)
         return out
-
-
-def relaxation_sweeps(lattice: Lattice, exponent: float = 0.5) -> int:
-    """L^exponent sweeps, L the longest side: the order of the critical relaxation time."""
-    return math.ceil(max(lattice.shape) ** exponent)
-
-
-def check_schedule(lattice: Lattice, burn_in: int | None, thin: int | None, exponent: float = 0.5) -> tuple[int, int]:
-    """burn_in and thin, by default 20 L^exponent and L^exponent."""
-    relaxation = relaxation_sweeps(lattice, exponent)
-    burn_in = 20 * relaxation if burn_in is None else burn_in
-    thin = relaxation if thin is None else thin
-    integers = isinstance(burn_in, int | np.integer) and isinstance(thin, int | np.integer)
-    if not integers or not 0 <= burn_in <= MAX_UPDATES or not 1 <= thin <= MAX_UPDATES:
-        raise InputError(
-            f"burn_in must be >= 0 and thin >= 1, both integers of at most {MAX_UPDATES:,}, got {burn_in} and {thin}"
-        )
-    return burn_in, thin
-
-
-def block_rng(seed: int, block: int) -> np.random.Generator:
-    """The generator of one block of a long series: the block-th that `SeedSequence(seed)` spawns."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(block,)))

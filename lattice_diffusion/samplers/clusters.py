@@ -8,49 +8,56 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import InputError
 from ..kernels import clusters as kernel
 from ..lattice import Lattice
-from .chains import Chain, Spins, check_schedule, relaxation_sweeps
-from .checks import check_memory, check_n_samples
-from .couplings import Couplings, bond_thresholds, generator_state
+from .chains import (
+    Chain,
+    Couplings,
+    Rng,
+    Spins,
+    check_n_samples,
+    check_schedule,
+    generator_state,
+    relaxation_sweeps,
+)
 
 
 def swendsen_wang(
     lattice: Lattice,
     couplings: ArrayLike,
     n_samples: int,
-    rng: np.random.Generator,
-    fields: ArrayLike = 0.0,
+    rng: Rng = None,
     *,
+    field: ArrayLike = 0.0,
     burn_in: int | None = None,
     thin: int | None = None,
 ) -> NDArray[np.int8]:
-    """One Markov chain for p(s) ~ exp(sum J_ij s_i s_j + sum h_i s_i), int8 (n_samples, *lattice.shape).
+    """Return samples of p(s) ~ exp(sum J_ij s_i s_j + sum h_i s_i) from one chain, int8 (n_samples, *lattice.shape).
 
     Satisfied bonds are kept with probability 1 - exp(-2 |J_ij|), and every cluster they form gets a fair sign
     (Swendsen and Wang 1987); a field is a bond to a ghost spin. A uniform square ferromagnet without field runs
-    64 spins per word. Frustration and strong random fields slow it down: `posterior` takes those.
+    64 spins per word. Frustration and strong random fields slow it down: `heat_bath` takes those.
 
     Args:
         couplings: J, one number (beta of a ferromagnet) or one per row of `lattice.bonds`.
-        fields: h, one number or an array of lattice.shape; +-inf clamps a spin.
+        field: h, one number or an array of lattice.shape; +-inf clamps a spin.
         burn_in, thin: sweeps before the first and between samples; by default 20 sqrt(L) and sqrt(L), L the
             longest side: the Li-Sokal bound on the critical relaxation of ferromagnets in 2D and 3D.
 
     Raises:
-        ValueError: couplings or fields of a wrong shape or value, bad n_samples, burn_in or thin.
+        InputError: couplings or field of a wrong shape or value, bad n_samples, burn_in or thin.
     """
-    check_memory(check_n_samples(n_samples) * lattice.n_sites)
-    return swendsen_wang_chain(lattice, couplings, rng, fields, burn_in, thin).draw(n_samples)
+    n_samples = check_n_samples(n_samples, lattice.n_sites)
+    return swendsen_wang_chain(lattice, couplings, np.random.default_rng(rng), field, burn_in, thin).draw(n_samples)
 
 
 def swendsen_wang_chain(
     lattice: Lattice,
     couplings: ArrayLike,
     rng: np.random.Generator,
-    fields: ArrayLike,
+    field: ArrayLike,
     burn_in: int | None,
     thin: int | None,
 ) -> Chain:
-    model = Couplings.on(lattice, couplings, fields)
+    model = Couplings.on(lattice, couplings, field)
     burn_in, thin = check_schedule(lattice, burn_in, thin)
     uniform = len(model.J) > 0 and model.J[0] >= 0.0 and bool(np.ptp(model.J) == 0.0)
     if lattice.ndim == 2 and uniform and not model.h.any():
@@ -94,12 +101,12 @@ def wolff(
     lattice: Lattice,
     couplings: ArrayLike,
     n_samples: int,
-    rng: np.random.Generator,
+    rng: Rng = None,
     *,
     burn_in: int | None = None,
     thin: int | None = None,
 ) -> NDArray[np.int8]:
-    """One Markov chain for p(s) ~ exp(sum J_ij s_i s_j), int8 (n_samples, *lattice.shape), one cluster at a time.
+    """Return samples of p(s) ~ exp(sum J_ij s_i s_j) from one chain that flips one cluster at a time, int8.
 
     A cluster grown from a random site over satisfied bonds, each taken with probability 1 - exp(-2 |J_ij|), is
     flipped (Wolff 1989). The number of clusters between samples is fixed: stopping once enough spins have
@@ -113,11 +120,11 @@ def wolff(
             the burn-in.
 
     Raises:
-        ValueError: couplings of a wrong shape or value, bad n_samples, burn_in or thin; thin is left out with
+        InputError: couplings of a wrong shape or value, bad n_samples, burn_in or thin; thin is left out with
             burn_in = 0.
     """
-    check_memory(check_n_samples(n_samples) * lattice.n_sites)
-    return wolff_chain(lattice, couplings, rng, burn_in, thin).draw(n_samples)
+    n_samples = check_n_samples(n_samples, lattice.n_sites)
+    return wolff_chain(lattice, couplings, np.random.default_rng(rng), burn_in, thin).draw(n_samples)
 
 
 def wolff_chain(
@@ -127,11 +134,11 @@ def wolff_chain(
     check_schedule(lattice, burn_in, thin)
     if thin is None and burn_in == 0:
         raise InputError("thin is measured during the burn-in, which was 0; give thin")
-    thresholds = bond_thresholds(model.neighbor_J)
+    tables = model.neighbors, model.neighbor_J, bond_thresholds(model.neighbor_J)
     spins, state = model.start(rng), generator_state(rng)
 
     def advance(n_clusters: int) -> int:
-        return int(kernel.wolff(spins, model.neighbors, model.neighbor_J, thresholds, n_clusters, state))
+        return int(kernel.wolff(spins, *tables, n_clusters, state))
 
     if burn_in is None:
         n_flipped, burn_in = 0, 0
@@ -143,3 +150,12 @@ def wolff_chain(
     if thin is None:
         thin = math.ceil(relaxation_sweeps(lattice) * lattice.n_sites * burn_in / n_flipped)
     return Chain(lattice.shape, advance, lambda: spins.reshape(1, *lattice.shape), burn_in, thin)
+
+
+def bond_thresholds(J: NDArray[np.float64]) -> NDArray[np.uint64]:
+    """Return (1 - exp(-2 |J|)) 2^64, the probability of a cluster bond as a 64-bit integer."""
+    p = -np.expm1(-2.0 * np.abs(J))
+    # 2^64 - 2048 is the largest float below 2^64
+    threshold = np.minimum(p * 2.0**64, 2.0**64 - 2048).astype(np.uint64)
+    threshold[p == 1.0] = 2**64 - 1
+    return threshold

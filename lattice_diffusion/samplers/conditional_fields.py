@@ -20,9 +20,16 @@ from scipy.sparse.linalg import splu
 
 from ..errors import InputError
 from ..lattice import Lattice
-from .checks import check_memory, check_n_samples
-from .fields import check_field, gaussian_field
-from .laplacian import Boundary, precision_matrix, precision_spectrum, to_modes, to_sites
+from .chains import Rng, check_n_samples
+from .fields import (
+    Boundary,
+    check_field,
+    gaussian_field,
+    precision_matrix,
+    precision_spectrum,
+    to_modes,
+    to_sites,
+)
 
 Method = Literal["auto", "factorise", "conjugate_gradients"]
 Solve = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -43,13 +50,13 @@ def conditional_field(
     observed: ArrayLike,
     values: ArrayLike,
     n_samples: int,
-    rng: np.random.Generator,
+    rng: Rng = None,
     *,
     noise_variance: ArrayLike = 0.0,
     boundary: Boundary = "free",
     method: Method = "auto",
 ) -> NDArray[np.float64]:
-    """Independent samples of x ~ N(0, K^-1) given x + sqrt(noise_variance) z = values on the mask, float64.
+    """Return independent samples of x ~ N(0, K^-1) given x + sqrt(noise_variance) z = values on the mask, float64.
 
     Args:
         lattice, mass_squared, boundary: the prior, as in `gaussian_field`.
@@ -65,8 +72,7 @@ def conditional_field(
     Returns:
         (n_samples, *lattice.shape).
     """
-    n_samples = check_n_samples(n_samples)
-    check_memory(8 * n_samples * lattice.n_sites)
+    n_samples, rng = check_n_samples(n_samples, 8 * lattice.n_sites), np.random.default_rng(rng)
     given = _Conditioning.on(lattice, mass_squared, observed, noise_variance, boundary, method)
     v = given.check_values(values)
     if v.shape[0] not in (1, n_samples):
@@ -94,7 +100,7 @@ def conditional_mean(
     boundary: Boundary = "free",
     method: Method = "auto",
 ) -> NDArray[np.float64]:
-    """E[x | values on the mask], of the shape of values: (*lattice.shape) or (n, *lattice.shape).
+    """Return E[x | values on the mask], of the shape of values: (*lattice.shape) or (n, *lattice.shape).
 
     Arguments as for `conditional_field`. The minimum-mean-square-error denoiser and interpolation of this prior.
     """

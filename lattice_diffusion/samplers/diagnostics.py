@@ -1,4 +1,4 @@
-"""What a set of Ising samples is worth: how correlated, how fast, and whether the burn-in was long enough."""
+"""Diagnostics of Ising samples: how correlated they are, how fast they came, and whether the burn-in was enough."""
 
 import math
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ from ..errors import InputError
 from ..lattice import Lattice
 from .autocorrelation import AutocorrelationTime, integrated_autocorrelation_time, mser
 from .chains import Chain, Source
-from .methods import PERFECT
+from .heat_bath import PastCoupling
 from .observables import energies, magnetizations
-from .perfect import PastCoupling
 
+PERFECT = ("transfer_matrix", "coupling_from_the_past")
 SURE = 0.25  # largest error of tau with which samples may be called independent: about 350 samples
 
 
@@ -24,7 +24,7 @@ class CorrelatedError(InputError):
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """How the samples of one call of `ising` came about and how many independent ones they are worth.
+    """How samples of the Ising model were drawn and how many independent ones they are worth.
 
     Attributes:
         method: the one used.
@@ -44,14 +44,14 @@ class Diagnostics:
     method: str
     n_samples: int
     n_chains: int
-    burn_in: int | None
-    thin: int | None
-    acceptance: float | None
+    seconds: float
     tau_energy: AutocorrelationTime | None
     tau_magnetization: AutocorrelationTime | None
-    burn_in_mser: int | None
-    coalescence: float | None
-    seconds: float
+    burn_in: int | None = None
+    thin: int | None = None
+    acceptance: float | None = None
+    burn_in_mser: int | None = None
+    coalescence: float | None = None
 
     @property
     def perfect(self) -> bool:
@@ -59,14 +59,14 @@ class Diagnostics:
 
     @property
     def tau(self) -> AutocorrelationTime | None:
-        """The longer of the two."""
+        """The longer of tau_energy and tau_magnetization."""
         if self.tau_energy is None or self.tau_magnetization is None:
             return None
         return max(self.tau_energy, self.tau_magnetization)
 
     @property
     def independent(self) -> bool:
-        """Perfect, or tau is 1 within three errors of at most 1/4: fewer than about 350 samples cannot tell."""
+        """True for perfect samples, or if tau is 1 within three errors of at most 1/4 (about 350 samples or more)."""
         taus = (self.tau_energy, self.tau_magnetization)
         return self.perfect or all(t is not None and t.error <= SURE and t.tau <= 1.0 + 3.0 * t.error for t in taus)
 
@@ -107,50 +107,47 @@ def diagnose(
     parts: Sequence[NDArray[np.int8]],
     seconds: float,
 ) -> Diagnostics:
-    """Diagnostics of the samples `parts` that the chains `sources` gave."""
+    """Return the diagnostics of the samples `parts` that the chains `sources` gave."""
     n_samples = sum(len(part) for part in parts)
     if method in PERFECT:
         met = [source for source in sources if isinstance(source, PastCoupling)]
         coalescence = sum(s.total_past for s in met) / sum(s.n_drawn for s in met) if met else None
         one = AutocorrelationTime(1.0, 0.0)
-        return Diagnostics(method, n_samples, len(parts), None, None, None, one, one, None, coalescence, seconds)
+        return Diagnostics(method, n_samples, len(parts), seconds, one, one, coalescence=coalescence)
     chains = [source for source in sources if isinstance(source, Chain)]
     first, n_replicas = chains[0], chains[0].n_replicas
     n_times = min(len(part) for part in parts) // n_replicas
 
     def series(values: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-        times = [x[: n_times * n_replicas].reshape(n_times, n_replicas).T for x in values]
-        return np.concatenate(times)
+        return np.concatenate([x[: n_times * n_replicas].reshape(n_times, n_replicas).T for x in values])
 
     e = series([energies(part, lattice) for part in parts])
     m = series([np.abs(magnetizations(part)) for part in parts])
-    steps = first.burn_in + first.thin * mser(e) if n_times >= 10 else None
     return Diagnostics(
         method,
         n_samples,
         len(parts) * n_replicas,
+        seconds,
+        _tau(e),
+        _tau(m),
         first.burn_in,
         first.thin,
         _acceptance(method, lattice, beta, field, parts),
-        _tau(e),
-        _tau(m),
-        steps,
-        None,
-        seconds,
+        first.burn_in + first.thin * mser(e) if n_times >= 10 else None,
     )
 
 
 def _tau(series: NDArray[np.float64]) -> AutocorrelationTime | None:
     try:
         return integrated_autocorrelation_time(series)
-    except ValueError:  # too short or constant
+    except InputError:  # too short or constant
         return None
 
 
 def _acceptance(
     method: str, lattice: Lattice, beta: float, field: ArrayLike, parts: Sequence[NDArray[np.int8]]
 ) -> float | None:
-    """From the samples alone: what an update does on average in equilibrium."""
+    """Return what an update does on average in equilibrium, from the samples alone."""
     if method in ("swendsen_wang", "wolff"):
         return None if np.any(field) else float(np.mean(np.concatenate([magnetizations(part) for part in parts]) ** 2))
     flips = [np.mean([flip_probability(s, lattice, beta, field) for s in part]) for part in parts]
@@ -158,7 +155,7 @@ def _acceptance(
 
 
 def flip_probability(spins: NDArray[np.int8], lattice: Lattice, beta: float, field: ArrayLike) -> float:
-    """Mean over free sites of 1/(1 + exp(2 s_i (beta sum_j s_j + h_i))): a heat bath's chance to flip s_i."""
+    """Return the mean over free sites of 1/(1 + exp(2 s_i (beta sum_j s_j + h_i))): a heat bath flips s_i."""
     flat = spins.ravel().astype(float)
     i, j = lattice.bonds.T
     neighbours = np.bincount(i, flat[j], flat.size) + np.bincount(j, flat[i], flat.size)

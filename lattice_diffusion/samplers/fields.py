@@ -1,21 +1,28 @@
 """Gaussian fields by fast transforms: white noise in mode space, times the root of the spectrum, to the sites.
 
+The precision matrix of the massive free field, K = m^2 - Laplacian, is diagonal in plane waves along periodic axes.
+Along open ones, boundary "free": sites at the edge have fewer neighbours, K is diagonal in cosines (DCT-II),
+k = pi n/L; "fixed": the field is zero just beyond the edge, every site keeps 2 d in K, which is diagonal in sines
+(DST-I), k = pi (n + 1)/(L + 1).
+
 Complex noise gives two independent real fields per transform, its real and its imaginary part. A field depends on
 the generator and on its place among the samples, not on how many are drawn at a time.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import scipy.fft
 from numpy.typing import ArrayLike, DTypeLike, NDArray
+from scipy import sparse
 
-from ..errors import InputError
+from ..errors import InputError, check_memory
 from ..kernels import normals
 from ..lattice import Lattice
-from .checks import check_memory, check_n_samples
-from .laplacian import Boundary, check_boundary, precision_spectrum, to_sites, wave_vectors
+from .chains import Rng, check_n_samples
 
+Boundary = Literal["free", "fixed"]
 # Noise and transform of one batch stay in the second-level cache; a single pair of fields may be larger.
 BATCH_BYTES = 2**20
 
@@ -30,7 +37,8 @@ def check_mass_squared(mass_squared: float) -> float:
 
 def check_field(lattice: Lattice, mass_squared: float, boundary: str) -> None:
     """mass_squared > 0, or 0 where an open axis is fixed at both ends."""
-    check_boundary(boundary)
+    if boundary not in ("free", "fixed"):
+        raise InputError(f"boundary of open axes must be 'free' or 'fixed', got {boundary!r}")
     if not (mass_squared == 0.0 and boundary == "fixed" and not all(lattice.periodic)):
         check_mass_squared(mass_squared)
 
@@ -39,11 +47,11 @@ def gaussian_field(
     lattice: Lattice,
     mass_squared: float,
     n_samples: int,
-    rng: np.random.Generator,
+    rng: Rng = None,
     dtype: DTypeLike = np.float64,
     boundary: Boundary = "free",
 ) -> NDArray[Any]:
-    """Independent samples of the massive free field N(0, K^-1), K = m^2 - Laplacian, (n_samples, *lattice.shape).
+    """Return samples of the massive free field N(0, K^-1), K = m^2 - Laplacian, (n_samples, *lattice.shape).
 
     Args:
         lattice: periodic axes, open ones, or both.
@@ -55,7 +63,7 @@ def gaussian_field(
             (zero beyond the edge; fastest for sides L with L + 1 a product of small primes).
 
     Raises:
-        ValueError: for values out of range, or an output larger than the memory.
+        InputError: for values out of range, or an output larger than the memory.
     """
     check_field(lattice, mass_squared, boundary)
     return _draw(lattice, 1.0 / precision_spectrum(lattice, mass_squared, boundary), boundary, n_samples, rng, dtype)
@@ -65,10 +73,10 @@ def spectral_field(
     lattice: Lattice,
     spectrum: Callable[[NDArray[np.float64]], ArrayLike] | ArrayLike,
     n_samples: int,
-    rng: np.random.Generator,
+    rng: Rng = None,
     dtype: DTypeLike = np.float64,
 ) -> NDArray[Any]:
-    """Independent samples of the stationary Gaussian field of any power spectrum on a periodic lattice.
+    """Return samples of the stationary Gaussian field of any power spectrum on a periodic lattice.
 
         Cov(x_i, x_j) = (1/N) sum_k P(k) e^(i k (i - j)),
 
@@ -127,14 +135,14 @@ def _draw(
     power: NDArray[np.float64],
     boundary: Boundary,
     n_samples: int,
-    rng: np.random.Generator,
+    rng: Rng,
     dtype: DTypeLike,
 ) -> NDArray[Any]:
     """sqrt(power) times white noise in the modes, at the sites."""
-    n_samples, dtype = check_n_samples(n_samples), np.dtype(dtype)
+    dtype = np.dtype(dtype)
     if dtype not in (np.float32, np.float64):
         raise InputError(f"dtype must be float32 or float64, got {dtype}")
-    check_memory(n_samples * lattice.n_sites * dtype.itemsize)
+    n_samples, rng = check_n_samples(n_samples, lattice.n_sites * dtype.itemsize), np.random.default_rng(rng)
     x = np.empty((n_samples, *lattice.shape), dtype)
     pairs = max(1, BATCH_BYTES // (2 * dtype.itemsize * lattice.n_sites))
     work = np.empty((min(pairs, (n_samples + 1) // 2), *lattice.shape), np.result_type(dtype, np.complex64))
@@ -148,3 +156,70 @@ def _draw(
         batch[0::2] = z.real
         batch[1::2] = z.imag[: len(batch) // 2]
     return x
+
+
+# -- the precision matrix and its modes --------------------------------------------------------------------------
+
+
+def precision_spectrum(lattice: Lattice, mass_squared: float, boundary: Boundary = "free") -> NDArray[np.float64]:
+    """Return the eigenvalues m^2 + sum (2 - 2 cos k) of K, lattice.shape."""
+    check_memory("lattice", 24 * lattice.n_sites, "take a smaller one")
+    total = np.full(lattice.shape, float(mass_squared))
+    for axis, (n, flag) in enumerate(zip(lattice.shape, lattice.periodic, strict=True)):
+        if flag:
+            k = 2 * np.pi * np.arange(n) / n
+        else:
+            k = np.pi * np.arange(n) / n if boundary == "free" else np.pi * np.arange(1, n + 1) / (n + 1)
+        total += (4 * np.sin(k / 2) ** 2).reshape([-1 if a == axis else 1 for a in range(lattice.ndim)])
+    return total
+
+
+def precision_matrix(lattice: Lattice, mass_squared: float, boundary: Boundary = "free") -> sparse.csc_array:
+    """Return K, (N, N) sparse, sites in row-major order."""
+    n, bonds = lattice.n_sites, lattice.bonds
+    hop = sparse.coo_array((np.ones(len(bonds)), (bonds[:, 0], bonds[:, 1])), shape=(n, n))
+    adjacency = (hop + hop.T).tocsc()
+    degree: NDArray[np.float64] = np.asarray(adjacency.sum(axis=0)).ravel()
+    if boundary == "fixed":
+        degree = np.full(n, 2.0 * lattice.ndim)
+    return (sparse.diags_array(mass_squared + degree, format="csc") - adjacency).tocsc()
+
+
+def wave_vectors(lattice: Lattice) -> NDArray[np.float64]:
+    """Return k of a periodic lattice, (d, *lattice.shape), components in [-pi, pi), in the order of numpy.fft."""
+    check_memory("lattice", 16 * lattice.ndim * lattice.n_sites, "take a smaller one")
+    axes = [2 * np.pi * np.fft.fftfreq(n) for n in lattice.shape]
+    return np.stack(np.meshgrid(*axes, indexing="ij"))
+
+
+def _periodic_axes(lattice: Lattice) -> list[int]:
+    return [axis + 1 for axis, flag in enumerate(lattice.periodic) if flag]
+
+
+def _open_axes(
+    z: NDArray[np.complexfloating], lattice: Lattice, boundary: Boundary, inverse: bool
+) -> NDArray[np.complexfloating]:
+    axes = [axis + 1 for axis, flag in enumerate(lattice.periodic) if not flag]
+    if not axes:
+        return z
+    if boundary == "free":
+        transform, kind = (scipy.fft.idctn if inverse else scipy.fft.dctn), 2
+    else:
+        transform, kind = (scipy.fft.idstn if inverse else scipy.fft.dstn), 1
+    parts = z.view(z.real.dtype).reshape(*z.shape, 2)
+    parts = transform(parts, type=kind, axes=axes, norm="ortho", overwrite_x=True)
+    return np.ascontiguousarray(parts).view(z.dtype)[..., 0]
+
+
+def to_sites(z: NDArray[np.complexfloating], lattice: Lattice, boundary: Boundary) -> NDArray[np.complexfloating]:
+    """Transform modes to sites (unitary), complex (n, *lattice.shape): two real fields each. May overwrite z."""
+    z = _open_axes(z, lattice, boundary, inverse=True)
+    axes = _periodic_axes(lattice)
+    return scipy.fft.ifftn(z, axes=axes, norm="ortho", overwrite_x=True) if axes else z
+
+
+def to_modes(z: NDArray[np.complexfloating], lattice: Lattice, boundary: Boundary) -> NDArray[np.complexfloating]:
+    """Apply the inverse of `to_sites`. May overwrite z."""
+    axes = _periodic_axes(lattice)
+    z = scipy.fft.fftn(z, axes=axes, norm="ortho", overwrite_x=True) if axes else z
+    return _open_axes(z, lattice, boundary, inverse=False)

@@ -1,26 +1,35 @@
-"""Ising configurations by whichever method fits: perfect where possible, cluster updates beyond."""
+"""Ising configurations by whichever method fits: perfect where possible, cluster updates beyond; arrays or streams."""
 
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal, overload
+from functools import lru_cache
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputError
+from ..errors import InputError, check_memory
+from ..exact.chain import ChainSolver
+from ..exact.transfer_matrix import MAX_WIDTH, TransferMatrix
 from ..lattice import Lattice
-from .chains import Source, Spins
-from .checks import check_memory, check_n_samples
+from .chains import Perfect, Rng, Source, Spins, check_beta, check_n_samples
+from .clusters import swendsen_wang_chain, wolff_chain
 from .diagnostics import CorrelatedError, Diagnostics, diagnose
-from .methods import IsingMethod, open_source, resolve
+from .heat_bath import PastCoupling, heat_bath_chain, uniform_chain
+from .multispin import heat_bath_replicas
+
+IsingMethod = Literal[
+    "auto", "transfer_matrix", "swendsen_wang", "wolff", "heat_bath", "multispin", "coupling_from_the_past"
+]
+TAKES_FIELD = ("swendsen_wang", "heat_bath", "coupling_from_the_past")
 
 
-@overload
 def ising(
     lattice: Lattice,
     beta: float,
     n_samples: int,
-    rng: np.random.Generator,
+    rng: Rng = None,
     method: IsingMethod = "auto",
     *,
     field: ArrayLike = 0.0,
@@ -29,40 +38,8 @@ def ising(
     chains: int = 1,
     workers: int = 1,
     independent: bool = False,
-    diagnostics: Literal[False] = False,
-) -> NDArray[np.int8]: ...
-@overload
-def ising(
-    lattice: Lattice,
-    beta: float,
-    n_samples: int,
-    rng: np.random.Generator,
-    method: IsingMethod = "auto",
-    *,
-    field: ArrayLike = 0.0,
-    burn_in: int | None = None,
-    thin: int | None = None,
-    chains: int = 1,
-    workers: int = 1,
-    independent: bool = False,
-    diagnostics: Literal[True],
-) -> tuple[NDArray[np.int8], Diagnostics]: ...
-def ising(
-    lattice: Lattice,
-    beta: float,
-    n_samples: int,
-    rng: np.random.Generator,
-    method: IsingMethod = "auto",
-    *,
-    field: ArrayLike = 0.0,
-    burn_in: int | None = None,
-    thin: int | None = None,
-    chains: int = 1,
-    workers: int = 1,
-    independent: bool = False,
-    diagnostics: bool = False,
-) -> NDArray[np.int8] | tuple[NDArray[np.int8], Diagnostics]:
-    """Samples of p(s) ~ exp(beta sum_<ij> s_i s_j + sum_i h_i s_i), int8 (n_samples, *lattice.shape).
+) -> NDArray[np.int8]:
+    """Return samples of p(s) ~ exp(beta sum_<ij> s_i s_j + sum_i h_i s_i), int8 (n_samples, *lattice.shape).
 
     Args:
         method: "transfer_matrix" (perfect, independent; chains, and open lattices with a shorter side <= 14);
@@ -78,17 +55,87 @@ def ising(
         chains: independent chains, each with its own burn-in and a generator spawned from `rng`, whose samples
             follow each other; one chain runs on `rng` itself.
         workers: threads that run them, at most one per chain; they do not change the samples.
-        independent: refuse samples whose measured autocorrelation time is not that of independent ones.
-        diagnostics: return (samples, Diagnostics), see there.
+        independent: raise an error if the measured autocorrelation time is not that of independent samples.
 
     Raises:
-        CorrelatedError: samples that had to be independent are not, or are too few to tell; says which thin is due.
-        ValueError: bad beta, n_samples, method, chains or workers, or a lattice or field that the method does not
+        CorrelatedError: samples that had to be independent are not, or are too few to tell; says which thin to use.
+        InputError: bad beta, n_samples, method, chains or workers, or a lattice or field that the method does not
             take.
     """
-    n_samples = check_n_samples(n_samples)
-    check_memory(n_samples * lattice.n_sites)
-    resolved, _ = resolve(lattice, beta, method, field)
+    parts, found = _run(lattice, beta, n_samples, rng, method, field, burn_in, thin, chains, workers, independent)
+    if found is not None and not found.independent:
+        raise CorrelatedError(found.advice)
+    return parts[0] if chains == 1 else np.concatenate(parts)
+
+
+def ising_with_diagnostics(
+    lattice: Lattice,
+    beta: float,
+    n_samples: int,
+    rng: Rng = None,
+    method: IsingMethod = "auto",
+    *,
+    field: ArrayLike = 0.0,
+    burn_in: int | None = None,
+    thin: int | None = None,
+    chains: int = 1,
+    workers: int = 1,
+) -> tuple[NDArray[np.int8], Diagnostics]:
+    """Return the samples that `ising` draws with the same arguments, and what they are worth: see `Diagnostics`."""
+    parts, found = _run(lattice, beta, n_samples, rng, method, field, burn_in, thin, chains, workers, True)
+    assert found is not None
+    return np.concatenate(parts), found
+
+
+def stream(
+    lattice: Lattice,
+    beta: float,
+    batch_size: int,
+    rng: Rng = None,
+    method: IsingMethod = "auto",
+    *,
+    field: ArrayLike = 0.0,
+    burn_in: int | None = None,
+    thin: int | None = None,
+) -> Iterator[NDArray[np.int8]]:
+    """Return an endless iterator over batches (batch_size, *lattice.shape) of what `ising` draws.
+
+        for spins in itertools.islice(stream(lattice, beta, 256, rng), 1000): ...
+
+    A Markov chain burns in once, when `stream` is called, and goes on from batch to batch: the first n samples are
+    those of `ising` with n_samples = n and a generator in the same state. (The transfer matrix draws batch by batch,
+    so that there the numbers depend on batch_size.) The arguments are those of `ising`.
+
+    Raises:
+        InputError: as `ising` does, at the call.
+    """
+    batch_size = check_n_samples(batch_size, lattice.n_sites, "batch_size")
+    method = resolve(lattice, beta, method, field)
+    source = open_source(lattice, beta, np.random.default_rng(rng), method, field, burn_in, thin)
+
+    def batches() -> Iterator[Spins]:
+        while True:
+            yield source.draw(batch_size)
+
+    return batches()
+
+
+def _run(
+    lattice: Lattice,
+    beta: float,
+    n_samples: int,
+    rng: Rng,
+    method: IsingMethod,
+    field: ArrayLike,
+    burn_in: int | None,
+    thin: int | None,
+    chains: int,
+    workers: int,
+    measured: bool,
+) -> tuple[list[Spins], Diagnostics | None]:
+    """Return the samples of each chain and, if `measured`, their diagnostics."""
+    n_samples, rng = check_n_samples(n_samples, lattice.n_sites), np.random.default_rng(rng)
+    method = resolve(lattice, beta, method, field)
     if not 1 <= chains <= n_samples:
         raise InputError(f"chains must be between 1 and n_samples = {n_samples}, got {chains}")
     if workers < 1:
@@ -97,7 +144,7 @@ def ising(
     cuts = [n_samples * k // chains for k in range(chains + 1)]
 
     def run(k: int) -> tuple[Source, Spins]:
-        source = open_source(lattice, beta, generators[k], resolved, field, burn_in, thin)
+        source = open_source(lattice, beta, generators[k], method, field, burn_in, thin)
         return source, source.draw(cuts[k + 1] - cuts[k])
 
     start = time.perf_counter()
@@ -106,12 +153,67 @@ def ising(
     else:
         with ThreadPoolExecutor(min(workers, chains)) as pool:
             runs = list(pool.map(run, range(chains)))
-    parts = [part for _, part in runs]
-    samples = parts[0] if chains == 1 else np.concatenate(parts)
-    if not (diagnostics or independent):
-        return samples
-    seconds = time.perf_counter() - start
-    found = diagnose(lattice, beta, field, resolved, [source for source, _ in runs], parts, seconds)
-    if independent and not found.independent:
-        raise CorrelatedError(found.advice)
-    return (samples, found) if diagnostics else samples
+    parts, seconds = [part for _, part in runs], time.perf_counter() - start
+    if not measured:
+        return parts, None
+    return parts, diagnose(lattice, beta, field, method, [source for source, _ in runs], parts, seconds)
+
+
+# -- methods ------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=4)
+def uniform_transfer_matrix(shape: tuple[int, int], beta: float) -> TransferMatrix:
+    """Return the solution of the open L x W ferromagnet; it is kept, since models and samplers share it."""
+    L, W = shape
+    vectors = 16.0 * max(shape) * 2 ** min(*shape, MAX_WIDTH)
+    check_memory("lattice", 100.0 * L * W + vectors, "take a smaller one")
+    return TransferMatrix(np.full((L, W - 1), beta), np.full((L - 1, W), beta))
+
+
+def resolve(lattice: Lattice, beta: float, method: IsingMethod, field: ArrayLike = 0.0) -> IsingMethod:
+    """Return the method that "auto" stands for. Raises InputError if beta, method, lattice and field do not fit."""
+    check_beta(beta)
+    if method not in get_args(IsingMethod):
+        raise InputError(f"method must be one of {', '.join(get_args(IsingMethod))}, got {method!r}")
+    in_field, open_planar = bool(np.any(field)), lattice.ndim == 2 and not any(lattice.periodic)
+    if method == "auto" and in_field:
+        return "swendsen_wang" if np.ndim(field) == 0 else "heat_bath"
+    if method == "auto":
+        perfect = lattice.ndim == 1 or (open_planar and min(lattice.shape) <= MAX_WIDTH)
+        return "transfer_matrix" if perfect else "swendsen_wang"
+    if in_field and method not in TAKES_FIELD:
+        raise InputError(f"method {method!r} takes no field; in a field use auto or one of {', '.join(TAKES_FIELD)}")
+    if method == "transfer_matrix" and not (lattice.ndim == 1 or open_planar):
+        raise InputError("the transfer matrix needs an open 2D lattice or a chain; use method='swendsen_wang'")
+    return method
+
+
+def open_source(
+    lattice: Lattice,
+    beta: float,
+    rng: np.random.Generator,
+    method: IsingMethod,
+    field: ArrayLike,
+    burn_in: int | None,
+    thin: int | None,
+) -> Source:
+    """Return what a resolved method draws from: a chain that has burnt in, or perfect samples."""
+    if method == "transfer_matrix":
+        solver = (
+            ChainSolver(lattice.n_sites, beta, lattice.periodic[0])
+            if lattice.ndim == 1
+            else uniform_transfer_matrix((lattice.shape[0], lattice.shape[1]), beta)
+        )
+        return Perfect(lambda n: solver.sample(n, rng))
+    if method == "coupling_from_the_past":
+        return PastCoupling(lattice, beta, rng, field)
+    if method == "heat_bath" and np.any(field):
+        return heat_bath_chain(lattice, beta, rng, field, burn_in, thin)
+    if method == "heat_bath":
+        return uniform_chain(lattice, beta, rng, burn_in, thin)
+    if method == "multispin":
+        return heat_bath_replicas(lattice, beta, rng, burn_in, thin)
+    if method == "wolff":
+        return wolff_chain(lattice, beta, rng, burn_in, thin)
+    return swendsen_wang_chain(lattice, beta, rng, field, burn_in, thin)

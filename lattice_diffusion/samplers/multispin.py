@@ -17,9 +17,7 @@ from scipy.special import expit
 from ..errors import InputError
 from ..kernels import multispin, random_bits
 from ..lattice import Lattice
-from .chains import MAX_UPDATES
-from .checks import check_beta, check_memory
-from .heat_bath import neighbor_table
+from .chains import MAX_UPDATES, Chain, Rng, check_beta, check_n_samples, check_schedule, neighbor_tables
 
 Update = Literal["metropolis", "heat_bath"]
 Words = NDArray[np.uint64]
@@ -147,7 +145,7 @@ class Replicas:
 
     @classmethod
     def of(cls, lattice: Lattice, n_words: int) -> "Replicas":
-        table = np.pad(neighbor_table(lattice), ((0, 0), (0, 4 - 2 * lattice.ndim)), constant_values=-1)
+        table = np.pad(neighbor_tables(lattice)[0], ((0, 0), (0, 4 - 2 * lattice.ndim)), constant_values=-1)
         degree = (table >= 0).sum(axis=1)
         sites = np.arange(lattice.n_sites)[:, None]
         neighbors = np.where(table >= 0, table, sites).astype(np.uint64)
@@ -223,7 +221,7 @@ def multispin_chain(
     lattice: Lattice,
     beta: float,
     n_sweeps: int,
-    rng: np.random.Generator,
+    rng: Rng = None,
     update: Update = "metropolis",
     *,
     n_replicas: int = 1,
@@ -240,15 +238,13 @@ def multispin_chain(
         state: spins -1, +1 to start from, lattice.shape or (n_replicas, *lattice.shape); by default random.
 
     Raises:
-        ValueError: bad beta, update, n_sweeps, n_replicas or state, or a lattice that the layout does not take.
+        InputError: bad beta, update, n_sweeps, n_replicas or state, or a lattice that the layout does not take.
     """
-    if not isinstance(n_replicas, int | np.integer) or n_replicas < 1:
-        raise InputError(f"n_replicas must be a positive integer, got {n_replicas}")
+    rng, n_replicas = np.random.default_rng(rng), check_n_samples(n_replicas, lattice.n_sites, "n_replicas")
     if lattice.ndim > 2 or lattice.n_sites < 2 or (n_replicas == 1 and lattice.ndim != 2):
         raise InputError(f"multi-spin coding takes 2D lattices of 2 or more sites, got shape {lattice.shape}")
-    check_memory(n_replicas * lattice.n_sites)
     layout = Strips.of(lattice) if n_replicas == 1 else Replicas.of(lattice, -(-n_replicas // 64))
-    shape = (int(n_replicas), *lattice.shape)
+    shape = (n_replicas, *lattice.shape)
     packed = rng.integers(0, 2**64, layout.packed_shape, np.uint64)
     work = rng.integers(0, 2**64, random_bits.WORK, np.uint64)
     if state is not None:
@@ -257,3 +253,19 @@ def multispin_chain(
             raise InputError(f"state must hold spins -1, +1 of shape {lattice.shape} or {shape}, got {start.shape}")
         packed = layout.pack(np.broadcast_to(start, shape))
     return MultispinChain(lattice, float(beta), update, shape[0], layout, packed, work).sweep(n_sweeps)
+
+
+def heat_bath_replicas(
+    lattice: Lattice, beta: float, rng: np.random.Generator, burn_in: int | None, thin: int | None
+) -> Chain:
+    """Return a heat bath in 64 strips where the lattice allows it, else of 64 replicas; samples have a fair sign."""
+    burn_in, thin = check_schedule(lattice, burn_in, thin, exponent=2.0)
+    n_replicas = 1 if Strips.takes(lattice) else 64
+    chain = multispin_chain(lattice, beta, burn_in, rng, "heat_bath", n_replicas=n_replicas)
+    signs = (n_replicas, *(1,) * lattice.ndim)
+
+    def spins() -> NDArray[np.int8]:
+        sign: NDArray[np.int8] = rng.integers(0, 2, signs, np.int8) * np.int8(2) - np.int8(1)
+        return chain.spins() * sign
+
+    return Chain(lattice.shape, chain.sweep, spins, burn_in, thin, n_replicas)

@@ -14,37 +14,37 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import InputError, shown
 from ..estimate import Curve, Estimate
 from ..lattice import Lattice
-from .checks import check_beta
-from .jackknife import blocked, jackknife
+from .autocorrelation import blocked, jackknife
+from .chains import check_beta
 
 
 def energies(samples: NDArray[np.int8], lattice: Lattice) -> NDArray[np.float64]:
-    """-sum_<ij> s_i s_j per site of each sample, (n,)."""
+    """Return -sum_<ij> s_i s_j per site of each sample, (n,)."""
     _check(samples, lattice)
     bonds = np.sum([_pair_sums(samples, lattice, axis, 1) for axis in range(lattice.ndim)], axis=0)
     return np.asarray(-bonds / lattice.n_sites)
 
 
 def magnetizations(samples: NDArray[np.int8]) -> NDArray[np.float64]:
-    """Mean spin of each sample, (n,)."""
+    """Return the mean spin of each sample, (n,)."""
     _check(samples)
     return samples.reshape(len(samples), -1).mean(axis=1)
 
 
 def energy(samples: NDArray[np.int8], lattice: Lattice, *, n_blocks: int | None = None) -> Estimate:
-    """<e> per site."""
+    """Return the mean energy per site, <e>."""
     return jackknife(energies(samples, lattice), lambda e: e[0], n_blocks)
 
 
 def magnetization(samples: NDArray[np.int8], power: int = 1, *, n_blocks: int | None = None) -> Estimate:
-    """<|m|^power>."""
+    """Return <|m|^power>, m the mean spin of a sample."""
     if power < 1:
         raise InputError(f"power must be >= 1, got {power}")
     return jackknife(np.abs(magnetizations(samples)) ** power, lambda m: m[0], n_blocks)
 
 
 def binder_cumulant(samples: NDArray[np.int8], *, n_blocks: int | None = None) -> Estimate:
-    """U = 1 - <m^4>/(3 <m^2>^2): 2/3 in the ordered phase, 0 in the disordered one (Binder 1981)."""
+    """Return U = 1 - <m^4>/(3 <m^2>^2): 2/3 in the ordered phase, 0 in the disordered one (Binder 1981)."""
     m = magnetizations(samples)
     return jackknife(np.stack([m**2, m**4], axis=1), lambda x: 1.0 - x[1] / (3.0 * x[0] ** 2), n_blocks)
 
@@ -52,7 +52,7 @@ def binder_cumulant(samples: NDArray[np.int8], *, n_blocks: int | None = None) -
 def susceptibility(
     samples: NDArray[np.int8], beta: float, *, connected: bool = False, n_blocks: int | None = None
 ) -> Estimate:
-    """beta N <m^2>, the response to a field of the finite lattice; connected: beta N (<m^2> - <|m|>^2)."""
+    """Return beta N <m^2>, the response to a field of the finite lattice; connected: beta N (<m^2> - <|m|>^2)."""
     m = np.abs(magnetizations(samples))
     scale = check_beta(beta) * samples[0].size
     series = np.stack([m, m**2], axis=1)
@@ -60,7 +60,7 @@ def susceptibility(
 
 
 def specific_heat(samples: NDArray[np.int8], lattice: Lattice, beta: float, *, n_blocks: int | None = None) -> Estimate:
-    """d<e>/dT per site, beta^2 N (<e^2> - <e>^2)."""
+    """Return d<e>/dT per site, beta^2 N (<e^2> - <e>^2)."""
     e = energies(samples, lattice)
     scale = check_beta(beta) * beta * lattice.n_sites
     shift = e.mean()  # the variance is a small difference of squares
@@ -76,7 +76,7 @@ def correlation(
     axis: int | None = None,
     n_blocks: int | None = None,
 ) -> Curve:
-    """C(r) = <s_i s_(i + r)> along `axis`, or the mean over all axes; over all pairs of sites at that distance.
+    """Return C(r) = <s_i s_(i + r)> along `axis`, or the mean over all axes; over all pairs of sites at that distance.
 
     distances: r, by default 0 up to half the shortest periodic axis, or the whole open one. The errors at different
     r come with their covariance.
@@ -99,7 +99,7 @@ def correlation(
 
 
 def correlation_length(samples: NDArray[np.int8], lattice: Lattice, *, n_blocks: int | None = None) -> Estimate:
-    """Second-moment xi = sqrt(chi/F - 1) / (2 sin(pi/L)) of a periodic lattice, in sites.
+    """Return the second-moment xi = sqrt(chi/F - 1) / (2 sin(pi/L)) of a periodic lattice, in sites.
 
     chi = <|s(0)|^2> and F = <|s(k)|^2>, s(k) = sum_x s_x e^(ikx), at the smallest k = 2 pi/L, averaged over the
     axes of the longest side L. Below T_c it measures the size of the lattice, since chi contains the magnetisation.
@@ -131,7 +131,7 @@ def _scaled(scale: float, estimate: Estimate) -> Estimate:
 
 
 def _check(samples: NDArray[np.int8], lattice: Lattice | None = None) -> None:
-    """Raises ValueError unless samples are spins, (n, *lattice.shape)."""
+    """Raises InputError unless samples are spins, (n, *lattice.shape)."""
     fits = samples.ndim > 1 if lattice is None else samples.shape[1:] == lattice.shape
     if not fits or not samples.size or samples.dtype.kind not in "if" or not (np.abs(samples) == 1).all():
         shape = "..." if lattice is None else ", ".join(map(str, lattice.shape))

@@ -8,12 +8,17 @@ from scipy.sparse.csgraph import connected_components
 from scipy.stats import chi2
 
 import lattice_diffusion as ld
-from lattice_diffusion.kernels import clusters, heat_bath
+from lattice_diffusion.kernels import clusters
+from lattice_diffusion.kernels import heat_bath as heat_bath_kernel
 from lattice_diffusion.samplers.autocorrelation import integrated_autocorrelation_time
-from lattice_diffusion.samplers.clusters import swendsen_wang, wolff
-from lattice_diffusion.samplers.couplings import Couplings, bond_thresholds, generator_state
-from lattice_diffusion.samplers.perfect import NotCoalescedError, coupling_from_the_past
-from lattice_diffusion.samplers.posterior import posterior, replica_exchange
+from lattice_diffusion.samplers.chains import Couplings, generator_state
+from lattice_diffusion.samplers.clusters import bond_thresholds, swendsen_wang, wolff
+from lattice_diffusion.samplers.heat_bath import (
+    NotCoalescedError,
+    coupling_from_the_past,
+    heat_bath,
+    replica_exchange,
+)
 
 BETA_CRITICAL = np.log(1 + np.sqrt(2)) / 2
 KAUFMAN_32 = {0.4: -1.10729166098, BETA_CRITICAL: -1.4336584661462}  # energy per site, periodic 32 x 32
@@ -57,15 +62,15 @@ def p_value(samples, law):
 
 def draw(method, lattice, J, h, n, rng):
     if method == "swendsen_wang":
-        return swendsen_wang(lattice, J, n, rng, h, burn_in=50, thin=8)
+        return swendsen_wang(lattice, J, n, rng, field=h, burn_in=50, thin=8)
     if method == "wolff":
         return wolff(lattice, J, n, rng, burn_in=100, thin=25)
     if method == "coupling_from_the_past":
-        return coupling_from_the_past(lattice, J, n, rng, h)
-    return posterior(lattice, J, h, n, rng, burn_in=100, thin=30)
+        return coupling_from_the_past(lattice, J, n, rng, field=h)
+    return heat_bath(lattice, J, n, rng, field=h, burn_in=100, thin=30)
 
 
-METHODS = ["swendsen_wang", "wolff", "posterior", "coupling_from_the_past"]
+METHODS = ["swendsen_wang", "wolff", "heat_bath", "coupling_from_the_past"]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -99,7 +104,7 @@ def test_random_couplings_fields_and_clamps_follow_the_law_of_all_states(method,
 def test_replica_exchange_keeps_every_temperature_at_its_law():
     lattice = ld.Lattice((3, 3), (False, True))
     J, h = random_model(lattice, 34)
-    ladder = replica_exchange(lattice, 3 * J, h, (1.0, 0.7, 0.4), 30_000, np.random.default_rng(35), thin=12)
+    ladder = replica_exchange(lattice, 3 * J, (1.0, 0.7, 0.4), 30_000, np.random.default_rng(35), field=h, thin=12)
     assert ladder.samples.shape == (30_000, 3, 3, 3)
     for k, beta in enumerate(ladder.betas):
         assert p_value(ladder.samples[:, k], law_of(lattice, beta * 3 * J, beta * h)) > 1e-4
@@ -111,7 +116,7 @@ def test_swap_rate_is_that_of_independent_replicas():
     """At beta = 0 and at beta = 1 with many sweeps in between, swaps accept with E min(1, exp(dbeta dE))."""
     lattice = ld.Lattice((2, 3))
     J, h = random_model(lattice, 36)
-    ladder = replica_exchange(lattice, J, h, (1.0, 0.0), 20_000, np.random.default_rng(37), thin=1)
+    ladder = replica_exchange(lattice, J, (1.0, 0.0), 20_000, np.random.default_rng(37), field=h, thin=1)
     states, finite = enumeration.all_states(6), np.where(np.isinf(h), 0.0, h).ravel()
     energy = -(J * states[:, lattice.bonds[:, 0]] * states[:, lattice.bonds[:, 1]]).sum(axis=1) - states @ finite
     hot, cold = law_of(lattice, 0 * J, np.where(np.isinf(h), h, 0.0)), law_of(lattice, J, h)
@@ -140,7 +145,7 @@ def local_step(kind, lattice, J, h):
     bonds = np.concatenate([lattice.bonds + 1, np.stack([0 * sites, sites], axis=1)])
     strength = np.concatenate([model.J, model.h])
     thresholds, around = bond_thresholds(strength), bond_thresholds(model.neighbor_J)
-    tables = model.free_order, model.neighbors, model.neighbor_J, model.finite_h
+    tables = model.heat_bath_tables
     ghosted = np.ones(lattice.n_sites + 1, np.int8)
 
     def step(spins):
@@ -152,7 +157,7 @@ def local_step(kind, lattice, J, h):
         if kind == "wolff":
             clusters.wolff(out, model.neighbors, model.neighbor_J, around, 1, state)
         else:
-            heat_bath.sweeps(out, *tables, 1, state)
+            heat_bath_kernel.sweeps(out, *tables, 1, state)
         return out
 
     return step
@@ -286,7 +291,7 @@ def test_logistic_comparison_is_exact():
     with np.errstate(over="ignore"):
         p = 1.0 / (1.0 + np.exp(-x))
     near = np.clip(p + rng.normal(0, 1e-3, x.size), 0.0, 1.0 - 2.0**-53)
-    assert all(heat_bath._below_logistic(u, y) == (u < q) for u, y, q in zip(near, x, p, strict=True))
+    assert all(heat_bath_kernel._below_logistic(u, y) == (u < q) for u, y, q in zip(near, x, p, strict=True))
 
 
 def energy_per_site(spins, lattice):
@@ -301,7 +306,7 @@ def z_score(series, truth):
 
 @pytest.mark.parametrize(
     ("method", "beta"),
-    [(method, beta) for method in ("packed", "bonds", "wolff") for beta in KAUFMAN_32] + [("posterior", 0.4)],
+    [(method, beta) for method in ("packed", "bonds", "wolff") for beta in KAUFMAN_32] + [("heat_bath", 0.4)],
 )
 def test_kaufman_energy_on_the_periodic_32_lattice(method, beta):
     lattice, rng = ld.Lattice((32, 32), periodic=True), np.random.default_rng(44)
@@ -311,11 +316,11 @@ def test_kaufman_energy_on_the_periodic_32_lattice(method, beta):
         if method == "packed":
             spins = swendsen_wang(lattice, J, n, rng, burn_in=200, thin=2)
         elif method == "bonds":
-            spins = swendsen_wang(lattice, J, n, rng, 1e-300, burn_in=200, thin=1)
+            spins = swendsen_wang(lattice, J, n, rng, field=1e-300, burn_in=200, thin=1)
         elif method == "wolff":
             spins = wolff(lattice, J, n, rng)
         else:
-            spins = posterior(lattice, J, 0.0, n, rng, burn_in=1000, thin=4)
+            spins = heat_bath(lattice, J, n, rng, burn_in=1000, thin=4)
         return energy_per_site(spins, lattice)
 
     assert abs(z_score(energies(1.0), KAUFMAN_32[beta])) < 5
@@ -339,7 +344,7 @@ def test_coupling_from_the_past_says_when_its_budget_is_spent():
         coupling_from_the_past(cold, 0.8, 1, np.random.default_rng(46), max_sweeps=64)
     # a field as from noisy data breaks the symmetry and brings it back
     h = np.random.default_rng(47).normal(1.5, 1.0, cold.shape)
-    assert coupling_from_the_past(cold, 0.8, 2, np.random.default_rng(46), h, max_sweeps=64).shape == (2, 8, 8)
+    assert coupling_from_the_past(cold, 0.8, 2, np.random.default_rng(46), field=h, max_sweeps=64).shape == (2, 8, 8)
 
 
 def test_samplers_are_reproducible_and_leave_their_input_alone():
@@ -361,15 +366,21 @@ def test_samplers_are_reproducible_and_leave_their_input_alone():
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda a, g: swendsen_wang(a, np.inf, 1, g), "couplings must be finite, got inf; clamp spins by fields"),
+        (lambda a, g: swendsen_wang(a, np.inf, 1, g), "couplings must be finite, got inf; clamp spins by a field"),
         (
             lambda a, g: swendsen_wang(a, np.ones(5), 1, g),
             r"one per bond, \(24,\) in the order of lattice.bonds, got shape",
         ),
-        (lambda a, g: posterior(a, 0.4, np.ones(4), 1, g), r"fields must be one number or an array of shape \(4, 4\)"),
-        (lambda a, g: posterior(a, 0.4, np.nan, 1, g), "fields must be numbers, or .-inf to clamp a spin, got nan"),
         (
-            lambda a, g: posterior(a, 0.4, 0.0, 1, g, thin=0),
+            lambda a, g: heat_bath(a, 0.4, 1, g, field=np.ones(4)),
+            r"field must be one number or an array of shape \(4",
+        ),
+        (
+            lambda a, g: heat_bath(a, 0.4, 1, g, field=np.nan),
+            "field must hold numbers, or .-inf to clamp a spin",
+        ),
+        (
+            lambda a, g: heat_bath(a, 0.4, 1, g, thin=0),
             "burn_in must be >= 0 and thin >= 1, both integers of at most 1,000,000,000, got",
         ),
         (lambda a, g: swendsen_wang(a, 0.4, 1, g, burn_in=1e3), "burn_in must be >= 0 and thin >= 1, both integers"),
@@ -380,7 +391,7 @@ def test_samplers_are_reproducible_and_leave_their_input_alone():
             lambda a, g: coupling_from_the_past(a, 0.4, 1, g, max_sweeps=0),
             "max_sweeps must be between 1 and 1,000,000,000, got 0",
         ),
-        (lambda a, g: replica_exchange(a, 0.4, 0.0, (1.0, 1.0), 1, g), "betas must be finite, >= 0 and strictly monot"),
+        (lambda a, g: replica_exchange(a, 0.4, (1.0, 1.0), 1, g), "betas must be finite, >= 0 and strictly monot"),
     ],
 )
 def test_refusals(call, sentence):

@@ -8,7 +8,7 @@ import lattice_diffusion as ld
 from lattice_diffusion.kernels import normals
 from lattice_diffusion.kernels.normals import LANES
 from lattice_diffusion.samplers import conditional_fields, fields
-from lattice_diffusion.samplers.laplacian import precision_matrix, precision_spectrum, to_modes, to_sites
+from lattice_diffusion.samplers.fields import precision_matrix, precision_spectrum, to_modes, to_sites
 
 
 def covariance_scores(x, covariance):

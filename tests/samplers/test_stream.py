@@ -12,7 +12,14 @@ from scipy.stats import chi2
 from torch.utils.data import DataLoader
 
 import lattice_diffusion as ld
-from lattice_diffusion.samplers import CorrelatedError, ising, mser, stream, torch_dataset
+from lattice_diffusion.samplers import (
+    CorrelatedError,
+    ising,
+    ising_with_diagnostics,
+    mser,
+    stream,
+    torch_dataset,
+)
 
 TORUS = ld.Lattice((3, 4), periodic=True)
 CHAINS = ("swendsen_wang", "wolff", "heat_bath", "multispin")
@@ -92,7 +99,7 @@ def test_chains_are_the_spawned_ones_one_after_the_other():
 def test_diagnostics_tell_correlated_from_independent(method):
     lattice = ld.Lattice((8, 8), periodic=True)
     n = 25_600 if method == "multispin" else 4096  # shared by 64 replicas
-    run = functools.partial(ising, lattice, 0.4, n, method=method, diagnostics=True, chains=2)
+    run = functools.partial(ising_with_diagnostics, lattice, 0.4, n, method=method, chains=2)
     spins, tight = run(rng=np.random.default_rng(6), burn_in=400, thin=1)
     assert spins.shape == (n, 8, 8)
     assert (tight.method, tight.thin, tight.burn_in, tight.perfect) == (method, 1, 400, False)
@@ -123,12 +130,12 @@ def test_independent_samples_or_none():
 
 
 def test_perfect_samples_are_independent_by_construction():
-    _, found = ising(ld.Lattice((5, 4)), 0.4, 50, np.random.default_rng(9), diagnostics=True)
+    _, found = ising_with_diagnostics(ld.Lattice((5, 4)), 0.4, 50, np.random.default_rng(9))
     assert (found.method, found.independent, found.effective_samples) == ("transfer_matrix", True, 50)
     assert (found.burn_in, found.acceptance, found.coalescence) == (None, None, None)
     means = []
     for beta in (0.1, 0.4):
-        _, found = ising(TORUS, beta, 50, np.random.default_rng(9), "coupling_from_the_past", diagnostics=True)
+        _, found = ising_with_diagnostics(TORUS, beta, 50, np.random.default_rng(9), "coupling_from_the_past")
         means.append(found.coalescence)
     assert 1 <= means[0] < means[1]
 
@@ -148,13 +155,13 @@ def test_acceptance_is_the_exact_flip_rate():
 
     rng = np.random.default_rng(10)
     for method in ("heat_bath", "multispin"):
-        _, found = ising(lattice, beta, 20_000, rng, method, thin=10, diagnostics=True)
+        _, found = ising_with_diagnostics(lattice, beta, 20_000, rng, method, thin=10)
         assert found.acceptance == pytest.approx(rate(law, 0.0), abs=5 * 0.15 / np.sqrt(20_000))
-    _, found = ising(lattice, beta, 20_000, rng, "heat_bath", field=h, thin=10, diagnostics=True)
+    _, found = ising_with_diagnostics(lattice, beta, 20_000, rng, "heat_bath", field=h, thin=10)
     tilted = law * np.exp(h * states.sum(axis=1))
     assert found.acceptance == pytest.approx(rate(tilted / tilted.sum(), h), abs=5 * 0.15 / np.sqrt(20_000))
     for method in ("swendsen_wang", "wolff"):
-        _, found = ising(lattice, beta, 20_000, rng, method, thin=10, diagnostics=True)
+        _, found = ising_with_diagnostics(lattice, beta, 20_000, rng, method, thin=10)
         assert found.acceptance == pytest.approx(law @ states.mean(axis=1) ** 2, abs=5 * 0.35 / np.sqrt(20_000))
 
 
@@ -179,7 +186,7 @@ def test_mser_is_the_plain_minimum():
 def test_burn_in_advised_from_a_cold_quench():
     """From random spins a heat bath at beta = 0.7 first grows domains: MSER leaves that out."""
     lattice = ld.Lattice((24, 24), periodic=True)
-    _, found = ising(lattice, 0.7, 2000, np.random.default_rng(13), "heat_bath", burn_in=0, thin=1, diagnostics=True)
+    _, found = ising_with_diagnostics(lattice, 0.7, 2000, np.random.default_rng(13), "heat_bath", burn_in=0, thin=1)
     assert found.burn_in_mser >= 10
 
 
@@ -188,7 +195,7 @@ def test_burn_in_advised_from_a_cold_quench():
 
 def test_loader_gives_the_same_batches_for_any_number_of_workers():
     model = ld.models.Ising(ld.Lattice((4, 3)), 0.4)
-    data = torch_dataset(model, 16, seed=3)
+    data = torch_dataset(model, 16, rng=3)
 
     def first(n_workers):
         # spawn: forking this process, which runs threads, is not safe
@@ -207,14 +214,14 @@ def test_loader_gives_the_same_batches_for_any_number_of_workers():
 
 
 def test_data_sets_take_functions_and_data_with_channels():
-    walls = next(iter(torch_dataset(ld.models.DomainWalls((3, 4)), 6, seed=1, add_channel=False)))
+    walls = next(iter(torch_dataset(ld.models.DomainWalls((3, 4)), 6, rng=1, add_channel=False)))
     assert walls.shape == (6, 2, 3, 4)
-    fields = next(iter(torch_dataset(lambda n, rng: ld.samplers.gaussian_field(ld.Lattice(7), 1.0, n, rng), 6, seed=1)))
+    fields = next(iter(torch_dataset(lambda n, rng: ld.samplers.gaussian_field(ld.Lattice(7), 1.0, n, rng), 6, rng=1)))
     assert fields.shape == (6, 1, 7)
     with pytest.raises(TypeError, match=r"source must be a model with .sample or a function draw"):
-        torch_dataset(3.0, 6, seed=1)
+        torch_dataset(3.0, 6, rng=1)
     with pytest.raises(ValueError, match="batch_size must be a positive integer, got 0"):
-        torch_dataset(ld.models.DomainWalls((3, 4)), 0, seed=1)
+        torch_dataset(ld.models.DomainWalls((3, 4)), 0, rng=1)
 
 
 # -- refusals ------------------------------------------------------------------------------------------------------
@@ -231,7 +238,7 @@ def test_data_sets_take_functions_and_data_with_channels():
         ),
         ((TORUS, 0.3, 5), {"method": "wolff", "field": 0.1}, "'wolff' takes no field"),
         ((ld.Lattice(5), 0.3, 5), {"method": "transfer_matrix", "field": 0.1}, "'transfer_matrix' takes no field"),
-        ((TORUS, 0.3, 5), {"field": np.ones(3)}, r"fields must be one number or an array of shape \(3, 4\)"),
+        ((TORUS, 0.3, 5), {"field": np.ones(3)}, r"field must be one number or an array of shape \(3, 4\)"),
         ((TORUS, np.inf, 5), {"method": "multispin"}, "beta must be finite and >= 0, got inf"),
         ((ld.Lattice((1, 1)), 0.3, 5), {"method": "multispin"}, "multi-spin coding takes 2D lattices of 2 or more"),
         ((ld.Lattice((4, 4, 4)), 0.3, 5), {"method": "multispin"}, "multi-spin coding takes 2D lattices"),
