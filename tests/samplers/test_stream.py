@@ -218,7 +218,7 @@ def test_data_sets_take_functions_and_data_with_channels():
     assert walls.shape == (6, 2, 3, 4)
     fields = next(iter(torch_dataset(lambda n, rng: ld.samplers.gaussian_field(ld.Lattice(7), 1.0, n, rng), 6, rng=1)))
     assert fields.shape == (6, 1, 7)
-    with pytest.raises(TypeError, match=r"source must be a model with .sample or a function draw"):
+    with pytest.raises(ValueError, match=r"source must be a model with .sample or a function draw"):
         torch_dataset(3.0, 6, rng=1)
     with pytest.raises(ValueError, match="batch_size must be a positive integer, got 0"):
         torch_dataset(ld.models.DomainWalls((3, 4)), 0, rng=1)
