@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from lattice_diffusion import errors, hdf5, results
-from lattice_diffusion.images import ImageError, open_images, source
+from lattice_diffusion.errors import InputError
+from lattice_diffusion.images import open_images
 from lattice_diffusion.results import ResultError
 
 GIB = 2**30
@@ -246,7 +247,7 @@ def test_images_elsewhere_are_not_opened(tmp_path: Path, one_gib: None) -> None:
         "objects": "only numbers and text are read",
         "nothing": "key must be an array of a.h5, got 'nothing'",
     }.items():
-        with pytest.raises(ImageError, match=sentence):
+        with pytest.raises(InputError, match=sentence):
             open_images(tmp_path / "a.h5", key=key)
 
 
@@ -254,14 +255,14 @@ def test_pickles_are_never_opened(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([Burglar()], object), allow_pickle=True)
     np.savez(tmp_path / "a.npz", images=np.array([Burglar()], object), allow_pickle=True)
     for name in ("a.npy", "a.npz"):
-        with pytest.raises(ImageError, match="holds Python objects, which are never unpickled"):
+        with pytest.raises(InputError, match="holds Python objects, which are never unpickled"):
             open_images(tmp_path / name)
 
 
 def test_what_unpacks_to_more_than_fits_is_refused_before_it_is_unpacked(
     tmp_path: Path, one_gib: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source, "available_memory", lambda: GIB)
+    monkeypatch.setattr(errors, "available_memory", lambda: GIB)
     header = bytes([0, 0, 8, 3]) + np.array([2**20, 64, 64], ">u4").tobytes()
     with gzip.open(tmp_path / "train-images-idx3-ubyte.gz", "wb") as packed:
         packed.write(header + bytes(2**20))
@@ -272,7 +273,7 @@ def test_what_unpacks_to_more_than_fits_is_refused_before_it_is_unpacked(
         np.lib.format.write_array_header_1_0(member, {"descr": "|u1", "fortran_order": False, "shape": (2**20, 64, 64)})  # type: ignore[no-untyped-call]
         member.write(bytes(2**20))
     for name in ("train-images-idx3-ubyte.gz", "a.npz"):
-        with pytest.raises(ImageError, match=r"needs 4 GiB of memory, 1 GiB are available"):
+        with pytest.raises(InputError, match=r"needs about 4 GiB of memory, this machine has 1 GiB available"):
             open_images(tmp_path / name)
 
 
@@ -280,5 +281,5 @@ def test_a_picture_that_is_a_bomb_is_refused(tmp_path: Path) -> None:
     image = pytest.importorskip("PIL.Image")
     for k in range(2):
         image.new("1", (20_000, 20_000)).save(tmp_path / f"{k}.png")
-    with pytest.raises(ImageError, match=r"0.png has more than \d+ pixels; cut it"):
+    with pytest.raises(InputError, match=r"0.png has more than \d+ pixels; cut it"):
         open_images(tmp_path)

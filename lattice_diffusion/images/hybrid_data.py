@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from . import ImageError, Images
+from .images import Images
 
 ROLES = ("split", "training", "measuring", "classifier")
 LEAST = 400  # for 40 images on either side of a comparison
@@ -54,16 +54,16 @@ def split(images: Images, n_levels: int, shrink: int, rng: np.random.Generator) 
     A fifth is held out, one half of it for each comparison.
 
     Raises:
-        ImageError: colour, too few images, blocks larger than half an image.
+        InputError: colour, too few images, blocks larger than half an image.
         ValueError: fewer than two levels.
     """
     n, channels, rows, columns = images.shape
     if channels != 1:
-        raise ImageError(f"a hybrid takes grey images or spins, {images.source.name} has {channels} channels")
+        raise InputError(f"a hybrid takes grey images or spins, {images.source.name} has {channels} channels")
     if n < LEAST:
-        raise ImageError(f"a hybrid needs at least {LEAST} images, and better 5,000, got {n}")
+        raise InputError(f"a hybrid needs at least {LEAST} images, and better 5,000, got {n}")
     if shrink < 1 or min(rows, columns) // shrink < 4:
-        raise ImageError(f"shrink must leave images of at least 4x4, got {shrink} for {rows}x{columns}")
+        raise InputError(f"shrink must leave images of at least 4x4, got {shrink} for {rows}x{columns}")
     if n_levels < 2:
         raise InputError(f"levels must be >= 2, got {n_levels}")
     x = np.concatenate([_shrunk(batch, shrink) for batch in images.batches(4096)])

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from ..estimators.amortised import ProbePlan, reach
 from ..estimators.amortised_data import LEVEL_SAMPLE, MAX_LEVELS, Field, Pixel, field_of_array, pixels_of
 from ..estimators.amortised_estimates import measure, pilot
-from . import Images
+from .images import Images
 
 HELD_BYTES = 2**30  # images up to this size are read once and kept
 __all__ = ["Field", "ProbePlan", "field_of_array", "field_of_images", "measure", "pilot", "reach"]

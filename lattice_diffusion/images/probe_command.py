@@ -18,8 +18,8 @@ from ..results import load, rows, write
 from ..runs.checks import check_output
 from ..runs.progress import duration, progress_bar, say
 from ..store import atomic_write
-from . import ImageError, Images, ImageWarning, open_images
 from .calibration import PREFIX, calibrate, comparison, exact_seconds, pictures, plan_for
+from .images import Images, ImageWarning, open_images
 from .probe import Field, ProbePlan, field_of_images, measure, pilot, reach
 from .probe_schema import probe_result, probe_variables
 
@@ -129,7 +129,7 @@ def run_probe(
 
 
 def parse_plan(images: Images, asked: Request, **training: int) -> ProbePlan:
-    """Times, radii and A from their words. Raises ValueError (ImageError for a pixel that is not there or constant)."""
+    """Times, radii and A from their words. Raises ValueError (InputError for a pixel that is not there or constant)."""
     _, _, rows, columns = images.shape
     pixel = _pixel(asked.pixel, rows, columns)
     if pixel is not None:
@@ -148,7 +148,7 @@ def _check_values(field: Field, plan: ProbePlan, images: Images) -> None:
     """Refuses channels of spins for other images; says what the levels of a pixel leave open."""
     pixels = field.pixels
     if plan.channel != "gaussian" and not pixels.spins:
-        raise ImageError(
+        raise InputError(
             f"channel {plan.channel} needs images of two values, {images.source.name} is {images.kind}; use gaussian"
         )
     if pixels.unresolved:

@@ -9,9 +9,10 @@ from matplotlib import image
 import lattice_diffusion as ld
 from lattice_diffusion import results
 from lattice_diffusion.cli import main
-from lattice_diffusion.images import ImageError, open_images
+from lattice_diffusion.errors import InputError
 from lattice_diffusion.images import hybrid_command as command
 from lattice_diffusion.images import hybrid_measurements as measurements
+from lattice_diffusion.images import open_images
 from lattice_diffusion.images.hybrid_command import Request, parse_window, run_hybrid
 from lattice_diffusion.images.hybrid_data import split
 from lattice_diffusion.images.hybrid_distances import frechet_distance, patch_divergence
@@ -229,7 +230,7 @@ def test_refusals(tmp_path, capsys):
         assert main(["hybrid", str(path), "--out", str(tmp_path / "x.h5"), *options]) == 2
         assert message in capsys.readouterr().err
     np.save(tmp_path / "colour.npy", np.random.default_rng(1).integers(256, size=(200, 8, 8, 3)).astype(np.uint8))
-    with pytest.raises(ImageError, match=r"takes grey images or spins, colour.npy has 3 channels"):
+    with pytest.raises(InputError, match=r"takes grey images or spins, colour.npy has 3 channels"):
         run_hybrid(tmp_path / "colour.npy", tmp_path / "x.h5", ASKED)
-    with pytest.raises(ImageError, match="at least 400 images, and better 5,000, got 399"):
+    with pytest.raises(InputError, match="at least 400 images, and better 5,000, got 399"):
         run_hybrid(path, tmp_path / "x.h5", ASKED, n_max=399)

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from lattice_diffusion import cli
-from lattice_diffusion.images import ImageError, ImageWarning, open_images, source
+from lattice_diffusion import cli, errors
+from lattice_diffusion.errors import InputError
+from lattice_diffusion.images import ImageWarning, open_images
 
 N = 1200
 RNG = np.random.default_rng(7)
@@ -88,6 +89,20 @@ def test_every_kind_of_file_gives_the_same_images(kind: str, tmp_path: Path) -> 
         images.read([N])
 
 
+def test_arrays_and_datasets_are_images_too() -> None:
+    wanted = open_images(GREY, labels=LABELS)
+    pairs = [(picture, int(label)) for picture, label in zip(GREY, LABELS, strict=True)]
+    dicts = [{"image": picture, "label": label} for picture, label in pairs]
+    for dataset in (pairs, dicts):
+        images = open_images(dataset)
+        assert_array_equal(images.read(np.arange(N)), wanted.read(np.arange(N)))
+        assert_array_equal(images.labels, wanted.labels)
+    assert open_images(list(GREY)).labels is None
+    assert open_images(wanted) is wanted
+    with pytest.raises(InputError, match="images must be an array, a dataset"):
+        open_images(3)
+
+
 def test_colour_is_three_channels_wherever_they_are_stored(tmp_path: Path) -> None:
     np.save(tmp_path / "last.npy", COLOUR)
     np.save(tmp_path / "first.npy", np.moveaxis(COLOUR, 3, 1))
@@ -144,7 +159,7 @@ def test_spins_that_the_package_samples(command: str, tmp_path: Path, monkeypatc
     del images  # HDF5 does not write to a file that it reads
     with h5py.File(path, "r+") as file:
         file.attrs["complete"] = False
-    with pytest.raises(ImageError, match="is not finished; go on with lattice-diffusion sample"):
+    with pytest.raises(InputError, match="is not finished; go on with lattice-diffusion sample"):
         open_images(path)
 
 
@@ -208,8 +223,8 @@ def test_large_files_are_read_by_slices(kind: str, tmp_path: Path) -> None:
 def test_compressed_files_say_what_memory_they_take(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(kind, tmp_path, GREY, LABELS)
     assert open_images(path).describe()["memory_bytes"] == GREY.nbytes
-    monkeypatch.setattr(source, "available_memory", lambda: GREY.nbytes - 1)
-    with pytest.raises(ImageError, match=r"compressed and needs .* GiB of memory, .* available; save its images as"):
+    monkeypatch.setattr(errors, "available_memory", lambda: GREY.nbytes - 1)
+    with pytest.raises(InputError, match=r"which is compressed, is too large: .* available; save its images as"):
         open_images(path)
 
 
@@ -231,9 +246,9 @@ def test_digits_of_scikit_learn(tmp_path: Path) -> None:
     assert images.levels.size == 17
     assert images.constant.sum() == 3
     images.check_pixel(4, 4)
-    with pytest.raises(ImageError, match="the pixel 0,0 has one value in all images"):
+    with pytest.raises(InputError, match="the pixel 0,0 has one value in all images"):
         images.check_pixel(0, 0)
-    with pytest.raises(ImageError, match="must be in a 8x8 image, got 8,0"):
+    with pytest.raises(InputError, match="must be in a 8x8 image, got 8,0"):
         images.check_pixel(8, 0)
 
 
@@ -241,7 +256,7 @@ def test_digits_of_scikit_learn(tmp_path: Path) -> None:
 
 
 def refused(path: Path, **options: object) -> str:
-    with pytest.raises((ImageError, OSError)) as caught:
+    with pytest.raises((InputError, OSError)) as caught:
         open_images(path, **options)  # type: ignore[arg-type]
     sentence = str(caught.value)
     assert "\n" not in sentence
@@ -374,7 +389,7 @@ def test_which_array_is_meant(tmp_path: Path) -> None:
 
 def test_what_is_no_file_of_images(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("hello")
-    assert "a.txt is not a file of images that is known here; give .npy, .npz" in refused(tmp_path / "a.txt")
+    assert "a.txt must be .npy, .npz" in refused(tmp_path / "a.txt")
     assert "no such file or folder" in refused(tmp_path / "none.npy")
     for array in (np.zeros(7), np.zeros((3, 4, 5, 2)), np.zeros((3, 4, 5), complex), np.zeros((0, 4, 5))):
         np.save(tmp_path / "a.npy", array)
