@@ -1,5 +1,19 @@
 """Denoisers, exact and learned, local and global, behind one interface: denoiser(x_t, t) -> posterior.
 
+    ExactDenoiser                   the true posterior of a model, local (radius) or global
+    WienerFilter, NearestPatch      baselines made from a data set
+    LocalNet, GlobalNet             networks for spins, fields and bonds
+    LocalImageNet, GlobalImageNet   networks for images of a few grey levels
+    Bernoulli, Normal, Categorical  the posteriors they return
+    train, fit                      fit a network to clean data, step by step or to the end
+    save, load                      networks on disk
+    minimise, TrainingConfig        the training loop of every network of the package
+    reverse, reverse_steps          from noise back to data, along a schedule of denoisers
+    always, hybrid, Switch          schedules: one denoiser, or another one inside a window
+    pure_noise                      where generation starts
+    generated_covariance, gaussian_divergence   the law that is generated from a Gaussian field, in closed form
+    unmask_loops, violated_vertices             masked generation of closed loops, and its errors
+
 torch is imported only by the parts that need it, when they are first used.
 """
 
@@ -8,54 +22,29 @@ from typing import TYPE_CHECKING
 from ..lazy import attach
 
 if TYPE_CHECKING:
-    from .categorical import Categorical, GlobalImageNet, LocalImageNet
+    from .baselines import NearestPatch, WienerFilter
     from .exact import ExactDenoiser
     from .fitting import fit, load, save, train
-    from .generated_law import gaussian_divergence, generated_covariance
     from .global_net import GlobalNet
-    from .local import LocalNet
-    from .nearest_patch import NearestPatch
-    from .posterior import Bernoulli, Denoiser, Normal, Posterior
-    from .reverse_process import Step, Switch, always, hybrid, pure_noise, reverse, reverse_steps
+    from .image_nets import GlobalImageNet, LocalImageNet
+    from .local_net import LocalNet
+    from .posterior import Bernoulli, Categorical, Denoiser, Normal, Posterior
+    from .reverse_process import (
+        Step,
+        Switch,
+        Unmasked,
+        always,
+        gaussian_divergence,
+        generated_covariance,
+        hybrid,
+        pure_noise,
+        reverse,
+        reverse_steps,
+        unmask_loops,
+        violated_vertices,
+    )
     from .training import CheckpointError, TrainingConfig, TrainingError, TrainingStep, minimise
-    from .unmasking import Unmasked, unmask_loops, violated_vertices
-    from .wiener import WienerFilter
 
-_HOMES = {
-    "Bernoulli": "posterior",
-    "Categorical": "categorical",
-    "Denoiser": "posterior",
-    "ExactDenoiser": "exact",
-    "GlobalImageNet": "categorical",
-    "GlobalNet": "global_net",
-    "LocalImageNet": "categorical",
-    "LocalNet": "local",
-    "NearestPatch": "nearest_patch",
-    "Normal": "posterior",
-    "Posterior": "posterior",
-    "Step": "reverse_process",
-    "Switch": "reverse_process",
-    "CheckpointError": "training",
-    "TrainingConfig": "training",
-    "TrainingError": "training",
-    "TrainingStep": "training",
-    "Unmasked": "unmasking",
-    "WienerFilter": "wiener",
-    "always": "reverse_process",
-    "fit": "fitting",
-    "gaussian_divergence": "generated_law",
-    "generated_covariance": "generated_law",
-    "hybrid": "reverse_process",
-    "load": "fitting",
-    "minimise": "training",
-    "pure_noise": "reverse_process",
-    "reverse": "reverse_process",
-    "reverse_steps": "reverse_process",
-    "save": "fitting",
-    "train": "fitting",
-    "unmask_loops": "unmasking",
-    "violated_vertices": "unmasking",
-}
 __all__ = [
     "Bernoulli",
     "Categorical",
@@ -92,4 +81,15 @@ __all__ = [
     "violated_vertices",
 ]
 
+_HOMES = {
+    **dict.fromkeys(["NearestPatch", "WienerFilter"], "baselines"),
+    **dict.fromkeys(["GlobalImageNet", "LocalImageNet"], "image_nets"),
+    **dict.fromkeys(["Bernoulli", "Categorical", "Denoiser", "Normal", "Posterior"], "posterior"),
+    **dict.fromkeys(["fit", "load", "save", "train"], "fitting"),
+    **dict.fromkeys(["CheckpointError", "TrainingConfig", "TrainingError", "TrainingStep", "minimise"], "training"),
+    "ExactDenoiser": "exact",
+    "GlobalNet": "global_net",
+    "LocalNet": "local_net",
+}
+_HOMES = {name: _HOMES.get(name, "reverse_process") for name in __all__}
 __getattr__, __dir__ = attach(__name__, _HOMES, __all__)

@@ -1,26 +1,107 @@
-"""The true posterior of every site given the noisy data in a box around it: the denoiser that training aims at."""
+"""Denoisers that compute the posterior without a network: their common base, and the true posterior of a model."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..channels import Channel, check_gaussian
-from ..exact import ExactModel
+from ..channels import Channel, check_gaussian, check_time
+from ..errors import InputError, check_limits
 from ..exact.domain_walls import DomainWallSolver
 from ..exact.local_fields import LocalFields
 from ..exact.spins import SpinSolver
-from .array_denoiser import ArrayDenoiser
-from .posterior import Array, Bernoulli, Normal, Posterior
+from .posterior import Array, Bernoulli, Normal, Posterior, check_times
+
+FloatArray = NDArray[np.float64]
+ArrayLaw = Bernoulli | Normal
+
+
+class ArrayDenoiser(ABC):
+    """A denoiser of one lattice and channel, computed with NumPy at one time; tensors are converted and back.
+
+    Args:
+        channel: the noise that x_t went through.
+        shape: of one sample, (channel, *lattice).
+        radius: Chebyshev radius of the box it sees around every site; None, or one that covers the lattice: everything.
+    """
+
+    def __init__(self, channel: Channel, shape: tuple[int, ...], radius: int | None) -> None:
+        check_limits({"radius": (0, None)}, {"radius": radius})
+        self.channel, self.shape, self.radius = channel, shape, radius
+        self.used = np.ones(shape, bool)  # entries that hold data; the others are not read
+
+    def __call__(self, x_t: Array, t: float | Array) -> Posterior:
+        """Return the law of every clean value.
+
+        Args:
+            x_t: (batch, channel, *lattice), NumPy or torch.
+            t: one time in [0, 1], or one per sample.
+
+        Raises InputError for shapes, values or times that do not fit.
+        """
+        return self._in_kind(self._posterior, x_t, t)
+
+    def multiply_adds(self, shape: tuple[int, ...]) -> int:
+        """Return the number of entries read for one sample, those of the boxes of all its sites."""
+        reach = max(shape) if self.radius is None else self.radius
+        boxes = [sum(min(i, reach) + min(n - 1 - i, reach) + 1 for i in range(n)) for n in shape[1:]]
+        return int(np.prod(boxes)) * shape[0] ** 2
+
+    @abstractmethod
+    def _posterior(self, x_t: FloatArray, t: float) -> ArrayLaw:
+        """Return the laws at one time."""
+
+    def _in_kind(self, law: Callable[[FloatArray, float], ArrayLaw], x_t: Array, t: float | Array) -> Posterior:
+        """Return the law of arrays in arrays, of tensors in tensors; samples of equal time are computed together."""
+        tensor = None if isinstance(x_t, np.ndarray) else x_t
+        if tensor is not None and not hasattr(tensor, "detach"):
+            raise InputError(f"x_t must be a NumPy array or a torch tensor, got {type(x_t).__name__}")
+        x = self._check(x_t if tensor is None else tensor.detach().cpu().numpy())
+        times = check_times(t, len(x))
+        if times.ndim == 0:
+            answer = law(x, check_time(times.item()))
+        else:
+            parts = [(times == u, law(x[times == u], check_time(u))) for u in np.unique(times)]
+            kind = type(parts[0][1])
+            arrays = {field.name: np.empty(x.shape) for field in fields(kind)}
+            for rows, part in parts:
+                for name, array in arrays.items():
+                    array[rows] = getattr(part, name)
+            answer = kind(**arrays)
+        if tensor is None:
+            return answer
+        import torch
+
+        dtype = tensor.dtype if tensor.is_floating_point() else torch.float64
+        values = (getattr(answer, field.name) for field in fields(answer))
+        return type(answer)(*(torch.tensor(array, dtype=dtype, device=tensor.device) for array in values))
+
+    def _check(self, x_t: NDArray) -> FloatArray:
+        if x_t.dtype.kind not in "iuf":
+            raise InputError(f"x_t must hold real numbers, got dtype {x_t.dtype}")
+        if x_t.shape[1:] != self.shape:
+            shape = ", ".join(map(str, self.shape))
+            raise InputError(f"x_t must have shape (batch, {shape}), channel axis included, got {x_t.shape}")
+        x_t = np.where(self.used, x_t, 0.0)
+        if not np.isfinite(x_t).all():
+            raise InputError("x_t must be finite, got NaN or infinity")
+        allowed = {"bitflip": (-1.0, 1.0), "erasure": (-1.0, 0.0, 1.0)}.get(self.channel.name)
+        if allowed is not None and (wrong := ~np.isin(x_t, allowed) & self.used).any():
+            values = "+-1" if len(allowed) == 2 else "+-1 where kept and 0 where erased"
+            raise InputError(f"x_t must be {values} under {self.channel.name} noise, got {x_t[wrong][0]:g}")
+        return x_t
 
 
 class ExactDenoiser(ArrayDenoiser):
-    """p(x_0,i | x_t in the box of `radius` around i), for every site i at once and without error.
+    """The true posterior p(x_0,i | x_t in the box of `radius` around i) of every site: what training aims at.
 
-    Data are (batch, channel, *lattice): one channel, or for domain walls the two of their images, whose box holds
-    the bonds between faces within `radius` of the bond's own two, as in `DomainWalls.tripartition`. Their unused
-    entries are not read and get log-odds 0. Spins and bonds are answered by `Bernoulli`, fields and mixtures by
-    `Normal` (mean and variance of the true law).
+    Data are (batch, *model.image_shape): one channel, or for domain walls two, whose box holds the bonds between faces
+    within `radius` of the bond's own two, as in `DomainWalls.tripartition`. Entries that are no sites are not read and
+    get log-odds 0. Spins and bonds are answered by `Bernoulli`, fields and mixtures by `Normal` (mean and variance of
+    the true law).
 
     Args:
         model: any of `lattice_diffusion.models` with an exact solution.
@@ -29,33 +110,28 @@ class ExactDenoiser(ArrayDenoiser):
         strict: refuse domain walls under erasure that contradict themselves. False, for states that were generated
             rather than noised: a bond then takes the sign that a short kept path in its box gives it.
 
-    Raises:
-        ValueError: a radius that is no integer >= 0, a channel that does not fit, a model without exact solution.
+    Raises InputError for a radius that is no integer >= 0, a channel that does not fit, or a model without solution.
     """
 
-    def __init__(self, model: ExactModel, channel: Channel, radius: int | None = None, *, strict: bool = True) -> None:
-        self.model, self.strict = model, strict
-        self._solver: Any = model.solver
+    def __init__(self, model: Any, channel: Channel, radius: int | None = None, *, strict: bool = True) -> None:
+        self.model, self.strict, self._solver = model, strict, model.solver
         self._solver.check_channel(channel)
-        lattice = model.lattice.shape
-        super().__init__(channel, lattice if isinstance(self._solver, DomainWallSolver) else (1, *lattice), radius)
+        super().__init__(channel, model.image_shape, radius)
+        self.used = model.sites.reshape(self.shape)
         if not isinstance(self._solver, SpinSolver):
             self._fields = LocalFields(model.lattice, self._solver)
 
     def blind(self, x_t: Array, t: float | Array) -> Posterior:
-        """The same without each site's own observation, p(x_0,i | x_B): B is the box less i.
+        """Return the law without each site's own observation, p(x_0,i | x_B), where B is the box less i.
 
         For spins, log-odds given everything are 2 h_i more, h the channel's likelihood field.
         """
-        return self._in_kind(self._blind, x_t, t)
+        return self._in_kind(lambda x, t: self._laws(x, t, blind=True), x_t, t)
 
-    def _posterior(self, x_t: NDArray[np.float64], t: float) -> Bernoulli | Normal:
+    def _posterior(self, x_t: FloatArray, t: float) -> ArrayLaw:
         return self._laws(x_t, t, blind=False)
 
-    def _blind(self, x_t: NDArray[np.float64], t: float) -> Bernoulli | Normal:
-        return self._laws(x_t, t, blind=True)
-
-    def _laws(self, x_t: NDArray[np.float64], t: float, blind: bool) -> Bernoulli | Normal:
+    def _laws(self, x_t: FloatArray, t: float, blind: bool) -> ArrayLaw:
         x = x_t.reshape(-1, *self.model.lattice.shape)
         if isinstance(self._solver, SpinSolver):
             return Bernoulli(self._log_odds(x, t, blind).reshape(x_t.shape))
@@ -66,14 +142,11 @@ class ExactDenoiser(ArrayDenoiser):
             law = law.observe(x, alpha, sigma)
         return Normal(law.mean.reshape(x_t.shape), np.broadcast_to(law.variance, x.shape).reshape(x_t.shape))
 
-    def _log_odds(self, x: NDArray[np.float64], t: float, blind: bool) -> NDArray[np.float64]:
-        h = np.where(self._used().reshape(x.shape[1:]), self.channel.likelihood_field(x, t), 0.0)
+    def _log_odds(self, x: FloatArray, t: float, blind: bool) -> FloatArray:
+        h = np.where(self.model.sites, self.channel.likelihood_field(x, t), 0.0)
         if self.strict and isinstance(self._solver, DomainWallSolver):
             self._solver.check_possible(h)
         certain = np.isinf(h)
         wanted = np.ones(h.shape, bool) if blind else ~certain
         log_odds = self._solver.blind_log_odds(h, self.model.lattice, self.radius, wanted)
         return log_odds if blind else np.where(certain, h, 2.0 * np.where(certain, 0.0, h) + log_odds)
-
-    def _used(self) -> NDArray[np.bool_]:
-        return self._solver.bonds if isinstance(self._solver, DomainWallSolver) else super()._used()

@@ -25,11 +25,11 @@ from torch.nn.functional import softplus
 from .. import __version__
 from ..channels import CHANNELS, Channel
 from ..errors import InputError, check_device, check_limits, check_memory
-from .categorical import Categorical, GlobalImageNet, LocalImageNet
 from .global_net import GlobalNet
-from .local import LocalNet
+from .image_nets import GlobalImageNet, LocalImageNet
+from .local_net import LocalNet
 from .network import Network
-from .posterior import Bernoulli, Denoiser, Posterior
+from .posterior import Bernoulli, Categorical, Denoiser, Posterior, Rng
 from .training import (
     CheckpointError,
     TrainingConfig,
@@ -72,7 +72,7 @@ def train(
     net: Network,
     data: NDArray | Draw,
     *,
-    rng: np.random.Generator | int | None = None,
+    rng: Rng = None,
     batch_size: int = 128,
     times: Times = uniform_times,
     teacher: BlindDenoiser | None = None,

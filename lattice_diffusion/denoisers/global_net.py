@@ -1,4 +1,4 @@
-"""A network that sees everything: a small U-Net, behind the same interface as the local one.
+"""A network that sees everything, a small U-Net with the same interface as the local one.
 
     log odds = 2 h_i + f_i(x)                                                    for s = +-1
     mean = alpha K/(alpha^2 K + sigma^2) x_i + sd f_i(x),  sd^2 = K/(1 + snr K)  for fields of variance K per site
@@ -9,18 +9,25 @@ so that noisy data pass through exactly where they are sharp, and the network an
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.functional import silu
 
 from ..channels import Channel, Gaussian
-from ..errors import check_memory
-from .layers import Modulation, NoiseEmbedding, check_size, initialise, layer
-from .network import Head, Network, given_arguments
-from .noise import per_sample
-from .posterior import Bernoulli, Normal, Posterior
+from ..errors import check_limits, check_memory
+from .network import (
+    Head,
+    Modulation,
+    Neighbours,
+    Network,
+    NoiseEmbedding,
+    given_arguments,
+    initialise,
+    layer,
+    per_sample,
+)
+from .posterior import Bernoulli, Normal, Posterior, Rng
 
 POOL = (functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d)
 
@@ -51,11 +58,11 @@ class GlobalNet(Network):
         width: int = 48,
         levels: int = 2,
         depth: int = 2,
-        rng: np.random.Generator | None = None,
+        rng: Rng = None,
     ) -> None:
-        arguments = given_arguments(locals(), GlobalNet)
+        arguments = given_arguments(locals())
         super().__init__(in_channels, channel, head, ndim, periodic, variance, bonds)
-        check_size(in_channels=in_channels, width=width, depth=depth, levels=levels)
+        check_limits({"width": (1, 4096), "depth": (1, 4096), "levels": (0, 32)}, arguments)
         check_memory("width", 4 * 9 * width**2 * depth * (levels + 2) * 2, "take a smaller network")
         self.arguments = arguments
         n_noise, n_inputs = 64, in_channels * (self.n_features + 1)
@@ -97,19 +104,6 @@ class GlobalNet(Network):
             z = stack(merge(torch.cat([z, skip], dim=1).flatten(2)).view_as(skip), noise)
         out: Tensor = self.readout(self.last_modulation(z.flatten(2), noise))
         return out.unflatten(1, (self.in_channels, self.n_outputs)).unflatten(3, lattice)
-
-
-class Neighbours(nn.Module):
-    """A 3^d convolution, around the lattice or zero beyond its edges."""
-
-    def __init__(self, n_in: int, n_out: int, ndim: int, periodic: bool, gain: float = 1.0) -> None:
-        super().__init__()
-        self.layer, self.padding = layer(n_in, n_out, ndim=ndim, size=3, gain=gain), [1, 1] * ndim
-        self.mode = "circular" if periodic else "constant"
-
-    def forward(self, z: Tensor) -> Tensor:
-        out: Tensor = self.layer(functional.pad(z, self.padding, mode=self.mode))
-        return out
 
 
 class Stack(nn.Module):

@@ -1,26 +1,35 @@
-"""What local and global networks share: how data and times come in, how posteriors go out."""
+"""The base of all networks: how data and noise levels come in and posteriors go out, and the layers they are made of.
 
-import inspect
-from dataclasses import fields
+Weights are drawn from a NumPy generator, never from global state.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import silu
+from torch.nn.utils import skip_init
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..channels import Channel, is_gaussian
-from ..errors import InputError
+from ..errors import InputError, check_limits
 from ..exact.bonds import bond_mask
-from .noise import NoiseLevel, check_times, noise_level, per_sample
-from .posterior import Array, Posterior
+from .posterior import Array, Posterior, Rng, check_times
 
 Head = Literal["bernoulli", "gaussian"]
 CHUNK_SITES = 1 << 17  # NumPy arrays are worked through in chunks, so that memory stays bounded
+LOG_SNR_RANGE = 12.0  # networks see log snr cut to +- this; beyond it nothing changes to float32 accuracy
+N_WAVES = 4
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 class Network(nn.Module):
-    """A learned denoiser: net(x_t, t) -> Bernoulli or Normal, arrays (batch, channel, *lattice).
+    """A learned denoiser: net(x_t, t) -> Posterior, arrays (batch, channel, *lattice).
 
     Tensors are answered by tensors on their device, with gradients; NumPy arrays by NumPy arrays, without.
 
@@ -33,24 +42,14 @@ class Network(nn.Module):
     arguments: dict[str, Any]
 
     def __init__(
-        self,
-        in_channels: int,
-        channel: Channel,
-        head: Head,
-        ndim: int,
-        periodic: bool,
-        variance: float,
-        bonds: bool,
+        self, in_channels: int, channel: Channel, head: Head, ndim: int, periodic: bool, variance: float, bonds: bool
     ) -> None:
         super().__init__()
         if head not in get_args(Head):
             raise InputError(f"head must be bernoulli (two-valued data) or gaussian (real values), got {head!r}")
         if head == "gaussian" and not is_gaussian(channel):
-            raise InputError(f"head gaussian takes the gaussian channel, got {channel.name}; spins take all three")
-        if not isinstance(in_channels, int | np.integer) or in_channels < 1:
-            raise InputError(f"in_channels must be an integer >= 1, got {in_channels!r}")
-        if ndim not in (1, 2, 3):
-            raise InputError(f"ndim must be 1, 2 or 3, got {ndim!r}")
+            raise InputError(f"head gaussian takes the gaussian channel, got {channel.name}; spins take all channels")
+        check_limits({"in_channels": (1, 4096), "ndim": (1, 3)}, {"in_channels": in_channels, "ndim": ndim})
         if not 0.0 < variance < np.inf or (head == "bernoulli" and variance != 1.0):
             raise InputError(f"variance must be that of a site, > 0, and 1 for two-valued data, got {variance}")
         if bonds and (in_channels != 2 or ndim != 2 or head != "bernoulli"):
@@ -61,35 +60,43 @@ class Network(nn.Module):
         self.n_outputs = 1 if head == "bernoulli" else 2
 
     def forward(self, x_t: Array, t: Any) -> Posterior:
-        """The law of every clean value given what the network sees, the site's own observation included.
+        """Return the law of every clean value given what the network sees, the site's own observation included.
 
-        Raises:
-            TypeError: x_t is neither a floating tensor nor a NumPy array.
-            ValueError: shapes do not fit, or a time is outside [0, 1].
+        Raises InputError for shapes that do not fit, or a time outside [0, 1].
         """
         return self._in_kind(self._posterior, x_t, t)
 
     def multiply_adds(self, shape: tuple[int, ...]) -> int:
-        """What denoising one sample (channel, *lattice) costs: the products in its convolutions."""
+        """Return the cost of denoising one sample (channel, *lattice), the products in its convolutions."""
         weight = next(self.parameters())
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             self(torch.zeros((1, *shape), dtype=weight.dtype, device=weight.device), 0.5)
         return int(counter.get_total_flops()) // 2
 
+    def sites(self, lattice: tuple[int, ...], like: Tensor) -> Tensor:
+        """Return (1, channel, *lattice), 1 where there is a site: not at the unused entries of open bonds."""
+        if not self.bonds:
+            return torch.ones((1, self.in_channels, *lattice), dtype=like.dtype, device=like.device)
+        mask = bond_mask((lattice[0], lattice[1]), self.periodic)[None]
+        return torch.as_tensor(mask, dtype=like.dtype, device=like.device)
+
     def _posterior(self, x_t: Tensor, t: Any) -> Posterior:
         raise NotImplementedError
 
-    def _in_kind(self, law: Any, x_t: Array, t: Any) -> Posterior:
-        if isinstance(x_t, Tensor):
-            self._check_shape(tuple(x_t.shape))
-            return law(x_t, t)
-        if not isinstance(x_t, np.ndarray):
+    def _in_kind(self, law: Callable[[Tensor, Any], Posterior], x_t: Array, t: Any) -> Posterior:
+        if not isinstance(x_t, Tensor | np.ndarray):
             raise InputError(f"x_t must be a NumPy array or a torch tensor, got {type(x_t).__name__}")
-        self._check_shape(x_t.shape)
+        if x_t.ndim != self.ndim + 2 or x_t.shape[1] != self.in_channels:
+            wanted = f"(batch, {self.in_channels}, {self.ndim} lattice axes)"
+            raise InputError(
+                f"x_t must have shape {wanted}, got {tuple(x_t.shape)}; add the channel axis with x_t[:, None]"
+            )
+        if isinstance(x_t, Tensor):
+            return law(x_t, t)
         weight = next(self.parameters())
         times = check_times(t, len(x_t))
         step = max(1, CHUNK_SITES // max(1, x_t[0].size)) if len(x_t) else 1
-        parts = []
+        parts: list[Any] = []
         with torch.no_grad():
             for start in range(0, max(1, len(x_t)), step):
                 rows = slice(start, start + step)
@@ -97,38 +104,175 @@ class Network(nn.Module):
                 parts.append(law(x, times[rows] if times.ndim else times))
 
         def join(values: list[Any]) -> Any:
-            """Per-sample tensors end to end; what is common to all samples as it is."""
+            """Return per-sample tensors end to end, and what is common to all samples as it is."""
             return torch.cat(values).cpu().double().numpy() if isinstance(values[0], Tensor) else values[0]
 
         names = [field.name for field in fields(parts[0])]
         answer: Posterior = type(parts[0])(*(join([getattr(part, name) for part in parts]) for name in names))
         return answer
 
-    def _check_shape(self, shape: tuple[int, ...]) -> None:
-        if len(shape) != self.ndim + 2 or shape[1] != self.in_channels:
-            wanted = f"(batch, {self.in_channels}, {self.ndim} lattice axes)"
-            raise InputError(f"x_t must have shape {wanted}, got {shape}; add the channel axis with x_t[:, None]")
-
-    def _level(self, x_t: Tensor, t: Any) -> NoiseLevel:
+    def _level(self, x_t: Tensor, t: Any) -> "NoiseLevel":
         return noise_level(self.channel, t, x_t, self.variance)
 
-    def _features(self, x_t: Tensor, level: NoiseLevel) -> Tensor:
-        """(batch, n_features * channel, *lattice), of order 1 at every noise level; features of a channel together."""
+    def _features(self, x_t: Tensor, level: "NoiseLevel") -> Tensor:
+        """Return (batch, n_features * channel, *lattice), of order 1 at every noise level, by channel."""
         features = [x_t / per_sample(level.scale, x_t)]
         if self.head == "bernoulli":
             signal = per_sample(level.signal, x_t).clamp(min=1e-4)
             features.append(level.field(x_t).tanh() / signal)
         return torch.stack(features, dim=2).flatten(1, 2)
 
-    def sites(self, lattice: tuple[int, ...], like: Tensor) -> Tensor:
-        """(1, channel, *lattice), 1 where there is a site: everywhere, but for the unused entries of open bonds."""
-        if not self.bonds:
-            return torch.ones((1, self.in_channels, *lattice), dtype=like.dtype, device=like.device)
-        mask = bond_mask((lattice[0], lattice[1]), self.periodic)[None]
-        return torch.as_tensor(mask, dtype=like.dtype, device=like.device)
+
+def given_arguments(frame_locals: dict[str, Any]) -> dict[str, Any]:
+    """Return a constructor's arguments from its `locals()`, the generator of the weights left out."""
+    return {name: value for name, value in frame_locals.items() if name not in ("self", "__class__", "rng")}
 
 
-def given_arguments(frame_locals: dict[str, Any], cls: type) -> dict[str, Any]:
-    """The constructor's arguments by name, the generator of the weights aside."""
-    names = inspect.signature(cls).parameters
-    return {name: frame_locals[name] for name in names if name != "rng"}
+# -- noise levels ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NoiseLevel:
+    """The noise of every sample of a batch, for data of a given variance per site.
+
+    Attributes, tensors of shape (batch,):
+        snr: signal-to-noise ratio of a site of variance 1; inf at t = 0.
+        strength: of the likelihood field, h = strength * x_t; inf where an observation is certain.
+        log_snr: log(snr), cut to +-12.
+        signal: correlation of x_t with x_0 at a site; 1 at t = 0, 0 at t = 1.
+        scale: root mean square of x_t at a site.
+    and, for a channel whose likelihood field is not of that form, `channel_field`: x_t -> h.
+    """
+
+    snr: Tensor
+    strength: Tensor
+    log_snr: Tensor
+    signal: Tensor
+    scale: Tensor
+    channel_field: Callable[[Tensor], Tensor] | None = None
+
+    def field(self, x_t: Tensor) -> Tensor:
+        """Return h with p(x_t|s) ~ exp(h s) for s = +-1; +-inf where certain, 0 where nothing is seen."""
+        if self.channel_field is not None:
+            return self.channel_field(x_t)
+        strength = per_sample(self.strength, x_t)
+        certain = torch.where(x_t == 0, x_t, torch.copysign(torch.full_like(x_t, torch.inf), x_t))
+        finite = torch.where(strength.isinf(), torch.zeros_like(strength), strength) * x_t
+        return torch.where(strength.isinf(), certain, finite)
+
+
+def noise_level(channel: Channel, t: Any, like: Tensor, variance: float = 1.0) -> NoiseLevel:
+    """Return the levels at t, one time or (batch,), in the dtype and on the device of `like` (batch, ...).
+
+    Raises InputError for a t of another shape, or outside [0, 1].
+    """
+    unique, where = np.unique(check_times(t, len(like)), return_inverse=True)
+    where = np.broadcast_to(where.ravel(), len(like))
+    snr = np.array([channel.snr(u) for u in unique])
+    probes = np.array([1.0, -1.0, 2.0])
+    seen = np.array([channel.likelihood_field(probes, u) for u in unique])
+    strength = seen[:, 0]
+    linear = np.array_equal(seen, np.where(seen[:, :1] == 0.0, 0.0, seen[:, :1] * probes))
+    if is_gaussian(channel):
+        scale = np.array([np.hypot(channel.alpha(u) * variance**0.5, channel.sigma(u)) for u in unique])
+    elif linear:
+        scale = np.ones(len(unique))
+    else:
+        noisy = [channel.corrupt(np.repeat([1.0, -1.0], 500), u, np.random.default_rng(0)) for u in unique]
+        scale = np.sqrt([(x**2).mean() for x in noisy]).clip(1e-3)
+    with np.errstate(divide="ignore"):
+        log_snr = np.log(snr).clip(-LOG_SNR_RANGE, LOG_SNR_RANGE)
+        signal = 1.0 / np.sqrt(1.0 + 1.0 / (snr * variance))
+
+    def field(x_t: Tensor) -> Tensor:
+        x, h = x_t.detach().cpu().double().numpy(), np.zeros(x_t.shape)
+        for k, u in enumerate(unique):
+            h[where == k] = channel.likelihood_field(x[where == k], u)
+        return torch.as_tensor(h, dtype=x_t.dtype, device=x_t.device)
+
+    def tensor(values: NDArray) -> Tensor:
+        return torch.as_tensor(values[where], dtype=like.dtype, device=like.device)
+
+    levels = tensor(snr), tensor(strength), tensor(log_snr), tensor(signal), tensor(scale)
+    return NoiseLevel(*levels, None if linear else field)
+
+
+def per_sample(values: Tensor, like: Tensor) -> Tensor:
+    """Return (batch,) values as (batch, 1, ...), to be multiplied with `like`."""
+    return values.view(-1, *[1] * (like.ndim - 1))
+
+
+# -- layers ---------------------------------------------------------------------------------------------------------
+
+
+def layer(
+    n_in: int, n_out: int, *, groups: int = 1, ndim: int = 1, size: int | tuple[int, ...] = 1, gain: float = 1.0
+) -> nn.Module:
+    """Return a convolution without padding, pointwise by default; `gain` scales its initial weights."""
+    made = skip_init(CONVOLUTIONS[ndim - 1], n_in, n_out, size, groups=groups)
+    made.gain = gain
+    return made
+
+
+def initialise(net: nn.Module, rng: Rng) -> None:
+    """Draw the weights from N(0, gain^2/fan in), and set biases to 0."""
+    generator = torch.Generator().manual_seed(int(np.random.default_rng(rng).integers(1 << 63)))
+    for module in net.modules():
+        if isinstance(module, CONVOLUTIONS):
+            std = float(module.gain) / math.sqrt(module.weight[0].numel())  # type: ignore[arg-type]
+            nn.init.normal_(module.weight, 0.0, std, generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+class NoiseEmbedding(nn.Module):
+    """log snr (batch,) -> (batch, width, 1), through waves of period 24, 12, 8, 6 in log snr."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.second = layer(1 + 2 * N_WAVES, width), layer(width, width)
+
+    def forward(self, log_snr: Tensor) -> Tensor:
+        phase = (math.pi / LOG_SNR_RANGE) * log_snr[:, None] * torch.arange(1, N_WAVES + 1, device=log_snr.device)
+        waves = torch.cat([log_snr[:, None] / LOG_SNR_RANGE, phase.sin(), phase.cos()], dim=1)
+        out: Tensor = silu(self.second(silu(self.first(waves[:, :, None]))))
+        return out
+
+
+class Modulation(nn.Module):
+    """z (batch, width, sites) -> z (1 + a) + b, with a and b (batch, width, 1) functions of the noise level."""
+
+    def __init__(self, width: int, n_noise: int) -> None:
+        super().__init__()
+        self.layer = layer(n_noise, 2 * width, gain=0.3)
+
+    def forward(self, z: Tensor, noise: Tensor) -> Tensor:
+        a, b = self.layer(noise).chunk(2, dim=1)
+        return torch.addcmul(b, z, 1 + a)
+
+
+class PointwiseBlock(nn.Module):
+    """z + W_2 silu(modulated W_1 z), every site and every group on its own."""
+
+    def __init__(self, width: int, groups: int, n_noise: int) -> None:
+        super().__init__()
+        self.first = layer(width * groups, width * groups, groups=groups)
+        self.second = layer(width * groups, width * groups, groups=groups, gain=0.3)
+        self.modulation = Modulation(width * groups, n_noise)
+
+    def forward(self, z: Tensor, noise: Tensor) -> Tensor:
+        out: Tensor = z + self.second(silu(self.modulation(self.first(z), noise)))
+        return out
+
+
+class Neighbours(nn.Module):
+    """A 3^d convolution, around the lattice or zero beyond its edges."""
+
+    def __init__(self, n_in: int, n_out: int, ndim: int, periodic: bool, gain: float = 1.0) -> None:
+        super().__init__()
+        self.layer, self.padding = layer(n_in, n_out, ndim=ndim, size=3, gain=gain), [1, 1] * ndim
+        self.mode = "circular" if periodic else "constant"
+
+    def forward(self, z: Tensor) -> Tensor:
+        out: Tensor = self.layer(nn.functional.pad(z, self.padding, mode=self.mode))
+        return out

@@ -1,9 +1,9 @@
-"""What every denoiser returns, exact or learned: the law of each clean value given the noisy ones it looks at.
+"""The interface of every denoiser, exact or learned, and the laws of clean values that they return.
 
     denoiser(x_t, t) -> Posterior          x_t (batch, channel, *lattice), t one time or (batch,)
 
-NumPy arrays are answered by NumPy arrays, torch tensors by torch tensors on their device, so that exact and learned
-denoisers swap freely.
+NumPy arrays are answered by NumPy arrays and torch tensors by torch tensors on their device, so that exact and learned
+denoisers can replace one another.
 """
 
 from dataclasses import dataclass
@@ -12,22 +12,26 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError, array_of
+
 Array = Any  # numpy.ndarray or torch.Tensor
+Rng = np.random.Generator | int | None  # a generator, a seed, or None for fresh entropy
+LEVEL_AXIS = 2
 
 
 class Posterior(Protocol):
-    """Law of every clean value on its own; arrays of x_t's shape."""
+    """The law of every clean value on its own; arrays have x_t's shape."""
 
     @property
     def mean(self) -> Array:
-        """E[x_0,i | what the denoiser sees]: the least-squares estimate."""
+        """E[x_0,i | what the denoiser sees], the least-squares estimate."""
 
     @property
     def variance(self) -> Array:
-        """Var[x_0,i | what the denoiser sees]; its average is the denoiser's own estimate of its squared error."""
+        """Var[x_0,i | what the denoiser sees], whose average is the denoiser's own estimate of its squared error."""
 
-    def sample(self, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Clean values drawn site by site (NumPy answers only)."""
+    def sample(self, rng: Rng = None) -> NDArray[np.float64]:
+        """Draw clean values site by site (NumPy answers only)."""
 
 
 class Denoiser(Protocol):
@@ -35,12 +39,12 @@ class Denoiser(Protocol):
 
     @property
     def radius(self) -> int | None:
-        """It looks at the box of this Chebyshev radius around every site; None: at everything."""
+        """Chebyshev radius of the box it sees around every site; None: it sees everything."""
 
     def __call__(self, x_t: Array, t: float | Array) -> Posterior: ...
 
     def multiply_adds(self, shape: tuple[int, ...]) -> int:
-        """What denoising one sample (channel, *lattice) costs; for exact laws the entries that they read."""
+        """Return the cost of denoising one sample (channel, *lattice); for exact laws, the entries that they read."""
 
 
 @dataclass(frozen=True)
@@ -64,19 +68,78 @@ class Bernoulli:
         decay = _namespace(self.log_odds).exp(-abs(self.log_odds))
         return 4 * decay / (1 + decay) ** 2
 
-    def sample(self, rng: np.random.Generator) -> NDArray[np.float64]:
-        return np.where(rng.random(self.log_odds.shape) < self.probability, 1.0, -1.0)
+    def sample(self, rng: Rng = None) -> NDArray[np.float64]:
+        return np.where(np.random.default_rng(rng).random(self.log_odds.shape) < self.probability, 1.0, -1.0)
 
 
 @dataclass(frozen=True)
 class Normal:
-    """Real-valued sites: mean and variance of each (all that least squares and Gaussian steps ask for)."""
+    """Real-valued sites: mean and variance of each, all that least squares and Gaussian steps need."""
 
     mean: Array
     variance: Array
 
-    def sample(self, rng: np.random.Generator) -> NDArray[np.float64]:
-        return np.asarray(self.mean + np.sqrt(self.variance) * rng.standard_normal(self.mean.shape))
+    def sample(self, rng: Rng = None) -> NDArray[np.float64]:
+        noise = np.random.default_rng(rng).standard_normal(self.mean.shape)
+        return np.asarray(self.mean + np.sqrt(self.variance) * noise)
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """One of `levels` at every site, such as grey levels.
+
+    `log_weights` (batch, channel, level, *lattice) are log-probabilities up to a constant; the levels increase.
+    """
+
+    log_weights: Array
+    levels: tuple[float, ...]
+
+    @property
+    def probabilities(self) -> Array:
+        """(batch, channel, level, *lattice)."""
+        if not isinstance(self.log_weights, np.ndarray):
+            return self.log_weights.softmax(dim=LEVEL_AXIS)
+        weights = np.exp(self.log_weights - self.log_weights.max(axis=LEVEL_AXIS, keepdims=True))
+        return weights / weights.sum(axis=LEVEL_AXIS, keepdims=True)
+
+    @property
+    def mean(self) -> Array:
+        return (self.probabilities * self.column).sum(LEVEL_AXIS)
+
+    @property
+    def variance(self) -> Array:
+        probabilities, column = self.probabilities, self.column
+        mean = (probabilities * column).sum(LEVEL_AXIS)
+        return (probabilities * (column - mean[:, :, None]) ** 2).sum(LEVEL_AXIS)
+
+    @property
+    def column(self) -> Array:
+        """The levels along their axis, to be multiplied with `probabilities`."""
+        column = np.reshape(self.levels, (-1, *[1] * (self.log_weights.ndim - LEVEL_AXIS - 1)))
+        return column if isinstance(self.log_weights, np.ndarray) else self.log_weights.new_tensor(column)
+
+    def sample(self, rng: Rng = None) -> NDArray[np.float64]:
+        cumulative = np.cumsum(self.probabilities, axis=LEVEL_AXIS)
+        uniform = np.random.default_rng(rng).random(self.log_weights[:, :, :1].shape)
+        below = uniform * cumulative[:, :, -1:] >= cumulative[:, :, :-1]
+        return np.asarray(self.levels)[below.sum(axis=LEVEL_AXIS)]
+
+    def nats(self, x_0: Array) -> Array:
+        """Return -log p(x_0,i) of a tensor x_0 (batch, channel, *lattice), each value taken as the nearest level."""
+        import torch
+
+        levels = x_0.new_tensor(self.levels)
+        nearest = torch.bucketize(x_0, (levels[1:] + levels[:-1]) / 2)
+        log_law = self.log_weights.log_softmax(dim=LEVEL_AXIS)
+        return -log_law.gather(LEVEL_AXIS, nearest[:, :, None]).squeeze(LEVEL_AXIS)
+
+
+def check_times(t: Any, n_samples: int) -> NDArray[np.float64]:
+    """Return t, a tensor, array or number, as an array of shape () or (n_samples,); raise InputError for others."""
+    times = array_of("t", t.detach().cpu() if hasattr(t, "detach") else t)
+    if times.shape not in ((), (1,), (n_samples,)):
+        raise InputError(f"t must be one time or one per sample ({n_samples}), got shape {times.shape}")
+    return np.asarray(times.reshape(()) if times.size == 1 else times, float)
 
 
 def _namespace(x: Array) -> Any:

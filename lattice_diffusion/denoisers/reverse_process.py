@@ -1,9 +1,12 @@
-"""Back from noise to data, one denoiser a step: local, global, or each where it is needed.
+"""The reverse process, from noise back to data with one denoiser a step: local, global, or each where it is needed.
 
 A step draws x_0 site by site from the denoiser's posterior and x_s from the channel's bridge p(x_s | x_t, x_0). For
 the true posterior of each site this is exact as the steps grow small, for all three channels: ancestral sampling
 (Ho et al. 2020) under Gaussian noise, discrete diffusion (Austin et al. 2021) under bit flips, unmasking under
 erasure. The deterministic form follows the probability flow (DDIM, Song et al. 2021), Gaussian noise only.
+
+Two cases have more: the law that steps generate from a Gaussian field is known in closed form, and closed loops are
+unmasked one bond after the other.
 """
 
 import itertools
@@ -15,9 +18,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..channels import Channel, Erasure, GaussianNoise, check_time, is_gaussian
-from ..errors import InputError, check_memory, shown
-from .posterior import Denoiser
+from ..channels import Channel, Gaussian, check_gaussian, check_time, is_gaussian
+from ..errors import InputError, check_finite, check_memory, shown
+from ..exact.bonds import bond_mask
+from ..exact.erased_loops import LOG_2, ranks
+from ..kernels import erasure_paths
+from ..models import GaussianField
+from .posterior import Denoiser, Rng
 
 Schedule = Callable[[float], Denoiser]
 
@@ -77,11 +84,11 @@ def reverse_steps(
     times: Sequence[float],
     schedule: Schedule,
     channel: Channel,
-    rng: np.random.Generator,
+    rng: Rng = None,
     *,
     deterministic: bool = False,
 ) -> Iterator[Step]:
-    """The path from `times[0]` down to `times[-1]`, step by step.
+    """Yield the path from `times[0]` down to `times[-1]`, step by step.
 
     Args:
         x_t: noisy data at times[0], (n, channel, *lattice).
@@ -89,31 +96,23 @@ def reverse_steps(
         schedule: the denoiser of every time but the last, `always(denoiser)` or `hybrid(..)`.
         deterministic: follow the probability flow instead of drawing; Gaussian channel only.
 
-    Raises:
-        ValueError: times that do not fall, or a deterministic path of another channel.
+    Raises InputError for times that do not fall, or a deterministic path of another channel.
     """
-    levels = [check_time(t) for t in times]
-    if len(levels) < 2 or any(t <= s for t, s in itertools.pairwise(levels)):
-        raise InputError(f"times must be two or more and fall strictly, such as [0.9, 0.5, 0], got {list(times)}")
+    levels = _falling(times)
     if deterministic and not is_gaussian(channel):
         raise InputError(f"a deterministic path needs the gaussian channel, got {channel.name}; leave it stochastic")
-    x = np.asarray(x_t, float)
+    x, rng = np.asarray(x_t, float), np.random.default_rng(rng)
     for t, s in itertools.pairwise(levels):
         denoiser, start = schedule(t), time.perf_counter()
         posterior = denoiser(x, t)
         if deterministic:
-            assert is_gaussian(channel)
-            x = probability_flow(x, posterior.mean, channel, t, s)
+            gaussian = check_gaussian(channel)
+            noise = (x - gaussian.alpha(t) * posterior.mean) / gaussian.sigma(t)
+            x = np.asarray(gaussian.alpha(s) * posterior.mean + gaussian.sigma(s) * noise)
         else:
             x = channel.bridge(x, posterior.sample(rng), t, s, rng)
         cost = denoiser.multiply_adds(x.shape[1:])
         yield Step(s, x, denoiser.radius, time.perf_counter() - start, cost)
-
-
-def probability_flow(x_t: NDArray, mean: NDArray, channel: GaussianNoise, t: float, s: float) -> NDArray[np.float64]:
-    """alpha_s E[x_0|x_t] + sigma_s (x_t - alpha_t E[x_0|x_t]) / sigma_t."""
-    noise = (x_t - channel.alpha(t) * mean) / channel.sigma(t)
-    return np.asarray(channel.alpha(s) * mean + channel.sigma(s) * noise)
 
 
 def reverse(
@@ -121,24 +120,166 @@ def reverse(
     times: Sequence[float],
     schedule: Schedule,
     channel: Channel,
-    rng: np.random.Generator,
+    rng: Rng = None,
     *,
     deterministic: bool = False,
 ) -> NDArray[np.float64]:
-    """The data at times[-1]; see `reverse_steps`."""
+    """Return the data at times[-1]; the arguments are those of `reverse_steps`."""
     *_, last = reverse_steps(x_t, times, schedule, channel, rng, deterministic=deterministic)
     return last.x
 
 
-def pure_noise(shape: Sequence[int], channel: Channel, t: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Noise without data at time t: what generation starts from, where hardly any signal is left.
+def pure_noise(shape: Sequence[int], channel: Channel, t: float, rng: Rng = None) -> NDArray[np.float64]:
+    """Return noise without data at time t, from which generation starts, where hardly any signal is left.
 
-    Gaussian noise is N(0, sigma(t)^2); under erasure all is masked; other noise starts at t = 1.
+    Gaussian noise is N(0, sigma(t)^2), and under erasure all is masked; under other channels t must be 1.
     """
     if any(n < 1 for n in shape) or not 1 <= len(shape) <= 18:
         raise InputError(f"shape must be positive integers such as (100, 1, 16, 16), got {shown(shape)}")
     check_memory("shape", 24 * math.prod(shape), "draw smaller batches")
-    empty = is_gaussian(channel) or isinstance(channel, Erasure)
-    if not empty and t < 1.0:
-        raise InputError(f"generation under {channel.name} noise starts at t = 1, where no signal is left, got {t}")
-    return channel.corrupt(np.zeros(shape) if empty else np.ones(shape), t, rng)
+    silent = is_gaussian(channel) or channel.name == "erasure"  # x_0 = 0 gives noise without data at any time
+    if not silent and t < 1.0:
+        raise InputError(f"generation under {channel.name} noise starts at t = 1, where no signal is left, got t = {t}")
+    return channel.corrupt(np.zeros(shape) if silent else np.ones(shape), t, np.random.default_rng(rng))
+
+
+def _falling(times: Sequence[float]) -> list[float]:
+    levels = [check_time(float(t)) for t in times]
+    if len(levels) < 2 or any(t <= s for t, s in itertools.pairwise(levels)):
+        raise InputError(f"times must be two or more and fall strictly, such as [0.9, 0.5, 0], got {list(times)}")
+    return levels
+
+
+# -- Gaussian fields ------------------------------------------------------------------------------------------------
+
+
+def generated_covariance(
+    model: GaussianField,
+    channel: Gaussian,
+    times: Sequence[float],
+    schedule: Schedule,
+    start: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
+    """Return the covariance (N, N) at times[-1] of reverse steps from times[0], for a Gaussian field.
+
+    The denoisers of a field are linear, E[x_0|box] = W x_t with variances v, and so is a reverse step: with the bridge
+    x_s ~ N(a x_t + b x_0, c) and x_0 drawn site by site,
+
+        Cov(x_s) = (a + b W) Cov(x_t) (a + b W)' + b^2 diag(v) + c.
+
+    Args:
+        times: strictly falling.
+        schedule: linear denoisers for the field: `ExactDenoiser(model, channel, radius)` at each time.
+        start: (N, N), covariance at times[0]; pure noise, sigma^2, if not given.
+    """
+    gaussian, n = check_gaussian(channel), model.lattice.n_sites
+    if not isinstance(model, GaussianField):
+        raise InputError(f"model must be a GaussianField, whose denoisers are linear, got {type(model).__name__}")
+    check_memory("model", 48 * n**2, "take a smaller lattice")
+    levels = _falling(times)
+    if start is not None:
+        _check_covariance("start", start, n)
+    units = np.eye(n).reshape(n, 1, *model.lattice.shape)
+    covariance = gaussian.sigma(levels[0]) ** 2 * np.eye(n) if start is None else start
+    for t, s in itertools.pairwise(levels):
+        law = schedule(t)(units, t)
+        keep, pull, variance = gaussian.bridge_moments(t, s)
+        step = keep * np.eye(n) + pull * law.mean.reshape(n, n).T  # row j of the means is column j of W
+        own = pull**2 * law.variance.reshape(n, n)[0] + variance
+        covariance = step @ covariance @ step.T + np.diag(own)
+    return covariance
+
+
+def gaussian_divergence(model: GaussianField, covariance: NDArray[np.float64]) -> float:
+    """Return KL( p_0 || N(0, covariance) ) of the field, in nats."""
+    n = model.lattice.n_sites
+    _check_covariance("covariance", covariance, n)
+    precision = model.solver.precision.toarray()
+    root = np.linalg.cholesky(precision)  # p_0 white is root.T x; its covariance under the other law:
+    other = root.T @ covariance @ root
+    sign, log_det = np.linalg.slogdet(other)
+    if sign <= 0:
+        raise InputError("covariance must be positive definite, got one that is not")
+    return 0.5 * float(np.trace(np.linalg.inv(other)) - len(other) + log_det) if math.isfinite(log_det) else math.inf
+
+
+def _check_covariance(name: str, covariance: NDArray, n: int) -> None:
+    if covariance.shape != (n, n):
+        raise InputError(f"{name} must have shape ({n}, {n}), got {covariance.shape}")
+    check_finite(**{name: covariance})
+
+
+# -- closed loops ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Unmasked:
+    """The result of unmasking.
+
+    Attributes:
+        x: (n, 2, L, W) of +-1, 0 at unused entries.
+        divergence: (n,), KL(p_0 || p_local) of each sample's order, in nats per bond of the grid.
+    """
+
+    x: NDArray[np.int8]
+    divergence: NDArray[np.float64]
+
+
+def unmask_loops(
+    x_t: NDArray,
+    radius: int | Callable[[float], int | None] | None,
+    rng: Rng = None,
+    *,
+    left: float = 0.0,
+) -> Unmasked:
+    """Reveal the masked bonds of an open grid in random order, each from the known bonds in a box around it.
+
+    A bond whose box holds a path of known bonds between its faces takes the sign that the path carries, any other a
+    fair coin. A bond that others outside the box decide then costs log 2, so that for an order of unmasking
+
+        KL(p_0 || p_local) = log 2 (bonds that their box leaves open - bonds that all others leave open),
+
+    whatever values were drawn; its mean over random orders is the masked area law.
+
+    Args:
+        x_t: (n, 2, L, W), +-1 where kept and 0 where masked; all 0 to generate from nothing.
+        radius: of the box, or a function of the masked fraction t of the whole grid; None for all known bonds.
+        left: probability of a masked bond to stay masked: s/t on the way from t to s.
+
+    Raises InputError for x_t of another shape or with other values, or left outside [0, 1].
+    """
+    start, rng = np.asarray(x_t), np.random.default_rng(rng)
+    if start.ndim != 4 or start.shape[1] != 2 or 0 in start.shape:
+        raise InputError(f"x_t must be bond images (n, 2, L, W), got shape {start.shape}")
+    if not np.isin(start, (-1, 0, 1)).all():
+        raise InputError("x_t must hold -1 and +1 where kept and 0 where masked, got other values")
+    if not 0.0 <= left <= 1.0:
+        raise InputError(f"left must be a probability in [0, 1], got {left}")
+    faces = (start.shape[2], start.shape[3])
+    bonds = bond_mask(faces, periodic=False)
+    x = np.where(bonds, start, 0).astype(np.int8)
+    known_before = ranks(x != 0, periodic=False)
+    n_bonds, far = int(bonds.sum()), max(faces)
+    divergence = np.empty(len(x))
+    for n in range(len(x)):
+        masked = rng.permutation(np.flatnonzero(bonds & (x[n] == 0)))
+        n_masked = len(masked)
+        masked = masked[: n_masked - rng.binomial(n_masked, left)]
+        coins = 2 * rng.integers(0, 2, len(masked)) - 1
+        fractions = np.arange(n_masked, n_masked - len(masked), -1) / n_bonds
+        radii = [radius(float(t)) if callable(radius) else radius for t in fractions]
+        reach = np.array([far if r is None else min(r, far) for r in radii], np.int64)
+        unknown = np.empty((1, len(masked)), bool)
+        erasure_paths.unmask(x[n : n + 1], (coins * (1 + masked))[None], reach, unknown)
+        divergence[n] = unknown.sum()
+    divergence -= ranks(x != 0, periodic=False) - known_before  # what all known bonds would have left open
+    return Unmasked(x, LOG_2 * divergence / n_bonds)
+
+
+def violated_vertices(x: NDArray) -> NDArray[np.float64]:
+    """Return the fraction (n,) of vertices inside an open grid whose four bonds, all visible, have product -1."""
+    if x.ndim != 4 or x.shape[1] != 2 or min(x.shape[2:]) < 2:
+        raise InputError(f"x must be bond images (n, 2, L, W) of at least 2x2 faces, got shape {x.shape}")
+    right, down = x[:, 0], x[:, 1]
+    around = right[:, :-1, :-1] * right[:, 1:, :-1] * down[:, :-1, :-1] * down[:, :-1, 1:]
+    return np.asarray((around < 0).mean(axis=(1, 2)))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.functional import silu
 
-from ..denoisers.layers import initialise, layer
+from ..denoisers.network import initialise, layer
 
 N_FEATURES = 32
 SIDE = 7  # of the last map

@@ -120,8 +120,8 @@ def test_patch_posteriors_of_spins_by_plain_loops(name, periodic, everywhere):
 @pytest.mark.parametrize("chunk", [1 << 22, 300])
 def test_patch_posteriors_of_real_data_by_plain_loops(everywhere, chunk, monkeypatch):
     """Mean and variance, whole or merged from pieces of the training set."""
-    monkeypatch.setattr("lattice_diffusion.denoisers.nearest_patch.CHUNK", chunk)
-    monkeypatch.setattr("lattice_diffusion.denoisers.nearest_patch.BATCH", 3)
+    monkeypatch.setattr("lattice_diffusion.denoisers.baselines.CHUNK", chunk)
+    monkeypatch.setattr("lattice_diffusion.denoisers.baselines.BATCH", 3)
     channel, t, rng = CHANNELS["gaussian"], 0.5, np.random.default_rng(4)
     x_0 = rng.standard_normal((9, 2, 3, 4))
     x_t = channel.corrupt(x_0[:5], t, rng)
@@ -153,7 +153,7 @@ def test_what_does_not_fit():
     for make in (WienerFilter, NearestPatch):
         with pytest.raises(ValueError, match=r"x_0 must have shape \(n, channel, \*lattice\), got \(4, 3\)"):
             make(x_0[:, 0, 0], channel)
-        with pytest.raises(ValueError, match="x_0 must be finite, got NaN"):
+        with pytest.raises(ValueError, match="x_0 must be finite, got nan"):
             make(x_0 * np.nan, channel)
         with pytest.raises(ValueError, match="x_0 must hold real numbers, got dtype complex128"):
             make(x_0 * 1j, channel)

@@ -299,7 +299,7 @@ def test_the_variance_is_the_error_and_falls_with_the_radius(key, name):
     denoisers = [ExactDenoiser(model, channel, radius) for radius in (0, 1, None)]
     shape = (-1, *denoisers[0].shape)
     x_t = channel.corrupt(x_0, t, rng).reshape(shape)
-    used = denoisers[0]._used()
+    used = denoisers[0].used
     expected = []
     for denoiser in denoisers:
         answer = denoiser(x_t, t)
@@ -368,7 +368,7 @@ def test_types_times_radii_and_channels_that_do_not_fit():
     model, channel = MODELS["ising 3x4"], CHANNELS["gaussian"]
     x_t = np.zeros((2, 1, 3, 4))
     for radius in (-1, 1.5, "2"):
-        with pytest.raises(ValueError, match="radius must be an integer >= 0, or None for a global denoiser, got"):
+        with pytest.raises(ValueError, match="radius must be an integer >= 0, got"):
             ExactDenoiser(model, channel, radius)
     with pytest.raises(ValueError, match="x_t must hold real numbers, got dtype complex128"):
         ExactDenoiser(model, channel)(x_t * 1j, 0.5)

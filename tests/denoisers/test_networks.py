@@ -7,8 +7,8 @@ import torch
 import lattice_diffusion as ld
 from lattice_diffusion.channels import BitFlip, Erasure, Gaussian
 from lattice_diffusion.denoisers import GlobalNet, LocalNet
-from lattice_diffusion.denoisers.noise import noise_level
-from lattice_diffusion.denoisers.stencils import bond_stencil, box_stencil
+from lattice_diffusion.denoisers.local_net import box_stencil
+from lattice_diffusion.denoisers.network import noise_level
 from lattice_diffusion.exact.bonds import bond_mask
 
 CHANNELS = [Gaussian("linear"), Gaussian("vp"), Gaussian("ve"), BitFlip(), Erasure()]
@@ -232,7 +232,7 @@ def test_products_of_up_to_order_values():
             ValueError,
             "takes the gaussian channel",
         ),
-        (lambda: LocalNet(1, order=0), ValueError, "order must be between 1 and 4096, got 0"),
+        (lambda: LocalNet(1, order=0), ValueError, "order must be an integer from 1 to 4096, got 0"),
         (lambda: LocalNet(1, 3, bonds=True), ValueError, "bonds=True takes 2-channel images"),
         (lambda: LocalNet(1, variance=2.0), ValueError, "variance must be"),
         (lambda: LocalNet(1, stencil=np.ones((1, 1, 3, 3), bool)), ValueError, "must leave out the output's own site"),
@@ -247,8 +247,8 @@ def test_products_of_up_to_order_values():
             ValueError,
             "must hold",
         ),
-        (lambda: GlobalNet(levels=-1), ValueError, "levels must be between 0 and 32, got -1"),
-        (lambda: bond_stencil(1.5), ValueError, "radius must be an integer"),
+        (lambda: GlobalNet(levels=-1), ValueError, "levels must be an integer from 0 to 32, got -1"),
+        (lambda: LocalNet(1.5), ValueError, "radius must be an integer"),
     ],
 )
 def test_refusals(call, error, sentence):

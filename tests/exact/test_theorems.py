@@ -155,7 +155,7 @@ def test_the_exact_denoiser_generates_the_unmasked_law(key):
     clean, rng = full.clean_table(model), np.random.default_rng(3)
     denoiser = ExactDenoiser(model, ld.channels.Erasure(), radius)
     x_0 = model.sample(1, rng).reshape(1, *denoiser.shape).astype(float)
-    used = np.flatnonzero(denoiser._used())
+    used = np.flatnonzero(denoiser.used)
     order = rng.permutation(clean.ndim)
     x_t, probability = np.zeros(x_0.shape), 1.0
     for site in order:

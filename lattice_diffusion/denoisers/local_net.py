@@ -6,24 +6,40 @@ A site's own observation enters its posterior through Bayes' rule alone,
 so only the cavity law, f or (mu, v), is learned. It comes from one convolution over the box that leaves out its centre,
 then pointwise layers, and is p(x_A | x_B) with A the site and B the box around it: one network is both the local
 denoiser and a conditional law. For real data that are not Gaussian the second line is the Gaussian approximation.
+
+What outputs see is a boolean stencil (groups, in_channels, *kernel): entry [g, c, R + a, R + b] says whether outputs of
+group g at (i, j) see channel c at (i + a, j + b); kernels have odd sides 2R + 1. With one group, all channels of a
+pixel are one site; with one group a channel, each is its own.
 """
 
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.functional import silu
 
 from ..channels import Channel, Gaussian
-from ..errors import InputError, check_memory
-from .layers import Modulation, NoiseEmbedding, PointwiseBlock, check_size, initialise, layer
-from .network import Head, Network, given_arguments
-from .noise import NoiseLevel, per_sample
-from .posterior import Array, Bernoulli, Normal, Posterior
-from .stencils import Stencil, bond_stencil, box_stencil, check_stencil
+from ..errors import InputError, check_limits, check_memory
+from ..exact.bonds import Patch, bond_radii
+from .network import (
+    Head,
+    Modulation,
+    Network,
+    NoiseEmbedding,
+    NoiseLevel,
+    PointwiseBlock,
+    given_arguments,
+    initialise,
+    layer,
+    per_sample,
+)
+from .posterior import Array, Bernoulli, Normal, Posterior, Rng
 
+Stencil = NDArray[np.bool_]
+LARGEST = 4096  # of a network's width and depth
 N_EMBEDDED = 16  # learned functions of each noisy value, beside the value itself
 CONVOLVE = (functional.conv1d, functional.conv2d, functional.conv3d)
 
@@ -36,15 +52,15 @@ class LocalNet(Network):
         in_channels: values at a pixel; together they are one site, left out of their own box as a whole.
         channel: the noise; one network serves all its times.
         head: "bernoulli" for two-valued data +-1, "gaussian" for real values.
-        ndim: lattice axes.
+        ndim: number of lattice axes.
         periodic: whether the box wraps around; at open edges it is cut.
         variance: of a real value, E x_0^2, to within a factor of a few.
         bonds: the data are bonds (2, L, W) as in `models.DomainWalls`: every entry a site, boxes made of faces.
-        stencil: what outputs see in place of the box, (groups, in_channels, *kernel); see `stencils`.
+        stencil: what outputs see in place of the box, (groups, in_channels, *kernel); see above.
         width, depth: hidden values and blocks of two layers, for each group of outputs.
         order: of the polynomial w_1 (1 + w_2 (1 + ...)) in convolutions w_k over the box that comes before the blocks.
             Parities of up to so many values are then products, found in fewer steps than by sums.
-        rng: draws the weights; None: the same ones every time.
+        rng: draws the weights.
     """
 
     radius: int
@@ -64,26 +80,27 @@ class LocalNet(Network):
         width: int = 64,
         depth: int = 3,
         order: int = 1,
-        rng: np.random.Generator | None = None,
+        rng: Rng = None,
     ) -> None:
-        arguments = given_arguments(locals(), LocalNet)
+        arguments = given_arguments(locals())
         super().__init__(in_channels, channel, head, ndim, periodic, variance, bonds)
-        check_size(in_channels=in_channels, width=width, depth=depth, order=order)
-        weights = (2 * abs(int(radius)) + 3) ** ndim * in_channels * (self.n_features + N_EMBEDDED) * order * width
+        limits = {"radius": (0, None), **dict.fromkeys(("width", "depth", "order"), (1, LARGEST))}
+        check_limits(limits, arguments)
+        weights = (2 * int(radius) + 3) ** ndim * in_channels * (self.n_features + N_EMBEDDED) * order * width
         check_memory("radius", 8 * weights + 16 * depth * width**2, "take a smaller network")
         self.arguments, self.radius = arguments, int(radius)
-        box = bond_stencil(radius) if bonds else box_stencil(radius, in_channels, ndim)
         self.custom = stencil is not None
-        self.stencil = box if stencil is None else check_stencil(stencil, in_channels, ndim)
-        groups = len(self.stencil)
+        if stencil is not None:
+            self.stencil = _check_stencil(stencil, in_channels, ndim)
+        else:
+            self.stencil = bond_stencil(self.radius) if bonds else box_stencil(self.radius, in_channels, ndim)
+        groups, size = len(self.stencil), self.stencil.shape[2:]
         n_inputs = in_channels * (self.n_features + N_EMBEDDED)
         self.embed = layer(in_channels * self.n_features, in_channels * N_EMBEDDED, groups=in_channels)
         self.embed_modulation = Modulation(in_channels * N_EMBEDDED, width)
-        self.kernel = layer(n_inputs, groups * width, ndim=ndim, size=self.stencil.shape[2:])
-        self.edges = layer(self.in_channels if bonds else 1, groups * width, ndim=ndim, size=self.stencil.shape[2:])
-        self.factors = nn.ModuleList(
-            layer(n_inputs, groups * width, ndim=ndim, size=self.stencil.shape[2:]) for _ in range(order - 1)
-        )
+        self.kernel = layer(n_inputs, groups * width, ndim=ndim, size=size)
+        self.edges = layer(self.in_channels if bonds else 1, groups * width, ndim=ndim, size=size)
+        self.factors = nn.ModuleList(layer(n_inputs, groups * width, ndim=ndim, size=size) for _ in range(order - 1))
         self.noise = NoiseEmbedding(width)
         self.first_modulation = Modulation(groups * width, width)
         self.blocks = nn.ModuleList(PointwiseBlock(width, groups, width) for _ in range(depth))
@@ -92,7 +109,7 @@ class LocalNet(Network):
         initialise(self, rng)
 
     def blind(self, x_t: Array, t: Any) -> Posterior:
-        """The law of every clean value given its box alone, its own observation left out: p(x_A | x_B)."""
+        """Return the law of every clean value given its box alone, its own observation left out: p(x_A | x_B)."""
         return self._in_kind(lambda x, t: self._cavity(x, self._level(x, t)), x_t, t)
 
     def _posterior(self, x_t: Tensor, t: Any) -> Posterior:
@@ -114,7 +131,7 @@ class LocalNet(Network):
         return Normal(mean, self.variance * out[:, :, 1].exp())
 
     def _outputs(self, x_t: Tensor, level: NoiseLevel) -> Tensor:
-        """(batch, channel, n_outputs, *lattice), functions of what the stencil shows."""
+        """Return (batch, channel, n_outputs, *lattice), functions of what the stencil shows."""
         lattice, sites = x_t.shape[2:], self.sites(x_t.shape[2:], x_t)
         features = self._features(x_t * sites, level).flatten(2)
         noise = self.noise(level.log_snr)
@@ -133,7 +150,7 @@ class LocalNet(Network):
         return out.unflatten(1, (self.in_channels, self.n_outputs)).unflatten(3, lattice)
 
     def _look(self, values: Tensor, kernel: nn.Module, seen: Tensor | None) -> Tensor:
-        """One convolution over all that is within reach, every site once: kernels are cut to the lattice."""
+        """Return one convolution over all that is within reach, every site once: kernels are cut to the lattice."""
         cut: list[slice] = []
         padding: list[int] = []
         for n, side in zip(values.shape[2:], self.stencil.shape[2:], strict=True):
@@ -147,7 +164,7 @@ class LocalNet(Network):
         return CONVOLVE[self.ndim - 1](padded, weight[(slice(None), slice(None), *cut)], kernel.bias)  # type: ignore
 
     def _seen(self, lattice: tuple[int, ...]) -> Tensor:
-        """The stencil, one entry for every weight of the kernel."""
+        """Return the stencil, one entry for every weight of the kernel."""
         stencil, small = self.stencil, any(n < side for n, side in zip(lattice, self.stencil.shape[2:], strict=True))
         if self.periodic and small and self.custom:
             raise InputError(f"a periodic lattice must hold the stencil {stencil.shape[2:]}, got {tuple(lattice)}")
@@ -157,3 +174,44 @@ class LocalNet(Network):
         seen = torch.as_tensor(stencil, dtype=weight.dtype, device=weight.device)
         seen = seen.repeat_interleave(weight.shape[0] // seen.shape[0], dim=0)
         return seen.repeat_interleave(weight.shape[1] // seen.shape[1], dim=1)
+
+
+def box_stencil(radius: int, in_channels: int = 1, ndim: int = 2) -> Stencil:
+    """Return the box of Chebyshev radius `radius` without its centre: (1, in_channels, 2r+1, ...)."""
+    seen = np.ones((1, in_channels, *[2 * radius + 1] * ndim), bool)
+    seen.reshape(in_channels, -1)[:, seen[0, 0].size // 2] = False
+    return seen
+
+
+def bond_stencil(radius: int, faces: tuple[int, int] | None = None) -> Stencil:
+    """Return for each bond the others whose two faces are within `radius` of its own two: (2, 2, 2r+3, 2r+3).
+
+    It is B of `models.DomainWalls.tripartition(bond=..., radius=radius)`.
+
+    Args:
+        faces: of the torus the bonds live on, where boxes may meet themselves; None for any open grid.
+    """
+    reach = radius + 1
+    faces = faces or (2 * reach + 2,) * 2
+    offsets = np.ix_(*(np.arange(-reach, reach + 1) % n for n in faces))
+    seen = np.empty((2, 2, 2 * reach + 1, 2 * reach + 1), bool)
+    for bond in (0, 1):
+        distance = bond_radii(faces, True, Patch(0, 0, 1 + bond, 2 - bond))
+        distance[bond, 0, 0] = reach  # not itself
+        seen[bond] = [distance[c][offsets] <= radius for c in (0, 1)]
+    return seen
+
+
+def _check_stencil(stencil: Stencil, in_channels: int, ndim: int) -> Stencil:
+    """Return the stencil if it fits the data and no output sees its own site; raise InputError otherwise."""
+    stencil = np.asarray(stencil)
+    if stencil.dtype != np.bool_:
+        raise InputError(f"stencil must be boolean, got {stencil.dtype}; use stencil.astype(bool)")
+    fits = stencil.ndim == 2 + ndim and stencil.shape[0] in (1, in_channels) and stencil.shape[1] == in_channels
+    if not fits or any(side % 2 == 0 for side in stencil.shape[2:]):
+        shape = f"(1 or {in_channels}, {in_channels}, {ndim} odd sides)"
+        raise InputError(f"stencil must have shape {shape}, got {stencil.shape}")
+    center = stencil[(slice(None), slice(None), *(side // 2 for side in stencil.shape[2:]))]
+    if center.any() if len(stencil) == 1 else center.diagonal().any():
+        raise InputError("stencil must leave out the output's own site, its centre; own observations enter exactly")
+    return stencil
