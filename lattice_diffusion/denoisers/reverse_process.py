@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 
 from ..channels import Channel, Gaussian, check_gaussian, check_time, is_gaussian
 from ..errors import InputError, check_finite, check_memory, shown
-from ..exact.bonds import bond_mask
-from ..exact.erased_loops import LOG_2, ranks
+from ..exact.bonds import LOG_2, bond_mask, ranks
 from ..kernels import erasure_paths
 from ..models import GaussianField
 from .posterior import Denoiser, Rng

@@ -20,7 +20,7 @@ from ..channels import Channel, check_time
 from ..errors import InputError, check_memory, shown
 from ..estimate import Curve, Estimate
 from ..lattice import Lattice, Tripartition
-from .noisy_samples import NoisySamples
+from .spins import NoisySamples
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -1,17 +1,32 @@
-"""Bonds of an L x W grid of faces as 2-channel images (2, L, W): where they are and how far from a patch of faces.
+"""Bonds of an L x W grid of faces as 2-channel images (2, L, W), and the entropies of closed loops under erasure.
 
 Channel 0 holds the right bond of face (i, j), to (i, j+1); channel 1 its down bond, to (i+1, j). On open grids the
 last column of channel 0 and the last row of channel 1 are unused; on periodic ones they lead round the torus.
+
+Of uniform closed loops the kept bonds K of a region have entropy rank(K) log 2, with
+    rank(K) = faces - clusters                     on an open grid,
+    rank(K) = faces - clusters + windings          on a torus, all four homology classes equally likely,
+windings = 0, 1, 2: the dimension over Z2 of the homology classes of the closed paths within K. (A path that closes
+round the torus is not known to be +1; it tells the class.) They follow from the fourfold cover of the torus, on
+which a cluster without windings has 4 copies, one with 1 has 2, one with 2 has 1.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
 from ..errors import InputError, shown
+from ..estimate import Curve
+from ..kernels import percolation
+from ..lattice import Tripartition
 
 Faces = tuple[int, int]
+LOG_2 = float(np.log(2.0))
+NODES = 1 << 18  # faces of one batch of samples
 
 
 class Patch(NamedTuple):
@@ -24,7 +39,7 @@ class Patch(NamedTuple):
 
 
 def bond_mask(faces: Faces, periodic: bool) -> NDArray[np.bool_]:
-    """(2, L, W), True at the grid's bonds."""
+    """Return (2, L, W), True at the grid's bonds."""
     mask = np.ones((2, *faces), bool)
     if not periodic:
         mask[0, :, -1] = False
@@ -33,7 +48,7 @@ def bond_mask(faces: Faces, periodic: bool) -> NDArray[np.bool_]:
 
 
 def bond_patch(faces: Faces, periodic: bool, bond: object) -> Patch:
-    """The two faces of `bond`, ((i, j), (k, l)) in any order. Raises ValueError for anything else."""
+    """Return the two faces of `bond`, ((i, j), (k, l)) in any order; InputError for anything else."""
     sentence = f"bond must join two neighbouring faces of the {faces[0]}x{faces[1]} grid, such as ((2, 3), (2, 4))"
     try:
         first, second = ((int(a), int(b)) for a, b in bond)  # type: ignore[attr-defined]
@@ -49,7 +64,7 @@ def bond_patch(faces: Faces, periodic: bool, bond: object) -> Patch:
 
 
 def block_patch(faces: Faces, periodic: bool, block: object) -> Patch:
-    """The 2x2 faces whose top left one is `block`. Raises ValueError where they leave the grid."""
+    """Return the 2x2 faces whose top left one is `block`; InputError where they leave the grid."""
     try:
         i, j = (int(a) for a in block)  # type: ignore[attr-defined]
     except (TypeError, ValueError):
@@ -63,12 +78,12 @@ def block_patch(faces: Faces, periodic: bool, block: object) -> Patch:
 
 
 def bond_of(patch: Patch) -> tuple[int, int, int]:
-    """(channel, i, j) of the bond between the two faces of a patch."""
+    """Return (channel, i, j) of the bond between the two faces of a patch."""
     return patch.height - 1, patch.i, patch.j
 
 
 def patch_of(A: NDArray[np.bool_], periodic: bool) -> Patch | None:
-    """The patch of faces whose bonds are exactly A, one bond or the four of a block; None for any other A."""
+    """Return the patch of faces whose bonds are exactly A, one bond or the four of a block; None for any other A."""
     channel, i, j = (int(x) for x in np.argwhere(A)[0])
     faces = (A.shape[1], A.shape[2])
     candidates = [Patch(i, j, 1 + channel, 2 - channel)]
@@ -82,7 +97,7 @@ def patch_of(A: NDArray[np.bool_], periodic: bool) -> Patch | None:
 
 
 def bond_radii(faces: Faces, periodic: bool, patch: Patch) -> NDArray[np.int64]:
-    """(2, L, W): the smallest box around the patch, in Chebyshev distance, that holds both faces of each bond.
+    """Return (2, L, W): the smallest box around the patch, in Chebyshev distance, that holds both faces of each bond.
 
     0 for the patch's own bonds; unused entries of open grids count as if the grid went on round the torus.
     """
@@ -98,9 +113,102 @@ def bond_radii(faces: Faces, periodic: bool, patch: Patch) -> NDArray[np.int64]:
 
 
 def window(bonds: NDArray[np.bool_]) -> tuple[slice, slice]:
-    """Rows and columns of the smallest rectangle of faces that holds all the bonds of an open grid's mask."""
+    """Return rows and columns of the smallest rectangle of faces that holds all the bonds of an open grid's mask."""
     right, down = np.nonzero(bonds[0]), np.nonzero(bonds[1])
     i, j = (np.concatenate([right[axis], down[axis]]) for axis in (0, 1))
     last_i = np.concatenate([right[0], down[0] + 1]).max()
     last_j = np.concatenate([right[1] + 1, down[1]]).max()
     return slice(int(i.min()), int(last_i) + 1), slice(int(j.min()), int(last_j) + 1)
+
+
+def box_radii(parts: Sequence[Tripartition], periodic: bool) -> tuple[Patch, list[int]] | None:
+    """Return the patch and the radii if A is a bond or block, each B a box around it less A, and C all the rest."""
+    faces = (parts[0].shape[1], parts[0].shape[2])
+    bonds, A = bond_mask(faces, periodic), parts[0].A
+    patch = patch_of(A, periodic)
+    if patch is None or not np.array_equal(parts[0].ABC, bonds):
+        return None
+    distance = np.where(bonds, bond_radii(faces, periodic, patch), -1)
+    radii = []
+    for part in parts:
+        r = int(distance[part.B].max(initial=0))
+        if not np.array_equal(part.B, bonds & (distance <= r) & ~A):
+            return None
+        radii.append(r)
+    return patch, radii
+
+
+def box_curve(
+    faces: Faces, patch: Patch, radii: Sequence[int], keep: float, n_samples: int, rng: np.random.Generator
+) -> Curve:
+    """Return I(A;C|B_r) on an open grid for all radii from one pass of the percolation kernels."""
+    r = np.minimum(radii, max(faces))
+    if patch.height + patch.width == 3:
+        histogram, _ = percolation.bond_radii(rng, keep, *faces, *bond_of(patch), n_samples)
+        after = np.append(np.cumsum(histogram[:0:-1])[::-1], 0) / n_samples  # P(r < first connection < inf)
+        p = after[r]
+        covariance = (after[np.maximum(r[:, None], r[None, :])] - np.outer(p, p)) / (n_samples - 1)
+        scale = keep * LOG_2
+        method = "first-connection radii by percolation"
+        return Curve(scale * p, scale**2 * covariance, n_samples, method)
+    values, products = np.zeros(len(r)), np.zeros((len(r), len(r)))
+    rows = max(2, NODES // max(faces))
+    for start in range(0, n_samples, rows):
+        merges = np.empty((min(rows, n_samples - start), max(faces) + 1))
+        percolation.block_samples(rng, keep, *faces, patch.i, patch.j, merges)
+        values += merges[:, r].sum(axis=0)
+        products += merges[:, r].T @ merges[:, r]
+    mean = values / n_samples
+    covariance = (products / n_samples - np.outer(mean, mean)) / (n_samples - 1)
+    return Curve(LOG_2 * mean, LOG_2**2 * covariance, n_samples, "merges of the block's faces by percolation")
+
+
+def rank_curve(
+    parts: Sequence[Tripartition], periodic: bool, keep: float, n_samples: int, rng: np.random.Generator
+) -> Curve:
+    """Return I(A;C|B) = E[rank(AB) + rank(BC) - rank(B) - rank(ABC)] log 2 for any masks, on the torus too."""
+    faces = (parts[0].shape[1], parts[0].shape[2])
+    bonds = bond_mask(faces, periodic)
+    A, ABC = parts[0].A & bonds, parts[0].ABC & bonds
+    excess = np.zeros((n_samples, len(parts)))
+    batch = max(1, NODES // (faces[0] * faces[1]))
+    for start in range(0, n_samples, batch):
+        rows = slice(start, min(start + batch, n_samples))
+        kept = (rng.random((rows.stop - start, *bonds.shape)) < keep) & bonds
+        outer = ranks(kept & (ABC & ~A), periodic) - ranks(kept & ABC, periodic)
+        for k, part in enumerate(parts):
+            excess[rows, k] = outer + ranks(kept & part.AB, periodic) - ranks(kept & part.B, periodic)
+    return Curve.from_samples(LOG_2 * excess, "ranks of the kept bonds by union-find")
+
+
+def ranks(kept: NDArray[np.bool_], periodic: bool) -> NDArray[np.int64]:
+    """Return (n,), the GF(2) rank of the values of the kept bonds (n, 2, L, W)."""
+    n_faces = kept.shape[2] * kept.shape[3]
+    if not periodic:
+        return n_faces - _clusters(kept, 1)
+    clusters, copies = _clusters(kept, 1), _clusters(kept, 4)
+    lost = 4 * clusters - copies  # 2 for every cluster with one winding, 3 for the only one with two
+    windings = np.where(lost % 2 == 1, 2, np.minimum(lost, 1))
+    return n_faces - clusters + windings
+
+
+def _clusters(kept: NDArray[np.bool_], sheets: int) -> NDArray[np.int64]:
+    """Return (n,), clusters of each sample on a cover of 1 or 4 sheets; a seam of the torus changes the sheet."""
+    n, _, rows, columns = kept.shape
+    k, channel, i, j = np.nonzero(kept)
+    wraps_right = (channel == 0) & (j == columns - 1)
+    wraps_down = (channel == 1) & (i == rows - 1)
+    faces = rows * columns
+    near = i * columns + j
+    far = (i + channel) % rows * columns + (j + 1 - channel) % columns
+    crossing = wraps_right * 1 + wraps_down * 2 if sheets == 4 else 0
+    ends = []
+    for sheet in range(sheets):
+        base = k * sheets * faces
+        ends.append((base + sheet * faces + near, base + (sheet ^ crossing) * faces + far))
+    start, end = (np.concatenate([pair[side] for pair in ends]) for side in (0, 1))
+    size = n * sheets * faces
+    graph = csr_array((np.ones(start.size, np.int8), (start, end)), shape=(size, size))
+    labels = connected_components(graph, directed=False)[1]
+    first = np.unique(labels, return_index=True)[1]
+    return np.bincount(first // (sheets * faces), minlength=n)

@@ -2,9 +2,9 @@
 
     P(s | x) ~ exp(sum_e (beta + h_e) s s'),   h_e the likelihood field of an observed bond, 0 of any other,
 
-planar and without field, so any law of a few bonds is a ratio of partition functions. The bonds play the part that
-spins have in `exact.spins`: images (n, 2, L, W), whose unused entries are not read. With beta = 0 a bond that is
-not observed has no coupling, so a box B is solved as a small grid of its own.
+planar and without field, so any law of a few bonds is a ratio of partition functions. Bonds take the
+place of the spins of `exact.spins`: images (n, 2, L, W), whose unused entries are not read. With beta = 0 a bond that
+is not observed has no coupling, so a box B is solved as a small grid of its own.
 """
 
 from collections.abc import Sequence
@@ -16,17 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, log_expit, logsumexp
 
-from ..channels import Channel, check_time
+from ..channels import Channel, Erasure, check_time
 from ..errors import InputError
 from ..estimate import Curve, Estimate
 from ..kernels import erasure_paths, percolation
 from ..lattice import Lattice, Tripartition
-from . import erased_loops, local_bonds
+from . import bonds
 from .bonds import Faces, bond_mask, bond_of, bond_patch, window
-from .noisy_samples import NoisySamples
-from .planar import FreeFermions, PlanarEngine, RowTransfer
-from .spins import MAX_BLOCK, SpinPosterior, SpinSolver, block_states
-from .transfer_matrix import MAX_WIDTH, TransferMatrix
+from .ising import MAX_WIDTH, TransferMatrix
+from .planar import FreeFermions, PlanarEngine, RowTransfer, blind_log_odds
+from .spins import MAX_BLOCK, NoisySamples, SpinPosterior, SpinSolver, block_states
 
 PlanarMethod = Literal["auto", "free_fermions", "transfer_matrix"]
 BATCH = 1 << 20  # numbers in one array of noisy bonds
@@ -38,7 +37,7 @@ FloatArray = NDArray[np.float64]
 
 
 def binary_entropy(log_odds: FloatArray) -> FloatArray:
-    """Entropy in nats of a sign with these log-odds, which may be infinite."""
+    """Return the entropy in nats of a sign with these log-odds, which may be infinite."""
     size = np.abs(log_odds)
     certain = np.isinf(size)
     size = np.where(certain, 0.0, size)
@@ -55,7 +54,7 @@ class DomainWallSolver(SpinSolver):
         method: "free_fermions" (any size; "auto" takes it) or "transfer_matrix" (shorter side <= 14).
 
     Raises:
-        ValueError: an unknown method, or a transfer matrix that is too wide.
+        InputError: an unknown method, or a transfer matrix that is too wide.
     """
 
     def __init__(self, faces: Faces, beta: float = 0.0, periodic: bool = False, method: PlanarMethod = "auto") -> None:
@@ -69,29 +68,30 @@ class DomainWallSolver(SpinSolver):
         self.faces, self.beta, self.periodic, self.method = faces, beta, periodic, method
         self.shape: tuple[int, ...] = (2, *faces)
         self._engine: PlanarEngine = RowTransfer() if method == "transfer_matrix" else FreeFermions()
+        self.batch = max(1, min(self.batch, BATCH // (2 * faces[0] * faces[1])))
 
     @cached_property
     def bonds(self) -> NDArray[np.bool_]:
-        """(2, L, W), True at the grid's bonds."""
+        """Mask (2, L, W), True at the grid's bonds."""
         return bond_mask(self.faces, self.periodic)
 
     @cached_property
     def _log_sum(self) -> float:
-        """log sum_s p_0 scaled like `_log_sums`, of the prior."""
+        """Log of sum_s p_0, scaled like `_log_sums`."""
         return float(self._log_sums(np.zeros((1, *self.shape)))[0])
 
     # -- sums over faces -----------------------------------------------------------------------------------
 
     def _couplings(self, h: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """right (n, L, W-1) and down (n, L-1, W), K = beta + h."""
+        """Return K = beta + h as right (n, L, W-1) and down (n, L-1, W)."""
         return np.ascontiguousarray(h[:, 0, :, :-1] + self.beta), np.ascontiguousarray(h[:, 1, :-1, :] + self.beta)
 
     def _log_sums(self, h: FloatArray, rare: bool = True) -> FloatArray:
-        """(n,), log sum_s prod exp(K s s' - |K|), K = beta + h; -inf below exp(-80) if not `rare`."""
+        """Return (n,), log sum_s prod exp(K s s' - |K|), K = beta + h; -inf below exp(-80) if not `rare`."""
         return self._checked(self._engine.log_sums(*self._couplings(h), rare=rare), h)
 
     def _checked(self, values: FloatArray, h: FloatArray) -> FloatArray:
-        """`values` (n, ..) if all are numbers; else a ValueError saying why not."""
+        """Return `values` (n, ..) if all are numbers; raise InputError saying why not."""
         lost = np.isnan(values).reshape(len(values), -1).any(axis=1)
         if lost.any():
             ties = np.isinf(h[lost])
@@ -111,7 +111,7 @@ class DomainWallSolver(SpinSolver):
         return values
 
     def _part(self, h: FloatArray, sites: NDArray[np.int64]) -> tuple["DomainWallSolver", FloatArray, NDArray]:
-        """The grid that matters to the law of `sites`: all of it, or for beta = 0 the observed rectangle."""
+        """Return the grid that matters to the law of `sites`: all of it, or for beta = 0 the observed rectangle."""
         if self.beta > 0.0:
             return self, h, sites
         seen = (h != 0.0).any(axis=0) & self.bonds
@@ -124,7 +124,7 @@ class DomainWallSolver(SpinSolver):
         return part, h[:, :, rows, columns], inner
 
     def log_evidence(self, h: FloatArray) -> FloatArray:
-        """(n,), log sum over walls of p_0(x) prod exp(h_e x_e - |h_e|)."""
+        """Return (n,), log sum over walls of p_0(x) prod exp(h_e x_e - |h_e|)."""
         h = np.where(self.bonds, h, 0.0)
         ties = np.isinf(h)
         finite = np.where(ties, 0.0, h)
@@ -133,18 +133,18 @@ class DomainWallSolver(SpinSolver):
         return self._log_sums(h) + (weight * self.bonds).sum(axis=(1, 2, 3)) - self._log_sum
 
     def log_odds(self, h: FloatArray, site: int) -> FloatArray:
-        """(n,), log P(x_e = +1)/P(x_e = -1) of the bond at flat index `site` given the others; its own h is unread."""
+        """Return (n,), log P(x_e = +1)/P(x_e = -1) of the bond at flat index `site`, whose own h is not read."""
         part, inner, sites = self._part(h, np.array([site]))
         channel, i, j = (int(k[0]) for k in np.unravel_index(sites, part.shape))
         log_odds = part._engine.bond_log_odds(*part._couplings(inner), (channel, i, j))
         return part._checked(log_odds, inner) + 2.0 * self.beta
 
     def block_posterior(self, h: FloatArray, sites: NDArray[np.int64]) -> FloatArray:
-        """(n, 2^k), law of k bonds whose own h is 0, given the others."""
+        """Return (n, 2^k), the law of k bonds whose own h is 0, given the others."""
         return np.exp(self._normalised(self._block_logs(h, sites)))
 
     def _block_logs(self, h: FloatArray, sites: NDArray[np.int64]) -> FloatArray:
-        """(n, 2^k), logarithms of the weights of `block_states(k)` but for a factor; -inf where impossible."""
+        """Return (n, 2^k), logarithms of the weights of `block_states(k)` but for a factor; -inf where impossible."""
         if len(sites) == 1:
             log_odds = self.log_odds(h, int(sites[0]))
             return np.stack([log_expit(-log_odds), log_expit(log_odds)], axis=1)
@@ -165,7 +165,7 @@ class DomainWallSolver(SpinSolver):
         return log - total
 
     def _is_loop(self, sites: NDArray[np.int64]) -> bool:
-        """Whether the bonds go round a block of faces, so that their product is +1."""
+        """Return whether the bonds go round a block of faces, so that their product is +1."""
         if len(sites) != 4:
             return False
         marked = np.zeros(self.shape, bool)
@@ -174,7 +174,7 @@ class DomainWallSolver(SpinSolver):
         return rows.stop - rows.start == columns.stop - columns.start == 2
 
     def probabilities(self, h: FloatArray) -> FloatArray:
-        """(n, 2, L, W, 2), P(x_e = -1 | h) and P(x_e = +1 | h), one sum for every bond; 1/2 at unused entries."""
+        """Return (n, 2, L, W, 2), P(x_e = -1 | h) and P(x_e = +1 | h), bond by bond; 1/2 at unused entries."""
         out = np.full((len(h), self.bonds.size, 2), 0.5)
         h = np.where(self.bonds, h, 0.0).reshape(len(h), -1)
         for site in np.flatnonzero(self.bonds):
@@ -190,22 +190,20 @@ class DomainWallSolver(SpinSolver):
     def blind_log_odds(
         self, h: FloatArray, lattice: Lattice, radius: int | None, wanted: NDArray[np.bool_]
     ) -> FloatArray:
-        """The same of every bond given the box of faces of `radius` around it (`local_bonds`)."""
-        log_odds = local_bonds.blind_log_odds(self, np.where(self.bonds, h, 0.0), radius, wanted)
+        """Return log-odds of every bond given the box of faces of `radius` around it (`planar.blind_log_odds`)."""
+        log_odds = blind_log_odds(self, np.where(self.bonds, h, 0.0), radius, wanted)
         if np.isnan(log_odds).any():
             raise InputError(IMPOSSIBLE)
         return log_odds
 
     def check_possible(self, h: FloatArray) -> None:
-        """Refuse bonds known for certain that contradict each other round a closed path of an open grid."""
+        """Raise InputError where bonds known for certain contradict each other round a closed path (open grids)."""
         signs = np.where(np.isinf(h) & self.bonds, np.sign(h), 0.0).astype(np.int8)
         if not self.periodic and erasure_paths.first_contradiction(signs) >= 0:
             raise InputError(IMPOSSIBLE)
 
-    # -- what `lattice_diffusion.exact` asks ---------------------------------------------------------------
-
     def check_channel(self, channel: Channel) -> None:
-        if self.periodic and channel.name != "erasure":
+        if self.periodic and not isinstance(channel, Erasure):
             raise InputError(
                 f"{channel.name} noise on a periodic grid is beyond the planar solvers; open the edges "
                 "(periodic=False), or use erasure, which gives the CMI on a torus too"
@@ -219,15 +217,15 @@ class DomainWallSolver(SpinSolver):
             )
 
     def sampled_cmi(self, noisy: NoisySamples, parts: Sequence[Tripartition]) -> Curve:
-        """I(A;C|B) of several tripartitions with one A and one A + B + C; percolation where that is all there is."""
+        """Return I(A;C|B) of several tripartitions that share A and A + B + C; by percolation for erased loops."""
         if not np.any(parts[0].A & self.bonds):
             raise InputError("A must hold at least one bond of the grid, got unused entries of open edges only")
-        if noisy.channel.name == "erasure" and self.beta == 0.0:
+        if isinstance(noisy.channel, Erasure) and self.beta == 0.0:
             kept = 1.0 - noisy.t
-            boxes = None if self.periodic else erased_loops.box_radii(parts, self.periodic)
+            boxes = None if self.periodic else bonds.box_radii(parts, self.periodic)
             if boxes is not None:
-                return erased_loops.box_curve(self.faces, *boxes, kept, noisy.n, noisy.rng)
-            return erased_loops.rank_curve(parts, self.periodic, kept, noisy.n, noisy.rng)
+                return bonds.box_curve(self.faces, *boxes, kept, noisy.n, noisy.rng)
+            return bonds.rank_curve(parts, self.periodic, kept, noisy.n, noisy.rng)
         n_bonds = int((parts[0].A & self.bonds).sum())
         if n_bonds > MAX_BLOCK:
             raise InputError(f"A must hold at most {MAX_BLOCK} bonds under {noisy.channel.name} noise, got {n_bonds}")
@@ -236,9 +234,6 @@ class DomainWallSolver(SpinSolver):
         engine = "transfer matrix" if self.method == "transfer_matrix" else "free fermions"
         return replace(curve, method=f"{curve.method}, {engine}")
 
-    def _batch(self) -> int:
-        return max(1, min(super()._batch(), BATCH // (2 * self.faces[0] * self.faces[1])))
-
     def log_marginal(self, channel: Channel, t: float, x_t: NDArray, region: NDArray[np.bool_]) -> FloatArray:
         self._check_planar("a marginal")
         return super().log_marginal(channel, t, x_t, region & self.bonds)
@@ -246,7 +241,7 @@ class DomainWallSolver(SpinSolver):
     def posterior(
         self, channel: Channel, t: float, x_t: NDArray, sites: NDArray[np.bool_], observed: NDArray[np.bool_]
     ) -> SpinPosterior:
-        """Joint law of up to four clean bonds; their own observations enter where they are observed."""
+        """Return the joint law of up to four clean bonds; their own observations enter where they are observed."""
         self._check_planar("a posterior")
         if np.any(sites & ~self.bonds):
             at = tuple(int(k) for k in np.argwhere(sites & ~self.bonds)[0])
@@ -261,14 +256,14 @@ class DomainWallSolver(SpinSolver):
         return SpinPosterior(states, np.exp(log))
 
     def posterior_mean(self, channel: Channel, t: float, x_t: NDArray, observed: NDArray[np.bool_]) -> FloatArray:
-        """E[x_e | x_t on `observed`] at every bond, 0 at unused entries; costs one posterior per bond."""
+        """Return E[x_e | x_t on `observed`] at every bond, 0 at unused entries; costs one posterior per bond."""
         self._check_planar("a posterior mean")
         return super().posterior_mean(channel, t, x_t, observed & self.bonds)
 
     # -- the label, and correlations of spins --------------------------------------------------------------
 
     def check_label(self) -> None:
-        """Refuse, in one sentence, what `label_entropy` cannot do."""
+        """Raise InputError for what `label_entropy` cannot do."""
         self._check_planar("the label of two opposite edges")
         if self.faces[1] < 2:
             raise InputError(f"the label needs two edge columns, got {self.faces[0]}x{self.faces[1]} faces")
@@ -281,13 +276,16 @@ class DomainWallSolver(SpinSolver):
     def label_entropy(
         self, channel: Channel, t: float, n_samples: int = 1000, rng: np.random.Generator | int | None = None
     ) -> Estimate:
-        """E H(S|x) in nats: S = s s' of the left and right edge columns, each tied to one sign.
+        """Return E H(S|x) in nats: S = s s' of the left and right edge columns, each tied to one sign.
 
         The edge columns' own bonds are known, all others are seen through the channel. With beta = 0 every S and
-        every wall is alike (gauge symmetry), so the noise is drawn on the state of no walls. PHYSICS.md section 3.
+        every wall is alike (gauge symmetry), so the noise is drawn on the state of no walls, which takes noise that
+        treats both signs alike. PHYSICS.md section 3.
         """
         check_time(t)
         self.check_label()
+        if self.beta == 0.0 and not _treats_signs_alike(channel, t):
+            raise InputError(f"label_entropy at beta = 0 needs noise that treats both signs alike, got {channel.name}")
         if channel.snr(t) == np.inf:
             return Estimate(0.0, 0.0, 0, "no noise")
         if channel.snr(t) == 0.0:
@@ -296,14 +294,14 @@ class DomainWallSolver(SpinSolver):
         if n_samples < 2:
             raise InputError(f"n_samples must be >= 2 to give an error, got {n_samples}")
         rng = np.random.default_rng(rng)
-        if channel.name == "erasure" and self.beta == 0.0:
+        if isinstance(channel, Erasure) and self.beta == 0.0:
             count, _ = percolation.spanning(rng, 1.0 - t, *self.faces, n_samples)
             p = count / n_samples
             error = np.log(2.0) * np.sqrt(p * (1.0 - p) / (n_samples - 1))
             return Estimate(np.log(2.0) * (1.0 - p), float(error), n_samples, "spanning clusters by percolation")
         entropy = np.empty(n_samples)
         noisy = NoisySamples(channel, t, self._walls_with_tied_edges, n_samples, rng)
-        for rows, x_t in noisy.batches(self._batch()):
+        for rows, x_t in noisy.batches(self.batch):
             h = np.where(self.bonds, channel.likelihood_field(x_t, t), 0.0)
             entropy[rows] = binary_entropy(self._checked(self._engine.label_log_odds(*self._couplings(h)), h))
         curve = Curve.from_samples(entropy[:, None], "mean entropy of the exact posterior of the label")
@@ -321,11 +319,11 @@ class DomainWallSolver(SpinSolver):
         return TransferMatrix(np.full((self.faces[0], self.faces[1] - 1), self.beta), down)
 
     def clean_correlation(self, bond: object) -> float:
-        """<s s'> of two neighbouring faces before any noise."""
+        """Return <s s'> of two neighbouring faces before any noise."""
         return float(np.tanh(0.5 * self.log_odds(np.zeros((1, *self.shape)), self._site(bond))[0]))
 
     def squared_correlations(self, noisy: NoisySamples, bond: object) -> FloatArray:
-        """(n,), <s s'>_x^2 of two neighbouring faces given all noisy bonds, one value per sample.
+        """Return (n,), <s s'>_x^2 of two neighbouring faces given all noisy bonds, one value per sample.
 
         Under Gaussian noise with snr = beta their mean is `clean_correlation`, exactly (Puetz et al., 2504.12385):
         the noisy bonds then couple two replicas of the spins as the spins themselves are coupled.
@@ -333,7 +331,7 @@ class DomainWallSolver(SpinSolver):
         self._check_planar("a correlation")
         site = self._site(bond)
         out = np.empty(noisy.n)
-        for rows, x_t in noisy.batches(self._batch()):
+        for rows, x_t in noisy.batches(self.batch):
             h = np.where(self.bonds, noisy.channel.likelihood_field(x_t, noisy.t), 0.0)
             own = h.reshape(len(h), -1)[:, site]
             out[rows] = np.tanh(0.5 * self.log_odds(h, site) + own) ** 2
@@ -344,8 +342,14 @@ class DomainWallSolver(SpinSolver):
         return int(np.ravel_multi_index(at, self.shape))
 
 
+def _treats_signs_alike(channel: Channel, t: float) -> bool:
+    """Return whether the laws of an observation given s = +1 and s = -1 are the same but for names of outcomes."""
+    law = channel.output_law(t)
+    return bool(np.abs(np.sort(law[:, 0]) - np.sort(law[:, 1])).max() < 1e-12)
+
+
 def walls(spins: NDArray[np.int8]) -> NDArray[np.int8]:
-    """Bonds s s' (n, 2, L, W) of spins (n, L, W) on an open grid, 0 at unused entries."""
+    """Return the bonds s s' (n, 2, L, W) of spins (n, L, W) on an open grid, 0 at unused entries."""
     x = np.zeros((len(spins), 2, *spins.shape[1:]), np.int8)
     x[:, 0, :, :-1] = spins[:, :, :-1] * spins[:, :, 1:]
     x[:, 1, :-1, :] = spins[:, :-1, :] * spins[:, 1:, :]

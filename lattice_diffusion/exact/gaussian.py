@@ -1,13 +1,23 @@
-"""Gaussian field with sparse precision K under Gaussian noise: everything in closed form.
+"""Gaussian fields under Gaussian noise, and mixtures of two of them: everything in closed form.
 
-In units where a site is observed as y = x + z / sqrt(snr), the noisy precision between different sites is
--snr^2 [(K + snr)^-1]_ij. K is an M-matrix, so this is a solve without cancellation, and
+Field of sparse precision K: in units where a site is observed as y = x + z / sqrt(snr), the noisy precision between
+different sites is -snr^2 [(K + snr)^-1]_ij. K is an M-matrix, so this is a solve without cancellation, and
     I(A;C|B) = -1/2 log det(1 - V_A P_AC V_C P_CA),   V_A = Var(y_A | y_BC),  V_C = Var(y_C | y_AB),
 keeps its digits at 1e-20 and below, where differences of log-determinants lose them all.
+
+Mixture of two components s = +-1 of mean +-mu: the label is a binary input seen through gamma = K_R^2. All
+informations about it follow from the scalar channel y = gamma s + sqrt(gamma) z,
+    H(S|R) = F(K_R) = E log(1 + exp(-2y)),  dH/dgamma = -mmse/2,  dmmse/dgamma = -E sech^4(y),
+where E f(y) for an even weight f becomes e^{-gamma/2} / sqrt(2 pi gamma) int f(y) cosh(y) e^{-y^2/2gamma} dy:
+positive integrands, so that nothing is lost to cancellation at small or large gamma.
+Source of the formulas: Guo, Shamai, Verdu (2005) for the derivatives.
 """
 
+import itertools
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import scipy.linalg
@@ -15,8 +25,14 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
-from ..channels import Channel, check_gaussian
+from ..channels import Channel, check_gaussian, gaussian_output_law
+from ..errors import InputError
+from ..estimate import Curve
 from ..lattice import Tripartition
+from .spins import NoisySamples
+
+BATCH_VALUES = 2**22  # values of a batch of configurations, 32 MiB
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(40)
 
 
 @dataclass(frozen=True)
@@ -140,3 +156,188 @@ def log_normal_density(x: NDArray[np.float64], covariance: NDArray[np.float64]) 
     root = scipy.linalg.cholesky(covariance, lower=True)
     white = scipy.linalg.solve_triangular(root, x.T, lower=True)
     return -0.5 * (white**2).sum(axis=0) - np.log(np.diag(root)).sum() - 0.5 * x.shape[1] * math.log(2 * math.pi)
+
+
+def _planted_average(even_weight: Callable[[NDArray], NDArray], gamma: NDArray | float) -> NDArray[np.float64]:
+    """E f(y) for y = gamma + sqrt(gamma) z, given f(y) cosh(y) (or its even part times e^y) as `even_weight`."""
+    gamma = np.asarray(gamma, float)[..., None]
+    scale = np.sqrt(gamma / (1.0 + gamma))
+    v = np.linspace(-40.0, 40.0, 801)
+    y = scale * v
+    total = (even_weight(y) * np.exp(-0.5 * v**2 / (1.0 + gamma))).sum(axis=-1) * (v[1] - v[0])
+    return np.exp(-gamma[..., 0] / 2) / np.sqrt(2 * math.pi * (1.0 + gamma[..., 0])) * total
+
+
+def _sech(y: NDArray) -> NDArray:
+    return 1.0 / np.cosh(y)
+
+
+def label_entropy(gamma: NDArray | float) -> NDArray[np.float64]:
+    """H(S|R) = F(K_R) in nats, gamma = K_R^2 (any shape)."""
+
+    def even_weight(y: NDArray) -> NDArray:
+        y = np.abs(y)
+        rare = np.log1p(np.exp(-2 * y))
+        return 0.5 * (np.exp(y) * rare + np.exp(-y) * (2 * y + rare))
+
+    return _planted_average(even_weight, gamma)
+
+
+def label_mmse(gamma: NDArray | float) -> NDArray[np.float64]:
+    """E Var(S|R)."""
+    return _planted_average(_sech, gamma)
+
+
+def _label_curvature(gamma: NDArray | float) -> NDArray[np.float64]:
+    """-d mmse / d gamma = E Var(S|R)^2."""
+    return _planted_average(lambda y: _sech(y) ** 3, gamma)
+
+
+def _integrate(f: Callable[[NDArray], NDArray], start: float, stop: float) -> float:
+    """Integral of a smooth f over log(1 + x), which spans small and large gamma alike."""
+    low, high = math.log1p(start), math.log1p(stop)
+    if high <= low:
+        return 0.0
+    pieces = np.linspace(low, high, 1 + max(1, math.ceil((high - low) / 0.5)))
+    x = 0.5 * (pieces[1:] + pieces[:-1])[:, None] + 0.5 * np.diff(pieces)[:, None] * _NODES
+    return float((0.5 * np.diff(pieces)[:, None] * _WEIGHTS * f(np.expm1(x)) * np.exp(x)).sum())
+
+
+def label_information(gamma: float, given: float = 0.0) -> float:
+    """I(S; A | B) = F(K_B) - F(K_AB) in nats, with gamma = K_AB^2 >= given = K_B^2; I(S;R) for given = 0."""
+    return 0.5 * _integrate(label_mmse, given, gamma)
+
+
+def label_cmi(gamma_b: float, gamma_ab: float, gamma_bc: float, gamma_abc: float) -> float:
+    """F(K_B) - F(K_AB) - F(K_BC) + F(K_ABC) in nats; to full relative accuracy where gammas add up over sites."""
+    gain_a, gain_c = gamma_ab - gamma_b, gamma_bc - gamma_b
+    if not math.isclose(gamma_abc - gamma_bc, gain_a, rel_tol=1e-9, abs_tol=0.0):
+        return label_information(gamma_ab, gamma_b) - label_information(gamma_abc, gamma_bc)
+    # the double integral of the curvature over [0, gain_a] x [0, gain_c], as one over the sum u of both
+    total = 0.0
+    corners = sorted((0.0, gain_a, gain_c, gain_a + gain_c))
+
+    def integrand(gamma: NDArray) -> NDArray:
+        u = gamma - gamma_b
+        overlap = np.minimum(np.minimum(u, gain_a + gain_c - u), min(gain_a, gain_c)).clip(0.0)
+        return 0.5 * overlap * _label_curvature(gamma)
+
+    for start, stop in itertools.pairwise(corners):
+        total += _integrate(integrand, gamma_b + start, gamma_b + stop)
+    return total
+
+
+@dataclass(frozen=True)
+class MixturePosterior:
+    """Clean values given a noisy region: one Gaussian per label.
+
+    Attributes:
+        label_probabilities: (n, 2), of label -1 and +1.
+        components: posteriors given label -1 and +1.
+    """
+
+    label_probabilities: NDArray[np.float64]
+    components: tuple[GaussianPosterior, GaussianPosterior]
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """(n, k)."""
+        minus, plus = self.components
+        return self.label_probabilities[:, :1] * minus.mean + self.label_probabilities[:, 1:] * plus.mean
+
+    @property
+    def variance(self) -> NDArray[np.float64]:
+        """(n, k), within plus between the components."""
+        minus, plus = self.components
+        between = self.label_probabilities.prod(axis=1, keepdims=True) * (plus.mean - minus.mean) ** 2
+        return plus.variance + between
+
+
+class MixtureSolver:
+    """Exact answers for x_0 = s mu + field of precision K, label s = +-1 with equal weights.
+
+    Args:
+        field: solver of the field within a component.
+        mean: mu, the same at every site.
+        white: K is a multiple of the identity, so that gamma is proportional to the number of sites.
+    """
+
+    def __init__(self, field: GaussianSolver, mean: float, white: bool) -> None:
+        self.field = field
+        self.mean = mean
+        self.white = white
+
+    def check_channel(self, channel: Channel) -> None:
+        check_gaussian(channel)
+
+    def gamma(self, channel: Channel, t: float, region: NDArray[np.bool_]) -> float:
+        """K_R^2 = mu_R' Sigma_R^-1 mu_R of the noisy region."""
+        gaussian = check_gaussian(channel)
+        mu = gaussian.alpha(t) * self.mean
+        if not region.any():
+            return 0.0
+        if self.white:
+            return float(region.sum() * mu**2 / self._white_variance(channel, t))
+        covariance = self.field.covariance(channel, t, region)
+        return float(mu**2 * np.linalg.solve(covariance, np.ones(len(covariance))).sum())
+
+    def _white_variance(self, channel: Channel, t: float) -> float:
+        gaussian = check_gaussian(channel)
+        return float(gaussian.alpha(t) ** 2 / self.field.precision[0, 0] + gaussian.sigma(t) ** 2)
+
+    def closed_cmi(self, channel: Channel, t: float, parts: Tripartition) -> float:
+        regions = (parts.B, parts.AB, parts.BC, parts.ABC)
+        within = 0.0 if self.white else self.field.closed_cmi(channel, t, parts)
+        return within + label_cmi(*(self.gamma(channel, t, region) for region in regions))
+
+    def sampled_cmi(self, noisy: NoisySamples, parts: Sequence[Tripartition]) -> Curve:
+        """The same from noisy configurations: a check of the closed form on an independent route (white only)."""
+        if not self.white:
+            raise InputError(
+                "sampled answers take the white mixture, got one with field covariance; use the closed form"
+            )
+        channel, t, A = noisy.channel, noisy.t, parts[0].A
+        law, batch = gaussian_output_law(self.gamma(channel, t, A)), max(1, BATCH_VALUES // A.size)
+        divergences = noisy.divergences(parts, partial(self.label_probabilities, channel, t), law, batch)
+        return Curve.from_samples(divergences, "Rao-Blackwell average over label posteriors")
+
+    def label_probabilities(
+        self, channel: Channel, t: float, x_t: NDArray, region: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
+        """(n, 2), P(s = -1 | x_R) and P(s = +1 | x_R)."""
+        mu = check_gaussian(channel).alpha(t) * self.mean
+        x_r = x_t.reshape(len(x_t), -1)[:, np.flatnonzero(region)]
+        if not x_r.shape[1]:
+            return np.full((len(x_t), 2), 0.5)
+        if self.white:
+            y = x_r.sum(axis=1) * (mu / self._white_variance(channel, t))
+        else:
+            covariance = self.field.covariance(channel, t, region)
+            y = x_r @ np.linalg.solve(covariance, np.full(len(covariance), mu))
+        return 1.0 / (1.0 + np.exp(np.stack([2 * y, -2 * y], axis=1).clip(-700, 700)))
+
+    def log_marginal(self, channel: Channel, t: float, x_t: NDArray, region: NDArray[np.bool_]) -> NDArray[np.float64]:
+        mu = check_gaussian(channel).alpha(t) * self.mean
+        x_r = x_t.reshape(len(x_t), -1)[:, np.flatnonzero(region)]
+        covariance = self.field.covariance(channel, t, region)
+        densities = [log_normal_density(x_r - s * mu, covariance) for s in (-1, 1)]
+        return np.logaddexp(*densities) - math.log(2.0)
+
+    def posterior(
+        self, channel: Channel, t: float, x_t: NDArray, sites: NDArray[np.bool_], observed: NDArray[np.bool_]
+    ) -> MixturePosterior:
+        mu = check_gaussian(channel).alpha(t) * self.mean
+        components = []
+        for s in (-1, 1):
+            centred = self.field.posterior(channel, t, x_t - s * mu, sites, observed)
+            components.append(GaussianPosterior(centred.mean + s * self.mean, centred.covariance))
+        labels = self.label_probabilities(channel, t, x_t, observed)
+        return MixturePosterior(labels, (components[0], components[1]))
+
+    def posterior_mean(
+        self, channel: Channel, t: float, x_t: NDArray, observed: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
+        mu = check_gaussian(channel).alpha(t) * self.mean
+        labels = self.label_probabilities(channel, t, x_t, observed).reshape(-1, 2, *(1,) * (x_t.ndim - 1))
+        minus, plus = (self.field.posterior_mean(channel, t, x_t - s * mu, observed) + s * self.mean for s in (-1, 1))
+        return labels[:, 0] * minus + labels[:, 1] * plus

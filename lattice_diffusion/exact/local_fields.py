@@ -21,8 +21,7 @@ from scipy.special import expit
 
 from ..errors import InputError
 from ..lattice import Lattice
-from .gaussian import GaussianSolver
-from .mixture import MixtureSolver
+from .gaussian import GaussianSolver, MixtureSolver
 
 FloatArray = NDArray[np.float64]
 MAX_SITES = 8192  # of a dense covariance, 512 MiB

@@ -1,42 +1,58 @@
-"""Two independent ways to sum over the faces of open planar grids with couplings of their own for every sample.
+"""Sums over the faces of open planar grids with couplings of their own for every sample, and the law of every bond.
+
+Two independent ways to sum:
 
     FreeFermions    any size, cost of order L^3 W with L the shorter side
     RowTransfer     shorter side <= 14, cost of order L W 2^L, sums of positive terms only
 
 Both take right (n, L, W-1) and down (n, L-1, W), couplings of any sign; +-inf are ties of weight 1 if kept. NaN
 marks what could not be computed to 1e-8; the caller raises.
+
+`blind_log_odds` gives the law of every bond of noisy domain walls given the noisy bonds in a box around it, without
+its own observation. How depends on what is seen:
+
+    loops under erasure      signs along kept paths within the box (`kernels.erasure_paths`); log-odds 0 or +-inf
+    loops in small boxes     the box is a grid of its own: rows of spins (`kernels.rows`)
+    all bonds seen           two sweeps over the rows answer every bond, for a shorter side <= 16
+    else                     bond by bond, by the solver's own method
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..kernels import free_fermions, transfer_matrix
-from .transfer_matrix import MAX_WIDTH, link_factors
+from ..kernels import erasure_paths, free_fermions, rows, transfer_matrix
+from .bonds import Patch, bond_radii
+from .ising import MAX_WIDTH, link_factors
+
+if TYPE_CHECKING:
+    from .domain_walls import DomainWallSolver
 
 FloatArray = NDArray[np.float64]
 CERTAIN = 40.0  # a coupling beyond which exp(-2|K|) may be dropped beside 1
 UNDERFLOW = 350.0  # a coupling whose exp(-2|K|) is no normal number
+SWEEP_WIDTH = 16  # rows of 2^16 states, 8 MiB per vector and 16 of them
+BOX_RADIUS = 5  # boxes of 11 columns; beyond, free fermions take over
 
 
 class PlanarEngine(Protocol):
-    """What the solution of the domain walls asks of a method."""
+    """A method that sums over the faces of planar grids."""
 
     def log_sums(self, right: FloatArray, down: FloatArray, *, rare: bool = True) -> FloatArray:
-        """(n,), log sum_s prod exp(K s s' - |K|); -inf where ties conflict, and below exp(-80) if not `rare`."""
+        """Return (n,), log sum_s prod exp(K s s' - |K|); -inf where ties conflict, and below exp(-80) if not `rare`."""
 
     def bond_log_odds(self, right: FloatArray, down: FloatArray, bond: tuple[int, int, int]) -> FloatArray:
-        """(n,), log P(s s' = +1)/P(s s' = -1) of the bond (channel, i, j) without its own coupling."""
+        """Return (n,), log P(s s' = +1)/P(s s' = -1) of the bond (channel, i, j) without its own coupling."""
 
     def label_log_odds(self, right: FloatArray, down: FloatArray) -> FloatArray:
-        """(n,), the same of left and right edge column, each tied to one sign; down[..., 0], [..., -1] unread."""
+        """Return (n,), the same of left and right edge column, each tied to one sign; their own `down` is unread."""
 
 
 def magnitudes(right: FloatArray, down: FloatArray) -> FloatArray:
-    """(n,), sum of |K| over the finite couplings."""
+    """Return (n,), the sum of |K| over the finite couplings."""
     sizes = [np.where(np.isfinite(bonds), np.abs(bonds), 0.0).sum(axis=(1, 2)) for bonds in (right, down)]
     return sizes[0] + sizes[1]
 
@@ -46,7 +62,7 @@ def _tied(bonds: FloatArray) -> FloatArray:
 
 
 def _beyond(right: FloatArray, down: FloatArray) -> NDArray[np.bool_]:
-    """(n,), samples with finite couplings too strong for numbers."""
+    """Return (n,), True for samples with finite couplings too strong for numbers."""
     sizes = [np.where(np.isfinite(k), np.abs(k), 0.0).max(axis=(1, 2), initial=0.0) for k in (right, down)]
     return np.asarray(np.maximum(*sizes) > UNDERFLOW)
 
@@ -78,7 +94,7 @@ class FreeFermions:
     def _with_ties(
         solve: Callable[[FloatArray, FloatArray], FloatArray], right: FloatArray, down: FloatArray
     ) -> FloatArray:
-        """`solve` with ties for the couplings of samples beyond the range of numbers, at once or after a NaN."""
+        """Call `solve` with ties for the couplings of samples beyond the range of numbers, at once or after a NaN."""
         tied = _beyond(right, down)
         out = np.full(len(right), np.nan)
         if not tied.all():
@@ -117,7 +133,7 @@ class RowTransfer:
             return logs[0] - logs[1]
 
     def _log_sums(self, right: FloatArray, down: FloatArray, weights: FloatArray) -> FloatArray:
-        """`weights` (L, W, 2): of spin -1 and +1 at every face."""
+        """Return log sums with `weights` (L, W, 2) of spin -1 and +1 at every face."""
         if right.shape[1] < down.shape[2]:  # columns of the kernel along the shorter side
             right, down = np.swapaxes(down, 1, 2), np.swapaxes(right, 1, 2)
             weights = np.swapaxes(weights, 0, 1)
@@ -134,3 +150,93 @@ class RowTransfer:
             links[:, 1:], falls[1:-1] = link_factors(right[k]), link_factors(down[k])
             transfer_matrix.log_evidence(links, falls, weights, out[k : k + 1])
         return out
+
+
+def blind_log_odds(
+    solver: "DomainWallSolver", h: FloatArray, radius: int | None, wanted: NDArray[np.bool_]
+) -> FloatArray:
+    """Return (n, 2, L, W), log P(x_e = +1)/P(x_e = -1) given h in the box of `radius` around each bond, less its own.
+
+    0 at unused entries; NaN where what is seen contradicts itself. Only entries of `wanted` are computed.
+    """
+    faces = solver.faces
+    if radius is not None and radius >= max(faces) - 1 and not solver.periodic:
+        radius = None
+    if solver.beta == 0.0 and np.all((h == 0.0) | np.isinf(h)):
+        return _erased(solver, h, radius, wanted)
+    if radius is None and min(faces) <= SWEEP_WIDTH:
+        return np.where(solver.bonds, _all_seen(h + solver.beta) + 2.0 * solver.beta, 0.0)
+    if radius is not None and radius <= BOX_RADIUS and solver.beta == 0.0:
+        return _boxes(h, radius)
+    return _one_by_one(solver, h, radius, wanted)
+
+
+def _erased(solver: "DomainWallSolver", h: FloatArray, radius: int | None, wanted: NDArray[np.bool_]) -> FloatArray:
+    faces = solver.faces
+    if solver.periodic and (radius is None or 2 * radius + 2 >= min(faces)):
+        raise InputError(
+            f"radius must be < {min(faces) / 2 - 1:g} on this torus of {faces[0]}x{faces[1]} faces, whose larger boxes "
+            f"close round it, got {radius}; open the edges (periodic=False)"
+        )
+    x = np.sign(h).astype(np.int8)
+    signs = np.empty_like(x)
+    erasure_paths.signs(x, wanted & solver.bonds, max(faces) if radius is None else radius, signs)
+    return np.where(signs == 0, 0.0, np.copysign(np.inf, signs))
+
+
+def _log_ratio(odds: FloatArray) -> FloatArray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.log(odds[..., 0]) - np.log(odds[..., 1])
+
+
+def _links(right: FloatArray, down: FloatArray, margin: int = 0) -> tuple[FloatArray, FloatArray]:
+    """Return the kernels' factors of couplings right (n, L, W-1) and down (n, L-1, W), padded by free faces."""
+    n, length, width = len(right), right.shape[1], down.shape[2]
+    inner = slice(margin, margin + length), slice(margin, margin + width)
+    links = np.ones((n, length + 2 * margin, width + 2 * margin, 2))
+    falls = np.ones((n, length + 1 + 2 * margin, width + 2 * margin, 2))
+    links[:, inner[0], margin + 1 : margin + width] = link_factors(right)
+    falls[:, margin + 1 : margin + length, inner[1]] = link_factors(down)
+    return links, falls
+
+
+def _all_seen(K: FloatArray) -> FloatArray:
+    right, down = K[:, 0, :, :-1], K[:, 1, :-1, :]
+    turned = right.shape[1] < down.shape[2]  # rows of the kernel along the shorter side
+    if turned:
+        right, down = np.swapaxes(down, 1, 2), np.swapaxes(right, 1, 2)
+    n, length, width = len(K), right.shape[1], down.shape[2]
+    out = np.ones((n, 2, length, width, 2))
+    rows.bond_odds(*_links(right, down), out)
+    log_odds = _log_ratio(out)
+    return np.ascontiguousarray(np.swapaxes(log_odds, 2, 3)[:, ::-1]) if turned else log_odds
+
+
+def _boxes(h: FloatArray, radius: int) -> FloatArray:
+    out = np.zeros(h.shape)
+    right, down = h[:, 0, :, :-1], h[:, 1, :-1, :]
+    for channel, pair in ((1, (right, down)), (0, (np.swapaxes(down, 1, 2), np.swapaxes(right, 1, 2)))):
+        odds = np.empty((len(h), *pair[1].shape[1:], 2))
+        rows.local_down_bond_odds(*_links(*pair, margin=radius), radius, odds)
+        log_odds = _log_ratio(odds)
+        if channel == 1:
+            out[:, 1, :-1, :] = log_odds
+        else:
+            out[:, 0, :, :-1] = np.swapaxes(log_odds, 1, 2)
+    return out
+
+
+def _one_by_one(solver: "DomainWallSolver", h: FloatArray, radius: int | None, wanted: NDArray[np.bool_]) -> FloatArray:
+    out = np.zeros(h.shape)
+    for channel, i, j in np.argwhere(solver.bonds):
+        todo = wanted[:, channel, i, j]
+        if not todo.any():
+            continue
+        seen = solver.bonds.copy()
+        if radius is not None:
+            distance = bond_radii(solver.faces, solver.periodic, Patch(int(i), int(j), 1 + channel, 2 - channel))
+            seen &= distance <= radius
+        seen[channel, i, j] = False
+        site = int(np.ravel_multi_index((channel, i, j), solver.shape))
+        out[todo, channel, i, j] = solver.log_odds(np.where(seen, h[todo], 0.0), site)
+    return out

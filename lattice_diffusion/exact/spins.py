@@ -1,7 +1,13 @@
-"""Exact answers for two-valued data, from the posterior of the clean spins given a noisy region."""
+"""Averages over noisy samples, and exact answers for two-valued data from posteriors of the clean spins.
+
+The conditional mutual information is averaged in its Rao-Blackwell form,
+    I(A;C|B) = E_{x_B, x_C} KL( p(x_A | x_B, x_C) || p(x_A | x_B) ),
+where both laws are mixtures over a clean block A or a label, so that every sample contributes a non-negative number
+and 1e-12 is as easy as 1e-2.
+"""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,19 +17,60 @@ from scipy.special import logsumexp
 from ..channels import Channel
 from ..errors import InputError
 from ..estimate import Curve
+from ..kernels.mixtures import block_divergence
 from ..lattice import Lattice, Tripartition
-from .noisy_samples import NoisySamples
 
-MAX_BLOCK = 4
+
+@dataclass(frozen=True)
+class NoisySamples:
+    """`n` configurations drawn by `sample`, seen through `channel` at time t."""
+
+    channel: Channel
+    t: float
+    sample: Callable[[int, np.random.Generator], NDArray]
+    n: int
+    rng: np.random.Generator
+
+    def batches(self, size: int) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+        """Yield which of the n, and their noisy values (at most size, *lattice), drawn anew each time."""
+        for start in range(0, self.n, size):
+            rows = slice(start, min(start + size, self.n))
+            yield rows, self.channel.corrupt(self.sample(rows.stop - start, self.rng), self.t, self.rng)
+
+    def divergences(
+        self,
+        parts: Sequence[Tripartition],
+        posterior: Callable[[NDArray[np.float64], NDArray[np.bool_]], NDArray[np.float64]],
+        law: NDArray[np.float64],
+        size: int,
+    ) -> NDArray[np.float64]:
+        """Return values (n, tripartition) whose means are I(A;C|B); all share A and A + B + C.
+
+        Args:
+            posterior: law of the states of A, or of a label that A depends on, given x_t on a region, (size, state).
+            law: law of an observation given the state, (outcome, 2), see `Channel.output_law`.
+        """
+        out = np.zeros((self.n, len(parts)))
+        for rows, x_t in self.batches(size):
+            q = posterior(x_t, parts[0].BC)
+            for k, part in enumerate(parts):
+                if part.C.any():
+                    found = np.empty(len(q))
+                    block_divergence(q, posterior(x_t, part.B), law, self.rng, found)
+                    out[rows, k] = found
+        return out
+
+
+MAX_BLOCK = 4  # spins of A, and of a joint posterior
 
 
 def spin_weights(h: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Likelihoods (..., 2) of spin -1 and +1 under the field h, the larger one scaled to 1; h may be +-inf."""
+    """Return likelihoods (..., 2) of spin -1 and +1 under the field h, the larger one scaled to 1; h may be +-inf."""
     return np.exp(-np.stack([h, -h], axis=-1).clip(0) * 2.0)
 
 
 def block_states(k: int) -> NDArray[np.int8]:
-    """The 2^k states of k spins, (2^k, k) of +-1, in the order of block posteriors: first spin highest bit."""
+    """Return the 2^k states of k spins, (2^k, k) of +-1, in the order of block posteriors: first spin highest bit."""
     bits = (np.arange(1 << k)[:, None] >> np.arange(k - 1, -1, -1)) & 1
     return (2 * bits - 1).astype(np.int8)
 
@@ -57,17 +104,18 @@ class SpinSolver(ABC):
     """Exact sums over clean spins in site fields h, (n, *shape), which are 0 where nothing is observed."""
 
     shape: tuple[int, ...]
+    batch = 256  # noisy samples held at a time
 
     @abstractmethod
     def log_evidence(self, h: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n,), log sum_s p_0(s) prod_i exp(h_i s_i - |h_i|)."""
+        """Return (n,), log sum_s p_0(s) prod_i exp(h_i s_i - |h_i|)."""
 
     @abstractmethod
     def probabilities(self, h: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n, *shape, 2), P(s_i = -1 | h) and P(s_i = +1 | h)."""
+        """Return (n, *shape, 2), P(s_i = -1 | h) and P(s_i = +1 | h)."""
 
     def block_posterior(self, h: NDArray[np.float64], sites: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(n, 2^k), law of the spins at the k flat indices `sites`, which must have h = 0; see `block_states`."""
+        """Return (n, 2^k), the law of the spins at the flat indices `sites`, where h must be 0; see `block_states`."""
         h = h.reshape(len(h), -1)
         logs = []
         for state in block_states(len(sites)):
@@ -80,9 +128,9 @@ class SpinSolver(ABC):
     def blind_log_odds(
         self, h: NDArray[np.float64], lattice: Lattice, radius: int | None, wanted: NDArray[np.bool_]
     ) -> NDArray[np.float64]:
-        """(n, *shape), log P(s_i=+1)/P(s_i=-1) given h in the box of `radius` (None: all) around i, less its own.
+        """Return (n, *shape), log P(s_i=+1)/P(s_i=-1) given h in the box of `radius` around i, less its own.
 
-        Only the entries of `wanted` (n, *shape) are promised.
+        All is seen for radius None. Only the entries of `wanted` (n, *shape) are computed.
         """
         out = np.zeros(h.shape)
         for site in np.ndindex(*self.shape):
@@ -97,17 +145,15 @@ class SpinSolver(ABC):
         return out
 
     def closed_cmi(self, channel: Channel, t: float, parts: Tripartition) -> float | None:
-        """I(A;C|B) in closed form, or None where none is known."""
+        """Return I(A;C|B) in closed form, or None where none is known."""
         return None
 
-    # -- what `lattice_diffusion.exact` asks ---------------------------------------------------------------
-
     def check_channel(self, channel: Channel) -> None:
-        """Every channel acts on spins."""
+        """Raise InputError for a channel that the solver does not take; spins take all."""
         return None
 
     def sampled_cmi(self, noisy: NoisySamples, parts: Sequence[Tripartition]) -> Curve:
-        """I(A;C|B) of several tripartitions with one A and one A + B + C, on one set of noisy samples."""
+        """Return I(A;C|B) of several tripartitions that share A and A + B + C, on one set of noisy samples."""
         channel, t, sites = noisy.channel, noisy.t, np.flatnonzero(parts[0].A)
         if len(sites) > MAX_BLOCK:
             raise InputError(f"A must hold at most {MAX_BLOCK} spins for sampled answers, got {len(sites)}")
@@ -115,12 +161,8 @@ class SpinSolver(ABC):
         def posterior(x_t: NDArray[np.float64], region: NDArray[np.bool_]) -> NDArray[np.float64]:
             return self.block_posterior(np.where(region, channel.likelihood_field(x_t, t), 0.0), sites)
 
-        divergences = noisy.divergences(parts, posterior, channel.output_law(t), self._batch())
+        divergences = noisy.divergences(parts, posterior, channel.output_law(t), self.batch)
         return Curve.from_samples(divergences, "Rao-Blackwell average over exact posteriors")
-
-    def _batch(self) -> int:
-        """Noisy samples held at a time."""
-        return 256
 
     def log_marginal(self, channel: Channel, t: float, x_t: NDArray, region: NDArray[np.bool_]) -> NDArray[np.float64]:
         h = np.where(region, channel.likelihood_field(x_t, t), 0.0)
@@ -130,7 +172,7 @@ class SpinSolver(ABC):
     def posterior(
         self, channel: Channel, t: float, x_t: NDArray, sites: NDArray[np.bool_], observed: NDArray[np.bool_]
     ) -> SpinPosterior:
-        """Joint law of the clean spins on `sites`; their own observations enter where they are observed."""
+        """Return the joint law of the clean spins on `sites`; their own observations enter where they are observed."""
         flat = np.flatnonzero(sites)
         if not 1 <= len(flat) <= MAX_BLOCK:
             raise InputError(f"sites must mark 1 to {MAX_BLOCK} spins for a joint posterior, got {len(flat)}")

@@ -11,8 +11,7 @@ from scipy import sparse
 from .. import errors as arguments
 from ..channels import Channel, check_gaussian
 from ..errors import InputError, shown
-from ..exact.gaussian import GaussianSolver
-from ..exact.mixture import MixtureSolver, label_information
+from ..exact.gaussian import GaussianSolver, MixtureSolver, label_information
 from ..lattice import Lattice
 from ..samplers.chains import check_memory, check_n_samples
 from ..samplers.fields import check_mass_squared, gaussian_field, precision_matrix

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from ..channels import Channel
 from ..errors import InputError
-from ..exact.chain import ChainSolver
-from ..exact.transfer_matrix import TransferMatrix
+from ..exact.ising import ChainSolver, TransferMatrix
 from ..lattice import Lattice
 from ..samplers.chains import check_beta, check_memory, check_n_samples, check_schedule
 from ..samplers.ising import IsingMethod, ising, resolve, uniform_transfer_matrix

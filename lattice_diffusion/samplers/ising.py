@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError, check_memory
-from ..exact.chain import ChainSolver
-from ..exact.transfer_matrix import MAX_WIDTH, TransferMatrix
+from ..exact.ising import MAX_WIDTH, ChainSolver, TransferMatrix
 from ..lattice import Lattice
 from .chains import Perfect, Rng, Source, Spins, check_beta, check_n_samples
 from .clusters import swendsen_wang_chain, wolff_chain

@@ -8,7 +8,7 @@ import xarray as xr
 from .. import plots
 from ..channels import BitFlip, Gaussian
 from ..exact import cmi_curve
-from ..exact.mixture import label_cmi
+from ..exact.gaussian import label_cmi
 from ..lattice import Lattice, Tripartition
 from ..models import CurieWeiss
 from ..models.curie_weiss import mean_field_magnetization

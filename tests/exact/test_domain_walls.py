@@ -14,10 +14,9 @@ from scipy.special import logsumexp
 
 import lattice_diffusion as ld
 from lattice_diffusion import cli, results
-from lattice_diffusion.exact import erased_loops
+from lattice_diffusion.exact import bonds as erased_loops
 from lattice_diffusion.exact.domain_walls import DomainWallSolver, binary_entropy
-from lattice_diffusion.exact.noisy_samples import NoisySamples
-from lattice_diffusion.exact.spins import block_states
+from lattice_diffusion.exact.spins import NoisySamples, block_states
 from lattice_diffusion.models import DomainWalls, homology
 from lattice_diffusion.models.ising import BETA_CRITICAL
 from lattice_diffusion.runs.points import axes, points
@@ -582,13 +581,13 @@ def test_cmi_and_label_entropy_in_a_result_file(tmp_path):
     again = ld.exact.cmi_curve(model, CHANNELS["bitflip"], 0.2, parts, 20, first.rng(0))
     np.testing.assert_array_equal(cmi.values[0, 0, 0], again.values)
     spec = loops_grid(quantity="label_entropy", radii=None)
-    groups = run(spec, tmp_path / "label.h5", progress=False).groups
-    entropy = groups["loops"]["label_entropy"]
-    assert (entropy.dims, entropy.units) == (("length", "t"), "nat")
+    loops = run(spec, tmp_path / "label.h5", progress=False)["loops"]
+    entropy = loops["label_entropy"]
+    assert (entropy.dims, entropy.attrs["units"]) == (("length", "t"), "nat")
     assert np.all((entropy.values > 0) & (entropy.values < np.log(2)))
-    assert np.all(groups["loops"]["label_entropy_stderr"].values > 0)
-    assert not {"cmi", "radius"} & set(groups["loops"])
-    reread = ld.results.load(tmp_path / "label.h5").groups["loops"]["label_entropy"]
+    assert np.all(loops["label_entropy_stderr"].values > 0)
+    assert not {"cmi", "radius"} & set(loops.variables)
+    reread = ld.results.load(tmp_path / "label.h5")["loops"]["label_entropy"]
     assert np.array_equal(reread.values, entropy.values)
     assert run(spec, tmp_path / "label.h5", progress=False, resume=True).complete
 

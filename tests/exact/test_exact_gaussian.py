@@ -7,7 +7,7 @@ from scipy.integrate import quad
 from scipy.stats import multivariate_normal
 
 import lattice_diffusion as ld
-from lattice_diffusion.exact.mixture import label_cmi, label_entropy, label_information, label_mmse
+from lattice_diffusion.exact.gaussian import label_cmi, label_entropy, label_information, label_mmse
 from lattice_diffusion.models.gaussian_field import precision_matrix
 
 LINEAR = ld.channels.Gaussian("linear")

@@ -6,8 +6,8 @@ import pytest
 
 import lattice_diffusion as ld
 from lattice_diffusion import results
-from lattice_diffusion.exact.noisy_samples import NoisySamples
-from lattice_diffusion.exact.sign_label import TERMS, label_terms, sign_log_weights
+from lattice_diffusion.exact.magnetisation import TERMS, label_terms, sign_log_weights
+from lattice_diffusion.exact.spins import NoisySamples
 from lattice_diffusion.images.probe_schema import probe_result, probe_variables
 from lattice_diffusion.phases import nonlocality_window, speciation_window
 from lattice_diffusion.plots.concurrence import plot_probe_concurrence

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ...exact.noisy_samples import NoisySamples
+from ...exact.spins import NoisySamples
 from ..build import build_channel, build_model
 from .base import Column, Parameters, Quantity, check_solvable, with_errors
 

@@ -35,7 +35,7 @@ from ...denoisers import (
     violated_vertices,
 )
 from ...errors import InputError
-from ...exact.spin_laws import patch_law
+from ...exact.magnetisation import patch_law
 from ...models import DomainWalls
 from ...phases import nonlocality_window
 from ...results import variable

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ...channels import Channel
 from ...errors import InputError
-from ...exact.noisy_samples import NoisySamples
-from ...exact.sign_label import TERMS, label_terms
+from ...exact.magnetisation import TERMS, label_terms
+from ...exact.spins import NoisySamples
 from ...lattice import Tripartition
 from ..build import build_channel, build_model, build_parts
 from .base import Parameters, Quantity, check_solvable, radius_coordinate, with_errors

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...exact.spin_laws import magnetisation_law
+from ...exact.magnetisation import magnetisation_law
 from ...models import Ising
 
 FloatArray = NDArray[np.float64]

@@ -1,6 +1,10 @@
-"""The sign S of the magnetisation as a label of Ising spins: its exact law given any noisy region.
+"""The magnetisation of Ising spins: its law, that of small patches, and its sign as a label that noise hides.
 
-A transfer matrix goes over the sites one by one and counts the spins that are up, so that
+Laws of whole samples: one vector over the 2^W states of a row, W the shorter side, goes down the open lattice;
+couplings within a row multiply it, those between rows act on one spin after the other. Carried along for every number
+of up spins it gives the law of the magnetisation; cut to the patterns of a patch, row by row, the law of the patch.
+
+The sign S as a label: a transfer matrix goes over the sites one by one and counts the spins that are up, so that
 
     P(S = +-1, x_R) ~ sum over s with sum_i s_i > 0 or < 0 of exp(beta sum_<ij> s_i s_j + sum_{i in R} h_i s_i)
 
@@ -16,8 +20,85 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..kernels import mixtures
 from ..lattice import Tripartition
-from .noisy_samples import NoisySamples
-from .spins import spin_weights
+from .ising import MAX_WIDTH
+from .spins import NoisySamples, spin_weights
+
+
+def magnetisation_law(shape: tuple[int, int], beta: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the values m = -1, .., 1 of the mean spin, (N+1,), and their probabilities.
+
+    The law is exp(beta sum s s') with open edges. Raises InputError where the shorter side is longer than 14.
+    """
+    n_rows, width = _rows(shape)
+    n = n_rows * width
+    within, up = _within(width, beta), np.bitwise_count(np.arange(1 << width))
+    vector = np.zeros((n + 1, 1 << width))
+    vector[0] = 1.0
+    for row in range(n_rows):
+        vector = within * (_down(vector, width, beta) if row else vector)
+        for k in range(width, 0, -1):
+            states = up == k
+            vector[k:, states] = vector[:-k, states]
+            vector[:k, states] = 0.0
+        vector /= vector.sum()
+    return np.linspace(-1.0, 1.0, n + 1), vector.sum(axis=1)
+
+
+def patch_law(shape: tuple[int, int], beta: float, side: int) -> NDArray[np.float64]:
+    """Return (2^(side^2),), probabilities of the patterns of a square patch, the mean over all its places.
+
+    Patterns are numbered by their spins in C order, the first one the highest bit, up 1.
+    """
+    n_rows, width = _rows(shape)
+    if not 1 <= side <= min(shape) or side > 3:
+        raise InputError(f"side must be 1 to 3 and fit the lattice {shape[0]}x{shape[1]}, got {side}")
+    within, states = _within(width, beta), np.arange(1 << width)
+    above, below = [within / within.sum()], [np.ones(1 << width)]
+    for _ in range(n_rows - 1):
+        above.append(_scaled(within * _down(above[-1], width, beta)))
+        below.append(_scaled(_down(within * below[-1], width, beta)))
+    law = np.zeros(1 << side**2)
+    for left in range(width - side + 1):
+        shows = (states >> (width - left - side)) % (1 << side) == np.arange(1 << side)[:, None]
+        for top in range(n_rows - side + 1):
+            vector = above[top] * shows
+            for _ in range(side - 1):
+                vector = within * _down(vector, width, beta)
+                vector = (vector[:, None] * shows).reshape(-1, 1 << width)
+            here = vector @ below[n_rows - top - side]
+            law += here / here.sum()
+    law /= (width - side + 1) * (n_rows - side + 1)
+    if shape[1] > shape[0]:  # rows were columns
+        pattern = np.arange(side**2).reshape(side, side)
+        law = law.reshape((2,) * side**2).transpose(pattern.T.ravel()).ravel()
+    return law
+
+
+def _rows(shape: tuple[int, int]) -> tuple[int, int]:
+    if len(shape) != 2 or min(shape) > MAX_WIDTH:
+        raise InputError(f"shape must have two sides, the shorter one <= {MAX_WIDTH}, got {tuple(shape)}")
+    return max(shape), min(shape)
+
+
+def _within(width: int, beta: float) -> NDArray[np.float64]:
+    """Return (2^W,), exp(beta sum s s') along a row, 1 where all spins are equal; the first spin is the highest bit."""
+    row = np.arange(1 << width)
+    walls = np.bitwise_count((row ^ (row >> 1)) % (1 << (width - 1)))
+    return np.asarray(np.exp(-2.0 * beta * walls))
+
+
+def _down(vector: NDArray[np.float64], width: int, beta: float) -> NDArray[np.float64]:
+    """Return the weights (.., 2^W) of the next row, given those of one row."""
+    odd = np.exp(-2.0 * beta)
+    for j in range(width):
+        pair = vector.reshape(-1, 1 << j, 2, 1 << (width - 1 - j))
+        vector = (pair + odd * pair[:, :, ::-1]).reshape(vector.shape)
+    return vector
+
+
+def _scaled(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    return vector / vector.max()
+
 
 BATCH_STATES = 1 << 24  # numbers held at a time
 TERMS = ("cmi", "cmi_given_label", "b", "ab", "bc", "abc", "lost")
@@ -42,11 +123,11 @@ class LabelTerms:
 
 
 def sign_log_weights(beta: float, h: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Log weights (n, 2) of S = -1 and +1 under the fields h (n, L, W), which may be +-inf.
+    """Return log weights (n, 2) of S = -1 and +1 under the fields h (n, L, W), which may be +-inf.
 
     Likelihoods count as in `spin_weights`, the larger one of a site as 1, and so do those of pairs.
 
-    Cost per sample of order L W 2^min(L, W) N/2. Raises ValueError where the number of sites N is even.
+    Cost per sample of order L W 2^min(L, W) N/2. Raises InputError where the number of sites N is even.
     """
     if h[0].size % 2 == 0:
         raise InputError(f"the sign of the magnetisation needs an odd number of spins, got {h.shape[1]}x{h.shape[2]}")
@@ -58,7 +139,7 @@ def sign_log_weights(beta: float, h: NDArray[np.float64]) -> NDArray[np.float64]
 
 
 def _log_weights(beta: float, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """weights: likelihoods (n, L, W, 2). State: (n, spins of the columns, count of spins up)."""
+    """Return log weights for likelihoods (n, L, W, 2); state: (n, spins of the columns, count of spins up)."""
     n, n_rows, width, _ = weights.shape
     link = np.exp([[0.0, -2 * beta], [-2 * beta, 0.0]])
     state = np.zeros((n, 1 << width, 2))
@@ -86,7 +167,7 @@ def _log_weights(beta: float, weights: NDArray[np.float64]) -> NDArray[np.float6
 
 
 def label_terms(beta: float, noisy: NoisySamples, parts: Sequence[Tripartition]) -> LabelTerms:
-    """Informations about S and about one spin A on the same noisy samples, for tripartitions with one A.
+    """Return informations about S and about one spin A on the same noisy samples, for tripartitions with one A.
 
     Conditional mutual informations are averaged in their Rao-Blackwell form, as divergences of exact posteriors.
     """
@@ -116,13 +197,13 @@ def label_terms(beta: float, noisy: NoisySamples, parts: Sequence[Tripartition])
 def _divergence_given_label(
     label: NDArray, q: NDArray, p: NDArray, law: NDArray, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """sum_S P(S) KL(q(x_A|S) || p(x_A|S)), P(S) from `label`; all (n, 2, 2)."""
+    """Return sum_S P(S) KL(q(x_A|S) || p(x_A|S)), P(S) from `label`; all (n, 2, 2)."""
     given = np.stack([_divergence(q[:, s], p[:, s], law, rng) for s in (0, 1)], axis=1)
     return np.asarray((label.sum(axis=2) * given).sum(axis=1))
 
 
 def _joint(beta: float, h: NDArray[np.float64], A: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """P(S, s_A | x) with A itself unseen, (n, 2, 2), both in the order -1, +1."""
+    """Return P(S, s_A | x) with A itself unseen, (n, 2, 2), both in the order -1, +1."""
     clamped = [sign_log_weights(beta, np.where(A, spin, h)) for spin in (-np.inf, np.inf)]
     logs = np.stack(clamped, axis=2)
     joint = np.exp(logs - logs.max(axis=(1, 2), keepdims=True))
@@ -136,17 +217,17 @@ def _divergence(q: NDArray, p: NDArray, law: NDArray, rng: np.random.Generator) 
 
 
 def _normalised(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Laws (n, 2); where a label is impossible nothing depends on the law given it, and it is uniform."""
+    """Return laws (n, 2); where a label is impossible nothing depends on the law given it, and it is uniform."""
     total = weights.sum(axis=1, keepdims=True)
     return np.ascontiguousarray(np.where(total > 0, weights, 0.5) / np.where(total > 0, total, 1.0))
 
 
 def _label_law(beta: float, h: NDArray[np.float64]) -> NDArray[np.float64]:
-    """P(S | x), (n, 2)."""
+    """Return P(S | x), (n, 2)."""
     logs = sign_log_weights(beta, h)
     return _normalised(np.exp(logs - logs.max(axis=1, keepdims=True)))
 
 
 def _known(law: NDArray[np.float64]) -> NDArray[np.float64]:
-    """log 2 - H(S), for laws (n, 2)."""
+    """Return log 2 - H(S) of laws (n, 2)."""
     return np.asarray(np.log(2.0) + (law * np.log(np.maximum(law, 1e-300))).sum(axis=1))
