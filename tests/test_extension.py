@@ -1,85 +1,96 @@
-"""A new model or estimator is one file, a new channel one class: written into a copy of the package, all know them."""
+"""A model, a channel and an estimator in a file of the user's own go everywhere that ours go, as file.py:Class."""
 
 import json
 import os
-import shutil
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import enumeration
+import numpy as np
 import pytest
 
-import lattice_diffusion
+import lattice_diffusion as ld
+from lattice_diffusion import cli
 
-MODEL = '''
-"""Independent spins in a field: nothing but their mean, and no information between them."""
+SOURCE = '''
+"""Spins with a coupling of its own along each axis, and flips that prefer one sign."""
 
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.special import expit
 
-from ..exact.spins import SpinSolver, spin_weights
-from ..lattice import Lattice
-
-
-class _Solver(SpinSolver):
-    def __init__(self, shape, field):
-        self.shape, self.field = shape, field
-
-    def log_evidence(self, h):
-        weights = spin_weights(h) * expit(2 * self.field * np.array([-1.0, 1.0]))
-        return np.log(weights.sum(axis=-1)).reshape(len(h), -1).sum(axis=1)
-
-    def probabilities(self, h):
-        weights = spin_weights(h) * expit(2 * self.field * np.array([-1.0, 1.0]))
-        return weights / weights.sum(axis=-1, keepdims=True)
-
-    def closed_cmi(self, channel, t, parts):
-        return 0.0
+import lattice_diffusion as ld
+from lattice_diffusion.exact.ising import TransferMatrix
 
 
 @dataclass(frozen=True)
-class Paramagnet:
-    """p_0(s) ~ exp(field sum s)."""
+class AnisotropicIsing(ld.models.OnLattice):
+    """p_0(s) ~ exp(down sum s_ij s_i+1,j + right sum s_ij s_i,j+1) on an open grid."""
 
-    lattice: Lattice
-    field: float = 0.2
+    name = "anisotropic-ising"
+    dimension = 2
+    lattice: ld.Lattice
+    right: float
+    down: float = 0.3
 
     @cached_property
     def solver(self):
-        return _Solver(self.lattice.shape, self.field)
+        L, W = self.lattice.shape
+        return TransferMatrix(np.full((L, W - 1), self.right), np.full((L - 1, W), self.down))
 
-    def sample(self, n_samples, rng):
-        return np.where(rng.random((n_samples, *self.lattice.shape)) < expit(2 * self.field), 1, -1).astype(np.int8)
+    def sample(self, n_samples, rng=None):
+        return self.solver.sample(n_samples, np.random.default_rng(rng))
 
-    def transition(self, channel):
-        return None
-'''
-CHANNEL = '''
 
-@checked
 @dataclass(frozen=True)
-class Depolarising(BitFlip):
-    """A spin becomes a fair coin with probability t: flips with probability t/2."""
+class AsymmetricFlips:
+    """With probability t a spin is drawn anew: -1 with probability `bias`."""
 
-    @property
-    def name(self) -> str:
-        return "depolarising"
+    name = "asymmetric-flips"
+    bias: float = 0.7
+
+    def law(self, t):
+        """p(x_t|s), rows x = -1, +1 and columns s = -1, +1; between times it has the share of t that is new."""
+        fresh = np.array([[self.bias], [1 - self.bias]])
+        return (1 - t) * np.eye(2) + t * fresh
+
+    def snr(self, t):
+        return (1 - t) / t if t > 0 else np.inf
+
+    def time(self, snr):
+        return 1 / (1 + snr)
+
+    def corrupt(self, x_0, t, rng):
+        fresh = np.where(rng.random(x_0.shape) < self.bias, -1.0, 1.0)
+        return np.where(rng.random(x_0.shape) < t, fresh, x_0)
+
+    def add_noise(self, x_s, s, t, rng):
+        return self.corrupt(x_s, (t - s) / (1 - s) if s < t else 0.0, rng)
+
+    def bridge(self, x_t, x_0, t, s, rng):
+        early, between = self.law(s), self.law((t - s) / (1 - s) if s < t else 0.0)
+        now, clean = (np.asarray(x) > 0 for x in (x_t, x_0))
+        weights = [early[k][clean.astype(int)] * between[:, k][now.astype(int)] for k in (0, 1)]
+        return np.where(rng.random(now.shape) * (weights[0] + weights[1]) < weights[0], -1.0, 1.0)
+
+    def likelihood_field(self, x_t, t):
+        with np.errstate(divide="ignore"):
+            log = np.log(self.law(t))
+        return np.where(np.asarray(x_t) > 0, *(0.5 * (log[k, 1] - log[k, 0]) for k in (1, 0)))
+
+    def peak_log_likelihood(self, x_t, t):
+        return np.where(np.asarray(x_t) > 0, *(np.log(self.law(t)[k].max()) for k in (1, 0)))
+
+    def output_law(self, t):
+        return self.law(t)[:, ::-1]
 
 
-def by_name'''
-ESTIMATOR = '''
-"""Nothing is to be known: the estimate that any other must beat."""
+class Nothing(ld.estimators.Estimator):
+    """Nothing is to be known: the estimate that any other must beat."""
 
-import numpy as np
-
-from .base import Estimator
-
-
-class Nothing(Estimator):
-    """0 for every sample."""
+    name = "nothing"
 
     def _log_ratios(self, train, test, rng):
         return np.zeros(len(test)) + 1e-9 * rng.standard_normal(len(test))
@@ -87,65 +98,128 @@ class Nothing(Estimator):
 SPEC = """
 t = [0.2, 0.5]
 radii = [1]
-model = { name = "paramagnet", length = 4, field = [0.1, 0.4] }
-channel = { name = "depolarising" }
+n_samples = 20
+model = { name = "theirs.py:AnisotropicIsing", shape = [4, 3], right = [0.2, 0.5] }
+channel = { name = "theirs.py:AsymmetricFlips", bias = 0.6 }
 """
+Shell = Callable[[str], str]
+SHAPE = (4, 3)
 
 
-@pytest.fixture(scope="module")
-def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the package with a model in one new file and a channel added to one."""
-    folder = tmp_path_factory.mktemp("copy")
-    package = folder / "lattice_diffusion"
-    shutil.copytree(Path(lattice_diffusion.__file__).parent, package)  # compiled kernels too
-    (package / "models" / "paramagnet.py").write_text(MODEL)
-    (package / "estimators" / "nothing.py").write_text(ESTIMATOR)
-    channels = package / "channels.py"
-    channels.write_text(channels.read_text().replace("\n\ndef by_name", CHANNEL))
-    (folder / "spec.toml").write_text(SPEC)
-    return folder
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "theirs.py").write_text(SOURCE)
+    (tmp_path / "spec.toml").write_text(SPEC)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
-def command(folder: Path, line: str) -> str:
-    environment = {**os.environ, "PYTHONPATH": str(folder)}
-    words = [sys.executable, "-m", "lattice_diffusion", *line.split()]
-    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture
+def model(folder: Path) -> Any:
+    return ld.models.find("theirs.py:AnisotropicIsing")(ld.Lattice(SHAPE), right=0.5, down=0.2)
 
 
-def test_a_model_in_one_file_is_known_to_specs_command_line_and_completion(extended: Path) -> None:
-    line = "cmi --model paramagnet --shape 4x3 --set field=0.3 --channel bitflip --t 0.3 --radius 1 --json"
-    answer = json.loads(command(extended, line))
-    assert (answer["value"], answer["method"]) == (0.0, "closed form")
-    assert answer["parameters"]["model"]["field"] == 0.3
-    command(extended, "run spec.toml --out a.h5 --workers 1")
-    shown = command(extended, "show a.h5")
-    assert "(4 of 4 points measured)" in shown
-    assert "field: 2, t: 2, radius: 1" in shown
-    code = (
-        "import lattice_diffusion as ld, numpy as np; from lattice_diffusion import completions;"
-        "model = ld.models.Paramagnet(ld.Lattice((3, 2)), 0.3); x = np.ones((1, 3, 2));"
-        "mean = ld.exact.posterior_mean(model, ld.channels.BitFlip(), 1.0, x, np.ones((3, 2), bool));"
-        "print('paramagnet' in completions.models(), abs(mean - np.tanh(0.3)).max() < 1e-12)"
+@pytest.fixture
+def channel(folder: Path) -> Any:
+    return ld.channels.find("theirs.py:AsymmetricFlips")(bias=0.8)
+
+
+@pytest.fixture
+def shell(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Shell:
+    monkeypatch.setattr(cli, "ONE_THREAD", {})
+
+    def command(line: str) -> str:
+        capfd.readouterr()
+        code = cli.main(line.split())
+        out, err = capfd.readouterr()
+        assert code == 0, err
+        return out
+
+    return command
+
+
+def noisy_law(channel: Any, t: float) -> Any:
+    """The law of all noisy spins, (2,) * 12, by enumeration."""
+    states = enumeration.all_states(12).reshape(-1, *SHAPE)
+    energy = 0.5 * (states[:, :, 1:] * states[:, :, :-1]).sum((1, 2))
+    energy = energy + 0.2 * (states[:, 1:] * states[:, :-1]).sum((1, 2))
+    law = np.exp(energy).reshape((2,) * 12)
+    return enumeration.noisy_law(law / law.sum(), channel.law(t))
+
+
+def test_exact_answers_are_those_of_enumeration(model: Any, channel: Any) -> None:
+    law = noisy_law(channel, 0.3)
+    parts = model.tripartition(1, center=(1, 1))
+    found = ld.exact.cmi(model, channel, 0.3, parts, 4000, 1)
+    assert abs(found.z_score(enumeration.cmi(law, parts.A, parts.B, parts.C))) < 5
+    x = np.array([[[1, -1, 1], [1, 1, 1], [-1, -1, 1], [1, 1, -1]]])
+    everything = np.ones(SHAPE, bool)
+    at = tuple((x[0].ravel() > 0).astype(int))
+    assert ld.exact.log_marginal(model, channel, 0.3, x, everything)[0] == pytest.approx(np.log(law[at]), abs=1e-10)
+    denoised = ld.denoisers.ExactDenoiser(model, channel)(x[:, None], 0.3).mean
+    assert denoised[:, 0] == pytest.approx(ld.exact.posterior_mean(model, channel, 0.3, x, everything), abs=1e-10)
+    assert ld.exact.cmi_map(model, channel, [0.3, 1.0], [0, 1], 20, 2).cmi.shape == (2, 2)
+
+
+def test_samples_have_the_noisy_law(model: Any, channel: Any) -> None:
+    rng, n = np.random.default_rng(5), 20_000
+    x_0 = model.sample(n, rng)
+    x_s = channel.corrupt(x_0, 0.2, rng)
+    x_t = channel.add_noise(x_s, 0.2, 0.6, rng)
+    back = channel.bridge(x_t, x_0, 0.6, 0.2, rng)
+    for x, t in ((x_0, 0.0), (x_s, 0.2), (x_t, 0.6), (back, 0.2)):
+        pair = noisy_law(channel, t).sum(axis=tuple(range(2, 12)))
+        hits = ((x[:, 0, 0] > 0) & (x[:, 0, 1] < 0)).mean()
+        assert abs(hits - pair[1, 0]) < 5 * np.sqrt(pair[1, 0] * (1 - pair[1, 0]) / n)
+
+
+def test_networks_learn_and_states_are_generated(model: Any, channel: Any) -> None:
+    net = ld.denoisers.LocalNet(radius=1, channel=channel, width=8)
+    exact = ld.denoisers.ExactDenoiser(model, channel, 1)
+    records = ld.denoisers.fit(net, model.sample, rng=3, steps=120, batch_size=64, progress=False)
+    assert np.mean([r.loss for r in records[-20:]]) < np.mean([r.loss for r in records[:5]])
+    x_t = channel.corrupt(model.sample(500, 4), 0.4, np.random.default_rng(4))[:, None]
+    gap = np.sqrt(np.mean((np.asarray(net(x_t, 0.4).mean) - exact(x_t, 0.4).mean) ** 2))
+    field = np.tanh(channel.likelihood_field(x_t, 0.4))  # what is known of a spin alone
+    assert gap < np.sqrt(np.mean((field - exact(x_t, 0.4).mean) ** 2))
+    start = ld.denoisers.pure_noise((400, 1, *SHAPE), channel, 1.0, np.random.default_rng(6))
+    schedule = ld.denoisers.always(ld.denoisers.ExactDenoiser(model, channel))
+    x = ld.denoisers.reverse(start, np.linspace(1.0, 0.0, 21), schedule, channel, np.random.default_rng(7))
+    pair = noisy_law(channel, 0.0).sum(axis=tuple(range(2, 12)))
+    assert abs((x[:, 0, 0, 0] * x[:, 0, 0, 1]).mean() - 2 * np.trace(pair) + 1) < 5 / 20
+
+
+def test_estimators_tell_the_information(model: Any, channel: Any) -> None:
+    parts = model.tripartition(1, center=(1, 1))
+    x_t = channel.corrupt(model.sample(3000, 8), 0.1, np.random.default_rng(8))
+    estimator = ld.estimators.ConditionalLikelihood()
+    found = estimator.fit(x_t, parts, channel=channel, t=0.1, rng=np.random.default_rng(9)).estimate()
+    truth = ld.exact.cmi(model, channel, 0.1, parts, 4000, 10).value
+    assert abs(found.value - truth) < 5 * found.stderr + 0.01
+
+
+def test_the_command_line_measures_draws_and_plots_them(shell: Shell, folder: Path) -> None:
+    line = "--model theirs.py:AnisotropicIsing --shape 4x3 --set right=0.5 "
+    answer = json.loads(shell(f"cmi {line} --channel theirs.py:AsymmetricFlips --t 0.3 --radius 1 --samples 50 --json"))
+    kind, noise = ld.models.find("theirs.py:AnisotropicIsing"), ld.channels.find("theirs.py:AsymmetricFlips")
+    theirs = kind(ld.Lattice(SHAPE), right=0.5)
+    assert answer["value"] == ld.exact.cmi(theirs, noise(), 0.3, theirs.tripartition(1), 50, 0).value > 0
+    assert answer["parameters"]["model"]["right"] == 0.5
+    shell(f"sample {line} --n 10 --out x.h5")
+    assert ld.load("x.h5")["samples"]["x"].shape == (10, *SHAPE)
+    shell("run spec.toml --out a.h5 --workers 2")
+    grid = ld.load("a.h5")["grid"]
+    assert dict(grid.cmi.sizes) == {"right": 2, "t": 2, "radius": 1}
+    assert (grid.cmi > 0).all()
+    shell("plot a.h5 --out a.png")
+    assert os.path.getsize("a.png") > 0
+
+
+def test_an_estimator_of_their_own_goes_on_trial(shell: Shell) -> None:
+    line = (
+        "benchmark estimators --estimators theirs.py:Nothing --tasks field-massive --n 200 --seeds 2 --out rows.jsonl"
     )
-    environment = {**os.environ, "PYTHONPATH": str(extended)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=extended, env=environment, capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "True True\n"
-
-
-def test_a_channel_in_one_file_gives_the_numbers_that_it_must(extended: Path) -> None:
-    line = "cmi --model ising-chain --shape 6 --beta 1.1 --radius 1 --t 0.4 --samples 20 --json --channel "
-    depolarising, flips = (json.loads(command(extended, line + name)) for name in ("depolarising", "bitflip"))
-    assert depolarising["value"] == flips["value"] > 0
-    assert depolarising["parameters"]["channel"] == {"name": "depolarising"}
-
-
-def test_an_estimator_in_one_file_goes_on_trial(extended: Path) -> None:
-    line = "benchmark estimators --estimators Nothing --tasks field-massive --n 200 --seeds 2 --out rows.jsonl"
-    assert "Nothing" in command(extended, line)
-    rows = [json.loads(row) for row in (extended / "rows.jsonl").read_text().splitlines()]
+    assert "othing" in shell(line)
+    rows = [json.loads(row) for row in Path("rows.jsonl").read_text().splitlines()]
     assert [row["success"] for row in rows] == [True, True]
     assert all(abs(row["mi_estimate"]) < 1e-9 for row in rows)
