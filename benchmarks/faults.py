@@ -31,9 +31,9 @@ from report import parser
 
 from lattice_diffusion import results
 from lattice_diffusion.cli import main as command_line
-from lattice_diffusion.runs.journal import journal_path
 from lattice_diffusion.runs.runner import run
 from lattice_diffusion.runs.spec import load
+from lattice_diffusion.store import journal_path
 
 SPEC = """
 name = "faults"

@@ -32,9 +32,9 @@ from report import parser, report
 
 import lattice_diffusion as ld
 from lattice_diffusion.runs import quantities, runner
-from lattice_diffusion.runs.journal import Journal
 from lattice_diffusion.runs.quantities.base import Quantity, radius_coordinate, with_errors
 from lattice_diffusion.runs.spec import Spec
+from lattice_diffusion.store import Journal
 
 N_RADII = 16
 

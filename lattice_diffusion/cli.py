@@ -16,7 +16,6 @@ import typer
 
 from . import completions
 from .completions import one_of, some_of, words
-from .threads import ONE_THREAD
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -227,7 +226,7 @@ def plot(
     force: Force = False,
 ) -> None:
     """Draw a result file."""
-    from .runs.checks import beside, check_output
+    from .store import beside, check_output
 
     out = out or beside(file, ".png")
     if out.suffix not in (".png", ".pdf", ".svg"):
@@ -254,7 +253,7 @@ def report(
     force: Force = False,
 ) -> None:
     """One static page of a result file, to open in a browser or to send: figures, tables, parameters."""
-    from .runs.checks import beside, check_output
+    from .store import beside, check_output
 
     out = out or beside(file, ".html")
     if out.suffix != ".html":
@@ -305,7 +304,7 @@ def probe(
     force: Force = False,
 ) -> None:
     """Where networks on your images must be global, and how wide: the map of I(A;C|B) over times and radii."""
-    with _long_run():
+    with _long_run(torch=True):
         from .images.probe_command import Request, run_probe
 
         asked = Request(times, radii, pixel, channel, budget, calibrate, tolerance, kl, seed, device, schedule)
@@ -340,7 +339,7 @@ def hybrid(
     force: Force = False,
 ) -> None:
     """Images by local networks, global ones and both: is global inside the window alone as good, at which cost?"""
-    with _long_run():
+    with _long_run(torch=True):
         from .images.hybrid_command import Request, run_hybrid
 
         asked = Request(window, by, tolerance, radius, radii, levels, shrink, n, steps, budget, seed)
@@ -390,7 +389,7 @@ def benchmark_estimators(
     force: Force = False,
 ) -> None:
     """Estimators of I(A;C|B) on tasks of known truth: errors in units of the statistical floor, coverage, cost."""
-    with _long_run():
+    with _long_run(torch=True):
         from .runs.estimator_benchmark import trial
 
         lists = {"task_names": tasks, "estimators": estimators, "n": n, "seconds": seconds}
@@ -403,13 +402,13 @@ def _cores() -> int:
 
 
 @contextlib.contextmanager
-def _long_run() -> Iterator[None]:
-    """One thread per process, and an exit code of 130 with a sentence when stopped."""
-    from .runs.stopping import sigterm_interrupts
+def _long_run(torch: bool = False) -> Iterator[None]:
+    """Compute on one thread; end with exit code 130 and a sentence when stopped."""
+    from .progress import sigterm_interrupts
+    from .threads import one_thread
 
-    os.environ.update(ONE_THREAD)
     try:
-        with sigterm_interrupts():
+        with sigterm_interrupts(), one_thread(torch=torch):
             yield
     except KeyboardInterrupt as stop:
         typer.echo(str(stop) or "stopped", err=True)
@@ -424,9 +423,9 @@ def _sentence(error: Any) -> str | None:
         return f"{text}; see {context.command_path} --help" if context else text
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename else str(error)
-    from .runs.refusal import is_refusal
+    from .errors import InputError
 
-    return str(error) if is_refusal(error) else None
+    return str(error) if isinstance(error, InputError) else None
 
 
 if __name__ == "__main__":

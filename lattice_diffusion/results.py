@@ -5,11 +5,12 @@ whether the file is complete). Every variable has `units` and `long_name`, and t
 The node `table` holds the measured numbers beside their analytic values, one `Row` each.
 """
 
+import contextlib
 import json
 import math
 import os
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -233,6 +234,20 @@ def load(path: str | os.PathLike[str]) -> Result:
 
 # what HDF5, xarray and a file's own contents raise where they are not what was written
 _BROKEN = (OSError, KeyError, AttributeError, RuntimeError, ValueError, TypeError, IndexError, OverflowError)
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Raise ResultError where the result file `path` lacks what the block reads from it."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (LookupError, StopIteration, ArithmeticError, ValueError, TypeError) as error:
+        what = error if isinstance(error, KeyError) else type(error).__name__
+        raise ResultError(
+            f"{path} lacks what its figure shows ({what}): it is unfinished, or was made by other means"
+        ) from error
 
 
 def _check_described(file: h5py.File, path: Path) -> None:

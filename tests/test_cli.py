@@ -37,7 +37,6 @@ channel = { name = "erasure" }
 @pytest.fixture
 def shell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Shell:
     """Runs one command line in an empty folder: exit code, stdout, stderr."""
-    monkeypatch.setattr(cli, "ONE_THREAD", {})  # numba is loaded by now
     monkeypatch.chdir(tmp_path)
 
     def call(line: str) -> tuple[int, str, str]:

@@ -72,7 +72,6 @@ def reached(*args: object, **options: object) -> None:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder of good and bad files, a machine that says it has one GiB, and commands that stop where they begin."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "ONE_THREAD", {})
     for module in (errors, hdf5):
         monkeypatch.setattr(module, "available_memory", lambda: GIB)
     monkeypatch.setattr(probe_command, "pilot", reached)

@@ -15,9 +15,9 @@ import xarray as xr
 from .. import __version__
 from ..errors import InputError
 from ..phases import nonlocality_window
+from ..progress import duration, progress_bar, say
 from ..results import grids, load, write
-from ..runs.checks import beside, check_output, check_same
-from ..runs.progress import duration, progress_bar, say
+from ..store import beside, check_output, check_same
 from ..studies.reproduce import draw
 from .hybrid_data import Split, seed_of, split
 from .hybrid_generation import Radii, four_schedules, stepwise
@@ -243,7 +243,7 @@ def _begin(parts: Path, plan: HybridPlan, known: dict[str, Any] | None) -> None:
     if known is None:
         start(parts, plan.to_json())
     else:
-        check_same(parts, json.dumps(known), __version__, plan)
+        check_same(parts, known, __version__, json.loads(plan.to_json()))
 
 
 def _say_cost(plan: HybridPlan, data: Split, schedules: Mapping[str, Radii]) -> None:

@@ -14,10 +14,9 @@ import xarray as xr
 from ..channels import Schedule
 from ..errors import InputError, check_device
 from ..estimators.amortised import CHANNELS
+from ..progress import duration, progress_bar, say
 from ..results import load, rows, write
-from ..runs.checks import check_output
-from ..runs.progress import duration, progress_bar, say
-from ..store import atomic_write
+from ..store import atomic_write, check_output
 from .calibration import PREFIX, calibrate, comparison, exact_seconds, pictures, plan_for
 from .images import Images, ImageWarning, open_images
 from .probe import Field, ProbePlan, field_of_images, measure, pilot, reach

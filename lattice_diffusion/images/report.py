@@ -15,8 +15,7 @@ import numpy as np
 import xarray as xr
 
 from ..report import describe, with_error
-from ..results import grids, rows, tree
-from ..runs.checks import enough_of
+from ..results import grids, reading, rows, tree
 from ..store import atomic_write
 from ..studies import REGISTRY
 from .calibration import PREFIX, TITLES, distance, distance_error, share_found
@@ -38,7 +37,7 @@ def write_page(result: xr.DataTree, path: str | os.PathLike[str], name: str = ""
 
     matplotlib.use("Agg")
     path = Path(path)
-    with enough_of(Path(name or path)):
+    with reading(Path(name or path)):
         page = html_page(result, name)
     with atomic_write(path) as partial:
         partial.write_text(page, encoding="utf-8")

@@ -47,7 +47,7 @@ def options(model: str, given: dict[str, Any], channel: str, schedule: str | Non
     if schedule is not None and channel != "gaussian":
         raise InputError(f"--schedule has no meaning for {channel}; leave it out")
     needed, more = _TAKES[model]
-    given = taken(model, given, needed, more)
+    given = only(model, given, needed, more)
     if model == "gaussian-mixture" and ("std" in given) == ("mass_squared" in given):
         raise InputError("gaussian-mixture needs either --std (white) or --mass-squared (correlated); give one")
     if model.startswith("gaussian") and channel != "gaussian":
@@ -60,7 +60,7 @@ def options(model: str, given: dict[str, Any], channel: str, schedule: str | Non
     return {"model": {"name": model, **_numbers(given)}, "channel": noise, **_placement(given)}
 
 
-def taken(model: str, given: dict[str, Any], needed: Sequence[str], more: Sequence[str]) -> dict[str, Any]:
+def only(model: str, given: dict[str, Any], needed: Sequence[str], more: Sequence[str]) -> dict[str, Any]:
     """What was given of the options of a model; ValueError for one that it does not take, or needs."""
     given = {key: value for key, value in given.items() if value is not None}
     for key in given:

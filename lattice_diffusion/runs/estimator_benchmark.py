@@ -10,10 +10,9 @@ from ..errors import InputError
 from ..estimators import benchmark, leaderboard, names, summary, table, tasks
 from ..estimators.scores import Score, csv_table
 from ..plots import new_figure, plot_scores
-from ..store import atomic_write
-from .checks import check_output
+from ..progress import duration, progress_bar, say
+from ..store import atomic_write, check_output
 from .cmi import integers
-from .progress import duration, progress_bar, say
 
 
 def trial(

@@ -4,29 +4,37 @@
     lattice-diffusion run SPEC.toml --out FILE.h5 --scheduler tcp://10.0.0.1:8786
     mpiexec -n 65 python -m mpi4py.futures -m lattice_diffusion run SPEC.toml --out FILE.h5 --scheduler mpi
 
-One process hands out points and writes; the others only compute, and need this package but no common disk.
+One process dispatches points and writes; the others only compute, and need this package but no common disk.
+`completed` hands work to any of them and yields the answers as they come; `Costs` learns how long points take, so that
+cheap ones go out in batches.
 """
 
 import asyncio
 import contextlib
+import multiprocessing
+import os
 import socket
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError, Executor
-from dataclasses import dataclass
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from typing import Any, TypeVar
 
 from ..errors import InputError
-from ..threads import ONE_THREAD
-from .process_pool import process_pool
-from .progress import say
+from ..progress import Stop, say, signals_held
+from ..threads import ONE_THREAD, start_worker
+from .points import Point
 
 CONNECT_SECONDS = 5.0
 COUNT_SECONDS = 5.0  # between two looks at how many workers a cluster has
-
-
-class SchedulerError(InputError):
-    """A scheduler that cannot be used here; the message is one sentence."""
+BATCH_SECONDS = 0.2  # cheap points go out in batches that take about so long,
+BATCHES_PER_SECOND = 200  # or longer, for a scheduler to receive no more than so many,
+BATCH_POINTS = 1000  # and never of more points than this
+Work = TypeVar("Work")
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -34,8 +42,8 @@ class Engine:
     """An executor, and what `concurrent.futures` does not say about it.
 
     Attributes:
-        executor: measures points.
-        width: how many it measures at a time, now.
+        executor: does the work.
+        width: how many pieces of work it does at a time, now.
         tells_running: whether a future can be cancelled exactly until it runs; Dask's would be torn out of work.
     """
 
@@ -43,17 +51,33 @@ class Engine:
     width: Callable[[], int]
     tells_running: bool = True
 
+    @property
+    def in_process(self) -> bool:
+        return isinstance(self.executor, InProcess)
+
+
+class InProcess(Executor):
+    """Runs what is submitted at once, here."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
 
 @contextlib.contextmanager
 def open_engine(executor: Executor | None, scheduler: str | None, workers: int) -> Iterator[Engine]:
-    """A caller's executor, which stays theirs to shut down; what `scheduler` names; else `workers` processes.
+    """Yield a caller's executor, which stays theirs to shut down; what `scheduler` names; else `workers` processes.
 
-    Raises SchedulerError (a ValueError) for a malformed scheduler or a missing extra, ConnectionError (an OSError)
-    where none answers within seconds, or where it goes away later.
+    Raises InputError for a malformed scheduler or a missing extra, ConnectionError (an OSError) where none answers
+    within seconds, or where it goes away later.
     """
     if executor is not None:
         if scheduler is not None:
-            raise SchedulerError("points are measured by an executor or through a scheduler, got both; give one")
+            raise InputError("points are measured by an executor or through a scheduler, got both; give one")
         yield Engine(executor, lambda: workers)
     elif scheduler is None:
         with process_pool(workers) as pool:
@@ -65,9 +89,134 @@ def open_engine(executor: Executor | None, scheduler: str | None, workers: int) 
         with _dask(scheduler) as engine:
             yield engine
     else:
-        raise SchedulerError(
-            f"scheduler must be tcp://HOST:PORT of a Dask scheduler, tls://.. or mpi, got {scheduler!r}"
-        )
+        raise InputError(f"scheduler must be tcp://HOST:PORT of a Dask scheduler, tls://.. or mpi, got {scheduler!r}")
+
+
+# -- dispatch ------------------------------------------------------------------------------------------------
+
+
+def completed(
+    engine: Engine, pieces: Iterator[Work], work: Callable[[Work], Answer], stop: Stop
+) -> Iterator[tuple[Work, Answer]]:
+    """Yield every piece with `work(piece)`, in the order they end, with a few more submitted than are worked on.
+
+    `pieces` is asked for the next one only when it can be submitted. Once `stop` is asked, only what is under way
+    comes back.
+    """
+    ended: SimpleQueue[Future[Answer] | None] = SimpleQueue()
+    under_way: dict[Future[Answer], Work] = {}
+    stop.wake = lambda: ended.put(None)  # a SimpleQueue may be filled by a signal handler
+    more = True
+    while more or under_way:
+        while more and not stop.asked and len(under_way) < _window(engine):
+            for piece in pieces:
+                future = engine.executor.submit(work, piece)
+                under_way[future] = piece
+                future.add_done_callback(ended.put)
+                break
+            else:
+                more = False
+        if stop.asked:
+            more = False
+            if engine.tells_running:
+                for future in list(under_way):
+                    if future.cancel():
+                        del under_way[future]
+        if under_way and (done := ended.get()) in under_way:
+            assert done is not None
+            yield under_way.pop(done), done.result()
+
+
+def _window(engine: Engine) -> int:
+    """Return how many pieces are submitted at a time: enough that no worker waits for the next one."""
+    if engine.in_process:
+        return 1
+    width = engine.width()
+    return width + max(2, width // 8)
+
+
+# -- batches -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds by kind of point (grid and lattice size), the least that one has taken."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def learn(self, point: Point, seconds: float) -> None:
+        """Take over what a point took."""
+        self.seconds[_kind(point)] = min(seconds, self.of([point]))
+
+    def of(self, points: Iterable[Point]) -> float:
+        """Return what points take together; infinity where one of its kind is still to be measured."""
+        return sum(self.seconds.get(_kind(point), float("inf")) for point in points)
+
+    def batches(self, todo: deque[Point], engine: Engine) -> Iterator[list[Point]]:
+        """Yield points to submit together: one by one while their cost is unknown, or where they are measured here."""
+        while todo:
+            width = engine.width()
+            seconds = max(BATCH_SECONDS, width / BATCHES_PER_SECOND)
+            most = 1 if engine.in_process else min(BATCH_POINTS, 1 + len(todo) // (4 * width))
+            batch = [todo.popleft()]
+            cost = self.of(batch)
+            while todo and len(batch) < most and (cost := cost + self.of([todo[0]])) <= seconds:
+                batch.append(todo.popleft())
+            yield batch
+
+
+def pilots(todo: list[Point], number: int) -> tuple[list[Point], list[Point]]:
+    """Return `number` points of every kind, which tell the cost, and the rest.
+
+    With one more than there are workers, one of them at least is not slowed down by compilation.
+    """
+    kinds: dict[str, list[Point]] = {}
+    for point in todo:
+        kinds.setdefault(_kind(point), []).append(point)
+    chosen = [point for kind in kinds.values() for point in kind[:: -(-len(kind) // number)]]
+    taken = {id(point) for point in chosen}
+    return chosen, [point for point in todo if id(point) not in taken]
+
+
+def _kind(point: Point) -> str:
+    model = point.parameters["model"]
+    return f"{point.grid} {model.get('shape', model.get('regions'))}"
+
+
+# -- processes -----------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def process_pool(workers: int) -> Iterator[Executor]:
+    """Yield an executor of `workers` single-threaded processes, `InProcess` for one.
+
+    The processes leave Ctrl-C and SIGTERM, which a terminal or a batch system sends to all, to this one. Raises
+    ChildProcessError (an OSError) where a worker dies, as when memory runs out.
+    """
+    if workers == 1:
+        yield InProcess()
+        return
+    context = multiprocessing.get_context("spawn")  # forking a process with threads is not safe
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
+    try:
+        with signals_held():
+            for _ in range(workers):  # a process is started for each
+                pool.submit(os.getpid)
+        yield pool
+    except BaseException as error:
+        for process in list((pool._processes or {}).values()):
+            process.kill()  # a second Ctrl-C, or no use for what they are doing
+        pool.shutdown(wait=True, cancel_futures=True)
+        if isinstance(error, BrokenProcessPool):
+            raise ChildProcessError(
+                "a worker process died, perhaps for want of memory; the points done are kept: "
+                "run again with --resume and fewer --workers"
+            ) from error
+        raise
+    pool.shutdown()
+
+
+# -- clusters ------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -76,13 +225,15 @@ def _dask(address: str) -> Iterator[Engine]:
         from distributed import Client
         from distributed.scheduler import KilledWorker
     except ImportError:
-        raise SchedulerError(
+        raise InputError(
             f"--scheduler {address} needs Dask, which is not installed; pip install 'lattice-diffusion[cluster]'"
         ) from None
     _check_listening(address)
     try:
-        # A client that fails to connect hangs up for long, so another one looks first.
-        asyncio.run(asyncio.wait_for(_shake_hands(address), CONNECT_SECONDS))
+        # A client that fails to connect hangs up for long, so another one looks first, in a thread of its own: this
+        # one may run an event loop already, as that of a notebook does.
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, asyncio.wait_for(_shake_hands(address), CONNECT_SECONDS)).result()
         client: Any = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except Exception as error:
         raise ConnectionError(
@@ -118,7 +269,7 @@ async def _shake_hands(address: str) -> None:
 def _check_listening(address: str) -> None:
     host, _, port = address.partition("://")[2].rpartition(":")
     if not (host and port.isdecimal() and int(port) < 2**16):
-        raise SchedulerError(f"scheduler must look like tcp://10.0.0.1:8786, got {address!r}")
+        raise InputError(f"scheduler must look like tcp://10.0.0.1:8786, got {address!r}")
     try:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
     except OSError as error:
@@ -129,7 +280,7 @@ def _check_listening(address: str) -> None:
 
 
 def _now_and_then(count: Callable[[], int]) -> Callable[[], int]:
-    """`count`, asked again only every few seconds, as every answer is a trip over the network."""
+    """Return `count`, asked again only every few seconds, as every answer is a trip over the network."""
     last, asked = 0, -COUNT_SECONDS
 
     def recent() -> int:
@@ -148,13 +299,13 @@ def _mpi() -> Iterator[Engine]:
         from mpi4py import MPI
         from mpi4py.futures import MPIPoolExecutor, _core
     except (ImportError, RuntimeError):  # no mpi4py, or no MPI library under it
-        raise SchedulerError(
+        raise InputError(
             "--scheduler mpi needs mpi4py and an MPI library; pip install 'lattice-diffusion[mpi]'"
         ) from None
     ranks = MPI.COMM_WORLD.Get_size()
     if ranks < 2:
-        raise SchedulerError(f"--scheduler mpi needs N >= 2 ranks, one of which writes, got {ranks}; start as {how}")
+        raise InputError(f"--scheduler mpi needs N >= 2 ranks, one of which writes, got {ranks}; start as {how}")
     if getattr(_core, "SharedPool", None) is None:  # every rank runs this, none waits for points
-        raise SchedulerError(f"--scheduler mpi needs ranks that wait for points; start as {how}")
+        raise InputError(f"--scheduler mpi needs ranks that wait for points; start as {how}")
     with MPIPoolExecutor(main=False, env=ONE_THREAD) as pool:
         yield Engine(pool, lambda: ranks - 1)

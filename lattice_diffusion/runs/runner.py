@@ -1,7 +1,9 @@
-"""Run a spec: every point of every grid on any engine, crash-safe, resumable, the same numbers every way.
+"""Run a spec: every point of every grid on any executor, crash-safe, resumable, the same numbers every way.
 
-Points are independent and own their random numbers, so neither the number of workers nor the order in which
-points end changes the result. Points done go to a journal at once and to the result file from time to time.
+Points are independent and own their random numbers, so neither the number of workers nor the order in which points end
+changes the result. Points done go to a journal at once, and to the result file from time to time: HDF5 does not survive
+a kill in the middle of a write. The journal holds every point of an unfinished result file, so that either of the two
+is enough to go on.
 """
 
 import contextlib
@@ -21,26 +23,25 @@ from numpy.typing import NDArray
 
 from .. import __version__, results
 from ..errors import InputError
-from ..results import tree
-from .batching import Costs, pilots
-from .checks import check_output, check_points, check_same
-from .dispatch import handed_out
-from .executors import Engine, open_engine
-from .journal import Journal, journal_path
-from .points import Point, n_points, points
-from .progress import duration, progress_bar, say
-from .quantities import evaluate
-from .refusal import WorkerRefused, at_point
+from ..progress import Stop, asks_to_stop, duration, progress_bar, say
+from ..store import Journal, check_output, check_same, journal_path
+from ..threads import one_thread
+from .executors import Costs, Engine, completed, open_engine, pilots
+from .points import Point, Tables, grid_points, n_points, points
+from .quantities import evaluate, find
 from .spec import Spec
-from .stopping import Stop, asks_to_stop
-from .tables import Tables
 
 CHECKPOINT_SECONDS = 30.0
 CHECKPOINT_SHARE = 0.01  # of the time, at most, goes into checkpoints
+_SCHEMA = "lattice_diffusion journal 1"
 
 
 class Interrupted(KeyboardInterrupt):
     """Stopped by Ctrl-C or SIGTERM; what was measured is kept."""
+
+
+class PointFailed(RuntimeError):
+    """A point at which something broke; says which point, the cause is chained."""
 
 
 class Measured(NamedTuple):
@@ -61,7 +62,7 @@ def run(
     force: bool = False,
     progress: bool = True,
 ) -> xr.DataTree:
-    """Measure every point of `spec` and write the result file `path`.
+    """Measure every point of `spec`, write the result file `path`, and return the result.
 
     Args:
         executor: any `concurrent.futures` executor; without one, what `scheduler` says.
@@ -73,29 +74,27 @@ def run(
         force: overwrite `path`.
         progress: say on stderr what it will cost, and show a bar there if it is a terminal.
 
-    Raises SpecError or PointRefused (ValueErrors, one sentence) for what cannot be run, FileExistsError for
-    an existing `path`, OSError for a disk that takes no more or a scheduler that is not there, PointFailed with the
-    point's coordinates where a point breaks, Interrupted on Ctrl-C or SIGTERM, once the points under way have ended
-    (at once on the second). In all these cases the points done are kept for `resume`.
+    Raises InputError for what cannot be run, FileExistsError for an existing `path`, OSError for a disk that takes no
+    more or a scheduler that is not there, PointFailed with the point's coordinates where a point breaks, Interrupted on
+    Ctrl-C or SIGTERM, once the points under way have ended (at once on the second). In all these cases the points done
+    are kept for `resume`.
     """
     path = Path(path)
     if workers < 1:
         raise InputError(f"workers must be >= 1, got {workers}")
-    if resume and force:
-        raise InputError("resume goes on with a file and force overwrites it; give one of the two")
     check_output(path, resume=resume, force=force)
     if resume and path.exists():
         finished = _read(path)
         if finished is not None:
-            check_same(path, finished.attrs["parameters"], finished.attrs["package_version"], spec)
+            _check_same_spec(path, json.loads(finished.attrs["parameters"]), finished.attrs["package_version"], spec)
             if finished.attrs["complete"]:
                 if journal_path(path).exists():  # killed between the last two steps
-                    with Journal(path) as journal:
+                    with Journal(journal_path(path)) as journal:
                         journal.remove()
                 return finished
     check_points(spec)
     engine_for = open_engine(executor, scheduler, min(workers, n_points(spec)))
-    with asks_to_stop() as stop, engine_for as engine, Journal(path) as journal:
+    with asks_to_stop() as stop, engine_for as engine, Journal(journal_path(path)) as journal:
         task = _begin(spec, path, journal, resume=resume, force=force)
         try:
             task.measure_all(engine, stop, progress)
@@ -114,14 +113,43 @@ def run(
     return result
 
 
-def _read(path: Path) -> xr.DataTree | None:
-    """The result file; None for a damaged one beside its journal, which has everything."""
+def check_points(spec: Spec) -> None:
+    """Build model, solver, channel and partitions for every value of every axis, before computing anything."""
+    for name, grid in spec.grids.items():
+        for point in grid_points(name, grid):
+            first = {axis: i == 0 for axis, i in zip(point.coordinates, point.index, strict=True)}
+            if first.pop("t", True) and list(first.values()).count(False) <= 1:
+                with _at_point(point):
+                    find(grid.quantity).check(point.parameters)
+
+
+def measure_points(batch: list[Point], seed: int, version: str) -> list[Measured]:
+    """Measure every point with its own random numbers, on one thread: what a worker does.
+
+    Raises InputError where this is another version of the package.
+    """
+    if version != __version__:
+        raise InputError(f"workers must have lattice_diffusion {version}, got {__version__}; install the same there")
+    with one_thread():
+        return [_measure(point, seed) for point in batch]
+
+
+def _measure(point: Point, seed: int) -> Measured:
+    start = time.perf_counter()
+    with _at_point(point):
+        values = evaluate(point.parameters, point.rng(seed))
+    return Measured(values, time.perf_counter() - start)
+
+
+@contextlib.contextmanager
+def _at_point(point: Point) -> Iterator[None]:
+    """Say at which point an error arose: user errors stay InputError, bugs become PointFailed."""
     try:
-        return results.load(path)
-    except results.ResultError:
-        if not journal_path(path).exists():
-            raise
-        return None
+        yield
+    except InputError as error:
+        raise InputError(f"{point}: {error}") from None
+    except Exception as error:
+        raise PointFailed(f"{point}: {type(error).__name__}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -142,30 +170,34 @@ class _Task:
 
     def checkpoint(self, *, complete: bool) -> xr.DataTree:
         """Write the result file as it is now."""
-        result = tree({**self.attributes, "complete": complete}, self.tables.groups())
+        result = results.tree({**self.attributes, "complete": complete}, self.tables.groups())
         with _says_what_is_kept(self.path):
             self.journal.sync()
             results.write(self.path, result)
         return result
 
     def measure_all(self, engine: Engine, stop: Stop, progress: bool) -> None:
-        """Pilot points first, which tell the cost; then the others. Raises KeyboardInterrupt once stopped."""
+        """Measure pilot points first, which tell the cost; then the others. Raises KeyboardInterrupt once stopped."""
         first, rest = pilots(self.todo, 1 + engine.width())
         todo, ahead = deque([*first, *rest]), {id(point) for point in first}
         work = functools.partial(measure_points, seed=self.spec.seed, version=__version__)
         next_checkpoint = 0.0  # an old file is overwritten only once there is something to put in its place
         told = not progress
-        with progress_bar(self.spec.name, len(self.todo), shown=progress) as advance:
-            for chunk, measured in handed_out(engine, self.costs.chunks(todo, engine), work, stop):
-                self._record(chunk, measured)
-                for _ in chunk:
+        networks = any(grid.settings is not None for grid in self.spec.grids.values())
+        with (
+            one_thread(torch=networks) if engine.in_process else contextlib.nullcontext(),
+            progress_bar(self.spec.name, len(self.todo), shown=progress) as advance,
+        ):
+            for batch, measured in completed(engine, self.costs.batches(todo, engine), work, stop):
+                self._record(batch, measured)
+                for _ in batch:
                     advance()
-                if not told:  # the first point was not refused
+                if not told:  # the first point was measured
                     told = True
                     known = f"{len(first)} of them first, which tell the cost" if rest else "too few to tell the cost"
                     say(f"{self.spec.name}: {len(self.todo)} points, {known}")
                 if ahead:
-                    ahead.difference_update(id(point) for point in chunk)
+                    ahead.difference_update(id(point) for point in batch)
                     if progress and rest and not ahead:
                         self._announce(rest, engine.width())
                 if time.monotonic() > next_checkpoint:
@@ -176,13 +208,15 @@ class _Task:
         if self.tables.n_done < self.n_points:
             raise KeyboardInterrupt
 
-    def _record(self, chunk: list[Point], measured: list[Measured]) -> None:
-        entries = [(point.grid, point.index, one.values) for point, one in zip(chunk, measured, strict=True)]
+    def _record(self, batch: list[Point], measured: list[Measured]) -> None:
+        entries = [
+            {"grid": point.grid, "index": point.index, "values": {name: x.tolist() for name, x in one.values.items()}}
+            for point, one in zip(batch, measured, strict=True)
+        ]
         with _says_what_is_kept(self.path):
             self.journal.append(entries)
-        for grid, index, values in entries:
-            self.tables.record(grid, index, values)
-        for point, one in zip(chunk, measured, strict=True):
+        for point, one in zip(batch, measured, strict=True):
+            self.tables.record(point.grid, point.index, one.values)
             self.costs.learn(point, one.seconds)
 
     def _announce(self, rest: list[Point], width: int) -> None:
@@ -192,29 +226,31 @@ class _Task:
 
 
 def _begin(spec: Spec, path: Path, journal: Journal, *, resume: bool, force: bool) -> _Task:
-    """The run with everything filled in that an earlier one has measured, and all of that in the journal."""
-    try:
-        check_output(path, resume=resume, force=force, ours=True)  # another run may have ended meanwhile
-    except OSError:
+    """Return the run with everything filled in that an earlier one has measured, and all of that in the journal."""
+    if path.exists() and not (resume or force):  # another run has ended meanwhile
         journal.remove()
-        raise
-    parameters = spec.to_json()
-    attributes = results.provenance(spec.name, parameters, spec.seed, complete=False)
+        check_output(path)
+    attributes = results.provenance(spec.name, spec.to_json(), spec.seed, complete=False)
     tables = Tables(spec)
-    header = journal.header() if resume else None
+    records = journal.records() if resume else iter(())
+    header = next(records, None)
     unfinished = _read(path) if resume and path.exists() else None
     if unfinished is not None:
         attributes["created"] = unfinished.attrs["created"]
     if header is None:
         if resume and path.exists() and unfinished is None:
             results.load(path)  # damaged, and there is nothing to mend it with
+        start = {"schema": _SCHEMA, "package_version": __version__, "created": attributes["created"]}
         with _says_what_is_kept(path):
-            journal.start(json.loads(parameters), str(attributes["created"]))
+            journal.clear()
+            journal.append([{**start, "spec": json.loads(spec.to_json())}])
     else:
-        check_same(path, json.dumps(header["spec"]), header["package_version"], spec)
+        if header.get("schema") != _SCHEMA:
+            raise InputError(f"{journal.path} is not a journal of this version of lattice_diffusion; move it away")
+        _check_same_spec(path, header["spec"], header["package_version"], spec)
         attributes["created"] = header["created"]
-        for grid, index, values in journal.entries():
-            tables.record(grid, index, values)
+        for entry in records:
+            tables.record(entry["grid"], tuple(entry["index"]), entry["values"])
         if path.exists() and unfinished is None:
             say(f"{path} is damaged; going on from its journal")
     if unfinished is not None:
@@ -224,9 +260,23 @@ def _begin(spec: Spec, path: Path, journal: Journal, *, resume: bool, force: boo
     return _Task(spec, path, journal, tables, attributes, todo)
 
 
+def _read(path: Path) -> xr.DataTree | None:
+    """Return the result file; None for a damaged one beside its journal, which has everything."""
+    try:
+        return results.load(path)
+    except results.ResultError:
+        if not journal_path(path).exists():
+            raise
+        return None
+
+
+def _check_same_spec(path: Path, parameters: Any, version: Any, spec: Spec) -> None:
+    check_same(path, parameters, version, json.loads(spec.to_json()))
+
+
 @contextlib.contextmanager
 def _says_what_is_kept(path: Path) -> Iterator[None]:
-    """A disk that takes no more, in one sentence with its remedy."""
+    """Say in one sentence that the disk takes no more, with the remedy."""
     try:
         yield
     except OSError as error:
@@ -234,17 +284,3 @@ def _says_what_is_kept(path: Path) -> Iterator[None]:
         raise OSError(
             f"{path} cannot be written: {why}; the points done are kept: make room and run again with --resume"
         ) from error
-
-
-def measure_points(chunk: list[Point], seed: int, version: str) -> list[Measured]:
-    """What a worker does: every point with its own random numbers. Raises WorkerRefused if of another version."""
-    if version != __version__:
-        raise WorkerRefused(f"workers must have lattice_diffusion {version}, got {__version__}; install the same there")
-    return [_measure(point, seed) for point in chunk]
-
-
-def _measure(point: Point, seed: int) -> Measured:
-    start = time.perf_counter()
-    with at_point(point):
-        values = evaluate(point.parameters, point.rng(seed))
-    return Measured(values, time.perf_counter() - start)

@@ -1,37 +1,39 @@
-"""Samples of a model in a file: what the command `sample` does.
+"""Samples of a model in an HDF5 file: what the command `sample` does.
 
 Block k of `batch` samples is drawn with the k-th generator spawned from the seed, a Markov chain of its own with its
 own burn-in. So a run that was killed goes on to the same numbers, and so does any number of workers.
+
+HDF5 does not survive a kill while it changes its own structure. So the file is made whole at first, of its final size
+but empty (sparse), and samples are then put in place block by block, straight into the bytes of the array; a block
+counts once its byte in `done` is set, after its samples are on disk. The file opens with `results.load`, h5py and
+xarray at any time.
 """
 
+import fcntl
 import json
+import os
+import shutil
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import MISSING, dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from types import TracebackType
+from typing import Any, Self
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import models, results
 from ..errors import InputError
-from ..lattice import Lattice
-from ..registry import hint
-from ..samplers import gaussian_field, ising
-from ..samplers.chains import block_rng, check_memory, check_n_samples, check_schedule
-from ..samplers.ising import IsingMethod, resolve
-from .checks import check_output, check_same
-from .cmi import taken
-from .process_pool import InProcess
-from .progress import duration, progress_bar, say
-from .sample_file import GROUP, SampleFile, create, refuse_busy
+from ..progress import Stop, duration, progress_bar, say
+from ..samplers.chains import block_rng, check_memory, check_n_samples
+from ..store import atomic_write, check_output, check_same, open_locked
+from .cmi import only
+from .executors import Engine, InProcess, completed
 
-# what else there is to say of how samples are drawn
-_HOW = {"ising": ("method", "burn_in", "thin"), "gaussian-field": ("dtype",)}
-Draw = Callable[[int, np.random.Generator], NDArray[Any]]
+GROUP = "samples"
 BATCH_BYTES, BATCH = 2**27, 1024  # a default batch: so many samples, in so many bytes
 
 
@@ -40,65 +42,36 @@ class Recipe:
     """How samples are drawn: draw(n, rng) gives (n, *shape), axes `dims`; `parameters` as plain JSON types."""
 
     parameters: dict[str, Any]
-    draw: Draw
+    draw: Callable[[int, np.random.Generator], NDArray[Any]]
     shape: tuple[int, ...]
     dims: tuple[str, ...]
-    dtype: Any
-
-    def to_json(self) -> str:
-        return json.dumps(self.parameters)
+    dtype: np.dtype[Any]
 
     @property
     def sample_bytes(self) -> int:
-        return int(np.prod(self.shape, dtype=object)) * np.dtype(self.dtype).itemsize
+        return int(np.prod(self.shape, dtype=object)) * self.dtype.itemsize
 
 
-def recipe(model: str, given: dict[str, Any]) -> Recipe:
-    """From options as typed (None: not given), the model's own numbers by their names.
+def recipe(model: str, given: Mapping[str, Any]) -> Recipe:
+    """Return how a model is drawn, from options as typed (None: not given), its own numbers by their names.
 
-    Raises ValueError with one sentence for what does not fit.
+    Raises InputError for an unknown model, and for options that it does not take.
     """
     kind = models.find(model)
-    own = {field.name: field.default for field in fields(kind) if field.name not in ("lattice", "faces", "periodic")}
+    own = kind.numbers()
     needed = ("shape", *(name for name, default in own.items() if default is MISSING))
-    given = taken(model, given, needed, (*own, "periodic", *_HOW.get(model, ())))
+    given = only(model, given, needed, (*own, "periodic", *kind.sampling))
     shape, periodic = tuple(given["shape"]), bool(given.get("periodic", False))
     numbers = {name: given.get(name, default) for name, default in own.items()}
-    parameters = {"model": model, "shape": list(shape), "periodic": periodic, **numbers}
-    axes = {1: ("site",), 2: ("row", "column")}.get(len(shape), tuple(f"axis{k}" for k in range(len(shape))))
-    if model == "domain-walls":
-        made = kind(shape, periodic=periodic, **numbers)
-        return Recipe(parameters, made.sample, made.lattice.shape, ("direction", *axes), np.int8)
-    lattice = Lattice(shape, periodic)
-    made = kind(lattice, **numbers)
-    if model == "gaussian-field":
-        how, draw, dtype = _field(lattice, numbers["mass_squared"], given)
-    elif model == "ising":
-        how, draw, dtype = _ising(lattice, numbers["beta"], given)
-    else:
-        how, draw, dtype = {}, made.sample, made.sample(1, np.random.default_rng(0)).dtype
-    return Recipe({**parameters, **how}, draw, shape, axes, dtype)
+    made = kind.from_parameters(shape, periodic, **numbers)
+    how = made.sampling_options(**{key: given[key] for key in kind.sampling if key in given})
+    parameters = {"model": model, "shape": list(shape), "periodic": periodic, **numbers, **how}
 
+    def draw(n: int, rng: np.random.Generator) -> NDArray[Any]:
+        return np.asarray(made.sample(n, rng, **how))
 
-def _field(lattice: Lattice, mass_squared: float, given: dict[str, Any]) -> tuple[dict[str, Any], Draw, Any]:
-    name = given.get("dtype", "float64")
-    if name not in ("float32", "float64"):
-        raise InputError(f"--dtype must be float32 or float64, got {name!r}")
-    dtype = np.dtype(name)
-    return {"dtype": name}, lambda n, rng: gaussian_field(lattice, mass_squared, n, rng, dtype), dtype
-
-
-def _ising(lattice: Lattice, beta: float, given: dict[str, Any]) -> tuple[dict[str, Any], Draw, Any]:
-    asked, burn_in, thin = given.get("method", "auto"), given.get("burn_in"), given.get("thin")
-    if asked not in get_args(IsingMethod):
-        raise InputError(f"unknown method {asked!r}; {hint(asked, get_args(IsingMethod))}")
-    method = resolve(lattice, beta, asked)
-    check_schedule(lattice, burn_in, thin)
-
-    def draw(n: int, rng: np.random.Generator) -> NDArray[np.int8]:
-        return ising(lattice, beta, n, rng, method, burn_in=burn_in, thin=thin)
-
-    return {"method": method, "burn_in": burn_in, "thin": thin}, draw, np.int8
+    dtype = how.get("dtype", float if made.data == "real" else np.int8)
+    return Recipe(parameters, draw, made.lattice.shape, made.axes, np.dtype(dtype))
 
 
 def sample_to_file(
@@ -113,36 +86,33 @@ def sample_to_file(
     force: bool = False,
     progress: bool = True,
 ) -> None:
-    """Draw `n_samples` by `recipe` into the HDF5 file `path`, a `batch` at a time; see the module.
+    """Draw `n_samples` by `recipe` into the HDF5 file `path`, a `batch` at a time.
 
-    The first block tells the cost, which is said on stderr. At most `workers` + 1 blocks are held in memory.
+    The first block tells the cost, which is said on stderr. At most `workers` + 3 blocks are held in memory.
 
     Raises:
-        ValueError: bad numbers, a file of other parameters, a disk that is too small.
+        InputError: bad numbers, a file of other parameters, a disk that is too small, a run that goes on already.
         OSError: a `path` that exists without `resume` or `force`, or that cannot be written.
         KeyboardInterrupt: on Ctrl-C, saying how to go on.
     """
     check_n_samples(n_samples)
-    if resume and force:
-        raise InputError("resume goes on with a file and force overwrites it; give one of the two")
     batch = min(BATCH, max(1, BATCH_BYTES // recipe.sample_bytes)) if batch is None else batch
     batch = min(batch, n_samples)
     if batch < 1 or workers < 1:
         raise InputError(f"batch and workers must be >= 1, got {batch} and {workers}")
-    check_memory((workers + 1) * batch * recipe.sample_bytes + 8 * n_samples)
+    check_memory((workers + 3) * batch * recipe.sample_bytes + 8 * n_samples)
     path = Path(path)
     check_output(path, resume=resume, force=force)
-    plan = Recipe(
-        {**recipe.parameters, "n": n_samples, "batch": batch, "seed": seed},
-        recipe.draw, recipe.shape, recipe.dims, recipe.dtype,
-    )  # fmt: skip
+    plan = replace(recipe, parameters={**recipe.parameters, "n": n_samples, "batch": batch, "seed": seed})
     if resume and path.exists():
-        _check_resumable(path, plan)
+        found = results.load(path)
+        if GROUP not in found.children:
+            raise InputError(f"{path} holds no samples; use --force to overwrite it, or another name")
+        check_same(path, json.loads(found.attrs["parameters"]), found.attrs["package_version"], plan.parameters)
     else:
         if path.exists():
-            refuse_busy(path)
-        attributes = results.provenance("samples", plan.to_json(), seed, complete=False)
-        create(path, attributes, (n_samples, *recipe.shape), ("sample", *recipe.dims), recipe.dtype, batch)
+            os.close(open_locked(path, os.O_RDWR, fcntl.lockf))  # raises InputError where another run writes to it
+        create(path, plan, n_samples, seed, batch)
     with SampleFile(path) as file:
         try:
             _fill(file, plan, n_samples, seed, batch, workers, progress)
@@ -155,7 +125,7 @@ def sample_to_file(
             raise
 
 
-def _fill(file: SampleFile, plan: Recipe, n_samples: int, seed: int, batch: int, workers: int, progress: bool) -> None:
+def _fill(file: "SampleFile", plan: Recipe, n_samples: int, seed: int, batch: int, workers: int, shown: bool) -> None:
     todo = [int(k) for k in np.flatnonzero(~file.done)]
     name = f"{plan.parameters['model']} {'x'.join(str(n) for n in plan.parameters['shape'])}"
 
@@ -166,33 +136,90 @@ def _fill(file: SampleFile, plan: Recipe, n_samples: int, seed: int, batch: int,
     for k in todo[:1]:
         file.put(k, k * batch, draw(k))
         cost = (time.perf_counter() - start) * len(todo) / min(workers, len(todo))
-        if progress:
+        if shown:
             size = n_samples * plan.sample_bytes / 2**20
             hands = "1 worker" if workers == 1 else f"{workers} workers"
             say(f"{name}: {n_samples} samples, {size:.3g} MiB, about {duration(cost)} on {hands}")
-    with progress_bar(name, len(todo) - 1, shown=progress) as advance:
-        for k, samples in _in_order(draw, todo[1:], workers):
+    with (
+        InProcess() if workers == 1 else ThreadPoolExecutor(workers) as pool,
+        progress_bar(name, len(todo) - 1, shown=shown) as advance,
+    ):
+        for k, samples in completed(Engine(pool, lambda: workers), iter(todo[1:]), draw, Stop()):
             file.put(k, k * batch, samples)
             advance()
 
 
-def _in_order(
-    draw: Callable[[int], NDArray[Any]], blocks: list[int], workers: int
-) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Blocks as they are drawn, with at most `workers` ahead of the one that is written."""
-    with InProcess() if workers == 1 else ThreadPoolExecutor(workers) as pool:
-        pending: deque[tuple[int, Future[NDArray[Any]]]] = deque()
-        for k in blocks:
-            pending.append((k, pool.submit(draw, k)))
-            if len(pending) >= workers:
-                first, future = pending.popleft()
-                yield first, future.result()
-        for first, future in pending:
-            yield first, future.result()
+# -- the file ------------------------------------------------------------------------------------------------
 
 
-def _check_resumable(path: Path, plan: Recipe) -> None:
-    found = results.load(path)
-    if GROUP not in found.children:
-        raise InputError(f"{path} holds no samples; use --force to overwrite it, or another name")
-    check_same(path, found.attrs["parameters"], found.attrs["package_version"], plan)
+def create(path: Path, plan: Recipe, n_samples: int, seed: int, batch: int) -> None:
+    """Write the file with no sample drawn: the array `samples`, and `done` for every `batch` samples.
+
+    Raises InputError where the disk has not enough room, OSError where the folder cannot be written to.
+    """
+    n_bytes = n_samples * (plan.sample_bytes + 8)
+    free = shutil.disk_usage(path.parent).free
+    if n_bytes > free:
+        raise InputError(
+            f"{n_samples} samples need {n_bytes / 2**30:.3g} GiB, and the disk of {path.parent.absolute()} has "
+            f"{free / 2**30:.3g} GiB free; take fewer samples or another folder"
+        )
+    whole = atomic_write(path, path.with_name(path.name + ".part"))
+    with whole as part, h5py.File(part, "w", track_order=True) as file:
+        file.attrs.update(results.provenance("samples", json.dumps(plan.parameters), seed, complete=False))
+        group = file.create_group(GROUP, track_order=True)
+        at_once = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        at_once.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        at_once.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        group.create_dataset("samples", (n_samples, *plan.shape), plan.dtype, dcpl=at_once)
+        group.create_dataset("done", data=np.zeros(-(-n_samples // batch), np.uint8))
+        for name, axes, long_name in (
+            ("samples", ("sample", *plan.dims), "samples; unset where their block is not done"),
+            ("done", ("block",), f"1 where a block of {batch} samples has been drawn"),
+        ):
+            group[name].attrs.update({"units": "1", "long_name": long_name})
+            for axis, dim in enumerate(axes):
+                scale = group.create_dataset(dim, data=np.arange(group[name].shape[axis]))
+                scale.attrs.update({"units": "1", "long_name": f"index along {dim}"})
+                scale.make_scale(dim)
+                group[name].dims[axis].attach_scale(scale)
+
+
+class SampleFile:
+    """An existing file, locked against other runs, to put blocks into; a context manager that closes it.
+
+    Raises InputError where another run writes to it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with h5py.File(path, "r") as file:
+            samples, done = file[GROUP]["samples"], file[GROUP]["done"]
+            self._place, self._done_place = samples.id.get_offset(), done.id.get_offset()
+            self.done: NDArray[np.bool_] = done[...] == 1
+            self._sample_bytes, self._dtype = samples.nbytes // samples.shape[0], samples.dtype
+        self._file = open_locked(path, os.O_RDWR, fcntl.lockf)
+
+    def put(self, block: int, first: int, samples: NDArray[Any]) -> None:
+        """Write one block, samples first, first + 1, ...; it survives a power cut from here on."""
+        place = self._place + first * self._sample_bytes
+        left = np.ascontiguousarray(samples, self._dtype).data.cast("B")
+        while left:
+            written = os.pwrite(self._file, left, place)
+            left, place = left[written:], place + written
+        os.fdatasync(self._file)
+        os.pwrite(self._file, b"\x01", self._done_place + block)
+        self.done[block] = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file, marked complete where every block is there (one byte of an attribute, in place)."""
+        os.fsync(self._file)
+        os.close(self._file)
+        if self.done.all():
+            with h5py.File(self.path, "r+") as file:
+                file.attrs.modify("complete", True)

@@ -12,8 +12,8 @@ from ..errors import InputError
 from ..registry import hint
 from ..report import csv_table, text_table
 from ..results import Row
-from ..runs.checks import check_output, enough_of
 from ..runs.runner import run
+from ..store import check_output
 from . import REGISTRY
 
 PRESETS = ("quick", "full")
@@ -103,7 +103,7 @@ def draw(file: Path, out: Path) -> None:
 
     matplotlib.use("Agg")
     result = results.load(file)
-    with enough_of(file):
+    with results.reading(file):
         figure = figure_of(result)
     save_figure(figure, out)
 

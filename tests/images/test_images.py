@@ -144,7 +144,6 @@ def test_floats_have_levels_only_where_values_repeat(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["ising --shape 6x5 --beta 0.3", "domain-walls --shape 6x5 --beta 0.1"])
 def test_spins_that_the_package_samples(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "ONE_THREAD", {})
     path = tmp_path / "a.h5"
     assert cli.main(["sample", "--model", *command.split(), "--n", "1000", "--out", str(path)]) == 0
     with warnings.catch_warnings():
@@ -164,7 +163,6 @@ def test_spins_that_the_package_samples(command: str, tmp_path: Path, monkeypatc
 
 
 def test_fields_that_the_package_samples_are_not_scaled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "ONE_THREAD", {})
     path = tmp_path / "a.h5"
     line = "sample --model gaussian-field --shape 6x5 --mass-squared 0.1 --n 1000"
     assert cli.main([*line.split(), "--out", str(path)]) == 0

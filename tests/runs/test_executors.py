@@ -15,11 +15,11 @@ import xarray as xr
 
 from lattice_diffusion import results
 from lattice_diffusion.cli import main
-from lattice_diffusion.runs.executors import SchedulerError, open_engine
-from lattice_diffusion.runs.journal import journal_path
-from lattice_diffusion.runs.refusal import WorkerRefused
+from lattice_diffusion.errors import InputError
+from lattice_diffusion.runs.executors import InProcess, open_engine
 from lattice_diffusion.runs.runner import measure_points, run
 from lattice_diffusion.runs.spec import load
+from lattice_diffusion.store import journal_path
 
 ROOT = Path(__file__).parents[2]
 SPEC = """
@@ -204,12 +204,10 @@ def test_options_that_exclude_each_other(folder: Path, capsys: pytest.CaptureFix
     both = ["--scheduler", "mpi", "--workers", "2"]
     assert main(["run", str(folder / "spec.toml"), "--out", str(folder / "no.h5"), *both]) == 2
     assert "give --workers or --scheduler, which has workers of its own" in capsys.readouterr().err
-    from lattice_diffusion.runs.process_pool import InProcess
-
-    with pytest.raises(SchedulerError, match="got both; give one"), open_engine(InProcess(), "mpi", 1):
+    with pytest.raises(InputError, match="got both; give one"), open_engine(InProcess(), "mpi", 1):
         pass
 
 
 def test_a_worker_of_another_version_does_not_measure() -> None:
-    with pytest.raises(WorkerRefused, match=r"^workers must have lattice_diffusion 99\.0, got .*; install the same"):
+    with pytest.raises(InputError, match=r"^workers must have lattice_diffusion 99\.0, got .*; install the same"):
         measure_points([], 0, "99.0")

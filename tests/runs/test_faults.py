@@ -8,16 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from lattice_diffusion import results
+from lattice_diffusion.progress import asks_to_stop
 from lattice_diffusion.runs import runner
-from lattice_diffusion.runs.journal import Journal, journal_path
 from lattice_diffusion.runs.quantities import evaluate
 from lattice_diffusion.runs.runner import Interrupted, run
 from lattice_diffusion.runs.spec import Spec
-from lattice_diffusion.runs.stopping import asks_to_stop
+from lattice_diffusion.store import Journal, journal_path
 
 ROOT = Path(__file__).parents[2]
 
@@ -79,28 +78,23 @@ def test_signals_are_as_before_afterwards() -> None:
 
 
 def test_a_line_that_the_disk_takes_half_of_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Disk:
-        """Takes 10 bytes, then none."""
+    left, write = iter((10, 0)), os.write
 
-        def __init__(self, file):
-            self.file, self.left = file, 10
+    def full(number: int, text: bytes) -> int:
+        taken = next(left)
+        if not taken:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(number, text[:taken])
 
-        def write(self, text: bytes) -> int:
-            if not self.left:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            taken, self.left = self.file.write(text[: self.left]), 0
-            return taken
-
-        def __getattr__(self, name):
-            return getattr(self.file, name)
-
-    with Journal(tmp_path / "a.h5") as journal:
-        journal.start({}, "now")
+    with Journal(tmp_path / "a.h5.journal") as journal:
+        journal.append([{"x": 0.1}])
         whole = journal.path.read_bytes()
-        monkeypatch.setattr(journal, "_file", Disk(journal._file))
+        monkeypatch.setattr(os, "write", full)
         with pytest.raises(OSError, match=r"No space left on device: .*a\.h5\.journal"):
-            journal.append([("chain", (0,), {"cmi": np.ones(3)})])
+            journal.append([{"x": 0.2, "y": [1.0, 2.0]}])
+        monkeypatch.undo()
         assert journal.path.read_bytes() == whole
+        assert list(journal.records()) == [{"x": 0.1}]
 
 
 def test_a_disk_that_is_full_for_the_result_file_leaves_the_old_one(

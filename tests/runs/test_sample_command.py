@@ -14,7 +14,8 @@ import pytest
 
 import lattice_diffusion as ld
 from lattice_diffusion import cli, results
-from lattice_diffusion.runs import sample_file, sampling
+from lattice_diffusion.errors import InputError
+from lattice_diffusion.runs import sampling
 from lattice_diffusion.runs.sampling import recipe, sample_to_file
 
 ISING = {"shape": [8, 6], "beta": 0.3, "periodic": True, "burn_in": 10, "thin": 2}
@@ -24,7 +25,6 @@ LINE = "sample --model ising --shape 8x6 --beta 0.3 --periodic --burn-in 10 --th
 @pytest.fixture
 def shell(monkeypatch, tmp_path, capfd):
     """Runs one command line in an empty folder: exit code, stdout, stderr."""
-    monkeypatch.setattr(cli, "ONE_THREAD", {})  # numba is loaded by now
     monkeypatch.chdir(tmp_path)
 
     def call(line):
@@ -109,14 +109,14 @@ def test_every_model_is_drawn_from_and_a_stopped_run_goes_on(shell, tmp_path, na
     kind = ld.models.find(name)
     model = kind(shape if name == "domain-walls" else ld.Lattice(shape), **numbers)
     line = f"sample --model {name} --shape {'x'.join(map(str, shape))} {words} --n 10 --batch 4 --seed 2 --out a.h5"
-    put, stopped = sample_file.SampleFile.put, iter((False, True, False, False))
+    put, stopped = sampling.SampleFile.put, iter((False, True, False, False))
 
     def stopping(*arguments):
         if next(stopped):
             raise KeyboardInterrupt
         put(*arguments)
 
-    monkeypatch.setattr(sample_file.SampleFile, "put", stopping)
+    monkeypatch.setattr(sampling.SampleFile, "put", stopping)
     assert shell(line)[0] == 130
     assert results.load(tmp_path / "a.h5")["samples"]["done"].values.tolist() == [1, 0, 0]
     assert shell(f"{line} --resume")[0] == 0
@@ -133,12 +133,13 @@ def test_every_model_is_drawn_from_and_a_stopped_run_goes_on(shell, tmp_path, na
 def test_stopping_says_how_to_go_on(shell, tmp_path, monkeypatch):
     calls = iter(range(100))
 
-    def stopped(*arguments, **options):
+    def stopped(self, *arguments):
         if next(calls) == 3:
             raise KeyboardInterrupt
-        return ld.samplers.ising(*arguments, **options)
+        return sample(self, *arguments)
 
-    monkeypatch.setattr(sampling, "ising", stopped)
+    sample = ld.models.Ising.sample
+    monkeypatch.setattr(ld.models.Ising, "sample", lambda self, n, rng, **how: stopped(self, n, rng, *how.values()))
     code, _, err = shell(f"{LINE} --out a.h5")
     assert code == 130
     assert err.endswith("stopped after 24 of 50 samples; run again with --resume to go on\n")
@@ -181,7 +182,7 @@ def test_a_second_run_is_kept_out(tmp_path):
     path = tmp_path / "a.h5"
     sample_to_file(recipe("ising", ISING), 8, 4, path, progress=False)
     code = (
-        "import sys; from pathlib import Path; from lattice_diffusion.runs.sample_file import SampleFile\n"
+        "import sys; from pathlib import Path; from lattice_diffusion.runs.sampling import SampleFile\n"
         f"with SampleFile(Path({str(path)!r})): print('open', flush=True); sys.stdin.read()"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(ld.__file__).parents[1])}
@@ -190,22 +191,23 @@ def test_a_second_run_is_kept_out(tmp_path):
     ) as holder:
         assert holder.stdout.readline() == b"open\n"
         for how in ({"resume": True}, {"force": True}):
-            with pytest.raises(sample_file.BusyError, match=r"a.h5 is being written by another run; wait for it"):
+            with pytest.raises(InputError, match=r"a.h5 is being written by another run; wait for it"):
                 sample_to_file(recipe("ising", ISING), 8, 4, path, progress=False, **how)
         assert samples_in(path).shape == (8, 8, 6)  # readers are welcome
         holder.stdin.close()
 
 
-def test_large_arrays_are_mapped(tmp_path, monkeypatch):
+def test_large_arrays_stay_on_disk_until_they_are_looked_at(tmp_path, monkeypatch):
     sample_to_file(recipe("ising", ISING), 50, 4, tmp_path / "a.h5", batch=8, progress=False)
-    monkeypatch.setattr(results, "MAPPED_BYTES", 1000)
-    values = samples_in(tmp_path / "a.h5")
-    assert isinstance(values.base, np.memmap)
-    assert np.array_equal(values, expected())
+    monkeypatch.setattr(results, "LAZY_BYTES", 1000)
+    with results.load(tmp_path / "a.h5") as tree:
+        samples = tree["samples"]["samples"]
+        assert not samples.variable._in_memory
+        assert np.array_equal(samples[3:9].values, expected()[3:9])
 
 
 def test_a_disk_that_is_too_small_is_refused_before_anything_is_drawn(shell, tmp_path, monkeypatch):
-    monkeypatch.setattr(sample_file.shutil, "disk_usage", lambda folder: type("", (), {"free": 2**20}))
+    monkeypatch.setattr(sampling.shutil, "disk_usage", lambda folder: type("", (), {"free": 2**20}))
     code, out, err = shell("sample --model ising --shape 8x6 --beta 0.3 --n 100000 --out a.h5")
     assert (code, out) == (2, "")
     assert err.startswith("error: 100000 samples need 0.00522 GiB, and the disk of ")

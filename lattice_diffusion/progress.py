@@ -1,14 +1,45 @@
-"""Ctrl-C and SIGTERM, as batch systems send it: the first asks a run to stop, the second stops it at once."""
+"""What a long run says on stderr, what it is expected to take, and how Ctrl-C and SIGTERM stop it.
+
+The first signal asks a run to stop once what is under way has ended; the second stops it at once.
+"""
 
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # batch systems send SIGTERM
 Handler = Callable[[int, FrameType | None], None]
+
+
+def say(text: str) -> None:
+    """Print a line on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words, such as "12 s" or "3 min"."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+@contextlib.contextmanager
+def progress_bar(name: str, total: int, *, shown: bool) -> Iterator[Callable[[], None]]:
+    """Show a bar with the time left while the block runs, on a terminal only; yield the function that advances it."""
+    if not (shown and total and sys.stderr.isatty()):
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(name, total=total)
+        yield lambda: bar.advance(task)
 
 
 class Stop:
@@ -29,7 +60,7 @@ class Stop:
 
 @contextlib.contextmanager
 def asks_to_stop() -> Iterator[Stop]:
-    """A `Stop` that the signals set; out of the main thread, where Python has no signals, nothing sets it."""
+    """Yield a `Stop` that the signals set; out of the main thread, where Python has no signals, nothing sets it."""
     stop = Stop()
     with _handler(_SIGNALS, stop):
         yield stop
@@ -37,14 +68,14 @@ def asks_to_stop() -> Iterator[Stop]:
 
 @contextlib.contextmanager
 def sigterm_interrupts() -> Iterator[None]:
-    """SIGTERM raises KeyboardInterrupt, as Ctrl-C does."""
+    """Let SIGTERM raise KeyboardInterrupt, as Ctrl-C does."""
     with _handler((signal.SIGTERM,), signal.default_int_handler):
         yield
 
 
 @contextlib.contextmanager
 def signals_held() -> Iterator[None]:
-    """Both signals wait; a process started meanwhile never hears them."""
+    """Hold both signals back; a process started meanwhile never receives them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield
