@@ -20,12 +20,13 @@ so that a killed run goes on.
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.random import SeedSequence
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import log_softmax
@@ -35,20 +36,20 @@ from ..store import atomic_write
 from .amortised import ProbePlan, reach
 from .amortised_data import LEAST, Field
 from .amortised_network import PixelLaw, Views, log_likelihood, noise_of
-from .amortised_training import TRIAL, VALIDATION, Indices, Objective, fit_law, near_helps, number
+from .amortised_training import VALIDATION, Indices, Objective, fit_law, number
 
 EVALUATED = 512  # images at a time
 WEIGHTS = torch.linspace(0, 1, 21)
 ALMOST_CLEAN = 0.01  # time at which images tell as much about labels as clean ones do
+TRIAL = 0.1  # of the steps, to tell whether pixels near A help
+CLEARLY = 2.0  # errors
 BETWEEN = 12**-0.5  # error of half-way, in units of the gap: the truth may be anywhere between
 
 
 # -- what one network says ---------------------------------------------------------------------------------
 
 
-def view_weights(
-    law: PixelLaw, objective: Objective, rows: Indices, seed: np.random.SeedSequence, repeats: int = 4
-) -> Tensor:
+def view_weights(law: PixelLaw, objective: Objective, rows: Indices, seed: SeedSequence, repeats: int = 4) -> Tensor:
     """Return w of every time and view, (n_times, n_views), from images that were not fitted.
 
     That of least cross entropy, and less where the gain g is within its error e: the weight that is fitted is 2g/e of
@@ -91,12 +92,7 @@ def _mix(smaller: Tensor, larger: Tensor, weight: float) -> Tensor:
 
 
 def evaluate(
-    law: PixelLaw,
-    objective: Objective,
-    rows: Indices,
-    weights: Tensor,
-    seed: np.random.SeedSequence,
-    n_draws: int = 4,
+    law: PixelLaw, objective: Objective, rows: Indices, weights: Tensor, seed: SeedSequence, n_draws: int = 4
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return log q(x_A | view) and (A - E[A | x_A, view])^2 of images, both (n, n_times, n_views).
 
@@ -141,21 +137,77 @@ class Part(NamedTuple):
     fitted_errors: NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class Networks:
+    """The networks of all folds: made, trained, and asked."""
+
+    field: Field
+    plan: ProbePlan
+    device: str
+
+    def law(self, objective: Objective, seed: SeedSequence) -> PixelLaw:
+        """Return a network that is not trained yet."""
+        field, plan, labels = self.field, self.plan, objective.labels
+        views = Views(field.shape, plan.radii, plan.pixel, plan.near, field.channels)
+        n_values = len(field.pixels.levels) if labels is None else int(labels.max()) + 1
+        n_views, rng = len(objective.smaller(len(plan.radii))), np.random.default_rng(seed)
+        return PixelLaw(views, n_views, n_values, plan.width, rng, sees_a=labels is not None).to(self.device)
+
+    def near_helps(self, boxes: Objective, train: Indices, seed: SeedSequence) -> bool:
+        """Return whether pixels near A may stand for it: a short training with them is not clearly worse for A itself.
+
+        Where images look alike everywhere they tell a network far more than A alone can, which only shows later, as
+        less overfitting; so the doubt is theirs. Told from boxes, whatever views come first.
+        """
+        if not self.plan.near or self.plan.pixel is None:
+            return False
+        start, training = seed.spawn(2)
+        steps, losses = max(1, round(TRIAL * self.plan.steps)), []
+        for near in (False, True):
+            law, tried = self.law(boxes, start), replace(boxes, near=near)
+            state = SeedSequence(training.entropy, spawn_key=training.spawn_key)
+            _, valid = fit_law(law, tried, train, state, steps=steps, batch_size=self.plan.batch_size)
+            losses.append(tried.validate(law, valid, 0, 8000))
+        worse = losses[1] - losses[0]
+        return bool(worse.mean() <= CLEARLY * worse.std() / math.sqrt(min(len(worse), len(valid))))
+
+    def part(
+        self,
+        objective: Objective,
+        rows: Indices,
+        train: Indices,
+        seed: SeedSequence,
+        checkpoint: Path | None,
+        on_step: Callable[[], None],
+    ) -> Part:
+        """Train one network on `train`, and ask it about `rows` and as many of those it was fitted to."""
+        start, training, weighing, evaluation, again = seed.spawn(5)
+        law, plan = self.law(objective, start), self.plan
+        options: dict[str, Any] = {"steps": plan.steps, "batch_size": plan.batch_size, "checkpoint": checkpoint}
+        fitted, unfitted = fit_law(law, objective, train, training, on_step=on_step, **options)
+        weights = view_weights(law, objective, unfitted, weighing)
+        some = np.zeros(0, np.int64)
+        if plan.corrected and objective.labels is None:
+            some = fitted[np.sort(np.random.default_rng(again).permutation(len(fitted))[: len(rows)])]
+        held_out = evaluate(law, objective, rows, weights, evaluation)
+        return Part(rows, *held_out, some, *evaluate(law, objective, some, weights, again))
+
+
 def folds(
     field: Field, plan: ProbePlan, device: str, parts: Path | None, on_step: Callable[[], None]
 ) -> Iterator[tuple[str, Part]]:
     """Yield the kind of views and what one network says, fold by fold."""
-    split, *seeds = np.random.SeedSequence(plan.seed).spawn(1 + plan.folds)
+    networks, kinds = Networks(field, plan, device), plan.kinds(field)
+    split, *seeds = SeedSequence(plan.seed).spawn(1 + plan.folds)
     order = np.random.default_rng(split).permutation(field.n)
-    rows_of = [np.sort(order[fold :: plan.folds]) for fold in range(plan.folds)]
-    partner = np.empty(field.n, np.int64)
+    partner, fold_of = np.empty(field.n, np.int64), np.empty(field.n, np.int64)
     for fold in range(plan.folds):
-        partner[order[fold :: plan.folds]] = np.roll(order[fold :: plan.folds], 1)
-    kinds = plan.kinds(field)
-    for fold, rows in enumerate(rows_of):
+        here = order[fold :: plan.folds]
+        partner[here], fold_of[here] = np.roll(here, 1), fold
+    for fold in range(plan.folds):
+        rows, train = np.flatnonzero(fold_of == fold), np.flatnonzero(fold_of != fold)
         trial, *own = seeds[fold].spawn(1 + len(kinds))
-        train = np.sort(np.concatenate([other for k, other in enumerate(rows_of) if k != fold]))
-        near: bool | None = None if plan.near and plan.pixel is not None else False
+        near: bool | None = None
         for kind, seed in zip(kinds, own, strict=True):
             done = None if parts is None else parts / f"fold{fold}-{kind}.npz"
             if done is not None and done.exists():
@@ -164,64 +216,20 @@ def folds(
                 with np.load(done) as file:
                     yield kind, Part(**{name: file[name] for name in Part._fields})
                 continue
-            labelled = kind == "labels"
-            times = np.array([ALMOST_CLEAN, *plan.times] if labelled else plan.times)
-            noise = noise_of(plan.noise(), times, field.pixels, device)
-            boxes = Objective(field.read, noise)
-            if near is None and not labelled:  # labels, which come last, are told from A alone
-                near = _near(field, plan, boxes, train, trial)
-            partners, labels = partner if kind == "null" else None, field.labels if labelled else None
-            objective = Objective(field.read, noise, partners, labels, near=bool(near) and not labelled)
-            part = _one(field, plan, objective, rows, train, seed, done, on_step)
+            times = np.array([ALMOST_CLEAN, *plan.times] if kind == "labels" else plan.times)
+            objective = Objective(field.read, noise_of(plan.noise(), times, field.pixels, device))
+            if kind == "labels":  # they come last, and are told from A alone
+                objective = replace(objective, labels=field.labels)
+            else:
+                near = networks.near_helps(objective, train, trial) if near is None else near
+                objective = replace(objective, near=near, partner=partner if kind == "null" else None)
+            checkpoint = None if done is None else done.with_suffix(".pt")
+            part = networks.part(objective, rows, train, seed, checkpoint, on_step)
             if done is not None:
                 with atomic_write(done) as partial:
                     np.savez(partial, **part._asdict())
                 done.with_suffix(".pt").unlink(missing_ok=True)
             yield kind, part
-
-
-def _law(field: Field, plan: ProbePlan, objective: Objective, seed: np.random.SeedSequence) -> PixelLaw:
-    views = Views(field.shape, plan.radii, plan.pixel, plan.near, field.channels)
-    labels, rng = objective.labels, np.random.default_rng(seed)
-    n_values = len(field.pixels.levels) if labels is None else int(labels.max()) + 1
-    n_views = len(objective.smaller(len(plan.radii)))
-    law = PixelLaw(views, n_views, n_values, plan.width, rng, sees_a=labels is not None)
-    return law.to(objective.noise.device)
-
-
-def _near(field: Field, plan: ProbePlan, boxes: Objective, train: Indices, seed: np.random.SeedSequence) -> bool:
-    """Whether pixels near A help, told from boxes, whatever comes first."""
-    start, training = seed.spawn(2)
-    steps = max(1, round(TRIAL * plan.steps))
-
-    def make() -> PixelLaw:
-        return _law(field, plan, boxes, start)
-
-    return near_helps(make, boxes, train, training, steps=steps, batch_size=plan.batch_size)
-
-
-def _one(
-    field: Field,
-    plan: ProbePlan,
-    objective: Objective,
-    rows: Indices,
-    train: Indices,
-    seed: np.random.SeedSequence,
-    done: Path | None,
-    on_step: Callable[[], None],
-) -> Part:
-    """Train one network on `train`, and ask it about `rows` and as many of those it was fitted to."""
-    start, training, weighing, evaluation, again = seed.spawn(5)
-    law = _law(field, plan, objective, start)
-    checkpoint = None if done is None else done.with_suffix(".pt")
-    options: dict[str, Any] = {"steps": plan.steps, "batch_size": plan.batch_size}
-    fitted, unfitted = fit_law(law, objective, train, training, checkpoint=checkpoint, on_step=on_step, **options)
-    weights = view_weights(law, objective, unfitted, weighing)
-    some = np.zeros(0, np.int64)
-    if plan.corrected and objective.labels is None:
-        some = fitted[np.sort(np.random.default_rng(again).permutation(len(fitted))[: len(rows)])]
-    held_out = evaluate(law, objective, rows, weights, evaluation)
-    return Part(rows, *held_out, some, *evaluate(law, objective, some, weights, again))
 
 
 def pilot(field: Field, plan: ProbePlan, device: str) -> tuple[float, float]:

@@ -8,16 +8,16 @@ Three kinds of views:
             while the information is 0: what such a network finds is what counts as zero.
     labels  nothing, the smallest box, the same with A, the whole image with A: of a label, not of A
 
-Networks of one pixel are trained on those near it too, where that does not harm (`near_helps`).
+Networks of one pixel are trained on those near it too, where that does not harm.
 """
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.random import SeedSequence
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -28,8 +28,6 @@ from .amortised_network import Noise, PixelLaw
 VIEWS_PER_IMAGE = 4
 CHECK_EVERY = 200
 VALIDATION = 0.15
-TRIAL = 0.1  # of the steps, to tell whether pixels near A help
-CLEARLY = 2.0  # errors
 Indices = NDArray[np.int64]
 
 
@@ -107,16 +105,16 @@ def fit_law(
     law: PixelLaw,
     objective: Objective,
     rows: Indices,
-    seed: np.random.SeedSequence,
+    seed: SeedSequence,
     *,
     steps: int,
-    batch_size: int = 512,
+    batch_size: int,
     checkpoint: Path | None = None,
     on_step: Callable[[], None] = lambda: None,
 ) -> tuple[Indices, Indices]:
-    """Train `law` on images `rows`; the averaged weights that did best on a share of them stay.
+    """Train `law` on images `rows` and return those it was fitted to and the share that judged it.
 
-    Returns the images it was fitted to, and that share. With a `checkpoint` there, training goes on from it.
+    The averaged weights that did best on that share stay. With a `checkpoint` there, training goes on from it.
     """
     device = objective.noise.levels.device
     first, second, third = (number(s) for s in seed.spawn(3))
@@ -156,30 +154,6 @@ def fit_law(
     return fit, valid
 
 
-def near_helps(
-    make: Callable[[], PixelLaw],
-    objective: Objective,
-    rows: Indices,
-    seed: np.random.SeedSequence,
-    *,
-    steps: int,
-    batch_size: int,
-) -> bool:
-    """Return whether pixels near A may stand for it: a short training with them is not clearly worse for A itself.
-
-    Where images look alike everywhere they tell a network far more than A alone can, which only shows later, as less
-    overfitting; so the doubt is theirs.
-    """
-    losses = []
-    for near in (False, True):
-        law, tried = make(), replace(objective, near=near)
-        state = np.random.SeedSequence(seed.entropy, spawn_key=seed.spawn_key)
-        _, valid = fit_law(law, tried, rows, state, steps=steps, batch_size=batch_size)
-        losses.append(tried.validate(law, valid, 0, 8000))
-    worse = losses[1] - losses[0]
-    return bool(worse.mean() <= CLEARLY * worse.std() / math.sqrt(min(len(worse), len(valid))))
-
-
-def number(seed: np.random.SeedSequence) -> int:
+def number(seed: SeedSequence) -> int:
     """Return the seed as an integer of 63 bits, for torch."""
     return int(seed.generate_state(1, np.uint64)[0] >> np.uint64(1))

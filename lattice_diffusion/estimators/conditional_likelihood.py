@@ -12,6 +12,8 @@ from dataclasses import KW_ONLY, dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
+import torch
+from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -21,7 +23,7 @@ from ..estimate import Estimate
 from .base import FEW_VALUES, PROBE, FloatArray, Sample, sample_of
 from .laws import Categorical, Head, Law, Mixture, NoisySpin
 from .networks import Places, by_chunks, network, tensor
-from .neural import Learned, Neural, middle, split, train
+from .neural import Learned, Neural, Rows, middle, split
 
 
 @dataclass(eq=False)
@@ -65,64 +67,60 @@ class ConditionalLikelihood(Neural):
     def _combine(self, held_out: FloatArray, in_sample: FloatArray) -> FloatArray:
         return middle(held_out, in_sample) if self.corrected else held_out
 
-    def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator) -> Estimate:
+    def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: Generator) -> Estimate:
         if not self.share_positions:
             return super()._estimate(sample, groups, rng)
         moved = translated(sample, self.share_positions, rng)
         answer = super()._estimate(moved, np.tile(groups, 1 + self.share_positions), rng)
         return replace(answer, n_samples=len(sample))
 
-    def _learn(self, train: Sample, rng: np.random.Generator) -> Learned:
+    def _learn(self, train: Sample, rng: Generator) -> Learned:
         known = train.channel is not None and train.t is not None
-        spins = _spins(train) if self.clean != "real" else False
+        spins = self.clean != "real" and _spins(train)
         if self.clean == "spins" and not known and not spins:
             raise InputError("clean='spins' needs the noise, or values of +-1; give channel and t")
         spins = spins or self.clean == "spins"
-        where = self._places(train)
-        fit, valid = split(len(train), rng)
-        noise = NoisySpin(train.channel, train.t)
+        where, rows, noise = self._places(train), split(len(train), rng), NoisySpin(train.channel, train.t)
 
         def seen(x: FloatArray) -> FloatArray:
             """What noise has left of spins, tanh h, or the values as they are."""
             return np.tanh(noise.target(x)) if spins and known else x
 
-        def columns(sample: Sample, j: int) -> tuple[FloatArray, FloatArray]:
-            """What q(a_j|b) and q(a_j|b,c) see."""
+        def arrays(sample: Sample, head: Head, j: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+            """What q(a_j|b) and q(a_j|b,c) see, the targets, and the outputs to start from."""
             b = seen(np.hstack([sample.b, sample.a[:, :j]]))
-            return b, np.hstack([b, seen(sample.c)])
+            start = np.tile(head.start(), (len(sample), 1))
+            made = (b, np.hstack([b, seen(sample.c)]), head.target(sample.a[:, j]), start)
+            return tuple(tensor(x, self.device) for x in made)  # type: ignore[return-value]
 
-        pairs = []
+        laws = []
         for j in range(train.a.shape[1]):
-            head = noise if spins else self._head(train.a[fit, j], train)
-            b, bc = columns(train, j)
-            y = head.target(train.a[:, j])
-            start = np.tile(head.start(), (len(train), 1))
-            small = self._law(head, b, y, start, fit, valid, where, j, rng)
+            head = noise if spins else self._head(train.a[rows[0], j], train)
+            b, bc, y, start = arrays(train, head, j)
+            small = self._law(head, b, y, start, rows, where, j, rng)
             far, near = self._nested(small, b, bc, start)
-            large = self._law(head, far, y, near, fit, valid, where, j, rng)
-            pairs.append((head, small, large))
+            laws.append((small, self._law(head, far, y, near, rows, where, j, rng)))
 
         def log_ratio(sample: Sample, inside: bool) -> FloatArray:
-            total = np.zeros(len(sample))
-            for j, (head, small, large) in enumerate(pairs):
-                b, bc = columns(sample, j)
-                y = tensor(head.target(sample.a[:, j]), self.device)
-                far, near = self._nested(small, b, bc, np.tile(head.start(), (len(sample), 1)))
-                steps = near, large.linear_outputs(far, near), large.outputs(far, near)
-                nats = [by_chunks(head.nats, tensor(theta, self.device), y) for theta in steps]
+            total = torch.zeros(len(sample), dtype=torch.float64)
+            for j, (small, large) in enumerate(laws):
+                b, bc, y, start = arrays(sample, small.head, j)
+                far, near = self._nested(small, b, bc, start)
+                steps = near, by_chunks(large.straight_part, far, near), by_chunks(large, far, near)
+                nats = [by_chunks(small.head.nats, theta, y).double().cpu() for theta in steps]
                 kept = large.linear.kept if self.corrected else 1.0
                 total += (nats[0] - nats[1]) / (2 - kept if inside else kept) + nats[1] - nats[2]
-            return total
+            return total.numpy()
 
-        return Learned(log_ratio, fit)
+        return Learned(log_ratio, rows[0])
 
-    def _nested(self, small: Law, b: FloatArray, bc: FloatArray, start: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def _nested(self, small: Law, b: Tensor, bc: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
         """What the larger law sees, and what it starts from; it sees the smaller one's bend too, so as to undo it."""
-        near = small.outputs(b, start)
+        near = by_chunks(small, b, start)
         if not self.depth:
             return bc, near
-        bend = near - small.linear_outputs(b, start)
-        return np.hstack([bc, bend[:, : small.head.n_linear]]), near
+        bend = near - by_chunks(small.straight_part, b, start)
+        return torch.cat([bc, bend[:, : small.head.n_linear]], dim=1), near
 
     def _head(self, a: FloatArray, sample: Sample) -> Head:
         if len(np.unique(a[: 50 * FEW_VALUES])) <= FEW_VALUES:
@@ -130,23 +128,14 @@ class ConditionalLikelihood(Neural):
         return Mixture(a, sample.channel, sample.t, self.components)
 
     def _law(
-        self,
-        head: Head,
-        x: FloatArray,
-        y: FloatArray,
-        start: FloatArray,
-        fit: NDArray[np.intp],
-        valid: NDArray[np.intp],
-        where: Places | None,
-        j: int,
-        rng: np.random.Generator,
+        self, head: Head, x: Tensor, y: Tensor, start: Tensor, rows: Rows, where: Places | None, j: int, rng: Generator
     ) -> Law:
         """A linear law and its bend, then a network that sees all, if it helps by more than the error of its gain."""
-        law = Law(head, x[fit], y[fit], start[fit], self.device, bent=self.depth > 0)
+        fit = rows[0]
+        law = Law(head, x[fit], y[fit], start[fit], bent=self.depth > 0)
         if not (x.shape[1] and self.depth and law.linear.kept == 1.0):  # a network would undo the shrinkage
             return law
-        z, offset, target = (tensor(array, self.device) for array in (x, start, y))
-        seen, theta = law.seen(z, offset), tensor(law.outputs(x, start), self.device)
+        seen, theta = law.seen(x, start), by_chunks(law, x, start)
         net = network(where, x.shape[1], seen.shape[1], head.n_outputs, rng, n_a=j, **self._size).to(self.device)
 
         def nats(net: nn.Module, seen: Tensor, theta: Tensor, y: Tensor) -> Tensor:
@@ -155,9 +144,9 @@ class ConditionalLikelihood(Neural):
         def loss(net: nn.Module, *batch: Tensor) -> Tensor:
             return nats(net, *batch).mean()
 
-        fitted, validated = ([array[rows] for array in (seen, theta, target)] for rows in (fit, valid))
+        fitted, validated = ([array[part] for array in (seen, theta, y)] for part in rows)
         before, initial = copy.deepcopy(net.state_dict()), nats(net, *validated).detach()
-        train(net, loss, fitted, validated, rng, weight_decay=self.weight_decay, **self._training)
+        self._train(net, loss, fitted, validated, rng, weight_decay=self.weight_decay)
         gain = initial - nats(net, *validated).detach()
         if not (len(gain) > 1 and bool(gain.mean() > gain.std() / math.sqrt(len(gain)))):
             net.load_state_dict(before)
@@ -165,7 +154,7 @@ class ConditionalLikelihood(Neural):
         return law
 
 
-def translated(sample: Sample, copies: int, rng: np.random.Generator) -> Sample:
+def translated(sample: Sample, copies: int, rng: Generator) -> Sample:
     """Return the samples, followed by `copies` random translations of all of them, wrapped around the lattice.
 
     The first axis of a mask with three, such as that of bonds, is not moved along.

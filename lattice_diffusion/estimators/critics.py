@@ -18,6 +18,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import torch
+from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softplus
@@ -25,7 +26,7 @@ from torch.nn.functional import cross_entropy, softplus
 from ..estimate import Estimate
 from .base import FloatArray, Sample, mean_estimate
 from .networks import CHUNK, MLP, Places, network, tensor
-from .neural import Learned, Loss, Neural, split, train
+from .neural import Learned, Loss, Neural, split
 
 MOVING_AVERAGE = 0.99  # decay of MINE's average of e^T
 
@@ -49,7 +50,7 @@ class Difference(Neural):
     steps: int = 2000
 
     @abstractmethod
-    def _critic(self, d_a: int, d_z: int, where: Places | None, rng: np.random.Generator) -> nn.Module: ...
+    def _critic(self, d_a: int, d_z: int, where: Places | None, rng: Generator) -> nn.Module: ...
 
     @abstractmethod
     def _score(self, net: nn.Module, a: Tensor, z: Tensor) -> Tensor:
@@ -63,56 +64,43 @@ class Difference(Neural):
         """What a training step minimises; may keep a state of its own."""
         return self._score
 
-    def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator) -> Estimate:
+    def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: Generator) -> Estimate:
         if self.evaluate == "held_out":
             return super()._estimate(sample, groups, rng)
         self.log_ratios_ = self._learn(sample, rng).log_ratio(sample, True)
         self.in_sample_ = mean_estimate(self.log_ratios_, groups, f"{type(self).__name__}, in sample")
         return self.in_sample_
 
-    def _learn(self, train: Sample, rng: np.random.Generator) -> Learned:
-        where, fit, valid = self._places(train), np.arange(len(train)), np.arange(0)
+    def _learn(self, train: Sample, rng: Generator) -> Learned:
+        where, rows = self._places(train), (np.arange(len(train)), np.arange(0))
         if self.evaluate == "held_out":
-            fit, valid = split(len(train), rng)
-        scaled_a = _standardising(train.a[fit])
-        terms = []
+            rows = split(len(train), rng)
+        scaled_a, terms = _standardising(train.a[rows[0]]), []
         for sign, region in ((1, "bc"), (-1, "b")):
             z = getattr(train, region)
             if z.shape[1]:
-                scaled_z = _standardising(z[fit])
-                net = self._trained(scaled_a(train.a), scaled_z(z), fit, valid, where, rng)
+                scaled_z = _standardising(z[rows[0]])
+                net = self._critic(train.a.shape[1], z.shape[1], where, rng).to(self.device)
+                pairs = scaled_a(train.a), scaled_z(z)
+                fitted, validated = ([tensor(x[part], self.device) for x in pairs] for part in rows)
+                self._train(net, self._loss(), fitted, validated, rng, score=self._score)
                 terms.append((sign, region, scaled_z, net))
 
         def log_ratio(sample: Sample, inside: bool) -> FloatArray:
             total = np.zeros(len(sample))
             for sign, region, scaled_z, net in terms:
+                pairs = (tensor(x, self.device) for x in (scaled_a(sample.a), scaled_z(getattr(sample, region))))
                 with torch.no_grad():
-                    pairs = (tensor(x, self.device) for x in (scaled_a(sample.a), scaled_z(getattr(sample, region))))
                     total += sign * self._values(net, *pairs).cpu().double().numpy()
             return total
 
-        return Learned(log_ratio, fit)
-
-    def _trained(
-        self,
-        a: FloatArray,
-        z: FloatArray,
-        fit: NDArray[np.intp],
-        valid: NDArray[np.intp],
-        where: Places | None,
-        rng: np.random.Generator,
-    ) -> nn.Module:
-        net = self._critic(a.shape[1], z.shape[1], where, rng).to(self.device)
-        fitted, validated = ([tensor(x[rows], self.device) for x in (a, z)] for rows in (fit, valid))
-        stop = len(valid) > 0
-        train(net, self._loss(), fitted, validated, rng, score=self._score, early_stopping=stop, **self._training)
-        return net
+        return Learned(log_ratio, rows[0])
 
 
 class _OfPairs(Difference):
     """A critic of a and z together, one number for a pair."""
 
-    def _critic(self, d_a: int, d_z: int, where: Places | None, rng: np.random.Generator) -> nn.Module:
+    def _critic(self, d_a: int, d_z: int, where: Places | None, rng: Generator) -> nn.Module:
         return network(where, d_z, d_a + d_z, 1, rng, first=d_a, **self._size)
 
 
@@ -155,7 +143,7 @@ class MINE(_OfPairs):
 class InfoNCE(Difference):
     """Which of K values of z belongs to a value of a: E [ T_ii - log (1/K) sum_j e^T_ij ], K the batch size."""
 
-    def _critic(self, d_a: int, d_z: int, where: Places | None, rng: np.random.Generator) -> nn.Module:
+    def _critic(self, d_a: int, d_z: int, where: Places | None, rng: Generator) -> nn.Module:
         embed_a = MLP(d_a, self.width, self.width, self.depth, rng)
         return nn.ModuleList([embed_a, network(where, d_z, d_z, self.width, rng, zero=False, **self._size)])
 

@@ -16,6 +16,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -23,7 +24,7 @@ from ..errors import Limits, check_memory
 from ..estimate import Estimate
 from .base import FloatArray, Sample, mean_estimate
 from .networks import Places, by_chunks, network, tensor
-from .neural import Neural, split, train
+from .neural import Neural, Rows, split
 
 FEWEST, MOST = 1e-2, 1e3  # range of gamma, in units of 1/variance of a and 1/variance left by least squares
 DISAGREEMENT = 4.0  # standard errors
@@ -56,7 +57,7 @@ class DenoiserGap(Neural):
     _: KW_ONLY
     levels: int = 24
 
-    def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator) -> Estimate:
+    def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: Generator) -> Estimate:
         check_memory("levels", 32 * len(sample) * self.levels, "take fewer levels")
         sample.check_continuous("DenoiserGap", "a")
         where = self._places(sample)
@@ -68,9 +69,8 @@ class DenoiserGap(Neural):
         for k in range(self.folds):
             rows = np.flatnonzero(fold == k)
             part, rest = sample.take(rows), sample.take(np.flatnonzero(fold != k))
-            fit, valid = split(len(rest), rng)
-            near = self._denoiser(rest.a / scale, rest.b, log_gamma, fit, valid, where, rng)
-            far = self._denoiser(rest.a / scale, rest.bc, log_gamma, fit, valid, where, rng)
+            chosen = split(len(rest), rng)
+            near, far = (self._denoiser(rest.a / scale, x, log_gamma, chosen, where, rng) for x in (rest.b, rest.bc))
             a = part.a / scale
             for i, level in enumerate(log_gamma):
                 noisy = a + math.exp(-0.5 * level) * rng.standard_normal(a.shape)
@@ -98,32 +98,24 @@ class DenoiserGap(Neural):
         return self.mse_gap_
 
     def _denoiser(
-        self,
-        a: FloatArray,
-        x: FloatArray,
-        log_gamma: FloatArray,
-        fit: NDArray[np.intp],
-        valid: NDArray[np.intp],
-        where: Places | None,
-        rng: np.random.Generator,
+        self, a: FloatArray, x: FloatArray, log_gamma: FloatArray, rows: Rows, where: Places | None, rng: Generator
     ) -> "_Denoiser":
+        """Train one on (n, d_A) and what it sees, (n, d_x)."""
         n_x, d_a = x.shape[1], a.shape[1]
-        net = network(where, n_x, n_x + 2 * d_a + 1, d_a, rng, **self._size)
-        made = _Denoiser(net.to(self.device), a[fit], x[fit], log_gamma, self.device)
-        clean, seen = tensor(a, self.device), tensor(x, self.device)
+        net = network(where, n_x, n_x + 2 * d_a + 1, d_a, rng, **self._size).to(self.device)
+        made = _Denoiser(net, a[rows[0]], x[rows[0]], log_gamma, self.device)
 
-        def draw(rows: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
-            level = rng.uniform(log_gamma[0], log_gamma[-1], (len(rows), 1))
-            return tensor(level, self.device), tensor(rng.standard_normal((len(rows), a.shape[1])), self.device)
+        def copies(part: NDArray[np.intp]) -> list[Tensor]:
+            many = np.tile(part, COPIES)
+            level = rng.uniform(log_gamma[0], log_gamma[-1], (len(many), 1))
+            return [tensor(v, self.device) for v in (a[many], x[many], level, rng.standard_normal((len(many), d_a)))]
 
         def loss(net: nn.Module, a: Tensor, x: Tensor, level: Tensor, z: Tensor) -> Tensor:
             noisy = a + (-0.5 * level).exp() * z
             return (level.exp() * (a - made(net, noisy, x, level)) ** 2).sum(dim=1).mean()
 
-        fitted, validated = (
-            [clean[rows], seen[rows], *draw(rows)] for rows in (np.tile(fit, COPIES), np.tile(valid, COPIES))
-        )
-        train(net, loss, fitted, validated, rng, **self._training)
+        fitted, validated = map(copies, rows)
+        self._train(net, loss, fitted, validated, rng)
         return made
 
 
@@ -159,7 +151,7 @@ class _Denoiser:
         def function(noisy: Tensor, x: Tensor) -> Tensor:
             return self(self.net, noisy, x, torch.full((len(x), 1), level, device=x.device))
 
-        return by_chunks(function, tensor(noisy, self.device), tensor(x, self.device))
+        return by_chunks(function, tensor(noisy, self.device), tensor(x, self.device)).cpu().double().numpy()
 
 
 def _slope(a: FloatArray, z: FloatArray) -> FloatArray:

@@ -24,7 +24,6 @@ from torch.nn.functional import cross_entropy, log_softmax, pad, softplus
 from ..channels import Channel, is_gaussian
 from ..errors import check_memory
 from .base import FloatArray
-from .networks import by_chunks, tensor
 
 LOG_VARIANCE = (-14.0, 4.0)  # of a component, in units of the variance of a: none collapses on one sample
 FIELD_CERTAIN = 15.0  # stands for an infinite field: exp(-30) is 0 in single precision
@@ -268,38 +267,28 @@ class Law:
         bent: False leaves the bend out.
     """
 
-    def __init__(
-        self,
-        head: Head,
-        x: FloatArray,
-        y: FloatArray,
-        start: FloatArray,
-        device: str | torch.device | None,
-        *,
-        bent: bool,
-    ) -> None:
-        self.head, self.device = head, device
+    def __init__(self, head: Head, x: Tensor, y: Tensor, start: Tensor, *, bent: bool) -> None:
+        self.head = head
         self.net: nn.Module | None = None
-        z, offset, target = (tensor(array, device) for array in (x, start, y))
-        known = information(head, offset, target) if head.shrinks else None
-        self.white = Whitening(z, known)
-        white = self.white(z)
+        known = information(head, start, y) if head.shrinks else None
+        self.white = Whitening(x, known)
+        white = self.white(x)
         f = 0.0 if known is None else float(known.mean())
-        self.linear = maximised(least_squares(head, white, offset, target), head, white, offset, target, f)
-        linear = self.linear(white, offset)
-        self.gain = head.gain(linear, target)
-        self.principal = z.new_zeros(z.shape[1], 1)
-        if z.shape[1]:
-            standard = self.white.standardised(z)
-            self.principal = torch.linalg.eigh((standard.T @ standard).double())[1][:, -1:].to(z)
-        variables = self._variables(z, white, offset)
+        self.linear = maximised(least_squares(head, white, start, y), head, white, start, y, f)
+        linear = self.linear(white, start)
+        self.gain = head.gain(linear, y)
+        self.principal = x.new_zeros(x.shape[1], 1)
+        if x.shape[1]:
+            standard = self.white.standardised(x)
+            self.principal = torch.linalg.eigh((standard.T @ standard).double())[1][:, -1:].to(x)
+        variables = self._variables(x, white, start)
         self.scales = Whitening(variables)
         variables = self.scales.standardised(variables)
-        self.straight = torch.linalg.pinv(variables.double()).to(z) @ self._powers(variables)
+        self.straight = torch.linalg.pinv(variables.double()).to(x) @ self._powers(variables)
         self.curves = Whitening(self._curves(variables))
         self.bend = Term.none(head, self.straight.shape[1], self.gain[: head.n_bent])
         if bent:
-            self.bend = maximised(self.bend, head, self.curves(self._curves(variables)), linear, target)
+            self.bend = maximised(self.bend, head, self.curves(self._curves(variables)), linear, y)
 
     def _variables(self, x: Tensor, white: Tensor, start: Tensor) -> Tensor:
         """(n, 2 n_linear + 1), what is bent: both linear predictors and the first principal component."""
@@ -330,14 +319,6 @@ class Law:
         theta = self.bend(self.curves(self._curves(variables)), self.linear(white, start))
         return theta if self.net is None else theta + self.gain * self.net(self.seen(x, start))
 
-    def outputs(self, x: FloatArray, start: FloatArray) -> FloatArray:
-        """Return (n, n_outputs)."""
-        return by_chunks(self, tensor(x, self.device), tensor(start, self.device))
-
-    def linear_outputs(self, x: FloatArray, start: FloatArray) -> FloatArray:
+    def straight_part(self, x: Tensor, start: Tensor) -> Tensor:
         """Return (n, n_outputs), those of the linear term alone."""
-
-        def linear(x: Tensor, start: Tensor) -> Tensor:
-            return self.linear(self.white(x), start)
-
-        return by_chunks(linear, tensor(x, self.device), tensor(start, self.device))
+        return self.linear(self.white(x), start)

@@ -176,8 +176,8 @@ def tensor(x: ArrayLike, device: str | torch.device | None) -> Tensor:
     return torch.as_tensor(np.asarray(x), dtype=torch.float32, device=device)
 
 
-def by_chunks(function: Callable[..., Tensor], *arrays: Tensor) -> NDArray[np.float64]:
-    """Return function(*arrays) without gradients, as doubles, a bounded number of rows at a time."""
+def by_chunks(function: Callable[..., Tensor], *arrays: Tensor) -> Tensor:
+    """Return function(*arrays) without gradients, a bounded number of rows at a time."""
     with torch.no_grad():
         parts = [function(*(x[start : start + CHUNK] for x in arrays)) for start in range(0, len(arrays[0]), CHUNK)]
-    return torch.cat(parts).cpu().double().numpy()
+    return torch.cat(parts)

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
+from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -24,6 +25,7 @@ from .networks import Places, places_of, torch_generator
 
 VALIDATION = 0.15  # share of the samples of a fit that training is stopped by
 Loss = Callable[..., Tensor]
+Rows = tuple[NDArray[np.intp], NDArray[np.intp]]  # those to fit and those to validate on
 
 
 class Learned(NamedTuple):
@@ -78,22 +80,64 @@ class Neural(Estimator):
     def _size(self) -> dict[str, Any]:
         return {"width": self.width, "depth": self.depth, "radius": self.radius}
 
-    @property
-    def _training(self) -> dict[str, Any]:
-        return {"steps": self.steps, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
-
     def _places(self, sample: Sample) -> Places | None:
         """Where a convolution finds its columns; None for the perceptron."""
         return places_of(sample) if self.body == "conv" else None
 
-    def _learn(self, train: Sample, rng: np.random.Generator) -> Learned:
+    def _train(
+        self,
+        net: nn.Module,
+        loss: Loss,
+        fit: Sequence[Tensor],
+        valid: Sequence[Tensor],
+        rng: Generator,
+        *,
+        score: Loss | None = None,
+        weight_decay: float = 0.0,
+    ) -> None:
+        """Minimise loss(net, *batch) over batches of rows of `fit`; averaged weights of least score(net, *valid) stay.
+
+        Those before the first step count too: a network that starts at 0 stays there unless it can do better. Where
+        `valid` is empty, the averaged weights of the last step stay. The score is the loss itself, unless given.
+        """
+        n, size, stop = len(fit[0]), min(self.batch_size, len(fit[0])), len(valid[0]) > 0
+        seed, judge = torch_generator(rng), score or loss
+
+        def batches() -> Iterator[Tensor]:
+            while True:
+                order = torch.randperm(n, generator=seed)
+                yield from order[: n - n % size].to(fit[0].device).split(size)
+
+        def batch_loss() -> Tensor:
+            chosen = next(rows)
+            return loss(net, *(x[chosen] for x in fit))
+
+        config = TrainingConfig(
+            steps=self.steps,
+            learning_rate=self.learning_rate,
+            weight_decay=weight_decay,
+            warmup=20,
+            gradient_norm=None,
+            ema=0.97,
+            ema_delay=9,
+            validate_every=25,
+            keep="best" if stop else "last",
+            score_first=stop,
+            patience=8 if stop else None,
+        )
+        rows = batches()
+        for _ in minimise(net, batch_loss, config, score=(lambda one: float(judge(one, *valid))) if stop else None):
+            pass
+        net.requires_grad_(False)
+
+    def _learn(self, train: Sample, rng: Generator) -> Learned:
         raise NotImplementedError(f"{type(self).__name__} must define _learn(train, rng)")
 
     def _combine(self, held_out: FloatArray, in_sample: FloatArray) -> FloatArray:
         """What is averaged, of (n,) held-out and in-sample log ratios, the latter NaN where there are none."""
         return held_out
 
-    def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator) -> Estimate:
+    def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: Generator) -> Estimate:
         fold, n = self._fold(groups, rng), len(sample)
         held_out, total, times = np.empty(n), np.zeros(n), np.zeros(n)
         for k in range(self.folds):
@@ -122,63 +166,8 @@ def middle(held_out: FloatArray, in_sample: FloatArray) -> FloatArray:
     return values
 
 
-def split(n: int, rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def split(n: int, rng: Generator) -> Rows:
     """Return the rows to fit and those to validate on, the latter a share VALIDATION of all, at least one each."""
     order = rng.permutation(n)
     n_valid = min(max(1, round(VALIDATION * n)), n - 1)
     return np.sort(order[n_valid:]), np.sort(order[:n_valid])
-
-
-def train(
-    net: nn.Module,
-    loss: Loss,
-    fit: Sequence[Tensor],
-    valid: Sequence[Tensor],
-    rng: np.random.Generator,
-    *,
-    batch_size: int,
-    early_stopping: bool = True,
-    score: Loss | None = None,
-    **options: Any,
-) -> None:
-    """Minimise loss(net, *batch) over batches of rows of `fit`; the averaged weights of least score(net, *valid) stay.
-
-    Those before the first step count too: a network that starts at 0 stays there unless it can do better. Without
-    early stopping, the averaged weights of the last step stay.
-
-    Args:
-        score: the loss itself, unless given.
-        options: steps, learning_rate, weight_decay; of `TrainingConfig`.
-    """
-    n, size = len(fit[0]), min(batch_size, len(fit[0]))
-    seed = torch_generator(rng)
-
-    def batches() -> Iterator[Tensor]:
-        while True:
-            order = torch.randperm(n, generator=seed)
-            yield from order[: n - n % size].to(fit[0].device).split(size)
-
-    rows = batches()
-    judge = score or loss
-    config = TrainingConfig(
-        warmup=20,
-        gradient_norm=None,
-        ema=0.97,
-        ema_delay=9,
-        validate_every=25,
-        keep="best" if early_stopping else "last",
-        score_first=early_stopping,
-        patience=8 if early_stopping else None,
-        **options,
-    )
-
-    def of_batch() -> Tensor:
-        chosen = next(rows)
-        return loss(net, *(x[chosen] for x in fit))
-
-    def of_valid(averaged: nn.Module) -> float:
-        return float(judge(averaged, *valid))
-
-    for _ in minimise(net, of_batch, config, score=of_valid if early_stopping else None):
-        pass
-    net.requires_grad_(False)
