@@ -1,7 +1,10 @@
-"""Local noise: every site alone goes from its clean value (t = 0) to pure noise (t = 1).
+"""Local noise: every site goes from its clean value (t = 0) to pure noise (t = 1), independently of the others.
 
 What a channel does to a two-valued site depends only on its signal-to-noise ratio
 snr = E[x|s]^2 / Var[x|s]: alpha^2/sigma^2 (Gaussian), (1-2p)^2/4p(1-p) (bit flip), (1-eps)/eps (erasure).
+
+A new channel is one class with the methods of `Channel`, in a file of the user's own (`file.py:Class`) or here with a
+line in `CHANNELS`; it need not inherit from anything. Noise that treats the two signs alike is not assumed.
 """
 
 import math
@@ -15,40 +18,41 @@ from . import registry
 from .errors import InputError
 
 Schedule = Literal["linear", "vp", "ve"]
-SHARP = 1e-70  # no double tells noise at an earlier time from none, and the squares of its snr overflow
+SHARP = 1e-70  # noise at an earlier time cannot be told from none in double precision
 # Beyond this ratio a Gaussian observation tells a spin from its opposite up to exp(-200).
 SNR_CERTAIN = 400.0
 
 
 class Channel(Protocol):
-    """What models and exact solutions ask of a channel."""
+    """Local noise on sites, as models, exact solutions, denoisers and estimators use it."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What specs and the command line call it."""
 
     def snr(self, t: float) -> float:
-        """Signal-to-noise ratio at time t; inf at t = 0, 0 at t = 1."""
+        """Return the signal-to-noise ratio at time t: inf at t = 0, falling to 0 at t = 1."""
 
     def time(self, snr: float) -> float:
-        """The time at which the signal-to-noise ratio is `snr`, in [0, 1]."""
+        """Return the time in [0, 1] at which the signal-to-noise ratio is `snr`."""
 
     def corrupt(self, x_0: NDArray, t: float, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Noisy values of the same shape as `x_0`."""
+        """Return noisy values of the same shape as `x_0`."""
 
     def add_noise(self, x_s: NDArray, s: float, t: float, rng: np.random.Generator) -> NDArray[np.float64]:
-        """x_t given x_s, s <= t: the noise between two times, so that corrupt(.., t) is corrupt(.., s) and this."""
+        """Draw x_t given x_s, s <= t: the noise between two times, so that corrupt(.., t) is corrupt(.., s) and this."""
 
     def bridge(self, x_t: NDArray, x_0: NDArray, t: float, s: float, rng: np.random.Generator) -> NDArray[np.float64]:
-        """x_s given its noisier version x_t and the clean x_0, s <= t: one reverse step, site by site."""
+        """Draw x_s given its noisier version x_t and the clean x_0, s <= t: one reverse step, site by site."""
 
     def likelihood_field(self, x_t: NDArray, t: float) -> NDArray[np.float64]:
-        """h with p(x_t|s) proportional to exp(h s) for s = +-1; +-inf where the spin is certain."""
+        """Return h with p(x_t|s) proportional to exp(h s) for s = +-1; +-inf where the spin is certain."""
 
     def peak_log_likelihood(self, x_t: NDArray, t: float) -> NDArray[np.float64]:
-        """max over s = +-1 of log p(x_t|s), elementwise."""
+        """Return max over s = +-1 of log p(x_t|s), elementwise."""
 
     def output_law(self, t: float) -> NDArray[np.float64]:
-        """The law of a two-valued site's observation, (n_outcomes, 2): columns p(outcome|s=+1), p(outcome|s=-1).
+        """Return the law of a two-valued site's observation, (n_outcomes, 2): p(outcome|s=+1), p(outcome|s=-1).
 
         Continuous outcomes are discretised by a quadrature that is exact to rounding.
         """
@@ -77,20 +81,20 @@ def check_gaussian(channel: Channel) -> GaussianNoise:
 
 
 def check_time(t: float) -> float:
-    """t itself if it is a number in [0, 1], 0 below SHARP; a ValueError otherwise."""
+    """Return t if it is in [0, 1] (0 below SHARP); raise InputError otherwise."""
     if not 0.0 <= t <= 1.0:  # also refuses NaN
         raise InputError(f"t must be in [0, 1], 0 clean and 1 pure noise, got {t}")
     return float(t) if t > SHARP else 0.0
 
 
 def check_order(s: float, t: float) -> None:
-    """Raises ValueError unless 0 <= s <= t <= 1."""
+    """Raise InputError unless 0 <= s <= t <= 1."""
     if check_time(s) > check_time(t):
         raise InputError(f"s must be the cleaner time, s <= t, got s = {s} and t = {t}")
 
 
 def check_shapes(x_t: NDArray, x_0: NDArray) -> None:
-    """Raises ValueError unless both have one shape."""
+    """Raise InputError unless both have one shape."""
     if x_t.shape != x_0.shape:
         raise InputError(f"x_t and x_0 must have one shape, got {x_t.shape} and {x_0.shape}")
 
@@ -148,7 +152,7 @@ class Gaussian:
         return self.alpha(t) * x_0 + sigma * rng.standard_normal(x_0.shape)
 
     def _between(self, s: float, t: float) -> tuple[float, float]:
-        """alpha and sigma^2 of the noise from s to t."""
+        """Return alpha and sigma^2 of the noise from s to t."""
         check_order(s, t)
         if self.sigma(t) == math.inf:
             raise InputError("t must be < 1 for the ve schedule, whose noise is infinite at t = 1; use linear or vp")
@@ -160,7 +164,7 @@ class Gaussian:
         return ratio * x_s + math.sqrt(variance) * rng.standard_normal(x_s.shape)
 
     def bridge_moments(self, t: float, s: float) -> tuple[float, float, float]:
-        """a, b and v of x_s ~ N(a x_t + b x_0, v) given x_t and x_0 (Ho et al. 2020, eq. 7, for any alpha, sigma)."""
+        """Return a, b and v of x_s ~ N(a x_t + b x_0, v) given x_t and x_0 (Ho et al. 2020, eq. 7, for any alpha, sigma)."""
         ratio, variance = self._between(s, t)
         if s == t:
             return 1.0, 0.0, 0.0
@@ -191,7 +195,7 @@ class Gaussian:
 
 
 def gaussian_output_law(snr: float) -> NDArray[np.float64]:
-    """Law of y = snr s + sqrt(snr) z (so that p(y|s) ~ exp(s y)) by the trapezoidal rule, (n_outcomes, 2).
+    """Return the law of y = snr s + sqrt(snr) z (so that p(y|s) ~ exp(s y)) by the trapezoidal rule, (n_outcomes, 2).
 
     The step resolves both the Gaussian and the nearest pole of any log-ratio, at i pi/2, to rounding.
     """
@@ -229,7 +233,7 @@ class BitFlip:
         return np.where(rng.random(x_0.shape) < self.flip_probability(t), -1.0, 1.0) * x_0
 
     def _between(self, s: float, t: float) -> float:
-        """Probability of a flip from s to t: 1 - 2 p_t = (1 - 2 p_s)(1 - 2 p)."""
+        """Return the probability of a flip from s to t: 1 - 2 p_t = (1 - 2 p_s)(1 - 2 p)."""
         check_order(s, t)
         return (t - s) / (2.0 * (1.0 - s)) if s < t else 0.0
 

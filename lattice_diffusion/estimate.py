@@ -1,4 +1,4 @@
-"""A number with its error: what every exact or estimated quantity is returned as."""
+"""Values with standard errors, as exact answers and estimators return them."""
 
 import math
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Estimate:
     method: str = ""
 
     def z_score(self, truth: float) -> float:
-        """(value - truth) / stderr; for an exact value 0 or infinity."""
+        """Return (value - truth) / stderr; for an exact value 0 or infinity."""
         if self.stderr == 0.0:
             return 0.0 if self.value == truth else math.copysign(math.inf, self.value - truth)
         return (self.value - truth) / self.stderr
@@ -48,7 +48,7 @@ class Curve:
 
     @classmethod
     def from_samples(cls, samples: NDArray[np.float64], method: str = "") -> "Curve":
-        """Means over axis 0 of `samples` (n_samples, n), n_samples >= 2, with their covariance."""
+        """Return means over axis 0 of `samples` (n_samples, n), n_samples >= 2, with their covariance."""
         n_samples = samples.shape[0]
         covariance = np.atleast_2d(np.cov(samples, rowvar=False)) / n_samples
         return cls(samples.mean(axis=0), covariance, n_samples, method)

@@ -1,4 +1,4 @@
-"""Sites of a hypercubic lattice and its division into a patch A, a buffer B around it and the rest C."""
+"""Hypercubic lattices, and their division into a patch A, a buffer B around it and the rest C."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .errors import InputError, check_memory
 
-MAX_AXES = 16  # NumPy's own limit leaves no room for samples, channels and times
+MAX_AXES = 16  # so that there is room for samples, channels and times
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class Tripartition:
 
     @classmethod
     def from_sizes(cls, a: int, b: int, c: int) -> "Tripartition":
-        """The first a, the next b and the last c of a + b + c sites, where only numbers matter (mean field)."""
+        """Return the first a, next b and last c of a + b + c sites, for models where only numbers matter."""
         if a < 1 or b < 0 or c < 0:
             raise InputError(f"sizes must be a >= 1, b >= 0, c >= 0, got {a}, {b}, {c}")
         check_memory("a + b + c", 11 * (a + b + c), "take fewer sites")
@@ -103,7 +103,7 @@ class Lattice:
 
     @cached_property
     def bonds(self) -> NDArray[np.int64]:
-        """Nearest-neighbour pairs of flat site indices, (n_bonds, 2), each once."""
+        """Pairs of flat indices of nearest neighbours, (n_bonds, 2), each once."""
         check_memory("shape", 64 * self.ndim * self.n_sites, "take a smaller lattice")  # and what is made of it
         sites = np.arange(self.n_sites).reshape(self.shape)
         pairs = []
@@ -115,7 +115,7 @@ class Lattice:
         return np.concatenate(pairs)
 
     def box(self, center: Sequence[int], radius: int, patch: int = 1) -> NDArray[np.bool_]:
-        """Sites within Chebyshev distance `radius` of the patch of side `patch` around `center`.
+        """Return the sites within Chebyshev distance `radius` of the patch of side `patch` around `center`.
 
         An even patch reaches one site further to larger coordinates. Boxes are cut at open edges and wrap
         around periodic ones.
@@ -142,7 +142,7 @@ class Lattice:
         return mask
 
     def tripartition(self, center: Sequence[int], radius: int, patch: int = 1) -> Tripartition:
-        """A the patch around `center`, B the box of `radius` around it less A, C all other sites.
+        """Return A the patch around `center`, B the box of `radius` around it less A, C all other sites.
 
         C is empty when the box covers the lattice; the conditional mutual information is then 0.
         """

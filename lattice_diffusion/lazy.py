@@ -1,4 +1,4 @@
-"""Rooms whose parts are imported when they are first used, so that asking for one does not load torch for all."""
+"""Packages whose parts are imported when they are first used, so that using one does not load torch for all."""
 
 import importlib
 from collections.abc import Callable, Mapping
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 def attach(
     package: str, homes: Mapping[str, str], public: list[str]
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
-    """`__getattr__` and `__dir__` of a package.
+    """Return `__getattr__` and `__dir__` of a package.
 
     Args:
         homes: module of every name; the names among `public` that are not there are modules themselves.

@@ -1,9 +1,12 @@
-"""From measured curves to phases: Markov lengths, peak times, windows, crossings, exponents, radius schedules."""
+"""From measured curves to phases: Markov lengths, peak times, windows, crossings, exponents, radius schedules.
 
-from .finite_size import Crossing, finite_size_crossing
+What is not there (no exponential decay, no peak between the times, no time above the tolerance) is None; a
+`MarkovLength` says why. InputError is for data that cannot be fitted, or a budget that no schedule keeps.
+"""
+
+from .finite_size import Crossing, PowerLaw, finite_size_crossing, power_law
 from .markov_length import MarkovLength, markov_length
-from .peak import peak_time
-from .receptive_field import (
+from .schedules import (
     Allocation,
     evaluate_schedule,
     log_rule,
@@ -11,8 +14,7 @@ from .receptive_field import (
     schedule_frontier,
     two_level_schedule,
 )
-from .scaling import PowerLaw, power_law
-from .windows import Window, nonlocality_window, speciation_window
+from .windows import Window, nonlocality_window, peak_time, speciation_window
 
 __all__ = [
     "Allocation",

@@ -47,7 +47,7 @@ def markov_length(
     covariance: ArrayLike | None = None,
     prefactor_exponent: float = 0.0,
 ) -> MarkovLength:
-    """Markov length xi of I(r) ~ r^-p exp(-r/xi), from the largest window of large r that is one exponential.
+    """Fit the Markov length xi of I(r) ~ r^-p exp(-r/xi), from the largest window of large r that is one exponential.
 
     With errors: least squares on log I weighted by them, on points more than 3 standard errors above zero; the
     window starts at the smallest radius from which the fit has a p-value above 0.01; the error of xi uses the

@@ -1,4 +1,4 @@
-"""Windows of time in which denoising is nonlocal, or in which a label is being decided."""
+"""Peaks and windows in time: where a quantity is largest, where denoising is nonlocal, where a label is decided."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,54 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError, check_finite
 from ..estimate import Estimate
+
+
+def peak_time(
+    times: ArrayLike, values: ArrayLike, stderr: ArrayLike | None = None, fraction: float = 0.7
+) -> Estimate | None:
+    """Return the time at which `values` is largest, by a weighted polynomial through the points near the maximum.
+
+    The points are those around the largest value above `fraction` of it (at least two on each side where there
+    are any). The error adds the propagated `stderr` and the change when the polynomial's degree is lowered by
+    one, in quadrature.
+
+    Args:
+        times: increasing, (n,).
+        values: (n,), stderr: (n,) or None for exact values.
+
+    Returns:
+        The time, or None where the largest value is the first or the last one, so that no peak is bracketed.
+    """
+    t, y, sigma = _checked(times, values, stderr)
+    if not 0 < fraction < 1:
+        raise InputError(f"fraction must be in (0, 1), got {fraction}")
+    top = int(np.argmax(y))
+    if top in (0, len(t) - 1):
+        return None
+    low, high = max(top - 2, 0), min(top + 2, len(t) - 1)
+    while low > 0 and y[low - 1] > fraction * y[top]:
+        low -= 1
+    while high < len(t) - 1 and y[high + 1] > fraction * y[top]:
+        high += 1
+    x, y, sigma = t[low : high + 1], y[low : high + 1], sigma[low : high + 1]
+    degree = min(4, len(x) - 1)
+    weight = 1.0 / np.maximum(sigma, 1e-3 * sigma.max()) if sigma.any() else np.ones_like(x)
+    peak = _polynomial_peak(x, y, weight, degree)
+    systematic = abs(peak - _polynomial_peak(x, y, weight, degree - 1)) if degree > 2 else 0.0
+    shifts = []
+    for k in np.flatnonzero(sigma):
+        moved = y.copy()
+        moved[k] += 0.1 * sigma[k]  # small, so that the response is linear
+        shifts.append(10 * (_polynomial_peak(x, moved, weight, degree) - peak))
+    return Estimate(peak, float(np.hypot(np.linalg.norm(shifts), systematic)), 0, "polynomial through the maximum")
+
+
+def _polynomial_peak(x: NDArray, y: NDArray, weight: NDArray, degree: int) -> float:
+    """Return where the least-squares polynomial is largest between the first and the last point."""
+    fit = np.polynomial.Polynomial.fit(x, y, degree, w=weight)
+    roots = fit.deriv().roots()
+    inside = [float(z.real) for z in np.atleast_1d(roots) if abs(z.imag) < 1e-9 and x[0] <= z.real <= x[-1]]
+    return max([*inside, float(x[0]), float(x[-1])], key=lambda z: float(fit(z)))
 
 
 @dataclass(frozen=True)
@@ -27,7 +75,7 @@ class Window:
 def nonlocality_window(
     times: ArrayLike, cmi: ArrayLike, tolerance: float, stderr: ArrayLike | None = None
 ) -> Window | None:
-    """From inf to sup of {t : I_t(A;C|B) > tolerance}, or None where the set is empty.
+    """Return the window from inf to sup of {t : I_t(A;C|B) > tolerance}, or None where it is empty.
 
     Between the times measured log I is interpolated linearly, or I where it has fallen into its error; errors of the
     ends propagate `stderr`.
@@ -35,7 +83,7 @@ def nonlocality_window(
     Args:
         times, cmi, stderr: (n,); tolerance: in nats.
     """
-    t, values, sigma = _checked(times, cmi, tolerance, stderr)
+    t, values, sigma = _checked(times, cmi, stderr, tolerance)
     above = np.flatnonzero(values > tolerance)
     if not above.size:
         return None
@@ -54,14 +102,16 @@ def speciation_window(
     lost_stderr: ArrayLike | None = None,
     label_abc_stderr: ArrayLike | None = None,
 ) -> Window | None:
-    """Window in which the label S is decided: from inf {t : I_0(S;AB) - I_t(S;B) >= d} to sup {t : I_t(S;ABC) >= d}.
+    """Return the window in which the label S is decided, or None where it is empty.
+
+    It goes from inf {t : I_0(S;AB) - I_t(S;B) >= d} to sup {t : I_t(S;ABC) >= d}.
 
     Args:
         times: (n,); label_ab_clean: I_0(S;AB); label_b, label_abc: I_t(S;B), I_t(S;ABC), (n,), in nats.
         tolerance: d in nats; lost_stderr: of I_0(S;AB) - I_t(S;B), (n,), and label_abc_stderr, for errors of the ends.
     """
-    t, lost, lost_sigma = _checked(times, label_ab_clean - np.asarray(label_b, float), tolerance, lost_stderr)
-    _, known, known_sigma = _checked(times, label_abc, tolerance, label_abc_stderr)
+    t, lost, lost_sigma = _checked(times, label_ab_clean - np.asarray(label_b, float), lost_stderr, tolerance)
+    _, known, known_sigma = _checked(times, label_abc, label_abc_stderr, tolerance)
     starts, stops = np.flatnonzero(lost >= tolerance), np.flatnonzero(known >= tolerance)
     if not starts.size or not stops.size or stops[-1] < starts[0]:
         return None
@@ -72,7 +122,7 @@ def speciation_window(
 
 
 def _checked(
-    times: ArrayLike, values: ArrayLike, tolerance: float, stderr: ArrayLike | None
+    times: ArrayLike, values: ArrayLike, stderr: ArrayLike | None, tolerance: float = 1.0
 ) -> tuple[NDArray, NDArray, NDArray]:
     t, y = np.asarray(times, float), np.asarray(values, float)
     sigma = np.zeros_like(y) if stderr is None else np.asarray(stderr, float)
@@ -87,7 +137,7 @@ def _checked(
 
 
 def _crossing(t: NDArray, y: NDArray, sigma: NDArray, level: float, inside: int, step: int) -> Estimate | None:
-    """Where y passes `level` between the point `inside` the window and its neighbour in direction `step`."""
+    """Return where y passes `level` between the point `inside` the window and its neighbour in direction `step`."""
     outside = inside + step
     if not 0 <= outside < len(t):
         return None

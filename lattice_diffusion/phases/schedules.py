@@ -51,7 +51,7 @@ def _allocation(choice: NDArray[np.int64], area: NDArray[np.float64], cost: NDAr
 
 
 def evaluate_schedule(choice: ArrayLike, area: ArrayLike, cost: ArrayLike) -> Allocation:
-    """Error and cost of a given schedule, (n_times,) indices of radii."""
+    """Return error and cost of a given schedule, (n_times,) indices of radii."""
     area, cost = _tables(area, cost)
     if np.asarray(choice).dtype.kind not in "iu":
         raise InputError(f"choice must hold indices of radii, got {shown(choice)}")
@@ -62,7 +62,7 @@ def evaluate_schedule(choice: ArrayLike, area: ArrayLike, cost: ArrayLike) -> Al
 
 
 def schedule_frontier(area: ArrayLike, cost: ArrayLike) -> list[Allocation]:
-    """All schedules that one multiplier gives, from the cheapest to the most exact: none is cheaper at its error.
+    """Return all schedules of the frontier, from the cheapest to the most exact: none is cheaper at its error.
 
     Args:
         area: (n_times, n_radii), the error that a radius adds at a time, its width included.
@@ -85,7 +85,7 @@ def schedule_frontier(area: ArrayLike, cost: ArrayLike) -> list[Allocation]:
 
 
 def _hull(area: NDArray[np.float64], cost: NDArray[np.float64]) -> list[int]:
-    """Indices on the lower convex hull of (cost, area), costs rising and areas falling."""
+    """Return indices on the lower convex hull of (cost, area), costs rising and areas falling."""
     hull: list[int] = []
     for j in sorted(range(len(cost)), key=lambda j: (cost[j], area[j])):
         if hull and area[j] >= area[hull[-1]]:
@@ -100,9 +100,9 @@ def _hull(area: NDArray[np.float64], cost: NDArray[np.float64]) -> list[int]:
 
 
 def optimal_schedule(area: ArrayLike, cost: ArrayLike, budget: float) -> Allocation:
-    """The cheapest schedule of the frontier whose error is at most `budget`, in nats.
+    """Return the cheapest schedule of the frontier whose error is at most `budget`, in nats.
 
-    Raises ValueError where even the most exact schedule exceeds it.
+    Raises InputError where even the most exact schedule exceeds it.
     """
     schedules = schedule_frontier(area, cost)
     for schedule in schedules:
@@ -115,9 +115,9 @@ def optimal_schedule(area: ArrayLike, cost: ArrayLike, budget: float) -> Allocat
 
 
 def two_level_schedule(area: ArrayLike, cost: ArrayLike, budget: float) -> Allocation:
-    """The cheapest hybrid: one local radius but for one interval of times, where the last radius takes over.
+    """Return the cheapest hybrid: one local radius but for one interval of times, where the last radius takes over.
 
-    Raises ValueError where none keeps the error within `budget`.
+    Raises InputError where none keeps the error within `budget`.
     """
     area, cost = _tables(area, cost)
     n_times, n_radii = area.shape
@@ -141,7 +141,7 @@ def two_level_schedule(area: ArrayLike, cost: ArrayLike, budget: float) -> Alloc
 def log_rule(
     xi: ArrayLike, gamma: ArrayLike, radii: ArrayLike, n_sites: int, n_steps: int, error: float
 ) -> NDArray[np.int64]:
-    """The smallest radii with r >= xi(t) log(N K sqrt(gamma(t)) / error), as indices; the last where none is.
+    """Return the smallest radii with r >= xi(t) log(N K sqrt(gamma(t)) / error), as indices; the last where none is.
 
     The sufficient receptive field of arXiv:2508.06614 for I_t ~ gamma e^(-r/xi), K steps and N sites; NaN in xi
     (no exponential decay) gives the last radius.
