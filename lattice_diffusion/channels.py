@@ -18,6 +18,7 @@ from . import registry
 from .errors import InputError
 
 Schedule = Literal["linear", "vp", "ve"]
+Rng = np.random.Generator | int | None
 SHARP = 1e-70  # noise at an earlier time cannot be told from none in double precision
 # Beyond this ratio a Gaussian observation tells a spin from its opposite up to exp(-200).
 SNR_CERTAIN = 400.0
@@ -36,13 +37,13 @@ class Channel(Protocol):
     def time(self, snr: float) -> float:
         """Return the time in [0, 1] at which the signal-to-noise ratio is `snr`."""
 
-    def corrupt(self, x_0: NDArray, t: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    def corrupt(self, x_0: NDArray, t: float, rng: Rng = None) -> NDArray[np.float64]:
         """Return noisy values of the same shape as `x_0`."""
 
-    def add_noise(self, x_s: NDArray, s: float, t: float, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Draw x_t given x_s, s <= t: the noise between two times, so that corrupt(.., t) is corrupt(.., s) and this."""
+    def add_noise(self, x_s: NDArray, s: float, t: float, rng: Rng = None) -> NDArray[np.float64]:
+        """Draw x_t given x_s, s <= t: the noise between two times; corrupt(.., t) is corrupt(.., s) and this."""
 
-    def bridge(self, x_t: NDArray, x_0: NDArray, t: float, s: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    def bridge(self, x_t: NDArray, x_0: NDArray, t: float, s: float, rng: Rng = None) -> NDArray[np.float64]:
         """Draw x_s given its noisier version x_t and the clean x_0, s <= t: one reverse step, site by site."""
 
     def likelihood_field(self, x_t: NDArray, t: float) -> NDArray[np.float64]:
@@ -145,11 +146,11 @@ class Gaussian:
             return 2.0 / math.pi * math.atan2(1.0, root) if root < math.inf else 0.0
         return 1.0 / (1.0 + root)
 
-    def corrupt(self, x_0: NDArray, t: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    def corrupt(self, x_0: NDArray, t: float, rng: Rng = None) -> NDArray[np.float64]:
         sigma = self.sigma(t)
         if sigma == math.inf:
             raise InputError("t must be < 1 for the ve schedule, whose noise is infinite at t = 1; use linear or vp")
-        return self.alpha(t) * x_0 + sigma * rng.standard_normal(x_0.shape)
+        return self.alpha(t) * x_0 + sigma * np.random.default_rng(rng).standard_normal(x_0.shape)
 
     def _between(self, s: float, t: float) -> tuple[float, float]:
         """Return alpha and sigma^2 of the noise from s to t."""
@@ -159,22 +160,22 @@ class Gaussian:
         ratio = self.alpha(t) / self.alpha(s) if s < t else 1.0
         return ratio, max(self.sigma(t) ** 2 - (ratio * self.sigma(s)) ** 2, 0.0)
 
-    def add_noise(self, x_s: NDArray, s: float, t: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    def add_noise(self, x_s: NDArray, s: float, t: float, rng: Rng = None) -> NDArray[np.float64]:
         ratio, variance = self._between(s, t)
-        return ratio * x_s + math.sqrt(variance) * rng.standard_normal(x_s.shape)
+        return ratio * x_s + math.sqrt(variance) * np.random.default_rng(rng).standard_normal(x_s.shape)
 
     def bridge_moments(self, t: float, s: float) -> tuple[float, float, float]:
-        """Return a, b and v of x_s ~ N(a x_t + b x_0, v) given x_t and x_0 (Ho et al. 2020, eq. 7, for any alpha, sigma)."""
+        """Return a, b, v of x_s ~ N(a x_t + b x_0, v) given x_t and x_0 (Ho et al. 2020, eq. 7, any alpha, sigma)."""
         ratio, variance = self._between(s, t)
         if s == t:
             return 1.0, 0.0, 0.0
         old, share = self.sigma(s) ** 2, 1.0 / self.sigma(t) ** 2
         return share * ratio * old, share * self.alpha(s) * variance, share * old * variance
 
-    def bridge(self, x_t: NDArray, x_0: NDArray, t: float, s: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    def bridge(self, x_t: NDArray, x_0: NDArray, t: float, s: float, rng: Rng = None) -> NDArray[np.float64]:
         check_shapes(x_t, x_0)
         keep, pull, variance = self.bridge_moments(t, s)
-        return keep * x_t + pull * x_0 + math.sqrt(variance) * rng.standard_normal(x_t.shape)
+        return keep * x_t + pull * x_0 + math.sqrt(variance) * np.random.default_rng(rng).standard_normal(x_t.shape)
 
     def likelihood_field(self, x_t: NDArray, t: float) -> NDArray[np.float64]:
         sigma = self.sigma(t)
@@ -229,23 +230,23 @@ class BitFlip:
         # 1 - sqrt(snr/(1+snr)), written so that large ratios keep their digits
         return 1.0 / (1.0 + snr + math.sqrt(snr * (1.0 + snr))) if snr < math.inf else 0.0
 
-    def corrupt(self, x_0: NDArray, t: float, rng: np.random.Generator) -> NDArray[np.float64]:
-        return np.where(rng.random(x_0.shape) < self.flip_probability(t), -1.0, 1.0) * x_0
+    def corrupt(self, x_0: NDArray, t: float, rng: Rng = None) -> NDArray[np.float64]:
+        return np.where(np.random.default_rng(rng).random(x_0.shape) < self.flip_probability(t), -1.0, 1.0) * x_0
 
     def _between(self, s: float, t: float) -> float:
         """Return the probability of a flip from s to t: 1 - 2 p_t = (1 - 2 p_s)(1 - 2 p)."""
         check_order(s, t)
         return (t - s) / (2.0 * (1.0 - s)) if s < t else 0.0
 
-    def add_noise(self, x_s: NDArray, s: float, t: float, rng: np.random.Generator) -> NDArray[np.float64]:
-        return np.where(rng.random(x_s.shape) < self._between(s, t), -1.0, 1.0) * x_s
+    def add_noise(self, x_s: NDArray, s: float, t: float, rng: Rng = None) -> NDArray[np.float64]:
+        return np.where(np.random.default_rng(rng).random(x_s.shape) < self._between(s, t), -1.0, 1.0) * x_s
 
-    def bridge(self, x_t: NDArray, x_0: NDArray, t: float, s: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    def bridge(self, x_t: NDArray, x_0: NDArray, t: float, s: float, rng: Rng = None) -> NDArray[np.float64]:
         check_shapes(x_t, x_0)
         late, early = self._between(s, t), self.flip_probability(s)
         as_noisy = np.where(x_t == x_0, 1.0 - early, early) * (1.0 - late)  # p(x_s = x_t | x_0) p(x_t | x_s)
         flipped = np.where(x_t == x_0, early, 1.0 - early) * late
-        return np.where(rng.random(x_t.shape) * (as_noisy + flipped) < flipped, -1.0, 1.0) * x_t
+        return np.where(np.random.default_rng(rng).random(x_t.shape) * (as_noisy + flipped) < flipped, -1.0, 1.0) * x_t
 
     def likelihood_field(self, x_t: NDArray, t: float) -> NDArray[np.float64]:
         p = self.flip_probability(t)
@@ -274,17 +275,17 @@ class Erasure:
     def time(self, snr: float) -> float:
         return 1.0 / (1.0 + check_snr(snr))
 
-    def corrupt(self, x_0: NDArray, t: float, rng: np.random.Generator) -> NDArray[np.float64]:
-        return np.where(rng.random(x_0.shape) < check_time(t), 0.0, x_0)
+    def corrupt(self, x_0: NDArray, t: float, rng: Rng = None) -> NDArray[np.float64]:
+        return np.where(np.random.default_rng(rng).random(x_0.shape) < check_time(t), 0.0, x_0)
 
-    def add_noise(self, x_s: NDArray, s: float, t: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    def add_noise(self, x_s: NDArray, s: float, t: float, rng: Rng = None) -> NDArray[np.float64]:
         check_order(s, t)
-        return np.where(rng.random(x_s.shape) * (1.0 - s) < t - s, 0.0, x_s)
+        return np.where(np.random.default_rng(rng).random(x_s.shape) * (1.0 - s) < t - s, 0.0, x_s)
 
-    def bridge(self, x_t: NDArray, x_0: NDArray, t: float, s: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    def bridge(self, x_t: NDArray, x_0: NDArray, t: float, s: float, rng: Rng = None) -> NDArray[np.float64]:
         check_shapes(x_t, x_0)
         check_order(s, t)
-        return np.where((x_t == 0) & (rng.random(x_t.shape) * t >= s), x_0, x_t)
+        return np.where((x_t == 0) & (np.random.default_rng(rng).random(x_t.shape) * t >= s), x_0, x_t)
 
     def likelihood_field(self, x_t: NDArray, t: float) -> NDArray[np.float64]:
         check_time(t)

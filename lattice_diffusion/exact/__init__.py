@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..channels import Channel, check_time
+from ..channels import Channel, Rng, check_time
 from ..errors import InputError, check_memory, shown
 from ..estimate import Curve, Estimate
 from ..lattice import Lattice, Tripartition
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 Method = Literal["auto", "closed", "sampled"]
-Rng = np.random.Generator | int | None
 
 __all__ = [
     "Curve",

@@ -11,7 +11,6 @@ from ..channels import Channel
 from ..lattice import Lattice, Tripartition
 
 DataKind = Literal["real", "spins"]
-Rng = np.random.Generator | int | None
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from ..channels import Channel
+from ..channels import Channel, Rng
 from ..errors import InputError
 from ..exact.mean_field import MeanFieldSolver
 from ..lattice import Lattice, Tripartition
 from ..samplers.chains import check_beta, check_memory, check_n_samples
-from .base import OnLattice, Rng, Transition
+from .base import OnLattice, Transition
 
 
 def mean_field_magnetization(beta: float) -> float:

@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..channels import Channel
+from ..channels import Channel, Rng
 from ..errors import InputError
 from ..exact.ising import ChainSolver, TransferMatrix
 from ..lattice import Lattice
 from ..samplers.chains import check_beta, check_memory, check_n_samples, check_schedule
 from ..samplers.ising import IsingMethod, ising, resolve, uniform_transfer_matrix
-from .base import OnLattice, Rng, Transition
+from .base import OnLattice, Transition
 
 BETA_CRITICAL = math.log(1.0 + math.sqrt(2.0)) / 2.0
 
