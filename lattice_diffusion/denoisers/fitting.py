@@ -7,7 +7,6 @@ A step minimises -log p(x_0,i) per site under the network's law of x_0,i: for a 
 site's own observation, which enters exactly. The minimum is the exact local posterior.
 """
 
-import contextlib
 import dataclasses
 import json
 import math
@@ -120,11 +119,19 @@ def train(
 
 def fit(net: Network, data: NDArray | Draw, *, progress: bool = True, **options: Any) -> list[TrainingStep]:
     """Call `train` to the end and return its steps; on a terminal a bar shows the loss, and the score with `exact`."""
-    records = []
-    with _bar(options, shown=progress) as advance:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    hidden = not (progress and sys.stderr.isatty())
+    records, score = [], ""
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=hidden) as bar:
+        task = bar.add_task("", total=options.get("steps"))
         for step in train(net, data, **options):
             records.append(step)
-            advance(step)
+            if step.score is not None:
+                score = f", MSE {100 * step.score:.2f}% above the exact minimum"
+            bar.update(task, completed=step.number, description=f"loss {step.loss:.4f}{score}")
     return records
 
 
@@ -224,27 +231,6 @@ def _excess(channel: Channel, exact: Denoiser, draw: Draw, rng: np.random.Genera
         return float(np.mean([((net(x_t, t).mean - mean) ** 2).mean() / mmse for x_t, t, (mean, mmse) in cases]))
 
     return excess
-
-
-@contextlib.contextmanager
-def _bar(options: dict[str, Any], *, shown: bool) -> Iterator[Callable[[TrainingStep], None]]:
-    if not (shown and options.get("steps") and sys.stderr.isatty()):
-        yield lambda step: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task, score = bar.add_task("", total=options["steps"]), ""
-
-        def advance(step: TrainingStep) -> None:
-            nonlocal score
-            if step.score is not None:
-                score = f", MSE {100 * step.score:.2f}% above the exact minimum"
-            bar.update(task, completed=step.number, description=f"loss {step.loss:.4f}{score}")
-
-        yield advance
 
 
 # -- files ----------------------------------------------------------------------------------------------------------

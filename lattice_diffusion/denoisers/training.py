@@ -3,19 +3,11 @@
     for step in minimise(net, loss, TrainingConfig(steps=2000), rng=rng):
         print(step.number, step.loss)
 
-`loss()` draws a batch and returns its loss, a tensor of one or more values whose mean is minimised; it holds the data,
-and takes all randomness from `rng`, whose state the checkpoints carry, so that a resumed run gives the numbers of an
-uninterrupted one. The learning rate rises linearly over `warmup` steps and falls to 0 as a cosine. An exponential
-moving average of the weights is what is scored and what the network holds in the end. The callers:
-
-    denoisers   `fitting.train`: the default configuration; score: distance from an exact denoiser, only reported
-    critics     TrainingConfig(steps, learning_rate=.., weight_decay=.., warmup=20, ema=0.97, ema_delay=9,
-                gradient_norm=None, validate_every=25, keep="best", score_first=True, patience=8), loss over rows that a
-                torch generator shuffles, score: the loss of held-out rows
-    image laws  TrainingConfig(steps, learning_rate=4e-3, weight_decay=0.1, ema=0.995, ema_delay=9, gradient_norm=None,
-                validate_every=200, checkpoint_every=200, keep="best", checkpoint=.., resume=True), rng a torch
-                generator on the device, score: the mean of the held-out losses
-    classifiers TrainingConfig(steps, learning_rate=2e-3, warmup=1, betas=(0.9, 0.999), ema=0.0, gradient_norm=None)
+`loss()` draws a batch and returns its losses, whose mean is minimised; it takes all randomness from `rng`, whose state
+the checkpoints carry, so that a resumed run gives the numbers of an uninterrupted one. An exponential moving average of
+the weights is what is scored, and what the network holds in the end. Denoisers (`fitting.train`) keep the defaults of
+`TrainingConfig`; critics and conditional laws stop early and keep their best weights; the amortised likelihood keeps
+its best weights and resumes, with a torch generator; a plain Adam is warmup=1, ema=0.0, gradient_norm=None.
 """
 
 import copy
@@ -190,7 +182,7 @@ def minimise(
         write_checkpoint(config.checkpoint, state)  # type: ignore[arg-type]
 
     try:
-        while number != config.steps and best.waited != config.patience:
+        while (config.steps is None or number < config.steps) and best.waited != config.patience:
             if (elapsed := time.perf_counter() - start) >= config.budget_seconds:
                 break
             number += 1
