@@ -45,14 +45,15 @@ def main() -> None:
         x_0 = model.sample(asked.samples, rng)
         start = time.process_time()
         estimator = ld.estimators.AmortisedLikelihood(steps=asked.steps, null=asked.null)
-        grid = estimator.fit(x_0, radii=RADII, times=TIMES, rng=rng).estimate()
+        found = estimator.fit(x_0, radii=RADII, times=TIMES, rng=rng).estimate()
         seconds.append(time.process_time() - start)
-        errors.append(grid.value - truth)
-        scores.append(errors[-1] / np.hypot(grid.stderr, truth_stderr))
-        if estimator.null_ is not None:
-            nulls.append(estimator.null_.value / np.hypot(estimator.null_.stderr, grid.stderr))
-        for (k, j), value in np.ndenumerate(grid.value):
-            held, error, z = estimator.held_out_[k, j], errors[-1][k, j], scores[-1][k, j]
+        cmi, stderr = found.cmi.values, found.cmi_stderr.values
+        errors.append(cmi - truth)
+        scores.append(errors[-1] / np.hypot(stderr, truth_stderr))
+        if asked.null:
+            nulls.append(found.cmi_null.values / np.hypot(found.cmi_null_stderr.values, stderr))
+        for (k, j), value in np.ndenumerate(cmi):
+            held, error, z = float(found.cmi_held_out[k, j]), errors[-1][k, j], scores[-1][k, j]
             line = f"{truth[k, j]:9.5f} {value:9.5f} {held:9.5f} {error:9.5f} {z:6.1f}"
             print(f"{TIMES[k]:6.2f} {RADII[j]:2d} {line}", flush=True)
     error, z, small = np.array(errors), np.array(scores), truth <= 0.001

@@ -21,7 +21,7 @@ from ..lazy import attach
 
 if TYPE_CHECKING:
     from . import benchmark, tasks
-    from .amortised import AmortisedLikelihood, Grid
+    from .amortised import AmortisedLikelihood
     from .base import Estimator, Sample, clone
     from .classical import FrenzelPompe, Gaussian, Oracle
     from .conditional_likelihood import ConditionalLikelihood
@@ -80,11 +80,10 @@ def names() -> list[str]:
     return sorted({*registry.names(ESTIMATORS), *(point.name for point in entry_points(group=GROUP))})
 
 
-_HOMES = {entry.name: entry.where.partition(":")[0] for entry in ESTIMATORS} | {
+_HOMES = {entry.name: entry.where.partition(":")[0] for entry in ESTIMATORS if not entry.fixed} | {
     "AmortisedLikelihood": "amortised",
     "Check": "identities",
     "Estimator": "base",
-    "Grid": "amortised",
     "Sample": "base",
     "Score": "scores",
     "Task": "tasks",
@@ -105,7 +104,6 @@ __all__ = [
     "Estimator",
     "FrenzelPompe",
     "Gaussian",
-    "Grid",
     "InfoNCE",
     "Oracle",
     "Sample",

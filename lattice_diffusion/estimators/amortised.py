@@ -4,9 +4,8 @@ A network q(a | view, t) that is told the noise level and how much of the sample
 every step, so that one training answers for all t and r, and every estimate is a gain in likelihood as in
 `ConditionalLikelihood`: nested, cross-fitted, half-way between held-out and in-sample averages, never clipped.
 
-    amortised = AmortisedLikelihood().fit(x_0, radii=(1, 2, 3), times=(0.5, 0.7, 0.9), rng=rng)
-    amortised.estimate().at(0.7, 2)                  # Estimate(value, stderr, ...)
-    amortised.estimate().value                       # (T, R)
+    found = AmortisedLikelihood().fit(x_0, radii=(1, 2, 3), times=(0.5, 0.7, 0.9), rng=rng).estimate()
+    found.cmi.sel(t=0.7, radius=2), found.cmi_stderr         # as of `exact.cmi_map`
 
 The parts: `amortised_data`, clean samples and the levels of a pixel; `amortised_network`, views, noise and the network;
 `amortised_training`, what it minimises; `amortised_estimates`, folds of networks and what they say.
@@ -14,18 +13,20 @@ The parts: `amortised_data`, clean samples and the levels of a pixel; `amortised
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
-from typing import ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..channels import BitFlip, Channel, Erasure, Gaussian
 from ..errors import InputError, Limits, check_limits
-from ..estimate import Estimate
 from .amortised_data import Field, Pixel, field_of_array
-from .base import FloatArray, Parameters, Rng
+from .base import Parameters, Rng
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 LIMITS: Limits = {
     "steps": (1, None),
@@ -105,40 +106,6 @@ def reach(shape: tuple[int, int], pixel: Pixel | None) -> int:
     return max(max(x, n - 1 - x) for x, n in zip(pixel, shape, strict=True))
 
 
-@dataclass(frozen=True)
-class Grid:
-    """Estimates over times and radii.
-
-    Attributes:
-        times: (T,); radii: (R,); value, stderr: (T, R), in nats.
-        n_samples, method: as of an `Estimate`.
-    """
-
-    times: tuple[float, ...]
-    radii: tuple[int, ...]
-    value: FloatArray
-    stderr: FloatArray
-    n_samples: int
-    method: str = ""
-
-    def __getitem__(self, place: tuple[int, int]) -> Estimate:
-        """Return the estimate at these indices of time and radius."""
-        return Estimate(float(self.value[place]), float(self.stderr[place]), self.n_samples, self.method)
-
-    def at(self, t: float, radius: int) -> Estimate:
-        """Return the estimate at this time and radius, one of those measured."""
-        for name, value, known in (("t", t, self.times), ("radius", radius, self.radii)):
-            if value not in known:
-                raise InputError(f"{name} must be one of those fitted, {', '.join(map(str, known))}, got {value}")
-        return self[self.times.index(t), self.radii.index(radius)]
-
-    def __iter__(self) -> Iterator[tuple[float, int, Estimate]]:
-        """Yield time, radius and estimate of all."""
-        for k, t in enumerate(self.times):
-            for j, radius in enumerate(self.radii):
-                yield t, radius, self[k, j]
-
-
 @dataclass(eq=False)
 class AmortisedLikelihood(Parameters):
     """log q(a|b,c) - log q(a|b) for one pixel A, every box B around it and every time, by one network a fold.
@@ -147,17 +114,15 @@ class AmortisedLikelihood(Parameters):
         folds: K of the cross-fitting.
         corrected: average of held-out and in-sample log ratios, free of bias to first order (see `neural`); False:
             the held-out ones, too low.
-        null: also measure what is found where C comes from another sample, and nothing is to be found; doubles the
-            time.
+        null: also measure what is found where C comes from another sample, and nothing is to be found; it doubles
+            the time.
         near: also train on pixels within this distance of A, unless a short trial shows that it hurts; 0: A alone.
             Where samples look alike everywhere, it is most of the accuracy.
         width, steps, batch_size: of a network and its training.
         device: of torch.
 
     Attributes:
-        estimate_: `Grid` of I(A;C|B); null_: the same of the null, or None.
-        held_out_, in_sample_: (T, R), the two averages; their difference is the overfitting.
-        total_: Estimates of I(A;BC), one for every time.
+        estimate_: the Dataset that `estimate` returns.
     """
 
     limits: ClassVar[Limits] = LIMITS
@@ -211,23 +176,48 @@ class AmortisedLikelihood(Parameters):
             **{name: value for name, value in self.get_params().items() if name != "device"},
         )
         found = measure(field_of_array(x_0, place), plan, device=self.device)
-        method = f"AmortisedLikelihood, {self.folds}-fold cross-fitted"
-
-        def grid(name: str, method: str) -> Grid:
-            return Grid(plan.times, plan.radii, found[name], found[f"{name}_stderr"], len(x_0), method)
-
-        self.estimate_ = grid("cmi", method)
-        self.null_ = grid("cmi_null", f"{method}, C permuted") if self.null else None
-        self.held_out_, self.in_sample_ = found["cmi_held_out"], found["cmi_in_sample"]
-        pairs = zip(found["total_information"], found["total_information_stderr"], strict=True)
-        self.total_ = tuple(Estimate(float(v), float(e), len(x_0), method) for v, e in pairs)
+        self.estimate_ = _dataset(found, plan, len(x_0), f"AmortisedLikelihood, {self.folds}-fold cross-fitted")
         return self
 
-    def estimate(self) -> Grid:
-        """Return I(A;C|B) in nats with standard errors, for every time and radius; it may be negative."""
+    def estimate(self) -> "xr.Dataset":
+        """Return I(A;C|B) over times and radii in nats, with errors; it may be negative.
+
+        Returns:
+            `cmi` and `cmi_stderr` (t, radius) and `cmi_covariance` (t, radius, radius_2), as of `exact.cmi_map`;
+            `cmi_held_out` and `cmi_in_sample`, the two averages, whose difference is the overfitting; with `null`,
+            `cmi_null` and `cmi_null_stderr`; `total_information`, I(A;BC), and its error (t).
+        """
         if not hasattr(self, "estimate_"):
             raise InputError("AmortisedLikelihood has not been fitted; call fit(x_0, radii=..., times=...) first")
         return self.estimate_
+
+
+def _dataset(found: dict[str, Any], plan: ProbePlan, n_samples: int, method: str) -> "xr.Dataset":
+    """What `measure` found with names and units."""
+    import xarray as xr
+
+    known = {
+        "cmi": "I(A;C|B)",
+        "cmi_stderr": "standard error of cmi",
+        "cmi_covariance": "covariance of cmi between radii",
+        "cmi_held_out": "I(A;C|B), average over samples held out of training",
+        "cmi_in_sample": "I(A;C|B), average over samples of the training",
+        "cmi_null": "I(A;C|B) where C comes from another sample",
+        "cmi_null_stderr": "standard error of cmi_null",
+        "total_information": "I(A;BC)",
+        "total_information_stderr": "standard error of total_information",
+    }
+    dims = ("t", "radius", "radius_2")
+    variables = {}
+    for name, long_name in known.items():
+        if name in found:
+            units = "nat^2" if name == "cmi_covariance" else "nat"
+            variables[name] = xr.Variable(
+                dims[: np.ndim(found[name])], found[name], {"units": units, "long_name": long_name}
+            )
+    coordinates = {"t": list(plan.times), "radius": list(plan.radii), "radius_2": list(plan.radii)}
+    attributes = {"channel": repr(plan.noise()), "method": method, "n_samples": n_samples}
+    return xr.Dataset(variables, coordinates, attributes)
 
 
 def _place(pixel: Pixel | str, x_0: NDArray) -> Pixel | None:

@@ -37,6 +37,7 @@ from .amortised import ProbePlan, reach
 from .amortised_data import LEAST, Field
 from .amortised_network import PixelLaw, Views, log_likelihood, noise_of
 from .amortised_training import VALIDATION, Indices, Objective, fit_law, number
+from .neural import middle
 
 EVALUATED = 512  # images at a time
 WEIGHTS = torch.linspace(0, 1, 21)
@@ -278,12 +279,16 @@ def measure(
     values: dict[str, Any] = {"t": plan.times, "radius": plan.radii}
 
     def add(name: str, kind: str, difference: Callable[[NDArray], NDArray], *, errors: bool = False) -> None:
-        held, inside, used = _both(found[kind], n, difference, errors=errors)
-        nothing = np.zeros(held.shape[1:])
-        samples, apart, gap = _half_way(held, inside, used) if plan.corrected else (held, nothing, nothing)
+        samples, in_sample = _both(found[kind], n, difference, errors=errors)
+        held_out, apart, gap = samples.mean(axis=0), 0.0, np.zeros(samples.shape[1:])
+        if plan.corrected:
+            both = (in_sample - samples)[np.isfinite(in_sample.reshape(n, -1)[:, 0])]
+            apart = both.mean(axis=0)
+            gap = np.sqrt(np.maximum(apart**2 - both.var(axis=0) / len(both), 0.0))  # less what chance puts between
+            samples = middle(samples, in_sample)
         values.update(_averages(name, samples))
         if name == "cmi":
-            values["cmi_held_out"], values["cmi_in_sample"] = held.mean(axis=0), held.mean(axis=0) + apart
+            values["cmi_held_out"], values["cmi_in_sample"] = held_out, held_out + apart
             values["cmi_covariance"] = _covariance(samples, gap, plan)
             values["cmi_stderr"] = np.sqrt(np.diagonal(values["cmi_covariance"], axis1=1, axis2=2))
         else:
@@ -302,27 +307,15 @@ def measure(
 
 def _both(
     parts: list[Part], n: int, difference: Callable[[NDArray], NDArray], *, errors: bool = False
-) -> tuple[NDArray, NDArray, NDArray[np.bool_]]:
-    """Of all n samples: held out, averaged over networks fitted to them (0 where there are none), where there are."""
+) -> tuple[NDArray, NDArray]:
+    """Of all n samples: held out, and averaged over the networks fitted to them, NaN where there are none."""
     shape = (n, *difference(parts[0].errors if errors else parts[0].nats).shape[1:])
-    held, inside, times = np.empty(shape), np.zeros(shape), np.zeros(n)
+    held_out, in_sample, times = np.empty(shape), np.zeros(shape), np.zeros((n, *[1] * (len(shape) - 1)))
     for part in parts:
-        held[part.rows] = difference(part.errors if errors else part.nats)
-        inside[part.fitted] += difference(part.fitted_errors if errors else part.fitted_nats)
+        held_out[part.rows] = difference(part.errors if errors else part.nats)
+        in_sample[part.fitted] += difference(part.fitted_errors if errors else part.fitted_nats)
         times[part.fitted] += 1
-    return held, inside / np.maximum(times, 1).reshape(-1, *[1] * (len(shape) - 1)), times > 0
-
-
-def _half_way(held: NDArray, inside: NDArray, used: NDArray[np.bool_]) -> tuple[NDArray, NDArray, NDArray]:
-    """Values whose mean is half-way between the two averages, paired sample by sample, and how far these are apart.
-
-    The latter as it is, and less what chance puts between them, 0 where that is all.
-    """
-    values, n_used = held.copy(), int(used.sum())
-    difference = inside[used] - held[used]
-    values[used] += 0.5 / used.mean() * difference
-    apart = difference.mean(axis=0)
-    return values, apart, np.sqrt(np.maximum(apart**2 - difference.var(axis=0) / n_used, 0.0))
+    return held_out, np.divide(in_sample, times, out=np.full(shape, np.nan), where=times > 0)
 
 
 def _labels(nats: NDArray) -> dict[str, Any]:

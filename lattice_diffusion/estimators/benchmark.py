@@ -7,15 +7,12 @@ as it is measured; a run that was stopped goes on where it was. Failures are row
 Two tracks: a fixed number of samples, and streaming, where fresh samples are free and seconds are not.
 """
 
-import fcntl
 import hashlib
 import json
-import os
 import platform
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +22,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..estimate import Estimate
+from ..store import Journal, read_records
 from . import find, tasks
 from .base import clone
 from .tasks import Task
@@ -33,53 +31,16 @@ Row = dict[str, Any]
 MAX_RUNS = 1_000_000
 
 
-# -- rows on disk ------------------------------------------------------------------------------------------
-
-
 def read(path: Path) -> list[Row]:
-    """Return the finished rows of a benchmark; a last line torn by a crash is left out."""
-    rows = []
-    for number, line in enumerate(_whole_lines(Path(path).read_bytes()).splitlines(), start=1):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if not isinstance(row, dict) or "task_id" not in row:
-            raise InputError(f"{path} is not a benchmark's file: line {number} is not a row; use another file")
-        rows.append(row)
+    """Return the finished rows of a benchmark. Raises InputError for a file of something else."""
+    return _checked(path, read_records(Path(path)))
+
+
+def _checked(path: Path, records: Iterable[Row]) -> list[Row]:
+    rows = list(records)
+    if not all("task_id" in row for row in rows):
+        raise InputError(f"{path} holds other records than rows of a benchmark; use another file")
     return rows
-
-
-@contextmanager
-def appending(path: Path) -> Iterator[Callable[[Row], None]]:
-    """Lock the file for this process, cut off a torn last line, and yield a function that appends one row.
-
-    Raises:
-        BlockingIOError: another benchmark is writing to it.
-    """
-    with open(path, "a+b") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BlockingIOError(
-                f"{path} is being written by another benchmark; wait for it, or use another file"
-            ) from None
-        file.seek(0)
-        file.truncate(len(_whole_lines(file.read())))
-
-        def append(row: Row) -> None:
-            file.write(json.dumps(row, allow_nan=False).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-        yield append
-
-
-def _whole_lines(text: bytes) -> bytes:
-    return text[: text.rfind(b"\n") + 1]
-
-
-# -- what is measured --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,11 +121,10 @@ def run(runs: Sequence[Run], path: Path) -> Iterator[Row]:
     """Measure what is not yet in the file, yielding each row after it was written.
 
     Raises:
-        InputError: the file holds an estimator of that name with other parameters.
-        BlockingIOError: another benchmark is writing to the file.
+        InputError: the file holds an estimator of that name with other parameters, or is being written by another run.
     """
-    with appending(Path(path)) as append:
-        done = {key_of(row): row["estimator_params"] for row in read(path)}
+    with Journal(path) as journal:
+        done = {key_of(row): row["estimator_params"] for row in _checked(path, journal.records())}
         for one in runs:
             if done.get(one.key, one.parameters) != one.parameters:
                 raise InputError(
@@ -174,7 +134,8 @@ def run(runs: Sequence[Run], path: Path) -> Iterator[Row]:
         for one in runs:
             if one.key not in done:
                 row = measure(one)
-                append(row)
+                journal.append([row])
+                journal.sync()
                 yield row
 
 

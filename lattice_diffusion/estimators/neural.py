@@ -159,7 +159,10 @@ class Neural(Estimator):
 
 
 def middle(held_out: FloatArray, in_sample: FloatArray) -> FloatArray:
-    """Return (n,) values whose mean is half-way between the two averages, paired sample by sample."""
+    """Return (n, ...) values whose mean is half-way between the two averages, paired sample by sample.
+
+    In-sample values are NaN for samples that no law was fitted to.
+    """
     used = np.isfinite(in_sample)
     values = held_out.copy()
     values[used] += 0.5 / used.mean() * (in_sample[used] - held_out[used])

@@ -28,38 +28,39 @@ def truth(channel, t: float, n_samples: int = 1500):
 )
 def test_every_channel_gives_the_exact_information(channel, times):
     x_0 = MODEL.sample(5000, np.random.default_rng(3))
-    fitted = AmortisedLikelihood(**SMALL).fit(x_0, radii=RADII, times=times, channel=channel, rng=0)
+    found = AmortisedLikelihood(**SMALL).fit(x_0, radii=RADII, times=times, channel=channel, rng=0).estimate()
     for k, t in enumerate(times):
-        known = truth(channel, t)
-        for estimate, value, error in zip(
-            (*(fitted.estimate().at(t, r) for r in RADII), fitted.total_[k]), known.values, known.stderr, strict=True
-        ):
-            assert abs(estimate.value - value) < 4 * np.hypot(estimate.stderr, error), (t, estimate, value)
-        assert fitted.total_[k].value > 20 * fitted.total_[k].stderr
-        assert fitted.estimate().value[k, 0] > 2 * fitted.estimate().stderr[k, 0]
+        known, one = truth(channel, t), found.sel(t=t)
+        values = [*one.cmi.values, float(one.total_information)]
+        errors = [*one.cmi_stderr.values, float(one.total_information_stderr)]
+        for value, stderr, exactly, error in zip(values, errors, known.values, known.stderr, strict=True):
+            assert abs(value - exactly) < 4 * np.hypot(stderr, error), (t, value, exactly)
+        assert values[-1] > 20 * errors[-1]
+        assert values[0] > 2 * errors[0]
+        assert np.sqrt(np.diag(found.cmi_covariance[k])) == pytest.approx(errors[:-1])
 
 
 def test_independent_colours_add_up():
     """Three independent lattices as the colours of one image: all informations are three times as large."""
     x_0 = MODEL.sample(12_000, np.random.default_rng(4)).reshape(4000, 3, *LATTICE.shape)
-    fitted = AmortisedLikelihood(**SMALL).fit(x_0, radii=(1,), times=(0.6, 0.7), rng=0)
-    for k, t in enumerate((0.6, 0.7)):
-        known = truth(Gaussian(), t)
-        for estimate, j in ((fitted.estimate()[k, 0], 0), (fitted.total_[k], 2)):
+    found = AmortisedLikelihood(**SMALL).fit(x_0, radii=(1,), times=(0.6, 0.7), rng=0).estimate()
+    for t in (0.6, 0.7):
+        known, one = truth(Gaussian(), t), found.sel(t=t, radius=1)
+        for name, j in (("cmi", 0), ("total_information", 2)):
             # what 32 features learn of 56 spins from 2,000 images in 250 steps is a little less than all
-            missing = 3 * known.values[j] - estimate.value
-            assert abs(missing) < 4 * np.hypot(estimate.stderr, 3 * known.stderr[j]) + 0.05 * 3 * known.values[j]
+            missing = 3 * known.values[j] - float(one[name])
+            error = np.hypot(float(one[f"{name}_stderr"]), 3 * known.stderr[j])
+            assert abs(missing) < 4 * error + 0.05 * 3 * known.values[j]
 
 
 def test_the_two_averages_enclose_what_is_reported_and_the_null_is_nothing():
     x_0 = MODEL.sample(3000, np.random.default_rng(5))
-    fitted = AmortisedLikelihood(null=True, near=0, **SMALL).fit(x_0, radii=RADII, times=(0.6,), rng=0)
-    half_way = 0.5 * (fitted.held_out_ + fitted.in_sample_)
-    assert fitted.estimate().value == pytest.approx(half_way, abs=1e-12)
-    assert fitted.null_ is not None
-    assert np.abs(fitted.null_.value / np.hypot(fitted.null_.stderr, fitted.estimate().stderr)).max() < 4
-    held = AmortisedLikelihood(corrected=False, near=0, **SMALL).fit(x_0, radii=RADII, times=(0.6,), rng=0)
-    assert held.estimate().value == pytest.approx(held.held_out_, abs=1e-12)
+    found = AmortisedLikelihood(null=True, near=0, **SMALL).fit(x_0, radii=RADII, times=(0.6,), rng=0).estimate()
+    half_way = 0.5 * (found.cmi_held_out + found.cmi_in_sample)
+    assert found.cmi.values == pytest.approx(half_way.values, abs=1e-12)
+    assert np.abs(found.cmi_null / np.hypot(found.cmi_null_stderr, found.cmi_stderr)).max() < 4
+    held = AmortisedLikelihood(corrected=False, near=0, **SMALL).fit(x_0, radii=RADII, times=(0.6,), rng=0).estimate()
+    assert held.cmi.values == pytest.approx(held.cmi_held_out.values, abs=1e-12)
 
 
 def test_forward_backward_agreement_is_that_of_the_posterior():
@@ -91,8 +92,7 @@ def test_an_array_on_disk_gives_the_numbers_of_the_one_in_memory(tmp_path):
         AmortisedLikelihood(width=8, steps=20, batch_size=32).fit(x, **options).estimate()
         for x in (x_0, np.load(tmp_path / "x.npy", mmap_mode="r"))
     )
-    assert (one.value == two.value).all()
-    assert (one.stderr == two.stderr).all()
+    assert one.identical(two)
 
 
 def test_conventions():
@@ -101,14 +101,12 @@ def test_conventions():
     assert repr(clone(estimator)) == repr(estimator)
     with pytest.raises(ValueError, match="has not been fitted"):
         estimator.estimate()
-    grid = estimator.fit(
-        MODEL.sample(100, np.random.default_rng(9)), radii=[1, 2], times=[0.4, 0.6], pixel="average"
-    ).estimate()
-    assert grid.value.shape == grid.stderr.shape == (2, 2)
-    assert [(t, r) for t, r, _ in grid] == [(0.4, 1), (0.4, 2), (0.6, 1), (0.6, 2)]
-    assert grid.at(0.6, 1) == grid[1, 0]
-    with pytest.raises(ValueError, match=r"t must be one of those fitted, 0\.4, 0\.6, got 0\.5"):
-        grid.at(0.5, 1)
+    x_0 = MODEL.sample(100, np.random.default_rng(9))
+    found = estimator.fit(x_0, radii=[1, 2], times=[0.4, 0.6], pixel="average").estimate()
+    assert found.cmi.dims == ("t", "radius")
+    assert found.cmi.sel(t=0.6, radius=1) == found.cmi[1, 0]
+    assert found.cmi.attrs["units"] == "nat"
+    assert "cmi_null" not in found
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import lattice_diffusion as ld
 from lattice_diffusion import cli
 from lattice_diffusion import estimators as est
 from lattice_diffusion.estimators import benchmark
+from lattice_diffusion.store import Journal
 
 LASTING = {"time_in_seconds", "seconds"}
 
@@ -76,13 +77,13 @@ def test_a_file_of_other_parameters_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"holds R with \{'folds': 3, .* name it differently, or use another file"):
         list(benchmark.run(benchmark.plan(["charges-chain"], {"R": LinearRegression(4)}, [300], [0]), path))
     path.write_text("{}\n")
-    with pytest.raises(ValueError, match="is not a benchmark's file: line 1 is not a row; use another file"):
+    with pytest.raises(ValueError, match="holds other records than rows of a benchmark"):
         benchmark.read(path)
 
 
 def test_two_benchmarks_do_not_share_a_file(tmp_path):
     path = tmp_path / "rows.jsonl"
-    with benchmark.appending(path), pytest.raises(BlockingIOError, match="being written by another benchmark"):
+    with Journal(path), pytest.raises(ValueError, match="being written by another run"):
         list(benchmark.run(benchmark.plan(["charges-chain"], ["Oracle"], [300], [0]), path))
 
 
