@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from ..channels import Channel, check_gaussian, check_time
 from ..errors import InputError, check_limits
-from ..exact.domain_walls import DomainWallSolver
 from ..exact.local_fields import LocalFields
 from ..exact.spins import SpinSolver
 from .posterior import Array, Bernoulli, Normal, Posterior, check_times
@@ -144,7 +143,7 @@ class ExactDenoiser(ArrayDenoiser):
 
     def _log_odds(self, x: FloatArray, t: float, blind: bool) -> FloatArray:
         h = np.where(self.model.sites, self.channel.likelihood_field(x, t), 0.0)
-        if self.strict and isinstance(self._solver, DomainWallSolver):
+        if self.strict:
             self._solver.check_possible(h)
         certain = np.isinf(h)
         wanted = np.ones(h.shape, bool) if blind else ~certain

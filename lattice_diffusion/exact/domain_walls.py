@@ -14,7 +14,7 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, log_expit, logsumexp
+from scipy.special import expit, log_expit, logsumexp, softmax
 
 from ..channels import Channel, Erasure, check_time
 from ..errors import InputError
@@ -79,6 +79,18 @@ class DomainWallSolver(SpinSolver):
     def _log_sum(self) -> float:
         """Log of sum_s p_0, scaled like `_log_sums`."""
         return float(self._log_sums(np.zeros((1, *self.shape)))[0])
+
+    @property
+    def n_free(self) -> int:
+        if self.periodic:
+            raise InputError("states of domain walls are listed on open grids, got a torus; use periodic=False")
+        return self.faces[0] * self.faces[1] - 1
+
+    def law(self) -> tuple[NDArray[np.int8], FloatArray]:
+        free = block_states(self.n_free)  # the first face is +1: its sign leaves no trace in the walls
+        faces = np.concatenate([np.ones((len(free), 1), np.int8), free], axis=1)
+        states = walls(faces.reshape(-1, *self.faces))
+        return states, softmax(self.beta * states.sum(axis=(1, 2, 3)))
 
     # -- sums over faces -----------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Small systems in full: laws as tables over all states, and what noise, recovery and unmasking make of them.
+"""Laws of small systems as tables over all states, and what noise, recovery and unmasking make of them.
 
 A table is an array with one axis per site, in C order of the lattice: two values, -1 and +1, or under erasure three,
 -1, 0 (erased) and +1. Everything is exact; sizes are limited by 2^20 states or entries.
@@ -10,14 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from ..channels import BitFlip, Channel, Erasure, check_order
 from ..errors import InputError
 from . import ExactModel
-from .bonds import Patch, bond_radii
-from .domain_walls import DomainWallSolver, walls
-from .spins import SpinSolver, block_states
+from .spins import SpinSolver
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -25,33 +22,22 @@ MAX_ENTRIES = 1 << 20
 
 
 def law(model: ExactModel) -> tuple[NDArray[np.int8], FloatArray]:
-    """All clean states (S, *lattice.shape) of a two-valued model and their probabilities (S,).
+    """Return all clean states (S, *lattice.shape) of a two-valued model and their probabilities (S,).
 
     Raises:
-        ValueError: real-valued data, a torus, or more than 2^20 states.
+        InputError: real-valued data, a torus of domain walls, or more than 2^20 states.
     """
-    solver, shape = model.solver, model.lattice.shape
+    solver = model.solver
     if not isinstance(solver, SpinSolver):
         raise InputError(f"only two-valued data have finitely many states, got {type(model).__name__}")
-    if isinstance(solver, DomainWallSolver):
-        if solver.periodic:
-            raise InputError("states of domain walls are listed on open grids, got a torus; use periodic=False")
-        n_faces = solver.faces[0] * solver.faces[1]
-        _check_size(2, n_faces - 1)
-        free = block_states(n_faces - 1)  # the first face is +1: its sign leaves no trace in the walls
-        faces = np.concatenate([np.ones((len(free), 1), np.int8), free], axis=1)
-        states = walls(faces.reshape(-1, *solver.faces))
-        return states, softmax(solver.beta * states.sum(axis=(1, 2, 3)))
-    _check_size(2, model.lattice.n_sites)
-    states = block_states(model.lattice.n_sites).reshape(-1, *shape)
-    return states, softmax(solver.log_evidence(np.where(states > 0, np.inf, -np.inf)))
+    _check_size(2, solver.n_free)
+    return solver.law()
 
 
 def clean_table(model: ExactModel) -> FloatArray:
-    """p_0 as a table, (2,) * N; for domain walls N counts the bonds of the grid, in C order."""
+    """Return p_0 as a table, (2,) * N; for domain walls N counts the bonds of the grid, in C order."""
     states, probabilities = law(model)
-    used = model.solver.bonds if isinstance(model.solver, DomainWallSolver) else np.ones(model.lattice.shape, bool)
-    values = states[:, used] > 0
+    values = states[:, model.sites] > 0
     _check_size(2, values.shape[1])
     table = np.zeros((2,) * values.shape[1])
     np.add.at(table, tuple(values.T.astype(int)), probabilities)
@@ -59,20 +45,10 @@ def clean_table(model: ExactModel) -> FloatArray:
 
 
 def boxes(model: ExactModel, radius: int) -> BoolArray:
-    """(N, N): the sites (bonds) in the box of `radius` around each site (bond), itself left out."""
+    """Return (N, N): the sites in the box of `radius` around each site of the data, itself left out."""
     if radius < 0:
         raise InputError(f"radius must be >= 0, got {radius}")
-    solver, shape = model.solver, model.lattice.shape
-    if isinstance(solver, DomainWallSolver):
-        rows = [
-            (bond_radii(solver.faces, solver.periodic, Patch(int(i), int(j), 1 + int(c), 2 - int(c))) <= radius)[
-                solver.bonds
-            ]
-            for c, i, j in np.argwhere(solver.bonds)
-        ]
-    else:
-        rows = [model.lattice.box(site, radius).ravel() for site in np.ndindex(*shape)]
-    out = np.array(rows)
+    out = np.array([model.box(tuple(site), radius)[model.sites] for site in np.argwhere(model.sites)])
     np.fill_diagonal(out, False)
     return out
 
@@ -81,7 +57,7 @@ def boxes(model: ExactModel, radius: int) -> BoolArray:
 
 
 def noise_matrix(channel: Channel, s: float, t: float) -> FloatArray:
-    """p(x_t | x_s) of one site, (values of x_t, values of x_s): 2 x 2 for bit flips, 3 x 3 for erasure."""
+    """Return p(x_t | x_s) of one site, (values of x_t, values of x_s): 2 x 2 for bit flips, 3 x 3 for erasure."""
     check_order(s, t)
     if isinstance(channel, BitFlip):
         flip = 0.5 * (t - s) / (1.0 - s) if s < t else 0.0
@@ -93,12 +69,12 @@ def noise_matrix(channel: Channel, s: float, t: float) -> FloatArray:
 
 
 def apply(table: FloatArray, matrix: FloatArray, site: int) -> FloatArray:
-    """The table after one site went through p(out | in) = matrix[out, in]."""
+    """Return the table after one site went through p(out | in) = matrix[out, in]."""
     return np.moveaxis(np.tensordot(table, matrix, axes=(site, 1)), -1, site)
 
 
 def noisy_table(clean: FloatArray, channel: Channel, t: float) -> FloatArray:
-    """p_t as a table; under erasure with three values a site."""
+    """Return p_t as a table; under erasure with three values a site."""
     matrix = noise_matrix(channel, 0.0, t)
     matrix = matrix[:, [0, -1]]
     if clean.shape != (2,) * clean.ndim or not clean.ndim:
@@ -113,13 +89,13 @@ def noisy_table(clean: FloatArray, channel: Channel, t: float) -> FloatArray:
 
 
 def recover(table: FloatArray, prior: FloatArray, matrix: FloatArray, site: int, box: BoolArray) -> FloatArray:
-    """The table after Bayes recovery of one site: x_site drawn from p(x_site | its noisy value, x_box).
+    """Return the table after Bayes recovery of one site: x_site drawn from p(x_site | its noisy value, x_box).
 
     Args:
         table: the law of the noisy state.
         prior: the law before the noise, of which only the marginal of the site and the box is used.
         matrix: the noise, p(out | in).
-        box: (N,), without the site. What is seen but impossible under the prior is answered by all values alike.
+        box: (N,), without the site. What is seen but impossible under the prior gives all values alike.
     """
     hidden = tuple(i for i in range(prior.ndim) if i != site and not box[i])
     marginal = np.moveaxis(prior.sum(axis=hidden, keepdims=True), site, -1)
@@ -146,7 +122,7 @@ class Return:
 
 
 def there_and_back(table: FloatArray, matrix: FloatArray, around: BoolArray, order: Sequence[int]) -> Return:
-    """Noise every site of `order` in turn, and recover them backwards, each from its box at that moment.
+    """Add noise to every site of `order` in turn, and recover them backwards, each from its box at that moment.
 
     Args:
         table: p, say p_t at the start of a segment; matrix: the noise up to its end, `noise_matrix(channel, s, t)`.
@@ -165,9 +141,9 @@ def there_and_back(table: FloatArray, matrix: FloatArray, around: BoolArray, ord
 
 
 def unmasked_law(clean: FloatArray, around: BoolArray, order: Sequence[int]) -> FloatArray:
-    """Masked generation in one order: each site drawn from p_0(x_i | the sites of its box that are known already).
+    """Return the law of masked generation in one order, each site given the sites of its box known by then.
 
-    What is known but impossible under p_0 is answered by all values alike.
+    What is known but impossible under p_0 gives all values alike.
     """
     out = np.ones_like(clean)
     known = np.zeros(clean.ndim, bool)
@@ -184,7 +160,7 @@ def unmasked_law(clean: FloatArray, around: BoolArray, order: Sequence[int]) -> 
 
 
 def relative_entropy(p: FloatArray, q: FloatArray) -> float:
-    """KL(p || q); inf where q misses a state of p."""
+    """Return KL(p || q); inf where q misses a state of p."""
     if np.any((q == 0.0) & (p > 0.0)):
         return float(np.inf)
     support = p > 0.0
@@ -193,12 +169,12 @@ def relative_entropy(p: FloatArray, q: FloatArray) -> float:
 
 
 def total_variation(p: FloatArray, q: FloatArray) -> float:
-    """sum |p - q| / 2."""
+    """Return sum |p - q| / 2."""
     return float(0.5 * np.abs(p - q).sum())
 
 
 def conditional_information(table: FloatArray, A: BoolArray, B: BoolArray, C: BoolArray) -> float:
-    """I(A;C|B) of three masks (N,), as the relative entropy of p(A, B, C) to p(A, B) p(B, C) / p(B)."""
+    """Return I(A;C|B) of three masks (N,), as the relative entropy of p(A, B, C) to p(A, B) p(B, C) / p(B)."""
     p = table.sum(axis=tuple(np.flatnonzero(~(A | B | C))), keepdims=True)
     in_a, in_c = tuple(np.flatnonzero(A)), tuple(np.flatnonzero(C))
     p_ab, p_bc = p.sum(axis=in_c, keepdims=True), p.sum(axis=in_a, keepdims=True)

@@ -63,8 +63,14 @@ class GaussianSolver:
     def check_channel(self, channel: Channel) -> None:
         check_gaussian(channel)
 
+    def _unit(self, sites: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the columns (N, k) of the identity at `sites`."""
+        unit = np.zeros((self.precision.shape[0], len(sites)))
+        unit[sites, np.arange(len(sites))] = 1.0
+        return unit
+
     def _solve(self, snr: float, region: NDArray[np.bool_], rhs: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(K + snr on the region)^-1 rhs, rhs (N, n): the posterior covariance given the region, applied."""
+        """Return (K + snr on the region)^-1 rhs, the posterior covariance given the region times rhs (N, n)."""
         posterior = self.precision + sparse.diags_array(snr * region.ravel().astype(float), format="csc")
         return splu(posterior.tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}).solve(rhs)
 
@@ -73,8 +79,7 @@ class GaussianSolver:
         snr = channel.snr(t)
         if snr == math.inf:
             return self._clean_cmi(parts)
-        unit = np.zeros((self.precision.shape[0], len(a)))
-        unit[a, np.arange(len(a))] = 1.0
+        unit = self._unit(a)
         p_ca = snr**2 * self._solve(snr, parts.ABC, unit)[c]  # sign drops out of the product below
         v_a = np.eye(len(a)) / snr + self._solve(snr, parts.BC, unit)[a]
         rhs = np.zeros_like(unit)
@@ -83,7 +88,7 @@ class GaussianSolver:
         return _information(v_a, p_ca.T @ v_c_p)
 
     def _clean_cmi(self, parts: Tripartition) -> float:
-        """At t = 0 the precision of A + B + C is K with the unobserved sites summed out."""
+        """Return the CMI at t = 0, where the precision of A + B + C is K without the unobserved sites."""
         a, c = np.flatnonzero(parts.A), np.flatnonzero(parts.C)
         seen, hidden = np.flatnonzero(parts.ABC), np.flatnonzero(~parts.ABC)
         dense = self.precision.toarray()
@@ -97,12 +102,10 @@ class GaussianSolver:
         return _information(v_a, p_ca.T @ np.linalg.solve(precision[np.ix_(in_c, in_c)], p_ca))
 
     def covariance(self, channel: Channel, t: float, region: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """(|R|, |R|), covariance of the noisy values on the region."""
+        """Return the covariance (|R|, |R|) of the noisy values on the region."""
         gaussian = check_gaussian(channel)
         r = np.flatnonzero(region)
-        unit = np.zeros((self.precision.shape[0], len(r)))
-        unit[r, np.arange(len(r))] = 1.0
-        clean = self._solve(0.0, region, unit)[r]
+        clean = self._solve(0.0, region, self._unit(r))[r]
         return gaussian.alpha(t) ** 2 * clean + gaussian.sigma(t) ** 2 * np.eye(len(r))
 
     def log_marginal(self, channel: Channel, t: float, x_t: NDArray, region: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -123,9 +126,7 @@ class GaussianSolver:
             at = np.searchsorted(free, flat[both])
             covariance[np.ix_(both, both)] = conditional[np.ix_(at, at)]
             return GaussianPosterior(mean, covariance)
-        unit = np.zeros((self.precision.shape[0], len(flat)))
-        unit[flat, np.arange(len(flat))] = 1.0
-        return GaussianPosterior(mean, self._solve(snr, observed, unit)[flat])
+        return GaussianPosterior(mean, self._solve(snr, observed, self._unit(flat))[flat])
 
     def posterior_mean(
         self, channel: Channel, t: float, x_t: NDArray, observed: NDArray[np.bool_]
@@ -145,21 +146,21 @@ class GaussianSolver:
 
 
 def _information(v_a: NDArray[np.float64], gain: NDArray[np.float64]) -> float:
-    """-1/2 log det(1 - V_A gain), from the eigenvalues of the symmetric product."""
+    """Return -1/2 log det(1 - V_A gain), from the eigenvalues of the symmetric product."""
     root = np.linalg.cholesky(v_a)
     squared_correlations = np.linalg.eigvalsh(root.T @ gain @ root)
     return float(-0.5 * np.log1p(-squared_correlations.clip(0.0)).sum())
 
 
 def log_normal_density(x: NDArray[np.float64], covariance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n,), log N(x; 0, covariance) of the rows of x (n, k)."""
+    """Return (n,), log N(x; 0, covariance) of the rows of x (n, k)."""
     root = scipy.linalg.cholesky(covariance, lower=True)
     white = scipy.linalg.solve_triangular(root, x.T, lower=True)
     return -0.5 * (white**2).sum(axis=0) - np.log(np.diag(root)).sum() - 0.5 * x.shape[1] * math.log(2 * math.pi)
 
 
 def _planted_average(even_weight: Callable[[NDArray], NDArray], gamma: NDArray | float) -> NDArray[np.float64]:
-    """E f(y) for y = gamma + sqrt(gamma) z, given f(y) cosh(y) (or its even part times e^y) as `even_weight`."""
+    """Return E f(y) for y = gamma + sqrt(gamma) z, given f(y) cosh(y) (or its even part times e^y) as `even_weight`."""
     gamma = np.asarray(gamma, float)[..., None]
     scale = np.sqrt(gamma / (1.0 + gamma))
     v = np.linspace(-40.0, 40.0, 801)
@@ -168,12 +169,8 @@ def _planted_average(even_weight: Callable[[NDArray], NDArray], gamma: NDArray |
     return np.exp(-gamma[..., 0] / 2) / np.sqrt(2 * math.pi * (1.0 + gamma[..., 0])) * total
 
 
-def _sech(y: NDArray) -> NDArray:
-    return 1.0 / np.cosh(y)
-
-
 def label_entropy(gamma: NDArray | float) -> NDArray[np.float64]:
-    """H(S|R) = F(K_R) in nats, gamma = K_R^2 (any shape)."""
+    """Return H(S|R) = F(K_R) in nats, gamma = K_R^2 (any shape)."""
 
     def even_weight(y: NDArray) -> NDArray:
         y = np.abs(y)
@@ -184,17 +181,17 @@ def label_entropy(gamma: NDArray | float) -> NDArray[np.float64]:
 
 
 def label_mmse(gamma: NDArray | float) -> NDArray[np.float64]:
-    """E Var(S|R)."""
-    return _planted_average(_sech, gamma)
+    """Return E Var(S|R), gamma = K_R^2 (any shape)."""
+    return _planted_average(lambda y: 1.0 / np.cosh(y), gamma)
 
 
 def _label_curvature(gamma: NDArray | float) -> NDArray[np.float64]:
-    """-d mmse / d gamma = E Var(S|R)^2."""
-    return _planted_average(lambda y: _sech(y) ** 3, gamma)
+    """Return -d mmse / d gamma = E Var(S|R)^2."""
+    return _planted_average(lambda y: (1.0 / np.cosh(y)) ** 3, gamma)
 
 
 def _integrate(f: Callable[[NDArray], NDArray], start: float, stop: float) -> float:
-    """Integral of a smooth f over log(1 + x), which spans small and large gamma alike."""
+    """Return the integral of a smooth f, taken over log(1 + x), which spans small and large gamma alike."""
     low, high = math.log1p(start), math.log1p(stop)
     if high <= low:
         return 0.0
@@ -204,12 +201,12 @@ def _integrate(f: Callable[[NDArray], NDArray], start: float, stop: float) -> fl
 
 
 def label_information(gamma: float, given: float = 0.0) -> float:
-    """I(S; A | B) = F(K_B) - F(K_AB) in nats, with gamma = K_AB^2 >= given = K_B^2; I(S;R) for given = 0."""
+    """Return I(S; A | B) = F(K_B) - F(K_AB) in nats, with gamma = K_AB^2 >= given = K_B^2; I(S;R) for given = 0."""
     return 0.5 * _integrate(label_mmse, given, gamma)
 
 
 def label_cmi(gamma_b: float, gamma_ab: float, gamma_bc: float, gamma_abc: float) -> float:
-    """F(K_B) - F(K_AB) - F(K_BC) + F(K_ABC) in nats; to full relative accuracy where gammas add up over sites."""
+    """Return F(K_B) - F(K_AB) - F(K_BC) + F(K_ABC) in nats, to full accuracy where gammas add up over sites."""
     gain_a, gain_c = gamma_ab - gamma_b, gamma_bc - gamma_b
     if not math.isclose(gamma_abc - gamma_bc, gain_a, rel_tol=1e-9, abs_tol=0.0):
         return label_information(gamma_ab, gamma_b) - label_information(gamma_abc, gamma_bc)
@@ -271,7 +268,7 @@ class MixtureSolver:
         check_gaussian(channel)
 
     def gamma(self, channel: Channel, t: float, region: NDArray[np.bool_]) -> float:
-        """K_R^2 = mu_R' Sigma_R^-1 mu_R of the noisy region."""
+        """Return K_R^2 = mu_R' Sigma_R^-1 mu_R of the noisy region."""
         gaussian = check_gaussian(channel)
         mu = gaussian.alpha(t) * self.mean
         if not region.any():
@@ -291,7 +288,7 @@ class MixtureSolver:
         return within + label_cmi(*(self.gamma(channel, t, region) for region in regions))
 
     def sampled_cmi(self, noisy: NoisySamples, parts: Sequence[Tripartition]) -> Curve:
-        """The same from noisy configurations: a check of the closed form on an independent route (white only)."""
+        """Return the same from noisy samples, independently of the closed form (white classes only)."""
         if not self.white:
             raise InputError(
                 "sampled answers take the white mixture, got one with field covariance; use the closed form"
@@ -304,7 +301,7 @@ class MixtureSolver:
     def label_probabilities(
         self, channel: Channel, t: float, x_t: NDArray, region: NDArray[np.bool_]
     ) -> NDArray[np.float64]:
-        """(n, 2), P(s = -1 | x_R) and P(s = +1 | x_R)."""
+        """Return (n, 2), P(s = -1 | x_R) and P(s = +1 | x_R)."""
         mu = check_gaussian(channel).alpha(t) * self.mean
         x_r = x_t.reshape(len(x_t), -1)[:, np.flatnonzero(region)]
         if not x_r.shape[1]:

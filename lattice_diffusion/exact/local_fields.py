@@ -1,8 +1,8 @@
-"""The law of every site of a noisy Gaussian field, or mixture of two, given the noisy values in a box around it.
+"""Laws of all sites of a noisy Gaussian field, or mixture of two, each given the noisy values in a box around it.
 
     x_0 = S mu + field,  x_t = alpha x_0 + sigma z,  S = +-1 (mu = 0: no label)
 
-Each site is answered without its own observation: given the label a Gaussian, whose mean is linear in what is seen,
+Without its own observation the law of a site given the label is Gaussian, with a mean linear in what is seen,
     E[x_0,i | x_R, S] = S mu + w (x_R - alpha S mu),   w = alpha C_iR (alpha^2 C_RR + sigma^2)^-1,   C = K^-1,
     log P(+|x_R)/P(-|x_R) = 2 alpha mu 1 (alpha^2 C_RR + sigma^2)^-1 x_R,
 and its own observation enters exactly, by Bayes' rule. Where all is seen, everything is diagonal in the modes of K.
@@ -29,7 +29,7 @@ MAX_SITES = 8192  # of a dense covariance, 512 MiB
 
 @dataclass(frozen=True)
 class LocalLaw:
-    """One Gaussian of a common variance for either label: arrays that broadcast to (n, *shape)."""
+    """Mixture of two Gaussians of one variance, one for either label; arrays broadcast to (n, *shape)."""
 
     minus: FloatArray
     plus: FloatArray
@@ -47,7 +47,7 @@ class LocalLaw:
         return self.within + between
 
     def observe(self, x_t: FloatArray, alpha: float, sigma: float) -> "LocalLaw":
-        """The law given x_t = alpha x_0 + sigma z at the site itself as well."""
+        """Return the law given x_t = alpha x_0 + sigma z at the site itself as well."""
         if sigma == math.inf:
             return self
         if sigma == 0.0:
@@ -61,7 +61,7 @@ class LocalLaw:
 
 @dataclass(frozen=True)
 class _View:
-    """What a view of x_t, less the site itself, says of every site; rows are samples, columns sites.
+    """Prediction of every site from a view of x_t without the site itself; rows are samples, columns sites.
 
     Attributes:
         prediction: w x_R.
@@ -77,7 +77,7 @@ class _View:
 
 
 class LocalFields:
-    """Exact local laws of a field; filters are kept for the latest boxes and noise levels.
+    """Exact local laws of a field, with a cache of filters for the latest boxes and noise levels.
 
     Args:
         lattice: where the field lives.
@@ -93,7 +93,7 @@ class LocalFields:
         self._filters = lru_cache(maxsize=32)(self._box_filters)
 
     def blind(self, x_t: FloatArray, alpha: float, sigma: float, radius: int | None) -> LocalLaw:
-        """The law of every x_0,i given x_t within `radius` of i but for i itself; x_t (n, *shape)."""
+        """Return the law of every x_0,i given x_t within `radius` of i but for i itself; x_t (n, *shape)."""
         x = x_t.reshape(len(x_t), -1)
         if sigma == math.inf:
             alpha, sigma = 0.0, 1.0
@@ -167,7 +167,7 @@ class _BoxFilters:
 
 
 def _distinct_sites(lattice: Lattice) -> Iterator[tuple[int, list[NDArray[np.int64]]]]:
-    """Sites that no symmetry maps to one another, each with the maps (N,) of flat indices to all its images."""
+    """Yield sites that no symmetry maps to one another, each with the maps (N,) of flat indices to all its images."""
     sites = np.arange(lattice.n_sites).reshape(lattice.shape)
     axes = tuple(range(lattice.ndim))
     if all(lattice.periodic):
@@ -181,7 +181,7 @@ def _distinct_sites(lattice: Lattice) -> Iterator[tuple[int, list[NDArray[np.int
 
 
 class _Modes:
-    """K = V lambda V', V a product of one matrix per axis."""
+    """Eigenvalues and vectors of K = V lambda V', V a product of one matrix per axis."""
 
     def __init__(self, lattice: Lattice, precision: sparse.csc_array) -> None:
         self.shape = lattice.shape
@@ -205,16 +205,16 @@ class _Modes:
         return x
 
     def apply(self, f: FloatArray, x: FloatArray) -> FloatArray:
-        """V f V' x for the rows of x (n, N)."""
+        """Return V f V' x for the rows of x (n, N)."""
         modes = self._turn(x.reshape(-1, *self.shape), [V.T for V in self.vectors])
         return self._turn(f * modes, self.vectors).reshape(len(x), -1)
 
     def diagonal(self, f: FloatArray) -> FloatArray:
-        """Of V f V', (N,)."""
+        """Return the diagonal (N,) of V f V'."""
         return self._turn(f[None], [V**2 for V in self.vectors]).ravel()
 
     def view(self, x: FloatArray, alpha: float, sigma: float) -> _View:
-        """All sites but one, for every one: a row of the precision Q of x_t predicts it from the others."""
+        """Return the view of all sites but one, for every one, which a row of the precision of x_t predicts."""
         noisy = alpha**2 / self.values + sigma**2
         shares = self.diagonal(1.0 / noisy)
         rows = np.concatenate([x, np.ones((1, x.shape[1]))])

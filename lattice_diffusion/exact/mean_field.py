@@ -36,7 +36,7 @@ class MeanFieldSolver(SpinSolver):
         self.log_rho = log_rho - logsumexp(log_rho)  # law of the common field, (m,)
 
     def _log_joint(self, h: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n, m), log of rho(y) prod_i sum_s p(s|y) w_i(s)."""
+        """Return (n, m), log of rho(y) prod_i sum_s p(s|y) w_i(s)."""
         weights = spin_weights(h.reshape(len(h), -1))
         out = np.empty((len(h), self.fields.size))
         mixtures.log_likelihood(self.fields, weights, out)
@@ -65,7 +65,7 @@ class MeanFieldSolver(SpinSolver):
         return out.reshape(len(h), *self.shape, 2)
 
     def sample(self, n_samples: int, rng: np.random.Generator) -> NDArray[np.int8]:
-        """Independent samples (n_samples, *shape) of +-1: first the number of up spins, then which."""
+        """Return independent samples (n_samples, *shape) of +-1: first the number of up spins, then which."""
         n_sites = math.prod(self.shape)
         law = np.exp(self.log_rho) @ binom.pmf(np.arange(n_sites + 1), n_sites, expit(2 * self.fields)[:, None])
         n_up = rng.choice(n_sites + 1, size=n_samples, p=law / law.sum())
@@ -73,7 +73,7 @@ class MeanFieldSolver(SpinSolver):
         return np.where(ranks < n_up[:, None], 1, -1).astype(np.int8).reshape(n_samples, *self.shape)
 
     def closed_cmi(self, channel: Channel, t: float, parts: Tripartition) -> float | None:
-        """Under bit flips only the numbers of up spins in A, B and C matter: a finite sum."""
+        """Return the CMI under bit flips, where only the numbers of up spins in A, B and C matter: a finite sum."""
         if not isinstance(channel, BitFlip):
             return None
         p = channel.flip_probability(t)

@@ -6,13 +6,14 @@ where both laws are mixtures over a clean block A or a label, so that every samp
 and 1e-12 is as easy as 1e-2.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
+from scipy.special import logsumexp, softmax
 
 from ..channels import Channel
 from ..errors import InputError
@@ -143,6 +144,20 @@ class SpinSolver(ABC):
             with np.errstate(divide="ignore"):
                 out[(todo, *site)] = np.log(law[:, 1]) - np.log(law[:, 0])
         return out
+
+    @property
+    def n_free(self) -> int:
+        """Number of signs that a clean state is made of."""
+        return math.prod(self.shape)
+
+    def law(self) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
+        """Return all 2^n_free clean states (S, *shape) and their probabilities (S,); for small systems."""
+        states = block_states(self.n_free).reshape(-1, *self.shape)
+        return states, softmax(self.log_evidence(np.where(states > 0, np.inf, -np.inf)))
+
+    def check_possible(self, h: NDArray[np.float64]) -> None:
+        """Raise InputError where observations known for certain contradict each other."""
+        return None
 
     def closed_cmi(self, channel: Channel, t: float, parts: Tripartition) -> float | None:
         """Return I(A;C|B) in closed form, or None where none is known."""

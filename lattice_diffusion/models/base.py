@@ -65,6 +65,9 @@ class OnLattice:
     def axes(self) -> tuple[str, ...]:
         return axis_names(self.lattice.ndim)
 
+    def box(self, site: Sequence[int], radius: int) -> NDArray[np.bool_]:
+        return self.lattice.box(site, radius)
+
     def sampling_options(self) -> dict[str, Any]:
         return {}
 

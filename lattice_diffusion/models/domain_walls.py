@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..channels import BitFlip, Channel, Erasure, Rng, is_gaussian
 from ..errors import InputError
-from ..exact.bonds import block_patch, bond_mask, bond_patch, bond_radii
+from ..exact.bonds import Patch, block_patch, bond_mask, bond_patch, bond_radii
 from ..exact.domain_walls import DomainWallSolver, walls
 from ..lattice import Lattice, Tripartition
 from ..samplers.chains import check_beta, check_memory, check_n_samples
@@ -140,6 +140,12 @@ class DomainWalls(OnLattice):
         A = self.sites & (distance == 0)
         box = self.sites & (distance <= radius)
         return Tripartition(A, box & ~A, self.sites & ~box)
+
+    def box(self, site: Sequence[int], radius: int) -> NDArray[np.bool_]:
+        """Return the bonds whose two faces are within `radius` of those of the bond (channel, i, j)."""
+        channel, i, j = (int(x) for x in site)
+        patch = Patch(i, j, 1 + channel, 2 - channel)
+        return self.sites & (bond_radii(self.faces, self.periodic, patch) <= radius)
 
     def placement(self, *, bond: object = None, block: object = None) -> dict[str, Any]:  # type: ignore[override]
         if bond is not None and block is not None:
