@@ -12,6 +12,7 @@ from .chains import (
     Chain,
     Couplings,
     Rng,
+    Schedule,
     Spins,
     check_n_samples,
     check_schedule,
@@ -46,19 +47,14 @@ def swendsen_wang(
         InputError: couplings or field of a wrong shape or value, bad n_samples, burn_in or thin.
     """
     n_samples = check_n_samples(n_samples, lattice.n_sites)
-    return swendsen_wang_chain(lattice, couplings, np.random.default_rng(rng), field, burn_in, thin).draw(n_samples)
+    return swendsen_wang_chain(lattice, couplings, np.random.default_rng(rng), field, (burn_in, thin)).draw(n_samples)
 
 
 def swendsen_wang_chain(
-    lattice: Lattice,
-    couplings: ArrayLike,
-    rng: np.random.Generator,
-    field: ArrayLike,
-    burn_in: int | None,
-    thin: int | None,
+    lattice: Lattice, couplings: ArrayLike, rng: np.random.Generator, field: ArrayLike, schedule: Schedule
 ) -> Chain:
     model = Couplings.on(lattice, couplings, field)
-    burn_in, thin = check_schedule(lattice, burn_in, thin)
+    burn_in, thin = check_schedule(lattice, *schedule)
     uniform = len(model.J) > 0 and model.J[0] >= 0.0 and bool(np.ptp(model.J) == 0.0)
     if lattice.ndim == 2 and uniform and not model.h.any():
         return _square(lattice, float(model.J[0]), rng, burn_in, thin)
@@ -124,14 +120,13 @@ def wolff(
             burn_in = 0.
     """
     n_samples = check_n_samples(n_samples, lattice.n_sites)
-    return wolff_chain(lattice, couplings, np.random.default_rng(rng), burn_in, thin).draw(n_samples)
+    return wolff_chain(lattice, couplings, np.random.default_rng(rng), (burn_in, thin)).draw(n_samples)
 
 
-def wolff_chain(
-    lattice: Lattice, couplings: ArrayLike, rng: np.random.Generator, burn_in: int | None, thin: int | None
-) -> Chain:
+def wolff_chain(lattice: Lattice, couplings: ArrayLike, rng: np.random.Generator, schedule: Schedule) -> Chain:
     model = Couplings.on(lattice, couplings)
-    check_schedule(lattice, burn_in, thin)
+    check_schedule(lattice, *schedule)
+    burn_in, thin = schedule
     if thin is None and burn_in == 0:
         raise InputError("thin is measured during the burn-in, which was 0; give thin")
     tables = model.neighbors, model.neighbor_J, bond_thresholds(model.neighbor_J)

@@ -17,6 +17,7 @@ from .chains import (
     Chain,
     Couplings,
     Rng,
+    Schedule,
     Spins,
     check_n_samples,
     check_schedule,
@@ -55,20 +56,15 @@ def heat_bath(
         InputError: couplings or field of a wrong shape or value, bad n_samples, burn_in or thin.
     """
     n_samples = check_n_samples(n_samples, lattice.n_sites)
-    return heat_bath_chain(lattice, couplings, np.random.default_rng(rng), field, burn_in, thin).draw(n_samples)
+    return heat_bath_chain(lattice, couplings, np.random.default_rng(rng), field, (burn_in, thin)).draw(n_samples)
 
 
 def heat_bath_chain(
-    lattice: Lattice,
-    couplings: ArrayLike,
-    rng: np.random.Generator,
-    field: ArrayLike,
-    burn_in: int | None,
-    thin: int | None,
+    lattice: Lattice, couplings: ArrayLike, rng: np.random.Generator, field: ArrayLike, schedule: Schedule
 ) -> Chain:
     """Return the chain of `heat_bath`."""
     model = Couplings.on(lattice, couplings, field)
-    burn_in, thin = check_schedule(lattice, burn_in, thin, exponent=1.0)
+    burn_in, thin = check_schedule(lattice, *schedule, exponent=1.0)
     tables, spins, state = model.heat_bath_tables, model.start(rng), generator_state(rng)
 
     def advance(n_sweeps: int) -> None:
@@ -78,14 +74,12 @@ def heat_bath_chain(
     return Chain(lattice.shape, advance, lambda: spins.reshape(1, *lattice.shape), burn_in, thin)
 
 
-def uniform_chain(
-    lattice: Lattice, beta: float, rng: np.random.Generator, burn_in: int | None, thin: int | None
-) -> Chain:
+def uniform_chain(lattice: Lattice, beta: float, rng: np.random.Generator, schedule: Schedule) -> Chain:
     """Return a chain at one beta without field, the plain reference beside the fast samplers.
 
     By default 20 L^2 sweeps come before the first sample and L^2 between samples; each has a fair overall sign.
     """
-    burn_in, thin = check_schedule(lattice, burn_in, thin, exponent=2.0)
+    burn_in, thin = check_schedule(lattice, *schedule, exponent=2.0)
     neighbors, order = neighbor_tables(lattice)[0], checkerboard_order(lattice)
     spins = np.where(rng.random(lattice.n_sites) < 0.5, 1, -1).astype(np.int8)
 

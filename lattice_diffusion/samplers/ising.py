@@ -3,8 +3,9 @@
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import InputError, check_memory
 from ..exact.ising import MAX_WIDTH, ChainSolver, TransferMatrix
 from ..lattice import Lattice
-from .chains import Perfect, Rng, Source, Spins, check_beta, check_n_samples
+from .chains import Perfect, Rng, Schedule, Source, Spins, check_beta, check_n_samples
 from .clusters import swendsen_wang_chain, wolff_chain
 from .diagnostics import CorrelatedError, Diagnostics, diagnose
 from .heat_bath import PastCoupling, heat_bath_chain, uniform_chain
@@ -61,27 +62,21 @@ def ising(
         InputError: bad beta, n_samples, method, chains or workers, or a lattice or field that the method does not
             take.
     """
-    parts, found = _run(lattice, beta, n_samples, rng, method, field, burn_in, thin, chains, workers, independent)
+    options = _Options(field, burn_in, thin, chains, workers)
+    parts, found = _run(lattice, beta, n_samples, rng, method, options, measured=independent)
     if found is not None and not found.independent:
         raise CorrelatedError(found.advice)
     return parts[0] if chains == 1 else np.concatenate(parts)
 
 
 def ising_with_diagnostics(
-    lattice: Lattice,
-    beta: float,
-    n_samples: int,
-    rng: Rng = None,
-    method: IsingMethod = "auto",
-    *,
-    field: ArrayLike = 0.0,
-    burn_in: int | None = None,
-    thin: int | None = None,
-    chains: int = 1,
-    workers: int = 1,
+    lattice: Lattice, beta: float, n_samples: int, rng: Rng = None, method: IsingMethod = "auto", **options: Any
 ) -> tuple[NDArray[np.int8], Diagnostics]:
-    """Return the samples that `ising` draws with the same arguments, and what they are worth: see `Diagnostics`."""
-    parts, found = _run(lattice, beta, n_samples, rng, method, field, burn_in, thin, chains, workers, True)
+    """Return the samples that `ising` draws, and what they are worth: see `Diagnostics`.
+
+    The options are those of `ising`: field, burn_in, thin, chains and workers.
+    """
+    parts, found = _run(lattice, beta, n_samples, rng, method, _Options(**options), measured=True)
     assert found is not None
     return np.concatenate(parts), found
 
@@ -110,7 +105,7 @@ def stream(
     """
     batch_size = check_n_samples(batch_size, lattice.n_sites, "batch_size")
     method = resolve(lattice, beta, method, field)
-    source = open_source(lattice, beta, np.random.default_rng(rng), method, field, burn_in, thin)
+    source = open_source(lattice, beta, np.random.default_rng(rng), method, field, (burn_in, thin))
 
     def batches() -> Iterator[Spins]:
         while True:
@@ -119,20 +114,20 @@ def stream(
     return batches()
 
 
+@dataclass(frozen=True, eq=False)
+class _Options:
+    field: ArrayLike = 0.0
+    burn_in: int | None = None
+    thin: int | None = None
+    chains: int = 1
+    workers: int = 1
+
+
 def _run(
-    lattice: Lattice,
-    beta: float,
-    n_samples: int,
-    rng: Rng,
-    method: IsingMethod,
-    field: ArrayLike,
-    burn_in: int | None,
-    thin: int | None,
-    chains: int,
-    workers: int,
-    measured: bool,
+    lattice: Lattice, beta: float, n_samples: int, rng: Rng, method: IsingMethod, options: _Options, measured: bool
 ) -> tuple[list[Spins], Diagnostics | None]:
     """Return the samples of each chain and, if `measured`, their diagnostics."""
+    field, chains, workers = options.field, options.chains, options.workers
     n_samples, rng = check_n_samples(n_samples, lattice.n_sites), np.random.default_rng(rng)
     method = resolve(lattice, beta, method, field)
     if not 1 <= chains <= n_samples:
@@ -143,7 +138,7 @@ def _run(
     cuts = [n_samples * k // chains for k in range(chains + 1)]
 
     def run(k: int) -> tuple[Source, Spins]:
-        source = open_source(lattice, beta, generators[k], method, field, burn_in, thin)
+        source = open_source(lattice, beta, generators[k], method, field, (options.burn_in, options.thin))
         return source, source.draw(cuts[k + 1] - cuts[k])
 
     start = time.perf_counter()
@@ -189,13 +184,7 @@ def resolve(lattice: Lattice, beta: float, method: IsingMethod, field: ArrayLike
 
 
 def open_source(
-    lattice: Lattice,
-    beta: float,
-    rng: np.random.Generator,
-    method: IsingMethod,
-    field: ArrayLike,
-    burn_in: int | None,
-    thin: int | None,
+    lattice: Lattice, beta: float, rng: np.random.Generator, method: IsingMethod, field: ArrayLike, schedule: Schedule
 ) -> Source:
     """Return what a resolved method draws from: a chain that has burnt in, or perfect samples."""
     if method == "transfer_matrix":
@@ -208,11 +197,11 @@ def open_source(
     if method == "coupling_from_the_past":
         return PastCoupling(lattice, beta, rng, field)
     if method == "heat_bath" and np.any(field):
-        return heat_bath_chain(lattice, beta, rng, field, burn_in, thin)
+        return heat_bath_chain(lattice, beta, rng, field, schedule)
     if method == "heat_bath":
-        return uniform_chain(lattice, beta, rng, burn_in, thin)
+        return uniform_chain(lattice, beta, rng, schedule)
     if method == "multispin":
-        return heat_bath_replicas(lattice, beta, rng, burn_in, thin)
+        return heat_bath_replicas(lattice, beta, rng, schedule)
     if method == "wolff":
-        return wolff_chain(lattice, beta, rng, burn_in, thin)
-    return swendsen_wang_chain(lattice, beta, rng, field, burn_in, thin)
+        return wolff_chain(lattice, beta, rng, schedule)
+    return swendsen_wang_chain(lattice, beta, rng, field, schedule)

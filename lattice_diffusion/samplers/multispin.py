@@ -17,7 +17,7 @@ from scipy.special import expit
 from ..errors import InputError
 from ..kernels import multispin, random_bits
 from ..lattice import Lattice
-from .chains import MAX_UPDATES, Chain, Rng, check_beta, check_n_samples, check_schedule, neighbor_tables
+from .chains import MAX_UPDATES, Chain, Rng, Schedule, check_beta, check_n_samples, check_schedule, neighbor_tables
 
 Update = Literal["metropolis", "heat_bath"]
 Words = NDArray[np.uint64]
@@ -255,11 +255,9 @@ def multispin_chain(
     return MultispinChain(lattice, float(beta), update, shape[0], layout, packed, work).sweep(n_sweeps)
 
 
-def heat_bath_replicas(
-    lattice: Lattice, beta: float, rng: np.random.Generator, burn_in: int | None, thin: int | None
-) -> Chain:
+def heat_bath_replicas(lattice: Lattice, beta: float, rng: np.random.Generator, schedule: Schedule) -> Chain:
     """Return a heat bath in 64 strips where the lattice allows it, else of 64 replicas; samples have a fair sign."""
-    burn_in, thin = check_schedule(lattice, burn_in, thin, exponent=2.0)
+    burn_in, thin = check_schedule(lattice, *schedule, exponent=2.0)
     n_replicas = 1 if Strips.takes(lattice) else 64
     chain = multispin_chain(lattice, beta, burn_in, rng, "heat_bath", n_replicas=n_replicas)
     signs = (n_replicas, *(1,) * lattice.ndim)
