@@ -8,6 +8,7 @@ import itertools
 import math
 
 import numpy as np
+from scipy.stats import chi2
 
 
 def ising_law(shape, periodic, beta):
@@ -69,3 +70,22 @@ def entropy(law, keep):
 def cmi(noisy, A, B, C):
     A, B, C = (np.ravel(mask) for mask in (A, B, C))
     return entropy(noisy, A | B) + entropy(noisy, B | C) - entropy(noisy, B) - entropy(noisy, A | B | C)
+
+
+def codes(samples):
+    """Number of each state of spins, the first site the highest bit."""
+    flat = samples.reshape(len(samples), -1)
+    return (flat > 0) @ (1 << np.arange(flat.shape[1])[::-1])
+
+
+def p_value(samples, law):
+    """Chi-square p-value of samples of spins; states expected less than five times are pooled."""
+    law = law.ravel()
+    counts = np.bincount(codes(samples), minlength=law.size)
+    if counts[law == 0].any():
+        return 0.0
+    counts, expected = counts[law > 0], law[law > 0] * len(samples)
+    rare = expected < 5
+    counts, expected = (np.append(a[~rare], a[rare].sum()) for a in (counts, expected))
+    counts, expected = counts[expected > 0], expected[expected > 0]
+    return chi2.sf(((counts - expected) ** 2 / expected).sum(), counts.size - 1)

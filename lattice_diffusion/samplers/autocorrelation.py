@@ -136,7 +136,7 @@ def jackknife(
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
-    """Means (k,) over all samples and (B, k) with each block left out."""
+    """The means (k,) over all samples and (B, k) with each block left out."""
 
     mean: NDArray[np.float64]
     left_out: NDArray[np.float64]
@@ -145,7 +145,7 @@ class Blocks:
 
     @staticmethod
     def covariance(theta: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Jackknife covariance of (B, k) values."""
+        """Return the jackknife covariance of (B, k) values."""
         return np.atleast_2d(np.cov(theta, rowvar=False, bias=True)) * (len(theta) - 1)
 
 

@@ -141,11 +141,12 @@ class Couplings:
 
 def neighbor_tables(lattice: Lattice) -> NDArray[np.int64]:
     """Return flat neighbour indices and the rows of `lattice.bonds` to them, (2, N, 2 d), -1 beyond an open edge."""
-    ends = np.concatenate([lattice.bonds, lattice.bonds[:, ::-1]])
-    order = np.argsort(ends[:, 0], kind="stable")
-    i, j = ends[order].T
+    bonds, n_bonds = lattice.bonds, len(lattice.bonds)
+    first, second = np.concatenate([bonds, bonds[:, ::-1]]).T
+    order, degree = np.argsort(first, kind="stable"), np.bincount(first, minlength=lattice.n_sites)
+    slot = np.arange(2 * n_bonds) - np.repeat(np.cumsum(degree) - degree, degree)
     tables = np.full((2, lattice.n_sites, 2 * lattice.ndim), -1)
-    tables[:, i, np.arange(len(i)) - np.searchsorted(i, i)] = j, order % max(1, len(lattice.bonds))
+    tables[:, first[order], slot] = second[order], order % max(1, n_bonds)
     return tables
 
 

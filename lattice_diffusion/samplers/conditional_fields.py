@@ -173,7 +173,7 @@ class _Conditioning:
         return cls(lattice, exact, noisy, free, np.sqrt(seen[~sharp]), rows[:, exact], solve)
 
     def check_values(self, values: ArrayLike) -> NDArray[np.float64]:
-        """(n, N), n = 1 for a single field, 0 outside the mask."""
+        """Return the values as (n, N), n = 1 for a single field, 0 outside the mask."""
         v = np.asarray(values, float)
         if not v.size or (v.shape != self.lattice.shape and v.shape[1:] != self.lattice.shape):
             raise InputError(
@@ -191,7 +191,7 @@ class _Conditioning:
         return read
 
     def respond(self, difference: NDArray[np.float64]) -> NDArray[np.float64]:
-        """A applied to rows of (n, N), of which only the observed sites are read."""
+        """Apply A to rows of (n, N), of which only the observed sites are read."""
         x = np.zeros(difference.shape)
         x[:, self.exact] = difference[:, self.exact]
         source = np.zeros(difference.shape)
@@ -215,7 +215,7 @@ def _conjugate_gradients(
     free: NDArray[np.intp],
     weight: NDArray[np.float64],
 ) -> Solve:
-    """Solves (K_ff + D) x = b for rows b, preconditioned by s (K + c)^-1 s.
+    """Return a solver of (K_ff + D) x = b for rows b, preconditioned by s (K + c)^-1 s.
 
     c stands for the mean effect of the observations, s for their unevenness: s = 1, and one step is enough, where
     all sites are equally noisy. Sites known exactly count as infinite weight.

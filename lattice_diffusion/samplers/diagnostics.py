@@ -59,7 +59,7 @@ class Diagnostics:
 
     @property
     def tau(self) -> AutocorrelationTime | None:
-        """The longer of tau_energy and tau_magnetization."""
+        """Return the longer of tau_energy and tau_magnetization."""
         if self.tau_energy is None or self.tau_magnetization is None:
             return None
         return max(self.tau_energy, self.tau_magnetization)
@@ -72,7 +72,7 @@ class Diagnostics:
 
     @property
     def effective_samples(self) -> float | None:
-        """n_samples / tau, at most n_samples; None where tau is."""
+        """Return n_samples / tau, at most n_samples; None where tau is."""
         return None if self.tau is None else self.n_samples / max(1.0, self.tau.tau)
 
     @property
@@ -81,7 +81,7 @@ class Diagnostics:
 
     @property
     def advice(self) -> str:
-        """What to do to get independent samples, in one sentence."""
+        """Say in one sentence how to get independent samples."""
         if self.independent:
             return "the samples are independent"
         if self.tau is None or self.tau.tau <= 1.0 + 3.0 * self.tau.error or self.thin is None:

@@ -36,7 +36,7 @@ def check_mass_squared(mass_squared: float) -> float:
 
 
 def check_field(lattice: Lattice, mass_squared: float, boundary: str) -> None:
-    """mass_squared > 0, or 0 where an open axis is fixed at both ends."""
+    """Raises InputError unless mass_squared > 0, or 0 where an open axis is fixed at both ends."""
     if boundary not in ("free", "fixed"):
         raise InputError(f"boundary of open axes must be 'free' or 'fixed', got {boundary!r}")
     if not (mass_squared == 0.0 and boundary == "fixed" and not all(lattice.periodic)):
@@ -138,7 +138,7 @@ def _draw(
     rng: Rng,
     dtype: DTypeLike,
 ) -> NDArray[Any]:
-    """sqrt(power) times white noise in the modes, at the sites."""
+    """Return sqrt(power) times white noise in the modes, transformed to the sites."""
     dtype = np.dtype(dtype)
     if dtype not in (np.float32, np.float64):
         raise InputError(f"dtype must be float32 or float64, got {dtype}")

@@ -116,7 +116,7 @@ def replica_exchange(
     burn_in: int | None = None,
     thin: int | None = None,
 ) -> Ladder:
-    """Sample p_k(s) ~ exp(beta_k (sum J_ij s_i s_j + sum h_i s_i)) by replicas that exchange temperatures.
+    """Return samples of p_k(s) ~ exp(beta_k (sum J_ij s_i s_j + sum h_i s_i)) by replicas that exchange temperatures.
 
     A round is one heat-bath sweep of each replica and a swap of neighbouring ones, accepted with probability
     min(1, exp((beta_k - beta_k+1) (E_k - E_k+1))) (Hukushima and Nemoto 1996): the joint law stays the product of

@@ -8,7 +8,7 @@ Spins stay packed (one bit each) and are unpacked on demand. Each chain owns its
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,7 +26,7 @@ EPSILON = 1 / 64  # proposals that Metropolis leaves out, see kernels.multispin
 
 
 def flip_probabilities(beta: float, update: Update) -> NDArray[np.float64]:
-    """(2, 3): P(flip) at local field h along the spin; even and odd degree by m = 0, 1, 2 unlike neighbours."""
+    """Return P(flip), (2, 3), at local field h along the spin; even and odd degree by m = 0, 1, 2 unlike neighbours."""
     h = np.array([[4.0, 2.0, 0.0], [3.0, 1.0, 0.0]])  # odd, m = 2: h = -1, where Metropolis is as at 0
     return (1 - EPSILON) * np.exp(-2 * beta * h) if update == "metropolis" else expit(-2 * beta * h)
 
@@ -45,7 +45,7 @@ class Expansion:
 
 
 def expansion(p: ArrayLike, n_digits: int = random_bits.K) -> Expansion:
-    """The first n_digits <= K binary digits of p, and what repairs their truncation."""
+    """Return the first n_digits <= K binary digits of p, and what repairs their truncation."""
     p = np.asarray(p, float)
     below = np.floor(np.ldexp(p, n_digits))
     low, high = np.ldexp(below, -n_digits), np.ldexp(below + 1, -n_digits)
@@ -57,7 +57,7 @@ def expansion(p: ArrayLike, n_digits: int = random_bits.K) -> Expansion:
 
 
 def digit_words(threshold: NDArray[np.int64], odd: Words) -> Words:
-    """(kinds, 3, K + 1): digits of each class per word, bits of `odd` (kinds,) from the table of odd degree.
+    """Return the digits of each class per word, (kinds, 3, K + 1), bits of `odd` (kinds,) from the table of odd degree.
 
     2^K = (2^K - 1) + 1: the last entry, from which Horner starts, is 1 for probability one.
     """
@@ -85,7 +85,7 @@ class Strips:
 
     @staticmethod
     def takes(lattice: Lattice) -> bool:
-        """Even sides, one of them a multiple of 64."""
+        """Return True for even sides, one of them a multiple of 64."""
         return lattice.ndim == 2 and all(n % 2 == 0 for n in lattice.shape) and any(n % 64 == 0 for n in lattice.shape)
 
     @classmethod
@@ -111,7 +111,7 @@ class Strips:
         return cls(frame, height, width, transposed, periodic, side, edges, segments, kinds, words)
 
     def pack(self, spins: NDArray[np.generic]) -> Words:
-        """(1, *shape) to packed_shape."""
+        """Pack spins (1, *shape) into packed_shape."""
         plane = spins[0].T if self.transposed else spins[0]
         words = pack_bits(np.moveaxis(plane.reshape(64, self.height, 2 * self.width), 0, -1) > 0)
         out = np.zeros(self.packed_shape, np.uint64)
@@ -125,9 +125,9 @@ class Strips:
         plane = np.moveaxis(unpack_bits(columns.reshape(self.height, -1)), -1, 0).reshape(64 * self.height, -1)
         return np.ascontiguousarray(plane.T if self.transposed else plane)[None]
 
-    def sweep(self, packed: Words, work: Words, n: int, digits: Words, table: Expansion, glauber: np.uint64) -> None:
+    def sweep(self, packed: Words, work: Words, n: int, *tables: Any) -> None:
         geometry = (self.periodic, self.side, self.edges, self.segments, self.kinds, self.odd)
-        multispin.sweep_strips(packed, work, n, *geometry, digits, table.rate, table.value, glauber)
+        multispin.sweep_strips(packed, work, n, *geometry, *tables)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +159,7 @@ class Replicas:
         return cls(lattice.shape, packed, order.astype(np.uint64), blocks, kinds, neighbors, unlike, odd)
 
     def pack(self, spins: NDArray[np.generic]) -> Words:
-        """(n_replicas, *shape) to packed_shape; places that no replica fills repeat the first one's start."""
+        """Pack spins (n_replicas, *shape) into packed_shape; unfilled places repeat the first one."""
         n = len(spins)
         padded = np.concatenate([spins, np.repeat(spins[:1], -n % 64, axis=0)])
         return pack_bits(padded.reshape(self.packed_shape[1], 64, -1).transpose(2, 0, 1) > 0)
@@ -168,18 +168,18 @@ class Replicas:
         flat = unpack_bits(packed).reshape(len(packed), -1).T[:n_replicas]
         return np.ascontiguousarray(flat).reshape(n_replicas, *self.shape)
 
-    def sweep(self, packed: Words, work: Words, n: int, digits: Words, table: Expansion, glauber: np.uint64) -> None:
+    def sweep(self, packed: Words, work: Words, n: int, *tables: Any) -> None:
         geometry = (self.order, self.blocks, self.kinds, self.neighbors, self.unlike, self.odd)
-        multispin.sweep_replicas(packed, work, n, *geometry, digits, table.rate, table.value, glauber)
+        multispin.sweep_replicas(packed, work, n, *geometry, *tables)
 
 
 def pack_bits(bits: NDArray[np.generic]) -> Words:
-    """Words from a last axis of 64 bits, the first the least significant."""
+    """Return words from a last axis of 64 bits, the first the least significant."""
     return np.packbits(np.ascontiguousarray(bits, bool), axis=-1, bitorder="little").view("<u8")[..., 0]
 
 
 def unpack_bits(words: Words) -> NDArray[np.int8]:
-    """Spins -1, +1 along a new last axis of 64."""
+    """Return spins -1, +1 along a new last axis of 64."""
     octets = np.ascontiguousarray(words, "<u8")[..., None].view(np.uint8)
     return (2 * np.unpackbits(octets, axis=-1, bitorder="little").view(np.int8) - 1).astype(np.int8)
 
@@ -200,7 +200,7 @@ class MultispinChain:
     work: Words
 
     def sweep(self, n_sweeps: int = 1) -> "MultispinChain":
-        """Attempts to flip every spin n_sweeps times; returns the chain."""
+        """Attempt to flip every spin n_sweeps times; return the chain."""
         check_beta(self.beta)
         if self.update not in ("metropolis", "heat_bath"):
             raise InputError(f"update must be metropolis or heat_bath, got {self.update!r}")
@@ -209,11 +209,11 @@ class MultispinChain:
         table = expansion(flip_probabilities(self.beta, self.update))
         digits = digit_words(table.threshold, self.layout.odd)
         glauber = ONES if self.update == "heat_bath" else np.uint64(0)
-        self.layout.sweep(self.packed, self.work, int(n_sweeps), digits, table, glauber)
+        self.layout.sweep(self.packed, self.work, int(n_sweeps), digits, table.rate, table.value, glauber)
         return self
 
     def spins(self) -> NDArray[np.int8]:
-        """The present configurations, int8 (n_replicas, *lattice.shape)."""
+        """Return the present configurations, int8 (n_replicas, *lattice.shape)."""
         return self.layout.unpack(self.packed, self.n_replicas)
 
 
@@ -227,7 +227,7 @@ def multispin_chain(
     n_replicas: int = 1,
     state: ArrayLike | None = None,
 ) -> MultispinChain:
-    """A packed chain of p(s) ~ exp(beta sum_<ij> s_i s_j), J = 1, no field, after n_sweeps from `state`.
+    """Return a packed chain of p(s) ~ exp(beta sum_<ij> s_i s_j), J = 1, no field, after n_sweeps from `state`.
 
     Args:
         lattice: two-dimensional (replicas: also a chain); each axis periodic or open.

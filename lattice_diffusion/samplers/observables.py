@@ -139,7 +139,7 @@ def _check(samples: NDArray[np.int8], lattice: Lattice | None = None) -> None:
 
 
 def _pair_sums(samples: NDArray[np.int8], lattice: Lattice, axis: int, r: int) -> NDArray[np.int64]:
-    """sum s_i s_(i + r) over the pairs along `axis`, (n,)."""
+    """Return sum s_i s_(i + r) over the pairs along `axis`, (n,)."""
     x = np.moveaxis(samples, axis + 1, 1)
     first, second = (x, np.roll(x, -r, axis=1)) if lattice.periodic[axis] else (x[:, : x.shape[1] - r], x[:, r:])
     return (first * second).reshape(len(x), -1).sum(axis=1, dtype=np.int64)

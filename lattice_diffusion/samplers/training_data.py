@@ -16,13 +16,13 @@ Draw = Callable[[int, np.random.Generator], NDArray[Any]]
 
 
 class Samples(Protocol):
-    """A model of `ld.models`."""
+    """A model of `ld.models`, or anything with its `sample`."""
 
     def sample(self, n_samples: int, rng: np.random.Generator) -> NDArray[Any]: ...
 
 
 class SampleDataset(IterableDataset[torch.Tensor]):
-    """Batches float32 (batch_size, channel, *shape) for ever; made by `torch_dataset`."""
+    """Yields batches float32 (batch_size, channel, *shape) for ever; made by `torch_dataset`."""
 
     def __init__(self, draw: Draw, batch_size: int, seed: np.random.SeedSequence, add_channel: bool) -> None:
         self.draw, self.batch_size, self.seed, self.add_channel = draw, batch_size, seed, add_channel

@@ -3,6 +3,7 @@
 import enumeration
 import numpy as np
 import pytest
+from enumeration import codes, p_value
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.stats import chi2
@@ -42,22 +43,6 @@ def law_of(lattice, J, h):
     log_weight = log_weight + states @ np.where(clamped, 0.0, h)
     weight = np.exp(log_weight) * np.all(states[:, clamped] == np.sign(h[clamped]), axis=1)
     return weight / weight.sum()
-
-
-def codes(samples):
-    flat = samples.reshape(len(samples), -1)
-    return (flat > 0) @ (1 << np.arange(flat.shape[1])[::-1])
-
-
-def p_value(samples, law):
-    counts = np.bincount(codes(samples), minlength=law.size)
-    if counts[law == 0].any():
-        return 0.0
-    counts, expected = counts[law > 0], law[law > 0] * len(samples)
-    rare = expected < 5  # pooled, so that chi-square holds
-    counts, expected = (np.append(a[~rare], a[rare].sum()) for a in (counts, expected))
-    counts, expected = counts[expected > 0], expected[expected > 0]
-    return chi2.sf(((counts - expected) ** 2 / expected).sum(), counts.size - 1)
 
 
 def draw(method, lattice, J, h, n, rng):

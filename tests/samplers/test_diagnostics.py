@@ -7,8 +7,8 @@ import enumeration
 import numpy as np
 import pytest
 import torch
+from enumeration import p_value
 from scipy.signal import lfilter
-from scipy.stats import chi2
 from torch.utils.data import DataLoader
 
 import lattice_diffusion as ld
@@ -24,13 +24,6 @@ from lattice_diffusion.samplers import (
 TORUS = ld.Lattice((3, 4), periodic=True)
 CHAINS = ("swendsen_wang", "wolff", "heat_bath", "multispin")
 METHODS = (*CHAINS, "coupling_from_the_past")
-
-
-def p_value(samples, law):
-    flat = samples.reshape(len(samples), -1)
-    counts = np.bincount((flat > 0) @ (1 << np.arange(flat.shape[1])[::-1]), minlength=law.size)
-    expected = law.ravel() * len(samples)
-    return chi2.sf(((counts - expected) ** 2 / expected).sum(), law.size - 1)
 
 
 # -- streams -------------------------------------------------------------------------------------------------------
