@@ -32,14 +32,15 @@ from report import parser, report
 
 import lattice_diffusion as ld
 from lattice_diffusion.runs import quantities, runner
-from lattice_diffusion.runs.quantities.base import Quantity, radius_coordinate, with_errors
+from lattice_diffusion.runs.points import Point
+from lattice_diffusion.runs.quantities import Quantity, with_errors
 from lattice_diffusion.runs.spec import Spec
 from lattice_diffusion.store import Journal
 
 N_RADII = 16
 
 
-def simulated(seconds: float, parameters: dict, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def simulated(seconds: float, point: Point, rng: np.random.Generator) -> dict[str, np.ndarray]:
     if seconds:
         time.sleep(seconds)
     return {"simulated": rng.standard_normal(N_RADII), "simulated_stderr": rng.random(N_RADII)}
@@ -48,8 +49,8 @@ def simulated(seconds: float, parameters: dict, rng: np.random.Generator) -> dic
 def register(seconds: float) -> None:
     """Make the simulated quantity known, here and in every worker."""
     columns = with_errors("simulated", ("radius",), "1", "a number that took a set time")
-    made = Quantity("simulated", "a simulated point", columns, partial(simulated, seconds), radius_coordinate)
-    quantities.QUANTITIES["simulated"] = Quantity(**{**vars(made), "reads": ("radii",)})
+    made = Quantity("simulated", "a simulated point", columns, partial(simulated, seconds), reads=("radii",))
+    quantities.QUANTITIES["simulated"] = made
 
 
 def spec_of(n_points: int) -> Spec:

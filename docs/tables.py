@@ -12,7 +12,8 @@ from lattice_diffusion.cli import app as command_line
 from lattice_diffusion.runs import spec
 from lattice_diffusion.runs.points import n_points
 from lattice_diffusion.runs.quantities import QUANTITIES, find
-from lattice_diffusion.studies import REGISTRY
+from lattice_diffusion.studies import STUDIES
+from lattice_diffusion.studies import find as find_study
 
 KEYS = {
     "name": "Name of the result (default: the name of the spec file).",
@@ -155,7 +156,7 @@ def quantities():
 def studies():
     """Yield the table of studies with the numbers of points of both presets."""
     rows = []
-    for name, experiment in REGISTRY.items():
-        quick, full = (n_points(experiment.specs(preset)) for preset in ("quick", "full"))
-        rows.append((f"`{name}`", experiment.title, f"{quick:,}", f"{full:,}"))
+    for study in map(find_study, STUDIES):
+        quick, full = (n_points(study.specs(preset)) for preset in ("quick", "full"))
+        rows.append((f"`{study.name}`", study.title, f"{quick:,}", f"{full:,}"))
     yield from table(("name", "what", "points, quick", "points, full"), rows)

@@ -54,10 +54,9 @@ def schedules() -> list[str]:
 
 
 def experiments() -> list[str]:
-    """NAME of the modules of named experiments, and the names of their variants."""
-    pattern = re.compile(r'^(?:NAME = |\w+ = Noise\(\s*(?:name=)?)"([\w-]+)"', re.MULTILINE)
-    modules = sorted((ROOT / "experiments" / "named").glob("*.py"))
-    return [name for path in modules for name in pattern.findall(path.read_text(encoding="utf-8"))]
+    from .studies import STUDIES
+
+    return list(STUDIES)
 
 
 def tasks() -> list[str]:

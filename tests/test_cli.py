@@ -22,7 +22,8 @@ from lattice_diffusion.report import with_error
 from lattice_diffusion.results import Row
 from lattice_diffusion.runs.quantities import evaluate
 from lattice_diffusion.runs.spec import Spec
-from lattice_diffusion.studies import REGISTRY, Analysis, NamedExperiment
+from lattice_diffusion.studies import STUDIES
+from lattice_diffusion.studies.base import Analysis, Study
 
 ROOT = Path(__file__).parents[1]
 Shell = Callable[..., tuple[int, str, str]]
@@ -313,7 +314,7 @@ def test_stopping_says_how_to_go_on(shell: Shell, tmp_path: Path, monkeypatch: p
 # -- reproduce -----------------------------------------------------------------------------------------------
 
 
-def toy(name: str) -> NamedExperiment:
+def toy(name: str) -> Study:
     """An experiment of six points whose analysis and figure are as small as can be."""
 
     def specs(preset: str) -> Spec:
@@ -334,15 +335,15 @@ def toy(name: str) -> NamedExperiment:
         ax.plot(results.grids(result)["chain"]["peak"].values)
         return fig
 
-    return NamedExperiment(name, "Toy", specs, analyse, figure)
+    return Study(name, "Toy", specs, analyse, figure)
 
 
 @pytest.fixture
 def toys(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(REGISTRY):
-        monkeypatch.delitem(REGISTRY, name)
+    for name in list(STUDIES):
+        monkeypatch.delitem(STUDIES, name)
     for name in ("toy-one", "toy-two"):
-        monkeypatch.setitem(REGISTRY, name, toy(name))
+        monkeypatch.setitem(STUDIES, name, toy(name))
 
 
 @pytest.mark.usefixtures("toys")
@@ -392,8 +393,8 @@ def test_reproduce_resumes_forces_or_refuses(shell: Shell, tmp_path: Path) -> No
 def test_reproduce_refuses_in_one_sentence(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for line, sentence in [
-        ("reproduce toy-on --out now", "unknown experiment 'toy-on'; did you mean 'toy-one'?"),
-        ("reproduce potts --out now", "unknown experiment 'potts'; known: toy-one, toy-two"),
+        ("reproduce toy-on --out now", "unknown study 'toy-on'; did you mean 'toy-one'?"),
+        ("reproduce potts --out now", "unknown study 'potts'; known: toy-one, toy-two"),
         ("reproduce --preset fast --out now", "unknown preset 'fast'; known: quick, full"),
         ("reproduce --out file", "file is a file; give a folder"),
         ("reproduce --out file/inside", "file/inside: Not a directory"),

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from .. import studies
 from ..report import describe, with_error
 from ..results import grids, reading, rows, tree
 from ..store import atomic_write
-from ..studies import REGISTRY
 from .calibration import PREFIX, TITLES, distance, distance_error, share_found
 from .probe_schema import GLOBAL, NAME
 from .web_page import document, escape, image, section, table
@@ -54,7 +54,7 @@ def html_page(result: xr.DataTree, file_name: str) -> str:
 
 
 def _title(name: str) -> str:
-    return REGISTRY[name].title if name in REGISTRY else name or "Result"
+    return studies.find(name).title if name in studies.STUDIES else name or "Result"
 
 
 def _parameters(result: xr.DataTree) -> Any:
@@ -131,10 +131,10 @@ def _plain_sections(result: xr.DataTree) -> Iterator[str]:
 
 
 def _figure(result: xr.DataTree) -> Any:
-    """The figure of the named experiment or hybrid, a plain one where a CMI was measured, None otherwise."""
-    named = REGISTRY.get(str(result.attrs.get("name")))
-    if named is not None and rows(result):
-        return named.figure(result)
+    """The figure of the study or hybrid, a plain one where a CMI was measured, None otherwise."""
+    name = str(result.attrs.get("name"))
+    if name in studies.STUDIES and rows(result):
+        return studies.find(name).figure(result)
     if result.attrs.get("name") == "image-hybrid":
         from ..plots.hybrid import plot_hybrid
 
@@ -176,9 +176,9 @@ def _probe_sections(result: xr.DataTree) -> Iterator[str]:
         yield section("How it was measured", table([], _plan(result), text=(0, 1)))
     yield section("Figures", image(plot_probe_panels(result), "four panels of the probe"))
     if "label_information_lost" in probe:
-        from ..plots.concurrence import plot_probe_concurrence
+        from ..plots.label_windows import plot_probe_label_windows
 
-        figure = plot_probe_concurrence(probe).figure
+        figure = plot_probe_label_windows(probe).figure
         yield section("Where the label is decided", image(figure, "nonlocality and speciation windows on one axis"))
     for name, (verdict, _) in zip(known, verdicts, strict=True):
         yield section(

@@ -22,8 +22,7 @@ from ..channels import Channel
 from ..lattice import Tripartition
 from ..results import variable
 from .build import build_channel, build_model, build_parts
-from .quantities import Column, find
-from .quantities.base import OPTIONAL, TARGETS
+from .quantities import OPTIONAL, TARGETS, Column, find
 from .spec import GridSpec, Spec
 
 # Keys of a model that hold lists of their own.
@@ -242,4 +241,4 @@ def _columns(grid: GridSpec) -> dict[str, Column]:
 
 
 def _coordinates(grid: GridSpec) -> dict[str, xr.Variable]:
-    return find(grid.quantity).coordinates(grid.model_dump(mode="json", exclude_none=True))
+    return find(grid.quantity).all_coordinates(grid.model_dump(mode="json", exclude_none=True))

@@ -120,7 +120,7 @@ def check_points(spec: Spec) -> None:
             first = {axis: i == 0 for axis, i in zip(point.coordinates, point.index, strict=True)}
             if first.pop("t", True) and list(first.values()).count(False) <= 1:
                 with _at_point(point):
-                    find(grid.quantity).check(point.parameters)
+                    find(grid.quantity).check(point)
 
 
 def measure_points(batch: list[Point], seed: int, version: str) -> list[Measured]:
@@ -137,7 +137,7 @@ def measure_points(batch: list[Point], seed: int, version: str) -> list[Measured
 def _measure(point: Point, seed: int) -> Measured:
     start = time.perf_counter()
     with _at_point(point):
-        values = evaluate(point.parameters, point.rng(seed))
+        values = evaluate(point, point.rng(seed))
     return Measured(values, time.perf_counter() - start)
 
 

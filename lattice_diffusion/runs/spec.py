@@ -25,8 +25,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Validati
 from .. import registry
 from ..errors import InputError
 from ..registry import hint
-from .quantities import QUANTITIES, find
-from .quantities.base import OPTIONAL, PLACES, TARGETS, Quantity
+from .quantities import OPTIONAL, PLACES, QUANTITIES, TARGETS, Quantity, find
 from .spec_tables import ChannelSpec, ModelSpec, Table, axis, members
 
 

@@ -1,42 +1,34 @@
 """The toy phase diagrams that `reproduce` makes, by name, in the order of the table."""
 
-from . import (
-    area_law,
-    concurrence,
-    curie_weiss,
-    domain_walls,
-    gaussian_field,
-    gaussian_mixture,
-    hybrid_generation,
-    ising,
-    ising_chain,
-    locality_gap,
-    loops_erasure,
-    loops_noise,
-    phases,
-    receptive_field,
-    recovery,
-)
-from .base import Analysis, NamedExperiment
+from typing import TYPE_CHECKING, Any
 
-_ALL = (
-    gaussian_field.EXPERIMENT,
-    gaussian_mixture.EXPERIMENT,
-    ising_chain.EXPERIMENT,
-    ising.EXPERIMENT,
-    curie_weiss.EXPERIMENT,
-    loops_erasure.EXPERIMENT,
-    loops_noise.experiment(loops_noise.BIT_FLIP),
-    loops_noise.experiment(loops_noise.GAUSSIAN),
-    domain_walls.EXPERIMENT,
-    locality_gap.EXPERIMENT,
-    recovery.EXPERIMENT,
-    phases.EXPERIMENT,
-    hybrid_generation.EXPERIMENT,
-    area_law.EXPERIMENT,
-    receptive_field.EXPERIMENT,
-    concurrence.EXPERIMENT,
-)
-REGISTRY: dict[str, NamedExperiment] = {experiment.name: experiment for experiment in _ALL}
+from .. import registry
 
-__all__ = ["REGISTRY", "Analysis", "NamedExperiment"]
+if TYPE_CHECKING:
+    from .base import Study
+
+STUDIES: dict[str, Any] = {  # a study, or "module:NAME" that is imported when it is asked for
+    "gaussian-field": "lattice_diffusion.studies.gaussian_field:STUDY",
+    "gaussian-mixture": "lattice_diffusion.studies.gaussian_mixture:STUDY",
+    "ising-chain": "lattice_diffusion.studies.ising_chain:STUDY",
+    "ising": "lattice_diffusion.studies.ising:STUDY",
+    "curie-weiss": "lattice_diffusion.studies.curie_weiss:STUDY",
+    "loops-erasure": "lattice_diffusion.studies.loops:ERASED",
+    "loops-bitflip": "lattice_diffusion.studies.loops:FLIPPED",
+    "loops-gaussian": "lattice_diffusion.studies.loops:NOISY",
+    "domain-walls": "lattice_diffusion.studies.domain_walls:STUDY",
+    "locality-gap": "lattice_diffusion.studies.locality_gap:STUDY",
+    "recovery": "lattice_diffusion.studies.recovery:STUDY",
+    "phases": "lattice_diffusion.studies.phases:STUDY",
+    "hybrid-generation": "lattice_diffusion.studies.hybrid_generation:STUDY",
+    "area-law": "lattice_diffusion.studies.area_law:STUDY",
+    "receptive-field": "lattice_diffusion.studies.receptive_field:STUDY",
+    "label-windows": "lattice_diffusion.studies.label_windows:STUDY",
+}
+
+__all__ = ["STUDIES", "find"]
+
+
+def find(name: str) -> "Study":
+    """Return a study by its name, or that of `file.py:STUDY`. Raises InputError, with the nearest name, for others."""
+    return registry.load(name, STUDIES, "study", "lattice_diffusion.studies")

@@ -7,18 +7,38 @@ Small systems are done in full, loops of any size by counting. For loops the are
 r^(-5/4), times the width of the window, r^(-3/4).
 """
 
+import itertools
+import json
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from pydantic import Field
 
 from .. import plots
+from ..channels import Channel, Erasure
+from ..denoisers import (
+    ExactDenoiser,
+    always,
+    gaussian_divergence,
+    generated_covariance,
+    pure_noise,
+    reverse,
+    unmask_loops,
+    violated_vertices,
+)
+from ..errors import InputError
+from ..exact import enumeration
+from ..models import GaussianField
 from ..phases import power_law
 from ..results import Row, grids, variable
+from ..runs.points import Point
+from ..runs.quantities import Quantity, Settings, Values, averages, check_solvable, with_errors
 from ..runs.spec import Spec
-from .base import Analysis, NamedExperiment
+from .base import Analysis, Study, draw, grid, log_ticks, measured, panel, ratio, row
 
 NAME = "area-law"
 LAW = "masked area law, exact by the chain rule"
@@ -30,168 +50,289 @@ SMALL = {
     "walls": ("walls on 2 x 3 faces, beta = 0.3", {"name": "domain-walls", "faces": [2, 3], "beta": 0.3}),
 }
 FIRST_RADIUS = 11  # of the power law; smaller boxes feel the lattice, those beyond L/12 the edges
+MAX_ORDERS = 5040  # of unmasking; beyond, orders are drawn at random
+LOG_SNR = 14.0  # beyond +- this the integrand of the Girsanov bound is below 1e-6 of the area
 
 
 def specs(preset: str) -> Spec:
     full = preset == "full"
-    erasure, loops = {"name": "erasure"}, {"name": "domain-walls", "beta": 0.0}
-    nodes = (np.polynomial.legendre.leggauss(32 if full else 24)[0] + 1) / 2
-    radii = [1, 2, 3, 4, 6, 8, 11, 16]
-    grids: dict[str, Any] = {
-        "loops-area": {
-            "model": {**loops, "length": 64},
-            "channel": erasure,
-            "t": [float(t) for t in nodes],
-            "radii": radii,
-            "n_samples": 400 if full else 16,
-            "quantity": "denoising",
-        },
-        "loops-unmasked": {
-            "model": {**loops, "length": 64},
-            "channel": erasure,
-            "t": [1.0],
-            "radii": radii,
-            "n_samples": 4000 if full else 200,
-            "quantity": "unmasking",
-        },
-        "large-loops": {
-            "model": {**loops, "length": 1024 if full else 320},
-            "channel": erasure,
-            "t": [1.0],
-            "radii": [2, 4, 8, 11, 16, 22, *([32, 45, 64] if full else [])],
-            "n_samples": 40 if full else 8,
-            "quantity": "unmasking",
-        },
-        "field": {
-            "model": {"name": "gaussian-field", "length": 16 if full else 12, "mass_squared": [0.03, 0.1, 0.3]},
-            "channel": {"name": "gaussian"},
-            "t": [1.0],
-            "radii": [1, 2, 3, 4],
-            "quantity": "generated_law",
-            "settings": {"n_steps": 600 if full else 200},
-        },
-        "spins": {
-            "model": {"name": "ising", "shape": [3, 3], "beta": 0.25},
-            "channel": {"name": "gaussian"},
-            "t": [1.0],
-            "radii": [0, 1],
-            "n_samples": 1000000 if full else 50000,
-            "quantity": "generated_law",
-            "settings": {"n_steps": 200 if full else 40},
-        },
+    loops = {"name": "domain-walls", "beta": 0.0, "length": 64}
+    large = {**loops, "length": 1024 if full else 320}
+    field = {"name": "gaussian-field", "length": 16 if full else 12, "mass_squared": [0.03, 0.1, 0.3]}
+    spins = {"name": "ising", "shape": [3, 3], "beta": 0.25}
+    nodes = [float(t) for t in (np.polynomial.legendre.leggauss(32 if full else 24)[0] + 1) / 2]
+    radii, wide = [1, 2, 3, 4, 6, 8, 11, 16], [2, 4, 8, 11, 16, 22, *([32, 45, 64] if full else [])]
+    unmasked = {"t": [1.0], "quantity": "unmasking"}
+    law = {"t": [1.0], "quantity": "generated_law"}
+    steps, n_spins = {"n_steps": 200 if full else 40}, 1000000 if full else 50000
+    grids = {
+        "loops-area": grid(loops, "erasure", t=nodes, radii=radii, n_samples=400 if full else 16, quantity="denoising"),
+        "loops-unmasked": grid(loops, "erasure", radii=radii, n_samples=4000 if full else 200, **unmasked),
+        "large-loops": grid(large, "erasure", radii=wide, n_samples=40 if full else 8, **unmasked),
+        "field": grid(field, "gaussian", radii=[1, 2, 3, 4], settings={"n_steps": 600 if full else 200}, **law),
+        "spins": grid(spins, "gaussian", radii=[0, 1], n_samples=n_spins, settings=steps, **law),
     }
     for name, (_, model) in SMALL.items():
-        small = {"model": model, "channel": erasure, "t": [1.0], "radii": [0, 1, 2]}
-        grids[name] = {**small, "n_samples": 4000 if full else 400, "quantity": "masked_area"}
+        keys = {"radii": [0, 1, 2], "n_samples": 4000 if full else 400, "quantity": "masked_area"}
+        grids[name] = grid(model, "erasure", **keys)
     return Spec(name=NAME, grids=grids)
 
 
-def loop_area(result: xr.DataTree) -> tuple[NDArray, NDArray]:
-    """int dt E KL(global || local) of a masked bond for every radius, and its error, by Gauss and Legendre."""
-    grid = grids(result)["loops-area"]
-    weights = np.polynomial.legendre.leggauss(grid["t"].values.size)[1] / 2
-    area = weights @ grid["blind_divergence"].values
-    return area, np.sqrt(weights**2 @ grid["blind_divergence_stderr"].values ** 2)
+# -- masked generation: loops of any size, bond by bond, and small systems as tables over all states -------------------
+
+
+def unmasking(point: Point, rng: np.random.Generator) -> Values:
+    x_t = Erasure().corrupt(point.model.sample(point.n_samples, rng), point.t, rng)
+    runs = [unmask_loops(x_t, radius, rng) for radius in point.radii]
+    divergence = np.stack([run.divergence for run in runs], axis=1)
+    return averages(
+        {"divergence": divergence, "violations": np.stack([violated_vertices(run.x) for run in runs], axis=1)}
+    )
+
+
+def masked_area(point: Point, rng: np.random.Generator) -> Values:
+    """Both sides of the area law to rounding."""
+    clean = enumeration.clean_table(point.model)
+    n = clean.ndim
+    every = math.factorial(n) <= MAX_ORDERS
+    orders: Any = itertools.permutations(range(n)) if every else (rng.permutation(n) for _ in range(point.n_samples))
+    orders = list(orders)
+    # sum_i I_t(A_i;C|B) / (1-t) is a polynomial of degree n - 1 in t: Gauss-Legendre is exact
+    nodes, weights = np.polynomial.legendre.leggauss(n // 2 + 1)
+    divergences, areas = [], []
+    for radius in point.radii:
+        around = enumeration.boxes(point.model, radius)
+        laws = (enumeration.unmasked_law(clean, around, [int(i) for i in order]) for order in orders)
+        divergences.append([enumeration.relative_entropy(clean, law) / n for law in laws])
+        area = 0.0
+        for t, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
+            noisy = enumeration.noisy_table(clean, Erasure(), float(t))
+            area += weight * sum(_information(noisy, i, around[i]) for i in range(n)) / (1 - t)
+        areas.append(area / n)
+    rows = np.array(divergences)
+    error = np.zeros(len(rows)) if every else rows.std(axis=1, ddof=1) / math.sqrt(len(orders))
+    return {
+        "divergence": rows.mean(axis=1),
+        "divergence_stderr": error,
+        "area": np.array(areas),
+        "area_stderr": np.zeros(len(areas)),
+    }
+
+
+def _information(noisy: NDArray, site: int, box: NDArray[np.bool_]) -> float:
+    A = np.arange(noisy.ndim) == site
+    return enumeration.conditional_information(noisy, A, box, ~(A | box))
+
+
+def check_loops(point: Point) -> None:
+    check_solvable(point)
+    if point.channel.name != "erasure" or point.model.beta != 0.0 or point.model.periodic:
+        raise InputError("unmasking takes uniform loops, beta = 0 on an open grid, and the channel erasure")
+
+
+def _check_enumerable(point: Point) -> None:
+    if point.channel.name != "erasure":
+        raise InputError(f"the masked area takes the channel erasure, got {point.channel.name!r}")
+    n = int(point.model.sites.sum())
+    if 3**n > enumeration.MAX_ENTRIES:
+        raise InputError(f"the masked area lists all states of at most 12 sites or bonds, got {n}; take fewer")
+
+
+DIVERGENCE = with_errors("divergence", ("radius",), "nat", "KL(p_0 || p_local) per site, mean over orders of unmasking")
+UNMASKING = Quantity(
+    "unmasking",
+    "masked generation",
+    {**DIVERGENCE, **with_errors("violations", ("radius",), "1", "fraction of vertices whose loops are broken")},
+    unmasking,
+    reads=("radii",),
+    models=("domain-walls",),
+    check=check_loops,
+    averages=True,
+)
+MASKED_AREA = Quantity(
+    "masked_area",
+    "the masked area law in full",
+    {**DIVERGENCE, **with_errors("area", ("radius",), "nat", "integral of mean_i I_t(A_i;C|B)/(1-t) over t")},
+    masked_area,
+    reads=("radii",),
+    models=("ising", "ising-chain", "domain-walls"),
+    check=_check_enumerable,
+    timed=False,
+)
+
+
+# -- Gaussian generation: the generated law beside the Girsanov bound --------------------------------------------------
+#
+# For fields both sides are in closed form; for small spin systems the bound is a mean over noise samples, and the
+# generated law is counted over all states, with the bias (states - 1)/2n of counting taken off.
+
+
+class LawSettings(Settings):
+    """n_steps: reverse steps, even in t; n_nodes: of the integral over log snr."""
+
+    n_steps: Annotated[int, Field(ge=2)] = 200
+    n_nodes: Annotated[int, Field(ge=2)] = 48
+
+
+def generated_law(point: Point, rng: np.random.Generator) -> Values:
+    times = [float(t) for t in np.linspace(point.t, 0.0, point.settings.n_steps + 1)]
+    nodes, weights = np.polynomial.legendre.leggauss(point.settings.n_nodes)
+    snr = np.exp(LOG_SNR * nodes)
+    levels = np.array([point.channel.time(float(g)) for g in snr]), LOG_SNR * weights * snr  # of int d(snr)
+    if isinstance(point.model, GaussianField):
+        rows = _field_law(point, times, *levels)
+    else:
+        rows = _spin_law(point, times, *levels, rng)
+    return {name: np.asarray(values) / point.model.lattice.n_sites for name, values in rows.items()}
+
+
+def field_excess(model: GaussianField, channel: Channel, t: float, radii: Sequence[int]) -> NDArray[np.float64]:
+    """Return mmse_local(r) - mmse_global per site; what a field's denoisers see does not change their variances."""
+    nothing = np.zeros((1, 1, *model.lattice.shape))
+    everything = ExactDenoiser(model, channel)(nothing, t).variance.mean()
+    return np.array([ExactDenoiser(model, channel, r)(nothing, t).variance.mean() - everything for r in radii])
+
+
+def _field_law(point: Point, times: list[float], t: NDArray, weights: NDArray) -> dict[str, Any]:
+    model, channel, radii = point.model, point.channel, point.radii
+    excess = np.array([field_excess(model, channel, u, radii) for u in t])
+    laws = [generated_covariance(model, channel, times, always(ExactDenoiser(model, channel, r))) for r in radii]
+    return {
+        "divergence": [gaussian_divergence(model, law) for law in laws],
+        "divergence_stderr": np.zeros(len(radii)),
+        "bound": 0.5 * model.lattice.n_sites * weights @ excess,
+        "bound_stderr": np.zeros(len(radii)),
+    }
+
+
+def _spin_law(
+    point: Point, times: list[float], t: NDArray, weights: NDArray, rng: np.random.Generator
+) -> dict[str, Any]:
+    model, channel, n_samples = point.model, point.channel, point.n_samples
+    locals_, everything = [ExactDenoiser(model, channel, r) for r in point.radii], ExactDenoiser(model, channel)
+    n_noise = max(2, n_samples // len(t))
+    bound, variance = np.zeros(len(locals_)), np.zeros(len(locals_))
+    for u, weight in zip(t, weights, strict=True):
+        x_t = channel.corrupt(model.sample(n_noise, rng), u, rng)[:, None]
+        whole = everything(x_t, u).mean
+        squares = np.array([((d(x_t, u).mean - whole) ** 2).reshape(n_noise, -1).sum(axis=1) for d in locals_])
+        bound += 0.5 * weight * squares.mean(axis=1)
+        variance += (0.5 * weight) ** 2 * squares.var(axis=1, ddof=1) / n_noise
+    _, p = enumeration.law(model)
+    divergence, error = [], []
+    for denoiser in locals_:
+        noise = pure_noise((n_samples, *everything.shape), channel, times[0], rng)
+        x = reverse(noise, times, always(denoiser), channel, rng).reshape(n_samples, -1)
+        index = (x > 0) @ (1 << np.arange(x.shape[1])[::-1])
+        q = np.bincount(index, minlength=len(p)) / n_samples
+        if not q.all():
+            raise InputError(f"n_samples must reach all {len(p)} states, got {n_samples}; draw more")
+        odds = p / q
+        divergence.append(float((p * np.log(odds)).sum() - (odds * (1 - q)).sum() / (2 * n_samples)))
+        error.append(float(np.sqrt(((odds - (q * odds).sum()) ** 2 * q).sum() / n_samples)))
+    return {"divergence": divergence, "divergence_stderr": error, "bound": bound, "bound_stderr": np.sqrt(variance)}
+
+
+def _check_law(point: Point) -> None:
+    check_solvable(point)
+    if point.channel.name != "gaussian":
+        raise InputError(f"the Girsanov bound takes the gaussian channel, got {point.channel.name!r}")
+    if point.t == 0.0:
+        raise InputError("generation starts at t > 0, pure noise, got t = 0")
+
+
+GENERATED_LAW = Quantity(
+    "generated_law",
+    "the generated law",
+    {
+        **with_errors("divergence", ("radius",), "nat", "KL(p_0 || generated law) per site"),
+        **with_errors("bound", ("radius",), "nat", "Girsanov bound on it per site, 1/2 int d(snr) excess"),
+    },
+    generated_law,
+    settings=LawSettings,
+    reads=("radii",),
+    models=("gaussian-field", "ising"),
+    check=_check_law,
+)
+
+
+# -- what follows ------------------------------------------------------------------------------------------------------
+
+
+def loop_area(data: xr.Dataset) -> xr.Dataset:
+    """Return int dt E KL(global || local) of a masked bond for every radius, and its error, by Gauss and Legendre."""
+    weights = np.polynomial.legendre.leggauss(data["t"].size)[1] / 2
+    area = weights @ data["blind_divergence"].values
+    error = np.sqrt(weights**2 @ data["blind_divergence_stderr"].values ** 2)
+    what = "integral of I_t(A;C|B)/(1-t) over t, mean over bonds"
+    return xr.Dataset(
+        {
+            "area": variable("radius", area, "nat", what),
+            "area_stderr": variable("radius", error, "nat", "standard error of area"),
+        },
+        {"radius": data["radius"]},
+    )
 
 
 def analyse(result: xr.DataTree) -> Analysis:
-    area, error = loop_area(result)
-    analysis = Analysis(
-        {
-            "loops-unmasked": {
-                "area": variable(("radius",), area, "nat", "integral of I_t(A;C|B)/(1-t) over t, mean over bonds"),
-                "area_stderr": variable(("radius",), error, "nat", "standard error of area"),
-            }
-        }
-    )
-    loops, large = grids(result)["loops-unmasked"], grids(result)["large-loops"]
-    for k, radius in enumerate(loops["radius"].values):
-        if radius in (1, 4, 16):
-            kl, kl_error = loops["divergence"].values[0, k], loops["divergence_stderr"].values[0, k]
-            ratio = kl / area[k]
-            spread = ratio * math.hypot(kl_error / kl, error[k] / area[k])
-            analysis.rows.append(Row(NAME, f"KL / area, loops L = 64, r = {radius}", 1.0, ratio, spread, LAW))
-    keep = large["radius"].values >= FIRST_RADIUS
-    law = power_law(
-        large["radius"].values[keep], large["divergence"].values[0, keep], large["divergence_stderr"].values[0, keep]
-    )
-    label = f"exponent of KL(r), loops, r = {FIRST_RADIUS}..{large['radius'].values[-1]}"
-    analysis.rows.append(Row(NAME, label, -2.0, law.exponent.value, law.exponent.stderr, WINDOW))
+    data = grids(result)
+    area = loop_area(data["loops-area"])
+    rows = []
+    loops, large = data["loops-unmasked"].isel(t=0), data["large-loops"].isel(t=0)
+    for r in (1, 4, 16):
+        found = ratio(measured(loops.sel(radius=r), "divergence"), measured(area.sel(radius=r), "area"))
+        rows.append(row(NAME, f"KL / area, loops L = 64, r = {r}", 1.0, found, LAW))
+    tail = large.sel(radius=slice(FIRST_RADIUS, None))
+    law = power_law(tail["radius"], tail["divergence"], tail["divergence_stderr"])
+    label = f"exponent of KL(r), loops, r = {FIRST_RADIUS}..{tail['radius'].values[-1]}"
+    rows.append(row(NAME, label, -2.0, law.exponent, WINDOW))
     for name, (title, _) in SMALL.items():
-        grid = grids(result)[name]
-        kl, stderr, area = (grid[key].values[0, 1] for key in ("divergence", "divergence_stderr", "area"))
-        analysis.rows.append(Row(NAME, f"KL / area, {title}, r = 1", 1.0, kl / area, stderr / area, LAW))
-    field, spins = grids(result)["field"], grids(result)["spins"]
-    worst = (field["divergence"].values / field["bound"].values).max()
-    analysis.rows.append(Row(NAME, "largest KL / Girsanov bound, field", None, worst, 0.0, GIRSANOV))
-    for k, radius in enumerate(spins["radius"].values):
-        kl, bound = spins["divergence"].values[0, k], spins["bound"].values[0, k]
-        errors = spins["divergence_stderr"].values[0, k] / kl, spins["bound_stderr"].values[0, k] / bound
-        label = f"KL / Girsanov bound, Ising 3 x 3, r = {radius}"
-        analysis.rows.append(Row(NAME, label, None, kl / bound, kl / bound * math.hypot(*errors), GIRSANOV))
-    return analysis
+        kl, whole = (measured(data[name].sel(radius=1), key) for key in ("divergence", "area"))
+        values = kl.value / whole.value, kl.stderr / whole.value
+        rows.append(Row(NAME, f"KL / area, {title}, r = 1", 1.0, *values, LAW))
+    worst = float((data["field"]["divergence"] / data["field"]["bound"]).max())
+    rows.append(Row(NAME, "largest KL / Girsanov bound, field", None, worst, 0.0, GIRSANOV))
+    for r in data["spins"]["radius"].values:
+        kl, bound = (measured(data["spins"].isel(t=0).sel(radius=r), key) for key in ("divergence", "bound"))
+        rows.append(row(NAME, f"KL / Girsanov bound, Ising 3 x 3, r = {r}", None, ratio(kl, bound), GIRSANOV))
+    names = ("area", "area_stderr")
+    return Analysis({"loops-unmasked": {name: area[name].variable for name in names}}, rows)
 
 
 def figure(result: xr.DataTree) -> Any:
     fig, (left, middle, right) = plots.new_figure(3, width=4.8)
-    loops, large = grids(result)["loops-unmasked"], grids(result)["large-loops"]
-    radii = loops["radius"].values
-    left.plot(radii, loops["area"].values, color="k", lw=1.5, label="area under the CMI, L = 64")
-    named = ((0, loops, "KL as generated, L = 64"), (1, large, f"L = {_side(result)}"))
-    for k, grid, label in named:
-        plots.curve(
-            left, k, grid["radius"].values, grid["divergence"].values[0], grid["divergence_stderr"].values[0], label
-        )
-    broken = loops["violations"].values[0], loops["violations_stderr"].values[0]
-    plots.curve(left, 2, radii, *broken, "broken loops per vertex")
-    guide = large["radius"].values[2:]
-    left.plot(
-        guide, 0.4 * large["divergence"].values[0, 2] * (guide / guide[0]) ** -2.0, "k--", lw=1, label=r"$r^{-2}$"
-    )
-    left.set(
-        xscale="log", yscale="log", xlabel="radius r", ylabel="nats per bond", title="Loops, unmasked bond by bond"
-    )
-    left.set_xticks([1, 2, 4, 8, 16], ["1", "2", "4", "8", "16"])
-    left.minorticks_off()
-    left.legend(frameon=False, fontsize=8)
+    data = grids(result)
+    loops, large = data["loops-unmasked"].isel(t=0), data["large-loops"].isel(t=0)
+    side = json.loads(result.attrs["parameters"])["grids"]["large-loops"]["model"]["length"]
+    left.plot(loops["radius"], loops["area"], color="k", lw=1.5, label="area under the CMI, L = 64")
+    draw(left, 0, loops, "divergence", "radius", "KL as generated, L = 64")
+    draw(left, 1, large, "divergence", "radius", f"L = {side}")
+    draw(left, 2, loops, "violations", "radius", "broken loops per vertex")
+    guide, height = large["radius"].values[2:], 0.4 * large["divergence"].values[2]
+    left.plot(guide, height * (guide / guide[0]) ** -2.0, "k--", lw=1, label=r"$r^{-2}$")
+    left.set(xscale="log", yscale="log")
+    log_ticks(left, [1, 2, 4, 8, 16])
+    panel(left, "best", xlabel="radius r", ylabel="nats per bond", title="Loops, unmasked bond by bond")
 
     for k, (name, (title, _)) in enumerate(SMALL.items()):
-        grid = grids(result)[name]
-        area, kl, error = (grid[key].values[0] for key in ("area", "divergence", "divergence_stderr"))
-        seen = kl > 0
-        plots.curve(middle, k, area[seen], kl[seen], error[seen], title)
+        seen = data[name].isel(radius=data[name]["divergence"].values > 0)
+        plots.curve(middle, k, seen["area"], seen["divergence"], seen["divergence_stderr"], title)
     low, high = middle.get_xlim()
     line = np.geomspace(max(low, 1e-5), max(high, 0.5), 2)
     middle.plot(line, line, "k", lw=1)
-    middle.set(xscale="log", yscale="log", xlabel="area under the CMI (nats per site)")
-    middle.set(ylabel=r"KL$(p_0\,\|\,p_{local})$ (nats per site)", title="Masked, over all states; r = 0, 1, 2")
-    middle.legend(frameon=False, fontsize=8)
+    ylabel, logs = r"KL$(p_0\,\|\,p_{local})$ (nats per site)", {"xscale": "log", "yscale": "log"}
+    middle.set(xlabel="area under the CMI (nats per site)", **logs)
+    panel(middle, "best", ylabel=ylabel, title="Masked, over all states; r = 0, 1, 2")
 
-    field, spins = grids(result)["field"], grids(result)["spins"]
+    field, spins = data["field"].isel(t=0), data["spins"].isel(t=0)
     for k, mass in enumerate(field["mass_squared"].values):
-        kl = field["divergence"].values[k, 0]
-        plots.curve(right, k, field["bound"].values[k, 0], kl, np.zeros_like(kl), f"field, m² = {mass:g}")
-    plots.curve(
-        right,
-        3,
-        spins["bound"].values[0],
-        spins["divergence"].values[0],
-        spins["divergence_stderr"].values[0],
-        "Ising 3 x 3",
-    )
+        draw(right, k, field.isel(mass_squared=k), "divergence", field["bound"][k], f"field, m² = {mass:g}")
+    draw(right, 3, spins, "divergence", spins["bound"], "Ising 3 x 3")
     line = np.geomspace(1e-5, 1.0, 2)
     right.plot(line, line, "k", lw=1)
-    right.set(xscale="log", yscale="log", xlabel="Girsanov bound (nats per site)")
-    right.set(ylabel=r"KL$(p_0\,\|\,p_{local})$ (nats per site)", title="Gaussian noise: below the line")
-    right.legend(frameon=False, fontsize=8)
+    right.set(xlabel="Girsanov bound (nats per site)", **logs)
+    panel(right, "best", ylabel=ylabel, title="Gaussian noise: below the line")
     return fig
 
 
-def _side(result: xr.DataTree) -> int:
-    import json
-
-    spec = json.loads(str(result.attrs["parameters"]))
-    return int(spec["grids"]["large-loops"]["model"]["length"])
-
-
-EXPERIMENT = NamedExperiment(NAME, "Area laws: what a local generator costs", specs, analyse, figure)
+STUDY = Study(NAME, "Area laws: what a local generator costs", specs, analyse, figure)

@@ -1,29 +1,43 @@
-"""What a named experiment is, and the analysis steps that several share."""
+"""What a study is, and what several share: grids, Markov lengths, peaks, crossings, rows, panels, trained networks."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
+from pydantic import Field
+from scipy.optimize import minimize_scalar
 
+from .. import plots
+from ..channels import Channel
 from ..estimate import Estimate
-from ..phases import markov_length
+from ..models import DomainWalls, GaussianField
+from ..phases import Crossing, finite_size_crossing, markov_length, peak_time
 from ..results import Row, variable
+from ..runs.quantities import Settings
 from ..runs.spec import Spec
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from ..denoisers import LocalNet
+
+Variables = dict[str, xr.Variable]
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """Derived variables by grid, and the rows of the table of measured beside analytic values."""
+    """What follows from a result: variables to add to its grids, and rows of measured beside analytic values."""
 
-    variables: dict[str, dict[str, xr.Variable]] = field(default_factory=dict)
+    variables: dict[str, Variables] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class NamedExperiment:
+class Study:
     """A phase diagram that `reproduce` makes.
 
     Attributes:
@@ -38,45 +52,151 @@ class NamedExperiment:
     figure: Callable[[xr.DataTree], Any]
 
 
-def markov_lengths(
-    grid: dict[str, xr.Variable], prefactor_exponent: float = 0.0, max_radius: int | None = None
-) -> dict[str, xr.Variable]:
-    """Markov length of every CMI curve of a grid, from radii up to `max_radius`; NaN where there is none."""
-    n = grid["radius"].values.size if max_radius is None else int((grid["radius"].values <= max_radius).sum())
-    radii, cmi = [int(r) for r in grid["radius"].values[:n]], grid["cmi"].values[..., :n]
-    covariance = grid["cmi_covariance"].values[..., :n, :n]
-    dims, shape = grid["cmi"].dims[:-1], cmi.shape[:-1]
-    xi, stderr, p_value = np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, np.nan)
-    for index in np.ndindex(*shape):
-        fit = markov_length(radii, cmi[index], covariance[index], prefactor_exponent)
-        if fit.xi is not None:
-            xi[index], stderr[index], p_value[index] = fit.xi.value, fit.xi.stderr, fit.p_value
-    name = "Markov length (NaN: no exponential window)"
-    return {
-        "markov_length": variable(dims, xi, "sites", name),
-        "markov_length_stderr": variable(dims, stderr, "sites", "standard error of the Markov length"),
-        "markov_length_p_value": variable(dims, p_value, "1", "p-value of the exponential fit"),
-    }
+# -- what is measured --------------------------------------------------------------------------------------------------
+
+
+def grid(model: dict[str, Any], channel: str, **keys: Any) -> dict[str, Any]:
+    """Return one grid of a spec."""
+    return {"model": model, "channel": {"name": channel}, **keys}
+
+
+def grid_times(start: float, stop: float, num: int) -> list[float]:
+    """Return times whose distance from 1 falls geometrically from 1 - start to 1 - stop, rounded to 6 digits."""
+    return [round(float(1 - u), 6) for u in np.geomspace(1 - start, 1 - stop, num)]
+
+
+# -- what is derived ---------------------------------------------------------------------------------------------------
+
+
+def measured(place: xr.Dataset, name: str) -> Estimate:
+    """Return a variable and its error at one place of a grid."""
+    return Estimate(float(place[name]), float(place[f"{name}_stderr"]), 0)
+
+
+def ratio(value: Estimate, other: Estimate) -> Estimate:
+    """Return value / other of independent estimates."""
+    q = value.value / other.value
+    return Estimate(q, abs(q) * math.hypot(value.stderr / value.value, other.stderr / other.value), 0)
+
+
+def row(study: str, quantity: str, analytic: float | None, found: Estimate, source: str) -> Row:
+    """Return the row of an estimate."""
+    return Row(study, quantity, None if analytic is None else float(analytic), found.value, found.stderr, source)
 
 
 def estimates(
-    dims: Sequence[str], name: str, values: Sequence[Estimate | None], units: str, long_name: str
-) -> dict[str, xr.Variable]:
-    """One-dimensional `name` and `name_stderr` from estimates; NaN for None."""
-    numbers = np.array([(np.nan, np.nan) if e is None else (e.value, e.stderr) for e in values])
+    dims: Sequence[str],
+    name: str,
+    found: Sequence[Estimate | None],
+    units: str,
+    long_name: str,
+    shape: tuple[int, ...] = (-1,),
+) -> Variables:
+    """Return the variables `name` and `name_stderr` of estimates; NaN for None."""
+    numbers = np.array([(np.nan, np.nan) if e is None else (e.value, e.stderr) for e in found]).reshape(*shape, 2)
     return {
-        name: variable(tuple(dims), numbers[:, 0], units, long_name),
-        f"{name}_stderr": variable(tuple(dims), numbers[:, 1], units, f"standard error of {name}"),
+        name: variable(tuple(dims), numbers[..., 0], units, long_name),
+        f"{name}_stderr": variable(tuple(dims), numbers[..., 1], units, f"standard error of {name}"),
     }
 
 
-def pooled_z(values: NDArray, stderr: NDArray, truth: NDArray) -> Estimate:
-    """Mean square z-score over all points with an error: 1 +- sqrt(2/n) if errors and truth are right."""
+def markov_lengths(data: xr.Dataset, prefactor_exponent: float = 0.0, max_radius: int | None = None) -> Variables:
+    """Return the Markov length of every CMI curve of a grid, from radii up to `max_radius`; NaN where there is none."""
+    radii = [int(r) for r in data["radius"].values if max_radius is None or r <= max_radius]
+    cmi, covariance = data["cmi"], data["cmi_covariance"].values
+    (*dims, _), (*shape, _), n = cmi.dims, cmi.shape, len(radii)
+    found = [
+        markov_length(radii, cmi.values[index][:n], covariance[index][:n, :n], prefactor_exponent)
+        for index in np.ndindex(*shape)
+    ]
+    p_values = np.array([np.nan if fit.xi is None else fit.p_value for fit in found]).reshape(shape)
+    name = "Markov length (NaN: no exponential window)"
+    return {
+        **estimates(dims, "markov_length", [fit.xi for fit in found], "sites", name, tuple(shape)),
+        "markov_length_p_value": variable(tuple(dims), p_values, "1", "p-value of the exponential fit"),
+    }
+
+
+def peak_times(data: xr.Dataset, long_name: str, name: str = "cmi", key: str = "peak_time") -> Variables:
+    """Return the time at which the variable `name` is largest, along all its other axes; NaN if not bracketed."""
+    values, stderr = (data[n].transpose(..., "t") for n in (name, f"{name}_stderr"))
+    (*dims, _), (*shape, _) = values.dims, values.shape
+    found = [peak_time(data["t"].values, values.values[i], stderr.values[i]) for i in np.ndindex(*shape)]
+    return estimates([str(dim) for dim in dims], key, found, "1", long_name, tuple(shape))
+
+
+def label_crossing(data: xr.Dataset, control: ArrayLike, guess: tuple[float, float], degree: int = 3) -> Crossing:
+    """Return where E H(S|x) / log 2 over (length, t) crosses for all sizes, `control` the noise at each t."""
+    size, noise = np.meshgrid(data["length"].values, np.asarray(control), indexing="ij")
+    entropy, stderr = (data[name].values / math.log(2) for name in ("label_entropy", "label_entropy_stderr"))
+    return finite_size_crossing(noise, size, entropy, stderr, guess, degree)
+
+
+def pooled_z(values: ArrayLike, stderr: ArrayLike, truth: ArrayLike) -> Estimate:
+    """Return the mean square z-score over all points with an error: 1 +- sqrt(2/n) if errors and truth are right."""
+    values, stderr, truth = np.broadcast_arrays(values, stderr, truth)
     seen = stderr > 0
     z2 = ((values[seen] - truth[seen]) / stderr[seen]) ** 2
     return Estimate(float(z2.mean()), float(np.sqrt(2.0 / z2.size)), int(z2.size), "mean of z^2")
 
 
-def grid_times(start: float, stop: float, num: int) -> list[float]:
-    """Times whose distance from 1 falls geometrically from 1 - start to 1 - stop, rounded to 6 digits."""
-    return [round(float(1 - u), 6) for u in np.geomspace(1 - start, 1 - stop, num)]
+def maximum(function: Callable[[float], float], low: float, high: float, tolerance: float = 1e-8) -> float:
+    """Return where the function of time is largest between low and high."""
+    options = {"xatol": tolerance}
+    best = minimize_scalar(lambda t: -function(t), bounds=(low, high), method="bounded", options=options)
+    return float(best.x)
+
+
+# -- what is drawn -----------------------------------------------------------------------------------------------------
+
+
+def draw(ax: "Axes", k: int, data: xr.Dataset, name: str, x: Any = "t", label: str | None = None) -> None:
+    """Draw a one-dimensional variable with its errors as the k-th data set, against a coordinate or given values."""
+    plots.curve(ax, k, data[x] if isinstance(x, str) else x, data[name], data[f"{name}_stderr"], label)
+
+
+def panel(ax: "Axes", legend: str | None = None, **labels: Any) -> None:
+    """Set labels, limits and scales, and add a legend at the place `legend` ("best", "upper left", ..)."""
+    ax.set(**labels)
+    if legend is not None:
+        ax.legend(frameon=False, fontsize=8, loc=legend)
+
+
+def log_ticks(ax: "Axes", values: ArrayLike, names: Sequence[str] | None = None) -> None:
+    """Mark sizes or radii, and nothing else, on a logarithmic x axis."""
+    values = np.asarray(values)
+    ax.set_xticks(values, [str(x) for x in values] if names is None else names)
+    ax.minorticks_off()
+
+
+# -- networks trained inside a point, from the point's own random numbers ----------------------------------------------
+
+VERTEX = 3  # the other bonds of a bond's vertex, whose product is its sign
+
+
+class TrainingSettings(Settings):
+    """train_steps of Adam (of loops: of Muon) on batch_size fresh samples each; width and depth of the networks."""
+
+    train_steps: Annotated[int, Field(ge=1)] = 1000
+    batch_size: Annotated[int, Field(ge=1)] = 64
+    width: Annotated[int, Field(ge=1)] = 32
+    depth: Annotated[int, Field(ge=0)] = 2
+
+
+def trained(
+    model: Any, channel: Channel, radius: int, settings: TrainingSettings, rng: np.random.Generator
+) -> "LocalNet":
+    """Return a network of this radius for spins, fields or loops of two dimensions, after `train_steps` steps."""
+    from ..denoisers import LocalNet, fit
+
+    kind: dict[str, Any] = {"periodic": any(model.lattice.periodic)}
+    training: dict[str, Any] = {"steps": settings.train_steps, "batch_size": settings.batch_size}
+    if isinstance(model, DomainWalls):
+        kind = {"periodic": model.periodic, "in_channels": 2, "bonds": True, "order": VERTEX}
+        training |= {"optimiser": "muon", "learning_rate": 0.01}
+    elif isinstance(model, GaussianField):
+        variance = model.solver.covariance(channel, 0.0, model.sites).diagonal().mean()
+        kind |= {"head": "gaussian", "variance": float(variance)}
+    net = LocalNet(radius, channel=channel, width=settings.width, depth=settings.depth, rng=rng, **kind)
+    fit(net, model.sample, progress=False, rng=rng, **training)
+    return net

@@ -12,10 +12,10 @@ from ..exact.gaussian import label_cmi
 from ..lattice import Lattice, Tripartition
 from ..models import CurieWeiss
 from ..models.curie_weiss import mean_field_magnetization
-from ..phases import peak_time, power_law
-from ..results import Row, grids, variable
+from ..phases import power_law
+from ..results import grids, variable
 from ..runs.spec import Spec
-from .base import Analysis, NamedExperiment, estimates, grid_times, pooled_z
+from .base import Analysis, Study, draw, grid, grid_times, maximum, measured, panel, peak_times, pooled_z, row
 
 NAME = "curie-weiss"
 MIXTURE = "peak of the white mixture with mu = m_0 = tanh(beta m_0), std^2 = 1 - m_0^2; large N"
@@ -23,34 +23,20 @@ MIXTURE = "peak of the white mixture with mu = m_0 = tanh(beta m_0), std^2 = 1 -
 
 def specs(preset: str) -> Spec:
     full = preset == "full"
-    sizes = [64, 128, 256, 512] if full else [64, 128, 256]
-    beta = [0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0]
-    grids: dict[str, Any] = {}
-    for size in sizes:
-        grids[f"size-{size}"] = {
-            "model": {
-                "name": NAME,
-                "regions": [1, size // 4, size - size // 4 - 1],
-                "beta": beta if full else beta[1::2],
-            },
-            "channel": {"name": "gaussian", "schedule": "linear"},
-            "t": grid_times(0.2, 0.99, 41 if full else 19),
-            "n_samples": 4000 if full else 1000,
-        }
-    grids["bitflip"] = {
-        "model": {"name": NAME, "regions": [1, 16, 47], "beta": [0.8, 1.2, 1.6]},
-        "channel": {"name": "bitflip"},
-        "t": [0.3, 0.5, 0.7, 0.8, 0.9, 0.95],
-        "n_samples": 20000 if full else 4000,
-        "method": "sampled",
-    }
+    betas = [0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0]
+    times, grids = grid_times(0.2, 0.99, 41 if full else 19), {}
+    for size in [64, 128, 256, 512] if full else [64, 128, 256]:
+        regions = [1, size // 4, size - size // 4 - 1]
+        model = {"name": NAME, "regions": regions, "beta": betas if full else betas[1::2]}
+        grids[f"size-{size}"] = grid(model, "gaussian", t=times, n_samples=4000 if full else 1000)
+    model = {"name": NAME, "regions": [1, 16, 47], "beta": [0.8, 1.2, 1.6]}
+    times, n_samples = [0.3, 0.5, 0.7, 0.8, 0.9, 0.95], 20000 if full else 4000
+    grids["bitflip"] = grid(model, "bitflip", t=times, n_samples=n_samples, method="sampled")
     return Spec(name=NAME, grids=grids)
 
 
 def mixture_peak(size: int, beta: float) -> float | None:
-    """Peak time of the CMI if spins were independent given the sign of the magnetisation; None for beta <= 1."""
-    from scipy.optimize import minimize_scalar
-
+    """Return the peak time of the CMI of spins independent given the sign of the magnetisation; None for beta <= 1."""
     m_0 = mean_field_magnetization(beta)
     if m_0 == 0.0:
         return None
@@ -61,80 +47,63 @@ def mixture_peak(size: int, beta: float) -> float | None:
         unit = (alpha * m_0) ** 2 / (alpha**2 * (1 - m_0**2) + sigma**2)
         return float(np.log(label_cmi(*(n * unit for n in (size // 4, size // 4 + 1, size - 1, size)))))
 
-    best = minimize_scalar(lambda t: -log_cmi(t), bounds=(0.3, 0.999), method="bounded", options={"xatol": 1e-8})
-    return float(best.x)
+    return maximum(log_cmi, 0.3, 0.999)
+
+
+def by_size(result: xr.DataTree) -> dict[int, xr.Dataset]:
+    """Return the grids under Gaussian noise by the number of spins."""
+    prefix = "size-"
+    return {int(n.removeprefix(prefix)): g.isel(radius=0) for n, g in grids(result).items() if n.startswith(prefix)}
 
 
 def analyse(result: xr.DataTree) -> Analysis:
-    analysis = Analysis()
-    peaks: dict[int, np.ndarray] = {}
-    errors: dict[int, np.ndarray] = {}
-    names = [name for name in grids(result) if name.startswith("size-")]
-    for name in names:
-        grid, size = grids(result)[name], int(name.removeprefix("size-"))
-        cmi, stderr = grid["cmi"].values[..., 0], grid["cmi_stderr"].values[..., 0]
-        found = [peak_time(grid["t"].values, cmi[i], stderr[i]) for i in range(len(cmi))]
-        derived = estimates(("beta",), "peak_time", found, "1", "time of the largest CMI")
-        peaks[size], errors[size] = derived["peak_time"].values, derived["peak_time_stderr"].values
-        analysis.variables[name] = derived
-    betas, sizes = grids(result)[names[0]]["beta"].values, np.array(list(peaks))
-    for i, beta in enumerate(betas):
-        predicted = mixture_peak(int(sizes[-1]), float(beta))
+    analysis, data = Analysis(), by_size(result)
+    for n in data:
+        found = peak_times(data[n], "time of the largest CMI")
+        analysis.variables[f"size-{n}"], data[n] = found, data[n].assign(found)
+    sizes, largest = np.array(list(data)), list(data)[-1]
+    for i, beta in enumerate(data[largest]["beta"].values):
+        predicted = mixture_peak(largest, float(beta))
         if predicted is not None and beta >= 1.4:
-            peak, error = peaks[int(sizes[-1])][i], errors[int(sizes[-1])][i]
-            label = f"peak time (N = {sizes[-1]}, beta = {beta:.1f})"
-            analysis.rows.append(Row(NAME, label, predicted, float(peak), float(error), MIXTURE))
-    last = len(betas) - 1
-    peak, error = np.array([peaks[n][last] for n in sizes]), np.array([errors[n][last] for n in sizes])
+            peak = measured(data[largest].isel(beta=i), "peak_time")
+            analysis.rows.append(row(NAME, f"peak time (N = {largest}, beta = {beta:.1f})", predicted, peak, MIXTURE))
+    last = [measured(group.isel(beta=-1), "peak_time") for group in data.values()]
+    peak, error = np.array([e.value for e in last]), np.array([e.stderr for e in last])
     law = power_law(sizes, (1 - peak) / peak, error / peak**2)
-    label = f"exponent of sqrt(snr) ~ N^x at the peak, beta = {betas[last]:.1f}"
-    analysis.rows.append(
-        Row(NAME, label, -0.5, law.exponent.value, law.exponent.stderr, "speciation at snr N m_0^2 ~ 1")
-    )
-    grid = grids(result)["bitflip"]
-    parts, lattice = Tripartition.from_sizes(1, 16, 47), Lattice((64,))
-    truth = np.array(
-        [
-            [cmi_curve(CurieWeiss(lattice, float(beta)), BitFlip(), float(t), [parts]).values for t in grid["t"].values]
-            for beta in grid["beta"].values
-        ]
-    )
-    analysis.variables["bitflip"] = {"cmi_closed": variable(grid["cmi"].dims, truth, "nat", "closed form by counts")}
-    pooled = pooled_z(grid["cmi"].values, grid["cmi_stderr"].values, truth)
-    analysis.rows.append(
-        Row(NAME, "mean z^2 of sampled CMI under bit flips", 1.0, pooled.value, pooled.stderr, "finite sum over counts")
-    )
+    label = f"exponent of sqrt(snr) ~ N^x at the peak, beta = {data[largest]['beta'].values[-1]:.1f}"
+    analysis.rows.append(row(NAME, label, -0.5, law.exponent, "speciation at snr N m_0^2 ~ 1"))
+
+    flips, parts, lattice = grids(result)["bitflip"], Tripartition.from_sizes(1, 16, 47), Lattice((64,))
+    models = [CurieWeiss(lattice, float(beta)) for beta in flips["beta"].values]
+    closed = [[cmi_curve(m, BitFlip(), float(t), [parts]).values for t in flips["t"].values] for m in models]
+    truth = variable(flips["cmi"].dims, np.array(closed), "nat", "closed form by counts")
+    analysis.variables["bitflip"] = {"cmi_closed": truth}
+    pooled = pooled_z(flips["cmi"], flips["cmi_stderr"], truth)
+    analysis.rows.append(row(NAME, "mean z^2 of sampled CMI under bit flips", 1.0, pooled, "finite sum over counts"))
     return analysis
 
 
 def figure(result: xr.DataTree) -> Any:
     fig, (left, right) = plots.new_figure(2, width=5.4)
-    names = [name for name in grids(result) if name.startswith("size-")]
-    grid, size = grids(result)[names[-1]], int(names[-1].removeprefix("size-"))
-    betas, times = grid["beta"].values, grid["t"].values
-    plots.heat_map(left, times, betas, grid["cmi"].values[..., 0], r"$I_t(A;C|B)$ (nats)", log=True, vmin=1e-7)
-    left.errorbar(
-        grid["peak_time"].values, betas, xerr=grid["peak_time_stderr"].values, fmt="wo", ms=4, mec="k", label="peak"
-    )
+    size, data = list(by_size(result).items())[-1]
+    betas, times, peak = data["beta"].values, data["t"].values, data["peak_time"]
+    plots.heat_map(left, times, betas, data["cmi"], r"$I_t(A;C|B)$ (nats)", log=True, vmin=1e-7)
+    left.errorbar(peak, betas, xerr=data["peak_time_stderr"], fmt="wo", ms=4, mec="k", label="peak")
     ordered = np.linspace(1.15, betas[-1], 16)
     left.plot([mixture_peak(size, beta) for beta in ordered], ordered, "k", lw=1.5, label="mixture peak")
     lattice, channel = Lattice((size,)), Gaussian("linear")
     speciation = [CurieWeiss(lattice, beta).transition(channel) for beta in ordered]
     left.plot([s.time for s in speciation if s], ordered[: len(speciation)], "k:", lw=1.5, label=r"$g N m_0^2 = 1$")
     left.axhline(1.0, color="k", lw=1, ls="--")
-    left.set(
-        xlabel="time t", ylabel="β", xlim=(times[0], times[-1]), title=f"Curie-Weiss, N = {size}, |A| = 1, |B| = N/4"
-    )
+    title = f"Curie-Weiss, N = {size}, |A| = 1, |B| = N/4"
+    left.set(xlabel="time t", ylabel="β", xlim=(times[0], times[-1]), title=title)
     left.legend(loc="lower left", fontsize=8)
-    for k, name in enumerate(names):
-        group, n = grids(result)[name], int(name.removeprefix("size-"))
-        peak, error = group["peak_time"].values, group["peak_time_stderr"].values
-        plots.curve(right, k, betas, peak, error, f"N = {n}")
+    for k, (n, group) in enumerate(by_size(result).items()):
+        draw(right, k, group, "peak_time", "beta", f"N = {n}")
         right.plot(ordered, [mixture_peak(n, beta) for beta in ordered], "k", lw=1)
     right.axvline(1.0, color="k", lw=1, ls="--")
-    right.set(xlabel="β", ylabel="peak time", title="Peak of the CMI; black: mixture with m₀(β)")
-    right.legend(frameon=False, fontsize=8)
+    panel(right, "best", xlabel="β", ylabel="peak time", title="Peak of the CMI; black: mixture with m₀(β)")
     return fig
 
 
-EXPERIMENT = NamedExperiment(NAME, "Curie-Weiss: CMI and speciation over (beta, t)", specs, analyse, figure)
+STUDY = Study(NAME, "Curie-Weiss: CMI and speciation over (beta, t)", specs, analyse, figure)

@@ -12,136 +12,126 @@ import numpy as np
 import xarray as xr
 
 from .. import plots
-from ..estimate import Estimate
+from ..exact.spins import NoisySamples
 from ..models.ising import BETA_CRITICAL
-from ..phases import finite_size_crossing
-from ..results import Row, grids, variable
+from ..results import grids, variable
+from ..runs.points import Point
+from ..runs.quantities import Column, Quantity, Values, with_errors
 from ..runs.spec import Spec
-from .base import Analysis, NamedExperiment, estimates, markov_lengths
+from .base import Analysis, Study, draw, estimates, grid, label_crossing, markov_lengths, measured, panel, row
 
 NAME = "domain-walls"
-DUALITY = "duality conjecture at beta = 0"
-TRICRITICAL = "1/sqrt(beta_c), Puetz et al. (2025), arXiv:2504.12385"
+DUALITY = (0.978694, "duality conjecture at beta = 0")
+TRICRITICAL = (BETA_CRITICAL**-0.5, "1/sqrt(beta_c), Puetz et al. (2025), arXiv:2504.12385")
 IDENTITY = "E <s s'>_x^2 = <s s'> on sigma^2/alpha^2 = 1/beta, exact"
-# where the crossing is sought: (beta, lowest and highest sigma/alpha)
-LINE = (
-    (0.0, 0.9, 1.06),
-    (0.1, 0.93, 1.1),
-    (0.2, 0.97, 1.17),
-    (0.3, 0.96, 1.16),
-    (0.38, 1.02, 1.32),
-    (BETA_CRITICAL, 1.3, 1.75),
-)
+# where the crossing is sought: beta to lowest and highest sigma/alpha
+LINE = {
+    0.0: (0.9, 1.06),
+    0.1: (0.93, 1.1),
+    0.2: (0.97, 1.17),
+    0.3: (0.96, 1.16),
+    0.38: (1.02, 1.32),
+    BETA_CRITICAL: (1.3, 1.75),
+}
 IDENTITY_BETAS = (0.2, 0.3, 0.4, BETA_CRITICAL, 0.5, 0.6)
 CUT_BETA = 0.3
+CUT = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5, 1.75, 2.0, 2.5, 3.0)
 
 
-def _time(s: float) -> float:
-    return round(float(s / (1 + s)), 6)
+def times(noise: Any) -> list[float]:
+    return [round(float(s / (1 + s)), 6) for s in noise]
 
 
 def specs(preset: str) -> Spec:
-    full = preset == "full"
-    channel = {"name": "gaussian", "schedule": "linear"}
-    grids: dict[str, Any] = {}
-    for beta, low, high in LINE:
-        grids[_line_name(beta)] = {
-            "model": {"name": NAME, "length": [8, 10, 12, 14] if full else [6, 8, 10, 12], "beta": beta},
-            "channel": channel,
-            "t": [_time(s) for s in np.linspace(low, high, 9 if full else 7)],
-            "quantity": "label_entropy",
-            "n_samples": 100000 if full else 5000,
-        }
+    full, grids = preset == "full", {}
+    for beta, ends in LINE.items():
+        model = {"name": NAME, "length": [8, 10, 12, 14] if full else [6, 8, 10, 12], "beta": beta}
+        keys = {"quantity": "label_entropy", "n_samples": 100000 if full else 5000}
+        grids[f"line-{1000 * beta:03.0f}"] = grid(
+            model, "gaussian", t=times(np.linspace(*ends, 9 if full else 7)), **keys
+        )
     for beta in IDENTITY_BETAS:
-        grids[_identity_name(beta)] = {
-            "model": {"name": NAME, "length": 14 if full else 10, "beta": beta},
-            "channel": channel,
-            "t": [_time(1 / math.sqrt(beta))],
-            "quantity": "squared_correlation",
-            "n_samples": 100000 if full else 10000,
-        }
-    grids["cut"] = {
-        "model": {"name": NAME, "length": 14, "beta": [CUT_BETA]},
-        "channel": channel,
-        "t": [_time(s) for s in (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5, 1.75, 2.0, 2.5, 3.0)],
-        "radii": [1, 2, 3, 4],
-        "n_samples": 20000 if full else 1000,
-    }
+        model = {"name": NAME, "length": 14 if full else 10, "beta": beta}
+        keys = {"quantity": "squared_correlation", "n_samples": 100000 if full else 10000}
+        grids[f"identity-{1000 * beta:03.0f}"] = grid(model, "gaussian", t=times([1 / math.sqrt(beta)]), **keys)
+    model, n_samples = {"name": NAME, "length": 14, "beta": [CUT_BETA]}, 20000 if full else 1000
+    grids["cut"] = grid(model, "gaussian", t=times(CUT), radii=[1, 2, 3, 4], n_samples=n_samples)
     return Spec(name=NAME, grids=grids)
 
 
-def _line_name(beta: float) -> str:
-    return f"line-{1000 * beta:03.0f}"
+def squared_correlation(point: Point, rng: np.random.Generator) -> Values:
+    solver, bond = point.model.solver, point.parameters["model"]["bond"]
+    squares = solver.squared_correlations(
+        NoisySamples(point.channel, point.t, point.model.sample, point.n_samples, rng), bond
+    )
+    return {
+        "squared_correlation": squares.mean(),
+        "squared_correlation_stderr": squares.std(ddof=1) / np.sqrt(point.n_samples),
+        "clean_correlation": np.array(solver.clean_correlation(bond)),
+    }
 
 
-def _identity_name(beta: float) -> str:
-    return f"identity-{1000 * beta:03.0f}"
+SQUARED_CORRELATION = Quantity(
+    "squared_correlation",
+    "the squared correlation",
+    {
+        **with_errors("squared_correlation", (), "1", "squared posterior correlation of two faces, E <s s'>_x^2"),
+        "clean_correlation": Column((), "1", "correlation of the two faces before noise, <s s'>"),
+    },
+    squared_correlation,
+    reads=("bond",),
+    models=("domain-walls",),
+    averages=True,
+)
+
+
+def noise_of(data: xr.Dataset) -> np.ndarray:
+    """Return sigma/alpha at the times of a grid."""
+    return np.asarray(data["t"].values / (1 - data["t"].values))
 
 
 def analyse(result: xr.DataTree) -> Analysis:
-    analysis = Analysis({"cut": markov_lengths(grids(result)["cut"])})
-    found: list[Estimate | None] = []
-    for beta, low, high in LINE:
-        grid = grids(result)[_line_name(beta)]
-        s = grid["t"].values / (1 - grid["t"].values)
-        size, control = np.meshgrid(grid["length"].values, s, indexing="ij")
-        entropy, stderr = grid["label_entropy"].values / math.log(2), grid["label_entropy_stderr"].values / math.log(2)
-        fit = finite_size_crossing(control, size, entropy, stderr, ((low + high) / 2, 1.5))
-        found.append(fit.critical if low < fit.critical.value < high else None)
+    data = grids(result)
+    analysis, found = Analysis({"cut": markov_lengths(data["cut"])}), []
+    for beta, (low, high) in LINE.items():
+        label = data[f"line-{1000 * beta:03.0f}"]
+        critical = label_crossing(label, noise_of(label), ((low + high) / 2, 1.5)).critical
+        found.append(critical if low < critical.value < high else None)
+    what = "sigma/alpha at which the label entropies cross"
     analysis.variables["line"] = {
-        "line_beta": variable(("line_beta",), np.array([beta for beta, *_ in LINE]), "1", "coupling of the faces"),
-        **estimates(("line_beta",), "critical_noise", found, "1", "sigma/alpha at which the label entropies cross"),
+        "line_beta": variable(("line_beta",), np.array(list(LINE)), "1", "coupling of the faces"),
+        **estimates(("line_beta",), "critical_noise", found, "1", what),
     }
-    for value, source, end in ((0.978694, DUALITY, found[0]), (BETA_CRITICAL**-0.5, TRICRITICAL, found[-1])):
+    for (value, source), beta, end in ((DUALITY, 0.0, found[0]), (TRICRITICAL, BETA_CRITICAL, found[-1])):
         if end is not None:
-            beta = 0.0 if source == DUALITY else BETA_CRITICAL
             label = f"sigma/alpha* (beta = {beta:.3f}) from crossing label entropies"
-            analysis.rows.append(Row(NAME, label, value, end.value, end.stderr, f"{source}; asymptotic, L <= 14"))
+            analysis.rows.append(row(NAME, label, value, end, f"{source}; asymptotic, L <= 14"))
     for beta in IDENTITY_BETAS:
-        grid = grids(result)[_identity_name(beta)]
-        value = float(grid["squared_correlation"].values.ravel()[0])
-        error = float(grid["squared_correlation_stderr"].values.ravel()[0])
-        clean = float(grid["clean_correlation"].values.ravel()[0])
-        analysis.rows.append(
-            Row(NAME, f"E <s s'>_x^2 at sigma^2/alpha^2 = 1/beta, beta = {beta:.3f}", clean, value, error, IDENTITY)
-        )
+        place = data[f"identity-{1000 * beta:03.0f}"].isel(t=0)
+        label = f"E <s s'>_x^2 at sigma^2/alpha^2 = 1/beta, beta = {beta:.3f}"
+        clean = float(place["clean_correlation"])
+        analysis.rows.append(row(NAME, label, clean, measured(place, "squared_correlation"), IDENTITY))
     return analysis
 
 
 def figure(result: xr.DataTree) -> Any:
     fig, (left, middle, right) = plots.new_figure(3, width=4.7)
-    line = grids(result)["line"]
-    plots.curve(
-        left,
-        0,
-        line["line_beta"].values,
-        line["critical_noise"].values,
-        line["critical_noise_stderr"].values,
-        "crossing",
-    )
+    line, cut = grids(result)["line"], grids(result)["cut"].isel(beta=0)
+    draw(left, 0, line, "critical_noise", "line_beta", "crossing")
     beta = np.linspace(0.35, 0.7, 100)
     left.plot(beta, beta**-0.5, "k--", lw=1, label=r"$\sigma^2/\alpha^2 = 1/\beta$")
-    left.plot([0, BETA_CRITICAL], [0.978694, BETA_CRITICAL**-0.5], "k*", ms=10, label="duality; tricritical")
+    left.plot([0, BETA_CRITICAL], [DUALITY[0], TRICRITICAL[0]], "k*", ms=10, label="duality; tricritical")
     left.axvline(BETA_CRITICAL, color="k", lw=1, ls=":")
-    left.set(
-        xlabel="β", ylabel="noise σ/α", xlim=(-0.03, 0.62), ylim=(0.85, 1.75), title="Line of learning transitions"
-    )
     left.text(0.1, 1.35, "walls lost", fontsize=9)
     left.text(0.25, 0.92, "walls known", fontsize=9)
-    left.legend(frameon=False, fontsize=8, loc="upper left")
-    cut = grids(result)["cut"]
-    s = cut["t"].values / (1 - cut["t"].values)
+    limits = {"xlim": (-0.03, 0.62), "ylim": (0.85, 1.75)}
+    panel(left, "upper left", xlabel="β", ylabel="noise σ/α", title="Line of learning transitions", **limits)
+    s = noise_of(cut)
     for k, r in enumerate(cut["radius"].values):
-        plots.curve(middle, k, s, cut["cmi"].values[0, :, k], cut["cmi_stderr"].values[0, :, k], f"r = {r}")
-    middle.set(
-        xlabel="noise σ/α",
-        ylabel=r"$I(A;C|B)$ (nats)",
-        yscale="log",
-        ylim=(1e-9, 1),
-        title=f"Cut at β = {CUT_BETA}: CMI of a bond",
-    )
-    middle.legend(frameon=False, fontsize=8)
-    plots.curve(right, 0, s, cut["markov_length"].values[0], cut["markov_length_stderr"].values[0])
+        draw(middle, k, cut.isel(radius=k), "cmi", s, f"r = {r}")
+    title, scale = f"Cut at β = {CUT_BETA}: CMI of a bond", {"yscale": "log", "ylim": (1e-9, 1)}
+    panel(middle, "best", xlabel="noise σ/α", ylabel=r"$I(A;C|B)$ (nats)", title=title, **scale)
+    draw(right, 0, cut, "markov_length", s)
     right.set(xlabel="noise σ/α", ylabel=r"Markov length $\xi$ (sites)", title="and its Markov length")
     critical = np.interp(CUT_BETA, line["line_beta"].values, line["critical_noise"].values)
     for ax in (middle, right):
@@ -149,4 +139,4 @@ def figure(result: xr.DataTree) -> Any:
     return fig
 
 
-EXPERIMENT = NamedExperiment(NAME, "Domain walls: the (beta, noise) phase diagram", specs, analyse, figure)
+STUDY = Study(NAME, "Domain walls: the (beta, noise) phase diagram", specs, analyse, figure)

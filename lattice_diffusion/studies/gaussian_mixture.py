@@ -4,173 +4,147 @@ A is a patch of side L/5 and B reaches L/5 beyond it, so that all regions grow w
 characteristic time approaches 1 as 1/L.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from .. import plots
 from ..channels import Gaussian
 from ..estimate import Estimate
 from ..exact import cmi_curve
-from ..lattice import Lattice
+from ..lattice import Lattice, Tripartition
 from ..models import GaussianMixture
 from ..phases import nonlocality_window, peak_time, power_law, speciation_window
-from ..results import Row, grids, variable
+from ..results import grids, variable
 from ..runs.spec import Spec
-from .base import Analysis, NamedExperiment, estimates, grid_times, pooled_z
+from .base import Analysis, Study, draw, estimates, grid, grid_times, log_ticks, maximum, panel, pooled_z, row
 
 NAME = "gaussian-mixture"
 TOLERANCE = 0.01  # nats, of both windows
 ENDS = ("nonlocality_start", "nonlocality_stop", "speciation_start", "speciation_stop", "peak")
 CLOSED = "F(K_B) - F(K_AB) - F(K_BC) + F(K_ABC)"
+CHANNEL = Gaussian("linear")
 
 
 def specs(preset: str) -> Spec:
     full = preset == "full"
-    lengths = [20, 30, 40, 60, 80, 120, 160] if full else [20, 30, 40, 60, 80]
+    common = {
+        "t": grid_times(0.5, 0.9993 if full else 0.9985, 55 if full else 37),
+        "n_samples": 10000 if full else 3000,
+        "method": "sampled",
+    }
     grids = {}
-    for length in lengths:
-        grids[f"length-{length}"] = {
-            "model": {"name": NAME, "length": length, "mean": 1.0, "std": 1.0},
-            "channel": {"name": "gaussian", "schedule": "linear"},
-            "t": grid_times(0.5, 0.9993 if full else 0.9985, 55 if full else 37),
-            "radii": [length // 5],
-            "patch": length // 5,
-            "n_samples": 10000 if full else 3000,
-            "method": "sampled",
-        }
+    for length in [20, 30, 40, 60, 80, 120, 160] if full else [20, 30, 40, 60, 80]:
+        model = {"name": NAME, "length": length, "mean": 1.0, "std": 1.0}
+        grids[f"length-{length}"] = grid(model, "gaussian", radii=[length // 5], patch=length // 5, **common)
     return Spec(name=NAME, grids=grids)
 
 
-def _setting(name: str) -> tuple[GaussianMixture, Any, int]:
-    length = int(name.removeprefix("length-"))
-    lattice = Lattice((length, length))
-    return GaussianMixture(lattice), lattice.tripartition(lattice.center, length // 5, length // 5), length
+@dataclass(frozen=True)
+class System:
+    """The exact side of one grid."""
+
+    length: int
+    model: GaussianMixture
+    parts: Tripartition
+
+    @classmethod
+    def of(cls, name: str) -> "System":
+        length = int(name.removeprefix("length-"))
+        lattice = Lattice((length, length))
+        return cls(length, GaussianMixture(lattice), lattice.tripartition(lattice.center, length // 5, length // 5))
+
+    def cmi(self, t: float) -> float:
+        return float(cmi_curve(self.model, CHANNEL, t, [self.parts]).values[0])
+
+    def peak(self, times: NDArray) -> float:
+        return maximum(self.cmi, times[0], times[-1], 1e-9)
+
+    def known(self, t: float, region: NDArray) -> float:
+        """Return the information of a region about the label."""
+        return self.model.label_information(CHANNEL, t, region)
 
 
 def signal_per_site(t: float) -> float:
-    """K_R / sqrt(|R|) at mu = std = 1, linear schedule: 1 - t near t = 1."""
+    """Return K_R / sqrt(|R|) at mu = std = 1, linear schedule: 1 - t near t = 1."""
     return float((1 - t) / np.hypot(1 - t, t))
 
 
 def analyse(result: xr.DataTree) -> Analysis:
-    channel = Gaussian("linear")
-    analysis = Analysis()
-    lengths, peaks, exact_peaks, windows, label_windows = [], [], [], [], []
-    values, errors, truths = [], [], []
-    for name, grid in grids(result).items():
-        if not name.startswith("length-"):
-            continue
-        model, parts, length = _setting(name)
-        times = grid["t"].values
-        sampled, stderr = grid["cmi"].values[:, 0], grid["cmi_stderr"].values[:, 0]
-        truth = np.array([cmi_curve(model, channel, t, [parts]).values[0] for t in times])
+    analysis, measured, exact_peaks = Analysis(), [], []
+    ends: dict[str, list[Estimate | None]] = {key: [] for key in ENDS}
+    systems = [System.of(name) for name in grids(result) if name.startswith("length-")]
+    for system in systems:
+        name, parts = f"length-{system.length}", system.parts
+        data = grids(result)[name].isel(radius=0)
+        times, sampled, stderr = (data[key].values for key in ("t", "cmi", "cmi_stderr"))
+        truth = np.array([system.cmi(t) for t in times])
         analysis.variables[name] = {"cmi_closed": variable(("t",), truth, "nat", f"closed form {CLOSED}")}
-        values.append(sampled)
-        errors.append(stderr)
-        truths.append(truth)
-        lengths.append(length)
-        peaks.append(peak_time(times, sampled, stderr))
-        exact_peaks.append(_exact_peak(model, channel, parts, times))
-        windows.append(nonlocality_window(times, sampled, TOLERANCE, stderr))
-        label_windows.append(
-            speciation_window(
-                times,
-                model.label_information(channel, 0.0, parts.AB),
-                [model.label_information(channel, t, parts.B) for t in times],
-                [model.label_information(channel, t, parts.ABC) for t in times],
-                TOLERANCE,
-            )
+        measured.append((sampled, stderr, truth))
+        exact_peaks.append(system.peak(times))
+        known = ([system.known(t, region) for t in times] for region in (parts.B, parts.ABC))
+        windows = (
+            nonlocality_window(times, sampled, TOLERANCE, stderr),
+            speciation_window(times, system.known(0.0, parts.AB), *known, TOLERANCE),
         )
-    sampled, stderr, truth = np.concatenate(values), np.concatenate(errors), np.concatenate(truths)
+        found = [end for window in windows for end in ((window.start, window.stop) if window else (None, None))]
+        for key, end in zip(ENDS, (*found, peak_time(times, sampled, stderr)), strict=True):
+            ends[key].append(end)
+    sampled, stderr, truth = (np.concatenate(column) for column in zip(*measured, strict=True))
     seen = truth > TOLERANCE  # below, rare samples dominate the Monte Carlo average and its error
-    pooled = pooled_z(sampled[seen], stderr[seen], truth[seen])
-    analysis.rows.append(
-        Row(NAME, f"mean z^2 of sampled CMI > {TOLERANCE} over (t, L)", 1.0, pooled.value, pooled.stderr, CLOSED)
-    )
-    for length, peak, exact in zip(lengths, peaks, exact_peaks, strict=True):
-        if peak is None:
-            continue
-        analysis.rows.append(
-            Row(NAME, f"peak time (L = {length})", exact, peak.value, peak.stderr, f"maximum of {CLOSED}")
-        )
-    found_ends = (
-        [w.start if w else None for w in windows],
-        [w.stop if w else None for w in windows],
-        [w.start if w else None for w in label_windows],
-        [w.stop if w else None for w in label_windows],
-        peaks,
-    )
-    sizes = {"length": variable(("length",), np.array(lengths), "sites", "side L of the image")}
+    label = f"mean z^2 of sampled CMI > {TOLERANCE} over (t, L)"
+    analysis.rows.append(row(NAME, label, 1.0, pooled_z(sampled[seen], stderr[seen], truth[seen]), CLOSED))
+    for system, peak, exact in zip(systems, ends["peak"], exact_peaks, strict=True):
+        if peak is not None:
+            analysis.rows.append(row(NAME, f"peak time (L = {system.length})", exact, peak, f"maximum of {CLOSED}"))
+    lengths = np.array([system.length for system in systems])
+    sizes = {"length": variable(("length",), lengths, "sites", "side L of the image")}
     analysis.variables["sizes"] = sizes
-    for key, found in zip(ENDS, found_ends, strict=True):
+    for key, found in ends.items():
         what = key.replace("_", " ")
         sizes |= estimates(("length",), f"{key}_time", found, "1", f"time of the {what}")
-        if all(e is not None for e in found):
-            times_of = [e for e in found if isinstance(e, Estimate)]
+        times_of = [e for e in found if e is not None]
+        if len(times_of) == len(found):
             signal = np.array([signal_per_site(e.value) for e in times_of])
             slope = np.array([(signal_per_site(e.value + 1e-6) - signal_per_site(e.value)) / 1e-6 for e in times_of])
             error = np.abs(slope) * np.array([e.stderr for e in times_of])
             law = power_law(lengths, signal, error if np.all(error > 0) else None)
-            analysis.rows.append(
-                Row(
-                    NAME,
-                    f"exponent x of signal ~ L^x, {what}",
-                    -1.0,
-                    law.exponent.value,
-                    law.exponent.stderr,
-                    "K_R = signal sqrt(|R|); signal ~ 1 - t near t = 1",
-                )
-            )
+            source = "K_R = signal sqrt(|R|); signal ~ 1 - t near t = 1"
+            analysis.rows.append(row(NAME, f"exponent x of signal ~ L^x, {what}", -1.0, law.exponent, source))
     return analysis
-
-
-def _exact_peak(model: GaussianMixture, channel: Gaussian, parts: Any, times: np.ndarray) -> float:
-    from scipy.optimize import minimize_scalar
-
-    best = minimize_scalar(
-        lambda t: -cmi_curve(model, channel, t, [parts]).values[0],
-        bounds=(times[0], times[-1]),
-        method="bounded",
-        options={"xatol": 1e-9},
-    )
-    return float(best.x)
 
 
 def figure(result: xr.DataTree) -> Any:
     fig, (left, middle, right) = plots.new_figure(3, width=4.8)
-    names = [name for name in grids(result) if name.startswith("length-")]
-    sizes = grids(result)["sizes"]
-    length = sizes["length"].values
-    u = 1 - grids(result)[names[0]]["t"].values
-    heat = [grids(result)[name]["cmi"].values[:, 0] for name in names]
-    plots.heat_map(left, np.log10(u), np.arange(len(names)), heat, r"$I_t(A;C|B)$ (nats)")
-    peaks = [_exact_peak(model, Gaussian("linear"), parts, 1 - u) for model, parts, _ in map(_setting, names)]
-    left.plot(np.log10(1 - np.array(peaks)), np.arange(len(names)), "k", lw=1.5)
-    left.errorbar(np.log10(1 - sizes["peak_time"].values), np.arange(len(names)), fmt="wo", ms=4, mec="k")
-    left.set(xlabel=r"$\log_{10}(1 - t)$", ylabel="side L", title="CMI and its peak; black: closed form")
-    left.set_yticks(np.arange(len(names)), [str(n) for n in length])
+    systems = [System.of(name) for name in grids(result) if name.startswith("length-")]
+    curves = [grids(result)[f"length-{system.length}"].isel(radius=0) for system in systems]
+    sizes, side = grids(result)["sizes"], np.arange(len(systems))
+    u, length = 1 - curves[0]["t"].values, sizes["length"].values
+    plots.heat_map(left, np.log10(u), side, [data["cmi"] for data in curves], r"$I_t(A;C|B)$ (nats)")
+    left.plot(np.log10(1 - np.array([system.peak(1 - u) for system in systems])), side, "k", lw=1.5)
+    left.errorbar(np.log10(1 - sizes["peak_time"].values), side, fmt="wo", ms=4, mec="k")
+    panel(left, xlabel=r"$\log_{10}(1 - t)$", ylabel="side L", title="CMI and its peak; black: closed form")
+    left.set_yticks(side, [str(n) for n in length])
     left.invert_xaxis()
-    fine = np.geomspace(u[0], u[-1], 120)
-    for k, name in enumerate(names[:: max(1, len(names) // 3)]):
-        grid, (model, parts, size) = grids(result)[name], _setting(name)
-        plots.curve(middle, k, u, grid["cmi"].values[:, 0], grid["cmi_stderr"].values[:, 0], f"L = {size}")
-        closed = [cmi_curve(model, Gaussian("linear"), 1 - x, [parts]).values[0] for x in fine]
-        middle.plot(fine, closed, "k", lw=1)
-    middle.set(xscale="log", xlabel="1 - t", ylabel=r"$I_t(A;C|B)$ (nats)", title="Monte Carlo; black: closed form")
+    fine, step = np.geomspace(u[0], u[-1], 120), max(1, len(systems) // 3)
+    for k, (system, data) in enumerate(zip(systems[::step], curves[::step], strict=True)):
+        draw(middle, k, data, "cmi", u, f"L = {system.length}")
+        middle.plot(fine, [system.cmi(1 - x) for x in fine], "k", lw=1)
+    title = "Monte Carlo; black: closed form"
+    panel(middle, xscale="log", xlabel="1 - t", ylabel=r"$I_t(A;C|B)$ (nats)", title=title)
     middle.invert_xaxis()
     middle.legend(frameon=False, fontsize=8)
     for k, key in enumerate(ENDS):
-        time, stderr = sizes[f"{key}_time"].values, sizes[f"{key}_time_stderr"].values
-        signal = np.array([signal_per_site(t) for t in time])
-        plots.curve(right, k, length, signal, stderr, key.replace("_", " "))
+        signal = np.array([signal_per_site(t) for t in sizes[f"{key}_time"].values])
+        plots.curve(right, k, length, signal, sizes[f"{key}_time_stderr"], key.replace("_", " "))
         right.plot(length, signal[0] * length[0] / length, "k", lw=1)
-    right.set(xscale="log", yscale="log", xlabel="side L", ylabel="signal per site", title="Windows; black: 1/L")
-    right.set_xticks(length, [str(n) for n in length])
-    right.minorticks_off()
+    panel(right, xscale="log", yscale="log", xlabel="side L", ylabel="signal per site", title="Windows; black: 1/L")
+    log_ticks(right, length)
     right.legend(frameon=False, fontsize=8)
     return fig
 
 
-EXPERIMENT = NamedExperiment(NAME, "Gaussian mixture: CMI, peak and windows against size", specs, analyse, figure)
+STUDY = Study(NAME, "Gaussian mixture: CMI, peak and windows against size", specs, analyse, figure)

@@ -1,25 +1,54 @@
 """Global only inside the window: as good as global everywhere, at a fraction of the cost?
 
-Four schedules generate from pure noise, the window taken from the exact CMI at the local radius. Loops have a
-transition; Ising spins have none at finite t, only a label (beta > beta_c) that is decided late. Quality is that of
-small patches (or closed loops) and of the law of the magnetisation, which knows of the label.
+Four schedules generate from pure noise, the window taken from the exact CMI at the local radius,
+
+    LLL   local at all times                     LGL   global inside the window, local outside
+    GLG   local inside the window only           GGG   global at all times
+
+Loops have a transition; Ising spins have none at finite t, only a label (beta > beta_c) that is decided late. Quality
+is that of small patches (or closed loops) and of the law of the magnetisation, which knows of the label.
 
 GLG fails wherever its local window leaves what cannot be undone. Under erasure a bond stays as it was drawn; under
 Gaussian noise the global end closes all loops again, and what closes is uniform, as all denoisers respect flips of
 single faces and every loop is such an image of every other: GLG of uniform loops is exact there.
 """
 
-from typing import Any
+import math
+import time
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
+from pydantic import Field
 
-from .. import plots
-from ..results import Row, grids
+from .. import exact, plots
+from ..channels import Channel
+from ..denoisers import (
+    Denoiser,
+    ExactDenoiser,
+    Switch,
+    always,
+    hybrid,
+    pure_noise,
+    reverse_steps,
+    unmask_loops,
+    violated_vertices,
+)
+from ..errors import InputError
+from ..exact.magnetisation import magnetisation_law, patch_law
+from ..models import DomainWalls
+from ..phases import nonlocality_window
+from ..results import Row, grids, variable
+from ..runs.points import Point
+from ..runs.quantities import Column, Quantity, Settings, Values, averages, check_solvable, with_errors
 from ..runs.spec import Spec
-from .base import Analysis, NamedExperiment
+from .base import Analysis, Study, TrainingSettings, grid, measured, row, trained
+from .recovery.measure import energies, half_chi_square, orders, patch_frequencies, return_times
 
 NAME = "hybrid-generation"
+SCHEDULES = ("LLL", "GLG", "LGL", "GGG")
 TITLES = {
     "loops-erasure": "Loops under erasure",
     "loops-gaussian": "Loops, Gaussian noise",
@@ -27,141 +56,353 @@ TITLES = {
     "ising-ordered": "Ising, β = 0.6",
     "learned": "Ising, β = 0.6, learned",
 }
-WALLS = ("loops-erasure", "loops-gaussian")
-# columns, and what they are for walls and for spins: in rows, and on the axis of the figure
+# of walls (False) and of spins (True): variable, its name in rows, its label in the figure, what it is compared with
 QUALITIES = {
-    "error": ("broken vertices", "patch error", "broken vertices", r"patch error $\frac{1}{2}\chi^2$ (nats)"),
-    "mean_distance": ("W_1 of mean bond", "W_1 of magnetisation", r"$W_1$ of mean bond", r"$W_1$ of magnetisation"),
+    False: (
+        ("error", "broken vertices", "broken vertices", "closed loops"),
+        ("mean_distance", "W_1 of mean bond", r"$W_1$ of mean bond", "as many true samples, less their null"),
+    ),
+    True: (
+        ("error", "patch error", r"patch error $\frac{1}{2}\chi^2$ (nats)", "exact law of 3x3 patches"),
+        ("mean_distance", "W_1 of magnetisation", r"$W_1$ of magnetisation", "exact law of m, less its null"),
+    ),
 }
-SOURCES = {
-    "error": ("closed loops", "exact law of 3x3 patches"),
-    "mean_distance": ("as many true samples, less their null", "exact law of m, less its null"),
-}
+N_DRAWS = 200  # of the null of a distance
 
 
 def specs(preset: str) -> Spec:
     full = preset == "full"
-    gaussian: dict[str, Any] = {"channel": {"name": "gaussian"}, "t": [1.0], "quantity": "generation"}
-    walls, n_steps = {"name": "domain-walls", "beta": 0.0}, 150 if full else 60
-    side = 10 if full else 8
-    settings = {"n_steps": n_steps, "tolerance": 2e-3, "n_noise": 2000 if full else 300}
-    grids = {
-        "loops-erasure": {
-            "model": {**walls, "length": 64},
-            "channel": {"name": "erasure"},
-            "t": [1.0],
-            "radii": [4],
-            "n_samples": 1000 if full else 100,
-            "quantity": "generation",
-            "settings": {"tolerance": 3e-4},
+    walls, quantity = {"name": "domain-walls", "beta": 0.0}, {"quantity": "generation"}
+    spins = {"name": "ising", "length": 10 if full else 8}
+    n, radii = 20000 if full else 2000, [1]
+    settings = {"n_steps": 150 if full else 60, "tolerance": 2e-3, "n_noise": 2000 if full else 300}
+    training = {"train_steps": 4000, "global_steps": 6000, "width": 48}
+    short = {"train_steps": 500, "global_steps": 700, "width": 32}
+    erased = {"radii": [4], "n_samples": 1000 if full else 100, "settings": {"tolerance": 3e-4}, **quantity}
+    noisy = {"n_samples": 4000 if full else 600, "settings": {**settings, "tolerance": 1e-2}, **quantity}
+    learned = {"quantity": "learned_generation", "settings": {**settings, **(training if full else short)}}
+    exact_ = {"radii": radii, "n_samples": n, "settings": settings, **quantity}
+    return Spec(
+        name=NAME,
+        grids={
+            "loops-erasure": grid({**walls, "length": 64}, "erasure", **erased),
+            "loops-gaussian": grid({**walls, "length": 12 if full else 8}, "gaussian", radii=radii, **noisy),
+            "learned": grid(
+                {**spins, "beta": 0.6}, "gaussian", radii=radii, n_samples=8000 if full else 1000, **learned
+            ),
+            "ising": grid({**spins, "beta": 0.44}, "gaussian", **exact_),
+            "ising-ordered": grid({**spins, "beta": 0.6}, "gaussian", **exact_),
         },
-        "loops-gaussian": {
-            **gaussian,
-            "model": {**walls, "length": 12 if full else 8},
-            "radii": [1],
-            "n_samples": 4000 if full else 600,
-            "settings": {**settings, "tolerance": 1e-2},
-        },
-        "learned": {
-            **gaussian,
-            "quantity": "learned_generation",
-            "model": {"name": "ising", "length": side, "beta": 0.6},
-            "radii": [1],
-            "n_samples": 8000 if full else 1000,
-            "settings": {
-                **settings,
-                "train_steps": 4000 if full else 500,
-                "global_steps": 6000 if full else 700,
-                "width": 48 if full else 32,
-            },
-        },
+    )
+
+
+# -- schedules and their window ----------------------------------------------------------------------------------------
+
+
+class GenerationSettings(Settings):
+    """n_steps: reverse steps; tolerance (nats), n_times and n_noise (samples each) of the window's CMI curve."""
+
+    n_steps: Annotated[int, Field(ge=2)] = 40
+    tolerance: Annotated[float, Field(gt=0)] = 1e-3
+    n_times: Annotated[int, Field(ge=3)] = 19
+    n_noise: Annotated[int, Field(ge=2)] = 400
+
+
+class LearnedGenerationSettings(GenerationSettings, TrainingSettings):
+    """Both, and global_steps of training for the global network."""
+
+    global_steps: Annotated[int, Field(ge=1)] = 1000
+
+
+def window(
+    model: Any, channel: Channel, radius: int, settings: GenerationSettings, rng: np.random.Generator
+) -> tuple[float, float]:
+    """Return start and stop of the nonlocality window at the middle of the lattice; 0 and 1 for ends not bracketed."""
+    part = model.tripartition(radius)
+    times = np.linspace(0.0, 1.0, settings.n_times + 2)[1:-1]
+    n = settings.n_noise * (100 if _unmasked(model, channel) else 1)  # percolation is that much cheaper
+    curve = [exact.cmi(model, channel, float(t), part, n, rng) for t in times]
+    found = nonlocality_window(times, [c.value for c in curve], settings.tolerance, [c.stderr for c in curve])
+    if found is None:
+        raise InputError(
+            f"tolerance must be below the largest CMI, {max(c.value for c in curve):.3g} nats at r = {radius}, "
+            f"got {settings.tolerance}"
+        )
+    return 0.0 if found.start is None else found.start.value, 1.0 if found.stop is None else found.stop.value
+
+
+def schedules(local: Denoiser, everything: Denoiser, between: tuple[float, float]) -> dict[str, Switch]:
+    return {
+        "LLL": always(local),
+        "GLG": hybrid(everything, local, *between),
+        "LGL": hybrid(local, everything, *between),
+        "GGG": always(everything),
     }
-    for name, beta in (("ising", 0.44), ("ising-ordered", 0.6)):
-        grids[name] = {
-            **gaussian,
-            "model": {"name": "ising", "length": side, "beta": beta},
-            "radii": [1],
-            "n_samples": 20000 if full else 2000,
-            "settings": settings,
-        }
-    return Spec(name=NAME, grids=grids)
 
 
-def _values(result: xr.DataTree, name: str) -> dict[str, Any]:
-    """What was measured at a grid's only point, by name."""
-    grid = grids(result)[name]
-    return {key: grid[key].values[(0,) * (grid["cost"].values.ndim - 1)] for key in _MEASURED}
+def _unmasked(model: Any, channel: Channel) -> bool:
+    """Whether data are generated bond by bond, in place of reverse steps."""
+    return isinstance(model, DomainWalls) and channel.name == "erasure"
 
 
-_MEASURED = (
-    "error",
-    "error_stderr",
-    "mean_distance",
-    "mean_distance_stderr",
-    "energy_change",
-    "energy_change_stderr",
-    "order_change",
-    "order_change_stderr",
-    "cost",
-    "seconds",
-    "window",
+# -- at a point --------------------------------------------------------------------------------------------------------
+
+
+def generation(point: Point, rng: np.random.Generator) -> Values:
+    model, channel, radius = point.model, point.channel, point.radii[0]
+    between = window(model, channel, radius, point.settings, rng)
+    return _generate(point, ExactDenoiser(model, channel, radius), ExactDenoiser(model, channel), between, rng)
+
+
+def learned_generation(point: Point, rng: np.random.Generator) -> Values:
+    from ..denoisers import GlobalNet, fit
+
+    model, channel, settings, radius = point.model, point.channel, point.settings, point.radii[0]
+    between = window(model, channel, radius, settings, rng)
+    local = trained(model, channel, radius, settings, rng)
+    everything = GlobalNet(channel=channel, width=settings.width, rng=rng)
+    steps, batch_size = settings.global_steps, settings.batch_size
+    fit(everything, model.sample, progress=False, rng=rng, steps=steps, batch_size=batch_size)
+    return _generate(point, local, everything, between, rng)
+
+
+def _generate(
+    point: Point, local: Denoiser, everything: Denoiser, between: tuple[float, float], rng: np.random.Generator
+) -> Values:
+    model, channel, n = point.model, point.channel, point.n_samples
+    times = return_times(model, channel, 1.0, point.settings.n_steps)
+    true = truth(model, model.sample(n, rng))
+    rows: dict[str, list[float]] = {}
+    for schedule in schedules(local, everything, between).values():
+        begin = time.perf_counter()
+        noise = pure_noise((n, *model.image_shape), channel, 1.0, rng)
+        x, cost = _run(model, noise, times, schedule, channel, rng)
+        seconds = time.perf_counter() - begin
+        found = quality(model, x.reshape(true.samples.shape), true, rng)
+        for name, value in {**found, "cost": cost / model.sites.sum(), "seconds": seconds / n}.items():
+            rows.setdefault(name, []).append(float(value))
+    return {**{name: np.array(values) for name, values in rows.items()}, "window": np.array(between)}
+
+
+def _run(
+    model: Any, noise: NDArray, times: list[float], schedule: Switch, channel: Channel, rng: np.random.Generator
+) -> tuple[NDArray, float]:
+    """Return generated data and what all denoising of one sample cost."""
+    if _unmasked(model, channel):
+        costs = [schedule(float(t)).multiply_adds(noise.shape[1:]) for t in np.linspace(0.0, 1.0, 201)]
+        return unmask_loops(noise, lambda t: schedule(t).radius, rng).x, float(np.mean(costs))  # type: ignore[attr-defined]
+    cost = 0
+    for step in reverse_steps(noise, times, schedule, channel, rng):
+        cost += step.multiply_adds
+    return step.x, float(cost)
+
+
+# -- quality of what is generated --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MeanLaw:
+    """True probabilities of the mean values -1, .., 1 of two-valued data, even in steps.
+
+        W_1 = int |F(m) - F_true(m)| dm      (Wasserstein, in units of m)
+
+    of the histogram of n samples. Even true samples are some way off, so their own expected distance is subtracted:
+    zero within its error for perfect generation.
+
+    Attributes:
+        law: (N+1,), exact, or as frequencies of n_drawn samples (0: exact).
+    """
+
+    law: NDArray[np.float64]
+    n_drawn: int = 0
+
+    def distance(self, means: NDArray, rng: np.random.Generator) -> tuple[float, float]:
+        """Return W_1 of samples' means to the true law, less what true samples would have, and its standard error."""
+        n, found = len(means), frequencies(means, len(self.law))
+        true = rng.multinomial(n, self.law, N_DRAWS) / n
+        reference = rng.multinomial(self.n_drawn, self.law, N_DRAWS) / self.n_drawn if self.n_drawn else self.law
+        null = self._apart(true, reference)
+        again = self._apart(rng.multinomial(n, found, N_DRAWS) / n, reference)
+        value = self._apart(found, self.law) - null.mean()
+        return float(value), float(max(null.std(ddof=1), again.std(ddof=1)))
+
+    def _apart(self, p: NDArray, q: NDArray) -> NDArray[np.float64]:
+        step = 2.0 / (len(self.law) - 1)
+        return np.asarray(step * np.abs(np.cumsum(p - q, axis=-1)).sum(axis=-1))
+
+
+def frequencies(means: NDArray, size: int) -> NDArray[np.float64]:
+    """Return the shares (size,) of means at -1, .., 1 in even steps."""
+    index = np.rint((means + 1.0) / 2.0 * (size - 1)).astype(np.int64)
+    return np.asarray(np.bincount(index, minlength=size) / len(means))
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What generated samples are compared with.
+
+    Attributes:
+        samples: as many, drawn from p_0.
+        patches: (512,), exact probabilities of 3 x 3 patches of spins; None for domain walls.
+        means: the law of a sample's mean value, exact for spins, that of the true samples for domain walls.
+    """
+
+    samples: NDArray
+    patches: NDArray[np.float64] | None
+    means: MeanLaw
+
+
+def truth(model: Any, samples: NDArray) -> Truth:
+    if isinstance(model, DomainWalls):
+        found = frequencies(means(model, samples), int(model.sites.sum()) + 1)
+        return Truth(samples, None, MeanLaw(found, len(samples)))
+    shape = model.lattice.shape
+    return Truth(samples, patch_law(shape, model.beta, 3), MeanLaw(magnetisation_law(shape, model.beta)[1]))
+
+
+def quality(model: Any, x: NDArray, true: Truth, rng: np.random.Generator) -> dict[str, float]:
+    """Return how far generated samples are from the truth, 0 for perfect generation; each value with its error."""
+    found: dict[str, Any] = {}
+    measures = {"energy_change": energies, "order_change": orders, "correlation_change": half_way_correlations}
+    for name, of in measures.items():
+        one, other = of(model, x), of(model, true.samples)
+        found[name] = one.mean() - other.mean()
+        found[f"{name}_stderr"] = math.sqrt((one.var(ddof=1) + other.var(ddof=1)) / len(x))
+    found["mean_distance"], found["mean_distance_stderr"] = true.means.distance(means(model, x), rng)
+    if true.patches is None:
+        return averages({"error": violated_vertices(np.where(model.sites, x, 0))}) | found
+    error, stderr = half_chi_square(patch_frequencies(model, x, side=3) - true.patches, true.patches)
+    return {"error": error, "error_stderr": stderr, **found}
+
+
+def means(model: Any, x: NDArray) -> NDArray[np.float64]:
+    """Return the mean of all values (n,), the magnetisation of spins."""
+    return np.asarray(x[:, model.sites].mean(axis=1, dtype=float))
+
+
+def half_way_correlations(model: Any, x: NDArray) -> NDArray[np.float64]:
+    """Return the mean product of values half the lattice apart (n,), over rows and columns; of walls, right bonds."""
+    plane = x[:, 0, :, :-1] if isinstance(model, DomainWalls) else x
+    products = []
+    for axis in (1, 2):
+        half = plane.shape[axis] // 2
+        along = np.moveaxis(plane, axis, 1)
+        products.append((along[:, :-half] * along[:, half:]).mean(axis=(1, 2), dtype=float))
+    return np.asarray(0.5 * (products[0] + products[1]))
+
+
+# -- the quantities ----------------------------------------------------------------------------------------------------
+
+
+def _coordinates(table: dict[str, Any]) -> dict[str, xr.Variable]:
+    letters = "L local, G global: before, inside and after the window"
+    return {
+        "schedule": variable("schedule", np.array(SCHEDULES), "1", letters),
+        "end": variable("end", np.array(["start", "stop"]), "1", "end of the window"),
+    }
+
+
+def _check(point: Point) -> None:
+    check_solvable(point)
+    if len(point.radii) != 1:
+        raise InputError(f"radii must hold the one radius of the local denoiser, got {point.radii}")
+    model = point.model
+    if _unmasked(model, point.channel) and (model.beta > 0.0 or model.periodic):
+        raise InputError("erased domain walls are generated for uniform loops only, beta = 0 on an open grid")
+
+
+DIMS = ("schedule",)
+COLUMNS = {
+    **with_errors("error", DIMS, "1", "half chi^2 of 3 x 3 patches, or fraction of broken vertices"),
+    **with_errors("mean_distance", DIMS, "1", "W_1 of the law of the mean value to the true one, less its null"),
+    **with_errors("energy_change", DIMS, "1", "energy per site (bond), generated less true"),
+    **with_errors("order_change", DIMS, "1", "squared mean value, generated less true"),
+    **with_errors("correlation_change", DIMS, "1", "correlation at half the lattice, generated less true"),
+    "cost": Column(DIMS, "1", "multiply-adds (exact denoisers: entries read) per value, all steps"),
+    "seconds": Column(DIMS, "s", "measured time per sample, all steps"),
+    "window": Column(("end",), "1", "nonlocality window of the exact CMI"),
+}
+GENERATION = Quantity(
+    "generation",
+    "generation",
+    COLUMNS,
+    generation,
+    _coordinates,
+    settings=GenerationSettings,
+    reads=("radii",),
+    models=("ising", "domain-walls"),
+    check=_check,
+    timed=False,
+)
+LEARNED_GENERATION = Quantity(
+    "learned_generation",
+    "learned generation",
+    COLUMNS,
+    learned_generation,
+    _coordinates,
+    settings=LearnedGenerationSettings,
+    reads=("radii",),
+    models=("ising",),
+    check=_check,
+    timed=False,
 )
 
 
+# -- what follows ------------------------------------------------------------------------------------------------------
+
+
+def is_spins(name: str) -> bool:
+    return not name.startswith("loops")
+
+
 def analyse(result: xr.DataTree) -> Analysis:
-    analysis = Analysis()
+    rows = []
     for name, title in TITLES.items():
-        values = _values(result, name)
-        names = list(grids(result)[name]["schedule"].values)
-        start, stop = values["window"]
-        analysis.rows.append(
-            Row(NAME, f"window, start to stop, {title}", None, stop - start, 0.0, f"{start:.3f} to {stop:.3f}")
-        )
-        spins = int(name not in WALLS)
-        for column, labels in QUALITIES.items():
-            for k, kind in enumerate(names):
+        data = grids(result)[name]
+        start, stop = data["window"].values
+        width, ends = stop - start, f"{start:.3f} to {stop:.3f}"
+        rows.append(Row(NAME, f"window, start to stop, {title}", None, width, 0.0, ends))
+        for column, what, _, source in QUALITIES[is_spins(name)]:
+            for kind in SCHEDULES:
                 known = 0.0 if kind == "GGG" and name != "learned" else None
-                value, stderr = values[column][k], values[f"{column}_stderr"][k]
-                label = f"{kind} {labels[spins]}, {title}"
-                analysis.rows.append(Row(NAME, label, known, value, stderr, SOURCES[column][spins]))
-        cost = values["cost"]
-        saving = cost[names.index("LGL")] / cost[names.index("GGG")]
-        analysis.rows.append(
-            Row(NAME, f"LGL cost / GGG cost, {title}", None, saving, 0.0, "multiply-adds or entries read")
-        )
-    return analysis
+                found = measured(data.sel(schedule=kind), column)
+                rows.append(row(NAME, f"{kind} {what}, {title}", known, found, source))
+        saving = float(data["cost"].sel(schedule="LGL") / data["cost"].sel(schedule="GGG"))
+        source = "multiply-adds or entries read"
+        rows.append(Row(NAME, f"LGL cost / GGG cost, {title}", None, saving, 0.0, source))
+    return Analysis(rows=rows)
 
 
 def figure(result: xr.DataTree) -> Any:
     import matplotlib.pyplot as plt
 
     fig, axes = plt.subplots(2, len(TITLES), figsize=(3.5 * len(TITLES), 7.4), layout="constrained")
-    for upper, lower, (name, title) in zip(*axes, TITLES.items(), strict=True):
-        values = _values(result, name)
-        for ax, (column, labels) in zip((upper, lower), QUALITIES.items(), strict=True):
-            _quality_and_cost(ax, values, column, list(grids(result)[name]["schedule"].values))
-            ax.set_ylabel(labels[2 if name in WALLS else 3])
-        start, stop = values["window"]
-        upper.set_title(f"{title}\nwindow {start:.2f} to {stop:.2f}")
-        lower.set_xlabel("cost per value")
+    for column, (name, title) in zip(axes.T, TITLES.items(), strict=True):
+        data = grids(result)[name]
+        for ax, (key, _, label, _) in zip(column, QUALITIES[is_spins(name)], strict=True):
+            _quality_and_cost(ax, data, key)
+            ax.set_ylabel(label)
+        start, stop = data["window"].values
+        column[0].set_title(f"{title}\nwindow {start:.2f} to {stop:.2f}")
+        column[1].set_xlabel("cost per value")
     axes[0, 0].legend(frameon=False, fontsize=8, title="before / inside / after", title_fontsize=8)
     return fig
 
 
-def _quality_and_cost(ax: Any, values: dict[str, Any], column: str, names: list[str]) -> None:
+def _quality_and_cost(ax: Any, data: xr.Dataset, name: str) -> None:
     """Zero is perfect; the axis is linear near it, and all over where no schedule differs from it."""
     from matplotlib.ticker import NullFormatter
 
-    quality, stderr = values[column], values[f"{column}_stderr"]
-    for k, kind in enumerate(names):
+    cost, quality, stderr = (data[key].values for key in ("cost", name, f"{name}_stderr"))
+    for k, kind in enumerate(SCHEDULES):
         style = {"fmt": plots.MARKERS[k], "color": plots.COLORS[k], "ms": 7, "capsize": 3, "label": kind}
-        ax.errorbar(values["cost"][k], quality[k], stderr[k], **style)
+        ax.errorbar(cost[k], quality[k], stderr[k], **style)
     if np.abs(quality).max() > 5 * stderr.max():
-        floor = 2 * (stderr.max() if column == "mean_distance" else stderr.min()) if (quality <= stderr).any() else 0.0
+        floor = 2 * (stderr.max() if name == "mean_distance" else stderr.min()) if (quality <= stderr).any() else 0.0
         ax.set_yscale("symlog", linthresh=max(floor, 0.01 * np.abs(quality).max()), linscale=0.5)
     ax.axhline(0.0, color="k", lw=1)
-    ax.set(xscale="log", xlim=(0.6 * values["cost"].min(), 1.7 * values["cost"].max()))
+    ax.set(xscale="log", xlim=(0.6 * cost.min(), 1.7 * cost.max()))
     ax.xaxis.set_minor_formatter(NullFormatter())
 
 
-EXPERIMENT = NamedExperiment(NAME, "Hybrid generation: global only inside the window", specs, analyse, figure)
+STUDY = Study(NAME, "Hybrid generation: global only inside the window", specs, analyse, figure)

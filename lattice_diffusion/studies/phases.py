@@ -1,139 +1,239 @@
 """Two-way local connection: noise from t_a on to t_b and local recovery back, for every segment of the path.
 
-Closed loops under erasure, in phases separated by t* = 1/2. A segment inside a phase is harmless to local recovery: its
-error falls exponentially with the radius. One that straddles t* costs the area under the CMI's peak, r^(-2). Small
-systems show the same in full, with the bound by the CMI on the way.
+Two laws p_s and p_t are in one phase when such round trips are harmless. Closed loops under erasure have two phases, on
+either side of t* = 1/2. A segment inside a phase is harmless to local recovery: its error falls exponentially with the
+radius. One that straddles t* costs the area under the CMI's peak, r^(-2). Small systems show the same in full, with the
+bound KL <= sum of CMI drops <= sum of CMIs on the way.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
+from pydantic import AfterValidator, Field
 
 from .. import plots
+from ..channels import Erasure
+from ..denoisers import unmask_loops, violated_vertices
+from ..errors import InputError
+from ..exact import enumeration
 from ..phases import power_law
-from ..results import Row, grids
+from ..results import Row, grids, variable
+from ..runs.points import Point
+from ..runs.quantities import Quantity, Settings, Values, averages, check_solvable, with_errors
 from ..runs.spec import Spec
-from .base import Analysis, NamedExperiment
+from .base import Analysis, Study, grid, log_ticks, measured, panel, row
 
 NAME = "phases"
 WINDOW = "peak r^(-5/4) times width r^(-3/4) (expected), asymptotic"
 BOUND = "KL <= sum of CMI drops <= sum of CMI: at most 1"
 FLOOR = 1e-6  # of colours, nats per bond
-SEGMENTS = ((0.1, 0.3), (0.7, 0.9), (0.3, 0.7))  # in the data phase, in the trivial phase, across
+MAX_STATES = 1 << 16  # of a table, as there and back visits every site twice
+SEGMENTS = {"data phase": (0.1, 0.3), "trivial phase": (0.7, 0.9), "across t*": (0.3, 0.7)}
 
 
 def specs(preset: str) -> Spec:
     full = preset == "full"
     edges = [round(0.05 * k, 2) for k in range(1, 20)] if full else [round(0.1 * k, 1) for k in range(1, 10)]
+    starts, stops = zip(*SEGMENTS.values(), strict=True)
     loops = {"name": "domain-walls", "length": 128 if full else 64}
+    large = {**loops, "length": 512 if full else 192}
+    flipped, erased = [round(0.1 * k, 1) for k in range(1, 10)], [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+
+    def trips(model: dict[str, Any], channel: str, t: Any, stops: Any, radii: list[int], **keys: Any) -> Any:
+        return grid(model, channel, t=list(t), radii=radii, settings={"stops": list(stops)}, **keys)
+
+    trip, exact = {"quantity": "round_trip"}, {"quantity": "exact_round_trip"}
+    small, radii = {"name": "domain-walls", "faces": [3, 3]}, [1, 2, 3, 4, 6, 8, 11, 16]
+    ising = {"name": "ising", "shape": [3, 3], "beta": 0.44}
     return Spec(
         name=NAME,
         grids={
-            "map": {
-                "model": loops,
-                "channel": {"name": "erasure"},
-                "t": edges,
-                "radii": [2, 8],
-                "n_samples": 400 if full else 40,
-                "quantity": "round_trip",
-                "settings": {"stops": edges},
-            },
-            "decay": {
-                "model": {"name": "domain-walls", "length": 512 if full else 192},
-                "channel": {"name": "erasure"},
-                "t": [start for start, _ in SEGMENTS],
-                "radii": [1, 2, 3, 4, 6, 8, 11, 16],
-                "n_samples": 100 if full else 12,
-                "quantity": "round_trip",
-                "settings": {"stops": sorted({stop for _, stop in SEGMENTS})},
-            },
-            "small": {
-                "model": {"name": "domain-walls", "faces": [3, 3]},
-                "channel": {"name": "bitflip"},
-                "t": [round(0.1 * k, 1) for k in range(1, 9)],
-                "radii": [0, 1],
-                "quantity": "exact_round_trip",
-                "settings": {"stops": [round(0.1 * k, 1) for k in range(1, 10)]},
-            },
-            "small-ising": {
-                "model": {"name": "ising", "shape": [3, 3], "beta": 0.44},
-                "channel": {"name": "erasure"},
-                "t": [0.0, 0.2, 0.4, 0.6, 0.8],
-                "radii": [0, 1],
-                "quantity": "exact_round_trip",
-                "settings": {"stops": [0.2, 0.4, 0.6, 0.8, 1.0]},
-            },
+            "map": trips(loops, "erasure", edges, edges, [2, 8], n_samples=400 if full else 40, **trip),
+            "decay": trips(large, "erasure", starts, sorted({*stops}), radii, n_samples=100 if full else 12, **trip),
+            "small": trips(small, "bitflip", flipped[:-1], flipped, [0, 1], **exact),
+            "small-ising": trips(ising, "erasure", erased[:-1], erased[1:], [0, 1], **exact),
         },
     )
 
 
-def segment(result: xr.DataTree, start: float, stop: float, name: str = "divergence") -> NDArray:
-    """(n_radii,) of the grid "decay"."""
-    grid = grids(result)["decay"]
-    a = int(np.argmin(np.abs(grid["t"].values - start)))
-    b = int(np.argmin(np.abs(grid["stop"].values - stop)))
-    return np.asarray(grid[name].values[a, b])
+# -- at a point --------------------------------------------------------------------------------------------------------
+
+
+def _rising(stops: tuple[float, ...]) -> tuple[float, ...]:
+    if list(stops) != sorted(set(stops)):
+        raise InputError("stops must increase")
+    return stops
+
+
+Time = Annotated[float, Field(gt=0, le=1)]
+
+
+class RoundTripSettings(Settings):
+    """stops: the times t_b up to which the noise goes; those before t have no segment and are NaN."""
+
+    stops: Annotated[tuple[Time, ...], Field(min_length=1), AfterValidator(_rising)] = (0.25, 0.5, 0.75, 1.0)
+
+
+def _filled(point: Point, names: dict[str, Any]) -> Values:
+    return {name: np.full((len(point.settings.stops), len(point.radii)), np.nan) for name in names}
+
+
+def round_trip(point: Point, rng: np.random.Generator) -> Values:
+    """Loops of any size, bond by bond: KL given what was masked when (it bounds that of p_t), and broken vertices."""
+    answer, start = _filled(point, ROUND_TRIP.columns), point.t
+    x_s = Erasure().corrupt(point.model.sample(point.n_samples, rng), start, rng)
+    for b, stop in enumerate(point.settings.stops):
+        if stop > start:
+            x_t = Erasure().add_noise(x_s, start, stop, rng)
+            for r, radius in enumerate(point.radii):
+                back = unmask_loops(x_t, radius, rng, left=start / stop)
+                found = averages({"divergence": back.divergence, "violations": violated_vertices(back.x)})
+                for name, value in found.items():
+                    answer[name][b, r] = value
+    return answer
+
+
+def exact_round_trip(point: Point, rng: np.random.Generator) -> Values:
+    """Small systems as tables over all states, site by site, with the sums of CMIs on the way."""
+    answer, start = _filled(point, EXACT_ROUND_TRIP.columns), point.t
+    clean = enumeration.clean_table(point.model)
+    before = enumeration.noisy_table(clean, point.channel, start)
+    for b, stop in enumerate(point.settings.stops):
+        if stop > start:
+            matrix = enumeration.noise_matrix(point.channel, start, stop)
+            for r, radius in enumerate(point.radii):
+                around = enumeration.boxes(point.model, radius)
+                back = enumeration.there_and_back(before, matrix, around, range(clean.ndim))
+                found = {
+                    "divergence": enumeration.relative_entropy(before, back.law) / clean.ndim,
+                    "total_variation": enumeration.total_variation(before, back.law),
+                    "drop": back.drop.sum() / clean.ndim,
+                    "cmi": back.cmi.sum() / clean.ndim,
+                }
+                for name, value in found.items():
+                    answer[name][b, r], answer[f"{name}_stderr"][b, r] = value, 0.0
+    return answer
+
+
+def _check(point: Point) -> None:
+    check_solvable(point)
+    if point.channel.name != "erasure" or point.model.beta > 0.0 or point.model.periodic:
+        raise InputError(
+            "round trips of any size take uniform loops, beta = 0 on an open grid, and the channel erasure"
+        )
+
+
+def _check_exactly(point: Point) -> None:
+    check_solvable(point)
+    name, n = point.channel.name, int(point.model.sites.sum())
+    if name == "gaussian":
+        raise InputError("exact round trips take discrete noise, bitflip or erasure, got 'gaussian'")
+    states = (3 if name == "erasure" else 2) ** n
+    if states > MAX_STATES:
+        raise InputError(
+            f"exact round trips list all noisy states, at most {MAX_STATES}, got {states} of {n} sites or bonds under "
+            f"{name}; take a smaller system"
+        )
+
+
+def _coordinates(table: dict[str, Any]) -> dict[str, xr.Variable]:
+    return {"stop": variable("stop", table["settings"]["stops"], "1", "time t_b up to which the noise goes")}
+
+
+DIMS = ("stop", "radius")
+DIVERGENCE = with_errors("divergence", DIMS, "nat", "KL of the law at t to that after the round trip, per site")
+ROUND_TRIP = Quantity(
+    "round_trip",
+    "the round trip",
+    {
+        **DIVERGENCE,
+        **with_errors("violations", DIMS, "1", "broken vertices with four visible bonds, over all vertices"),
+    },
+    round_trip,
+    _coordinates,
+    settings=RoundTripSettings,
+    reads=("radii",),
+    models=("domain-walls",),
+    check=_check,
+)
+EXACT_ROUND_TRIP = Quantity(
+    "exact_round_trip",
+    "the exact round trip",
+    {
+        **DIVERGENCE,
+        **with_errors("total_variation", DIMS, "1", "total variation between the law at t and after the round trip"),
+        **with_errors("drop", DIMS, "nat", "sum of CMI drops on the way, per site: bounds the divergence"),
+        **with_errors("cmi", DIMS, "nat", "sum of CMIs on the way, per site: bounds the drops"),
+    },
+    exact_round_trip,
+    _coordinates,
+    settings=RoundTripSettings,
+    reads=("radii",),
+    models=("ising", "ising-chain", "domain-walls"),
+    check=_check_exactly,
+)
+
+
+# -- what follows ------------------------------------------------------------------------------------------------------
+
+
+def segments(result: xr.DataTree) -> dict[str, xr.Dataset]:
+    """Return the segments of the grid "decay" by name, over the radius."""
+    decay = grids(result)["decay"]
+    return {name: decay.sel(t=start, stop=stop) for name, (start, stop) in SEGMENTS.items()}
 
 
 def analyse(result: xr.DataTree) -> Analysis:
-    analysis, radii = Analysis(), grids(result)["decay"]["radius"].values
-    data, trivial, across = (segment(result, *ends) for ends in SEGMENTS)
-    error = segment(result, *SEGMENTS[2], "divergence_stderr")
-    law = power_law(radii[-3:], across[-3:], error[-3:])
-    label = f"exponent of the error across t*, r = {radii[-3]}..{radii[-1]}"
-    analysis.rows.append(Row(NAME, label, -2.0, law.exponent.value, law.exponent.stderr, WINDOW))
-    k = int(np.flatnonzero(radii == 8)[0])
-    for name, inside, ends in (("data", data, SEGMENTS[0]), ("trivial", trivial, SEGMENTS[1])):
-        stderr = segment(result, *ends, "divergence_stderr")[k] / across[k]
-        label = f"error of segment {list(ends)} ({name} phase) over {list(SEGMENTS[2])}, r = 8"
-        analysis.rows.append(Row(NAME, label, 0.0, inside[k] / across[k], stderr, "harmless inside a phase"))
+    analysis, found = Analysis(), segments(result)
+    last = found["across t*"].isel(radius=slice(-3, None))
+    radii = last["radius"].values
+    law = power_law(radii, last["divergence"], last["divergence_stderr"])
+    label = f"exponent of the error across t*, r = {radii[0]}..{radii[-1]}"
+    analysis.rows.append(row(NAME, label, -2.0, law.exponent, WINDOW))
+    across = measured(found["across t*"].sel(radius=8), "divergence").value
+    for name in ("data phase", "trivial phase"):
+        inside = measured(found[name].sel(radius=8), "divergence")
+        ends = f"{list(SEGMENTS[name])} ({name}) over {list(SEGMENTS['across t*'])}"
+        values = 0.0, inside.value / across, inside.stderr / across
+        analysis.rows.append(Row(NAME, f"error of segment {ends}, r = 8", *values, "harmless inside a phase"))
     for name, title in (("small", "loops 3 x 3, bit flips"), ("small-ising", "Ising 3 x 3, erasure")):
-        grid = grids(result)[name]
-        kl, drop, cmi = (grid[key].values for key in ("divergence", "drop", "cmi"))
+        kl, drop, cmi = (grids(result)[name][key].values for key in ("divergence", "drop", "cmi"))
         seen = np.isfinite(kl) & (drop > 1e-12)
-        worst = float((kl[seen] / drop[seen]).max())
-        analysis.rows.append(Row(NAME, f"largest KL / sum of CMI drops, {title}", None, worst, 0.0, BOUND))
-        analysis.rows.append(
-            Row(NAME, f"largest drops / sum of CMI, {title}", None, float((drop[seen] / cmi[seen]).max()), 0.0, BOUND)
-        )
+        for what, above, below in (("KL / sum of CMI drops", kl, drop), ("drops / sum of CMI", drop, cmi)):
+            worst = float((above[seen] / below[seen]).max())
+            analysis.rows.append(Row(NAME, f"largest {what}, {title}", None, worst, 0.0, BOUND))
     return analysis
 
 
 def figure(result: xr.DataTree) -> Any:
     fig, axes = plots.new_figure(4, width=4.3)
-    grid = grids(result)["map"]
-    times, stops = grid["t"].values, grid["stop"].values
-    for ax, r in zip(axes[:2], range(2), strict=True):
-        values = np.maximum(grid["divergence"].values[:, :, r].T, FLOOR)  # NaN, no segment, stays NaN
-        plots.heat_map(ax, times, stops, values, "KL (nats per bond)", log=True)
-        _cross(ax, 0.5)
-        ax.set_title(f"Loops under erasure, r = {grid['radius'].values[r]}")
-    small = grids(result)["small"]
-    values = np.maximum(small["total_variation"].values[:, :, 1].T, 1e-3)
-    plots.heat_map(axes[2], small["t"].values, small["stop"].values, values, "total variation", log=True)
-    _cross(axes[2], 2 * 0.10919)
+    data, small = grids(result)["map"], grids(result)["small"]
+    for r, ax in enumerate(axes[:2]):
+        _map(ax, data.isel(radius=r), "divergence", FLOOR, "KL (nats per bond)", 0.5)
+        ax.set_title(f"Loops under erasure, r = {data['radius'].values[r]}")
+    _map(axes[2], small.isel(radius=1), "total_variation", 1e-3, "total variation", 2 * 0.10919)
     axes[2].set_title("Loops 3 x 3, bit flips, r = 1: all states")
-    radii = grids(result)["decay"]["radius"].values
-    for k, (ends, name) in enumerate(zip(SEGMENTS, ("data phase", "trivial phase", "across t*"), strict=True)):
-        kl, error = segment(result, *ends), segment(result, *ends, "divergence_stderr")
-        seen = kl > 0
-        plots.curve(axes[3], k, radii[seen], kl[seen], error[seen], f"{ends[0]} to {ends[1]}: {name}")
-    across = segment(result, *SEGMENTS[2])
-    axes[3].plot(radii[3:], 0.5 * across[3] * (radii[3:] / radii[3]) ** -2.0, "k--", lw=1, label=r"$r^{-2}$")
-    axes[3].set(xscale="log", yscale="log", xlabel="radius r", ylabel="KL (nats per bond)", ylim=(1e-11, None))
-    axes[3].set_xticks([1, 2, 4, 8, 16], ["1", "2", "4", "8", "16"])
-    axes[3].minorticks_off()
-    axes[3].set_title("Error of three segments")
-    axes[3].legend(frameon=False, fontsize=8, loc="lower left")
+    for k, (name, curve) in enumerate(segments(result).items()):
+        seen, (start, stop) = curve.isel(radius=curve["divergence"].values > 0), SEGMENTS[name]
+        x, label = seen["radius"], f"{start} to {stop}: {name}"
+        plots.curve(axes[3], k, x, seen["divergence"], seen["divergence_stderr"], label)
+    across = curve.isel(radius=slice(3, None))
+    radii, kl = across["radius"].values, across["divergence"].values
+    axes[3].plot(radii, 0.5 * kl[0] * (radii / radii[0]) ** -2.0, "k--", lw=1, label=r"$r^{-2}$")
+    axes[3].set(xscale="log", yscale="log", ylim=(1e-11, None))
+    log_ticks(axes[3], [1, 2, 4, 8, 16])
+    labels = {"xlabel": "radius r", "ylabel": "KL (nats per bond)", "title": "Error of three segments"}
+    panel(axes[3], "lower left", **labels)
     return fig
 
 
-def _cross(ax: Any, t: float) -> None:
-    ax.axvline(t, color="k", lw=1.5)
-    ax.axhline(t, color="k", lw=1.5)
+def _map(ax: Any, data: xr.Dataset, name: str, floor: float, label: str, t_star: float) -> None:
+    values = np.maximum(data[name].values.T, floor)  # NaN, no segment, stays NaN
+    plots.heat_map(ax, data["t"], data["stop"], values, label, log=True)
+    ax.axvline(t_star, color="k", lw=1.5)
+    ax.axhline(t_star, color="k", lw=1.5)
     ax.set(xlabel=r"start $t_a$", ylabel=r"stop $t_b$")
 
 
-EXPERIMENT = NamedExperiment(NAME, "Phases: which segments local recovery undoes", specs, analyse, figure)
+STUDY = Study(NAME, "Phases: which segments local recovery undoes", specs, analyse, figure)

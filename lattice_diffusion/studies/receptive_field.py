@@ -5,123 +5,419 @@ optimal one must lie on the frontier of error against cost, and cost what it sai
 exact denoisers read) or measured (seconds of networks of these radii). Only the latter differs from run to run.
 """
 
+import itertools
 import math
-from typing import Any
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
+from pydantic import Field
 
 from .. import plots
-from ..phases import schedule_frontier
+from ..channels import Channel, Erasure, Gaussian
+from ..denoisers import Bernoulli, ExactDenoiser, gaussian_divergence, generated_covariance, unmask_loops
+from ..errors import InputError
+from ..estimate import Estimate
+from ..models import DomainWalls, GaussianField
+from ..phases import (
+    Allocation,
+    evaluate_schedule,
+    log_rule,
+    optimal_schedule,
+    schedule_frontier,
+    two_level_schedule,
+)
 from ..results import Row, grids, variable
+from ..runs.points import Point
+from ..runs.quantities import Column, Quantity, Settings, Values, check_solvable, sign_divergence, with_errors
 from ..runs.spec import Spec
-from .base import Analysis, NamedExperiment
+from .area_law import field_excess
+from .base import Analysis, Study, draw, grid, measured, panel, ratio, row
+
+if TYPE_CHECKING:
+    from ..denoisers import GlobalNet, LocalNet
 
 NAME = "receptive-field"
 LAW = "masked area law, exact by the chain rule"
 GIRSANOV = "Girsanov: at most 1"
+TIMED = "mean over rounds of the best of three passes, networks of default size in turn"
 SYSTEMS = {"loops": "loops under erasure", "field": "Gaussian field", "field-seconds": "Gaussian field, by seconds"}
 COSTS = {"loops": "entries read", "field": "entries read", "field-seconds": "seconds of networks"}
-TIMED = "mean over rounds of the best of three passes, networks of default size in turn"
+SCHEDULES = ("optimal", "hybrid", "log rule")
+N_SITES = 1 << 14  # of a timed pass, so that it takes milliseconds
 
 
 def specs(preset: str) -> Spec:
     full = preset == "full"
-    budgets, n_slices = [0.03, 0.01, 0.003, 0.001], 400 if full else 120
-    field = {
-        "model": {"name": "gaussian-field", "length": 16 if full else 12, "mass_squared": 0.03},
-        "channel": {"name": "gaussian"},
-        "t": [1.0],
-        "radii": [1, 2, 3, 4, 5],
-        "quantity": "radius_schedule",
-        "settings": {"budgets": budgets, "n_slices": n_slices},
-    }
+    loops = {"name": "domain-walls", "length": 64}
+    model = {"name": "gaussian-field", "length": 16 if full else 12, "mass_squared": 0.03}
+    field = {"budgets": [0.03, 0.01, 0.003, 0.001], "n_slices": 400 if full else 120}
+    budgets = [0.03, 0.01, 0.003, 0.001, 0.0003]
+    schedule, radii = {"quantity": "radius_schedule"}, [1, 2, 3, 4, 6, 8, 11, 16]
+    settings = {"budgets": budgets, "n_slices": 32, "n_noise": 400 if full else 24}
     return Spec(
         name=NAME,
         grids={
-            "loops": {
-                "model": {"name": "domain-walls", "length": 64},
-                "channel": {"name": "erasure"},
-                "t": [1.0],
-                "radii": [1, 2, 3, 4, 6, 8, 11, 16],
-                "n_samples": 2000 if full else 100,
-                "quantity": "radius_schedule",
-                "settings": {
-                    "budgets": [0.03, 0.01, 0.003, 0.001, 0.0003],
-                    "n_slices": 32,
-                    "n_noise": 400 if full else 24,
-                },
-            },
-            "field": field,
-            "field-seconds": {**field, "settings": {"budgets": budgets, "n_slices": n_slices, "cost": "seconds"}},
-            "loop-networks": {
-                "model": {"name": "domain-walls", "length": 64},
-                "channel": {"name": "erasure"},
-                "t": [1.0],
-                "radii": [1, 2, 4, 8],
-                "quantity": "network_cost",
-            },
+            "loops": grid(
+                loops, "erasure", radii=radii, n_samples=2000 if full else 100, settings=settings, **schedule
+            ),
+            "field": grid(model, "gaussian", radii=[1, 2, 3, 4, 5], settings=field, **schedule),
+            "field-seconds": grid(
+                model, "gaussian", radii=[1, 2, 3, 4, 5], settings={**field, "cost": "seconds"}, **schedule
+            ),
+            "loop-networks": grid(loops, "erasure", radii=[1, 2, 4, 8], quantity="network_cost"),
         },
     )
 
 
+# -- what a pass of a network costs by its radius ----------------------------------------------------------------------
+
+
+class NetworkCostSettings(Settings):
+    """rounds: of timing; passes: of every network in a round, of which the best counts."""
+
+    rounds: Annotated[int, Field(ge=2)] = 4
+    passes: Annotated[int, Field(ge=1)] = 3
+
+
+def networks(model: Any, channel: Channel, radii: list[int]) -> "list[LocalNet | GlobalNet]":
+    """Return one network of every radius and the global one, of default size, for data of the model."""
+    from ..denoisers import GlobalNet, LocalNet
+
+    if isinstance(model, DomainWalls):
+        kind: dict[str, Any] = {"in_channels": 2, "bonds": True, "periodic": model.periodic}
+    else:
+        head = "gaussian" if isinstance(model, GaussianField) else "bernoulli"
+        kind = {"head": head, "ndim": model.lattice.ndim, "periodic": any(model.lattice.periodic)}
+    return [*(LocalNet(r, channel=channel, **kind) for r in radii), GlobalNet(channel=channel, **kind)]
+
+
+def network_costs(
+    model: Any, channel: Channel, radii: list[int], rounds: int, passes: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return multiply-adds (radii + 1,) and seconds (rounds, radii + 1) of denoising one sample; the global one last.
+
+    Networks are untrained, as weights cost nothing. In every round each is timed in turn, so that whatever else the
+    machine does disturbs all alike; a round's time is the best of its passes.
+    """
+    nets = networks(model, channel, radii)
+    x_t = np.zeros((max(1, N_SITES // model.lattice.n_sites), *model.image_shape))
+    for net in nets:
+        net(x_t, 0.5)
+    seconds = np.full((rounds, len(nets)), np.inf)
+    for row_ in seconds:
+        for _ in range(passes):
+            for k, net in enumerate(nets):
+                start = time.perf_counter()
+                net(x_t, 0.5)
+                row_[k] = min(row_[k], time.perf_counter() - start)
+    return np.array([net.multiply_adds(model.image_shape) for net in nets]), seconds / len(x_t)
+
+
+def _mean(seconds: NDArray) -> tuple[NDArray, NDArray]:
+    return seconds.mean(axis=0), seconds.std(axis=0, ddof=1) / np.sqrt(len(seconds))
+
+
+def network_cost(point: Point, rng: np.random.Generator) -> Values:
+    settings = point.settings
+    multiply_adds, seconds = network_costs(point.model, point.channel, point.radii, settings.rounds, settings.passes)
+    mean, stderr = _mean(seconds)
+    return {"seconds": mean, "seconds_stderr": stderr, "multiply_adds": multiply_adds}
+
+
+def _radii_and_global(table: dict[str, Any]) -> dict[str, xr.Variable]:
+    name = "radius of the denoiser, -1 for the global one"
+    return {"radius": variable("radius", [*table["radii"], -1], "sites", name)}
+
+
+NETWORK_COST = Quantity(
+    "network_cost",
+    "the cost of networks",
+    {
+        **with_errors("seconds", ("radius",), "s", "measured time of denoising one sample"),
+        "multiply_adds": Column(("radius",), "1", "multiply-adds of denoising one sample"),
+    },
+    network_cost,
+    _radii_and_global,
+    settings=NetworkCostSettings,
+    reads=("radii",),
+    models=("domain-walls", "gaussian-field", "ising"),
+    timed=False,
+)
+
+
+# -- the cheapest r(t) for a budget, chosen from the areas and then run ------------------------------------------------
+
+
+class ScheduleSettings(NetworkCostSettings):
+    """budgets: KL per site in nats; n_slices: times at which the radius is chosen; n_noise: noise samples at each.
+
+    cost: what is saved, entries read by exact denoisers (of the boxes, of the whole lattice for the global one), or
+    multiply-adds or seconds of networks, timed in so many rounds of so many passes.
+    """
+
+    budgets: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (0.01,)
+    n_slices: Annotated[int, Field(ge=2)] = 24
+    n_noise: Annotated[int, Field(ge=2)] = 16
+    cost: Literal["entries", "multiply-adds", "seconds"] = "entries"
+
+
+@dataclass(frozen=True)
+class Areas:
+    """What radii lose in every slice of time; the last column is the global denoiser.
+
+    Attributes:
+        times: (n_slices,) middles; area: (n_slices, n_radii + 1), KL per site; stderr: its error;
+        cmi: (n_slices, n_radii), the decay that gives xi and gamma.
+    """
+
+    times: NDArray[np.float64]
+    area: NDArray[np.float64]
+    stderr: NDArray[np.float64]
+    cmi: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, times: NDArray, rows: NDArray, cmi: NDArray) -> "Areas":
+        """Average samples along axis 1 of rows (n_slices, n, n_radii), and add a global column of zeros."""
+        n = rows.shape[1]
+        error = rows.std(axis=1, ddof=1) / math.sqrt(n) if n > 1 else np.zeros_like(rows[:, 0])
+        zero = np.zeros((len(rows), 1))
+        area = np.concatenate([rows.mean(axis=1), zero], axis=1)
+        return cls(times, area, np.concatenate([error, zero], axis=1), cmi)
+
+
+def loop_areas(model: DomainWalls, radii: list[int], n_slices: int, n: int, rng: np.random.Generator) -> Areas:
+    """Slices of equal masked fraction: area = dt E KL(global || local) of a masked bond."""
+    channel = Erasure()
+    denoisers = [ExactDenoiser(model, channel, radius) for radius in [*radii, None]]
+    times = (np.arange(n_slices) + 0.5) / n_slices
+    rows = np.empty((n_slices, n, len(radii)))
+    for k, t in enumerate(times):
+        x_t = channel.corrupt(model.sample(n, rng), float(t), rng)
+        *locals_, whole = (_log_odds(denoiser, x_t, float(t)) for denoiser in denoisers)
+        for j, log_odds in enumerate(locals_):
+            rows[k, :, j] = sign_divergence(whole, log_odds)[:, model.sites].mean(axis=1)
+    return Areas.of(times, rows / n_slices, rows.mean(axis=1) * (1 - times[:, None]))
+
+
+def _log_odds(denoiser: ExactDenoiser, x_t: NDArray, t: float) -> NDArray[np.float64]:
+    law = denoiser.blind(x_t, t)
+    assert isinstance(law, Bernoulli)
+    return np.asarray(law.log_odds)
+
+
+def field_areas(model: GaussianField, channel: Gaussian, radii: list[int], times: NDArray) -> Areas:
+    """Slices between reverse times: area = 1/2 int d(snr) excess, by Gauss and Legendre in t; nothing is sampled."""
+    nodes, weights = np.polynomial.legendre.leggauss(4)
+    middles, area = 0.5 * (times[:-1] + times[1:]), np.zeros((len(times) - 1, len(radii)))
+    for k, (t, s) in enumerate(itertools.pairwise(times)):
+        for node, weight in zip(nodes, weights, strict=True):
+            u = float(middles[k] + 0.5 * (t - s) * node)
+            step = 1e-6 * min(u, 1.0 - u)
+            rate = (channel.snr(u - step) - channel.snr(u + step)) / (2.0 * step)  # -d(snr)/dt
+            area[k] += 0.25 * (t - s) * weight * rate * field_excess(model, channel, u, radii)
+    parts = [model.tripartition(radius) for radius in radii]
+    cmi = np.array([[model.solver.closed_cmi(channel, float(t), part) for part in parts] for t in middles])
+    return Areas.of(middles, area[:, None], cmi)
+
+
+def slice_costs(
+    model: Any, channel: Channel, radii: list[int], settings: ScheduleSettings
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the cost of one slice per site (n_radii + 1,), the global denoiser last, and its error, 0 if counted."""
+    share = settings.n_slices * model.sites.sum()
+    if settings.cost == "entries":
+        denoisers = [ExactDenoiser(model, channel, radius) for radius in [*radii, None]]
+        counted = np.array([d.multiply_adds(d.shape) for d in denoisers])
+    else:
+        counted, seconds = network_costs(model, channel, radii, settings.rounds, settings.passes)
+        if settings.cost == "seconds":
+            mean, stderr = _mean(seconds)
+            return mean / share, stderr / share
+    return counted / share, np.zeros(len(counted))
+
+
+def choose(
+    kind: str, areas: Areas, cost: NDArray[np.float64], budget: float, radii: list[int], n_sites: int
+) -> Allocation:
+    """Return one of SCHEDULES for a budget in nats per site."""
+    if kind == "optimal":
+        return optimal_schedule(areas.area, cost, budget)
+    if kind == "hybrid":
+        return two_level_schedule(areas.area, cost, budget)
+    floor = float(areas.cmi[areas.cmi > 0].min(initial=math.inf))
+    xi, gamma = np.array([decay(radii, curve, floor) for curve in areas.cmi]).T
+    choice = log_rule(xi, gamma, [*radii, math.inf], n_sites, len(areas.times), budget * n_sites)
+    return evaluate_schedule(choice, areas.area, cost)
+
+
+def decay(radii: list[int], curve: NDArray, floor: float) -> tuple[float, float]:
+    """Return xi and gamma of gamma e^(-r/xi) through a CMI curve, up to the first radius at which it is below `floor`.
+
+    NaN for fewer than two radii; xi = 0 for a curve that is below the floor from the start.
+    """
+    last = max(2, int((curve > floor).sum()) + 1)
+    r, y = np.array(radii[:last], float), np.log(np.maximum(curve[:last], floor))
+    if len(r) < 2:
+        return math.nan, 1.0
+    slope, intercept = np.polyfit(r, y, 1)
+    return (-1.0 / slope, math.exp(intercept)) if slope < 0 else (0.0, 1.0)
+
+
+def radius_schedule(point: Point, rng: np.random.Generator) -> Values:
+    model, channel, settings, radii = point.model, point.channel, point.settings, point.radii
+    field, n_slices, n_sites = isinstance(model, GaussianField), settings.n_slices, int(model.sites.sum())
+    times = np.linspace(1.0, 0.0, n_slices + 1)
+    if field:
+        areas = field_areas(model, channel, radii, times)
+    else:
+        areas = loop_areas(model, radii, n_slices, settings.n_noise, rng)
+    cost, cost_error = slice_costs(model, channel, radii, settings)
+    table = np.full((len(settings.budgets), len(SCHEDULES), 5), np.nan)
+    radius = np.full((*table.shape[:2], n_slices), np.nan)
+    values, rows = np.array([*radii, math.inf]), np.arange(n_slices)
+    for (b, budget), (k, kind) in itertools.product(enumerate(settings.budgets), enumerate(SCHEDULES)):
+        found = choose(kind, areas, cost, budget, radii, n_sites)
+        radius[b, k] = values[found.choice]
+        error = float(np.sqrt((areas.stderr[rows, found.choice] ** 2).sum()))
+        if field:
+            achieved = _field_error(model, channel, times, radius[b, k]), 0.0
+        else:
+            achieved = _loop_error(model, radius[b, k], point.n_samples, rng)
+        table[b, k] = found.error, error, *achieved, found.cost
+    columns = ("predicted", "predicted_stderr", "achieved", "achieved_stderr", "cost")
+    return {
+        **{name: table[..., i] for i, name in enumerate(columns)},
+        "chosen_radius": np.where(np.isinf(radius), -1.0, radius),
+        "slice_time": areas.times,
+        "area": areas.area,
+        "area_stderr": areas.stderr,
+        "radius_cost": cost,
+        "radius_cost_stderr": cost_error,
+    }
+
+
+def _loop_error(model: DomainWalls, radius: NDArray, n_samples: int, rng: np.random.Generator) -> tuple[float, float]:
+    """Return KL per bond of unmasking with radius[k] in slice k, mean over orders, and its error."""
+
+    def radius_at(t: float) -> int | None:
+        r = radius[min(int(t * len(radius)), len(radius) - 1)]
+        return None if math.isinf(r) else int(r)
+
+    run = unmask_loops(np.zeros((n_samples, *model.image_shape)), radius_at, rng).divergence
+    return float(run.mean()), float(run.std(ddof=1) / math.sqrt(n_samples))
+
+
+def _field_error(model: GaussianField, channel: Any, times: NDArray, radius: NDArray) -> float:
+    """Return KL per site of the generated law."""
+    denoisers = {r: ExactDenoiser(model, channel, None if math.isinf(r) else int(r)) for r in set(radius.tolist())}
+
+    def schedule(t: float) -> ExactDenoiser:
+        return denoisers[float(radius[int(np.argmin(np.abs(times[:-1] - t)))])]
+
+    law = generated_covariance(model, channel, [float(t) for t in times], schedule)
+    return gaussian_divergence(model, law) / model.lattice.n_sites
+
+
+def _coordinates(table: dict[str, Any]) -> dict[str, xr.Variable]:
+    settings = table["settings"]
+    return {
+        "budget": variable("budget", settings["budgets"], "nat", "allowed KL per site"),
+        "schedule": variable("schedule", np.array(SCHEDULES), "1", "how the radii were chosen"),
+        "slice": variable("slice", np.arange(settings["n_slices"]), "1", "slice of time"),
+        **_radii_and_global(table),
+    }
+
+
+def _check(point: Point) -> None:
+    check_solvable(point)
+    model = point.model
+    if isinstance(model, DomainWalls) and (point.channel.name != "erasure" or model.beta != 0.0 or model.periodic):
+        raise InputError("radius schedules of domain walls take uniform loops, beta = 0, open, and the channel erasure")
+    if sorted(set(point.radii)) != point.radii:
+        raise InputError(f"radii must increase, got {point.radii}")
+
+
+DIMS = ("budget", "schedule")
+RADIUS_SCHEDULE = Quantity(
+    "radius_schedule",
+    "the radius schedule",
+    {
+        **with_errors("predicted", DIMS, "nat", "area of the schedule: predicted KL per site, a bound for fields"),
+        **with_errors("achieved", DIMS, "nat", "KL(p_0 || generated) per site of the schedule as run"),
+        "cost": Column(DIMS, "1", "entries, multiply-adds or seconds (settings.cost) per site, mean over times"),
+        "chosen_radius": Column((*DIMS, "slice"), "sites", "chosen radius, -1 for the global denoiser"),
+        "slice_time": Column(("slice",), "1", "middle of the slice, in diffusion time"),
+        **with_errors("area", ("slice", "radius"), "nat", "KL per site that a radius adds in a slice"),
+        **with_errors("radius_cost", ("radius",), "1", "entries, multiply-adds or seconds per site in one slice"),
+    },
+    radius_schedule,
+    _coordinates,
+    settings=ScheduleSettings,
+    reads=("radii",),
+    models=("domain-walls", "gaussian-field"),
+    check=_check,
+    timed=False,
+)
+
+
+# -- what follows ------------------------------------------------------------------------------------------------------
+
+
 def analyse(result: xr.DataTree) -> Analysis:
-    analysis = Analysis()
+    analysis, data = Analysis(), grids(result)
     for name in SYSTEMS:
-        grid = grids(result)[name]
-        hull = schedule_frontier(grid["area"].values[0], grid["radius_cost"].values[0])
-        step = np.arange(len(hull))
+        hull = schedule_frontier(data[name]["area"], data[name]["radius_cost"])
+        error, cost = np.array([s.error for s in hull]), np.array([s.cost for s in hull])
         analysis.variables[name] = {
-            "frontier": variable(("frontier",), step, "1", "schedules of the frontier, cheapest first"),
-            "frontier_error": variable(("frontier",), np.array([s.error for s in hull]), "nat", "their KL per site"),
-            "frontier_cost": variable(("frontier",), np.array([s.cost for s in hull]), "1", "their cost per site"),
+            "frontier": variable("frontier", np.arange(len(hull)), "1", "schedules of the frontier, cheapest first"),
+            "frontier_error": variable("frontier", error, "nat", "their KL per site"),
+            "frontier_cost": variable("frontier", cost, "1", "their cost per site"),
         }
-    loops, field = grids(result)["loops"], grids(result)["field"]
-    for b, budget in enumerate(loops["budget"].values):
-        predicted, achieved = (loops[key].values[0, b, 0] for key in ("predicted", "achieved"))
-        errors = (loops[f"{key}_stderr"].values[0, b, 0] for key in ("predicted", "achieved"))
-        stderr = math.hypot(*errors) / predicted
+    loops, field = data["loops"].sel(schedule="optimal"), data["field"].sel(schedule="optimal")
+    for budget in loops["budget"].values:
+        achieved, predicted = (measured(loops.sel(budget=budget), key) for key in ("achieved", "predicted"))
+        stderr = math.hypot(predicted.stderr, achieved.stderr) / predicted.value
+        found = Estimate(achieved.value / predicted.value, stderr, 0)
         label = f"KL achieved / predicted, optimal r(t), loops, budget {budget:g}"
-        analysis.rows.append(Row(NAME, label, 1.0, achieved / predicted, stderr, LAW))
-    ratio = (field["achieved"].values[0, :, 0] / field["predicted"].values[0, :, 0]).max()
-    analysis.rows.append(Row(NAME, "largest KL / bound, optimal r(t), field", None, ratio, 0.0, GIRSANOV))
+        analysis.rows.append(row(NAME, label, 1.0, found, LAW))
+    worst = float((field["achieved"] / field["predicted"]).max())
+    analysis.rows.append(Row(NAME, "largest KL / bound, optimal r(t), field", None, worst, 0.0, GIRSANOV))
     for name, title in SYSTEMS.items():
-        grid = grids(result)[name]
-        cost = grid["cost"].values[0]
-        everywhere = grid["radius_cost"].values[0, -1] * grid["slice"].values.size
-        for b in (0, len(cost) - 1):
-            label = f"cost of optimal r(t) / global, {title}, budget {grid['budget'].values[b]:g}"
-            error = _timing_error(grid, b)
-            analysis.rows.append(Row(NAME, label, None, cost[b, 0] / everywhere, error, COSTS[name]))
-            label = f"cost of optimal r(t) / hybrid, {title}, budget {grid['budget'].values[b]:g}"
-            source = f"{COSTS[name]}; at most 1 but for one slice"
-            analysis.rows.append(Row(NAME, label, None, cost[b, 0] / cost[b, 1], 0.0, source))
-    analysis.rows.extend(_network_rows("field", field, "radius_cost", grids(result)["field-seconds"]))
-    analysis.rows.extend(_network_rows("loops", loops, "seconds", grids(result)["loop-networks"]))
+        everywhere = float(data[name]["radius_cost"][-1]) * data[name]["slice"].size
+        for b in (0, -1):
+            place = data[name].isel(budget=b)
+            optimal, hybrid = (float(place["cost"].sel(schedule=kind)) for kind in ("optimal", "hybrid"))
+            end = f"{title}, budget {float(place['budget']):g}"
+            label, error = f"cost of optimal r(t) / global, {end}", _timing_error(place.sel(schedule="optimal"))
+            analysis.rows.append(Row(NAME, label, None, optimal / everywhere, error, COSTS[name]))
+            label, source = f"cost of optimal r(t) / hybrid, {end}", f"{COSTS[name]}; at most 1 but for one slice"
+            analysis.rows.append(Row(NAME, label, None, optimal / hybrid, 0.0, source))
+    analysis.rows.extend(_network_rows("field", field, "radius_cost", data["field-seconds"]))
+    analysis.rows.extend(_network_rows("loops", loops, "seconds", data["loop-networks"]))
     return analysis
 
 
-def _timing_error(grid: dict[str, xr.Variable], b: int) -> float:
-    """Of the optimal schedule's share of the global cost, from the errors of what its radii cost; 0 where counted."""
-    chosen, radii = grid["chosen_radius"].values[0, b, 0], grid["radius"].values
-    cost, stderr = (grid[key].values[0] for key in ("radius_cost", "radius_cost_stderr"))
+def _timing_error(place: xr.Dataset) -> float:
+    """Return the error of a schedule's share of the global cost, from those of what its radii cost; 0 where counted."""
+    chosen, radii = place["chosen_radius"].values, place["radius"].values
+    cost, stderr = place["radius_cost"].values, place["radius_cost_stderr"].values
     slices = np.array([np.sum(chosen == r) for r in radii]) / len(chosen)
     share = slices @ cost / cost[-1]
     return float(np.hypot(slices[:-1] @ stderr[:-1], (share - slices[-1]) * stderr[-1]) / cost[-1])
 
 
-def _network_rows(name: str, exact: dict[str, xr.Variable], column: str, timed: dict[str, xr.Variable]) -> list[Row]:
-    """What networks of a radius cost in units of the global one, beside what their boxes hold."""
-    seconds, stderr = (timed[key].values[0] for key in (column, f"{column}_stderr"))
-    radii, entries = list(exact["radius"].values), exact["radius_cost"].values[0]
-    rows = []
-    for k, r in enumerate(timed["radius"].values[:-1]):
-        value = seconds[k] / seconds[-1]
-        error = value * math.hypot(stderr[k] / seconds[k], stderr[-1] / seconds[-1])
-        read = f"entries {entries[radii.index(r)] / entries[-1]:.3f}"
-        rows.append(
-            Row(NAME, f"seconds of a network, r = {r} / global, {name}", None, value, error, f"{TIMED}; {read}")
-        )
+def _network_rows(name: str, exact: xr.Dataset, column: str, timed: xr.Dataset) -> list[Row]:
+    """Return what networks of a radius cost in units of the global one, beside what their boxes hold."""
+    rows, entries = [], exact["radius_cost"]
+    for r in timed["radius"].values[:-1]:
+        found = ratio(*(measured(timed.sel(radius=radius), column) for radius in (r, -1)))
+        read = f"entries {float(entries.sel(radius=r) / entries.sel(radius=-1)):.3f}"
+        label = f"seconds of a network, r = {r} / global, {name}"
+        rows.append(row(NAME, label, None, found, f"{TIMED}; {read}"))
     return rows
 
 
@@ -129,47 +425,29 @@ def figure(result: xr.DataTree) -> Any:
     import matplotlib.pyplot as plt
 
     fig, ((left, middle), (right, last)) = plt.subplots(2, 2, figsize=(10.6, 8.4), layout="constrained")
-    loops = grids(result)["loops"]
-    t, chosen = loops["slice_time"].values[0], loops["chosen_radius"].values[0, :, 0]
-    top = 2 * loops["radius"].values[-2]
+    loops = grids(result)["loops"].sel(schedule="optimal")
+    top, ticks = 2 * loops["radius"].values[-2], [1, 2, 4, 8, 16]
     for b, budget in enumerate(loops["budget"].values):
-        radius = np.where(chosen[b] < 0, top, chosen[b])
-        middle_of = plots.COLORS[b % len(plots.COLORS)]
-        left.step(t, radius, where="mid", color=middle_of, lw=1.6, label=f"{budget:g} nats per bond")
+        chosen = loops["chosen_radius"].values[b]
+        style = {"color": plots.COLORS[b % len(plots.COLORS)], "lw": 1.6, "label": f"{budget:g} nats per bond"}
+        left.step(loops["slice_time"], np.where(chosen < 0, top, chosen), where="mid", **style)
     left.axvline(0.5, color="k", lw=1.5)
-    left.set(
-        yscale="log", xlabel="masked fraction t", ylabel="radius r(t)", title="Optimal radius, loops; black: t* = 1/2"
-    )
-    ticks = [1, 2, 4, 8, 16]
+    left.set(yscale="log", xlabel="masked fraction t", ylabel="radius r(t)")
     left.set_yticks([*ticks, top], [*map(str, ticks), "global"])
     left.minorticks_off()
-    left.legend(frameon=False, fontsize=8)
+    panel(left, "best", title="Optimal radius, loops; black: t* = 1/2")
     for ax, (name, title) in zip((middle, right, last), SYSTEMS.items(), strict=True):
-        grid = grids(result)[name]
-        ax.plot(grid["frontier_cost"].values, grid["frontier_error"].values, "k", lw=1.2, label="frontier, predicted")
-        for k, kind in enumerate(grid["schedule"].values):
-            cost = grid["cost"].values[0, :, k]
-            plots.curve(
-                ax,
-                k,
-                cost,
-                grid["achieved"].values[0, :, k],
-                grid["achieved_stderr"].values[0, :, k],
-                f"{kind}, achieved",
-            )
-            ax.plot(cost, grid["predicted"].values[0, :, k], "_", ms=12, color=plots.COLORS[k])
-        ax.axvline(grid["radius_cost"].values[0, -1] * grid["slice"].values.size, color="k", lw=1, ls=":")
-        ax.set(
-            xscale="log",
-            yscale="log",
-            xlabel=f"cost ({COSTS[name]}, per site)",
-            ylabel="KL (nats per site)",
-            title=title,
-        )
-        low = grid["predicted"].values[0, :, :2].min()
-        ax.set_ylim(low / 30, None)
-        ax.legend(frameon=False, fontsize=8, loc="lower left")
+        data = grids(result)[name]
+        ax.plot(data["frontier_cost"], data["frontier_error"], "k", lw=1.2, label="frontier, predicted")
+        for k, kind in enumerate(SCHEDULES):
+            chosen = data.sel(schedule=kind)
+            draw(ax, k, chosen, "achieved", chosen["cost"], f"{kind}, achieved")
+            ax.plot(chosen["cost"], chosen["predicted"], "_", ms=12, color=plots.COLORS[k])
+        ax.axvline(float(data["radius_cost"][-1]) * data["slice"].size, color="k", lw=1, ls=":")
+        ax.set(xscale="log", yscale="log", xlabel=f"cost ({COSTS[name]}, per site)", ylabel="KL (nats per site)")
+        ax.set_ylim(data["predicted"].values[:, :2].min() / 30, None)
+        panel(ax, "lower left", title=title)
     return fig
 
 
-EXPERIMENT = NamedExperiment(NAME, "Receptive field: the cheapest radius for a stated error", specs, analyse, figure)
+STUDY = Study(NAME, "Receptive field: the cheapest radius for a stated error", specs, analyse, figure)

@@ -1,4 +1,4 @@
-"""Named experiments from spec to figure, and the table of measured beside analytic values."""
+"""Studies from spec to figure, and the table of measured beside analytic values."""
 
 import os
 from collections.abc import Sequence
@@ -14,17 +14,15 @@ from ..report import csv_table, text_table
 from ..results import Row
 from ..runs.runner import run
 from ..store import check_output
-from . import REGISTRY
+from . import STUDIES, find
+from .base import Study
 
 PRESETS = ("quick", "full")
 
 
-def select(names: Sequence[str]) -> list[Any]:
-    """The experiments of these names, all for none. Raises ValueError with the nearest name for an unknown one."""
-    for name in names:
-        if name not in REGISTRY:
-            raise InputError(f"unknown experiment {name!r}; {hint(name, REGISTRY)}")
-    return [REGISTRY[name] for name in dict.fromkeys(names or REGISTRY)]
+def select(names: Sequence[str]) -> list[Study]:
+    """Return the studies of these names, all for none. Raises InputError with the nearest name for an unknown one."""
+    return [find(name) for name in dict.fromkeys(names or STUDIES)]
 
 
 def reproduce(
@@ -39,39 +37,39 @@ def reproduce(
 ) -> list[Row]:
     """Run, analyse and draw: NAME.h5 and NAME.png in the folder `out` for each, table.txt and table.csv for all.
 
-    Every output is checked before anything is computed. The table has the rows of all experiments finished in
-    `out`, in the order of the registry. Raises as `runner.run` does.
+    Every output is checked before anything is computed. The table has the rows of all studies finished in `out`, in
+    the order of the registry. Raises as `runner.run` does.
     """
     if preset not in PRESETS:
         raise InputError(f"unknown preset {preset!r}; {hint(preset, PRESETS)}")
     import matplotlib
 
     matplotlib.use("Agg")
-    experiments, out = select(names), Path(out)
+    studies, out = select(names), Path(out)
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"{out} is a file; give a folder")
     out.mkdir(parents=True, exist_ok=True)
-    for experiment in experiments:
+    for study in studies:
         for suffix in ("h5", "png"):
-            check_output(out / f"{experiment.name}.{suffix}", resume=resume, force=force)
-    for experiment in experiments:
-        path = out / f"{experiment.name}.h5"
-        measured = run(experiment.specs(preset), path, workers=workers, resume=resume, force=force, progress=progress)
-        result = analysed(experiment, measured)
+            check_output(out / f"{study.name}.{suffix}", resume=resume, force=force)
+    for study in studies:
+        path = out / f"{study.name}.h5"
+        measured = run(study.specs(preset), path, workers=workers, resume=resume, force=force, progress=progress)
+        result = analysed(study, measured)
         if result is not measured:
             results.write(path, result)
-        save_figure(experiment.figure(result), path.with_suffix(".png"))
+        save_figure(study.figure(result), path.with_suffix(".png"))
     rows = finished_rows(out)
     (out / "table.txt").write_text(text_table(rows, source=True), encoding="utf-8")
     (out / "table.csv").write_text(csv_table(rows), encoding="utf-8")
     return rows
 
 
-def analysed(experiment: Any, result: xr.DataTree) -> xr.DataTree:
-    """Return `result` with the experiment's analysis merged in; as it is where that was done before."""
+def analysed(study: Study, result: xr.DataTree) -> xr.DataTree:
+    """Return `result` with the study's analysis merged in; as it is where that was done before."""
     if results.rows(result):
         return result
-    analysis = experiment.analyse(result)
+    analysis = study.analyse(result)
     groups: dict[str, Any] = {name: grid.variables for name, grid in results.grids(result).items()}
     for name, variables in analysis.variables.items():
         groups[name] = {**groups.get(name, {}), **variables}
@@ -80,13 +78,8 @@ def analysed(experiment: Any, result: xr.DataTree) -> xr.DataTree:
 
 def finished_rows(folder: Path) -> list[Row]:
     """Return the rows of every finished study in `folder`."""
-    rows: list[Row] = []
-    for name in REGISTRY:
-        path = folder / f"{name}.h5"
-        if path.exists():
-            result = results.load(path)
-            rows += results.rows(result) if result.attrs["complete"] else []
-    return rows
+    found = [results.load(path) for name in STUDIES if (path := folder / f"{name}.h5").exists()]
+    return [row for result in found if result.attrs["complete"] for row in results.rows(result)]
 
 
 def save_figure(figure: Any, path: Path) -> None:
@@ -98,7 +91,7 @@ def save_figure(figure: Any, path: Path) -> None:
 
 
 def draw(file: Path, out: Path) -> None:
-    """Draw the result file `file`: the figure of its named experiment, probe or hybrid, a plain one for any other."""
+    """Draw the result file `file`: the figure of its study, probe or hybrid, a plain one for any other."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -115,7 +108,7 @@ def figure_of(result: xr.DataTree) -> Any:
     from ..plots.probe import plot_probe
 
     name = str(result.attrs["name"])
-    if name in REGISTRY:
-        return REGISTRY[name].figure(result)
+    if name in STUDIES:
+        return find(name).figure(result)
     figures = {"probe": plot_probe, "image-hybrid": plot_hybrid}
     return figures[name](result) if name in figures else plots.plot_cmi(result).figure

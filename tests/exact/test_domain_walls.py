@@ -598,7 +598,7 @@ def test_ways_to_write_one_point():
     assert here.digest == faces.digest
     block = points(loops_grid(model={"length": 4, "block": [1, 1]}))[0]
     assert "bond" not in block.parameters["model"]
-    assert evaluate(block.parameters, block.rng(0))["cmi"].shape == (2,)
+    assert evaluate(block, block.rng(0))["cmi"].shape == (2,)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 import lattice_diffusion as ld
 from lattice_diffusion.exact import enumeration
 from lattice_diffusion.exact.magnetisation import magnetisation_law, patch_law
-from lattice_diffusion.runs.quantities.recovery import patch_frequencies
+from lattice_diffusion.studies.recovery.measure import patch_frequencies
 
 SHAPES = [(4, 4), (3, 5), (5, 3), (1, 6)]
 

@@ -29,7 +29,8 @@ from lattice_diffusion.phases import nonlocality_window, speciation_window
 from lattice_diffusion.plots import probe as probe_figures
 from lattice_diffusion.results import Row
 from lattice_diffusion.runs.spec import Spec
-from lattice_diffusion.studies import REGISTRY, Analysis, NamedExperiment
+from lattice_diffusion.studies import STUDIES
+from lattice_diffusion.studies.base import Analysis, Study
 
 SHAPE = (12, 9)
 T = np.linspace(0.06, 0.94, 12)
@@ -491,7 +492,7 @@ def test_any_result_file_has_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
         drawn.append(result)
         return plots.plot_cmi(result).figure
 
-    monkeypatch.setitem(REGISTRY, "toy", NamedExperiment("toy", "A toy & its title", Spec, Analysis, figure))
+    monkeypatch.setitem(STUDIES, "toy", Study("toy", "A toy & its title", Spec, Analysis, figure))
     named = html_page(results.tree(attributes, {"square": grid}, rows), "a.h5")
     assert len(drawn) == 1
     assert "<h1>A toy &amp; its title</h1>" in named

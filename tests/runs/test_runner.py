@@ -125,7 +125,7 @@ def test_an_empty_c_gives_exactly_zero(unbroken: xr.DataTree) -> None:
 
 def test_measure_is_what_a_run_records(spec: Spec, unbroken: xr.DataTree) -> None:
     point = next(p for p in runner.points(spec) if p.grid == "chain" and p.index == (1, 2))
-    values = evaluate(point.parameters, point.rng(spec.seed))
+    values = evaluate(point, point.rng(spec.seed))
     assert values["cmi"].tobytes() == unbroken["chain"]["cmi"].values[1, 2].tobytes()
     assert values["cmi_covariance"].shape == (3, 3)
 

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from lattice_diffusion import results
 from lattice_diffusion.estimate import Curve
-from lattice_diffusion.runs.points import points
-from lattice_diffusion.runs.quantities import evaluate
-from lattice_diffusion.runs.quantities.rounds import Round, pool, until_target
+from lattice_diffusion.runs.points import Point, points
+from lattice_diffusion.runs.quantities import Round, evaluate, pool, until_target
 from lattice_diffusion.runs.runner import run
 from lattice_diffusion.runs.spec import Spec
 
@@ -24,8 +23,12 @@ def cmi(samples: NDArray[np.float64]) -> dict[str, NDArray]:
     return {"cmi": curve.values, "cmi_stderr": curve.stderr, "cmi_covariance": curve.covariance, "exact": np.array(3.0)}
 
 
-def draw(parameters: dict[str, Any], rng: np.random.Generator) -> dict[str, NDArray]:
-    return cmi(1.0 + SIGMA * rng.standard_normal((parameters["n_samples"], 3)))
+def draw(point: Point, rng: np.random.Generator) -> dict[str, NDArray]:
+    return cmi(1.0 + SIGMA * rng.standard_normal((point.n_samples, 3)))
+
+
+def drawn(seed: int, **parameters: Any) -> dict[str, NDArray]:
+    return until_target(draw, "cmi", Point(parameters), np.random.default_rng(seed))
 
 
 def test_rounds_pool_to_all_samples_at_once() -> None:
@@ -41,7 +44,7 @@ def test_rounds_pool_to_all_samples_at_once() -> None:
 )
 def test_the_target_is_met_at_about_the_cost_it_needs(target: dict[str, float], worst: float) -> None:
     """The widest column has sigma = 2 and mean 1: both targets ask for (2 / worst)^2 samples."""
-    answer = until_target(draw, "cmi", {"n_samples": 200, "max_samples": 10**6, **target}, np.random.default_rng(1))
+    answer = drawn(1, n_samples=200, max_samples=10**6, **target)
     assert (answer["cmi_stderr"] <= worst * (np.abs(answer["cmi"]) if "target_relative_error" in target else 1)).all()
     assert (2 / worst) ** 2 < 1.1 * answer["n_samples"] < 1.5 * (2 / worst) ** 2
     assert answer["cmi_stderr"] == pytest.approx(SIGMA / np.sqrt(answer["n_samples"]), rel=0.1)
@@ -50,21 +53,17 @@ def test_the_target_is_met_at_about_the_cost_it_needs(target: dict[str, float], 
 
 def test_either_target_and_the_budget_end_the_rounds() -> None:
     base = {"n_samples": 100, "max_samples": 10**6, "target_stderr": 0.1}
-    absolute = until_target(draw, "cmi", base, np.random.default_rng(1))
-    loose = until_target(draw, "cmi", {**base, "target_relative_error": 1e-9}, np.random.default_rng(1))
+    absolute = drawn(1, **base)
+    loose = drawn(1, **base, target_relative_error=1e-9)
     assert loose["n_samples"] == absolute["n_samples"]
     for budget in (100, 101, 733):  # one sample has no error: 101 is out of reach
-        spent = until_target(
-            draw, "cmi", {**base, "max_samples": budget, "target_stderr": 1e-9}, np.random.default_rng(1)
-        )
+        spent = drawn(1, **{**base, "max_samples": budget, "target_stderr": 1e-9})
         assert spent["n_samples"] == (100 if budget == 101 else budget)
 
 
 def test_a_target_met_at_once_gives_the_numbers_of_a_plain_run() -> None:
-    plain = draw({"n_samples": 50}, np.random.default_rng(3))
-    answer = until_target(
-        draw, "cmi", {"n_samples": 50, "max_samples": 60, "target_stderr": 9.0}, np.random.default_rng(3)
-    )
+    plain = draw(Point({"n_samples": 50}), np.random.default_rng(3))
+    answer = drawn(3, n_samples=50, max_samples=60, target_stderr=9.0)
     assert answer.pop("n_samples") == 50
     assert {name: x.tobytes() for name, x in answer.items()} == {name: x.tobytes() for name, x in plain.items()}
 
@@ -106,5 +105,5 @@ def test_a_target_does_not_change_the_random_numbers_of_a_point() -> None:
     plain = points(Spec(name="one", grids={"a": grid}))[0]
     asked = points(Spec(name="one", grids={"a": {**grid, "target_stderr": 1.0, "max_samples": 100}}))[0]
     assert asked.digest == plain.digest
-    one, other = (evaluate(point.parameters, point.rng(4)) for point in (plain, asked))
+    one, other = (evaluate(point, point.rng(4)) for point in (plain, asked))
     assert one["cmi"].tobytes() == other["cmi"].tobytes()

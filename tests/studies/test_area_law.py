@@ -20,14 +20,14 @@ from lattice_diffusion.denoisers import (
 )
 from lattice_diffusion.exact import enumeration
 from lattice_diffusion.exact.bonds import bond_mask
-from lattice_diffusion.runs.quantities import evaluate, find
-from lattice_diffusion.runs.quantities.denoising import divergence
+from lattice_diffusion.runs.points import Point
+from lattice_diffusion.runs.quantities import evaluate, find, sign_divergence
 from lattice_diffusion.runs.spec import Spec, SpecError
 
 
 def point(model, channel, quantity, radii, n_samples=100, t=1.0, **settings):
     table = {"model": model, "channel": {"name": channel}, "t": t, "radii": radii, "n_samples": n_samples}
-    return {**table, "quantity": quantity, "settings": find(quantity).resolve_settings(settings)}
+    return Point({**table, "quantity": quantity, "settings": settings})
 
 
 LOOPS = {"name": "domain-walls", "shape": [16, 14], "beta": 0.0, "periodic": [False, False]}
@@ -104,8 +104,8 @@ def test_divergence_of_signs():
     other = np.array([-0.4, 0.0, 0.0, 0.0, math.inf])
     p, q = 1 / (1 + math.exp(-0.3)), 1 / (1 + math.exp(0.4))
     kl = p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))
-    assert divergence(log_odds, other) == pytest.approx([kl, math.log(2), math.log(2), 0.0, 0.0])
-    assert divergence(np.array([math.inf]), np.array([-math.inf])) == math.inf
+    assert sign_divergence(log_odds, other) == pytest.approx([kl, math.log(2), math.log(2), 0.0, 0.0])
+    assert sign_divergence(np.array([math.inf]), np.array([-math.inf])) == math.inf
 
 
 def test_generated_covariance_is_that_of_samples():
@@ -203,7 +203,6 @@ def grid(**changes):
     table = {
         "model": {"name": "domain-walls", "length": 8},
         "channel": {"name": "erasure"},
-        "t": [1.0],
         "radii": [1],
         "quantity": "radius_schedule",
     }
@@ -213,9 +212,12 @@ def grid(**changes):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"settings": {"budget": 1}}, "unknown key 'settings.budget'; the radius schedule knows budgets, n_slices"),
+        (
+            {"settings": {"budget": 1}},
+            "unknown key 'settings.budget'; the radius schedule knows rounds, passes",
+        ),
         ({"settings": {"budgets": [0.0]}}, r"settings.budgets.0 = 0.0: input should be greater than 0"),
-        ({"quantity": "cmi", "settings": {"n": 1}}, "has the key 'settings', which the CMI has no use for"),
+        ({"quantity": "cmi", "t": [0.5], "settings": {"n": 1}}, "has the key 'settings', which the CMI has no use for"),
         ({"model": {"name": "ising", "length": 4, "beta": 0.4}}, "only domain-walls and gaussian-field has it"),
         ({"quantity": "unmasking", "model": {"name": "ising", "length": 4, "beta": 0.4}}, "masked generation of ising"),
     ],
@@ -226,7 +228,7 @@ def test_specs_are_refused(changes, sentence):
 
 
 @pytest.mark.parametrize(
-    ("parameters", "sentence"),
+    ("point", "sentence"),
     [
         (point({**LOOPS, "beta": 0.3}, "erasure", "unmasking", [1]), "unmasking takes uniform loops, beta = 0"),
         (point({**LOOPS, "beta": 0.3}, "erasure", "radius_schedule", [1]), "radius schedules of domain walls take"),
@@ -253,9 +255,9 @@ def test_specs_are_refused(changes, sentence):
         ),
     ],
 )
-def test_points_are_refused(parameters, sentence):
+def test_points_are_refused(point, sentence):
     with pytest.raises(ValueError, match=sentence):
-        find(parameters["quantity"]).check(parameters)
+        find(point.parameters["quantity"]).check(point)
 
 
 def test_bond_images_are_refused():

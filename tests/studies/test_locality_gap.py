@@ -6,12 +6,18 @@ import pytest
 import lattice_diffusion as ld
 from lattice_diffusion.channels import gaussian_output_law
 from lattice_diffusion.denoisers import ExactDenoiser
-from lattice_diffusion.runs.quantities import evaluate, find, locality_gap
-from lattice_diffusion.runs.quantities.locality_gap import expected_gap, field_laws, identities, spin_laws
-from lattice_diffusion.runs.quantities.locality_gap_learned import learned_gap
+from lattice_diffusion.runs.points import Point
+from lattice_diffusion.runs.quantities import evaluate, find
 from lattice_diffusion.runs.runner import run
 from lattice_diffusion.runs.spec import Spec, SpecError
-from lattice_diffusion.studies import REGISTRY
+from lattice_diffusion.studies.locality_gap.measure import (
+    check,
+    expected_gap,
+    field_laws,
+    identities,
+    learned_gap,
+    spin_laws,
+)
 
 CHANNEL = ld.channels.Gaussian()
 ISING = {"name": "ising", "shape": [5, 4], "periodic": [False, False], "beta": 0.47}
@@ -20,14 +26,8 @@ LOOPS = {"name": "domain-walls", "shape": [4, 5], "periodic": [False, False], "b
 
 
 def point(model, t, n_samples, radii=(0, 1), **more):
-    return {
-        "model": model,
-        "channel": {"name": "gaussian"},
-        "t": t,
-        "radii": list(radii),
-        "n_samples": n_samples,
-        **more,
-    }
+    table = {"model": model, "channel": {"name": "gaussian"}, "t": t, "radii": list(radii), "n_samples": n_samples}
+    return Point({**table, "quantity": "locality_gap", **more})
 
 
 def laws_of(model, t, n_samples=300, radii=(0, 1), seed=1):
@@ -107,11 +107,11 @@ def test_gap_of_one_spin_by_direct_quadrature():
 def test_the_quantity_on_all_models():
     for model in (ISING, FIELD, LOOPS):
         more = {} if "bond" in model else {"center": [2, 1]}
-        found = evaluate({**point(model, 0.5, 400, **more), "quantity": "locality_gap"}, np.random.default_rng(5))
+        found = evaluate(point(model, 0.5, 400, **more), np.random.default_rng(5))
         assert set(found) == set(find("locality_gap").columns)
         assert found["gap"][0] > found["gap"][1] > 0.0
         assert found["slope"] == pytest.approx(found["gap"], rel=1e-5)
-    field = evaluate({**point(FIELD, 0.5, 10, center=[2, 1]), "quantity": "locality_gap"}, np.random.default_rng(5))
+    field = evaluate(point(FIELD, 0.5, 10, center=[2, 1]), np.random.default_rng(5))
     assert np.all(field["gap_stderr"] == 0.0)
 
 
@@ -120,17 +120,14 @@ def test_learned_gap_is_the_exact_one_and_its_error(tmp_path):
     grid = {
         "model": {"name": "ising", "length": 5, "beta": [0.4]},
         "channel": {"name": "gaussian"},
-        "t": [1.0],
         "radii": [1],
         "n_samples": 4000,
         "quantity": "learned_gap",
         "settings": settings,
     }
-    found = run(Spec(name="learned", grids={"learned": grid}), tmp_path / "learned.h5", progress=False).groups[
-        "learned"
-    ]
+    found = run(Spec(name="learned", grids={"learned": grid}), tmp_path / "learned.h5", progress=False)["learned"]
     excess, stderr = found["excess"].values, found["excess_stderr"].values
-    assert excess.shape == (1, 1, 2, 1)
+    assert excess.shape == (1, 2, 1)
     assert np.all(np.abs(excess) < 5 * stderr)
     assert np.all(found["error"].values > 0)
     # trained, not guessed: a box that tells nothing would miss by E[s|y]-like amounts
@@ -150,7 +147,7 @@ def test_learned_gap_is_the_exact_one_and_its_error(tmp_path):
 )
 def test_refused_points(changes, sentence):
     with pytest.raises(ValueError, match=sentence):
-        locality_gap.check({**point(ISING, 0.5, 10, center=[2, 1]), **changes})
+        check(point(ISING, **{"t": 0.5, "n_samples": 10, "center": [2, 1], **changes}))
 
 
 @pytest.mark.parametrize(
@@ -166,13 +163,8 @@ def test_refused_specs(changes, sentence):
     grid = {
         "model": {"name": "ising", "length": 5, "beta": 0.4},
         "channel": {"name": "gaussian"},
-        "t": [1.0],
         "radii": [1],
     }
     with pytest.raises(SpecError) as caught:
         Spec(name="x", grids={"x": {**grid, "quantity": "learned_gap", **changes}})
     assert sentence in str(caught.value)
-
-
-def test_the_named_experiment_is_registered():
-    assert set(REGISTRY["locality-gap"].specs("quick").grids) == {"ising", "field", "loops", "learned"}

@@ -15,19 +15,21 @@ from lattice_diffusion.denoisers import (
     pure_noise,
     reverse,
 )
+from lattice_diffusion.runs.points import Point
 from lattice_diffusion.runs.quantities import evaluate, find
-from lattice_diffusion.runs.quantities.recovery import (
-    check,
-    energies,
-    half_chi_square,
-    patch_frequencies,
-    return_times,
-)
-from lattice_diffusion.runs.quantities.recovery_learned import field_sample_errors, spectrum_error
 from lattice_diffusion.runs.runner import run
 from lattice_diffusion.runs.spec import Spec, SpecError
 from lattice_diffusion.samplers import observables
-from lattice_diffusion.studies import recovery_learned
+from lattice_diffusion.studies import recovery
+from lattice_diffusion.studies.recovery.measure import (
+    check,
+    energies,
+    field_sample_errors,
+    half_chi_square,
+    patch_frequencies,
+    return_times,
+    spectrum_error,
+)
 
 GAUSSIAN = ld.channels.Gaussian()
 ISING = {"name": "ising", "shape": [4, 5], "periodic": [False, False], "beta": 0.5}
@@ -36,17 +38,19 @@ LOOPS = {"name": "domain-walls", "shape": [5, 5], "periodic": [False, False], "b
 
 
 def measured(model, t, radii, n_samples=2000, n_steps=40, channel="gaussian", seed=1):
-    parameters = {
-        "model": model,
-        "channel": {"name": channel},
-        "t": t,
-        "radii": radii,
-        "n_samples": n_samples,
-        "settings": {"n_steps": n_steps},
-        "quantity": "recovery",
-    }
-    check(parameters)
-    return evaluate(parameters, np.random.default_rng(seed))
+    point = Point(
+        {
+            "model": model,
+            "channel": {"name": channel},
+            "t": t,
+            "radii": radii,
+            "n_samples": n_samples,
+            "settings": {"n_steps": n_steps},
+            "quantity": "recovery",
+        }
+    )
+    check(point)
+    return evaluate(point, np.random.default_rng(seed))
 
 
 def test_covariance_from_a_given_start():
@@ -161,12 +165,12 @@ def test_learned_recovery_beside_exact(tmp_path):
     training = {"starts": [0.4, 0.9], "n_steps": 40, "train_steps": 250, "batch_size": 32, "width": 12, "depth": 1}
     grids = {
         "exact": {**common, "model": model, "t": [0.4, 0.9], "quantity": "recovery"},
-        "learned": {**common, "model": model, "t": [1.0], "quantity": "learned_recovery", "settings": training},
+        "learned": {**common, "model": model, "quantity": "learned_recovery", "settings": training},
     }
     result = run(Spec(name="both", grids=grids), tmp_path / "both.h5", progress=False)
     exact, learned = results.grids(result)["exact"], results.grids(result)["learned"]
     assert set(exact) >= set(find("recovery").columns)
-    values, errors = learned["error"].values[0, 0, :, 0], learned["error_stderr"].values[0, 0, :, 0]
+    values, errors = learned["error"].values[0, :, 0], learned["error_stderr"].values[0, :, 0]
     truth, spread = exact["error"].values[0, :, 0], exact["error_stderr"].values[0, :, 0]
     assert np.all(np.abs(values - truth) < 5 * np.hypot(errors, spread))
     assert values[1] > 5 * errors[1]
@@ -206,13 +210,10 @@ def test_learned_recovery_of_fields():
     """Beside the closed form of exact denoisers: within the data phase hardly any error, across the noise as much."""
     field = {"name": "gaussian-field", "shape": [6, 6], "periodic": [True, True], "mass_squared": 0.1}
     training = {"starts": [0.4, 0.9], "n_steps": 40, "train_steps": 400, "batch_size": 32, "width": 16, "depth": 1}
-    point = {"model": field, "channel": {"name": "gaussian"}, "t": 1.0, "radii": [1], "n_samples": 1000}
-    settings = find("learned_recovery").resolve_settings(training)
-    learned = evaluate({**point, "quantity": "learned_recovery", "settings": settings}, np.random.default_rng(33))
-    exact = [
-        evaluate({**point, "t": t, "quantity": "recovery", "settings": {"n_steps": 40}}, np.random.default_rng(0))
-        for t in (0.4, 0.9)
-    ]
+    table = {"model": field, "channel": {"name": "gaussian"}, "radii": [1], "n_samples": 1000}
+    point = Point({**table, "quantity": "learned_recovery", "settings": training})
+    learned = evaluate(point, np.random.default_rng(33))
+    exact = [measured(field, t, [1], n_steps=40) for t in (0.4, 0.9)]
     for k in (0, 1):
         assert abs(learned["error"][k, 0] - exact[k]["error"][0]) < 5 * learned["error_stderr"][k, 0]
     assert learned["error"][1, 0] > 5 * learned["error_stderr"][1, 0]
@@ -222,19 +223,21 @@ ERASED = {"model": {**LOOPS, "shape": [4, 5]}, "channel": {"name": "erasure"}, "
 
 
 def learned_unmasking(starts, n_samples, radii=(0, 1), **training):
-    settings = find("learned_unmasking").resolve_settings({"starts": starts, **training})
-    point = {**ERASED, "radii": radii, "n_samples": n_samples, "settings": settings}
-    return evaluate({**point, "quantity": "learned_unmasking"}, np.random.default_rng(51))
+    settings = {"starts": starts, **training}
+    point = Point(
+        {**ERASED, "radii": radii, "n_samples": n_samples, "settings": settings, "quantity": "learned_unmasking"}
+    )
+    return evaluate(point, np.random.default_rng(51))
 
 
 def unmasked_exactly(t):
-    return evaluate({**ERASED, "t": t, "n_samples": 4000, "quantity": "unmasking"}, np.random.default_rng(52))
+    return evaluate(Point({**ERASED, "t": t, "n_samples": 4000, "quantity": "unmasking"}), np.random.default_rng(52))
 
 
 def test_unmasking_by_exact_laws_in_place_of_networks(monkeypatch):
     """The integral of blind divergences is the KL of unmasking bond by bond, and nothing is lost to learning."""
     monkeypatch.setattr(
-        "lattice_diffusion.runs.quantities.unmasking_learned.trained",
+        "lattice_diffusion.studies.recovery.measure.trained",
         lambda model, channel, radius, settings, rng: ExactDenoiser(model, channel, radius),
     )
     found = learned_unmasking([0.3, 0.7], 1000)
@@ -260,9 +263,9 @@ def test_learned_recovery_of_loops():
     """Above the exact denoiser of its radius, below r = 0: its own bonds alone, all a net that learned nothing has."""
     loops = {**LOOPS, "shape": [4, 4]}
     training = {"starts": [0.4], "n_steps": 20, "train_steps": 250, "batch_size": 48, "width": 24, "depth": 2}
-    point = {"model": loops, "channel": {"name": "gaussian"}, "t": 1.0, "radii": [1], "n_samples": 1000}
-    settings = find("learned_recovery").resolve_settings(training)
-    learned = evaluate({**point, "quantity": "learned_recovery", "settings": settings}, np.random.default_rng(41))
+    table = {"model": loops, "channel": {"name": "gaussian"}, "radii": [1], "n_samples": 1000}
+    point = Point({**table, "quantity": "learned_recovery", "settings": training})
+    learned = evaluate(point, np.random.default_rng(41))
     exact = measured(loops, 0.4, [0, 1], n_samples=1000, n_steps=20)
     value, stderr = learned["error"][0, 0], learned["error_stderr"][0, 0]
     assert value - exact["error"][1] > -5 * np.hypot(stderr, exact["error_stderr"][1])
@@ -275,11 +278,14 @@ def filled(betas, learned, column="error"):
     if not learned:
         times, radii = np.append(0.2, times), np.append(radii, 5)
     value = 100 * np.reshape(betas, (-1, 1, 1)) + 10 * times[:, None] + radii
-    value = -value[:, None] if learned else value
+    value = -value if learned else value
     value = value if len(betas) > 1 else value[0]
+    time = "start" if learned else "t"
+    dims = ("beta", time, "radius")[-value.ndim :]
     values = {column: value, f"{column}_stderr": np.full(value.shape, 3.0 if learned else 4.0)}
-    values |= {"beta": np.array(betas), "radius": radii, "start" if learned else "t": times}
-    return {name: results.variable(tuple("abcd"[: v.ndim]), v, "1", name) for name, v in values.items()}
+    found = {name: results.variable(dims, v, "1", name) for name, v in values.items()}
+    axes = {"beta": betas, "radius": radii, time: times}
+    return found | {dim: results.variable(dim, axes[dim], "1", dim) for dim in dims}
 
 
 def test_learned_rows_stand_beside_the_exact_ones():
@@ -287,7 +293,7 @@ def test_learned_rows_stand_beside_the_exact_ones():
     for exact, learned in (("field", "learned-field"), ("loops-small", "learned-loops")):
         groups |= {exact: filled([0.0], False), learned: filled([0.0], True)}
     groups |= {name: filled([0.0], "learned" in name, "divergence") for name in ("erased-small", "learned-erased")}
-    found = recovery_learned.rows("recovery", results.tree({}, groups))
+    found = recovery.learned_rows(results.tree({}, groups))
     assert len(found) == len({row.quantity for row in found}) == 4 + 2 * 4 + 8 + 8
     for row in found:
         place = {key: float(x) for key, x in re.findall(r"(beta|r|T_f) = ([\d.]+)", row.quantity)}
@@ -305,12 +311,12 @@ def test_learned_rows_stand_beside_the_exact_ones():
 )
 def test_refused_points(model, changes, sentence):
     with pytest.raises(ValueError, match=sentence):
-        check({"model": model, "channel": {"name": "gaussian"}, "t": 0.5, **changes})
+        check(Point({"model": model, "channel": {"name": "gaussian"}, "t": 0.5, **changes}))
 
 
 def test_learned_recovery_of_fields_needs_a_torus():
     with pytest.raises(ValueError, match="needs a 2D torus; use periodic = true"):
-        find("learned_recovery").check({"model": FIELD, "channel": {"name": "gaussian"}, "t": 1.0})
+        find("learned_recovery").check(Point({"model": FIELD, "channel": {"name": "gaussian"}}))
 
 
 @pytest.mark.parametrize(
@@ -326,7 +332,7 @@ def test_refused_settings(quantity, settings, sentence):
     grid = {
         "model": {"name": "ising", "length": 5, "beta": 0.4},
         "channel": {"name": "gaussian"},
-        "t": [1.0],
+        **({"t": [1.0]} if quantity == "recovery" else {}),
         "radii": [1],
     }
     with pytest.raises(SpecError) as caught:

@@ -10,11 +10,10 @@ from lattice_diffusion.exact.magnetisation import TERMS, label_terms, sign_log_w
 from lattice_diffusion.exact.spins import NoisySamples
 from lattice_diffusion.images.probe_schema import probe_result, probe_variables
 from lattice_diffusion.phases import nonlocality_window, speciation_window
-from lattice_diffusion.plots.concurrence import plot_probe_concurrence
+from lattice_diffusion.plots.label_windows import plot_probe_label_windows
 from lattice_diffusion.runs.runner import run
 from lattice_diffusion.runs.spec import Spec, SpecError
-from lattice_diffusion.studies import REGISTRY
-from lattice_diffusion.studies.concurrence import TOLERANCE, share_explained
+from lattice_diffusion.studies.label_windows import STUDY, TOLERANCE, share_explained
 
 BETA = 0.37
 
@@ -81,7 +80,7 @@ def test_nothing_is_known_in_pure_noise_and_all_without():
 
 
 def small_spec():
-    spec = REGISTRY["concurrence"].specs("quick")
+    spec = STUDY.specs("quick")
     grids = {name: grid.model_dump(exclude_unset=True) for name, grid in spec.grids.items()}
     t = grids["ising"]["t"]
     model = {"name": "ising", "shape": [5, 5], "beta": 0.6}
@@ -91,7 +90,7 @@ def small_spec():
 
 def test_nonlocality_window_lies_inside_the_speciation_window(tmp_path):
     result = run(small_spec(), tmp_path / "c.h5", workers=1, progress=False)
-    analysis = REGISTRY["concurrence"].analyse(result)
+    analysis = STUDY.analyse(result)
     for name in ("mixture", "mixture-field", "ising"):
         grid, found = results.grids(result)[name], analysis.variables[name]
         chain, stderr = grid["chain_rule"].values, grid["chain_rule_stderr"].values
@@ -137,7 +136,7 @@ def test_page_of_labelled_images_shows_where_the_label_is_decided(tmp_path):
     )
     probe_result(variables, {"file": "x"}, {}, 0).report(tmp_path / "probe.html")
     assert "Where the label is decided" in (tmp_path / "probe.html").read_text(encoding="utf-8")
-    lost = plot_probe_concurrence(variables).containers[2].lines[0].get_ydata()
+    lost = plot_probe_label_windows(variables).containers[2].lines[0].get_ydata()
     assert lost == pytest.approx(measured["label_information_lost"])
 
 
@@ -149,4 +148,4 @@ def test_refusals():
     with pytest.raises((ValueError, SpecError), match="odd number of spins"):
         run(Spec(name="x", grids={"ising": grid}), "x.h5", workers=1)
     with pytest.raises(ValueError, match="without labels has no speciation window; probe again with labels"):
-        plot_probe_concurrence({})
+        plot_probe_label_windows({})

@@ -7,9 +7,11 @@ import lattice_diffusion as ld
 from lattice_diffusion import results
 from lattice_diffusion.denoisers import ExactDenoiser, always, hybrid, pure_noise, reverse, violated_vertices
 from lattice_diffusion.runs import runner
-from lattice_diffusion.runs.build import build_channel, build_model
+from lattice_diffusion.runs.build import build_model
+from lattice_diffusion.runs.points import Point
 from lattice_diffusion.runs.quantities import evaluate, find
-from lattice_diffusion.runs.quantities.generation import (
+from lattice_diffusion.runs.spec import Spec, SpecError
+from lattice_diffusion.studies.hybrid_generation import (
     SCHEDULES,
     half_way_correlations,
     means,
@@ -18,15 +20,14 @@ from lattice_diffusion.runs.quantities.generation import (
     truth,
     window,
 )
-from lattice_diffusion.runs.quantities.recovery import return_times
-from lattice_diffusion.runs.spec import Spec, SpecError
+from lattice_diffusion.studies.recovery.measure import return_times
 
 RNG = np.random.default_rng
 
 
-def point(model, channel, radius, n_samples, quantity="generation", t=1.0, **settings):
-    table = {"model": model, "channel": {"name": channel}, "t": t, "radii": [radius], "n_samples": n_samples}
-    return {**table, "quantity": quantity, "settings": find(quantity).resolve_settings(settings)}
+def point(model, channel, radii, n_samples, quantity="generation", **settings):
+    table = {"model": model, "channel": {"name": channel}, "radii": np.ravel(radii).tolist(), "n_samples": n_samples}
+    return Point({**table, "quantity": quantity, "settings": settings})
 
 
 def loops(*faces, beta=0.0):
@@ -43,9 +44,9 @@ def ising(*shape, beta=0.5):
 @pytest.mark.parametrize(("model", "tolerance"), [(loops(16, 16), 0.01), (ising(5, 5), 0.003)])
 def test_the_window_is_where_the_exact_cmi_exceeds_the_tolerance(model, tolerance):
     channel = "erasure" if model["name"] == "domain-walls" else "gaussian"
-    parameters = point(model, channel, 1, 2, tolerance=tolerance, n_times=19, n_noise=600)
-    built, noise = build_model(model), build_channel(parameters["channel"])
-    start, stop = window(built, noise, 1, parameters["settings"], RNG(0))
+    place = point(model, channel, 1, 2, tolerance=tolerance, n_times=19, n_noise=600)
+    built, noise = place.model, place.channel
+    start, stop = window(built, noise, 1, place.settings, RNG(0))
     if model["name"] == "domain-walls":
         part = built.tripartition(radius=1, bond=((7, 7), (7, 8)))
     else:
@@ -60,7 +61,7 @@ def test_the_window_is_where_the_exact_cmi_exceeds_the_tolerance(model, toleranc
 
 def test_schedules_are_what_their_letters_say():
     local, everything = (ExactDenoiser(build_model(ising(4, 4)), ld.channels.BitFlip(), r) for r in (1, None))
-    found = schedules(local, everything, np.array([0.3, 0.6]))
+    found = schedules(local, everything, (0.3, 0.6))
     assert tuple(found) == SCHEDULES
     for name, schedule in found.items():
         letters = {"L": local, "G": everything}
@@ -119,8 +120,8 @@ def test_ordered_spins_need_the_window():
 
 def test_learned_schedules_run_and_cost_what_their_networks_cost():
     few = {"train_steps": 3, "global_steps": 2, "width": 8, "depth": 1, "batch_size": 4, "n_steps": 8, "n_noise": 50}
-    parameters = point(ising(4, 4), "gaussian", 1, 40, "learned_generation", tolerance=1e-3, **few)
-    values, again = evaluate(parameters, RNG(5)), evaluate(parameters, RNG(5))
+    place = point(ising(4, 4), "gaussian", 1, 40, "learned_generation", tolerance=1e-3, **few)
+    values, again = evaluate(place, RNG(5)), evaluate(place, RNG(5))
     lll, glg, lgl, ggg = values["cost"]
     assert lll < min(glg, lgl)
     assert max(glg, lgl) < ggg
@@ -183,7 +184,6 @@ def grid(**changes):
     table = {
         "model": {"name": "domain-walls", "length": 12},
         "channel": {"name": "erasure"},
-        "t": [1.0],
         "radii": [1],
         "n_samples": 5,
         "quantity": "generation",
@@ -194,9 +194,9 @@ def grid(**changes):
 def test_a_point_of_a_grid(tmp_path):
     result = runner.run(grid(), tmp_path / "x.h5", progress=False)
     variables = results.grids(result)["g"]
-    assert variables["error"].dims == ("t", "schedule")
+    assert variables["error"].dims == ("schedule",)
     assert [str(name) for name in variables["schedule"].values] == list(SCHEDULES)
-    assert variables["window"].values.shape == (1, 2)
+    assert variables["window"].values.shape == (2,)
 
 
 @pytest.mark.parametrize(
@@ -210,6 +210,7 @@ def test_a_point_of_a_grid(tmp_path):
             {"model": {"name": "gaussian-field", "length": 4, "mass_squared": 1.0}, "channel": {"name": "gaussian"}},
             "generation of gaussian-field; only ising and domain-walls has it",
         ),
+        ({"t": [1.0]}, "has the key 't', which generation has no use for"),
         ({"quantity": "learned_generation"}, "learned generation of domain-walls; only ising has it"),
     ],
 )
@@ -219,16 +220,15 @@ def test_specs_are_refused(changes, sentence):
 
 
 @pytest.mark.parametrize(
-    ("parameters", "sentence"),
+    ("point", "sentence"),
     [
-        (point(loops(8, 8), "erasure", 1, 5, t=0.9), "generation starts from pure noise, t = 1, got t = 0.9"),
-        ({**point(loops(8, 8), "erasure", 1, 5), "radii": [1, 2]}, r"radii must hold the one radius .*, got \[1, 2\]"),
+        (point(loops(8, 8), "erasure", [1, 2], 5), r"radii must hold the one radius .*, got \[1, 2\]"),
         (point(loops(8, 8, beta=0.3), "erasure", 1, 5), "generated for uniform loops only, beta = 0"),
     ],
 )
-def test_points_are_refused(parameters, sentence):
+def test_points_are_refused(point, sentence):
     with pytest.raises(ValueError, match=sentence):
-        find(parameters["quantity"]).check(parameters)
+        find(point.parameters["quantity"]).check(point)
 
 
 def test_a_tolerance_above_the_cmi_is_refused():

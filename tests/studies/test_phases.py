@@ -10,13 +10,15 @@ from lattice_diffusion import results
 from lattice_diffusion.denoisers import violated_vertices
 from lattice_diffusion.exact import enumeration
 from lattice_diffusion.runs import runner
+from lattice_diffusion.runs.build import build_model
+from lattice_diffusion.runs.points import Point
 from lattice_diffusion.runs.quantities import evaluate, find
 from lattice_diffusion.runs.spec import Spec, SpecError
 
 
 def point(model, channel, quantity, radii, stops, t, n_samples=100):
     table = {"model": model, "channel": {"name": channel}, "t": t, "radii": radii, "n_samples": n_samples}
-    return {**table, "quantity": quantity, "settings": find(quantity).resolve_settings({"stops": stops})}
+    return Point({**table, "quantity": quantity, "settings": {"stops": stops}})
 
 
 def loops(*faces, beta=0.0):
@@ -39,7 +41,7 @@ def test_errors_stay_below_their_bounds_and_vanish_with_a_box_that_covers(model,
     kl, drop, cmi, tv = kl[1:], drop[1:], cmi[1:], tv[1:]
     assert (kl <= drop + 1e-14).all()
     assert (drop <= cmi + 1e-14).all()
-    n = enumeration.clean_table(ld.experiments.build.build_model(model)).ndim
+    n = enumeration.clean_table(build_model(model)).ndim
     assert (2 * tv**2 <= n * kl + 1e-14).all()  # Pinsker
     assert (kl[:, 1] < 0.9 * kl[:, 0]).all()
     assert (kl[:, 0] > 1e-4).all()
@@ -51,7 +53,7 @@ def test_errors_stay_below_their_bounds_and_vanish_with_a_box_that_covers(model,
 def test_erasing_everything_and_back_is_masked_generation(model):
     """The whole path, t = 0 to 1: sites come back in the reverse order, each from what is known of its box."""
     values = evaluate(point(model, "erasure", "exact_round_trip", [0, 1], [1.0], 0.0), RNG(0))
-    built = ld.experiments.build.build_model(model)
+    built = build_model(model)
     clean = enumeration.clean_table(built)
     for k, radius in enumerate((0, 1)):
         law = enumeration.unmasked_law(clean, enumeration.boxes(built, radius), range(clean.ndim)[::-1])
@@ -162,7 +164,7 @@ def test_specs_are_refused(changes, sentence):
 
 
 @pytest.mark.parametrize(
-    ("parameters", "sentence"),
+    ("point", "sentence"),
     [
         (point(loops(4, 4), "bitflip", "round_trip", [1], [0.5], 0.1), "uniform loops, beta = 0 .* channel erasure"),
         (point(loops(4, 4, beta=0.3), "erasure", "round_trip", [1], [0.5], 0.1), "take uniform loops, beta = 0"),
@@ -176,6 +178,6 @@ def test_specs_are_refused(changes, sentence):
         ),
     ],
 )
-def test_points_are_refused(parameters, sentence):
+def test_points_are_refused(point, sentence):
     with pytest.raises(ValueError, match=sentence):
-        find(parameters["quantity"]).check(parameters)
+        find(point.parameters["quantity"]).check(point)

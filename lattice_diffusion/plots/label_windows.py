@@ -17,7 +17,7 @@ Measured = tuple[NDArray, NDArray]  # values and their errors
 FLOOR = 1e-5  # nats, of the axis
 
 
-def plot_concurrence(
+def plot_label_windows(
     t: NDArray,
     cmi: Measured,
     label: Measured,
@@ -72,12 +72,12 @@ _NEEDED = [
 ]
 
 
-def plot_probe_concurrence(variables: Mapping[str, xr.Variable], *, ax: "Axes | None" = None) -> "Axes":
+def plot_probe_label_windows(variables: Mapping[str, xr.Variable], *, ax: "Axes | None" = None) -> "Axes":
     """The same from a probe of labelled images, at its smallest radius."""
     if "label_information_lost" not in variables:
         raise InputError("a probe without labels has no speciation window; probe again with labels")
     values = {name: variables[name].values for name in _NEEDED}
-    ax = plot_concurrence(
+    ax = plot_label_windows(
         values["t"],
         (values["cmi_above_null"][:, 0], values["cmi_above_null_stderr"][:, 0]),
         (values["label_information"], values["label_information_stderr"]),

@@ -1,0 +1,176 @@
+"""The locality gap D(t, r): what local scores miss, beside the CMI that bounds it and that it integrates to.
+
+D^2 <= (4/sigma^2) sqrt(I) for one site; Tweedie: MSE_local - MSE_global = (sigma^4/alpha^2) D^2; de Bruijn: extra noise
+of variance u on A alone changes I at the rate -D^2/2, so that I = 1/2 int D(u)^2 du. Learned denoisers of radius r
+stand on the exact curves, but for their own errors.
+"""
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ... import plots
+from ...models.domain_walls import SIGMA_STAR
+from ...results import Row, grids, variable
+from ...runs.spec import Spec
+from ..base import Analysis, Study, Variables, draw, grid, measured, panel, peak_times, pooled_z, row
+
+NAME = "locality-gap"
+T_STAR = SIGMA_STAR / (1 + SIGMA_STAR)
+CRITICAL = 0.44  # beta of the curves that are drawn
+LARGE = 1e-3  # a gap worth comparing
+IDENTITIES = (
+    ("tweedie", "gap", "D^2 from squared errors (Tweedie)", "exact D^2, one site integrated"),
+    ("de_bruijn", "slope", "D^2 from squared errors (de Bruijn)", "-2 dI/du of the exact CMI, finite differences"),
+    ("integral", "cmi", "1/2 int D(u)^2 du from squared errors", "exact CMI"),
+)
+
+
+def specs(preset: str) -> Spec:
+    full = preset == "full"
+    t = [0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.94, 0.97]
+    near = [round(T_STAR + x, 4) for x in (-0.24, -0.18, -0.14, -0.1, -0.07, -0.035, 0.0, 0.04, 0.08, 0.14, 0.22, 0.32)]
+    betas, gap = [0.3, CRITICAL, 0.6], {"quantity": "locality_gap"}
+    ising = {"name": "ising", "length": 11 if full else 9}
+    field = {"name": "gaussian-field", "length": 24 if full else 16, "periodic": True, "mass_squared": 0.04}
+    loops = {"name": "domain-walls", "length": 24 if full else 16, "beta": 0.0}
+    exact = {"t": t, "radii": [1, 2, 3, 4] if full else [1, 2, 3], "n_samples": 40000 if full else 8000, **gap}
+    broken = {"t": near, "radii": [1, 2, 3, 5], "n_samples": 4000 if full else 800, **gap}
+    training = {"train_steps": 3000, "batch_size": 96, "width": 48} if full else {"train_steps": 450}
+    learned = {
+        "quantity": "learned_gap",
+        "radii": [1, 2, 3] if full else [1, 2],
+        "n_samples": 20000 if full else 2000,
+        "settings": {"times": [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9], **training},
+    }
+    return Spec(
+        name=NAME,
+        grids={
+            "ising": grid({**ising, "beta": betas}, "gaussian", **exact),
+            "field": grid(field, "gaussian", t=t, radii=[1, 2, 3, 4], n_samples=40000, **gap),
+            "loops": grid(loops, "gaussian", **broken),
+            "learned": grid({**ising, "beta": betas if full else betas[1:]}, "gaussian", **learned),
+        },
+    )
+
+
+def analyse(result: xr.DataTree) -> Analysis:
+    analysis = Analysis()
+    for name in ("ising", "field", "loops"):
+        data = grids(result)[name]
+        analysis.variables[name] = derived(data)
+        analysis.rows.extend(_rows(name, data.assign(analysis.variables[name])))
+    analysis.rows.extend(_learned(grids(result)["learned"]))
+    return analysis
+
+
+def derived(data: xr.Dataset) -> Variables:
+    """Return D^2 in units of its bound, and the times at which I and D^2 are largest; NaN if not bracketed."""
+    cmi, gap, sigma = data["cmi"].values, data["gap"].values, data["t"].values[:, None]  # linear schedule
+    bound = 4.0 / sigma**2 * np.sqrt(cmi)
+    share = np.divide(gap, bound, out=np.zeros_like(bound), where=bound > 0.0)
+    relative = np.divide(data["gap_stderr"].values, gap, out=np.zeros_like(bound), where=gap > 0.0)
+    what, dims = "standard error of bound_ratio, from D^2", data["gap"].dims
+    return {
+        "bound_ratio": variable(dims, share, "1", "D^2 / (4 sqrt(I) / sigma^2), at most 1"),
+        "bound_ratio_stderr": variable(dims, share * relative, "1", what),
+        **peak_times(data, "time at which I is largest", "cmi", "cmi_peak"),
+        **peak_times(data, "time at which D^2 is largest", "gap", "gap_peak"),
+    }
+
+
+def curves(name: str, data: xr.Dataset) -> dict[str, xr.Dataset]:
+    """Return the curves of a grid over (t, radius) by their names, one for each beta."""
+    betas = data["beta"].values if "beta" in data.dims else []
+    return {f"{name} beta = {beta:g}": data.isel(beta=k) for k, beta in enumerate(betas)} or {name: data}
+
+
+def _rows(name: str, data: xr.Dataset) -> list[Row]:
+    rows = []
+    for what, curve in curves(name, data).items():
+        top = curve.isel(radius=0, t=int(curve["gap"].isel(radius=0).argmax("t")))
+        for residual, exact, label, source in IDENTITIES:
+            truth, left = float(top[exact]), measured(top, residual)
+            place = f"{what}, t = {float(top['t']):g}, r = 1"
+            rows.append(Row(NAME, f"{label}, {place}", truth, truth + left.value, left.stderr, source))
+        for r in (0, 1):
+            of_gap, of_cmi = (measured(curve.isel(radius=r), f"{key}_peak") for key in ("gap", "cmi"))
+            shift, error = of_gap.value - of_cmi.value, float(np.hypot(of_gap.stderr, of_cmi.stderr))
+            if np.isfinite(shift):
+                label = f"peak of D^2 (t = {of_gap.value:.3f}) less peak of I, {what}, r = {curve['radius'].values[r]}"
+                rows.append(Row(NAME, label, None, shift, error, "same samples; errors as if independent"))
+    worst = data.isel(data["bound_ratio"].argmax(...))
+    label, source = f"largest D^2 / bound, {name}", "at most 1: D^2 <= 4 sqrt(I)/sigma^2"
+    rows.append(row(NAME, label, None, measured(worst, "bound_ratio"), source))
+    seen = data["gap"].values > LARGE
+    slope = data["slope"].values[seen] / data["gap"].values[seen]
+    odd = float(slope[np.argmax(np.abs(slope - 1.0))])
+    rows.append(Row(NAME, f"-2 (dI/du) / D^2, farthest from 1, {name}", 1.0, odd, 0.0, "de Bruijn, sample by sample"))
+    return rows
+
+
+def _learned(data: xr.Dataset) -> list[Row]:
+    narrow, gap = data.isel(radius=0), data["gap"]
+    z2 = pooled_z(narrow["excess"], narrow["excess_stderr"], 0.0)
+    source = "a function of the box is orthogonal to what the box lacks"
+    rows = [row(NAME, "D_learned^2 = D^2 + error, r = 1: mean of z^2", 1.0, z2, source)]
+    for name, what in (("learned_gap", "exact"), ("network_gap", "learned")):
+        for k, r in enumerate(data["radius"].values):
+            for b, beta in enumerate(data["beta"].values):
+                curve = data.isel(beta=b, radius=k)
+                top = curve.isel(time=int(curve["gap"].argmax("time")))
+                label = f"learned D^2 / exact, beta = {beta:g}, t = {float(top['time']):g}, r = {r} to {what} global"
+                value, error = (float(top[key] / top["gap"]) for key in (name, f"{name}_stderr"))
+                rows.append(Row(NAME, label, None, value, error, "1 for perfect learning"))
+            off = float(np.abs(data[name] / gap - 1.0).where(gap > LARGE).isel(radius=k).max())
+            label = f"largest |learned D^2 / exact - 1| where D^2 > {LARGE:g}, r = {r} to {what} global"
+            rows.append(Row(NAME, label, None, off, 0.0, "0 for perfect learning; largest at small t"))
+    return rows
+
+
+def figure(result: xr.DataTree) -> Any:
+    import matplotlib.pyplot as plt
+
+    fig, ((left, middle), (third, right)) = plt.subplots(2, 2, figsize=(11.0, 8.2), layout="constrained")
+    data = grids(result)
+    ising, learned = (data[name].sel(beta=CRITICAL, method="nearest") for name in ("ising", "learned"))
+    t = ising["t"].values
+    for ax, name, ylabel in ((left, "gap", r"$D^2$"), (middle, "cmi", r"$I_t(A;C|B)$ (nats)")):
+        for k, r in enumerate(ising["radius"].values):
+            curve, color = ising.isel(radius=k), plots.COLORS[k]
+            values, stderr = curve[name].values, curve[f"{name}_stderr"].values
+            ax.plot(t, values, color=color, lw=1.5, label=f"r = {r}")
+            ax.fill_between(t, (values - stderr).clip(1e-300), values + stderr, color=color, alpha=0.3, lw=0)
+            peak = measured(curve, f"{name}_peak")
+            star = {"color": color, "marker": "*", "ms": 10, "mec": "k", "mew": 0.6, "zorder": 5}
+            ax.errorbar(peak.value, np.interp(peak.value, t, values), xerr=peak.stderr, **star)
+        ax.set(xlabel="time t", ylabel=ylabel, yscale="log", ylim=(1e-6, 3 * ising[name].values.max()))
+    for k in range(learned["radius"].size):
+        draw(left, k, learned.isel(radius=k), "learned_gap", "time", "learned" if k == 0 else None)
+    panel(left, "lower center", title=f"Ising, β = {float(ising['beta']):g}")
+    panel(middle, "best", title="Its CMI; stars: peaks of either")
+    shown = {
+        label: curve.isel(radius=0)
+        for name, title in (("ising", "Ising"), ("field", "field"), ("loops", "loops"))
+        for label, curve in curves(title, data[name]).items()
+    }
+    for k, (name, curve) in enumerate(shown.items()):
+        label = name.replace("beta", "β")
+        draw(third, k, curve, "bound_ratio", "t", label)
+        style = {"color": plots.COLORS[k], "marker": plots.MARKERS[k], "ms": 4, "lw": 0, "elinewidth": 1}
+        area = curve["cmi"] + curve["integral"]
+        right.errorbar(curve["cmi"], area, curve["integral_stderr"], label=label, **style)
+    third.axhline(1.0, color="k", lw=1.5)
+    third.set(xlabel="time t", ylabel=r"$D^2 \sigma^2 / 4\sqrt{I}$", yscale="log", ylim=(1e-4, 40))
+    third.set(title="The bound (black), r = 1")
+    third.legend(frameon=False, fontsize=8, loc="upper center", ncols=3)
+    ends = np.array([1e-4, 0.3])
+    right.plot(ends, ends, "k", lw=1.5)
+    right.set(xlabel="exact CMI, r = 1 (nats)", ylabel=r"$\frac{1}{2}\int D(u)^2\,du$ (nats)")
+    right.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
+    panel(right, "best", title="CMI from squared errors; black: equal")
+    return fig
+
+
+STUDY = Study(NAME, "Locality gap: local against global scores", specs, analyse, figure)

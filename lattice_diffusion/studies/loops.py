@@ -1,0 +1,225 @@
+"""Closed loops under erasure, bit flips and Gaussian noise: a transition at finite t, at which locality is lost.
+
+A is one bond. Under erasure I = (1-eps) log 2 times the probability that kept bonds connect its two faces, but not
+within the buffer: bond percolation, critical at 1/2 (Kesten 1980), nu = 4/3, I ~ r^(-5/4) at t* (four arms).
+Under bit flips and Gaussian noise the posterior is a random-bond Ising model on its Nishimori line. The relative sign S
+of two opposite edges is a label; E H(S|x) crosses for all sizes at the noise where locality is lost too.
+"""
+
+import functools
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from .. import plots
+from ..phases import Crossing, finite_size_crossing, power_law
+from ..results import Row, grids
+from ..runs.spec import Spec
+from .base import Analysis, Study, Variables, draw, grid, label_crossing, markov_lengths, panel, peak_times, row
+
+ERASURE = "loops-erasure"
+KESTEN = "bond percolation on the square lattice, Kesten (1980), exact"
+NU = "nu = 4/3 of percolation, exact"
+FOUR_ARMS = "alternating four-arm exponent 5/4"
+NU_EXACT, ARMS = 4 / 3, 1.25
+COLLAPSE = 0.4  # largest |t - 1/2| r^(3/4) at which log r^(5/4) I is fitted by a cubic
+FIRST_RADIUS = 8  # of the fit at t*: smaller boxes feel the lattice
+CMI, XI = r"$I_t(A;C|B)$ (nats)", r"Markov length $\xi$ (sites)"
+
+
+def loops(length: int | list[int]) -> dict[str, Any]:
+    return {"name": "domain-walls", "beta": 0.0, "length": length}
+
+
+# -- erasure: everything is known exactly ------------------------------------------------------------------------------
+
+
+def erasure_specs(preset: str) -> Spec:
+    full = preset == "full"
+    t, near = {"start": 0.05, "stop": 0.95, "num": 37}, {"start": 0.3, "stop": 0.7, "num": 41 if full else 21}
+    radii, n = [1, 2, 3, 4, 6, 8, 11, 16, 22, 32, 45, 64, 90, *([128] if full else [])], 10 if full else 1
+    large, sizes = loops(1024 if full else 512), [32, 64, 128, 256, 512] if full else [32, 64, 128]
+    label = {"t": {"start": 0.47, "stop": 0.53, "num": 13 if full else 7}, "quantity": "label_entropy"}
+    return Spec(
+        name=ERASURE,
+        grids={
+            "map": grid(loops(64), "erasure", t=t, radii=[1, 2, 3, 4, 6, 8, 11, 16, 22, 30], n_samples=n * 100000),
+            "near": grid(large, "erasure", t=near, radii=radii[3:12], n_samples=n * 200000),
+            "critical": grid(large, "erasure", t=[0.5], radii=radii, n_samples=n * 1000000),
+            "label": grid(loops(sizes), "erasure", n_samples=20000 if full else 5000, **label),
+        },
+    )
+
+
+def analyse_erasure(result: xr.DataTree) -> Analysis:
+    data = grids(result)
+    lengths = markov_lengths(data["near"])
+    peaks = peak_times(data["map"], "time at which the CMI at radius r is largest")
+    rows = [*_erasure_crossings(data), _critical_law(data["critical"]), *_divergence(data["near"], lengths)]
+    return Analysis({"near": lengths, "map": peaks}, rows)
+
+
+def _erasure_crossings(data: dict[str, xr.Dataset]) -> list[Row]:
+    label, near = data["label"], data["near"]
+    fit = label_crossing(label, label["t"], (0.5, NU_EXACT), degree=5)
+    radius, t = np.meshgrid(near["radius"].values, near["t"].values)
+    cmi, error = near["cmi"].values, near["cmi_stderr"].values
+    keep = (np.abs(t - 0.5) * radius ** (1 / NU_EXACT) < COLLAPSE) & (cmi > 5 * error)
+    log_scaled = np.log(radius[keep] ** ARMS * cmi[keep])
+    second = finite_size_crossing(t[keep], radius[keep], log_scaled, error[keep] / cmi[keep], (0.5, NU_EXACT))
+    return [
+        row(ERASURE, "t* from crossing r^(5/4) I", 0.5, second.critical, KESTEN),
+        row(ERASURE, "t* from crossing label entropies", 0.5, fit.critical, KESTEN),
+        row(ERASURE, "nu from their collapse", NU_EXACT, fit.nu, NU),
+    ]
+
+
+def _critical_law(data: xr.Dataset) -> Row:
+    large = data.isel(t=0, radius=data["radius"].values >= FIRST_RADIUS, radius_2=data["radius"].values >= FIRST_RADIUS)
+    law = power_law(large["radius"], large["cmi"], covariance=large["cmi_covariance"])
+    label = f"exponent of I(r) at t = 1/2, r = {FIRST_RADIUS}..{large['radius'].values[-1]}"
+    return row(ERASURE, label, -ARMS, law.exponent, FOUR_ARMS)
+
+
+def _divergence(data: xr.Dataset, lengths: Variables) -> list[Row]:
+    """xi ~ |t - 1/2|^(-nu) on both sides, where radii reach beyond 4 xi."""
+    rows, t = [], data["t"].values
+    xi, stderr = lengths["markov_length"].values, lengths["markov_length_stderr"].values
+    for side, name in ((t < 0.5, "t < 1/2"), (t > 0.5, "t > 1/2")):
+        keep = side & (xi < data["radius"].values[-1] / 4) & (np.abs(t - 0.5) < 0.17)  # False where xi is NaN
+        if keep.sum() >= 3:
+            law = power_law(np.abs(t[keep] - 0.5), xi[keep], stderr[keep])
+            rows.append(row(ERASURE, f"exponent of xi, {name}", -NU_EXACT, law.exponent, NU))
+    return rows
+
+
+def draw_erasure(result: xr.DataTree) -> Any:
+    fig, (left, middle, right) = plots.new_figure(3, width=4.8)
+    data, near = grids(result)["map"], grids(result)["near"]
+    t, radii = data["t"].values, data["radius"].values
+    for k, i in enumerate(range(0, len(radii), 2)):
+        draw(left, k, data.isel(radius=i), "cmi", label=f"r = {radii[i]}")
+        left.plot(t, data["cmi"].values[:, i], color=plots.COLORS[k], lw=1)
+    left.set(xlabel="masked fraction t", ylabel=CMI, title="Masked loops; black: t* = 1/2")
+    panel(left, "best", yscale="log", ylim=(1e-4, 0.7))
+    radius_axis(middle, t, data, 1e-5)
+    middle.plot(data["peak_time"].values, np.arange(len(radii)), "wo", ms=4, mec="k")
+    middle.set(xlabel="masked fraction t", ylabel="radius r", title="The peak marches to 1/2")
+    for ax in (left, middle):
+        ax.axvline(0.5, color="k", lw=1.5)
+    for k, i in enumerate(range(2, near["radius"].size, 2)):
+        r, curve = near["radius"].values[i], near.isel(radius=i)
+        x, scale = (near["t"].values - 0.5) * r ** (1 / NU_EXACT), r**ARMS
+        plots.curve(right, k, x, scale * curve["cmi"], scale * curve["cmi_stderr"], f"r = {r}")
+    labels = {"xlabel": r"$(t - 1/2)\, r^{3/4}$", "ylabel": r"$r^{5/4} I$ (nats)", "title": "Collapse with ν = 4/3"}
+    right.set(xlim=(-1.3, 0.9), yscale="log", ylim=(1e-3, 3), **labels)
+    right.locator_params(axis="x", nbins=6)
+    right.legend(frameon=False, fontsize=8)
+    return fig
+
+
+def radius_axis(ax: Any, x: Any, data: xr.Dataset, vmin: float) -> None:
+    """Draw the CMI over noise and radius, one row of cells for each radius."""
+    rows = np.arange(data["radius"].size)
+    plots.heat_map(ax, x, rows, data["cmi"].values.T, CMI, log=True, vmin=vmin)
+    ax.set_yticks(rows, [str(r) for r in data["radius"].values])
+
+
+# -- bit flips and Gaussian noise --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Noise:
+    """One kind of noise and what is known of its transition.
+
+    Attributes:
+        control, time: the noise parameter from t, and back; critical: its known critical values with sources;
+        window: controls between which the crossing is sought; nu: exponent with source.
+    """
+
+    name: str
+    channel: str
+    symbol: str
+    control: Callable[[Any], Any]
+    time: Callable[[float], float]
+    critical: tuple[tuple[float, str], ...]
+    window: tuple[float, float]
+    nu: tuple[float, str] = (1.53, "nu = 1.53(4), Hasenbusch et al. (2008), arXiv:0803.0444")
+
+
+HASENBUSCH = (0.10919, "p* = 0.10919(7), Hasenbusch et al. (2008), arXiv:0803.0444")
+DUALITY = (0.978694, "duality conjecture, snr = 1.044013")
+NUMERICAL = (0.979, "numerical, about 0.979")
+BIT_FLIP = Noise("loops-bitflip", "bitflip", "p", lambda t: t / 2, lambda p: 2 * p, (HASENBUSCH,), (0.100, 0.118))
+GAUSSIAN = Noise(
+    *("loops-gaussian", "gaussian", "σ/α", lambda t: t / (1 - t), lambda s: s / (1 + s)),
+    *((DUALITY, NUMERICAL), (0.93, 1.03)),
+)
+
+
+def noise_specs(noise: Noise, preset: str) -> Spec:
+    full = preset == "full"
+    ratios = (0.4, 0.5, 0.6, 0.7, 0.78, 0.85, 0.92, 1.0, 1.08, 1.16, 1.25, 1.35, 1.5, 1.7, 2.0)
+    t = [round(float(noise.time(noise.critical[0][0] * x)), 6) for x in ratios]
+    near = [round(float(noise.time(c)), 6) for c in np.linspace(*noise.window, 9 if full else 7)]
+    radii, n_samples = [1, 2, 3, 4, 6, 8, 10, *([14, 18, 22] if full else [])], 5000 if full else 1000
+    sizes = loops([12, 16, 24, 32, 48, 64] if full else [12, 16, 24, 32])
+    label = {"t": near, "quantity": "label_entropy", "n_samples": 20000 if full else 2000}
+    return Spec(
+        name=noise.name,
+        grids={
+            "map": grid(loops(48 if full else 24), noise.channel, t=t, radii=radii, n_samples=n_samples),
+            "label": grid(sizes, noise.channel, **label),
+        },
+    )
+
+
+def crossing(label: xr.Dataset, noise: Noise) -> Crossing:
+    """Return the crossing of E H(S|x) / log 2 over all sizes of the label grid, against the noise parameter."""
+    return label_crossing(label, noise.control(label["t"].values), (noise.critical[0][0], noise.nu[0]))
+
+
+def analyse_noise(noise: Noise, result: xr.DataTree) -> Analysis:
+    analysis = Analysis({"map": markov_lengths(grids(result)["map"])})
+    fit = crossing(grids(result)["label"], noise)
+    for value, source in noise.critical:
+        label = f"{noise.symbol}* from crossing label entropies ({source.split(',')[0]})"
+        analysis.rows.append(row(noise.name, label, value, fit.critical, source))
+    analysis.rows.append(row(noise.name, "nu from their collapse", noise.nu[0], fit.nu, noise.nu[1]))
+    return analysis
+
+
+def draw_noise(noise: Noise, result: xr.DataTree) -> Any:
+    fig, (left, middle, right) = plots.new_figure(3, width=4.8)
+    data, label = grids(result)["map"], grids(result)["label"]
+    control, x = (noise.control(g["t"].values) for g in (data, label))
+    radius_axis(left, control, data, 1e-7)
+    side, symbol = json.loads(result.attrs["parameters"])["grids"]["map"]["model"]["length"], f"noise {noise.symbol}"
+    left.set(xlabel=symbol, ylabel="radius r", title=f"L = {side}; black: known transition")
+    draw(middle, 0, data, "markov_length", control)
+    middle.set(xlabel=symbol, ylabel=XI, title="Markov length", yscale="log")
+    fit, fine = crossing(label, noise), np.linspace(x[0], x[-1], 100)
+    for k, length in enumerate(label["length"].values):
+        draw(right, k, label.isel(length=k) / math.log(2), "label_entropy", x, f"L = {length}")
+        scaled = fit.scaled(fine, length)
+        right.plot(fine, np.polynomial.polynomial.polyval(scaled, fit.coefficients), color=plots.COLORS[k % 7], lw=1)
+    ylabel, title = r"$E\,H(S|x)\,/\,\log 2$", "Label entropy crosses at the transition"
+    panel(right, "best", xlabel=symbol, ylabel=ylabel, title=title)
+    for ax in (left, middle, right):
+        ax.axvline(noise.critical[0][0], color="k", lw=1.5)
+        ax.locator_params(axis="x", nbins=6)
+    return fig
+
+
+def _study(noise: Noise) -> Study:
+    of = (functools.partial(function, noise) for function in (noise_specs, analyse_noise, draw_noise))
+    return Study(noise.name, f"Loops under {noise.channel} noise", *of)
+
+
+ERASED = Study(ERASURE, "Loops under erasure: transition at t* = 1/2", erasure_specs, analyse_erasure, draw_erasure)
+FLIPPED, NOISY = _study(BIT_FLIP), _study(GAUSSIAN)

@@ -1,0 +1,259 @@
+"""Noise to T_f, return with denoisers of radius r: the recovery error over (T_f, r), where locality suffices and fails.
+
+Fields: KL per site, exact. Ising below, at and above beta_c: distance of the law of 2x2 patches. Loops under erasure,
+unmasked bond by bond: KL per bond, which must equal the area under the rate mean_i I_t(A_i;C|B)/(1-t) up to T_f; its
+steepest rise marches to t* = 1/2. Loops under Gaussian noise: broken vertices. Each by exact denoisers, and by networks
+of the same radii beside them, for loops on a smaller grid.
+"""
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ... import plots
+from ...estimate import Estimate
+from ...models.domain_walls import SIGMA_STAR
+from ...results import Row, grids
+from ...runs.spec import Spec
+from ..base import Analysis, Study, Variables, grid, measured, panel, peak_times, pooled_z, row
+
+NAME = "recovery"
+T_STAR = SIGMA_STAR / (1 + SIGMA_STAR)
+AREA_STOP = 0.6  # T_f at which the area law is checked
+STARTS = (0.3, 0.5, 0.7, 0.9)  # T_f of learned denoisers
+DATA_PHASE_AND_BEYOND = (0.5, 0.9)  # of them
+
+
+def _area_nodes(n: int) -> tuple[list[float], np.ndarray]:
+    """Gauss-Legendre times and weights on [0, AREA_STOP]; the rate of a finite grid is a polynomial in t."""
+    nodes, weights = np.polynomial.legendre.leggauss(n)
+    return [round(float(0.5 * AREA_STOP * (x + 1)), 12) for x in nodes], 0.5 * AREA_STOP * weights
+
+
+def specs(preset: str) -> Spec:
+    full = preset == "full"
+    spins, faces, side = (10, 12, 16) if full else (7, 10, 10)
+    field = {"name": "gaussian-field", "length": side, "periodic": True, "mass_squared": 0.04}
+    ising = {"name": "ising", "length": spins, "beta": [0.3, 0.44, 0.6]}
+    loops = {"name": "domain-walls", "beta": 0.0}
+    large, small, noisy = {**loops, "length": 64}, {**loops, "length": 6}, {**loops, "length": faces}
+    t = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97]
+    late = sorted({*STARTS, *((0.2, 0.4, 0.6, 0.8, 0.95) if full else ())})
+    near = [0.2, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8] if full else [0.3, 0.4, 0.5, 0.6, 0.75]
+    erased = {"radii": [1, 2, 4, 8, 16] if full else [1, 2, 4, 8], "n_samples": 200 if full else 20}
+    stops = {"start": 0.2, "stop": 0.8, "num": 31 if full else 13}
+    nodes = _area_nodes(16 if full else 10)[0]
+    few, many, starts = (500, 2000, list(STARTS)) if full else (100, 400, list(STARTS))
+
+    def steps(n: int) -> dict[str, Any]:
+        return {"quantity": "recovery", "settings": {"n_steps": n}}
+
+    widths = [1, 2, 3, spins] if full else [1, 2, spins]
+    n = 60 if full else 30
+    exact = {
+        "field": grid(field, "gaussian", t=t, radii=[1, 2, 3, 4, side], **steps(200 if full else 100)),
+        "ising": grid(ising, "gaussian", t=late, radii=widths, n_samples=2000 if full else 300, **steps(60)),
+        "erased": grid(large, "erasure", t=stops, quantity="unmasking", **erased),
+        "erased-rate": grid(large, "erasure", t=nodes, quantity="denoising", **erased),
+        "erased-small": grid(
+            small, "erasure", t=starts, radii=[1], n_samples=10000 if full else 2000, quantity="unmasking"
+        ),
+        "loops-gaussian": grid(noisy, "gaussian", t=near, radii=[1, 2, 3, faces], n_samples=few, **steps(n)),
+        "loops-small": grid(small, "gaussian", t=starts, radii=[1], n_samples=many, **steps(n)),
+    }
+
+    def learned(name: str, radii: list[int], training: dict[str, int], **changes: Any) -> dict[str, Any]:
+        """Networks on an exact grid, whose radii begin with the learned ones and whose t have all STARTS."""
+        settings = {**exact[name].get("settings", {}), "starts": starts, **training}
+        asked = {**exact[name], "radii": radii, "quantity": "learned_recovery", "settings": settings, **changes}
+        return {key: value for key, value in asked.items() if key != "t"}
+
+    long, short = {"train_steps": 3000, "width": 48}, {"train_steps": 400}
+    of_loops = {"train_steps": 6000, "width": 48} if full else {"train_steps": 600, "batch_size": 48}
+    of_erased = (
+        of_loops if full else {**of_loops, "train_steps": 300}
+    )  # enough for vertices; longer loops take far more
+    grids = {
+        **exact,
+        "learned": learned("ising", [1, 2, 3] if full else [1, 2], {**long, "batch_size": 96} if full else short),
+        "learned-field": learned("field", [1, 2], long if full else short, n_samples=many),
+        "learned-loops": learned("loops-small", [1], of_loops),
+        "learned-erased": learned("erased-small", [1], of_erased, quantity="learned_unmasking"),
+    }
+    return Spec(name=NAME, grids=grids)
+
+
+# -- what follows ------------------------------------------------------------------------------------------------------
+
+
+def analyse(result: xr.DataTree) -> Analysis:
+    data = grids(result)
+    steepest = steepest_times(data["erased"])
+    erased = data["erased"].assign(steepest)
+    rows = [*_field(data["field"]), *_ising(data["ising"]), *_erased(erased, data["erased-rate"])]
+    return Analysis({"erased": steepest}, [*rows, *_loops(data["loops-gaussian"]), *learned_rows(result)])
+
+
+def steepest_times(data: xr.Dataset) -> Variables:
+    """Return the peak of the slope of KL(T_f) between neighbouring T_f, per radius."""
+    t, kl, stderr = (data[key].values for key in ("t", "divergence", "divergence_stderr"))
+    slope, error = np.diff(kl, axis=0), np.hypot(stderr[1:], stderr[:-1])
+    slopes = xr.Dataset(
+        {"slope": (("t", "radius"), slope), "slope_stderr": (("t", "radius"), error), "t": 0.5 * (t[1:] + t[:-1])}
+    )
+    name = "time at which the KL of the recovered loops rises fastest"
+    return peak_times(slopes, name, "slope", "steepest_time")
+
+
+def _field(data: xr.Dataset) -> list[Row]:
+    last, source = data.isel(t=-1), "closed form; the global denoiser's 0 but for the finite steps"
+    *local, everything = [measured(last.isel(radius=k), "error") for k in range(last["radius"].size)]
+    label = f"field, KL per site, T_f = {float(last['t']):g}"
+    rows = [row(NAME, f"{label}, r = {r}", None, e, source) for r, e in zip(last["radius"].values, local, strict=False)]
+    return [*rows, row(NAME, f"{label}, global", 0.0, everything, source)]
+
+
+def _ising(data: xr.Dataset) -> list[Row]:
+    rows, everything = [], data.isel(radius=-1)
+    source = "the global denoiser recovers the law: 0, but for the finite steps"
+    for key, what in (("error", "patch error"), ("energy_change", "energy change"), ("order_change", "m^2 change")):
+        z = np.abs(everything[key] / everything[f"{key}_stderr"])
+        worst = everything.isel(z.argmax(...))
+        place = f"beta = {float(worst['beta']):g}, T_f = {float(worst['t']):g}"
+        label = f"Ising, global, {what}, farthest from 0 of {z.size} ({place})"
+        rows.append(row(NAME, label, 0.0, measured(worst, key), source))
+    source = "small in the data phase, large across the transition"
+    for beta in data["beta"].values:
+        for j in (0, -1):
+            place = data.isel(radius=0, t=j).sel(beta=beta)
+            label = f"Ising beta = {beta:g}, r = 1, patch error, T_f = {float(place['t']):g}"
+            rows.append(row(NAME, label, None, measured(place, "error"), source))
+    return rows
+
+
+def _erased(data: xr.Dataset, rate: xr.Dataset) -> list[Row]:
+    times, weights = _area_nodes(rate["t"].size)
+    assert np.allclose(times, rate["t"].values)
+    stop, rows = data.sel(t=AREA_STOP, method="nearest"), []
+    for k, r in enumerate(data["radius"].values):
+        area = float(weights @ rate["blind_divergence"].values[:, k])
+        spread = float(np.linalg.norm(weights * rate["blind_divergence_stderr"].values[:, k]))
+        found = measured(stop.isel(radius=k), "divergence")
+        found = Estimate(found.value, float(np.hypot(found.stderr, spread)), 0)
+        label = f"erased loops, KL per bond, T_f = {AREA_STOP:g}, r = {r}"
+        rows.append(row(NAME, label, area, found, "area under mean_i I_t/(1-t)"))
+    for r in data["radius"].values:
+        peak = measured(data.sel(radius=r), "steepest_time")
+        if np.isfinite(peak.value):
+            label, source = f"erased loops, T_f of the steepest error, r = {r}", "t* = 1/2, Kesten (1980)"
+            rows.append(row(NAME, label, 0.5, peak, f"{source}; asymptotic in r"))
+    return rows
+
+
+def _loops(data: xr.Dataset) -> list[Row]:
+    broken, everything = "loops, Gaussian noise, broken vertices", data.isel(radius=-1)
+    worst, source = float(everything["error"].max()), "the global denoiser knows every vertex: 0"
+    rows = [Row(NAME, f"{broken}, global, all T_f", 0.0, worst, 0.0, source)]
+    for j in (0, -1):
+        place = data.isel(radius=0, t=j)
+        label = f"{broken}, r = 1, T_f = {float(place['t']):g}"
+        rows.append(row(NAME, label, None, measured(place, "error"), f"rises across t* = {T_STAR:.3f}"))
+    z2 = pooled_z(everything["energy_change"], everything["energy_change_stderr"], 0.0)
+    label = "loops, global, bond change: mean of z^2"
+    return [*rows, row(NAME, label, 1.0, z2, "the law is recovered: 1")]
+
+
+def learned_rows(result: xr.DataTree) -> list[Row]:
+    """Return learned beside exact: independent samples, so that errors add. Of loops, some is left to be learned."""
+    data = grids(result)
+    rows = _beside(data["field"], data["learned-field"], "field, learned r = {}, KL per site", DATA_PHASE_AND_BEYOND)
+    for beta in data["learned"]["beta"].values:
+        pair = data["ising"].sel(beta=beta, method="nearest"), data["learned"].sel(beta=beta)
+        rows += _beside(*pair, f"Ising beta = {beta:g}, learned r = {{}}, patch error", DATA_PHASE_AND_BEYOND)
+    label, pair = "erased loops, 6x6 faces, learned r = {}, KL per bond", (data["erased-small"], data["learned-erased"])
+    rows += _beside(*pair, label, STARTS, "divergence")
+    label, pair = "loops, 6x6 faces, learned r = {}, broken vertices", (data["loops-small"], data["learned-loops"])
+    return [*rows, *_beside(*pair, label, STARTS)]
+
+
+def _beside(
+    exact: xr.Dataset, learned: xr.Dataset, label: str, starts: tuple[float, ...], name: str = "error"
+) -> list[Row]:
+    rows = []
+    source = "the exact denoiser of that radius" + ("; asymptotic in training" if "loops" in label else "")
+    for start in starts:
+        for r in learned["radius"].values:
+            truth = measured(exact.sel(t=start, method="nearest").sel(radius=r), name)
+            place = learned.sel(start=start, method="nearest").sel(radius=r)
+            found, what = measured(place, name), f"{label.format(r)}, T_f = {start:g}"
+            value, stderr = found.value, float(np.hypot(truth.stderr, found.stderr))
+            rows.append(Row(NAME, what, truth.value, value, stderr, source))
+            if "excess" in learned:
+                value, what = value - float(place["excess"]), f"{what}, less what learning costs"
+                rows.append(Row(NAME, what, truth.value, value, stderr, "KL(p_0 || p_net) - KL(p_local || p_net)"))
+    return rows
+
+
+# -- what is drawn -----------------------------------------------------------------------------------------------------
+
+
+def figure(result: xr.DataTree) -> Any:
+    import matplotlib.pyplot as plt
+
+    fig, (upper, (field, erased, loops)) = plt.subplots(2, 3, figsize=(14.4, 7.8), layout="constrained")
+    data = grids(result)
+    for k, (ax, beta) in enumerate(zip(upper, data["ising"]["beta"].values, strict=True)):
+        _curves(ax, data["ising"].isel(beta=k), "error")
+        _mark(ax, data["learned"].isel(beta=k), "error", "learned")
+        ax.axhline(0.0, color="k", lw=1)
+        ax.set(ylabel=r"patch error $\frac{1}{2}\chi^2$ (nats)", title=f"Ising, β = {beta:g}")
+        ax.set_yscale("symlog", linthresh=2e-3)
+        ax.set_ylim(-2e-3, 0.6)
+    _curves(field, data["field"], "error")
+    _mark(field, data["learned-field"], "error", "learned")
+    field.axhline(0.0, color="k", lw=1)
+    field.set(ylabel="KL per site (nats)", title="Gaussian field, m² = 0.04")
+    field.set_yscale("symlog", linthresh=1e-5)  # learned errors are below zero by chance
+    field.set_ylim(-3e-4, 0.1)
+    _curves(erased, data["erased"], "divergence", last_global=False)
+    _mark_small(erased, data["erased-small"], data["learned-erased"], "divergence")
+    _curves(loops, data["loops-gaussian"], "error")
+    _mark_small(loops, data["loops-small"], data["learned-loops"], "error")
+    erased.set(ylabel="KL per bond (nats)", yscale="log", title="Erased loops, L = 64; black: t* = 1/2")
+    loops.set(ylabel="fraction of broken vertices", title=f"Loops, Gaussian noise; black: t* = {T_STAR:.3f}")
+    erased.axvline(0.5, color="k", lw=1.5)
+    loops.axvline(T_STAR, color="k", lw=1.5)
+    for ax in (*upper, field, erased, loops):
+        panel(ax, "upper left" if ax is loops else "best", xlabel="noise up to $T_f$")
+    return fig
+
+
+def _curves(ax: Any, data: xr.Dataset, name: str, *, last_global: bool = True) -> None:
+    """Draw every radius against T_f; the last one is the global denoiser, in black."""
+    radii = data["radius"].values
+    for k, r in enumerate(radii):
+        black = last_global and k == len(radii) - 1
+        color, label = ("k", "global") if black else (plots.COLORS[k], f"r = {r}")
+        style = {"color": color, "marker": plots.MARKERS[k], "ms": 4, "lw": 1, "elinewidth": 1, "capsize": 1.5}
+        curve = data.isel(radius=k)
+        ax.errorbar(curve["t"], curve[name], curve[f"{name}_stderr"], label=label, **style)
+
+
+def _mark(ax: Any, data: xr.Dataset, name: str, label: str) -> None:
+    """Draw every learned radius with open markers."""
+    for m in range(data["radius"].size):
+        curve, color = data.isel(radius=m), plots.COLORS[m]
+        style = {"color": color, "mfc": "white", "marker": plots.MARKERS[m], "ms": 7, "lw": 0, "elinewidth": 1}
+        x = curve["start"].values + 0.008
+        ax.errorbar(x, curve[name], curve[f"{name}_stderr"], label=label if m == 0 else None, **style)
+
+
+def _mark_small(ax: Any, exact: xr.Dataset, learned: xr.Dataset, name: str) -> None:
+    """Draw loops on the small grid, r = 1: exact, dashed, and learned."""
+    curve, style = exact.isel(radius=0), {"color": plots.COLORS[0], "ls": "--", "lw": 1, "label": "r = 1, 6×6"}
+    ax.errorbar(curve["t"], curve[name], curve[f"{name}_stderr"], **style)
+    _mark(ax, learned, name, "learned, 6×6")
+
+
+STUDY = Study(NAME, "Recovery: noise to T_f and back with radius r", specs, analyse, figure)
