@@ -40,7 +40,7 @@ CHANNELS = ("gaussian", "bitflip", "erasure")
 
 @dataclass(frozen=True)
 class ProbePlan:
-    """What is measured and how; together with the samples it decides every number.
+    """The settings of an amortised measurement; together with the samples they decide every number.
 
     Attributes:
         times: in (0, 1), increasing; radii: of the boxes B, increasing.
@@ -193,7 +193,7 @@ class AmortisedLikelihood(Parameters):
 
 
 def _dataset(found: dict[str, Any], plan: ProbePlan, n_samples: int, method: str) -> "xr.Dataset":
-    """What `measure` found with names and units."""
+    """Return the results of `measure` with names and units."""
     import xarray as xr
 
     known = {

@@ -42,7 +42,7 @@ class Pixels:
 
     @property
     def spins(self) -> bool:
-        """Whether a pixel takes two exact values."""
+        """True if a pixel takes two exact values."""
         return self.levels.shape == (2, 1) and self.unresolved == 0
 
 

@@ -47,7 +47,7 @@ CLEARLY = 2.0  # errors
 BETWEEN = 12**-0.5  # error of half-way, in units of the gap: the truth may be anywhere between
 
 
-# -- what one network says ---------------------------------------------------------------------------------
+# -- values by one network ---------------------------------------------------------------------------------
 
 
 def view_weights(law: PixelLaw, objective: Objective, rows: Indices, seed: SeedSequence, repeats: int = 4) -> Tensor:
@@ -79,7 +79,7 @@ def view_weights(law: PixelLaw, objective: Objective, rows: Indices, seed: SeedS
 
 
 def _laws(law: PixelLaw, objective: Objective, rows: Indices, t: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Log q (n, n_views, K) at one time, and A."""
+    """Return log q (n, n_views, K) at one time, and A."""
     n, device = len(rows), rng.device
     k = torch.full((n,), t, device=device)
     with torch.no_grad():
@@ -128,7 +128,7 @@ def evaluate(
 
 
 class Part(NamedTuple):
-    """One network's share: samples it was held out from and, `fitted`, was fitted to; (n, n_times, n_views) of each."""
+    """Values (n, n_times, n_views) by one network, of samples held out of training and of those in it (`fitted`)."""
 
     rows: Indices
     nats: NDArray[np.float32]
@@ -140,7 +140,7 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Networks:
-    """The networks of all folds: made, trained, and asked."""
+    """Build, train and evaluate the networks of all folds."""
 
     field: Field
     plan: ProbePlan
@@ -181,7 +181,7 @@ class Networks:
         checkpoint: Path | None,
         on_step: Callable[[], None],
     ) -> Part:
-        """Train one network on `train`, and ask it about `rows` and as many of those it was fitted to."""
+        """Train one network on `train` and evaluate it on `rows` and on as many samples of its training."""
         start, training, weighing, evaluation, again = seed.spawn(5)
         law, plan = self.law(objective, start), self.plan
         options: dict[str, Any] = {"steps": plan.steps, "batch_size": plan.batch_size, "checkpoint": checkpoint}
@@ -197,7 +197,7 @@ class Networks:
 def folds(
     field: Field, plan: ProbePlan, device: str, parts: Path | None, on_step: Callable[[], None]
 ) -> Iterator[tuple[str, Part]]:
-    """Yield the kind of views and what one network says, fold by fold."""
+    """Yield the kind of views and the values of one network, fold by fold."""
     networks, kinds = Networks(field, plan, device), plan.kinds(field)
     split, *seeds = SeedSequence(plan.seed).spawn(1 + plan.folds)
     order = np.random.default_rng(split).permutation(field.n)
@@ -234,7 +234,7 @@ def folds(
 
 
 def pilot(field: Field, plan: ProbePlan, device: str) -> tuple[float, float]:
-    """Return the seconds of a training step, with what belongs to it, and of asking one network about all images."""
+    """Return the seconds of a training step, its trials included, and of evaluating one network on all images."""
     few = replace(plan, steps=8, near=0)
     small = Field(field.read, min(field.n, max(LEAST, 4 * plan.batch_size)), field.shape, field.pixels)
     ends: list[float] = []
@@ -249,7 +249,7 @@ def pilot(field: Field, plan: ProbePlan, device: str) -> tuple[float, float]:
     return step * (1 + trials), float(np.mean(asking)) * field.n / small.n
 
 
-# -- what they say together --------------------------------------------------------------------------------
+# -- information from all of them --------------------------------------------------------------------------
 
 
 def measure(
@@ -308,7 +308,7 @@ def measure(
 def _both(
     parts: list[Part], n: int, difference: Callable[[NDArray], NDArray], *, errors: bool = False
 ) -> tuple[NDArray, NDArray]:
-    """Of all n samples: held out, and averaged over the networks fitted to them, NaN where there are none."""
+    """Return the held-out values of all n samples, and the in-sample ones averaged over networks, NaN where none."""
     shape = (n, *difference(parts[0].errors if errors else parts[0].nats).shape[1:])
     held_out, in_sample, times = np.empty(shape), np.zeros(shape), np.zeros((n, *[1] * (len(shape) - 1)))
     for part in parts:
@@ -319,7 +319,7 @@ def _both(
 
 
 def _labels(nats: NDArray) -> dict[str, Any]:
-    """What the image and its smallest box know of the label; the first time is that of almost clean images."""
+    """Return the information on the label in the image and its smallest box; the first time is almost clean."""
     b, ab, whole = np.moveaxis(nats[:, :, 1:] - nats[:, :, :1], 2, 0)
     samples = {
         "label_information": whole[:, 1:],
@@ -331,7 +331,7 @@ def _labels(nats: NDArray) -> dict[str, Any]:
 
 
 def _covariance(samples: NDArray, gap: NDArray, plan: ProbePlan) -> NDArray:
-    """Of the CMI at one time between radii, (T, R, R): of samples, of the correction, of what is too small to be seen.
+    """Return the covariance of the CMI between radii, (T, R, R): of samples, the correction, the smallest visible gain.
 
     Whether a larger view is believed is one weight, fitted on m samples that training leaves out; a gain below 1/2m
     nats is what chance gives (Wilks 1938). Without this, views that are not believed would be 0 with no error.
@@ -345,6 +345,6 @@ def _covariance(samples: NDArray, gap: NDArray, plan: ProbePlan) -> NDArray:
 
 
 def _averages(name: str, samples: NDArray) -> dict[str, NDArray]:
-    """Mean over samples and its error."""
+    """Return the mean over samples and its error."""
     samples = samples.astype(float)
     return {name: samples.mean(axis=0), f"{name}_stderr": samples.std(axis=0, ddof=1) / np.sqrt(len(samples))}

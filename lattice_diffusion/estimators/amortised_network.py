@@ -1,6 +1,6 @@
-"""The network q(x_A | x_B, t) of the amortised likelihood: what it is shown, what noise it knows, what it answers.
+"""The network q(x_A | x_B, t) of the amortised likelihood, its views of an image, and the noise.
 
-A network tells the law of the clean pixel, q(k | x_B), of K levels v_k (of colour, vectors); the noise is known, so
+The network gives the law of the clean pixel, q(k | x_B), of K levels v_k (of colour, vectors); the noise is known, so
 
     q(x_A | x_B) = sum_k q(k | x_B) p_t(x_A | v_k).
 
@@ -28,11 +28,11 @@ N_WAVES = 4
 N_CONDITION = 48
 
 
-# -- what is shown -----------------------------------------------------------------------------------------
+# -- views -------------------------------------------------------------------------------------------------
 
 
 class Views:
-    """The pixels that A may be asked to be told from, nearest first, without A itself.
+    """The pixels around A, nearest first, without A itself, in shells between growing boxes.
 
     A is one pixel of every image, or another one in each ("average"). A law of one pixel is learned from those near it
     too, which tells a network far more where images look alike everywhere: it is told where A is. Pixels over the edge
@@ -189,7 +189,7 @@ def log_likelihood(log_q: Tensor, log_p: Tensor, levels: Tensor) -> tuple[Tensor
 
 
 def _each(values: Tensor) -> Tensor:
-    """(n,) beside images."""
+    """Return (n,) as (n, 1, 1, 1), to multiply images."""
     return values[:, None, None, None]
 
 
@@ -264,7 +264,7 @@ class PixelLaw(nn.Module):
         return log_softmax(z @ w["last"].T + w["last_bias"] + embedding(view, w["view_bias"]), dim=2)
 
     def _bends(self, log_snr: Tensor) -> Tensor:
-        """Of every time and view, (n_times * n_views, 4 width)."""
+        """Return the modulation of the layers by every time and view, (n_times * n_views, 4 width)."""
         phase = (math.pi / 12) * log_snr[:, None] * torch.arange(1, N_WAVES + 1, device=log_snr.device)
         level = torch.cat([log_snr[:, None] / 12, phase.sin(), phase.cos()], dim=1)
         view = one_hot(torch.arange(self.n_views, device=log_snr.device), self.n_views).float()

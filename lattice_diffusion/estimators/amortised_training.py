@@ -1,11 +1,11 @@
-"""What the network of the amortised likelihood minimises, and its training, which goes on where it was killed.
+"""The loss of the amortised likelihood, and its training, which resumes from a checkpoint.
 
 Three kinds of views:
 
-    boxes   nothing, every radius, the whole image: what a probe measures
+    boxes   nothing, every radius, the whole image: for the probe itself
     null    every radius alone, and every radius with all that lies beyond taken from another image, of its own noise.
             Every image keeps one such partner, so that there is as much to be misled by as in the images themselves,
-            while the information is 0: what such a network finds is what counts as zero.
+            while the information is 0: its estimate is the zero of the others.
     labels  nothing, the smallest box, the same with A, the whole image with A: of a label, not of A
 
 Networks of one pixel are trained on those near it too, where that does not harm.
@@ -33,11 +33,11 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Objective:
-    """What one network learns: images by `read`, their noise, and the kind of its views.
+    """The training data of one network: images by `read`, their noise, and the kind of views.
 
     Attributes:
         partner: index of another image for every image, which C comes from (null); None for boxes.
-        labels: code of every image, told in place of the clean level of A.
+        labels: code of every image, predicted in place of the clean level of A.
         near: whether training takes pixels near A for A.
     """
 

@@ -119,7 +119,7 @@ def sample_of(
 
 
 def _region(x_t: NDArray, mask: NDArray[np.bool_]) -> FloatArray:
-    """(n, d), the values on a mask, of all channels where x_t has them."""
+    """Return (n, d), the values on a mask, of all channels where x_t has them."""
     if x_t.shape[1:] == mask.shape:
         return x_t[:, mask].astype(float)
     if x_t.ndim == mask.ndim + 2 and x_t.shape[2:] == mask.shape:

@@ -1,8 +1,8 @@
-"""Estimators on trial: every (task, estimator, samples, seed) is one row, measured independently of all others.
+"""The benchmark of estimators: every (task, estimator, samples, seed) is one row, independent of all others.
 
 Rows have the columns of benchmark-mi's RunResult (Czyż et al. 2023, arXiv:2306.11078), and what it lacks: the truth
 with its error, the estimate's error, dimensions, the floor, CPU seconds. Every row is a line of JSON, written as soon
-as it is measured; a run that was stopped goes on where it was. Failures are rows too, with the error in words.
+as it is measured; a run that was stopped resumes. Failures are rows too, with the message of the error.
 
 Two tracks: a fixed number of samples, and streaming, where fresh samples are free and seconds are not.
 """
@@ -45,7 +45,7 @@ def _checked(path: Path, records: Iterable[Row]) -> list[Row]:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One row to be measured: `size` samples, or what can be made use of in `seconds` of fresh ones."""
+    """One row to be measured, with `size` samples or with as many fresh ones as `seconds` allow."""
 
     task: Task
     estimator_id: str
@@ -56,23 +56,23 @@ class Run:
 
     @property
     def track(self) -> str:
-        """As in the column: the number of samples, or of seconds."""
+        """Number of samples, or of seconds, as in the column of that name."""
         return str(self.size) if self.seconds is None else f"{self.seconds:g} s"
 
     @property
     def key(self) -> tuple[str, str, str, int]:
-        """What makes the row one of its own."""
+        """Task, estimator, track and seed: rows that agree in them are the same."""
         return (self.task.name, self.estimator_id, self.track, self.seed)
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The estimator's parameters as JSON holds them."""
+        """Parameters of the estimator, as JSON holds them."""
         get_params = getattr(self.estimator, "get_params", dict)
         return json.loads(json.dumps(get_params(), default=repr))
 
 
 def key_of(row: Row) -> tuple[str, str, str, int]:
-    """Return `Run.key` of a finished row: task, estimator, track, seed."""
+    """Return `Run.key` of a finished row."""
     return (row["task_id"], row["estimator_id"], row["track"], row["seed"])
 
 
@@ -146,7 +146,7 @@ def generator(*names: object) -> np.random.Generator:
 
 
 def measure(one: Run) -> Row:
-    """Return the row of one run; whatever the estimator raises makes it a failure, kept in words, as its warnings are.
+    """Return the row of one run; an error makes it a failure, with its message; warnings are kept, too.
 
     `cmi_stderr` is the estimate's own error, `cmi_true_stderr` the truth's, `time_in_seconds` wall time and `seconds`
     that of the processor.

@@ -80,7 +80,7 @@ class Gaussian(Estimator):
 
 
 def _log_density(x: FloatArray) -> FloatArray:
-    """(n,), log N(x_i; 0, S) up to terms that cancel, S the sample covariance, its mean free of bias.
+    """Return (n,), log N(x_i; 0, S) up to terms that cancel, S the sample covariance, its mean free of bias.
 
     The squared norms average to d (n - 1)/n exactly, whatever the data, so that they cancel in the mean.
     """

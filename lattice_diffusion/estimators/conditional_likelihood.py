@@ -83,11 +83,11 @@ class ConditionalLikelihood(Neural):
         where, rows, noise = self._places(train), split(len(train), rng), NoisySpin(train.channel, train.t)
 
         def seen(x: FloatArray) -> FloatArray:
-            """What noise has left of spins, tanh h, or the values as they are."""
+            """Return tanh h of noisy spins, or the values as they are."""
             return np.tanh(noise.target(x)) if spins and known else x
 
         def arrays(sample: Sample, head: Head, j: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-            """What q(a_j|b) and q(a_j|b,c) see, the targets, and the outputs to start from."""
+            """Return the inputs of q(a_j|b) and q(a_j|b,c), the targets, and the outputs to start from."""
             b = seen(np.hstack([sample.b, sample.a[:, :j]]))
             start = np.tile(head.start(), (len(sample), 1))
             made = (b, np.hstack([b, seen(sample.c)]), head.target(sample.a[:, j]), start)
@@ -115,7 +115,7 @@ class ConditionalLikelihood(Neural):
         return Learned(log_ratio, rows[0])
 
     def _nested(self, small: Law, b: Tensor, bc: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-        """What the larger law sees, and what it starts from; it sees the smaller one's bend too, so as to undo it."""
+        """Return inputs and initial outputs of the larger law, which sees the smaller one's bend, too, to undo it."""
         near = by_chunks(small, b, start)
         if not self.depth:
             return bc, near
@@ -130,7 +130,7 @@ class ConditionalLikelihood(Neural):
     def _law(
         self, head: Head, x: Tensor, y: Tensor, start: Tensor, rows: Rows, where: Places | None, j: int, rng: Generator
     ) -> Law:
-        """A linear law and its bend, then a network that sees all, if it helps by more than the error of its gain."""
+        """Fit a linear law and its bend, then a network of all inputs, kept if its gain is above the gain's error."""
         fit = rows[0]
         law = Law(head, x[fit], y[fit], start[fit], bent=self.depth > 0)
         if not (x.shape[1] and self.depth and law.linear.kept == 1.0):  # a network would undo the shrinkage
@@ -171,7 +171,7 @@ def translated(sample: Sample, copies: int, rng: Generator) -> Sample:
 
 
 def _spins(sample: Sample) -> bool:
-    """Whether the clean values of the sample are +-1, as far as can be told from their noisy ones."""
+    """Return whether the clean values of the sample are +-1, as judged from the noisy ones."""
     arrays = sample.a, sample.b, sample.c
     few = np.unique(np.concatenate([x[:PROBE].ravel() for x in arrays]))
     if len(few) <= 3:

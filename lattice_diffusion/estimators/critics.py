@@ -54,14 +54,14 @@ class Difference(Neural):
 
     @abstractmethod
     def _score(self, net: nn.Module, a: Tensor, z: Tensor) -> Tensor:
-        """What is minimised in exact terms, a number."""
+        """Return the loss of all pairs, a number."""
 
     @abstractmethod
     def _values(self, net: nn.Module, a: Tensor, z: Tensor) -> Tensor:
-        """(n,), whose mean is I(A;Z)."""
+        """Return (n,), whose mean is I(A;Z)."""
 
     def _loss(self) -> Loss:
-        """What a training step minimises; may keep a state of its own."""
+        """Return the loss of a batch, which may keep a state of its own."""
         return self._score
 
     def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: Generator) -> Estimate:
@@ -121,7 +121,7 @@ class MINE(_OfPairs):
         return _log_mean_exp(_pairs(net, _other(a), z)) - _pairs(net, a, z).mean()
 
     def _loss(self) -> Loss:
-        """E' e^T divided by its moving average, in place of its own value in the batch, which would bias gradients."""
+        """Divide E' e^T by its moving average, in place of its own value in the batch, which would bias gradients."""
         log_average: list[Tensor] = []
 
         def loss(net: nn.Module, a: Tensor, z: Tensor) -> Tensor:
@@ -134,7 +134,7 @@ class MINE(_OfPairs):
         return loss
 
     def _values(self, net: nn.Module, a: Tensor, z: Tensor) -> Tensor:
-        """T_i - log M - (e^T'_i / M - 1): the bound as a mean, the scatter of M = mean e^T' to first order in it."""
+        """Return T_i - log M - (e^T'_i / M - 1): the bound as a mean, M = mean e^T' to first order."""
         others = _pairs(net, _other(a), z)
         log_mean = _log_mean_exp(others)
         return _pairs(net, a, z) - log_mean - ((others - log_mean).exp() - 1)
@@ -162,7 +162,7 @@ class InfoNCE(Difference):
 
 
 def _standardising(x: FloatArray) -> Callable[[FloatArray], FloatArray]:
-    """The map that gives these columns mean 0 and variance 1."""
+    """Return the map that gives these columns mean 0 and variance 1."""
     mean, scale = x.mean(axis=0), x.std(axis=0)
     scale[scale == 0] = 1.0
     return lambda y: (y - mean) / scale
@@ -174,7 +174,7 @@ def _pairs(net: nn.Module, a: Tensor, z: Tensor) -> Tensor:
 
 
 def _other(a: Tensor) -> Tensor:
-    """Values of other samples, far away in the order."""
+    """Return the values of other samples, far away in the order."""
     return a.roll(max(1, len(a) // 2), dims=0)
 
 

@@ -100,7 +100,7 @@ class DenoiserGap(Neural):
     def _denoiser(
         self, a: FloatArray, x: FloatArray, log_gamma: FloatArray, rows: Rows, where: Places | None, rng: Generator
     ) -> "_Denoiser":
-        """Train one on (n, d_A) and what it sees, (n, d_x)."""
+        """Train a denoiser of a (n, d_A) that sees x (n, d_x)."""
         n_x, d_a = x.shape[1], a.shape[1]
         net = network(where, n_x, n_x + 2 * d_a + 1, d_a, rng, **self._size).to(self.device)
         made = _Denoiser(net, a[rows[0]], x[rows[0]], log_gamma, self.device)
@@ -155,11 +155,11 @@ class _Denoiser:
 
 
 def _slope(a: FloatArray, z: FloatArray) -> FloatArray:
-    """Least squares with a trace of ridge, (d_x, d_a)."""
+    """Return the slopes of least squares with a trace of ridge, (d_x, d_a)."""
     return np.linalg.solve(z.T @ z + RIDGE * len(z) * np.eye(z.shape[1]), z.T @ (a - a.mean(axis=0)))
 
 
 def _variance_left(a: FloatArray, x: FloatArray) -> float:
-    """The smallest variance that least squares leaves of a column of a."""
+    """Return the smallest variance that least squares leaves of a column of a."""
     z = (x - x.mean(axis=0)) / x.std(axis=0)
     return float((a - a.mean(axis=0) - z @ _slope(a, z)).var(axis=0).min())

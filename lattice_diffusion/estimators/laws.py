@@ -291,12 +291,12 @@ class Law:
             self.bend = maximised(self.bend, head, self.curves(self._curves(variables)), linear, y)
 
     def _variables(self, x: Tensor, white: Tensor, start: Tensor) -> Tensor:
-        """(n, 2 n_linear + 1), what is bent: both linear predictors and the first principal component."""
+        """Return (n, 2 n_linear + 1), the variables of the bend: linear predictors and first principal component."""
         collective = self.white.standardised(x) @ self.principal
         return torch.cat([start[:, : self.head.n_linear], white @ self.linear.weights, collective], dim=1)
 
     def _powers(self, variables: Tensor) -> Tensor:
-        """A step, and products of 2 to DEGREE squashed variables; where there are many of them, powers of each."""
+        """Return a step and products of 2 to DEGREE squashed variables; where there are many, powers of each."""
         squashed, step = torch.tanh(variables / SQUASH), torch.tanh(variables[:, -1:] / STEP)
         columns, degrees = range(variables.shape[1]), range(2, DEGREE + 1)
         if self.head.n_linear == 1:

@@ -1,4 +1,4 @@
-"""What the neural estimators share: their parameters, cross-fitting, training, and the mean of two averages.
+"""The base of the neural estimators: parameters, cross-fitting, training, and the mean of two averages.
 
 A law with d parameters fitted to n samples is too good on them by d/2n nats and too bad on others by as much (Akaike
 1974), so the held-out average is too low, the in-sample one too high, and to first order their mean is neither. The
@@ -81,7 +81,7 @@ class Neural(Estimator):
         return {"width": self.width, "depth": self.depth, "radius": self.radius}
 
     def _places(self, sample: Sample) -> Places | None:
-        """Where a convolution finds its columns; None for the perceptron."""
+        """Return where a convolution finds its columns; None for the perceptron."""
         return places_of(sample) if self.body == "conv" else None
 
     def _train(
@@ -134,7 +134,7 @@ class Neural(Estimator):
         raise NotImplementedError(f"{type(self).__name__} must define _learn(train, rng)")
 
     def _combine(self, held_out: FloatArray, in_sample: FloatArray) -> FloatArray:
-        """What is averaged, of (n,) held-out and in-sample log ratios, the latter NaN where there are none."""
+        """Return the values to average, from (n,) held-out and in-sample log ratios, the latter NaN where none."""
         return held_out
 
     def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: Generator) -> Estimate:

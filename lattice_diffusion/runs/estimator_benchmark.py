@@ -1,4 +1,4 @@
-"""What the command `benchmark estimators` does: plan, measure, write, and say what it found."""
+"""The command `benchmark estimators`: measure all rows, write them, and return scores and leaderboard."""
 
 import time
 from collections.abc import Sequence
@@ -73,7 +73,7 @@ def trial(
 
 
 def draw(scores: Sequence[Score], path: Path) -> None:
-    """One heat table for each track, beside one another."""
+    """Draw one heat table for each track, side by side."""
     tracks = list(dict.fromkeys(score.track for score in scores))
     methods = list(dict.fromkeys(score.estimator for score in scores))
     problems = list(dict.fromkeys(score.task for score in scores))
