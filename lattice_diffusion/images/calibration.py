@@ -1,8 +1,8 @@
 """A probe of pictures whose I(A;C|B) is known, by the same code and from as many of them as there are images.
 
-Two of them, of the images' shape: Ising spins near criticality, whose information is carried by pairs, and uniform
-loops, whose information is carried by products of bonds alone, which networks learn only if they meet enough of them.
-What the probe misses there it may miss in images too.
+Two kinds, of the images' shape: Ising spins near criticality, whose information is carried by pairs, and uniform
+loops, whose information is carried by products of bonds alone, which networks learn only from enough of them.
+What the probe misses there it may miss in images, too.
 """
 
 import time
@@ -17,10 +17,11 @@ import xarray as xr
 from ..channels import Gaussian
 from ..errors import InputError
 from ..estimate import Curve
+from ..estimators.amortised import ProbePlan, reach
+from ..estimators.amortised_data import field_of_array
 from ..results import Row, variable
+from .decisions import TOLERANCE, Variables, probe_variables
 from .lattice_images import Rendering, calibration_shape, ising_image, loop_image
-from .probe import ProbePlan, field_of_array, measure, reach
-from .probe_schema import TOLERANCE, Variables, probe_variables
 
 CHANNEL = Gaussian("linear")
 PREFIX = "calibration_"
@@ -29,25 +30,42 @@ N_EXACT = 1000
 
 
 def pictures(shape: tuple[int, int]) -> dict[str, Rendering]:
-    """What a probe of images of this shape is calibrated on."""
+    """Return what a probe of images of this shape is calibrated on."""
     shape = calibration_shape(shape)
     return {"ising": ising_image(shape), "loops": loop_image(shape)}
 
 
 def plan_for(plan: ProbePlan, rendering: Rendering) -> ProbePlan:
-    """The same plan for A of the pictures, with the radii that leave something outside the box."""
+    """Return the same plan for A of the pictures, with the radii that leave something outside the box."""
     limit = reach(rendering.site.shape, rendering.pixel)
     return replace(plan, pixel=rendering.pixel, radii=tuple(r for r in plan.radii if r < limit) or (1,))
 
 
 def exact_seconds(rendering: Rendering, plan: ProbePlan, n_exact: int = N_EXACT, n: int = 16) -> float:
-    """What the exact answers of `calibrate` cost, from n noisy pictures."""
+    """Return the seconds that the exact answers of `calibrate` take, from a trial with n noisy pictures."""
     laps = []
     for _ in range(2):  # the first compiles
         start = time.perf_counter()
         rendering.cmi_curve(CHANNEL, 0.5, (0, *plan.radii), n, np.random.default_rng(0))
         laps.append(time.perf_counter() - start)
     return laps[-1] * len(plan.times) * n_exact / n
+
+
+def calibrate_all(
+    known: Mapping[str, Rendering], n_images: int, plan: ProbePlan, *, parts: Path, **options: Any
+) -> tuple[dict[str, Variables], list[Row]]:
+    """Return the calibrations of a probe by name, and their rows of its table.
+
+    Args:
+        plan: of the images; options: of `calibrate`, whose `parts` are folders inside `parts`.
+    """
+    found, rows = {}, []
+    for name, rendering in known.items():
+        (parts / name).mkdir(exist_ok=True)
+        one = calibrate(rendering, n_images, plan_for(plan, rendering), parts=parts / name, **options)
+        found[PREFIX + name] = one
+        rows += comparison(PREFIX + name, one)
+    return found, rows
 
 
 def calibrate(
@@ -62,12 +80,14 @@ def calibrate(
     tolerance: float = TOLERANCE,
     budget: float = 1.0,
 ) -> Variables:
-    """`beside_exact` of a probe of `n_images` pictures, for the argument `calibrations` of `probe_result`.
+    """Return `beside_exact` of a probe of `n_images` pictures.
 
     Args:
-        plan: of `plan_for`; n_exact: noisy pictures that the exact answers are averaged over.
+        plan: of `plan_for`; n_exact: number of noisy pictures that the exact answers are averaged over.
         tolerance, budget: of `probe_variables`.
     """
+    from ..estimators.amortised_estimates import measure
+
     if plan.pixel != rendering.pixel:
         raise InputError(f"pixel must be that of the pictures, {rendering.pixel}, got {plan.pixel}; use plan_for")
     samples, truth = (np.random.default_rng(s) for s in np.random.SeedSequence([plan.seed, 1]).spawn(2))
@@ -78,7 +98,7 @@ def calibrate(
 
 
 def beside_exact(measured: dict[str, Any], curves: Sequence[Curve], **options: Any) -> Variables:
-    """`probe_variables` of what was measured, and NAME_exact with NAME_exact_stderr where the truth is known.
+    """Return `probe_variables` of what was measured, and NAME_exact with NAME_exact_stderr where the truth is known.
 
     These are I(A;C|B), I(A;BC), the Markov length and the window's ends. The exact Markov length is what the same fit,
     weighted by the measured errors, makes of the exact I(A;C|B): a fit of other radii has another length.
@@ -111,7 +131,7 @@ def beside_exact(measured: dict[str, Any], curves: Sequence[Curve], **options: A
 
 
 def distance(variables: Mapping[str, xr.Variable], name: str) -> np.ndarray:
-    """z of a measured variable ("cmi" above its null) against the exact one, by the errors of both; NaN for neither."""
+    """Return z of a measured variable ("cmi" above its null) against the exact one; NaN where one is missing."""
     measured = "cmi_above_null" if name == "cmi" else name
     gap = variables[measured].values - variables[f"{name}_exact"].values
     error = distance_error(variables, name)
@@ -119,13 +139,13 @@ def distance(variables: Mapping[str, xr.Variable], name: str) -> np.ndarray:
 
 
 def distance_error(variables: Mapping[str, xr.Variable], name: str) -> np.ndarray:
-    """Of measured less exact. The exact Markov length has the measured one's error for its own, which counts once."""
+    """Return the error of measured less exact; that of Markov lengths is in the exact one, too, and counts once."""
     own = variables[f"{'cmi_above_null' if name == 'cmi' else name}_stderr"].values
     return own if name == "markov_length" else np.hypot(own, variables[f"{name}_exact_stderr"].values)
 
 
 def comparison(name: str, variables: Mapping[str, xr.Variable]) -> list[Row]:
-    """Measured beside exact for the result's table: I(A;BC), I(A;C|B) and its window, and every Markov length."""
+    """Return rows of measured beside exact: I(A;BC), I(A;C|B) and its window, and every Markov length."""
     t, r = variables["t"].values, variables["radius"].values
     top = int(np.argmax(variables["cmi_exact"].values[:, 0]))
     wanted: list[tuple[str, str, tuple[int, ...]]] = [
@@ -145,6 +165,6 @@ def comparison(name: str, variables: Mapping[str, xr.Variable]) -> list[Row]:
 
 
 def share_found(variables: Mapping[str, xr.Variable]) -> float:
-    """Of all exact I(A;C|B) beyond the smallest radius, summed over times, the part that the probe finds."""
+    """Return which part of all exact I(A;C|B) beyond the smallest radius, summed over times, the probe finds."""
     found, exact = (variables[name].values[:, 0].sum() for name in ("cmi_above_null", "cmi_exact"))
     return float(found / exact)

@@ -1,19 +1,139 @@
-"""A probe of images: a user's images as the amortised estimator reads them."""
+"""Where networks on a user's images must be global, and how wide: the map of I(A;C|B) over times and radii.
+
+    result = ld.probe("images.npy", times=9, radii=range(1, 13), out="probe.h5")
+    result["probe"]["cmi_above_null"].sel(radius=1)
+    result.report("probe.html")
+"""
+
+import contextlib
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from ..estimators.amortised import ProbePlan, reach
-from ..estimators.amortised_data import LEVEL_SAMPLE, MAX_LEVELS, Field, Pixel, field_of_array, pixels_of
-from ..estimators.amortised_estimates import measure, pilot
-from .images import Images
+from ..channels import Schedule
+from ..errors import InputError, check_device, shown
+from ..estimators.amortised import CHANNELS, ProbePlan, reach
+from ..estimators.amortised_data import LEVEL_SAMPLE, MAX_LEVELS, Field, Pixel, pixels_of
+from ..progress import duration, progress_bar, say
+from ..results import Result, load, write
+from ..store import Parts, check_output
+from .calibration import Rendering, calibrate_all, exact_seconds, pictures, plan_for
+from .decisions import probe_result, probe_variables
+from .images import Images, open_images
 
+DEFAULT_RADII = 12
+STEPS = 2000  # of training a network, where no budget is given
+FEW_STEPS = 500
+MOST_TIMES = 1000
 HELD_BYTES = 2**30  # images up to this size are read once and kept
-__all__ = ["Field", "ProbePlan", "field_of_array", "field_of_images", "measure", "pilot", "reach"]
+
+
+def probe(
+    images: Any,
+    *,
+    times: int | str | Sequence[float] = 11,
+    radii: str | Sequence[int] | None = None,
+    pixel: str | Pixel = "center",
+    channel: Literal["gaussian", "bitflip", "erasure"] = "gaussian",
+    schedule: Schedule = "linear",
+    key: str | None = None,
+    labels: ArrayLike | str | Path | None = None,
+    n_max: int | None = None,
+    value_range: tuple[float, float] | str | None = None,
+    calibrate: bool | None = None,
+    tolerance: float = 0.01,
+    kl: float = 1.0,
+    budget: float | None = None,
+    rng: np.random.Generator | int | None = 0,
+    device: str = "cpu",
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    force: bool = False,
+    progress: bool = True,
+    **training: int,
+) -> Result:
+    """Return the map of I_t(A;C|B) of images over times and radii, and what follows from it (see `decisions`).
+
+    A run that was killed goes on with `resume`, to the same numbers.
+
+    Args:
+        images: a file, a folder, an array or a dataset, see `open_images`; also for key, labels, n_max, value_range.
+        times: how many in (0, 1), or their list. Lists may be text, as on the command line: "0.2,0.3".
+        radii: widths of B; 1 to 12 by default, as far as something is left outside the box; also "1..12".
+        pixel: A: "center", a place (row, column), or "average" over all pixels.
+        channel: bitflip and erasure are for images of two values; schedule: of Gaussian noise.
+        calibrate: whether as many pictures of known truth are measured, too; by default under Gaussian noise of linear
+            schedule, for which the truth is known.
+        tolerance: nats that the CMI must exceed inside the windows.
+        kl: nats per image that the recommended r(t) may cost.
+        budget: about the seconds that it may take; 2000 training steps for every network if not given.
+        rng: decides weights, noise and folds.
+        device: of torch, such as "cuda".
+        out: result file; also the name of the folder OUT.parts of what is finished. None: nothing is kept.
+        resume: go on with an interrupted run; force: overwrite what is there.
+        progress: whether cost and progress are shown on stderr.
+        training: `steps`, `width`, `batch_size`, `folds` of `estimators.amortised.ProbePlan`.
+
+    Raises:
+        InputError: an argument outside its range, images that cannot be used, another run in the folder of parts.
+        OSError: a file that is not there or cannot be written.
+    """
+    calibrate = _checked(channel, schedule, calibrate, tolerance, kl, budget, device)
+    seed = seed_of(rng)
+    asked = {
+        "times": plain(times),
+        "radii": plain(radii),
+        "pixel": plain(pixel),
+        **{"channel": channel, "budget": budget, "calibrate": calibrate, "tolerance": tolerance, "kl": kl},
+        **{"seed": seed, "device": device, "schedule": schedule},
+    }
+    with unfinished(out, resume=resume, force=force) as parts:
+        if parts is None:
+            return load(out)  # type: ignore[arg-type]
+        opened = open_images(images, key=key, labels=labels, n_max=n_max, value_range=value_range)
+        noise = {"channel": channel, "schedule": schedule}
+        plan = _plan(opened, times, radii, pixel, seed=seed, **noise, **{"steps": STEPS, **training})
+        field = field_of_images(opened, plan.pixel)
+        _check_values(field, plan, opened, say if progress else lambda _: None)
+        known = pictures(field.shape) if calibrate else {}
+        steps = None if parts.plan is None else int(parts.plan["plan"]["steps"])  # may follow from another day's speed
+        plan = _costed(field, plan if steps is None else replace(plan, steps=steps), known, asked, progress, steps)
+        parts.begin({"data": opened.describe(), "calibrate": calibrate, "plan": asdict(plan)})
+        n_networks = plan.folds * (len(plan.kinds(field)) + 2 * len(known))
+        follows = {"tolerance": tolerance, "budget": kl}
+        with progress_bar("probe", n_networks * plan.steps, shown=progress) as advance:
+            from ..estimators.amortised_estimates import measure
+
+            where: dict[str, Any] = {"device": device, "parts": parts.folder, "on_step": advance}
+            measured = measure(field, plan, **where)
+            calibrations, rows = calibrate_all(known, field.n, plan, **where, **follows)
+        levels = {"levels": len(field.pixels.levels), "unresolved": field.pixels.unresolved}
+        result = probe_result(
+            probe_variables(**measured, **follows),
+            opened.describe(),
+            {**asked, "plan": asdict(plan), "pixel_levels": levels},
+            seed,
+            calibrations=calibrations,
+            rows=rows,
+        )
+        if out is not None:
+            write(out, result)
+        parts.remove()
+    return result
 
 
 def field_of_images(images: Images, pixel: Pixel | None = None) -> Field:
-    """Images, held in memory where they are small, read by slices otherwise; levels are those of `pixel`."""
+    """Return images as the estimator reads them: held in memory where they are small, read by slices otherwise.
+
+    The levels are those of `pixel`, None: of all pixels.
+    """
     n, _, rows, columns = images.shape
     levels = images.levels if images.levels is not None and len(images.levels) <= MAX_LEVELS else None
     first = images.read(np.arange(0, n, max(1, n // LEVEL_SAMPLE)))
@@ -25,3 +145,165 @@ def field_of_images(images: Images, pixel: Pixel | None = None) -> Field:
         held: NDArray[np.float32] = np.concatenate(list(images.batches(4096)))
         read = held.__getitem__  # type: ignore[assignment]
     return Field(read, n, (rows, columns), pixels, labels)
+
+
+def _checked(
+    channel: str, schedule: str, calibrate: bool | None, tolerance: float, kl: float, budget: float | None, device: str
+) -> bool:
+    """Return whether to calibrate. Raises InputError for what no probe can do."""
+    for name, value, allowed in (("channel", channel, CHANNELS), ("schedule", schedule, get_args(Schedule))):
+        if value not in allowed:
+            raise InputError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+    if channel != "gaussian" and schedule != "linear":
+        raise InputError(f"schedule is of gaussian noise, got {schedule!r} for {channel}; leave it out")
+    solved = (channel, schedule) == ("gaussian", "linear")
+    if calibrate and not solved:
+        raise InputError("calibrate is for gaussian noise of linear schedule; leave it out")
+    if budget is not None and not 0 < budget < np.inf:
+        raise InputError(f"budget must be > 0 seconds, got {budget:g}")
+    for name, nats in (("tolerance", tolerance), ("kl", kl)):
+        if not 0 < nats < np.inf:
+            raise InputError(f"{name} must be > 0 nats, got {nats:g}")
+    check_device(device)
+    return solved if calibrate is None else calibrate
+
+
+def _plan(
+    images: Images,
+    times: int | str | Sequence[float],
+    radii: str | Sequence[int] | None,
+    pixel: str | Pixel,
+    **options: Any,
+) -> ProbePlan:
+    """Return the plan of these arguments of `probe`; raises InputError for an A that is not there or constant."""
+    _, _, rows, columns = images.shape
+    place = _place(pixel, rows, columns)
+    if place is not None:
+        images.check_pixel(*place)
+    limit = reach((rows, columns), place)
+    if limit < 2:
+        raise InputError(f"images must reach at least two pixels beyond A, got {rows}x{columns}")
+    widths = tuple(range(1, min(DEFAULT_RADII + 1, limit))) if radii is None else parse_radii(radii)
+    if not widths or widths[-1] >= limit:
+        raise InputError(f"radii must be below {limit}, where the box covers the image, got {shown(radii)}")
+    return ProbePlan(_times(times), widths, place, **options)
+
+
+def _times(times: int | str | Sequence[float]) -> tuple[float, ...]:
+    """Return the times of a number of them, or of their list."""
+    text = times if isinstance(times, str) else None
+    with contextlib.suppress(ValueError, TypeError):
+        if text is not None:
+            times = [float(word) for word in text.split(",")] if "," in text else int(text)
+        if not isinstance(times, int):
+            return tuple(float(t) for t in times)  # type: ignore[union-attr]
+        if 2 <= times <= MOST_TIMES:
+            return tuple(round(k / (times + 1), 4) for k in range(1, times + 1))
+    allowed = f"2 to {MOST_TIMES}, or a list, at least two, such as 0.2,0.3,0.4"
+    raise InputError(f"times must be how many, {allowed}, got {shown(times if text is None else text)}")
+
+
+def parse_radii(radii: str | Sequence[int]) -> tuple[int, ...]:
+    """Return radii, which may be text such as 1..12 or 1,2,4."""
+    if not isinstance(radii, str):
+        return tuple(int(r) for r in radii)
+    span = re.fullmatch(r"\s*(\d{1,9})\s*\.\.\s*(\d{1,9})\s*", radii)
+    if span and int(span[1]) <= int(span[2]) <= 10_000:
+        return tuple(range(int(span[1]), int(span[2]) + 1))
+    if re.fullmatch(r"\s*\d{1,9}\s*(,\s*\d{1,9}\s*)*", radii):
+        return tuple(int(word) for word in radii.split(","))
+    raise InputError(f"radii must be a range such as 1..12 or a list such as 1,2,4, got {radii!r}")
+
+
+def _place(pixel: str | Pixel, rows: int, columns: int) -> Pixel | None:
+    """Return the place of A, None for an average over all pixels."""
+    if not isinstance(pixel, str):
+        row, column = pixel
+        return int(row), int(column)
+    if pixel == "average":
+        return None
+    if pixel == "center":
+        return rows // 2, columns // 2
+    place = re.fullmatch(r"\s*(\d{1,9})\s*,\s*(\d{1,9})\s*", pixel)
+    if place is None:
+        raise InputError(f"pixel must be center, average or a place such as 14,14, got {pixel!r}")
+    return int(place[1]), int(place[2])
+
+
+def _check_values(field: Field, plan: ProbePlan, images: Images, say: Callable[[str], None]) -> None:
+    """Raise InputError for channels of spins and other images; say how much the levels of a pixel leave open."""
+    pixels = field.pixels
+    if plan.channel != "gaussian" and not pixels.spins:
+        raise InputError(
+            f"channel {plan.channel} needs images of two values, {images.source.name} is {images.kind}; use gaussian"
+        )
+    if pixels.unresolved:
+        noise = plan.noise()
+        within = 0.5 * np.log1p(noise.snr(plan.times[0]) * pixels.spread.mean(axis=0)).sum()
+        say(
+            f"A is told apart by {len(pixels.levels)} {'levels' if field.channels == 1 else 'colours'}, which leave "
+            f"{pixels.unresolved:.2g} of its variance open: up to {within:.2g} nats at t = {plan.times[0]:g}"
+        )
+
+
+def _costed(
+    field: Field,
+    plan: ProbePlan,
+    known: dict[str, Rendering],
+    asked: dict[str, Any],
+    progress: bool,
+    steps: int | None,
+) -> ProbePlan:
+    """Return the plan with as many steps as its budget allows, unless they are known; say what it will cost."""
+    budget = asked["budget"] if steps is None else None
+    if budget is None and not progress:
+        return plan
+    from ..estimators.amortised_estimates import pilot
+
+    seconds, asking = pilot(field, plan, asked["device"])
+    n_networks = plan.folds * (len(plan.kinds(field)) + 2 * len(known))
+    if budget is not None:
+        plan = replace(plan, steps=max(1, int((0.95 * budget / n_networks - asking) / seconds)))
+    if progress:
+        if plan.steps < FEW_STEPS:
+            say(f"warning: {plan.steps} steps a network are few and find less than there is; {STEPS} are usual")
+        exact = sum(exact_seconds(rendering, plan_for(plan, rendering)) for rendering in known.values())
+        beside = ", and as many pictures of Ising spins and of loops" if known else ""
+        say(
+            f"probe: {field.n} images of {field.shape[0]}x{field.shape[1]}, {len(plan.times)} times x "
+            f"{len(plan.radii)} radii, {plan.folds} folds, {plan.steps} steps a network{beside}: about "
+            f"{duration(n_networks * (plan.steps * seconds + asking) + exact)} on {asked['device']}"
+        )
+    return plan
+
+
+# -- what probe and hybrid share -----------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def unfinished(out: str | os.PathLike[str] | None, *, resume: bool, force: bool) -> Iterator[Parts | None]:
+    """Yield the folder of what is finished of a result file; None where the file itself is, and `resume` is asked for.
+
+    Without `out` the folder is a temporary one.
+    """
+    if out is None:
+        with tempfile.TemporaryDirectory() as folder, Parts(Path(folder) / "result.h5") as parts:
+            yield parts
+        return
+    path = Path(out)
+    check_output(path, resume=resume, force=force)
+    with Parts(path, resume, force) as parts:
+        done = resume and path.exists() and parts.plan is None
+        if done:
+            say(f"{path} is finished")
+        yield None if done else parts
+
+
+def seed_of(rng: np.random.Generator | int | None) -> int:
+    """Return a seed as it is, and one that is drawn for a generator or None."""
+    return rng if isinstance(rng, int) else int(np.random.default_rng(rng).integers(2**32))
+
+
+def plain(value: Any) -> Any:
+    """Return text, numbers and None as they are, and sequences and arrays as lists, for JSON."""
+    return value if isinstance(value, str | int | float | None) else np.asarray(value).tolist()

@@ -1,38 +1,39 @@
-"""What a probe of images writes: measured arrays over time and radius, and all that follows from them.
+"""What follows from a measured CMI map: Markov lengths, windows, and the cheapest receptive field r(t).
 
-One group, `probe` (calibrations on known truth add groups of their own, of the same variables), of dimensions
+The group `probe` of a result (calibrations on known truth add groups of the same variables) has the dimensions
 
-    t        times in (0, 1], T of them, increasing            radius   widths of the buffer B, R of them, increasing
+    t        times in (0, 1], increasing            radius   widths of the buffer B, increasing
 
-Measured, each with its standard error NAME_stderr of the same dims:
+Measured, each with its standard error NAME_stderr of the same dimensions; all after the first two are optional:
 
     cmi (t, radius)                  I_t(A;C|B) in nats
-    cmi_held_out, cmi_in_sample (t, radius)   what it is half-way between: too low and too high by what is overfitted;
-                                     without errors of their own; optional
-    cmi_null (t, radius)             what the same estimator finds once C has been permuted: what counts as zero
     total_information (t)            I_t(A;BC) in nats
-    label_information (t)            I_t(S;ABC), label_information_b (t) I_t(S;B), and label_information_lost (t)
-                                     I_0(S;AB) - I_t(S;B), which the speciation window starts with; optional
-    forward_backward (t)             P_FB, the chance that noise to t and its reversal keep the label; optional
-    excess_mse (t, radius)           E|A - E[A|AB]|^2 - E|A - E[A|ABC]|^2 in scaled units, Gaussian noise; optional
-    cmi_exact (t, radius)            the truth, in calibrations, and other NAME_exact (`probe_calibration`)
+    cmi_null (t, radius)             what the same estimator finds once C has been permuted, which counts as zero
+    cmi_held_out, cmi_in_sample (t, radius)   the two averages that cmi is half-way between, which overfitting makes
+                                     too low and too high; they have no errors of their own
+    label_information (t)            I_t(S;ABC) of the label S
+    label_information_b (t)          I_t(S;B)
+    label_information_lost (t)       I_0(S;AB) - I_t(S;B), which the start of the speciation window is taken from
+    forward_backward (t)             P_FB, the probability that noise to t and its reversal keep the label
+    excess_mse (t, radius)           E|A - E[A|AB]|^2 - E|A - E[A|ABC]|^2 in scaled units, under Gaussian noise
+    cmi_exact (t, radius)            the truth in calibrations, as other NAME_exact (see `calibration`)
 
-Derived here, never by the estimator:
+Derived here:
 
-    cmi_above_null (t, radius)       cmi - cmi_null, what lengths and windows are taken from
-    markov_length (t)                xi in sites, NaN with the reason in markov_length_note where there is none
+    cmi_above_null (t, radius)       cmi - cmi_null, which lengths and windows are taken from
+    markov_length (t)                xi in sites; where there is none it is NaN, and markov_length_note says why
     window_start, window_stop (radius)   nonlocality window at `tolerance`; NaN where `n_nonlocal_times` (radius) is 0
                                      or the times measured do not bracket that end
-    speciation_start, speciation_stop    of the label, at `tolerance`; scalars, meant where `speciation_seen` is 1
+    speciation_start, speciation_stop    window of the label at `tolerance`, scalars, valid if `speciation_seen` is 1
     area (t, radius)                 KL in nats per image that a local denoiser of that radius adds at that time
-    recommended_radius (t)           the cheapest r(t) whose areas, none below zero, add up to at most `budget`; -1 is
-                                     the whole image
+    recommended_radius (t)           the cheapest r(t) whose areas, none counted below zero, add up to at most `budget`;
+                                     -1 is the whole image
     schedule_kl, schedule_cost, global_cost, cost_saving    of r(t); cost in pixels read, averaged over times
 
 The area law is Girsanov's bound for Gaussian noise, KL <= 1/2 int d(snr) sum_i [mmse_i local - mmse_i global], by the
-trapezoidal rule in log snr between the times measured; for erasures the chain rule over a random order of the sites,
-KL = int dt sum_i I_t(A_i;C|B) / (1 - t). A stands for every pixel; times outside add nothing.
-Root attribute `parameters` holds {"data": Images.describe(), "tolerance", "budget", "channel", ...}.
+trapezoidal rule in log snr between the times measured; for erasures it is the chain rule over a random order of the
+sites, KL = int dt sum_i I_t(A_i;C|B) / (1 - t). A stands for every pixel; times outside the measured ones add nothing.
+The root attribute `parameters` holds {"data": Images.describe(), "tolerance", "budget", "channel", ...}.
 """
 
 import json
@@ -47,23 +48,23 @@ from ..channels import Channel, Erasure, Gaussian
 from ..errors import InputError
 from ..estimate import Estimate
 from ..phases import markov_length, nonlocality_window, optimal_schedule, peak_time, speciation_window
-from ..results import Row, provenance, tree, variable
+from ..results import Result, Row, provenance, tree, variable
 
 NAME = "probe"
-GLOBAL = -1
+GLOBAL = -1  # the radius of the whole image
 TOLERANCE = 0.01  # nats
-_LONG_NAMES = {
-    "cmi": "conditional mutual information I(A;C|B)",
-    "cmi_null": "I(A;C|B) of permuted C",
-    "cmi_above_null": "I(A;C|B) above its null",
-    "total_information": "total information I(A;BC)",
-    "label_information": "information of the image about its label, I(S;ABC)",
-    "label_information_b": "information of the buffer about the label, I(S;B)",
-    "label_information_lost": "what noise has hidden of it, I_0(S;AB) - I(S;B)",
-    "forward_backward": "forward-backward agreement of the label, P_FB",
-    "excess_mse": "mean squared error of the local denoiser above that of the global one",
-    "area": "KL per image that a local denoiser adds at a time",
+MAP, CURVE = ("t", "radius"), ("t",)
+MEASURED = {  # dimensions, units and long name
+    "cmi": (MAP, "nat", "conditional mutual information I(A;C|B)"),
+    "cmi_null": (MAP, "nat", "I(A;C|B) of permuted C"),
+    "total_information": (CURVE, "nat", "total information I(A;BC)"),
+    "label_information": (CURVE, "nat", "information of the image about its label, I(S;ABC)"),
+    "label_information_b": (CURVE, "nat", "information of the buffer about the label, I(S;B)"),
+    "label_information_lost": (CURVE, "nat", "what noise has hidden of it, I_0(S;AB) - I(S;B)"),
+    "forward_backward": (CURVE, "1", "forward-backward agreement of the label, P_FB"),
+    "excess_mse": (MAP, "1", "mean squared error of the local denoiser above that of the global one"),
 }
+WITHOUT_ERROR = {"cmi_held_out": "I(A;C|B) held out", "cmi_in_sample": "I(A;C|B) in sample"}
 Variables = dict[str, xr.Variable]
 
 
@@ -74,105 +75,77 @@ def probe_result(
     seed: int,
     *,
     calibrations: Mapping[str, Variables] | None = None,
-) -> xr.DataTree:
-    """The result of a probe from its `probe_variables`.
+    rows: list[Row] | None = None,
+) -> Result:
+    """Return the result of a probe from its `probe_variables`.
 
     Args:
         data: `Images.describe()`; parameters: everything else that was asked for, plain JSON types.
-        calibrations: name to `probe_variables` of data whose truth is known.
+        calibrations: `probe_variables` of data whose truth is known, by name; rows: of theirs in the table.
     """
     attributes = provenance(NAME, json.dumps({"data": dict(data), **parameters}), seed, complete=True)
-    return tree(attributes, {NAME: variables, **(calibrations or {})}, _rows(variables))
+    return tree(attributes, {NAME: variables, **(calibrations or {})}, [*_rows(variables), *(rows or [])])
 
 
 def probe_variables(
     *,
     t: ArrayLike,
     radius: ArrayLike,
-    cmi: ArrayLike,
-    cmi_stderr: ArrayLike,
-    total_information: ArrayLike,
-    total_information_stderr: ArrayLike,
     image_shape: tuple[int, int],
     channel: Channel,
     cmi_covariance: ArrayLike | None = None,
-    cmi_held_out: ArrayLike | None = None,
-    cmi_in_sample: ArrayLike | None = None,
-    cmi_null: ArrayLike | None = None,
-    cmi_null_stderr: ArrayLike | None = None,
-    label_information: ArrayLike | None = None,
-    label_information_stderr: ArrayLike | None = None,
-    label_information_b: ArrayLike | None = None,
-    label_information_b_stderr: ArrayLike | None = None,
-    label_information_lost: ArrayLike | None = None,
-    label_information_lost_stderr: ArrayLike | None = None,
-    forward_backward: ArrayLike | None = None,
-    forward_backward_stderr: ArrayLike | None = None,
-    excess_mse: ArrayLike | None = None,
-    excess_mse_stderr: ArrayLike | None = None,
     tolerance: float = TOLERANCE,
     budget: float = 1.0,
+    **measured: ArrayLike | None,
 ) -> Variables:
-    """All variables of one probe from the measured ones (see the module), of shapes (T,) and (T, R).
+    """Return all variables of one probe from the measured ones (see the module).
 
     Args:
-        cmi_covariance: (T, R, R) between radii, of `cmi`; errors of radii are taken as independent without it.
-        label_information_lost: I_0(S;AB) - I_t(S;B), with `label_information`; of the whole image where
-            `label_information_b` is not known.
-        tolerance: in nats, of the windows; budget: KL per image in nats, of r(t).
+        cmi_covariance: (t, radius, radius), of `cmi` between radii; without it their errors are independent.
+        tolerance: of the windows, in nats; budget: KL per image that r(t) may cost, in nats.
+        measured: NAME and NAME_stderr, None for those that were not measured.
 
     Raises:
-        ValueError: shapes that do not fit, values that are not finite, times outside (0, 1], an area law asked for
+        InputError: shapes that do not fit, values that are not finite, times outside (0, 1], an area law asked for
             another channel than the Gaussian.
     """
     times, radii = _coordinates(t, radius)
-    shapes = {"t": (times.size,), "tr": (times.size, radii.size)}
-    given = {
-        "cmi": (shapes["tr"], cmi, cmi_stderr),
-        "cmi_null": (shapes["tr"], cmi_null, cmi_null_stderr),
-        "total_information": (shapes["t"], total_information, total_information_stderr),
-        "label_information": (shapes["t"], label_information, label_information_stderr),
-        "label_information_b": (shapes["t"], label_information_b, label_information_b_stderr),
-        "label_information_lost": (shapes["t"], label_information_lost, label_information_lost_stderr),
-        "forward_backward": (shapes["t"], forward_backward, forward_backward_stderr),
-        "excess_mse": (shapes["tr"], excess_mse, excess_mse_stderr),
-    }
+    sizes = {MAP: (times.size, radii.size), CURVE: (times.size,)}
     found: Variables = {
-        "t": variable(("t",), times, "1", "diffusion time t, 0 clean and 1 pure noise"),
-        "radius": variable(("radius",), radii, "sites", "width of the buffer B"),
+        "t": variable("t", times, "1", "diffusion time t, 0 clean and 1 pure noise"),
+        "radius": variable("radius", radii, "sites", "width of the buffer B"),
         "tolerance": _scalar(tolerance, "nat", "tolerance of the windows"),
     }
-    for name, (shape, values, stderr) in given.items():
-        if values is not None:
-            units = "1" if name in ("excess_mse", "forward_backward") else "nat"
-            found |= _with_error(name, _checked(name, values, shape), _error(name, stderr, shape), units)
-    for name, values in (("cmi_held_out", cmi_held_out), ("cmi_in_sample", cmi_in_sample)):
-        if values is not None:
-            words = f"I(A;C|B) {name.removeprefix('cmi_').replace('_', ' ')}"
-            found[name] = variable(("t", "radius"), _checked(name, values, shapes["tr"]), "nat", words)
-    found |= _above_null(found)
+    for name, (dims, units, long_name) in MEASURED.items():
+        if measured.get(name) is not None:
+            values, stderr = (_array(key, measured.get(key), sizes[dims]) for key in (name, f"{name}_stderr"))
+            if stderr.min() < 0:
+                raise InputError(f"{name}_stderr must be >= 0, got {stderr.min():g}")
+            found |= with_error(name, dims, values, stderr, units, long_name)
+    for name, long_name in WITHOUT_ERROR.items():
+        if measured.get(name) is not None:
+            found[name] = variable(MAP, _array(name, measured[name], sizes[MAP]), "nat", long_name)
     covariance = None
     if cmi_covariance is not None:
-        covariance = _checked("cmi_covariance", cmi_covariance, (*shapes["tr"], radii.size))
+        covariance = _array("cmi_covariance", cmi_covariance, (*sizes[MAP], radii.size))
+    found |= _above_null(found)
     found |= _markov_lengths(found, covariance)
     found |= _windows(found, tolerance)
-    if label_information is not None:
-        if label_information_lost is None:
+    if "label_information" in found:
+        if "label_information_lost" not in found:
             raise InputError("label_information_lost must be given with label_information, got None")
         found |= _speciation(found, tolerance)
-    if excess_mse is not None:
+    if "excess_mse" in found:
         if not isinstance(channel, Gaussian):
             raise InputError(f"excess_mse must come with a Gaussian channel, got {channel.name}; leave it out")
-        scale = 0.5 * snr_weights(channel, times)
-        found |= _schedule(found, found["excess_mse"], found["excess_mse_stderr"], scale, image_shape, budget)
+        found |= _schedule(found, "excess_mse", 0.5 * snr_weights(channel, times), image_shape, budget)
     elif isinstance(channel, Erasure) and times[-1] < 1:
-        scale = _widths(times) / (1 - times)
-        found |= _schedule(found, found["cmi_above_null"], found["cmi_above_null_stderr"], scale, image_shape, budget)
+        found |= _schedule(found, "cmi_above_null", _widths(times) / (1 - times), image_shape, budget)
     return found
 
 
 def read_costs(image_shape: tuple[int, int], radius: ArrayLike) -> NDArray[np.float64]:
-    """Pixels in the box of each radius around a pixel, cut at the edges, averaged over pixels, (R,)."""
+    """Return the pixels in the box of each radius around a pixel, cut at the edges, averaged over pixels, (R,)."""
 
     def along(n: int, r: int) -> float:
         i = np.arange(n)
@@ -182,7 +155,7 @@ def read_costs(image_shape: tuple[int, int], radius: ArrayLike) -> NDArray[np.fl
 
 
 def snr_weights(channel: Channel, times: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weights of int d(snr) f between the times, (T,): trapezoidal in log snr, and in snr from t = 1, snr = 0."""
+    """Return weights of int d(snr) f between the times, (T,): trapezoidal in log snr, and in snr from t = 1, snr = 0."""
     snr = np.array([channel.snr(float(t)) for t in times])
     weights = np.zeros(snr.size)
     seen = snr > 0
@@ -193,8 +166,18 @@ def snr_weights(channel: Channel, times: NDArray[np.float64]) -> NDArray[np.floa
     return weights
 
 
+def with_error(
+    name: str, dims: tuple[str, ...], values: NDArray, stderr: NDArray, units: str, long_name: str
+) -> Variables:
+    """Return NAME and NAME_stderr."""
+    return {
+        name: variable(dims, values, units, long_name),
+        f"{name}_stderr": variable(dims, stderr, units, f"standard error of {name}"),
+    }
+
+
 def _widths(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Trapezoidal weights of increasing points."""
+    """Return trapezoidal weights of increasing points."""
     half = 0.5 * np.diff(x)
     return np.append(half, 0.0) + np.append(0.0, half)
 
@@ -208,30 +191,16 @@ def _coordinates(t: ArrayLike, radius: ArrayLike) -> tuple[NDArray[np.float64], 
     return times, radii
 
 
-def _checked(name: str, values: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
+def _array(name: str, values: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return `values` as a finite array of this shape."""
+    if values is None:
+        raise InputError(f"{name} must be given with {name.removesuffix('_stderr')}, got None")
     array = np.asarray(values, float)
     if array.shape != shape:
         raise InputError(f"{name} must have shape {shape}, got {array.shape}")
     if not np.isfinite(array).all():
         raise InputError(f"{name} must be finite, got nan or inf at {np.argwhere(~np.isfinite(array))[0].tolist()}")
     return array
-
-
-def _error(name: str, stderr: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    if stderr is None:
-        raise InputError(f"{name}_stderr must be given with {name}, got None")
-    array = _checked(f"{name}_stderr", stderr, shape)
-    if array.min() < 0:
-        raise InputError(f"{name}_stderr must be >= 0, got {array.min():g}")
-    return array
-
-
-def _with_error(name: str, values: NDArray, stderr: NDArray, units: str) -> Variables:
-    dims = ("t", "radius")[: values.ndim]
-    return {
-        name: variable(dims, values, units, _LONG_NAMES[name]),
-        f"{name}_stderr": variable(dims, stderr, units, f"standard error of {name}"),
-    }
 
 
 def _scalar(value: float, units: str, long_name: str) -> xr.Variable:
@@ -243,7 +212,7 @@ def _above_null(found: Variables) -> Variables:
     if "cmi_null" in found:
         values = values - found["cmi_null"].values
         stderr = np.hypot(stderr, found["cmi_null_stderr"].values)
-    return _with_error("cmi_above_null", values, stderr, "nat")
+    return with_error("cmi_above_null", MAP, values, stderr, "nat", "I(A;C|B) above its null")
 
 
 def _markov_lengths(found: Variables, covariance: NDArray | None) -> Variables:
@@ -258,22 +227,19 @@ def _markov_lengths(found: Variables, covariance: NDArray | None) -> Variables:
         notes[k] = fit.reason
         if fit.xi is not None:
             numbers[:, k] = fit.xi.value, fit.xi.stderr, fit.p_value
+    about = "Markov length (NaN: no exponential window)"
     return {
-        "markov_length": variable(("t",), numbers[0], "sites", "Markov length (NaN: no exponential window)"),
-        "markov_length_stderr": variable(("t",), numbers[1], "sites", "standard error of markov_length"),
-        "markov_length_p_value": variable(("t",), numbers[2], "1", "p-value of the exponential fit"),
-        "markov_length_note": variable(("t",), notes, "1", "why there is no Markov length, or where its error is from"),
+        **with_error("markov_length", CURVE, numbers[0], numbers[1], "sites", about),
+        "markov_length_p_value": variable("t", numbers[2], "1", "p-value of the exponential fit"),
+        "markov_length_note": variable("t", notes, "1", "why there is no Markov length, or where its error is from"),
     }
 
 
 def _ends(name: str, dims: tuple[str, ...], values: list[Estimate | None], long_name: str) -> Variables:
-    """NAME and NAME_stderr from estimates; NaN for None. A scalar for no dims."""
+    """Return NAME and NAME_stderr from estimates, NaN for None; a scalar where there are no dims."""
     numbers = np.array([(np.nan, np.nan) if e is None else (e.value, e.stderr) for e in values])
     numbers = numbers if dims else numbers[0]
-    return {
-        name: variable(dims, numbers[..., 0], "1", long_name),
-        f"{name}_stderr": variable(dims, numbers[..., 1], "1", f"standard error of {name}"),
-    }
+    return with_error(name, dims, numbers[..., 0], numbers[..., 1], "1", long_name)
 
 
 def _windows(found: Variables, tolerance: float) -> Variables:
@@ -284,7 +250,7 @@ def _windows(found: Variables, tolerance: float) -> Variables:
     return {
         **_ends("window_start", ("radius",), starts, "start of the nonlocality window"),
         **_ends("window_stop", ("radius",), stops, "end of the nonlocality window"),
-        "n_nonlocal_times": variable(("radius",), count, "1", "times measured with I(A;C|B) above the tolerance"),
+        "n_nonlocal_times": variable("radius", count, "1", "times measured with I(A;C|B) above the tolerance"),
     }
 
 
@@ -303,21 +269,16 @@ def _speciation(found: Variables, tolerance: float) -> Variables:
 
 
 def _schedule(
-    found: Variables,
-    local: xr.Variable,
-    local_stderr: xr.Variable,
-    scale: NDArray[np.float64],
-    image_shape: tuple[int, int],
-    budget: float,
+    found: Variables, local: str, scale: NDArray[np.float64], image_shape: tuple[int, int], budget: float
 ) -> Variables:
-    """r(t) by the area law, n_sites * scale (T,) * local (T, R); the whole image is one more radius, of area 0."""
+    """Return r(t) by the area law, n_sites * scale (T,) * local (T, R); the whole image is one more radius of area 0."""
     times, radii = found["t"].values, found["radius"].values
     if times.size < 2:
         raise InputError(f"t must hold at least two times for an area law, got {times.tolist()}")
     if not budget > 0:
         raise InputError(f"budget must be > 0 nats per image, got {budget}")
     n_sites = image_shape[0] * image_shape[1]
-    area, stderr = (n_sites * scale[:, None] * each.values for each in (local, local_stderr))
+    area, stderr = (n_sites * scale[:, None] * found[name].values for name in (local, f"{local}_stderr"))
     share = _widths(times) / (times[-1] - times[0])
     cost = share[:, None] * np.append(read_costs(image_shape, radii), n_sites)
     adds = np.maximum(area, 0.0)  # below zero by chance: it must not pay for what another time adds
@@ -325,8 +286,8 @@ def _schedule(
     error = float(np.sqrt((np.pad(stderr, ((0, 0), (0, 1)))[np.arange(times.size), best.choice] ** 2).sum()))
     chosen = np.append(radii, GLOBAL)[best.choice]
     return {
-        **_with_error("area", area, stderr, "nat"),
-        "recommended_radius": variable(("t",), chosen, "sites", "cheapest receptive field r(t); -1 is the whole image"),
+        **with_error("area", MAP, area, stderr, "nat", "KL per image that a local denoiser adds at a time"),
+        "recommended_radius": variable("t", chosen, "sites", "cheapest receptive field r(t); -1 is the whole image"),
         "budget": _scalar(budget, "nat", "KL per image that r(t) may cost"),
         "schedule_kl": _scalar(best.error, "nat", "KL per image of r(t), by the area law"),
         "schedule_kl_stderr": _scalar(error, "nat", "standard error of schedule_kl"),
@@ -337,7 +298,7 @@ def _schedule(
 
 
 def _rows(found: Variables) -> list[Row]:
-    """The table: where and how large the information is at the smallest radius, the windows, the schedule."""
+    """Return the table: where and how large the CMI is at the smallest radius, the windows, the schedule."""
     times, r = found["t"].values, int(found["radius"].values[0])
     cmi, stderr = found["cmi_above_null"].values[:, 0], found["cmi_above_null_stderr"].values[:, 0]
     top = int(np.argmax(cmi))
