@@ -32,9 +32,11 @@ from report import parser, report
 from lattice_diffusion import Lattice
 from lattice_diffusion.channels import Gaussian
 from lattice_diffusion.estimators import MINE
+from lattice_diffusion.estimators.amortised import ProbePlan
+from lattice_diffusion.estimators.amortised_data import field_of_array
+from lattice_diffusion.estimators.amortised_estimates import measure
 from lattice_diffusion.images import open_images
 from lattice_diffusion.images.lattice_images import Rendering, ising_image
-from lattice_diffusion.images.probe import ProbePlan, field_of_array, measure
 from lattice_diffusion.models import Ising
 
 CHANNEL = Gaussian("linear")

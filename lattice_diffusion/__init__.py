@@ -23,6 +23,8 @@ if TYPE_CHECKING:
         samplers,
         studies,
     )
+    from .images.hybrid import hybrid
+    from .images.probe import probe
     from .lattice import Lattice, Tripartition
     from .results import load
 
@@ -32,6 +34,8 @@ __all__ = [  # noqa: RUF022  rooms in the order data flow through them
     "Lattice",
     "Tripartition",
     "load",
+    "probe",
+    "hybrid",
     "images",
     "channels",
     "models",
@@ -46,4 +50,11 @@ __all__ = [  # noqa: RUF022  rooms in the order data flow through them
     "plots",
 ]
 
-__getattr__, __dir__ = attach(__name__, {"Lattice": "lattice", "Tripartition": "lattice", "load": "results"}, __all__)
+_HOMES = {
+    "Lattice": "lattice",
+    "Tripartition": "lattice",
+    "load": "results",
+    "probe": "images.probe",
+    "hybrid": "images.hybrid",
+}
+__getattr__, __dir__ = attach(__name__, _HOMES, __all__)

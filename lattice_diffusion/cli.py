@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,7 +33,8 @@ MODELS = "gaussian-field, gaussian-mixture, ising, ising-chain, curie-weiss, dom
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what is there; reuse what is finished.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
 ValueRange = Annotated[
-    str | None, typer.Option(help="Of the darkest and lightest pixel, 0,255; bytes need none.", metavar="LOW,HIGH")
+    str | None,
+    typer.Option(help="Values of black and white, for example 0,255 (not needed for uint8).", metavar="LOW,HIGH"),
 ]
 
 
@@ -265,13 +267,19 @@ def report(
     write_page(load(file), out, file.name)
 
 
+ImageFile = Annotated[Path, typer.Argument(help="A .npy, .npz, .h5 or IDX file, or a folder.", metavar="IMAGES")]
+Key = Annotated[str | None, typer.Option(help="Name of the array in a .npz or .h5 file.")]
+Labels = Annotated[Path | None, typer.Option(help="File of labels, if they do not lie beside the images.")]
+NMax = Annotated[int | None, typer.Option(help="Largest number of images to use.")]
+
+
 @app.command()
 def probe(
-    images: Annotated[Path, typer.Argument(help=".npy, .npz, .h5, IDX or a folder of images.", metavar="IMAGES")],
+    images: ImageFile,
     out: Annotated[Path, typer.Option(help="The result file, HDF5.", metavar="FILE.h5")] = Path("probe.h5"),
-    times: Annotated[str, typer.Option(help="How many times in (0, 1), or their list 0.2,0.3.")] = "11",
-    radii: Annotated[str | None, typer.Option(help="Widths of B, 1..12 or 1,2,4; up to 12 if not given.")] = None,
-    pixel: Annotated[str, typer.Option(help="A: center, a place i,j, or average over all pixels.")] = "center",
+    times: Annotated[str, typer.Option(help="Number of times in (0, 1), or their list 0.2,0.3.")] = "11",
+    radii: Annotated[str | None, typer.Option(help="Widths of B, such as 1..12 or 1,2,4 (default: up to 12).")] = None,
+    pixel: Annotated[str, typer.Option(help="Pixel A: center, row,column, or average over all pixels.")] = "center",
     channel: Annotated[
         str,
         typer.Option(
@@ -279,75 +287,98 @@ def probe(
         ),
     ] = "gaussian",
     schedule: Annotated[
-        str, typer.Option(help="Of gaussian noise: linear, vp or ve.", autocompletion=one_of(completions.schedules))
+        str, typer.Option(help="Schedule of Gaussian noise.", autocompletion=one_of(completions.schedules))
     ] = "linear",
-    key: Annotated[str | None, typer.Option(help="Which array of a .npz or .h5 file.")] = None,
-    labels: Annotated[Path | None, typer.Option(help="A file of labels; those beside the images otherwise.")] = None,
-    n_max: Annotated[int | None, typer.Option(help="Use so many images.")] = None,
+    key: Key = None,
+    labels: Labels = None,
+    n_max: NMax = None,
     value_range: ValueRange = None,
     calibrate: Annotated[
         bool | None,
         typer.Option(
             "--calibrate/--no-calibrate",
-            help="Also probe as many pictures of known truth; the default for gaussian noise of linear schedule.",
+            help="Also probe as many pictures of known truth (default under Gaussian noise of linear schedule).",
             show_default=False,
         ),
     ] = None,
-    tolerance: Annotated[float, typer.Option(help="In nats, of the windows.")] = 0.01,
-    kl: Annotated[float, typer.Option(help="KL per image in nats that the recommended r(t) may cost.")] = 1.0,
+    tolerance: Annotated[float, typer.Option(help="Nats that the CMI exceeds inside the windows.")] = 0.01,
+    kl: Annotated[float, typer.Option(help="Nats per image that the recommended r(t) may cost.")] = 1.0,
     budget: Annotated[
-        float | None, typer.Option(help="Seconds to take, about; 2000 steps a network if not given.")
+        float | None, typer.Option(help="Seconds that it may take (default: 2000 training steps a network).")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of weights, noise and folds.")] = 0,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, noise and folds.")] = 0,
+    device: Annotated[str, typer.Option(help="Device of torch: cpu, cuda, cuda:1, ...")] = "cpu",
     resume: Resume = False,
     force: Force = False,
 ) -> None:
-    """Where networks on your images must be global, and how wide: the map of I(A;C|B) over times and radii."""
-    with _long_run(torch=True):
-        from .images.probe_command import Request, run_probe
+    """Map I(A;C|B) of images over times and radii: where must networks be global, and how wide?"""
+    options = dict(locals())
+    with _long_run(torch=True), _image_warnings():
+        from .images.probe import probe
 
-        asked = Request(times, radii, pixel, channel, budget, calibrate, tolerance, kl, seed, device, schedule)
-        source = {"key": key, "labels": labels, "n_max": n_max, "value_range": value_range}
-        result = run_probe(images, out, asked, **source, resume=resume, force=force)  # type: ignore[arg-type]
-        from . import results
-        from .report import text_table
-    typer.echo(text_table(results.rows(result)), nl=False)
+        result = probe(options.pop("images"), rng=options.pop("seed"), **options)
+        _print_table(result)
 
 
 @app.command()
 def hybrid(
-    images: Annotated[Path, typer.Argument(help=".npy, .npz, .h5, IDX or a folder of images.", metavar="IMAGES")],
+    images: ImageFile,
     out: Annotated[Path, typer.Option(help="The result file, HDF5.", metavar="FILE.h5")] = Path("hybrid.h5"),
-    probe: Annotated[Path | None, typer.Option(help="Of the same images: window and r(t).", metavar="PROBE.h5")] = None,
-    window: Annotated[str | None, typer.Option(help="Where to be global, t1,t2; the probe's if not given.")] = None,
-    by: Annotated[str, typer.Option(help="The probe's window by cmi or by error of local denoisers.")] = "cmi",
-    tolerance: Annotated[float | None, typer.Option(help="Of that window; the probe's, or 1/4 of the peak.")] = None,
-    radius: Annotated[int, typer.Option(min=1, help="Of the local network in the schedules.")] = 2,
-    radii: Annotated[str, typer.Option(help="Of all local networks, 1..6 or 1,2,4.")] = "1..6",
-    levels: Annotated[int, typer.Option(help="Grey values that a pixel is rounded to.")] = 8,
-    shrink: Annotated[int, typer.Option(help="Average over blocks of so many pixels a side.")] = 1,
-    n: Annotated[int, typer.Option("--n", help="Images generated by every schedule.")] = 1000,
-    steps: Annotated[int, typer.Option(help="Reverse steps from noise to image.")] = 60,
-    key: Annotated[str | None, typer.Option(help="Which array of a .npz or .h5 file.")] = None,
-    labels: Annotated[Path | None, typer.Option(help="A file of labels; those beside the images otherwise.")] = None,
-    n_max: Annotated[int | None, typer.Option(help="Use so many images.")] = None,
+    probe: Annotated[
+        Path | None, typer.Option(help="Probe of the same images, for window and r(t).", metavar="PROBE.h5")
+    ] = None,
+    window: Annotated[str | None, typer.Option(help="Times t1,t2 between which networks are global.")] = None,
+    by: Annotated[str, typer.Option(help="Take the probe's window from cmi, or from the error of local nets.")] = "cmi",
+    tolerance: Annotated[
+        float | None, typer.Option(help="Tolerance of that window (default: the probe's, or 1/4 of the peak error).")
+    ] = None,
+    radius: Annotated[int, typer.Option(min=1, help="Radius of the local network in the schedules.")] = 2,
+    radii: Annotated[str, typer.Option(help="Radii of all local networks, such as 1..6 or 1,2,4.")] = "1..6",
+    levels: Annotated[int, typer.Option(help="Number of grey values that pixels are rounded to.")] = 8,
+    shrink: Annotated[int, typer.Option(help="Side of the blocks of pixels that are averaged.")] = 1,
+    n: Annotated[int, typer.Option("--n", help="Number of images generated by every schedule.")] = 1000,
+    steps: Annotated[int, typer.Option(help="Number of reverse steps from noise to image.")] = 60,
+    key: Key = None,
+    labels: Labels = None,
+    n_max: NMax = None,
     value_range: ValueRange = None,
     budget: Annotated[float, typer.Option(help="Seconds of training, about.")] = 1800.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of split, weights and noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of split, weights and noise.")] = 0,
     resume: Resume = False,
     force: Force = False,
 ) -> None:
-    """Images by local networks, global ones and both: is global inside the window alone as good, at which cost?"""
-    with _long_run(torch=True):
-        from .images.hybrid_command import Request, run_hybrid
+    """Generate images by local networks, global ones and both: is global inside the window alone as good?"""
+    options = dict(locals())
+    from .store import beside, check_output
 
-        asked = Request(window, by, tolerance, radius, radii, levels, shrink, n, steps, budget, seed)
-        source = {"key": key, "labels": labels, "n_max": n_max, "value_range": value_range}
-        result = run_hybrid(images, out, asked, probe=probe, **source, resume=resume, force=force)  # type: ignore[arg-type]
-        from . import results
-        from .report import text_table
-    typer.echo(text_table(results.rows(result)), nl=False)
+    picture = beside(out, ".png")
+    check_output(picture, resume=resume, force=force)
+    with _long_run(torch=True), _image_warnings():
+        from .images.hybrid import hybrid
+        from .studies.reproduce import draw
+
+        result = hybrid(options.pop("images"), rng=options.pop("seed"), **options)
+        draw(out, picture)
+        _print_table(result)
+
+
+@contextlib.contextmanager
+def _image_warnings() -> Iterator[None]:
+    """Print what is odd about images on stderr, a line each."""
+    from .images import ImageWarning
+    from .progress import say
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", ImageWarning)
+        warnings.showwarning = lambda message, *_: say(f"warning: {message}")  # type: ignore[assignment]
+        yield
+
+
+def _print_table(result: Any) -> None:
+    from .report import text_table
+    from .results import rows
+
+    typer.echo(text_table(rows(result)), nl=False)
 
 
 @app.command()

@@ -20,7 +20,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lattice_diffusion import cli, errors, hdf5, results
-from lattice_diffusion.images import probe_command
 from lattice_diffusion.runs import runner
 from lattice_diffusion.studies import reproduce
 
@@ -74,13 +73,13 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     for module in (errors, hdf5):
         monkeypatch.setattr(module, "available_memory", lambda: GIB)
-    monkeypatch.setattr(probe_command, "pilot", reached)
+    monkeypatch.setattr("lattice_diffusion.estimators.amortised_estimates.pilot", reached)
     monkeypatch.setattr(reproduce, "run", reached)
     monkeypatch.setattr("lattice_diffusion.estimators.benchmark.run", reached)
     monkeypatch.setattr("lattice_diffusion.doctor.examine", reached)
-    hybrid = "lattice_diffusion.images.hybrid_command"
+    hybrid = "lattice_diffusion.images.hybrid"
     monkeypatch.setattr(f"{hybrid}.seconds_per_step", lambda data, training: dict.fromkeys(training.kinds, 0.01))
-    monkeypatch.setattr(f"{hybrid}._run", reached)
+    monkeypatch.setattr(f"{hybrid}._measured", reached)
     monkeypatch.setattr(runner, "check_points", _accept_small(runner.check_points))
     t = np.array([0.25, 0.5])
     grid = {"t": results.variable(("t",), t, "1", "time"), "cmi": results.variable(("t",), t, "nat", "information")}

@@ -260,7 +260,7 @@ def measure(
     parts: Path | None = None,
     on_step: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Return all that is measured, as arguments of `images.probe_schema.probe_variables`.
+    """Return all that is measured, as arguments of `images.decisions.probe_variables`.
 
     Args:
         parts: folder of what is finished and of training in progress; what is there is used.

@@ -155,7 +155,7 @@ def read_costs(image_shape: tuple[int, int], radius: ArrayLike) -> NDArray[np.fl
 
 
 def snr_weights(channel: Channel, times: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return weights of int d(snr) f between the times, (T,): trapezoidal in log snr, and in snr from t = 1, snr = 0."""
+    """Return weights (T,) of int d(snr) f between the times: trapezoidal in log snr, and in snr from snr = 0 on."""
     snr = np.array([channel.snr(float(t)) for t in times])
     weights = np.zeros(snr.size)
     seen = snr > 0
@@ -271,7 +271,7 @@ def _speciation(found: Variables, tolerance: float) -> Variables:
 def _schedule(
     found: Variables, local: str, scale: NDArray[np.float64], image_shape: tuple[int, int], budget: float
 ) -> Variables:
-    """Return r(t) by the area law, n_sites * scale (T,) * local (T, R); the whole image is one more radius of area 0."""
+    """Return r(t) by the area law, n_sites * scale (T,) * local (T, R); the whole image is a radius of area 0."""
     times, radii = found["t"].values, found["radius"].values
     if times.size < 2:
         raise InputError(f"t must hold at least two times for an area law, got {times.tolist()}")

@@ -2,7 +2,7 @@
 
 Groups, with NAME_stderr beside every estimate; `radius` is -1 for the global network:
 
-    denoising    mse, excess_mse (t, radius)      E|x_0 - E[x_0|x_t]|^2 per pixel, and how far above the global network's
+    denoising    mse, excess_mse (t, radius)      E|x_0 - E[x_0|x_t]|^2 a pixel, and how far above the global network's
     recovery     mse, excess_mse, patch_divergence, agreement (start, radius)      of images noised to T_f and returned
     generation   patch_divergence, frechet_distance, class_entropy, kl, cost, seconds (schedule); real_NAME of real
                  images in their place; window_start, window_stop, local_radius
@@ -171,7 +171,7 @@ def _recovery(judge: Judge, back: NDArray) -> Variables:
     if judge.classifier is not None:
         classes = judge.classifier.see(back.reshape(-1, *clean.shape[1:]))[1].argmax(axis=1).reshape(back.shape[:3])
         same = classes == judge.classifier.see(clean)[1].argmax(axis=1)
-        found |= _average("agreement", dims, np.moveaxis(same, 2, 0).astype(float))
+        found |= _average("agreement", dims, np.ascontiguousarray(np.moveaxis(same, 2, 0), float))
     return found
 
 

@@ -109,7 +109,7 @@ def open_images(
     *,
     key: str | None = None,
     labels: Any = None,
-    value_range: tuple[float, float] | None = None,
+    value_range: tuple[float, float] | str | None = None,
     n_max: int | None = None,
 ) -> Images:
     """Return images scaled to [-1, 1].
@@ -123,7 +123,7 @@ def open_images(
             as they are.
         key: name of the array in a .npz or .h5 file; "images" or the only fitting one by default.
         labels: (n,), or a .npy or IDX file of them.
-        value_range: values that are scaled to -1 and 1.
+        value_range: values that are scaled to -1 and 1; also "0,255".
         n_max: largest number of images, which are spaced evenly over the file, as it may be sorted by label.
 
     Raises:
@@ -135,6 +135,7 @@ def open_images(
     """
     if isinstance(images, Images):
         return images
+    value_range = _parsed_range(value_range) if isinstance(value_range, str) else value_range
     source = open_source(images, key)
     if len(source.shape) not in (3, 4) or min(source.shape) < 1 or source.dtype.kind not in "buif":
         raise InputError(
@@ -222,6 +223,14 @@ def _channels_first(source: Source, raw: NDArray) -> NDArray:
     if raw.shape[1] in (1, 3):
         return raw
     raise InputError(f"{source.name} must have 1 or 3 channels in its last axis, got shape {source.shape}")
+
+
+def _parsed_range(text: str) -> tuple[float, float]:
+    try:
+        low, high = (float(word) for word in text.split(","))
+    except ValueError:
+        raise InputError(f"value_range must be two numbers such as 0,255, got {text!r}") from None
+    return low, high
 
 
 def _range(source: Source, seen: _Moments, declared: tuple[float, float] | None) -> tuple[float, float] | None:

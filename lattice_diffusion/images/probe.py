@@ -1,15 +1,15 @@
 """Where networks on a user's images must be global, and how wide: the map of I(A;C|B) over times and radii.
 
-    result = ld.probe("images.npy", times=9, radii=range(1, 13), out="probe.h5")
-    result["probe"]["cmi_above_null"].sel(radius=1)
-    result.report("probe.html")
+result = ld.probe("images.npy", times=9, radii=range(1, 13), out="probe.h5")
+result["probe"]["cmi_above_null"].sel(radius=1)
+result.report("probe.html")
 """
 
 import contextlib
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -101,7 +101,9 @@ def probe(
         noise = {"channel": channel, "schedule": schedule}
         plan = _plan(opened, times, radii, pixel, seed=seed, **noise, **{"steps": STEPS, **training})
         field = field_of_images(opened, plan.pixel)
-        _check_values(field, plan, opened, say if progress else lambda _: None)
+        unresolved = _unresolved(field, plan, opened)
+        if progress and unresolved:
+            say(unresolved)
         known = pictures(field.shape) if calibrate else {}
         steps = None if parts.plan is None else int(parts.plan["plan"]["steps"])  # may follow from another day's speed
         plan = _costed(field, plan if steps is None else replace(plan, steps=steps), known, asked, progress, steps)
@@ -185,7 +187,7 @@ def _plan(
         raise InputError(f"images must reach at least two pixels beyond A, got {rows}x{columns}")
     widths = tuple(range(1, min(DEFAULT_RADII + 1, limit))) if radii is None else parse_radii(radii)
     if not widths or widths[-1] >= limit:
-        raise InputError(f"radii must be below {limit}, where the box covers the image, got {shown(radii)}")
+        raise InputError(f"radii must be below {limit}, where the box covers the image, got {shown(list(widths))}")
     return ProbePlan(_times(times), widths, place, **options)
 
 
@@ -230,20 +232,20 @@ def _place(pixel: str | Pixel, rows: int, columns: int) -> Pixel | None:
     return int(place[1]), int(place[2])
 
 
-def _check_values(field: Field, plan: ProbePlan, images: Images, say: Callable[[str], None]) -> None:
-    """Raise InputError for channels of spins and other images; say how much the levels of a pixel leave open."""
+def _unresolved(field: Field, plan: ProbePlan, images: Images) -> str:
+    """Return a sentence on what the levels of a pixel leave open; raise InputError for noise of spins otherwise."""
     pixels = field.pixels
     if plan.channel != "gaussian" and not pixels.spins:
         raise InputError(
             f"channel {plan.channel} needs images of two values, {images.source.name} is {images.kind}; use gaussian"
         )
-    if pixels.unresolved:
-        noise = plan.noise()
-        within = 0.5 * np.log1p(noise.snr(plan.times[0]) * pixels.spread.mean(axis=0)).sum()
-        say(
-            f"A is told apart by {len(pixels.levels)} {'levels' if field.channels == 1 else 'colours'}, which leave "
-            f"{pixels.unresolved:.2g} of its variance open: up to {within:.2g} nats at t = {plan.times[0]:g}"
-        )
+    if not pixels.unresolved:
+        return ""
+    within = 0.5 * np.log1p(plan.noise().snr(plan.times[0]) * pixels.spread.mean(axis=0)).sum()
+    return (
+        f"A is told apart by {len(pixels.levels)} {'levels' if field.channels == 1 else 'colours'}, which leave "
+        f"{pixels.unresolved:.2g} of its variance open: up to {within:.2g} nats at t = {plan.times[0]:g}"
+    )
 
 
 def _costed(

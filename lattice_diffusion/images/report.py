@@ -19,7 +19,7 @@ from ..report import describe, with_error
 from ..results import grids, reading, rows, tree
 from ..store import atomic_write
 from .calibration import PREFIX, TITLES, distance, distance_error, share_found
-from .probe_schema import GLOBAL, NAME
+from .decisions import GLOBAL, NAME
 from .web_page import document, escape, image, section, table
 
 SIGNIFICANT = 3.0

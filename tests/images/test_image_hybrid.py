@@ -8,17 +8,17 @@ from matplotlib import image
 
 import lattice_diffusion as ld
 from lattice_diffusion import results
+from lattice_diffusion.channels import Gaussian
 from lattice_diffusion.cli import main
 from lattice_diffusion.errors import InputError
-from lattice_diffusion.images import hybrid_command as command
-from lattice_diffusion.images import hybrid_measurements as measurements
-from lattice_diffusion.images import open_images
-from lattice_diffusion.images.hybrid_command import Request, parse_window, run_hybrid
-from lattice_diffusion.images.hybrid_data import split
-from lattice_diffusion.images.hybrid_distances import frechet_distance, patch_divergence
-from lattice_diffusion.images.hybrid_generation import area, four_schedules, generate, stepwise
-from lattice_diffusion.images.hybrid_training import CHANNEL, GLOBAL, Training, untrained
-from lattice_diffusion.images.probe_schema import probe_result, probe_variables, snr_weights
+from lattice_diffusion.images import hybrid_measurements, open_images
+from lattice_diffusion.images.decisions import GLOBAL, probe_result, probe_variables, snr_weights
+from lattice_diffusion.images.hybrid import window_of
+from lattice_diffusion.images.hybrid_measurements import area, four_schedules, generate, stepwise
+from lattice_diffusion.images.hybrid_networks import Training, split, untrained
+from lattice_diffusion.images.hybrid_quality import frechet_distance, patch_divergence
+
+CHANNEL = Gaussian("linear")
 
 
 def z(distance, truth):
@@ -113,15 +113,13 @@ def test_cost_is_that_of_the_networks_used(tmp_path):
 
 EFFORT = {"n_returned": 40, "n_errors": 20, "starts": (0.4, 0.8)}
 SMALL = {"steps": 15, "global_steps": 20, "width": 8}
-ASKED = Request(window="0.3,0.8", radii="1,2", radius=1, n=100, steps=6)
+ASKED = {"window": (0.3, 0.8), "radii": (1, 2), "radius": 1, "n": 100, "steps": 6, "effort": EFFORT, "training": SMALL}
 
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path, monkeypatch, capsys):
-    path = spins(tmp_path)
-    with monkeypatch.context() as patch:
-        patch.setattr(command, "draw", lambda *_: None)  # one figure is enough
-        whole = run_hybrid(path, tmp_path / "whole.h5", ASKED, effort=EFFORT, **SMALL)
+    path, out = spins(tmp_path), tmp_path / "cut.h5"
+    whole = ld.hybrid(path, **ASKED)
     err = capsys.readouterr().err
     assert "about" in err.split("hybrid: 320 images of 9x7")[1]
     calls = []
@@ -132,49 +130,45 @@ def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path, monkeypatch, capsys)
             raise KeyboardInterrupt
         return generate(*arguments, **options)
 
-    monkeypatch.setattr(measurements, "generate", killed)
+    monkeypatch.setattr(hybrid_measurements, "generate", killed)
     with pytest.raises(KeyboardInterrupt):
-        run_hybrid(path, tmp_path / "cut.h5", ASKED, effort=EFFORT, **SMALL)
-    other = Request(**{**ASKED.__dict__, "window": "0.2,0.8"})
+        ld.hybrid(path, out=out, **ASKED)
     with pytest.raises(ValueError, match=r"holds another experiment: .*window is"):
-        run_hybrid(path, tmp_path / "cut.h5", other, resume=True, effort=EFFORT, **SMALL)
-    cut = run_hybrid(path, tmp_path / "cut.h5", ASKED, resume=True, effort=EFFORT, **SMALL)
+        ld.hybrid(path, out=out, resume=True, **{**ASKED, "window": "0.2,0.8"})
+    cut = ld.hybrid(path, out=out, resume=True, **ASKED)
     assert len(calls) == 5  # two schedules were there already
     assert not (tmp_path / "cut.h5.parts").exists()
     for name, group in results.grids(whole).items():
-        for key, variable in group.items():
-            if key != "seconds":
-                assert np.array_equal(cut.groups[name][key].values, variable.values), (name, key)
-    assert image.imread(tmp_path / "cut.png").shape[0] > 400
-    back = results.load(tmp_path / "cut.h5")
-    assert results.rows(back) == cut.rows
+        same = [key for key in group.variables if key != "seconds"]
+        assert cut[name].to_dataset()[same].equals(group[same])
+    back = ld.load(out)
+    assert results.rows(back) == results.rows(cut)
     assert json.loads(back.attrs["parameters"])["plan"]["window"] == [0.3, 0.8]
-    for group in ("generation", "recovery", "denoising"):
-        for key in results.grids(back)[group]:
-            if f"{key}_stderr" in results.grids(back)[group]:
-                assert np.all(results.grids(back)[group][f"{key}_stderr"].values >= 0)
-    assert results.grids(back)["recovery"]["radius"].values.tolist() == [1, 2, GLOBAL]
-    assert np.all(results.grids(back)["recovery"]["excess_mse"].values[:, -1] == 0)
-    assert main(["show", str(tmp_path / "cut.h5")]) == 0
+    for group in results.grids(back).values():
+        assert all((group[key] >= 0).all() for key in group if key.endswith("_stderr"))
+    assert back["recovery"]["radius"].values.tolist() == [1, 2, GLOBAL]
+    assert (back["recovery"]["excess_mse"].sel(radius=GLOBAL) == 0).all()
+    assert main(["show", str(out)]) == 0
 
 
 def test_without_labels_patches_judge_alone(tmp_path, capsys):
     x = ld.models.Ising(ld.Lattice((6, 5)), 0.5).sample(400, np.random.default_rng(2))
     np.save(tmp_path / "spins.npy", (x > 0).astype(np.uint8))
-    asked = Request(window="0.3,0.8", radii="1", radius=1, n=100, steps=2)
-    effort = {"n_returned": 40, "n_errors": 20, "starts": (0.5,)}
-    training = {"steps": 2, "global_steps": 2, "width": 4}
-    result = run_hybrid(tmp_path / "spins.npy", tmp_path / "h.h5", asked, effort=effort, **training)
-    err = capsys.readouterr().err
-    assert "no labels, so no classifier: quality is measured by patches alone" in err
-    assert "it has not learned more than they have; give a larger --budget" in err
-    assert "patch_divergence" in results.grids(result)["generation"]
-    assert "frechet_distance" not in results.grids(result)["generation"]
-    assert "agreement" not in results.grids(result)["recovery"]
-    assert (tmp_path / "h.png").exists()
+    options = "--window 0.3,0.8 --radii 1 --radius 1 --n 100 --steps 2 --budget 0.01"
+    assert main(["hybrid", str(tmp_path / "spins.npy"), "--out", str(tmp_path / "h.h5"), *options.split()]) == 0
+    captured = capsys.readouterr()
+    assert "patch_divergence, LGL - GGG" in captured.out
+    assert "warning: spins.npy has only 400 images" in captured.err
+    assert "no labels, so no classifier: quality is measured by patches alone" in captured.err
+    assert "it has not learned more than they have; give a larger --budget" in captured.err
+    result = ld.load(tmp_path / "h.h5")
+    assert "patch_divergence" in result["generation"]
+    assert "frechet_distance" not in result["generation"]
+    assert "agreement" not in result["recovery"]
+    assert image.imread(tmp_path / "h.png").shape[0] > 400
 
 
-def probe_file(path, cmi):
+def probe_of(cmi):
     t = [0.2, 0.4, 0.6, 0.8]
     zero = np.zeros((4, 2))
     variables = probe_variables(
@@ -189,30 +183,30 @@ def probe_file(path, cmi):
         excess_mse=np.array([[0.001], [0.02], [0.04], [0.002]]) * [2, 1],
         excess_mse_stderr=zero,
     )
-    results.write(path, probe_result(variables, {"file": "x"}, {}, 0))
-    return path
+    return probe_result(variables, {"file": "x"}, {}, 0)["probe"].to_dataset()
 
 
-def test_window_of_a_probe(tmp_path):
-    path = probe_file(tmp_path / "probe.h5", np.array([[0.1, 1e-4], [0.1, 0.04], [0.1, 0.04], [1e-3, 1e-4]]))
-    start, stop = parse_window(Request(radius=2), path)
+def test_window_of_a_probe():
+    probed = probe_of(np.array([[0.1, 1e-4], [0.1, 0.04], [0.1, 0.04], [1e-3, 1e-4]]))
+    start, stop = window_of(None, probed)
     assert 0.2 < start < 0.4 < 0.6 < stop < 0.8
-    wider = parse_window(Request(radius=2, tolerance=1e-3), path)
+    wider = window_of(None, probed, tolerance=1e-3)
     assert wider[0] < start < stop < wider[1]
-    assert parse_window(Request(radius=1), path)[0] == 0.0  # open towards clean data
-    assert parse_window(Request(radius=2, window="0.1, 0.5"), path) == (0.1, 0.5)
-    by_error = parse_window(Request(radius=2, by="error"), path)
+    assert window_of(None, probed, radius=1)[0] == 0.0  # open towards clean data
+    assert window_of("0.1, 0.5", probed) == (0.1, 0.5)
+    by_error = window_of(None, probed, by="error")
     assert 0.2 < by_error[0] < 0.4 < 0.6 < by_error[1] < 0.8
     crossing = (np.log(0.02) - np.log(0.01)) / (np.log(0.02) - np.log(0.001))  # at a quarter of the peak, log-linear
     assert by_error[0] == pytest.approx(0.4 - 0.2 * crossing)
     with pytest.raises(ValueError, match=r"found I.* <= 0.5 at all times for r = 2: local networks suffice"):
-        parse_window(Request(radius=2, tolerance=0.5), path)
+        window_of(None, probed, tolerance=0.5)
     with pytest.raises(ValueError, match="radius must be one of the probe's radii \\[1, 2\\], got 3"):
-        parse_window(Request(radius=3), path)
+        window_of(None, probed, radius=3)
     with pytest.raises(ValueError, match="other distances; give --window"):
-        parse_window(Request(radius=1, shrink=2), path)
+        window_of(None, probed, radius=1, shrink=2)
 
 
+@pytest.mark.filterwarnings("ignore::lattice_diffusion.images.ImageWarning")
 def test_refusals(tmp_path, capsys):
     path = spins(tmp_path)
     messages = {
@@ -231,6 +225,6 @@ def test_refusals(tmp_path, capsys):
         assert message in capsys.readouterr().err
     np.save(tmp_path / "colour.npy", np.random.default_rng(1).integers(256, size=(200, 8, 8, 3)).astype(np.uint8))
     with pytest.raises(InputError, match=r"takes grey images or spins, colour.npy has 3 channels"):
-        run_hybrid(tmp_path / "colour.npy", tmp_path / "x.h5", ASKED)
+        ld.hybrid(tmp_path / "colour.npy", **ASKED)
     with pytest.raises(InputError, match="at least 400 images, and better 5,000, got 399"):
-        run_hybrid(path, tmp_path / "x.h5", ASKED, n_max=399)
+        ld.hybrid(path, n_max=399, **ASKED)

@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 import torch
 
+import lattice_diffusion as ld
 from lattice_diffusion import Lattice, cli, exact, results
 from lattice_diffusion.channels import BitFlip, Erasure, Gaussian
 from lattice_diffusion.estimators import amortised_estimates
-from lattice_diffusion.estimators.amortised import reach
+from lattice_diffusion.estimators.amortised import ProbePlan, reach
 from lattice_diffusion.estimators.amortised_data import Pixels, field_of_array
+from lattice_diffusion.estimators.amortised_estimates import measure, pilot
 from lattice_diffusion.estimators.amortised_network import PixelLaw, Views, log_likelihood, noise_of
-from lattice_diffusion.images import open_images, probe
+from lattice_diffusion.images import open_images
 from lattice_diffusion.images.calibration import calibrate
 from lattice_diffusion.images.lattice_images import Rendering
-from lattice_diffusion.images.probe import ProbePlan, measure, pilot
+from lattice_diffusion.images.probe import field_of_images
 from lattice_diffusion.models import Ising
 
 SMALL = {"width": 32, "batch_size": 128}
@@ -261,7 +263,7 @@ def test_probe_writes_a_result_and_states_its_cost(tmp_path, capsys):
     assert run(spins(tmp_path), out) == 0
     captured = capsys.readouterr()
     assert "probe: 1000 images of 6x6, 2 times x 2 radii, 2 folds" in captured.err
-    assert "steps a network are few, so that less is found than there is; 2000 are usual" in captured.err
+    assert "steps a network are few and find less than there is; 2000 are usual" in captured.err
     assert "I(A;C|B) at t = " in captured.out
     result = results.load(out)
     assert results.grids(result)["probe"]["cmi"].values.shape == (2, 2)
@@ -277,10 +279,16 @@ def test_probe_writes_a_result_and_states_its_cost(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (("--times", "soon"), "times must be how many or a list, at least two, such as 0.2,0.3,0.4, got 'soon'"),
-        (("--times", "0.5"), "times must be how many or a list, at least two, such as 0.2,0.3,0.4, got '0.5'"),
+        (
+            ("--times", "soon"),
+            "times must be how many, 2 to 1000, or a list, at least two, such as 0.2,0.3,0.4, got 'soon'",
+        ),
+        (
+            ("--times", "0.5"),
+            "times must be how many, 2 to 1000, or a list, at least two, such as 0.2,0.3,0.4, got '0.5'",
+        ),
         (("--times", "0.5,0.2"), "times must increase inside (0, 1), got [0.5, 0.2]"),
-        (("--radii", "1..3"), "radii must be below 3, where the box covers the image, got 3"),
+        (("--radii", "1..3"), "radii must be below 3, where the box covers the image, got [1, 2, 3]"),
         (("--radii", "3..1"), "radii must be a range such as 1..12 or a list such as 1,2,4, got '3..1'"),
         (("--pixel", "corner"), "pixel must be center, average or a place such as 14,14, got 'corner'"),
         (("--pixel", "9,0"), "the pixel must be in a 6x6 image, got 9,0"),
@@ -302,20 +310,30 @@ def test_bad_input_is_one_sentence(tmp_path, capsys, options, sentence):
     assert [p.name for p in tmp_path.iterdir()] == ["spins.npy"]
 
 
-def test_going_on_with_another_probe_is_refused(tmp_path, capsys):
-    out = tmp_path / "p.h5"
-    parts = tmp_path / "p.h5.parts"
-    assert run(spins(tmp_path), out) == 0
-    asked = json.loads(str(results.load(out).attributes["parameters"]))
-    plan, data = asked.pop("plan"), asked.pop("data")
-    out.unlink()
-    parts.mkdir()
-    (parts / "plan.json").write_text(json.dumps({"data": data, "asked": asked, "plan": {**plan, "seed": 7}}))
-    capsys.readouterr()
-    assert run(spins(tmp_path), out) == 2
-    assert "p.h5.parts holds an unfinished run; use --resume to go on with it, --force" in capsys.readouterr().err
-    assert run(spins(tmp_path), out, "--resume") == 2
-    assert "holds another probe: seed is 7 there and 0 here; use --force" in capsys.readouterr().err
+def test_a_probe_from_python_goes_on_and_refuses_to_go_on_as_another(tmp_path, monkeypatch, capsys):
+    """From an array; a killed one ends as if it had not been killed, and is not gone on with by another seed."""
+    x, out = np.load(spins(tmp_path)), tmp_path / "p.h5"
+    options = {"times": (0.4, 0.7), "radii": (1, 2), "calibrate": False, "steps": 5, "width": 8, "progress": False}
+    whole = ld.probe(x, **options)
+    fold, calls = amortised_estimates.evaluate, []
+
+    def killed(*arguments, **others):
+        calls.append(1)
+        if len(calls) == 3:
+            raise Killed
+        return fold(*arguments, **others)
+
+    monkeypatch.setattr(amortised_estimates, "evaluate", killed)
+    with pytest.raises(Killed):
+        ld.probe(x, out=out, **options)
+    with pytest.raises(FileExistsError, match=r"p\.h5\.parts holds an unfinished run; use --resume to go on with it"):
+        ld.probe(x, out=out, **options)
+    with pytest.raises(ValueError, match=r"plan\.seed is 0 there and 7 here; use --force"):
+        ld.probe(x, out=out, resume=True, rng=7, **options)
+    cut = ld.probe(x, out=out, resume=True, **options)
+    assert cut["probe"].to_dataset().equals(whole["probe"].to_dataset())
+    assert ld.load(out)["probe"].to_dataset().equals(whole["probe"].to_dataset())
+    assert capsys.readouterr().err == ""
 
 
 def test_few_images_are_warned_of_with_the_expected_error(tmp_path, capsys):
@@ -328,7 +346,7 @@ def test_colour_says_what_its_levels_leave_open_and_needs_gaussian_noise(tmp_pat
     np.save(path, np.random.default_rng(1).integers(0, 256, (1500, 6, 6, 3)).astype(np.float32))
     assert run(path, tmp_path / "p.h5", "--value-range", "0,300") == 0
     assert "A is told apart by 64 colours, which leave 0.05" in capsys.readouterr().err
-    parameters = json.loads(str(results.load(tmp_path / "p.h5").attributes["parameters"]))
+    parameters = json.loads(str(results.load(tmp_path / "p.h5").attrs["parameters"]))
     assert parameters["data"]["value_range"] == [0, 300]
     levels = parameters["pixel_levels"]
     assert levels["levels"] == 64
@@ -341,13 +359,13 @@ def test_erasures_have_the_area_law_of_a_random_order(tmp_path):
     """KL = int dt sum_i I_t / (1 - t), by the trapezoidal rule between 0.4 and 0.7."""
     out = tmp_path / "p.h5"
     assert run(spins(tmp_path), out, "--channel", "erasure") == 0
-    found = results.load(out).groups["probe"]
+    found = results.load(out)["probe"]
     expected = 36 * 0.15 * found["cmi_above_null"].values / (1 - np.array([[0.4], [0.7]]))
     np.testing.assert_allclose(found["area"].values, expected, rtol=1e-12)
     assert "excess_mse" not in found
     bits = tmp_path / "bits.h5"
     assert run(spins(tmp_path), bits, "--channel", "bitflip") == 0
-    assert "recommended_radius" not in results.load(bits).groups["probe"]
+    assert "recommended_radius" not in results.load(bits)["probe"]
     assert cli.main(["report", str(bits)]) == 0
 
 
@@ -356,9 +374,9 @@ def test_images_that_do_not_fit_into_memory_are_read_by_slices(tmp_path, monkeyp
     path = tmp_path / "grey.npy"
     np.save(path, np.random.default_rng(1).integers(0, 256, (1100, 5, 4), dtype=np.uint8))
     images = open_images(path)
-    held = probe.field_of_images(images, (2, 2))
-    monkeypatch.setattr(probe, "HELD_BYTES", 0)
-    sliced = probe.field_of_images(images, (2, 2))
+    held = field_of_images(images, (2, 2))
+    monkeypatch.setattr("lattice_diffusion.images.probe.HELD_BYTES", 0)
+    sliced = field_of_images(images, (2, 2))
     assert sliced.read.__func__ is type(images).read
     assert held.read.__name__ == "__getitem__"
     rows = np.array([3, 900, 17])

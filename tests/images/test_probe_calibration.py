@@ -8,7 +8,6 @@ import pytest
 from lattice_diffusion import Lattice, cli, results
 from lattice_diffusion.images.calibration import calibrate, exact_seconds, pictures, plan_for
 from lattice_diffusion.images.probe import ProbePlan
-from lattice_diffusion.images.probe_command import Request, settled
 from lattice_diffusion.models import Ising
 
 
@@ -37,19 +36,6 @@ def test_calibrated_probe_holds_exact_answers_of_both_pictures(
     assert page.count("data:image/png;base64,") == 3
     assert "The probe finds" in page
     assert cli.main(["plot", str(out)]) == 0
-
-
-@pytest.mark.parametrize(
-    ("asked", "calibrate"),
-    [
-        (Request(), True),
-        (Request(calibrate=False), False),
-        (Request(channel="erasure"), False),
-        (Request(schedule="vp"), False),
-    ],
-)
-def test_what_is_known_exactly_is_probed_too_unless_told_not_to(asked: Request, calibrate: bool) -> None:
-    assert settled(asked).calibrate is calibrate
 
 
 def test_the_plan_is_that_of_the_images_but_for_a() -> None:

@@ -17,7 +17,7 @@ from lattice_diffusion import cli, plots, results
 from lattice_diffusion.channels import BitFlip, Gaussian
 from lattice_diffusion.estimate import Curve
 from lattice_diffusion.images.calibration import beside_exact, comparison, distance, share_found
-from lattice_diffusion.images.probe_schema import (
+from lattice_diffusion.images.decisions import (
     GLOBAL,
     probe_result,
     probe_variables,
