@@ -19,6 +19,7 @@ from .errors import InputError
 
 Schedule = Literal["linear", "vp", "ve"]
 Rng = np.random.Generator | int | None
+FloatArray = NDArray[np.float64]
 SHARP = 1e-70  # noise at an earlier time cannot be told from none in double precision
 # Beyond this ratio a Gaussian observation tells a spin from its opposite up to exp(-200).
 SNR_CERTAIN = 400.0
@@ -37,22 +38,22 @@ class Channel(Protocol):
     def time(self, snr: float) -> float:
         """Return the time in [0, 1] at which the signal-to-noise ratio is `snr`."""
 
-    def corrupt(self, x_0: NDArray, t: float, rng: Rng = None) -> NDArray[np.float64]:
+    def corrupt(self, x_0: NDArray, t: float, rng: Rng = None) -> FloatArray:
         """Return noisy values of the same shape as `x_0`."""
 
-    def add_noise(self, x_s: NDArray, s: float, t: float, rng: Rng = None) -> NDArray[np.float64]:
+    def add_noise(self, x_s: NDArray, s: float, t: float, rng: Rng = None) -> FloatArray:
         """Draw x_t given x_s, s <= t: the noise between two times; corrupt(.., t) is corrupt(.., s) and this."""
 
-    def bridge(self, x_t: NDArray, x_0: NDArray, t: float, s: float, rng: Rng = None) -> NDArray[np.float64]:
+    def bridge(self, x_t: NDArray, x_0: NDArray, t: float, s: float, rng: Rng = None) -> FloatArray:
         """Draw x_s given its noisier version x_t and the clean x_0, s <= t: one reverse step, site by site."""
 
-    def likelihood_field(self, x_t: NDArray, t: float) -> NDArray[np.float64]:
+    def likelihood_field(self, x_t: NDArray, t: float) -> FloatArray:
         """Return h with p(x_t|s) proportional to exp(h s) for s = +-1; +-inf where the spin is certain."""
 
-    def peak_log_likelihood(self, x_t: NDArray, t: float) -> NDArray[np.float64]:
+    def peak_log_likelihood(self, x_t: NDArray, t: float) -> FloatArray:
         """Return max over s = +-1 of log p(x_t|s), elementwise."""
 
-    def output_law(self, t: float) -> NDArray[np.float64]:
+    def output_law(self, t: float) -> FloatArray:
         """Return the law of a two-valued site's observation, (n_outcomes, 2): p(outcome|s=+1), p(outcome|s=-1).
 
         Continuous outcomes are discretised by a quadrature that is exact to rounding.
@@ -146,7 +147,7 @@ class Gaussian:
             return 2.0 / math.pi * math.atan2(1.0, root) if root < math.inf else 0.0
         return 1.0 / (1.0 + root)
 
-    def corrupt(self, x_0: NDArray, t: float, rng: Rng = None) -> NDArray[np.float64]:
+    def corrupt(self, x_0: NDArray, t: float, rng: Rng = None) -> FloatArray:
         sigma = self.sigma(t)
         if sigma == math.inf:
             raise InputError("t must be < 1 for the ve schedule, whose noise is infinite at t = 1; use linear or vp")
@@ -160,7 +161,7 @@ class Gaussian:
         ratio = self.alpha(t) / self.alpha(s) if s < t else 1.0
         return ratio, max(self.sigma(t) ** 2 - (ratio * self.sigma(s)) ** 2, 0.0)
 
-    def add_noise(self, x_s: NDArray, s: float, t: float, rng: Rng = None) -> NDArray[np.float64]:
+    def add_noise(self, x_s: NDArray, s: float, t: float, rng: Rng = None) -> FloatArray:
         ratio, variance = self._between(s, t)
         return ratio * x_s + math.sqrt(variance) * np.random.default_rng(rng).standard_normal(x_s.shape)
 
@@ -172,18 +173,18 @@ class Gaussian:
         old, share = self.sigma(s) ** 2, 1.0 / self.sigma(t) ** 2
         return share * ratio * old, share * self.alpha(s) * variance, share * old * variance
 
-    def bridge(self, x_t: NDArray, x_0: NDArray, t: float, s: float, rng: Rng = None) -> NDArray[np.float64]:
+    def bridge(self, x_t: NDArray, x_0: NDArray, t: float, s: float, rng: Rng = None) -> FloatArray:
         check_shapes(x_t, x_0)
         keep, pull, variance = self.bridge_moments(t, s)
         return keep * x_t + pull * x_0 + math.sqrt(variance) * np.random.default_rng(rng).standard_normal(x_t.shape)
 
-    def likelihood_field(self, x_t: NDArray, t: float) -> NDArray[np.float64]:
+    def likelihood_field(self, x_t: NDArray, t: float) -> FloatArray:
         sigma = self.sigma(t)
         if sigma == 0.0:
             return np.where(x_t > 0, math.inf, -math.inf)
         return np.asarray(x_t * (self.alpha(t) / sigma**2), dtype=float)
 
-    def peak_log_likelihood(self, x_t: NDArray, t: float) -> NDArray[np.float64]:
+    def peak_log_likelihood(self, x_t: NDArray, t: float) -> FloatArray:
         alpha, sigma = self.alpha(t), self.sigma(t)
         if not 0.0 < sigma < math.inf:
             raise InputError(
@@ -191,11 +192,11 @@ class Gaussian:
             )
         return -0.5 * ((np.abs(x_t) - alpha) / sigma) ** 2 - math.log(sigma * math.sqrt(2 * math.pi))
 
-    def output_law(self, t: float) -> NDArray[np.float64]:
+    def output_law(self, t: float) -> FloatArray:
         return gaussian_output_law(self.snr(t))
 
 
-def gaussian_output_law(snr: float) -> NDArray[np.float64]:
+def gaussian_output_law(snr: float) -> FloatArray:
     """Return the law of y = snr s + sqrt(snr) z (so that p(y|s) ~ exp(s y)) by the trapezoidal rule, (n_outcomes, 2).
 
     The step resolves both the Gaussian and the nearest pole of any log-ratio, at i pi/2, to rounding.
@@ -230,7 +231,7 @@ class BitFlip:
         # 1 - sqrt(snr/(1+snr)), written so that large ratios keep their digits
         return 1.0 / (1.0 + snr + math.sqrt(snr * (1.0 + snr))) if snr < math.inf else 0.0
 
-    def corrupt(self, x_0: NDArray, t: float, rng: Rng = None) -> NDArray[np.float64]:
+    def corrupt(self, x_0: NDArray, t: float, rng: Rng = None) -> FloatArray:
         return np.where(np.random.default_rng(rng).random(x_0.shape) < self.flip_probability(t), -1.0, 1.0) * x_0
 
     def _between(self, s: float, t: float) -> float:
@@ -238,26 +239,26 @@ class BitFlip:
         check_order(s, t)
         return (t - s) / (2.0 * (1.0 - s)) if s < t else 0.0
 
-    def add_noise(self, x_s: NDArray, s: float, t: float, rng: Rng = None) -> NDArray[np.float64]:
+    def add_noise(self, x_s: NDArray, s: float, t: float, rng: Rng = None) -> FloatArray:
         return np.where(np.random.default_rng(rng).random(x_s.shape) < self._between(s, t), -1.0, 1.0) * x_s
 
-    def bridge(self, x_t: NDArray, x_0: NDArray, t: float, s: float, rng: Rng = None) -> NDArray[np.float64]:
+    def bridge(self, x_t: NDArray, x_0: NDArray, t: float, s: float, rng: Rng = None) -> FloatArray:
         check_shapes(x_t, x_0)
         late, early = self._between(s, t), self.flip_probability(s)
         as_noisy = np.where(x_t == x_0, 1.0 - early, early) * (1.0 - late)  # p(x_s = x_t | x_0) p(x_t | x_s)
         flipped = np.where(x_t == x_0, early, 1.0 - early) * late
         return np.where(np.random.default_rng(rng).random(x_t.shape) * (as_noisy + flipped) < flipped, -1.0, 1.0) * x_t
 
-    def likelihood_field(self, x_t: NDArray, t: float) -> NDArray[np.float64]:
+    def likelihood_field(self, x_t: NDArray, t: float) -> FloatArray:
         p = self.flip_probability(t)
         if p == 0.0:
             return np.where(x_t > 0, math.inf, -math.inf)
         return np.asarray(x_t * (0.5 * math.log((1 - p) / p)), dtype=float)
 
-    def peak_log_likelihood(self, x_t: NDArray, t: float) -> NDArray[np.float64]:
+    def peak_log_likelihood(self, x_t: NDArray, t: float) -> FloatArray:
         return np.full(np.shape(x_t), math.log1p(-self.flip_probability(t)))
 
-    def output_law(self, t: float) -> NDArray[np.float64]:
+    def output_law(self, t: float) -> FloatArray:
         p = self.flip_probability(t)
         return np.array([[1 - p, p], [p, 1 - p]])
 
@@ -275,29 +276,29 @@ class Erasure:
     def time(self, snr: float) -> float:
         return 1.0 / (1.0 + check_snr(snr))
 
-    def corrupt(self, x_0: NDArray, t: float, rng: Rng = None) -> NDArray[np.float64]:
+    def corrupt(self, x_0: NDArray, t: float, rng: Rng = None) -> FloatArray:
         return np.where(np.random.default_rng(rng).random(x_0.shape) < check_time(t), 0.0, x_0)
 
-    def add_noise(self, x_s: NDArray, s: float, t: float, rng: Rng = None) -> NDArray[np.float64]:
+    def add_noise(self, x_s: NDArray, s: float, t: float, rng: Rng = None) -> FloatArray:
         check_order(s, t)
         return np.where(np.random.default_rng(rng).random(x_s.shape) * (1.0 - s) < t - s, 0.0, x_s)
 
-    def bridge(self, x_t: NDArray, x_0: NDArray, t: float, s: float, rng: Rng = None) -> NDArray[np.float64]:
+    def bridge(self, x_t: NDArray, x_0: NDArray, t: float, s: float, rng: Rng = None) -> FloatArray:
         check_shapes(x_t, x_0)
         check_order(s, t)
         return np.where((x_t == 0) & (np.random.default_rng(rng).random(x_t.shape) * t >= s), x_0, x_t)
 
-    def likelihood_field(self, x_t: NDArray, t: float) -> NDArray[np.float64]:
+    def likelihood_field(self, x_t: NDArray, t: float) -> FloatArray:
         check_time(t)
         x_t = np.asarray(x_t, float)
         return np.asarray(np.where(x_t == 0, 0.0, np.copysign(math.inf, x_t)))
 
-    def peak_log_likelihood(self, x_t: NDArray, t: float) -> NDArray[np.float64]:
+    def peak_log_likelihood(self, x_t: NDArray, t: float) -> FloatArray:
         with np.errstate(divide="ignore"):  # log 0 is right: that observation cannot occur
             masked, kept = np.log(check_time(t)), np.log1p(-t)
         return np.asarray(np.where(np.asarray(x_t) == 0, masked, kept), float)
 
-    def output_law(self, t: float) -> NDArray[np.float64]:
+    def output_law(self, t: float) -> FloatArray:
         t = check_time(t)
         return np.array([[1 - t, 0.0], [0.0, 1 - t], [t, t]])
 

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from .errors import InputError, check_memory
 
+BoolArray = NDArray[np.bool_]
+FloatArray = NDArray[np.float64]
 MAX_AXES = 16  # so that there is room for samples, channels and times
 
 
@@ -20,9 +22,9 @@ class Tripartition:
     B and C may be empty (then I(A;C|B) is I(A;C), or 0); sites in none of the three are unobserved.
     """
 
-    A: NDArray[np.bool_]
-    B: NDArray[np.bool_]
-    C: NDArray[np.bool_]
+    A: BoolArray
+    B: BoolArray
+    C: BoolArray
 
     def __post_init__(self) -> None:
         masks = (self.A, self.B, self.C)
@@ -49,15 +51,15 @@ class Tripartition:
         return self.A.shape
 
     @property
-    def AB(self) -> NDArray[np.bool_]:
+    def AB(self) -> BoolArray:
         return self.A | self.B
 
     @property
-    def BC(self) -> NDArray[np.bool_]:
+    def BC(self) -> BoolArray:
         return self.B | self.C
 
     @property
-    def ABC(self) -> NDArray[np.bool_]:
+    def ABC(self) -> BoolArray:
         return self.A | self.B | self.C
 
 
@@ -114,7 +116,7 @@ class Lattice:
             pairs.append(np.stack([start[:last].ravel(), stop[:last].ravel()], axis=1))
         return np.concatenate(pairs)
 
-    def box(self, center: Sequence[int], radius: int, patch: int = 1) -> NDArray[np.bool_]:
+    def box(self, center: Sequence[int], radius: int, patch: int = 1) -> BoolArray:
         """Return the sites within Chebyshev distance `radius` of the patch of side `patch` around `center`.
 
         An even patch reaches one site further to larger coordinates. Boxes are cut at open edges and wrap

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..channels import Channel, Rng, check_time
 from ..errors import InputError, check_memory, shown
 from ..estimate import Curve, Estimate
-from ..lattice import Lattice, Tripartition
+from ..lattice import BoolArray, FloatArray, Lattice, Tripartition
 from .spins import NoisySamples
 
 if TYPE_CHECKING:
@@ -47,14 +47,14 @@ class ExactModel(Protocol):
     def lattice(self) -> Lattice: ...
 
     @property
-    def sites(self) -> NDArray[np.bool_]: ...
+    def sites(self) -> BoolArray: ...
 
     @property
     def solver(self) -> Any: ...
 
     def sample(self, n_samples: int, rng: np.random.Generator) -> NDArray: ...
 
-    def box(self, site: Sequence[int], radius: int) -> NDArray[np.bool_]: ...
+    def box(self, site: Sequence[int], radius: int) -> BoolArray: ...
 
 
 def cmi(
@@ -180,7 +180,7 @@ def cmi_map(
     )
 
 
-def _check_data(model: ExactModel, channel: Channel, t: float, x_t: NDArray, **masks: NDArray) -> NDArray[np.float64]:
+def _check_data(model: ExactModel, channel: Channel, t: float, x_t: NDArray, **masks: NDArray) -> FloatArray:
     check_time(t)
     model.solver.check_channel(channel)
     x_t = np.asarray(x_t, float)
@@ -195,9 +195,7 @@ def _check_data(model: ExactModel, channel: Channel, t: float, x_t: NDArray, **m
     return x_t
 
 
-def log_marginal(
-    model: ExactModel, channel: Channel, t: float, x_t: NDArray, region: NDArray[np.bool_]
-) -> NDArray[np.float64]:
+def log_marginal(model: ExactModel, channel: Channel, t: float, x_t: NDArray, region: BoolArray) -> FloatArray:
     """Return log p_t(x_R), shape (n,): a density for Gaussian noise, a probability for bit flip and erasure.
 
     Args:
@@ -212,8 +210,8 @@ def posterior(
     channel: Channel,
     t: float,
     x_t: NDArray,
-    sites: NDArray[np.bool_],
-    observed: NDArray[np.bool_],
+    sites: BoolArray,
+    observed: BoolArray,
 ) -> Any:
     """Return the law of the clean values on `sites` given the noisy values on `observed`.
 
@@ -225,8 +223,6 @@ def posterior(
     return model.solver.posterior(channel, t, x_t, sites, observed)
 
 
-def posterior_mean(
-    model: ExactModel, channel: Channel, t: float, x_t: NDArray, observed: NDArray[np.bool_]
-) -> NDArray[np.float64]:
+def posterior_mean(model: ExactModel, channel: Channel, t: float, x_t: NDArray, observed: BoolArray) -> FloatArray:
     """Return E[x_0 | x_t on `observed`] at every site, (n, *lattice.shape): the least-squares denoiser of that view."""
     return model.solver.posterior_mean(channel, t, _check_data(model, channel, t, x_t, observed=observed), observed)

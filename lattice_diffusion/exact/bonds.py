@@ -22,7 +22,7 @@ from scipy.sparse.csgraph import connected_components
 from ..errors import InputError, shown
 from ..estimate import Curve
 from ..kernels import percolation
-from ..lattice import Tripartition
+from ..lattice import BoolArray, Tripartition
 
 Faces = tuple[int, int]
 LOG_2 = float(np.log(2.0))
@@ -38,7 +38,7 @@ class Patch(NamedTuple):
     width: int
 
 
-def bond_mask(faces: Faces, periodic: bool) -> NDArray[np.bool_]:
+def bond_mask(faces: Faces, periodic: bool) -> BoolArray:
     """Return (2, L, W), True at the grid's bonds."""
     mask = np.ones((2, *faces), bool)
     if not periodic:
@@ -82,7 +82,7 @@ def bond_of(patch: Patch) -> tuple[int, int, int]:
     return patch.height - 1, patch.i, patch.j
 
 
-def patch_of(A: NDArray[np.bool_], periodic: bool) -> Patch | None:
+def patch_of(A: BoolArray, periodic: bool) -> Patch | None:
     """Return the patch of faces whose bonds are exactly A, one bond or the four of a block; None for any other A."""
     channel, i, j = (int(x) for x in np.argwhere(A)[0])
     faces = (A.shape[1], A.shape[2])
@@ -112,7 +112,7 @@ def bond_radii(faces: Faces, periodic: bool, patch: Patch) -> NDArray[np.int64]:
     return np.stack([np.maximum(face, np.roll(face, -1, axis=1)), np.maximum(face, np.roll(face, -1, axis=0))])
 
 
-def window(bonds: NDArray[np.bool_]) -> tuple[slice, slice]:
+def window(bonds: BoolArray) -> tuple[slice, slice]:
     """Return rows and columns of the smallest rectangle of faces that holds all the bonds of an open grid's mask."""
     right, down = np.nonzero(bonds[0]), np.nonzero(bonds[1])
     i, j = (np.concatenate([right[axis], down[axis]]) for axis in (0, 1))
@@ -181,7 +181,7 @@ def rank_curve(
     return Curve.from_samples(LOG_2 * excess, "ranks of the kept bonds by union-find")
 
 
-def ranks(kept: NDArray[np.bool_], periodic: bool) -> NDArray[np.int64]:
+def ranks(kept: BoolArray, periodic: bool) -> NDArray[np.int64]:
     """Return (n,), the GF(2) rank of the values of the kept bonds (n, 2, L, W)."""
     n_faces = kept.shape[2] * kept.shape[3]
     if not periodic:
@@ -192,7 +192,7 @@ def ranks(kept: NDArray[np.bool_], periodic: bool) -> NDArray[np.int64]:
     return n_faces - clusters + windings
 
 
-def _clusters(kept: NDArray[np.bool_], sheets: int) -> NDArray[np.int64]:
+def _clusters(kept: BoolArray, sheets: int) -> NDArray[np.int64]:
     """Return (n,), clusters of each sample on a cover of 1 or 4 sheets; a seam of the torus changes the sheet."""
     n, _, rows, columns = kept.shape
     k, channel, i, j = np.nonzero(kept)

@@ -20,7 +20,7 @@ from ..channels import Channel, Erasure, check_time
 from ..errors import InputError
 from ..estimate import Curve, Estimate
 from ..kernels import erasure_paths, percolation
-from ..lattice import Lattice, Tripartition
+from ..lattice import BoolArray, FloatArray, Lattice, Tripartition
 from . import bonds
 from .bonds import Faces, bond_mask, bond_of, bond_patch, window
 from .ising import MAX_WIDTH, TransferMatrix
@@ -33,7 +33,6 @@ IMPOSSIBLE = (
     "x_t cannot come from domain walls: bonds known for certain contradict each other round a closed path of faces; "
     "check x_t, the channel and t"
 )
-FloatArray = NDArray[np.float64]
 
 
 def binary_entropy(log_odds: FloatArray) -> FloatArray:
@@ -71,7 +70,7 @@ class DomainWallSolver(SpinSolver):
         self.batch = max(1, min(self.batch, BATCH // (2 * faces[0] * faces[1])))
 
     @cached_property
-    def bonds(self) -> NDArray[np.bool_]:
+    def bonds(self) -> BoolArray:
         """Mask (2, L, W), True at the grid's bonds."""
         return bond_mask(self.faces, self.periodic)
 
@@ -199,9 +198,7 @@ class DomainWallSolver(SpinSolver):
             out[:, site] = np.stack([expit(-log_odds), expit(log_odds)], axis=1)
         return out.reshape(-1, *self.shape, 2)
 
-    def blind_log_odds(
-        self, h: FloatArray, lattice: Lattice, radius: int | None, wanted: NDArray[np.bool_]
-    ) -> FloatArray:
+    def blind_log_odds(self, h: FloatArray, lattice: Lattice, radius: int | None, wanted: BoolArray) -> FloatArray:
         """Return log-odds of every bond given the box of faces of `radius` around it (`planar.blind_log_odds`)."""
         log_odds = blind_log_odds(self, np.where(self.bonds, h, 0.0), radius, wanted)
         if np.isnan(log_odds).any():
@@ -246,12 +243,12 @@ class DomainWallSolver(SpinSolver):
         engine = "transfer matrix" if self.method == "transfer_matrix" else "free fermions"
         return replace(curve, method=f"{curve.method}, {engine}")
 
-    def log_marginal(self, channel: Channel, t: float, x_t: NDArray, region: NDArray[np.bool_]) -> FloatArray:
+    def log_marginal(self, channel: Channel, t: float, x_t: NDArray, region: BoolArray) -> FloatArray:
         self._check_planar("a marginal")
         return super().log_marginal(channel, t, x_t, region & self.bonds)
 
     def posterior(
-        self, channel: Channel, t: float, x_t: NDArray, sites: NDArray[np.bool_], observed: NDArray[np.bool_]
+        self, channel: Channel, t: float, x_t: NDArray, sites: BoolArray, observed: BoolArray
     ) -> SpinPosterior:
         """Return the joint law of up to four clean bonds; their own observations enter where they are observed."""
         self._check_planar("a posterior")
@@ -267,7 +264,7 @@ class DomainWallSolver(SpinSolver):
         log = self._normalised(self._block_logs(np.where(sites, 0.0, h), flat) + against)
         return SpinPosterior(states, np.exp(log))
 
-    def posterior_mean(self, channel: Channel, t: float, x_t: NDArray, observed: NDArray[np.bool_]) -> FloatArray:
+    def posterior_mean(self, channel: Channel, t: float, x_t: NDArray, observed: BoolArray) -> FloatArray:
         """Return E[x_e | x_t on `observed`] at every bond, 0 at unused entries; costs one posterior per bond."""
         self._check_planar("a posterior mean")
         return super().posterior_mean(channel, t, x_t, observed & self.bonds)

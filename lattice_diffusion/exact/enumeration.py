@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from ..channels import BitFlip, Channel, Erasure, check_order
 from ..errors import InputError
+from ..lattice import BoolArray, FloatArray
 from . import ExactModel
 from .spins import SpinSolver
 
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 MAX_ENTRIES = 1 << 20
 
 

@@ -28,7 +28,7 @@ from scipy.sparse.linalg import splu
 from ..channels import Channel, check_gaussian, gaussian_output_law
 from ..errors import InputError
 from ..estimate import Curve
-from ..lattice import Tripartition
+from ..lattice import BoolArray, FloatArray, Tripartition
 from .spins import NoisySamples
 
 BATCH_VALUES = 2**22  # values of a batch of configurations, 32 MiB
@@ -39,11 +39,11 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(40)
 class GaussianPosterior:
     """Clean values at some sites given a noisy region: mean (n, k) and covariance (k, k)."""
 
-    mean: NDArray[np.float64]
-    covariance: NDArray[np.float64]
+    mean: FloatArray
+    covariance: FloatArray
 
     @property
-    def variance(self) -> NDArray[np.float64]:
+    def variance(self) -> FloatArray:
         """(n, k), the same for every sample."""
         return np.broadcast_to(np.diag(self.covariance), self.mean.shape)
 
@@ -63,13 +63,13 @@ class GaussianSolver:
     def check_channel(self, channel: Channel) -> None:
         check_gaussian(channel)
 
-    def _unit(self, sites: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _unit(self, sites: NDArray[np.int64]) -> FloatArray:
         """Return the columns (N, k) of the identity at `sites`."""
         unit = np.zeros((self.precision.shape[0], len(sites)))
         unit[sites, np.arange(len(sites))] = 1.0
         return unit
 
-    def _solve(self, snr: float, region: NDArray[np.bool_], rhs: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _solve(self, snr: float, region: BoolArray, rhs: FloatArray) -> FloatArray:
         """Return (K + snr on the region)^-1 rhs, the posterior covariance given the region times rhs (N, n)."""
         posterior = self.precision + sparse.diags_array(snr * region.ravel().astype(float), format="csc")
         return splu(posterior.tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}).solve(rhs)
@@ -101,19 +101,19 @@ class GaussianSolver:
         v_a = np.linalg.inv(precision[np.ix_(in_a, in_a)])
         return _information(v_a, p_ca.T @ np.linalg.solve(precision[np.ix_(in_c, in_c)], p_ca))
 
-    def covariance(self, channel: Channel, t: float, region: NDArray[np.bool_]) -> NDArray[np.float64]:
+    def covariance(self, channel: Channel, t: float, region: BoolArray) -> FloatArray:
         """Return the covariance (|R|, |R|) of the noisy values on the region."""
         gaussian = check_gaussian(channel)
         r = np.flatnonzero(region)
         clean = self._solve(0.0, region, self._unit(r))[r]
         return gaussian.alpha(t) ** 2 * clean + gaussian.sigma(t) ** 2 * np.eye(len(r))
 
-    def log_marginal(self, channel: Channel, t: float, x_t: NDArray, region: NDArray[np.bool_]) -> NDArray[np.float64]:
+    def log_marginal(self, channel: Channel, t: float, x_t: NDArray, region: BoolArray) -> FloatArray:
         x_r = x_t.reshape(len(x_t), -1)[:, np.flatnonzero(region)]
         return log_normal_density(x_r, self.covariance(channel, t, region))
 
     def posterior(
-        self, channel: Channel, t: float, x_t: NDArray, sites: NDArray[np.bool_], observed: NDArray[np.bool_]
+        self, channel: Channel, t: float, x_t: NDArray, sites: BoolArray, observed: BoolArray
     ) -> GaussianPosterior:
         flat = np.flatnonzero(sites)
         mean = self.posterior_mean(channel, t, x_t, observed).reshape(len(x_t), -1)[:, flat]
@@ -128,9 +128,7 @@ class GaussianSolver:
             return GaussianPosterior(mean, covariance)
         return GaussianPosterior(mean, self._solve(snr, observed, self._unit(flat))[flat])
 
-    def posterior_mean(
-        self, channel: Channel, t: float, x_t: NDArray, observed: NDArray[np.bool_]
-    ) -> NDArray[np.float64]:
+    def posterior_mean(self, channel: Channel, t: float, x_t: NDArray, observed: BoolArray) -> FloatArray:
         gaussian = check_gaussian(channel)
         alpha, sigma = gaussian.alpha(t), gaussian.sigma(t)
         x_seen = np.where(observed, x_t, 0.0).reshape(len(x_t), -1).T
@@ -145,21 +143,21 @@ class GaussianSolver:
         return mean.T.reshape(x_t.shape)
 
 
-def _information(v_a: NDArray[np.float64], gain: NDArray[np.float64]) -> float:
+def _information(v_a: FloatArray, gain: FloatArray) -> float:
     """Return -1/2 log det(1 - V_A gain), from the eigenvalues of the symmetric product."""
     root = np.linalg.cholesky(v_a)
     squared_correlations = np.linalg.eigvalsh(root.T @ gain @ root)
     return float(-0.5 * np.log1p(-squared_correlations.clip(0.0)).sum())
 
 
-def log_normal_density(x: NDArray[np.float64], covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+def log_normal_density(x: FloatArray, covariance: FloatArray) -> FloatArray:
     """Return (n,), log N(x; 0, covariance) of the rows of x (n, k)."""
     root = scipy.linalg.cholesky(covariance, lower=True)
     white = scipy.linalg.solve_triangular(root, x.T, lower=True)
     return -0.5 * (white**2).sum(axis=0) - np.log(np.diag(root)).sum() - 0.5 * x.shape[1] * math.log(2 * math.pi)
 
 
-def _planted_average(even_weight: Callable[[NDArray], NDArray], gamma: NDArray | float) -> NDArray[np.float64]:
+def _planted_average(even_weight: Callable[[NDArray], NDArray], gamma: NDArray | float) -> FloatArray:
     """Return E f(y) for y = gamma + sqrt(gamma) z, given f(y) cosh(y) (or its even part times e^y) as `even_weight`."""
     gamma = np.asarray(gamma, float)[..., None]
     scale = np.sqrt(gamma / (1.0 + gamma))
@@ -169,7 +167,7 @@ def _planted_average(even_weight: Callable[[NDArray], NDArray], gamma: NDArray |
     return np.exp(-gamma[..., 0] / 2) / np.sqrt(2 * math.pi * (1.0 + gamma[..., 0])) * total
 
 
-def label_entropy(gamma: NDArray | float) -> NDArray[np.float64]:
+def label_entropy(gamma: NDArray | float) -> FloatArray:
     """Return H(S|R) = F(K_R) in nats, gamma = K_R^2 (any shape)."""
 
     def even_weight(y: NDArray) -> NDArray:
@@ -180,12 +178,12 @@ def label_entropy(gamma: NDArray | float) -> NDArray[np.float64]:
     return _planted_average(even_weight, gamma)
 
 
-def label_mmse(gamma: NDArray | float) -> NDArray[np.float64]:
+def label_mmse(gamma: NDArray | float) -> FloatArray:
     """Return E Var(S|R), gamma = K_R^2 (any shape)."""
     return _planted_average(lambda y: 1.0 / np.cosh(y), gamma)
 
 
-def _label_curvature(gamma: NDArray | float) -> NDArray[np.float64]:
+def _label_curvature(gamma: NDArray | float) -> FloatArray:
     """Return -d mmse / d gamma = E Var(S|R)^2."""
     return _planted_average(lambda y: (1.0 / np.cosh(y)) ** 3, gamma)
 
@@ -233,17 +231,17 @@ class MixturePosterior:
         components: posteriors given label -1 and +1.
     """
 
-    label_probabilities: NDArray[np.float64]
+    label_probabilities: FloatArray
     components: tuple[GaussianPosterior, GaussianPosterior]
 
     @property
-    def mean(self) -> NDArray[np.float64]:
+    def mean(self) -> FloatArray:
         """(n, k)."""
         minus, plus = self.components
         return self.label_probabilities[:, :1] * minus.mean + self.label_probabilities[:, 1:] * plus.mean
 
     @property
-    def variance(self) -> NDArray[np.float64]:
+    def variance(self) -> FloatArray:
         """(n, k), within plus between the components."""
         minus, plus = self.components
         between = self.label_probabilities.prod(axis=1, keepdims=True) * (plus.mean - minus.mean) ** 2
@@ -267,7 +265,7 @@ class MixtureSolver:
     def check_channel(self, channel: Channel) -> None:
         check_gaussian(channel)
 
-    def gamma(self, channel: Channel, t: float, region: NDArray[np.bool_]) -> float:
+    def gamma(self, channel: Channel, t: float, region: BoolArray) -> float:
         """Return K_R^2 = mu_R' Sigma_R^-1 mu_R of the noisy region."""
         gaussian = check_gaussian(channel)
         mu = gaussian.alpha(t) * self.mean
@@ -298,9 +296,7 @@ class MixtureSolver:
         divergences = noisy.divergences(parts, partial(self.label_probabilities, channel, t), law, batch)
         return Curve.from_samples(divergences, "Rao-Blackwell average over label posteriors")
 
-    def label_probabilities(
-        self, channel: Channel, t: float, x_t: NDArray, region: NDArray[np.bool_]
-    ) -> NDArray[np.float64]:
+    def label_probabilities(self, channel: Channel, t: float, x_t: NDArray, region: BoolArray) -> FloatArray:
         """Return (n, 2), P(s = -1 | x_R) and P(s = +1 | x_R)."""
         mu = check_gaussian(channel).alpha(t) * self.mean
         x_r = x_t.reshape(len(x_t), -1)[:, np.flatnonzero(region)]
@@ -313,7 +309,7 @@ class MixtureSolver:
             y = x_r @ np.linalg.solve(covariance, np.full(len(covariance), mu))
         return 1.0 / (1.0 + np.exp(np.stack([2 * y, -2 * y], axis=1).clip(-700, 700)))
 
-    def log_marginal(self, channel: Channel, t: float, x_t: NDArray, region: NDArray[np.bool_]) -> NDArray[np.float64]:
+    def log_marginal(self, channel: Channel, t: float, x_t: NDArray, region: BoolArray) -> FloatArray:
         mu = check_gaussian(channel).alpha(t) * self.mean
         x_r = x_t.reshape(len(x_t), -1)[:, np.flatnonzero(region)]
         covariance = self.field.covariance(channel, t, region)
@@ -321,7 +317,7 @@ class MixtureSolver:
         return np.logaddexp(*densities) - math.log(2.0)
 
     def posterior(
-        self, channel: Channel, t: float, x_t: NDArray, sites: NDArray[np.bool_], observed: NDArray[np.bool_]
+        self, channel: Channel, t: float, x_t: NDArray, sites: BoolArray, observed: BoolArray
     ) -> MixturePosterior:
         mu = check_gaussian(channel).alpha(t) * self.mean
         components = []
@@ -331,9 +327,7 @@ class MixtureSolver:
         labels = self.label_probabilities(channel, t, x_t, observed)
         return MixturePosterior(labels, (components[0], components[1]))
 
-    def posterior_mean(
-        self, channel: Channel, t: float, x_t: NDArray, observed: NDArray[np.bool_]
-    ) -> NDArray[np.float64]:
+    def posterior_mean(self, channel: Channel, t: float, x_t: NDArray, observed: BoolArray) -> FloatArray:
         mu = check_gaussian(channel).alpha(t) * self.mean
         labels = self.label_probabilities(channel, t, x_t, observed).reshape(-1, 2, *(1,) * (x_t.ndim - 1))
         minus, plus = (self.field.posterior_mean(channel, t, x_t - s * mu, observed) + s * self.mean for s in (-1, 1))

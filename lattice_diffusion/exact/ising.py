@@ -12,13 +12,13 @@ from ..errors import InputError, check_memory
 from ..kernels import chain as chain_kernel
 from ..kernels import rows
 from ..kernels import transfer_matrix as kernel
-from ..lattice import Lattice, Tripartition
+from ..lattice import BoolArray, FloatArray, Lattice, Tripartition
 from .spins import SpinSolver, spin_weights
 
 MAX_WIDTH = 14
 
 
-def link_factors(coupling: NDArray[np.float64]) -> NDArray[np.float64]:
+def link_factors(coupling: FloatArray) -> FloatArray:
     """Return factors (..., 2) of equal and opposite neighbours, the larger one scaled to 1."""
     return np.exp(-np.stack([-coupling, coupling], axis=-1).clip(0) * 2.0)
 
@@ -36,15 +36,15 @@ class ChainSolver(SpinSolver):
             self._links[0] = 1.0
         self._log_z = self._log_sum(np.ones((1, n_sites, 2)))[0]
 
-    def _log_sum(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _log_sum(self, weights: FloatArray) -> FloatArray:
         out = np.empty(len(weights))
         chain_kernel.log_evidence(self._links, weights, out)
         return out
 
-    def log_evidence(self, h: NDArray[np.float64]) -> NDArray[np.float64]:
+    def log_evidence(self, h: FloatArray) -> FloatArray:
         return self._log_sum(spin_weights(h)) - self._log_z
 
-    def probabilities(self, h: NDArray[np.float64]) -> NDArray[np.float64]:
+    def probabilities(self, h: FloatArray) -> FloatArray:
         weights = spin_weights(h)
         out = np.empty_like(weights)
         chain_kernel.site_probabilities(self._links, weights, out)
@@ -96,7 +96,7 @@ def erasure_cmi(correlation: float, eps: float, buffer: tuple[int, int], reach: 
     return float((1 - eps) * (p_a @ gain.clip(0) @ p_b))
 
 
-def bond_information(correlation: NDArray[np.float64]) -> NDArray[np.float64]:
+def bond_information(correlation: FloatArray) -> FloatArray:
     """Return log 2 - h2((1 + y)/2) of two spins with correlation y, to full relative accuracy."""
     y2 = np.asarray(correlation, float) ** 2
     small = sum(y2**n / (2 * n * (2 * n - 1)) for n in range(1, 9))
@@ -119,7 +119,7 @@ class TransferMatrix(SpinSolver):
         InputError: the shorter side is longer than 14.
     """
 
-    def __init__(self, right: NDArray[np.float64], down: NDArray[np.float64]) -> None:
+    def __init__(self, right: FloatArray, down: FloatArray) -> None:
         self.shape = (right.shape[0], down.shape[1])
         if min(self.shape) > MAX_WIDTH:
             raise InputError(
@@ -140,27 +140,25 @@ class TransferMatrix(SpinSolver):
         kernel.row_vectors(self._right, self._down, free[0], self._above, self._below)
         self._log_z = self._log_sum(free)[0]
 
-    def _weights(self, h: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _weights(self, h: FloatArray) -> FloatArray:
         """Return (n, rows, width, 2) in the kernel's orientation."""
         return np.ascontiguousarray(spin_weights(np.swapaxes(h, 1, 2) if self._transposed else h))
 
-    def _log_sum(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _log_sum(self, weights: FloatArray) -> FloatArray:
         out = np.empty(len(weights))
         kernel.log_evidence(self._right, self._down, weights, out)
         return out
 
-    def log_evidence(self, h: NDArray[np.float64]) -> NDArray[np.float64]:
+    def log_evidence(self, h: FloatArray) -> FloatArray:
         return self._log_sum(self._weights(h)) - self._log_z
 
-    def probabilities(self, h: NDArray[np.float64]) -> NDArray[np.float64]:
+    def probabilities(self, h: FloatArray) -> FloatArray:
         weights = self._weights(h)
         out = np.empty_like(weights)
         kernel.site_probabilities(self._right, self._down, weights, out)
         return np.swapaxes(out, 1, 2) if self._transposed else out
 
-    def blind_log_odds(
-        self, h: NDArray[np.float64], lattice: Lattice, radius: int | None, wanted: NDArray[np.bool_]
-    ) -> NDArray[np.float64]:
+    def blind_log_odds(self, h: FloatArray, lattice: Lattice, radius: int | None, wanted: BoolArray) -> FloatArray:
         weights = self._weights(h)
         out = np.empty_like(weights)
         if radius is None or radius >= max(self.shape) - 1:
@@ -171,7 +169,7 @@ class TransferMatrix(SpinSolver):
             log_odds = np.log(out[..., 1]) - np.log(out[..., 0])
         return np.swapaxes(log_odds, 1, 2) if self._transposed else log_odds
 
-    def block_posterior(self, h: NDArray[np.float64], sites: NDArray[np.int64]) -> NDArray[np.float64]:
+    def block_posterior(self, h: FloatArray, sites: NDArray[np.int64]) -> FloatArray:
         k = len(sites)
         cells = np.stack(np.unravel_index(sites, self.shape), axis=1)
         cells = cells[:, ::-1] if self._transposed else cells

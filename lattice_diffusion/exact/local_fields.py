@@ -20,10 +20,9 @@ from scipy import sparse
 from scipy.special import expit
 
 from ..errors import InputError
-from ..lattice import Lattice
+from ..lattice import FloatArray, Lattice
 from .gaussian import GaussianSolver, MixtureSolver
 
-FloatArray = NDArray[np.float64]
 MAX_SITES = 8192  # of a dense covariance, 512 MiB
 
 

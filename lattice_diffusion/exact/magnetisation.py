@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..kernels import mixtures
-from ..lattice import Tripartition
+from ..lattice import BoolArray, FloatArray, Tripartition
 from .ising import MAX_WIDTH
 from .spins import NoisySamples, spin_weights
 
 
-def magnetisation_law(shape: tuple[int, int], beta: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def magnetisation_law(shape: tuple[int, int], beta: float) -> tuple[FloatArray, FloatArray]:
     """Return the values m = -1, .., 1 of the mean spin, (N+1,), and their probabilities.
 
     The law is exp(beta sum s s') with open edges. Raises InputError where the shorter side is longer than 14.
@@ -44,7 +44,7 @@ def magnetisation_law(shape: tuple[int, int], beta: float) -> tuple[NDArray[np.f
     return np.linspace(-1.0, 1.0, n + 1), vector.sum(axis=1)
 
 
-def patch_law(shape: tuple[int, int], beta: float, side: int) -> NDArray[np.float64]:
+def patch_law(shape: tuple[int, int], beta: float, side: int) -> FloatArray:
     """Return (2^(side^2),), probabilities of the patterns of a square patch, the mean over all its places.
 
     Patterns are numbered by their spins in C order, the first one the highest bit, up 1.
@@ -80,14 +80,14 @@ def _rows(shape: tuple[int, int]) -> tuple[int, int]:
     return max(shape), min(shape)
 
 
-def _within(width: int, beta: float) -> NDArray[np.float64]:
+def _within(width: int, beta: float) -> FloatArray:
     """Return (2^W,), exp(beta sum s s') along a row, 1 where all spins are equal; the first spin is the highest bit."""
     row = np.arange(1 << width)
     walls = np.bitwise_count((row ^ (row >> 1)) % (1 << (width - 1)))
     return np.asarray(np.exp(-2.0 * beta * walls))
 
 
-def _down(vector: NDArray[np.float64], width: int, beta: float) -> NDArray[np.float64]:
+def _down(vector: FloatArray, width: int, beta: float) -> FloatArray:
     """Return the weights (.., 2^W) of the next row, given those of one row."""
     odd = np.exp(-2.0 * beta)
     for j in range(width):
@@ -96,7 +96,7 @@ def _down(vector: NDArray[np.float64], width: int, beta: float) -> NDArray[np.fl
     return vector
 
 
-def _scaled(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+def _scaled(vector: FloatArray) -> FloatArray:
     return vector / vector.max()
 
 
@@ -113,16 +113,16 @@ class LabelTerms:
         lost: I_0(S;AB) - I_t(S;B), clean and noisy data of the same samples.
     """
 
-    cmi: NDArray[np.float64]
-    cmi_given_label: NDArray[np.float64]
-    b: NDArray[np.float64]
-    ab: NDArray[np.float64]
-    bc: NDArray[np.float64]
-    abc: NDArray[np.float64]
-    lost: NDArray[np.float64]
+    cmi: FloatArray
+    cmi_given_label: FloatArray
+    b: FloatArray
+    ab: FloatArray
+    bc: FloatArray
+    abc: FloatArray
+    lost: FloatArray
 
 
-def sign_log_weights(beta: float, h: NDArray[np.float64]) -> NDArray[np.float64]:
+def sign_log_weights(beta: float, h: FloatArray) -> FloatArray:
     """Return log weights (n, 2) of S = -1 and +1 under the fields h (n, L, W), which may be +-inf.
 
     Likelihoods count as in `spin_weights`, the larger one of a site as 1, and so do those of pairs.
@@ -138,7 +138,7 @@ def sign_log_weights(beta: float, h: NDArray[np.float64]) -> NDArray[np.float64]
     return np.concatenate([_log_weights(beta, spin_weights(h[i : i + batch])) for i in range(0, n, batch)])
 
 
-def _log_weights(beta: float, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+def _log_weights(beta: float, weights: FloatArray) -> FloatArray:
     """Return log weights for likelihoods (n, L, W, 2); state: (n, spins of the columns, count of spins up)."""
     n, n_rows, width, _ = weights.shape
     link = np.exp([[0.0, -2 * beta], [-2 * beta, 0.0]])
@@ -196,13 +196,13 @@ def label_terms(beta: float, noisy: NoisySamples, parts: Sequence[Tripartition])
 
 def _divergence_given_label(
     label: NDArray, q: NDArray, p: NDArray, law: NDArray, rng: np.random.Generator
-) -> NDArray[np.float64]:
+) -> FloatArray:
     """Return sum_S P(S) KL(q(x_A|S) || p(x_A|S)), P(S) from `label`; all (n, 2, 2)."""
     given = np.stack([_divergence(q[:, s], p[:, s], law, rng) for s in (0, 1)], axis=1)
     return np.asarray((label.sum(axis=2) * given).sum(axis=1))
 
 
-def _joint(beta: float, h: NDArray[np.float64], A: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _joint(beta: float, h: FloatArray, A: BoolArray) -> FloatArray:
     """Return P(S, s_A | x) with A itself unseen, (n, 2, 2), both in the order -1, +1."""
     clamped = [sign_log_weights(beta, np.where(A, spin, h)) for spin in (-np.inf, np.inf)]
     logs = np.stack(clamped, axis=2)
@@ -210,24 +210,24 @@ def _joint(beta: float, h: NDArray[np.float64], A: NDArray[np.bool_]) -> NDArray
     return np.asarray(joint / joint.sum(axis=(1, 2), keepdims=True))
 
 
-def _divergence(q: NDArray, p: NDArray, law: NDArray, rng: np.random.Generator) -> NDArray[np.float64]:
+def _divergence(q: NDArray, p: NDArray, law: NDArray, rng: np.random.Generator) -> FloatArray:
     out = np.empty(len(q))
     mixtures.block_divergence(_normalised(q), _normalised(p), law, rng, out)
     return out
 
 
-def _normalised(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+def _normalised(weights: FloatArray) -> FloatArray:
     """Return laws (n, 2); where a label is impossible nothing depends on the law given it, and it is uniform."""
     total = weights.sum(axis=1, keepdims=True)
     return np.ascontiguousarray(np.where(total > 0, weights, 0.5) / np.where(total > 0, total, 1.0))
 
 
-def _label_law(beta: float, h: NDArray[np.float64]) -> NDArray[np.float64]:
+def _label_law(beta: float, h: FloatArray) -> FloatArray:
     """Return P(S | x), (n, 2)."""
     logs = sign_log_weights(beta, h)
     return _normalised(np.exp(logs - logs.max(axis=1, keepdims=True)))
 
 
-def _known(law: NDArray[np.float64]) -> NDArray[np.float64]:
+def _known(law: FloatArray) -> FloatArray:
     """Return log 2 - H(S) of laws (n, 2)."""
     return np.asarray(np.log(2.0) + (law * np.log(np.maximum(law, 1e-300))).sum(axis=1))

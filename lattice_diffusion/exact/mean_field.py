@@ -14,7 +14,7 @@ from scipy.stats import binom
 from ..channels import BitFlip, Channel
 from ..errors import check_memory
 from ..kernels import mixtures
-from ..lattice import Tripartition
+from ..lattice import FloatArray, Tripartition
 from .spins import SpinSolver, block_states, spin_weights
 
 _term = np.vectorize(mixtures.relative_entropy_term, otypes=[float])
@@ -35,26 +35,26 @@ class MeanFieldSolver(SpinSolver):
             log_rho -= 0.5 * (self.fields / width) ** 2
         self.log_rho = log_rho - logsumexp(log_rho)  # law of the common field, (m,)
 
-    def _log_joint(self, h: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _log_joint(self, h: FloatArray) -> FloatArray:
         """Return (n, m), log of rho(y) prod_i sum_s p(s|y) w_i(s)."""
         weights = spin_weights(h.reshape(len(h), -1))
         out = np.empty((len(h), self.fields.size))
         mixtures.log_likelihood(self.fields, weights, out)
         return out + self.log_rho
 
-    def _field_posterior(self, h: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _field_posterior(self, h: FloatArray) -> FloatArray:
         log = self._log_joint(h)
         return np.exp(log - logsumexp(log, axis=1, keepdims=True))
 
-    def log_evidence(self, h: NDArray[np.float64]) -> NDArray[np.float64]:
+    def log_evidence(self, h: FloatArray) -> FloatArray:
         return logsumexp(self._log_joint(h), axis=1)
 
-    def block_posterior(self, h: NDArray[np.float64], sites: NDArray[np.int64]) -> NDArray[np.float64]:
+    def block_posterior(self, h: FloatArray, sites: NDArray[np.int64]) -> FloatArray:
         states = block_states(len(sites))
         given_field = expit(2.0 * states * self.fields[:, None, None]).prod(axis=2)  # (m, 2^k)
         return self._field_posterior(h) @ given_field
 
-    def probabilities(self, h: NDArray[np.float64]) -> NDArray[np.float64]:
+    def probabilities(self, h: FloatArray) -> FloatArray:
         # s_i is independent of the other noise given y, so y's posterior and w_i give its law
         rho = self._field_posterior(h)
         weights = spin_weights(h.reshape(len(h), -1))

@@ -21,17 +21,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..kernels import erasure_paths, free_fermions, rows, transfer_matrix
+from ..lattice import BoolArray, FloatArray
 from .bonds import Patch, bond_radii
 from .ising import MAX_WIDTH, link_factors
 
 if TYPE_CHECKING:
     from .domain_walls import DomainWallSolver
 
-FloatArray = NDArray[np.float64]
 CERTAIN = 40.0  # a coupling beyond which exp(-2|K|) may be dropped beside 1
 UNDERFLOW = 350.0  # a coupling whose exp(-2|K|) is no normal number
 SWEEP_WIDTH = 16  # rows of 2^16 states, 8 MiB per vector and 16 of them
@@ -61,7 +60,7 @@ def _tied(bonds: FloatArray) -> FloatArray:
     return np.where(np.abs(bonds) > CERTAIN, np.copysign(np.inf, bonds), bonds)
 
 
-def _beyond(right: FloatArray, down: FloatArray) -> NDArray[np.bool_]:
+def _beyond(right: FloatArray, down: FloatArray) -> BoolArray:
     """Return (n,), True for samples with finite couplings too strong for numbers."""
     sizes = [np.where(np.isfinite(k), np.abs(k), 0.0).max(axis=(1, 2), initial=0.0) for k in (right, down)]
     return np.asarray(np.maximum(*sizes) > UNDERFLOW)
@@ -152,9 +151,7 @@ class RowTransfer:
         return out
 
 
-def blind_log_odds(
-    solver: "DomainWallSolver", h: FloatArray, radius: int | None, wanted: NDArray[np.bool_]
-) -> FloatArray:
+def blind_log_odds(solver: "DomainWallSolver", h: FloatArray, radius: int | None, wanted: BoolArray) -> FloatArray:
     """Return (n, 2, L, W), log P(x_e = +1)/P(x_e = -1) given h in the box of `radius` around each bond, less its own.
 
     0 at unused entries; NaN where what is seen contradicts itself. Only entries of `wanted` are computed.
@@ -171,7 +168,7 @@ def blind_log_odds(
     return _one_by_one(solver, h, radius, wanted)
 
 
-def _erased(solver: "DomainWallSolver", h: FloatArray, radius: int | None, wanted: NDArray[np.bool_]) -> FloatArray:
+def _erased(solver: "DomainWallSolver", h: FloatArray, radius: int | None, wanted: BoolArray) -> FloatArray:
     faces = solver.faces
     if solver.periodic and (radius is None or 2 * radius + 2 >= min(faces)):
         raise InputError(
@@ -226,7 +223,7 @@ def _boxes(h: FloatArray, radius: int) -> FloatArray:
     return out
 
 
-def _one_by_one(solver: "DomainWallSolver", h: FloatArray, radius: int | None, wanted: NDArray[np.bool_]) -> FloatArray:
+def _one_by_one(solver: "DomainWallSolver", h: FloatArray, radius: int | None, wanted: BoolArray) -> FloatArray:
     out = np.zeros(h.shape)
     for channel, i, j in np.argwhere(solver.bonds):
         todo = wanted[:, channel, i, j]

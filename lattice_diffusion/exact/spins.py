@@ -19,7 +19,7 @@ from ..channels import Channel
 from ..errors import InputError
 from ..estimate import Curve
 from ..kernels.mixtures import block_divergence
-from ..lattice import Lattice, Tripartition
+from ..lattice import BoolArray, FloatArray, Lattice, Tripartition
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class NoisySamples:
     n: int
     rng: np.random.Generator
 
-    def batches(self, size: int) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    def batches(self, size: int) -> Iterator[tuple[slice, FloatArray]]:
         """Yield which of the n, and their noisy values (at most size, *lattice), drawn anew each time."""
         for start in range(0, self.n, size):
             rows = slice(start, min(start + size, self.n))
@@ -41,10 +41,10 @@ class NoisySamples:
     def divergences(
         self,
         parts: Sequence[Tripartition],
-        posterior: Callable[[NDArray[np.float64], NDArray[np.bool_]], NDArray[np.float64]],
-        law: NDArray[np.float64],
+        posterior: Callable[[FloatArray, BoolArray], FloatArray],
+        law: FloatArray,
         size: int,
-    ) -> NDArray[np.float64]:
+    ) -> FloatArray:
         """Return values (n, tripartition) whose means are I(A;C|B); all share A and A + B + C.
 
         Args:
@@ -65,7 +65,7 @@ class NoisySamples:
 MAX_BLOCK = 4  # spins of A, and of a joint posterior
 
 
-def spin_weights(h: NDArray[np.float64]) -> NDArray[np.float64]:
+def spin_weights(h: FloatArray) -> FloatArray:
     """Return likelihoods (..., 2) of spin -1 and +1 under the field h, the larger one scaled to 1; h may be +-inf."""
     return np.exp(-np.stack([h, -h], axis=-1).clip(0) * 2.0)
 
@@ -86,15 +86,15 @@ class SpinPosterior:
     """
 
     states: NDArray[np.int8]
-    probabilities: NDArray[np.float64]
+    probabilities: FloatArray
 
     @property
-    def mean(self) -> NDArray[np.float64]:
+    def mean(self) -> FloatArray:
         """(n, k), E[s_i | x]."""
         return self.probabilities @ self.states
 
     @property
-    def variance(self) -> NDArray[np.float64]:
+    def variance(self) -> FloatArray:
         """(n, k), Var[s_i | x], from both probabilities so that small ones keep their digits."""
         plus = self.probabilities @ (self.states > 0)
         minus = self.probabilities @ (self.states < 0)
@@ -108,14 +108,14 @@ class SpinSolver(ABC):
     batch = 256  # noisy samples held at a time
 
     @abstractmethod
-    def log_evidence(self, h: NDArray[np.float64]) -> NDArray[np.float64]:
+    def log_evidence(self, h: FloatArray) -> FloatArray:
         """Return (n,), log sum_s p_0(s) prod_i exp(h_i s_i - |h_i|)."""
 
     @abstractmethod
-    def probabilities(self, h: NDArray[np.float64]) -> NDArray[np.float64]:
+    def probabilities(self, h: FloatArray) -> FloatArray:
         """Return (n, *shape, 2), P(s_i = -1 | h) and P(s_i = +1 | h)."""
 
-    def block_posterior(self, h: NDArray[np.float64], sites: NDArray[np.int64]) -> NDArray[np.float64]:
+    def block_posterior(self, h: FloatArray, sites: NDArray[np.int64]) -> FloatArray:
         """Return (n, 2^k), the law of the spins at the flat indices `sites`, where h must be 0; see `block_states`."""
         h = h.reshape(len(h), -1)
         logs = []
@@ -126,9 +126,7 @@ class SpinSolver(ABC):
         log = np.stack(logs, axis=1)
         return np.exp(log - logsumexp(log, axis=1, keepdims=True))
 
-    def blind_log_odds(
-        self, h: NDArray[np.float64], lattice: Lattice, radius: int | None, wanted: NDArray[np.bool_]
-    ) -> NDArray[np.float64]:
+    def blind_log_odds(self, h: FloatArray, lattice: Lattice, radius: int | None, wanted: BoolArray) -> FloatArray:
         """Return (n, *shape), log P(s_i=+1)/P(s_i=-1) given h in the box of `radius` around i, less its own.
 
         All is seen for radius None. Only the entries of `wanted` (n, *shape) are computed.
@@ -150,12 +148,12 @@ class SpinSolver(ABC):
         """Number of signs that a clean state is made of."""
         return math.prod(self.shape)
 
-    def law(self) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
+    def law(self) -> tuple[NDArray[np.int8], FloatArray]:
         """Return all 2^n_free clean states (S, *shape) and their probabilities (S,); for small systems."""
         states = block_states(self.n_free).reshape(-1, *self.shape)
         return states, softmax(self.log_evidence(np.where(states > 0, np.inf, -np.inf)))
 
-    def check_possible(self, h: NDArray[np.float64]) -> None:
+    def check_possible(self, h: FloatArray) -> None:
         """Raise InputError where observations known for certain contradict each other."""
         return None
 
@@ -173,19 +171,19 @@ class SpinSolver(ABC):
         if len(sites) > MAX_BLOCK:
             raise InputError(f"A must hold at most {MAX_BLOCK} spins for sampled answers, got {len(sites)}")
 
-        def posterior(x_t: NDArray[np.float64], region: NDArray[np.bool_]) -> NDArray[np.float64]:
+        def posterior(x_t: FloatArray, region: BoolArray) -> FloatArray:
             return self.block_posterior(np.where(region, channel.likelihood_field(x_t, t), 0.0), sites)
 
         divergences = noisy.divergences(parts, posterior, channel.output_law(t), self.batch)
         return Curve.from_samples(divergences, "Rao-Blackwell average over exact posteriors")
 
-    def log_marginal(self, channel: Channel, t: float, x_t: NDArray, region: NDArray[np.bool_]) -> NDArray[np.float64]:
+    def log_marginal(self, channel: Channel, t: float, x_t: NDArray, region: BoolArray) -> FloatArray:
         h = np.where(region, channel.likelihood_field(x_t, t), 0.0)
         peaks = channel.peak_log_likelihood(x_t, t).reshape(len(x_t), -1)
         return self.log_evidence(h) + peaks[:, np.flatnonzero(region)].sum(axis=1)
 
     def posterior(
-        self, channel: Channel, t: float, x_t: NDArray, sites: NDArray[np.bool_], observed: NDArray[np.bool_]
+        self, channel: Channel, t: float, x_t: NDArray, sites: BoolArray, observed: BoolArray
     ) -> SpinPosterior:
         """Return the joint law of the clean spins on `sites`; their own observations enter where they are observed."""
         flat = np.flatnonzero(sites)
@@ -198,8 +196,6 @@ class SpinSolver(ABC):
         law = law * np.where(states > 0, own[:, None, :, 1], own[:, None, :, 0]).prod(axis=2)
         return SpinPosterior(states, law / law.sum(axis=1, keepdims=True))
 
-    def posterior_mean(
-        self, channel: Channel, t: float, x_t: NDArray, observed: NDArray[np.bool_]
-    ) -> NDArray[np.float64]:
+    def posterior_mean(self, channel: Channel, t: float, x_t: NDArray, observed: BoolArray) -> FloatArray:
         law = self.probabilities(np.where(observed, channel.likelihood_field(x_t, t), 0.0))
         return law[..., 1] - law[..., 0]
