@@ -2,7 +2,7 @@
 
     ExactDenoiser                   the true posterior of a model, local (radius) or global
     WienerFilter, NearestPatch      baselines made from a data set
-    LocalNet, GlobalNet             networks for spins, fields and bonds
+    LocalNet, GlobalNet             networks for spins, fields and bonds; network_arguments(model) for a model's data
     LocalImageNet, GlobalImageNet   networks for images of a few grey levels
     Bernoulli, Normal, Categorical  the posteriors they return
     train, fit                      fit a network to clean data, step by step or to the end
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .global_net import GlobalNet
     from .image_nets import GlobalImageNet, LocalImageNet
     from .local_net import LocalNet
+    from .network import network_arguments
     from .training import CheckpointError, TrainingConfig, TrainingError, TrainingStep, minimise
 
 _HOMES = {
@@ -51,12 +52,13 @@ _HOMES = {
     **dict.fromkeys(["CheckpointError", "TrainingConfig", "TrainingError", "TrainingStep", "minimise"], "training"),
     "GlobalNet": "global_net",
     "LocalNet": "local_net",
+    "network_arguments": "network",
 }
 __all__ = ["ExactDenoiser", "NearestPatch", "WienerFilter"]
 __all__ += ["Bernoulli", "Categorical", "Denoiser", "Normal", "Posterior"]
 __all__ += ["Step", "Switch", "always", "hybrid", "pure_noise", "reverse", "reverse_steps"]
 __all__ += ["Unmasked", "gaussian_divergence", "generated_covariance", "unmask_loops", "violated_vertices"]
-__all__ += ["GlobalImageNet", "GlobalNet", "LocalImageNet", "LocalNet"]
+__all__ += ["GlobalImageNet", "GlobalNet", "LocalImageNet", "LocalNet", "network_arguments"]
 __all__ += ["CheckpointError", "TrainingConfig", "TrainingError", "TrainingStep", "minimise"]
 __all__ += ["fit", "load", "save", "train"]
 

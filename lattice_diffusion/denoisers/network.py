@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..channels import Channel, is_gaussian
 from ..errors import InputError, check_limits
 from ..exact.bonds import bond_mask
+from ..models import DomainWalls
 from .posterior import Array, Posterior, Rng, check_times
 
 Head = Literal["bernoulli", "gaussian"]
@@ -121,6 +122,18 @@ class Network(nn.Module):
             signal = per_sample(level.signal, x_t).clamp(min=1e-4)
             features.append(level.field(x_t).tanh() / signal)
         return torch.stack(features, dim=2).flatten(1, 2)
+
+
+def network_arguments(model: Any) -> dict[str, Any]:
+    """Return the arguments of `LocalNet` and `GlobalNet` that data of a model ask for."""
+    bonds = isinstance(model, DomainWalls)
+    return {
+        "in_channels": model.image_shape[0],
+        "ndim": len(model.image_shape) - 1,
+        "periodic": model.periodic if bonds else any(model.lattice.periodic),
+        "head": "gaussian" if model.data == "real" else "bernoulli",
+        "bonds": bonds,
+    }
 
 
 def given_arguments(frame_locals: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from scipy.optimize import minimize_scalar
 from .. import plots
 from ..channels import Channel
 from ..estimate import Estimate
-from ..models import DomainWalls, GaussianField
+from ..models import GaussianField
 from ..phases import Crossing, finite_size_crossing, markov_length, peak_time
 from ..results import Row, variable
 from ..runs.quantities import Settings
@@ -187,16 +187,16 @@ def trained(
     model: Any, channel: Channel, radius: int, settings: TrainingSettings, rng: np.random.Generator
 ) -> "LocalNet":
     """Return a network of this radius for spins, fields or loops of two dimensions, after `train_steps` steps."""
-    from ..denoisers import LocalNet, fit
+    from ..denoisers import LocalNet, fit, network_arguments
 
-    kind: dict[str, Any] = {"periodic": any(model.lattice.periodic)}
+    kind = network_arguments(model)
     training: dict[str, Any] = {"steps": settings.train_steps, "batch_size": settings.batch_size}
-    if isinstance(model, DomainWalls):
-        kind = {"periodic": model.periodic, "in_channels": 2, "bonds": True, "order": VERTEX}
+    if kind["bonds"]:
+        kind["order"] = VERTEX
         training |= {"optimiser": "muon", "learning_rate": 0.01}
     elif isinstance(model, GaussianField):
         variance = model.solver.covariance(channel, 0.0, model.sites).diagonal().mean()
-        kind |= {"head": "gaussian", "variance": float(variance)}
+        kind["variance"] = float(variance)
     net = LocalNet(radius, channel=channel, width=settings.width, depth=settings.depth, rng=rng, **kind)
     fit(net, model.sample, progress=False, rng=rng, **training)
     return net

@@ -85,13 +85,9 @@ class NetworkCostSettings(Settings):
 
 def networks(model: Any, channel: Channel, radii: list[int]) -> "list[LocalNet | GlobalNet]":
     """Return one network of every radius and the global one, of default size, for data of the model."""
-    from ..denoisers import GlobalNet, LocalNet
+    from ..denoisers import GlobalNet, LocalNet, network_arguments
 
-    if isinstance(model, DomainWalls):
-        kind: dict[str, Any] = {"in_channels": 2, "bonds": True, "periodic": model.periodic}
-    else:
-        head = "gaussian" if isinstance(model, GaussianField) else "bernoulli"
-        kind = {"head": head, "ndim": model.lattice.ndim, "periodic": any(model.lattice.periodic)}
+    kind = network_arguments(model)
     return [*(LocalNet(r, channel=channel, **kind) for r in radii), GlobalNet(channel=channel, **kind)]
 
 

@@ -6,7 +6,7 @@ import torch
 
 import lattice_diffusion as ld
 from lattice_diffusion.channels import BitFlip, Erasure, Gaussian
-from lattice_diffusion.denoisers import GlobalNet, LocalNet
+from lattice_diffusion.denoisers import GlobalNet, LocalNet, network_arguments
 from lattice_diffusion.denoisers.local_net import box_stencil
 from lattice_diffusion.denoisers.network import noise_level
 from lattice_diffusion.exact.bonds import bond_mask
@@ -179,6 +179,17 @@ def test_numpy_and_torch_are_answered_in_kind(head):
     assert array.mean == pytest.approx(tensor.mean.detach().numpy(), abs=1e-6)
     alone = np.concatenate([net(x_t[k : k + 1], t[k]).mean for k in range(5)])
     assert array.mean == pytest.approx(alone, abs=1e-6)
+
+
+def test_networks_for_the_data_of_a_model():
+    models = (
+        ld.models.Ising(ld.Lattice((4, 5)), 0.4),
+        ld.models.DomainWalls((4, 5)),
+        ld.models.IsingChain(ld.Lattice(6)),
+    )
+    for model in (*models, ld.models.GaussianField(ld.Lattice((4, 5), periodic=True), 0.1)):
+        net = LocalNet(1, **SMALL, **network_arguments(model))
+        assert net(np.ones((2, *model.image_shape)), 0.5).mean.shape == (2, *model.image_shape)
 
 
 def test_long_arrays_are_worked_through_in_chunks(monkeypatch):
