@@ -125,8 +125,7 @@ def channel(folder: Path) -> Any:
 
 
 @pytest.fixture
-def shell(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Shell:
-    monkeypatch.setattr(cli, "ONE_THREAD", {})
+def shell(folder: Path, capfd: pytest.CaptureFixture[str]) -> Shell:
 
     def command(line: str) -> str:
         capfd.readouterr()

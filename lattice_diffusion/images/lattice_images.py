@@ -116,7 +116,7 @@ def loop_image(shape: tuple[int, int] = (28, 28), beta: float = 0.0) -> Renderin
     rows, columns = ((n + 1) // 2 for n in shape)
     model = DomainWalls((rows, columns), beta)
     site, index = np.full((2 * rows, 2 * columns), -1), np.arange(2 * rows * columns).reshape(2, rows, columns)
-    site[::2, 1::2], site[1::2, ::2] = np.where(model.bonds, index, -1)
+    site[::2, 1::2], site[1::2, ::2] = np.where(model.sites, index, -1)
     return Rendering(model, site[: shape[0], : shape[1]], (2 * (rows // 2), 2 * (columns // 2) - 1))
 
 

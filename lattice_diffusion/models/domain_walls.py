@@ -89,10 +89,6 @@ class DomainWalls(OnLattice):
         return bond_mask(self.faces, self.periodic)
 
     @property
-    def bonds(self) -> NDArray[np.bool_]:
-        return self.sites
-
-    @property
     def image_shape(self) -> tuple[int, ...]:
         return self.lattice.shape
 

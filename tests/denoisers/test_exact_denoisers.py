@@ -67,7 +67,7 @@ def box_around(model, site, radius):
     channel, i, j = site
     rows, columns = (i - radius, i + channel + radius), (j - radius, j + 1 - channel + radius)
     seen = np.zeros(model.lattice.shape, bool)
-    for c, a, b in np.argwhere(model.bonds):
+    for c, a, b in np.argwhere(model.sites):
         seen[c, a, b] = rows[0] <= a and a + c <= rows[1] and columns[0] <= b and b + 1 - c <= columns[1]
     return seen
 
@@ -76,7 +76,7 @@ def brute_force_log_odds(model, name, x_t, t, radius, blind):
     states, law = clean_states(model)
     out = np.zeros(x_t.shape)
     log_joint = log_likelihood(name, x_t[:, None], states[None], t)  # (n, S, *shape)
-    sites = model.bonds if isinstance(model, ld.models.DomainWalls) else np.ones(model.lattice.shape, bool)
+    sites = model.sites if isinstance(model, ld.models.DomainWalls) else np.ones(model.lattice.shape, bool)
     for site in map(tuple, np.argwhere(sites)):
         seen = sites if radius is None else box_around(model, site, radius)
         seen = seen.copy()
@@ -165,7 +165,7 @@ def test_boxes_of_a_torus_under_erasure():
     answer = denoiser(x_t, t).log_odds
     moved = denoiser(np.roll(x_t, (3, 5), (2, 3)), t).log_odds
     np.testing.assert_array_equal(moved, np.roll(answer, (3, 5), (2, 3)))
-    open_grid = ExactDenoiser(ld.models.DomainWalls((7, 8)), channel, 2)(x_t * ld.models.DomainWalls((7, 8)).bonds, t)
+    open_grid = ExactDenoiser(ld.models.DomainWalls((7, 8)), channel, 2)(x_t * ld.models.DomainWalls((7, 8)).sites, t)
     np.testing.assert_array_equal(answer[:, 0, 2:5, 2:5], open_grid.log_odds[:, 0, 2:5, 2:5])
     assert 0.0 < np.isinf(answer[x_t == 0]).mean() < 1.0
     with pytest.raises(ValueError, match=r"radius must be < 2.5 on this torus of 7x8 faces.*open the edges"):
@@ -333,7 +333,7 @@ def test_times_per_sample_and_torch_in_kind(key):
 def test_generated_loops_that_contradict_themselves():
     """Refused as data, but answered on request: by the shorter of two paths that disagree."""
     model, channel = ld.models.DomainWalls((4, 6)), CHANNELS["erasure"]
-    x_t = np.where(model.bonds, 1.0, 0.0)[None]
+    x_t = np.where(model.sites, 1.0, 0.0)[None]
     x_t[0, 0, 1, 2] = 0.0  # asked: the right bond of face (1, 2)
     x_t[0, 1, 1, 2], x_t[0, 1, 0, 2] = -1.0, 0.0  # the path below says -1, that above is cut off next to it
     with pytest.raises(ValueError, match="x_t cannot come from domain walls: bonds known for certain contradict"):

@@ -62,7 +62,7 @@ def test_a_colour_pixel_is_one_site():
 def test_bonds_see_the_bonds_of_their_box_of_faces(faces, radius, periodic, order):
     model = ld.models.DomainWalls(faces, periodic=periodic)
     net = network(radius, 2, bonds=True, periodic=periodic, order=order)
-    for channel, i, j in np.argwhere(model.bonds)[::9]:
+    for channel, i, j in np.argwhere(model.sites)[::9]:
         other = ((i + channel) % faces[0], (j + 1 - channel) % faces[1])
         parts = model.tripartition(bond=((i, j), other), radius=radius)
         assert np.array_equal(seen(net.blind, faces, (channel, i, j), in_channels=2) > 0, parts.B)

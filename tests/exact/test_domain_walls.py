@@ -73,27 +73,27 @@ def with_method(model, method):
 def test_posteriors_and_marginals_by_enumeration(faces, beta, name, t, method):
     model, channel, rng = with_method(DomainWalls(faces, beta), method), CHANNELS[name], np.random.default_rng(5)
     x_t = channel.corrupt(model.sample(2, rng), t, rng)
-    region = (rng.random(model.bonds.shape) < 0.6) | ~model.bonds  # unused entries may be marked: nothing is there
-    marked = np.flatnonzero(model.bonds)[rng.choice(model.bonds.sum(), size=3, replace=False)]
-    blocks = [np.isin(np.arange(model.bonds.size), marked).reshape(model.bonds.shape)]
+    region = (rng.random(model.sites.shape) < 0.6) | ~model.sites  # unused entries may be marked: nothing is there
+    marked = np.flatnonzero(model.sites)[rng.choice(model.sites.sum(), size=3, replace=False)]
+    blocks = [np.isin(np.arange(model.sites.size), marked).reshape(model.sites.shape)]
     if min(faces) > 1:
         blocks.append(model.tripartition(block=(0, 1), radius=0).A)
     blocks.append(model.tripartition(bond=((0, 1), (0, 2)), radius=0).A)
     marginal = ld.exact.log_marginal(model, channel, t, x_t, region)
     mean = ld.exact.posterior_mean(model, channel, t, x_t, region)
     laws = [ld.exact.posterior(model, channel, t, x_t, sites, region) for sites in blocks]
-    assert np.all(mean[:, ~model.bonds] == 0)
+    assert np.all(mean[:, ~model.sites] == 0)
     _, x = all_walls(faces)
     prior = np.exp(beta * x.sum(axis=1))
     for k in range(2):
         weight = prior / prior.sum()
-        for e in np.flatnonzero(region[model.bonds]):
-            weight = weight * likelihood(name, x_t[k][model.bonds], t)[e][(x[:, e] > 0).astype(int)]
+        for e in np.flatnonzero(region[model.sites]):
+            weight = weight * likelihood(name, x_t[k][model.sites], t)[e][(x[:, e] > 0).astype(int)]
         assert marginal[k] == pytest.approx(np.log(weight.sum()), abs=1e-10)
         posterior = weight / weight.sum()
-        assert mean[k][model.bonds] == pytest.approx(posterior @ x, abs=1e-10)
+        assert mean[k][model.sites] == pytest.approx(posterior @ x, abs=1e-10)
         for sites, law in zip(blocks, laws, strict=True):
-            at = sites[model.bonds]
+            at = sites[model.sites]
             truth = [posterior[(x[:, at] == state).all(axis=1)].sum() for state in block_states(int(at.sum()))]
             assert law.probabilities[k] == pytest.approx(truth, abs=1e-10)
             assert law.mean[k] == pytest.approx((posterior @ x)[at], abs=1e-10)
@@ -152,7 +152,7 @@ def test_cmi_by_enumeration_of_noisy_patterns(faces, beta, name, method):
     for t in (0.2, 0.6):
         noisy = enumeration.noisy_law(law, enumeration.channel_matrix(name, t)[0])
         for parts in divisions(model):
-            truth = enumeration.cmi(noisy, *(mask[model.bonds] for mask in (parts.A, parts.B, parts.C)))
+            truth = enumeration.cmi(noisy, *(mask[model.sites] for mask in (parts.A, parts.B, parts.C)))
             n = 20000 if name == "erasure" and beta == 0 else 400 if method == "transfer_matrix" else 2000
             estimate = ld.exact.cmi(model, CHANNELS[name], t, parts, n, np.random.default_rng(7))
             if truth < 1e-13:
@@ -165,7 +165,7 @@ def test_cmi_by_enumeration_of_noisy_patterns(faces, beta, name, method):
 
 def test_a_wrong_temperature_fails_the_comparison():
     parts = DomainWalls((3, 3)).tripartition(bond=((1, 1), (1, 0)), radius=0)
-    bonds = DomainWalls((3, 3)).bonds
+    bonds = DomainWalls((3, 3)).sites
     noisy = enumeration.noisy_law(walls_law((3, 3), 0.4), enumeration.channel_matrix("bitflip", 0.4)[0])
     truth = enumeration.cmi(noisy, *(mask[bonds] for mask in (parts.A, parts.B, parts.C)))
     for beta, agrees in ((0.4, True), (1.1 * 0.4, False)):
@@ -180,10 +180,10 @@ def test_gaussian_noise_by_quadrature(beta):
     """Four bonds round 2x2 faces, each observation on 40 values."""
     model, t = DomainWalls((2, 2), beta), 0.55
     noisy = enumeration.noisy_law(walls_law((2, 2), beta), enumeration.channel_matrix("gaussian", t, n_nodes=40)[0])
-    order = np.cumsum(model.bonds).reshape(model.bonds.shape) * model.bonds  # bonds 1..4
+    order = np.cumsum(model.sites).reshape(model.sites.shape) * model.sites  # bonds 1..4
     for a, b, c in ((1, (2,), (3, 4)), (1, (), (2, 3, 4)), (3, (1, 2), (4,))):
         parts = ld.Tripartition(order == a, np.isin(order, b), np.isin(order, c))
-        truth = enumeration.cmi(noisy, *(mask[model.bonds] for mask in (parts.A, parts.B, parts.C)))
+        truth = enumeration.cmi(noisy, *(mask[model.sites] for mask in (parts.A, parts.B, parts.C)))
         estimate = ld.exact.cmi(model, CHANNELS["gaussian"], t, parts, 20000, np.random.default_rng(9))
         assert abs(estimate.z_score(truth)) < 5, f"bonds {a} | {b} | {c}, seed 9"
         assert estimate.stderr < 0.03 * truth
@@ -223,7 +223,7 @@ def test_certain_data_of_any_strength(snr):
     x_0, t = model.sample(3, np.random.default_rng(13)), channel.time(snr)
     x_t = channel.corrupt(x_0, t, np.random.default_rng(14))
     sites = model.tripartition(block=(4, 4), radius=0).A
-    law = ld.exact.posterior(model, channel, t, x_t, sites, model.bonds & ~sites)
+    law = ld.exact.posterior(model, channel, t, x_t, sites, model.sites & ~sites)
     np.testing.assert_array_equal(law.mean, x_0[:, sites])
     bond = model.tripartition(bond=((4, 4), (4, 5)), radius=2)
     assert ld.exact.cmi(model, channel, t, bond, 4, np.random.default_rng(15)).value < 1e-30
@@ -331,7 +331,7 @@ def test_equal_first_and_second_moments(name, beta):
     for t, agrees in ((0.4, True), (0.25, False)):  # the posterior is told t = 0.4 both times
         x_0 = model.sample(n, rng)
         x_t = channel.corrupt(x_0, t, rng)
-        mean = ld.exact.posterior_mean(model, channel, 0.4, x_t, model.bonds)
+        mean = ld.exact.posterior_mean(model, channel, 0.4, x_t, model.sites)
         difference = (mean * x_0 - mean**2).sum(axis=(1, 2, 3))
         z = difference.mean() / max(difference.std() / np.sqrt(n), 1e-12)  # 0 / 0: erased loops leave +-1 or 0
         if agrees or name == "gaussian":  # wrong kept fractions are no contradiction; a wrong p needs more samples
@@ -343,9 +343,9 @@ def test_energy_on_the_nishimori_line():
     model, channel, rng, n = DomainWalls((6, 5)), CHANNELS["bitflip"], np.random.default_rng(22), 400
     for factor, agrees in ((1.0, True), (1.2, False)):
         x_t = channel.corrupt(model.sample(n, rng), 0.3, rng)
-        mean = ld.exact.posterior_mean(model, channel, 0.3 * factor, x_t, model.bonds)
+        mean = ld.exact.posterior_mean(model, channel, 0.3 * factor, x_t, model.sites)
         energy = (mean * np.sign(x_t)).sum(axis=(1, 2, 3))
-        z = (energy.mean() - model.bonds.sum() * 0.7) / (energy.std() / np.sqrt(n))
+        z = (energy.mean() - model.sites.sum() * 0.7) / (energy.std() / np.sqrt(n))
         assert (abs(z) < 5) == agrees, f"seed 22, z = {z}"
 
 
@@ -426,7 +426,7 @@ def test_tripartitions_are_boxes_of_bonds():
     box[0, 1:4, 1:4], box[1, 1:3, 1:5] = True, True
     assert np.array_equal(parts.AB, box)
     assert np.argwhere(parts.A).tolist() == [[0, 2, 2]]
-    assert np.array_equal(parts.ABC, model.bonds)
+    assert np.array_equal(parts.ABC, model.sites)
     block = model.tripartition(block=(4, 5), radius=0)
     assert np.argwhere(block.A).tolist() == [[0, 4, 5], [0, 5, 5], [1, 4, 5], [1, 4, 6]]
     torus = DomainWalls((6, 7), periodic=True)
@@ -445,7 +445,7 @@ def bad_posterior(**options):
     x_t = np.ones((1, 2, 4, 4))
     x_t[0, 0, 0, 0] = -1
     sites = options.pop("sites", model.tripartition(bond=((2, 2), (2, 3)), radius=0).A)
-    return ld.exact.posterior(model, CHANNELS["erasure"], 0.3, x_t, sites, model.bonds)
+    return ld.exact.posterior(model, CHANNELS["erasure"], 0.3, x_t, sites, model.sites)
 
 
 def torus(ask, channel="erasure"):
@@ -455,7 +455,7 @@ def torus(ask, channel="erasure"):
         return ld.exact.cmi(model, CHANNELS[channel], 0.3, parts, 10, np.random.default_rng(0))
     if ask == "label":
         return model.solver.label_entropy(CHANNELS[channel], 0.3, 10, np.random.default_rng(0))
-    return getattr(ld.exact, ask)(model, CHANNELS[channel], 0.3, np.ones((1, 2, 4, 4)), model.bonds)
+    return getattr(ld.exact, ask)(model, CHANNELS[channel], 0.3, np.ones((1, 2, 4, 4)), model.sites)
 
 
 def frustrated():
@@ -516,7 +516,7 @@ def corner(*entries):
         (lambda: torus("label"), "the label of two opposite edges needs a planar solver"),
         (lambda: bad_posterior(), "x_t cannot come from domain walls: bonds known for certain contradict each other"),
         (lambda: bad_posterior(sites=corner((0, 0, 4))[:, :4, 1:]), r"got the unused entry \(0, 0, 3\) beyond an open"),
-        (lambda: bad_posterior(sites=DomainWalls((4, 4)).bonds), "sites must mark 1 to 4 bonds .*, got 24"),
+        (lambda: bad_posterior(sites=DomainWalls((4, 4)).sites), "sites must mark 1 to 4 bonds .*, got 24"),
         (
             frustrated,
             r"couplings as strong and frustrated as here \(up to \|h\| = 15.*in \d+ of 60 samples; use a grid",
@@ -729,7 +729,7 @@ def test_bad_command_lines_get_one_sentence(capfd, line, sentence):
 def test_a_bond_and_a_block_of_every_grid_are_recognised():
     for faces, periodic in (((3, 4), False), ((4, 4), True), ((1, 3), False)):
         model = DomainWalls(faces, periodic=periodic)
-        for channel, i, j in np.argwhere(model.bonds).tolist():
+        for channel, i, j in np.argwhere(model.sites).tolist():
             other = ((i + channel) % faces[0], (j + 1 - channel) % faces[1])
             assert erased_loops.box_radii([model.tripartition(bond=((i, j), other), radius=1)], periodic) is not None
         reach = 0 if periodic else 1

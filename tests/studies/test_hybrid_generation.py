@@ -98,8 +98,8 @@ def test_a_global_end_repairs_uniform_loops_under_gaussian_noise():
     times, laws = return_times(model, channel, 1.0, 30), {}
     for name, schedule in (("LLL", always(local)), ("GLG", hybrid(everything, local, 0.34, 0.54))):
         x = reverse(pure_noise((n, 2, 3, 3), channel, 1.0, rng), times, schedule, channel, rng)
-        laws[name] = np.unique((x[:, model.bonds] > 0) @ (1 << np.arange(12)), return_counts=True)[1]
-        assert (violated_vertices(np.where(model.bonds, x, 0)).mean() > 0.1) == (name == "LLL")
+        laws[name] = np.unique((x[:, model.sites] > 0) @ (1 << np.arange(12)), return_counts=True)[1]
+        assert (violated_vertices(np.where(model.sites, x, 0)).mean() > 0.1) == (name == "LLL")
     assert len(laws["LLL"]) > 1000
     assert len(laws["GLG"]) == 256
     z = ((laws["GLG"] - n / 256) ** 2).sum() / (n / 256)  # chi^2 of 255 degrees of freedom
