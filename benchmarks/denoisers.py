@@ -7,11 +7,11 @@ D^2 = (alpha^2/sigma^4) E|local - global|^2, the global mean exact.
 
 One learned local mean l + e in place of l adds its own error, E e^2. "taught" networks are trained on what the exact
 global denoiser g expects instead of on clean spins, and in pairs l + e_1, l + e_2: the crossed gap E(g - l_1)(g - l_2)
-adds only what both have wrong alike, E e_1 e_2, as errors are functions of the box and orthogonal to g - l. Half the
-squared difference of the pair tells, without the truth, what a network has wrong of its own: where it is more than
-2% of the crossed gap, both are taught on, copies of them, at this time alone.
+adds only the error that both share, E e_1 e_2, as errors are functions of the box and orthogonal to g - l. Half the
+squared difference of the pair measures, without the truth, the error of one network that the other does not share:
+where it exceeds 2% of the crossed gap, copies of both are trained further at this time alone.
 
-Seconds are those of a machine that may have other work; CPU seconds are summed over threads.
+Seconds are wall-clock times on a machine that may have other work; CPU seconds are summed over threads.
 """
 
 import argparse
@@ -36,7 +36,7 @@ Numbers = Iterator[tuple[str, float]]
 
 
 def trained(name: str, net: LocalNet, model: ld.exact.ExactModel, rng: np.random.Generator, **options: Any) -> Numbers:
-    """Train, and say what it took."""
+    """Train a network; yield its seconds, steps and size."""
     wall, cpu = time.perf_counter(), time.process_time()
     steps = fit(net, model.sample, rng=rng, **options)
     yield f"{name}: training seconds", time.perf_counter() - wall
@@ -49,7 +49,7 @@ def trained(name: str, net: LocalNet, model: ld.exact.ExactModel, rng: np.random
 def accuracy(
     name: str, nets: list[LocalNet], model: ld.exact.ExactModel, rng: np.random.Generator, n_samples: int, steps: int
 ) -> Numbers:
-    """Excess of the first network; the gap as it alone has it, or as a taught pair has it."""
+    """Yield the excess of the first network, and the error of the gap by it alone or by a pair with a teacher."""
     local, everything = ExactDenoiser(model, CHANNEL, nets[0].radius), ExactDenoiser(model, CHANNEL)
     for t in TIMES:
         at = f"{name}, t = {t}"
@@ -87,7 +87,7 @@ def excess(at: str, learned: np.ndarray, exact: np.ndarray, mmse: float) -> Numb
 
 
 def gap_error(at: str, means: list[np.ndarray], best: np.ndarray, exact: np.ndarray) -> Numbers:
-    """E(g - l_1)(g - l_2) / E(g - l)^2 - 1."""
+    """Yield E(g - l_1)(g - l_2) / E(g - l)^2 - 1."""
     gap = ((best - exact) ** 2).mean()
     change = ((best - means[0]) * (best - means[1]) - (best - exact) ** 2).mean(axis=(1, 2, 3)) / gap
     yield f"{at}: learned gap less exact (%, target 10)", 100 * change.mean()
@@ -100,7 +100,7 @@ def disagreement(means: list[np.ndarray], best: np.ndarray) -> float:
 
 
 def at_one_time(net: LocalNet, model: ld.exact.ExactModel, rng: np.random.Generator, t: float, steps: int) -> LocalNet:
-    """A copy that is taught on at t alone."""
+    """Return a copy of the network, trained further at t alone."""
 
     def times(n: int, rng: np.random.Generator) -> np.ndarray:
         return np.full(n, t)
@@ -112,7 +112,7 @@ def at_one_time(net: LocalNet, model: ld.exact.ExactModel, rng: np.random.Genera
 
 
 def exact_costs(quick: bool) -> Numbers:
-    """Milliseconds a sample of exact denoisers, all sites at once; the least disturbed of three."""
+    """Yield milliseconds per sample of exact denoisers, all sites at once, the best of three passes."""
     ising = ld.models.Ising(ld.Lattice((11, 11)), 0.44)
     field = ld.models.GaussianField(ld.Lattice((32, 32), periodic=True), 0.04)
     loops, few_loops = ld.models.DomainWalls((64, 64)), ld.models.DomainWalls((16, 16))
