@@ -261,7 +261,7 @@ def report(
     if out.suffix != ".html":
         raise typer.BadParameter(f"must end in .html, got '{out}'", param_hint="--out")
     check_output(out, force=force, resumable=False)
-    from .images.report import write_page
+    from .images.page import write_page
     from .results import load
 
     write_page(load(file), out, file.name)

@@ -71,7 +71,7 @@ class Result(xr.DataTree):
 
     def report(self, path: str | os.PathLike[str]) -> None:
         """Write one static HTML page with the figures, tables and parameters of the result."""
-        from .images.report import write_page
+        from .images.page import write_page
 
         write_page(self, path)
 

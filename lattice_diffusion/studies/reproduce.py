@@ -104,8 +104,7 @@ def draw(file: Path, out: Path) -> None:
 def figure_of(result: xr.DataTree) -> Any:
     """Return the figure of the study, probe or hybrid that a result is of, or else a map of its CMI."""
     from .. import plots
-    from ..plots.hybrid import plot_hybrid
-    from ..plots.probe import plot_probe
+    from ..images.figures import plot_hybrid, plot_probe
 
     name = str(result.attrs["name"])
     if name in STUDIES:

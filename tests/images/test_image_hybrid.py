@@ -19,6 +19,7 @@ from lattice_diffusion.images.hybrid_networks import Training, split, untrained
 from lattice_diffusion.images.hybrid_quality import frechet_distance, patch_divergence
 
 CHANNEL = Gaussian("linear")
+pytestmark = pytest.mark.filterwarnings("ignore::lattice_diffusion.images.ImageWarning")
 
 
 def z(distance, truth):
@@ -83,7 +84,6 @@ def spins(tmp_path, n=400, shape=(9, 7)):
     return tmp_path / "spins.npz"
 
 
-@pytest.mark.filterwarnings("ignore::lattice_diffusion.images.ImageWarning")
 def test_split_keeps_parts_apart_and_values_on_levels(tmp_path):
     rng = np.random.default_rng(1)
     grey = rng.permuted(np.tile(np.arange(256, dtype=np.uint8), 120)).reshape(480, 8, 8)
@@ -99,7 +99,6 @@ def test_split_keeps_parts_apart_and_values_on_levels(tmp_path):
     assert split(open_images(spins(tmp_path)), 8, 1, rng).levels.tolist() == [-1, 1]
 
 
-@pytest.mark.filterwarnings("ignore::lattice_diffusion.images.ImageWarning")
 def test_cost_is_that_of_the_networks_used(tmp_path):
     data = split(open_images(spins(tmp_path)), 8, 1, np.random.default_rng(1))
     training = Training((1,), 1, 1, width=8)
@@ -206,7 +205,6 @@ def test_window_of_a_probe():
         window_of(None, probed, radius=1, shrink=2)
 
 
-@pytest.mark.filterwarnings("ignore::lattice_diffusion.images.ImageWarning")
 def test_refusals(tmp_path, capsys):
     path = spins(tmp_path)
     messages = {

@@ -1,13 +1,17 @@
-"""Figures of a probe of images: where information is nonlocal, how far it reaches, how wide a network must be."""
+"""Figures of a probe and of a hybrid of images; data as markers with errors, exact values black.
+
+A probe's figure shows where information is nonlocal, how far it reaches and how wide a network must be; a hybrid's
+shows quality against cost, recovery over (T_f, r), errors over time, and the images.
+"""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
+from ..plots import COLORS, MARKERS, curve, heat_map, new_figure
 from ..results import grids
-from . import COLORS, curve, heat_map, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,10 +19,22 @@ if TYPE_CHECKING:
 
 Variables = Mapping[str, xr.Variable]
 SHADE = {"alpha": 0.15, "lw": 0}
+MEASURES = {
+    "frechet_distance": "Fréchet distance of features",
+    "patch_divergence": "divergence of patches (nats)",
+}
+RECOVERY = {
+    "excess_mse": "squared error beyond global",
+    "mse": "squared error",
+    "agreement": "same class as before",
+    "patch_divergence": "divergence of patches (nats)",
+}
+
+# -- probe ----------------------------------------------------------------------------------------------------
 
 
 def plot_probe(result: xr.DataTree) -> "Figure":
-    """All that a probe found, and below it what it makes of pictures whose truth is known, a row each."""
+    """Draw what a probe found, and below it what it makes of pictures whose truth is known, a row each."""
     import matplotlib.pyplot as plt
 
     known = calibrations(result)
@@ -33,7 +49,7 @@ def plot_probe(result: xr.DataTree) -> "Figure":
 
 
 def plot_probe_panels(result: xr.DataTree) -> "Figure":
-    """The four panels of a probe: CMI map, CMI curves, Markov length, recommended radius."""
+    """Draw the four panels of a probe: CMI map, CMI curves, Markov length, recommended radius."""
     import matplotlib.pyplot as plt
 
     figure = plt.figure(figsize=(11.0, 7.8), layout="constrained")
@@ -42,7 +58,7 @@ def plot_probe_panels(result: xr.DataTree) -> "Figure":
 
 
 def plot_calibration(result: xr.DataTree, group: str) -> "Figure":
-    """Measured beside exact, for pictures whose truth is known: CMI curves, Markov length, nonlocality window."""
+    """Draw measured beside exact for pictures of known truth: CMI curves, Markov length, nonlocality window."""
     import matplotlib.pyplot as plt
 
     figure = plt.figure(figsize=(11.0, 3.7), layout="constrained")
@@ -51,7 +67,7 @@ def plot_calibration(result: xr.DataTree, group: str) -> "Figure":
 
 
 def calibrations(result: xr.DataTree) -> list[str]:
-    """Names of the groups of known truth."""
+    """Return the names of the groups of known truth."""
     return [name for name, group in grids(result).items() if "cmi_exact" in group]
 
 
@@ -71,24 +87,18 @@ def _beside(figure: "Figure | SubFigure", variables: Variables) -> None:
 
 
 def plot_probe_map(variables: Variables, *, ax: "Axes | None" = None) -> "Axes":
-    """Heat map of log I_t(A;C|B) above its null over time and radius; less than two standard errors stays grey."""
+    """Draw a heat map of log I_t(A;C|B) above its null over time and radius; below two standard errors it is grey."""
     ax = new_figure()[1] if ax is None else ax
     cmi, stderr = variables["cmi_above_null"].values.T, variables["cmi_above_null_stderr"].values.T
     seen = np.where(cmi > 2 * stderr, cmi, np.nan)
-    heat_map(
-        ax,
-        variables["t"].values,
-        variables["radius"].values,
-        seen,
-        r"$I_t(A;C|B)$ above null (nats)",
-        log=True,
-    )
+    t, radii = variables["t"].values, variables["radius"].values
+    heat_map(ax, t, radii, seen, r"$I_t(A;C|B)$ above null (nats)", log=True)
     ax.set(xlabel="time t", ylabel="radius r", title="Nonlocal information; grey: zero within two errors")
     return ax
 
 
 def plot_probe_curves(variables: Variables, *, ax: "Axes | None" = None, n_curves: int = 5) -> "Axes":
-    """I_t(A;C|B) against time for some radii, I_t(A;BC) as open markers, exact values black with their errors.
+    """Draw I_t(A;C|B) against time for some radii, I_t(A;BC) as open markers, exact values black with their errors.
 
     The scale is linear below the tolerance (dotted) and logarithmic above it, so that zero can be shown.
     """
@@ -122,7 +132,7 @@ def plot_probe_curves(variables: Variables, *, ax: "Axes | None" = None, n_curve
 
 
 def plot_probe_lengths(variables: Variables, *, ax: "Axes | None" = None) -> "Axes":
-    """Markov length against time with errors; a tick on the axis where there is no exponential decay to be seen."""
+    """Draw the Markov length against time; ticks on the axis show where there is no exponential decay."""
     ax = new_figure()[1] if ax is None else ax
     t, xi = variables["t"].values, variables["markov_length"].values
     none = np.isnan(xi)
@@ -137,18 +147,19 @@ def plot_probe_lengths(variables: Variables, *, ax: "Axes | None" = None) -> "Ax
 
 
 def plot_probe_radius(variables: Variables, *, ax: "Axes | None" = None) -> "Axes":
-    """Recommended radius against time, with the nonlocality window (and that of the label) shaded."""
+    """Draw the recommended radius against time, with the nonlocality window (and that of the label) shaded."""
     ax = new_figure()[1] if ax is None else ax
     t, radii = variables["t"].values, variables["radius"].values
-    r, low, high = radii[0], *_limits(t)
+    low, high = _limits(t)
+    shaded = []
     if variables["n_nonlocal_times"].values[0]:
-        start, stop = (float(variables[f"window_{end}"].values[0]) for end in ("start", "stop"))
-        window = (low if np.isnan(start) else start, high if np.isnan(stop) else stop)
-        ax.axvspan(*window, color=COLORS[1], label=f"nonlocality window, r = {r}", **SHADE)
+        shaded.append(("window", COLORS[1], f"nonlocality window, r = {radii[0]}"))
     if "speciation_seen" in variables and variables["speciation_seen"].values:
-        start, stop = (float(variables[f"speciation_{end}"].values) for end in ("start", "stop"))
+        shaded.append(("speciation", COLORS[2], "speciation window"))
+    for name, color, label in shaded:
+        start, stop = (float(variables[f"{name}_{end}"].values.flat[0]) for end in ("start", "stop"))
         window = (low if np.isnan(start) else start, high if np.isnan(stop) else stop)
-        ax.axvspan(*window, color=COLORS[2], label="speciation window", **SHADE)
+        ax.axvspan(*window, color=color, label=label, **SHADE)
     top = radii[-1] + 1.5
     if "recommended_radius" in variables:
         chosen = variables["recommended_radius"].values
@@ -166,7 +177,7 @@ def plot_probe_radius(variables: Variables, *, ax: "Axes | None" = None) -> "Axe
 
 
 def plot_probe_windows(variables: Variables, *, ax: "Axes | None" = None) -> "Axes":
-    """Nonlocality window of every radius, from its start to its stop with their errors; the exact one black.
+    """Draw the nonlocality window of every radius, from start to stop with their errors; the exact one black.
 
     A window open at an end goes on to the edge of the panel.
     """
@@ -193,7 +204,7 @@ def plot_probe_windows(variables: Variables, *, ax: "Axes | None" = None) -> "Ax
 
 
 def _exact(ax: "Axes", variables: Variables, name: str, radius: int | None = None, label: str | None = None) -> None:
-    """The exact values where they are known, a black line in a band of their errors."""
+    """Draw the exact values where they are known, a black line in a band of their errors."""
     if f"{name}_exact" not in variables:
         return
     t, values = variables["t"].values, variables[f"{name}_exact"].values
@@ -207,3 +218,107 @@ def _exact(ax: "Axes", variables: Variables, name: str, radius: int | None = Non
 def _limits(t: np.ndarray) -> tuple[float, float]:
     pad = 0.05 * (t[-1] - t[0]) if t.size > 1 else 0.5
     return float(t[0] - pad), float(t[-1] + pad)
+
+
+# -- hybrid ---------------------------------------------------------------------------------------------------
+
+
+def plot_hybrid(result: xr.DataTree) -> "Figure":
+    """Draw quality against cost by classifier and by patches, KL, errors, recovery, and a grid of images."""
+    import matplotlib.pyplot as plt
+
+    figure = plt.figure(figsize=(15.0, 11.5), layout="constrained")
+    parts: Any = figure.subfigures(2, 1, height_ratios=(1.35, 1.0))
+    above, below = parts
+    axes = above.subplots(2, 3)
+    groups = grids(result)
+    for ax, name in zip(axes[0], MEASURES, strict=False):
+        if name in groups["generation"]:
+            plot_quality(groups["generation"], name, ax=ax)
+        else:
+            ax.set_axis_off()
+    plot_kl(groups["generation"], ax=axes[0, 2])
+    plot_excess(groups["denoising"], groups["generation"], ax=axes[1, 0])
+    plot_recovery(groups["recovery"], "excess_mse", ax=axes[1, 1])
+    plot_recovery(groups["recovery"], "agreement" if "agreement" in groups["recovery"] else "mse", ax=axes[1, 2])
+    plot_images(groups["images"], ax=below.subplots())
+    return figure
+
+
+def plot_quality(variables: Variables, name: str, *, ax: "Axes | None" = None) -> "Axes":
+    """Draw a distance to real images against cost, a marker for every schedule; black: real images themselves."""
+    ax = new_figure()[1] if ax is None else ax
+    real, error = (float(variables[f"real_{key}"].values) for key in (name, f"{name}_stderr"))
+    ax.axhspan(real - error, real + error, color="0.8", lw=0)
+    ax.axhline(real, color="k", lw=1, label="real images")
+    _schedules(ax, variables, name)
+    ax.set(ylabel=MEASURES[name], ylim=(min(0.0, real - 2 * error), None))
+    ax.legend(frameon=False, fontsize=8, title="before / inside / after", title_fontsize=8)
+    start, stop = (float(variables[f"window_{end}"].values) for end in ("start", "stop"))
+    ax.set_title(f"local r = {int(variables['local_radius'].values)}, window {start:.2f} to {stop:.2f}")
+    return ax
+
+
+def plot_kl(variables: Variables, *, ax: "Axes | None" = None) -> "Axes":
+    """Draw the KL per image beyond global everywhere, by the area law, against cost."""
+    ax = new_figure()[1] if ax is None else ax
+    ax.axhline(0.0, color="k", lw=1)
+    _schedules(ax, variables, "kl")
+    ax.set(ylabel="KL per image beyond GGG (nats)", title="What the area law predicts")
+    return ax
+
+
+def _schedules(ax: "Axes", variables: Variables, name: str) -> None:
+    whole = variables["cost"].values[list(variables["schedule"].values).index("GGG")]
+    for k, schedule in enumerate(variables["schedule"].values):
+        cost, value, error = (variables[key].values[k] for key in ("cost", name, f"{name}_stderr"))
+        ax.errorbar(cost / whole, value, error, fmt=MARKERS[k], color=COLORS[k], ms=7, capsize=3, label=str(schedule))
+    ax.set(xlabel=f"cost, in {whole:.2g} multiply-adds an image", xlim=(0.0, 1.1))
+
+
+def plot_excess(variables: Variables, generation: Variables | None = None, *, ax: "Axes | None" = None) -> "Axes":
+    """Draw the squared error beyond that of the global network, a curve for every radius; shaded: the window."""
+    ax = new_figure()[1] if ax is None else ax
+    t, excess, stderr = (variables[name].values for name in ("t", "excess_mse", "excess_mse_stderr"))
+    for k, r in enumerate(variables["radius"].values[:-1]):
+        ax.errorbar(
+            t, excess[:, k], stderr[:, k], color=COLORS[k % 7], marker=MARKERS[k % 7], ms=3, lw=0.8, label=f"r = {r}"
+        )
+    if generation is not None:
+        window = (float(generation[f"window_{end}"].values) for end in ("start", "stop"))
+        ax.axvspan(*window, color="0.9", lw=0, zorder=-1)
+    ax.axhline(0.0, color="k", lw=1)
+    ax.set(xlabel="time t", ylabel="squared error beyond global", title="Local denoisers; grey: the window")
+    ax.legend(frameon=False, fontsize=8, ncols=2)
+    return ax
+
+
+def plot_recovery(variables: Variables, name: str, *, ax: "Axes | None" = None) -> "Axes":
+    """Draw a map over (T_f, r) of what is left of images noised to T_f and returned; top row: the global network."""
+    ax = new_figure()[1] if ax is None else ax
+    starts, radii = variables["start"].values, variables["radius"].values
+    shown = variables[name].values.T
+    kinds = np.arange(len(radii))
+    heat_map(ax, np.arange(len(starts)), kinds, shown, RECOVERY[name])
+    for (i, j), value in np.ndenumerate(shown):
+        dark = value < np.nanmin(shown) + 0.6 * np.ptp(shown)
+        ax.text(j, i, f"{value:.2g}", ha="center", va="center", fontsize=7, color="w" if dark else "k")
+    ax.set_xticks(np.arange(len(starts)), [f"{t:g}" for t in starts])
+    ax.set_yticks(kinds, [f"{r}" if r >= 0 else "global" for r in radii])
+    ax.set(xlabel="noised to T_f", ylabel="radius r", title="Noise and back")
+    return ax
+
+
+def plot_images(variables: Variables, *, ax: "Axes | None" = None) -> "Axes":
+    """Draw rows of images: real ones, then every schedule."""
+    ax = new_figure()[1] if ax is None else ax
+    pixels = np.pad(variables["pixels"].values, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=np.nan)
+    n, m, rows, columns = pixels.shape
+    canvas = pixels.transpose(0, 2, 1, 3).reshape(n * rows, m * columns)
+    ax.imshow(canvas, cmap="gray_r", interpolation="nearest")
+    ax.set_yticks((np.arange(n) + 0.5) * rows, [str(name) for name in variables["source"].values])
+    ax.set_xticks([])
+    ax.tick_params(length=0)
+    for side in ax.spines.values():
+        side.set_visible(False)
+    return ax

@@ -16,6 +16,7 @@ from matplotlib.colors import to_hex
 from lattice_diffusion import cli, plots, results
 from lattice_diffusion.channels import BitFlip, Gaussian
 from lattice_diffusion.estimate import Curve
+from lattice_diffusion.images import figures
 from lattice_diffusion.images.calibration import beside_exact, comparison, distance, share_found
 from lattice_diffusion.images.decisions import (
     GLOBAL,
@@ -24,9 +25,8 @@ from lattice_diffusion.images.decisions import (
     read_costs,
     snr_weights,
 )
-from lattice_diffusion.images.report import calibration_verdict, html_page
+from lattice_diffusion.images.page import calibration_verdict, html_page
 from lattice_diffusion.phases import nonlocality_window, speciation_window
-from lattice_diffusion.plots import probe as probe_figures
 from lattice_diffusion.results import Row
 from lattice_diffusion.runs.spec import Spec
 from lattice_diffusion.studies import STUDIES
@@ -286,7 +286,7 @@ def test_a_probe_survives_its_file(tmp_path: Path) -> None:
 
 def test_figure_shows_every_measured_point() -> None:
     made = probe()
-    figure = probe_figures.plot_probe_panels(made)
+    figure = figures.plot_probe_panels(made)
     heat, curves, lengths, radius = (ax for ax in figure.axes if ax.get_title())
     shown = heat.collections[0].get_array()
     probe_group = results.grids(made)["probe"]
@@ -300,7 +300,7 @@ def test_figure_shows_every_measured_point() -> None:
         "speciation window",
         "recommended r(t)",
     }
-    whole = probe_figures.plot_probe(made)
+    whole = figures.plot_probe(made)
     assert len([ax for ax in whole.axes if ax.get_title()]) == 4 + 3
 
 
@@ -312,7 +312,7 @@ def black(ax: Any) -> list[list[float]]:
 
 def test_figure_of_a_calibration_shows_what_is_exact() -> None:
     made = probe()
-    curves, lengths, windows = probe_figures.plot_calibration(made, "calibration_ising").axes
+    curves, lengths, windows = figures.plot_calibration(made, "calibration_ising").axes
     assert black(curves) == [list(1.0 - T), *(list(TRUTH[:, j]) for j in (0, 3, 6))]
     found = results.grids(made)["calibration_ising"]
     np.testing.assert_array_equal(black(lengths), [found["markov_length_exact"].values])
@@ -333,7 +333,7 @@ def test_a_perfect_probe_is_where_the_truth_is() -> None:
         assert np.isfinite(z).any()
         assert np.nanmax(np.abs(z)) < 1e-6, name
     assert share_found(found) == pytest.approx(1.0)
-    _, missed = calibration_verdict("calibration_ising", found)
+    _, missed = calibration_verdict(found)
     assert not missed
 
 
@@ -348,7 +348,7 @@ def test_distances_are_in_errors_of_both() -> None:
     low = calibration(np.random.default_rng(0), cmi=0.9 * TRUTH + NULL)
     assert share_found(low) == pytest.approx(0.9)
     assert distance(low, "cmi").min() < -5
-    sentence, missed = calibration_verdict("calibration_ising", low)
+    sentence, missed = calibration_verdict(low)
     assert missed
     assert "The probe finds 90% of I(A;C|B) beyond r = 1" in sentence
     page = Page(html_page(probe_result(low, {}, {}, 0, calibrations={"calibration_loops": low}), "a.h5"))
