@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from . import registry
 from .errors import InputError
+from .lattice import Rng
 
 Schedule = Literal["linear", "vp", "ve"]
-Rng = np.random.Generator | int | None
 FloatArray = NDArray[np.float64]
 SHARP = 1e-70  # noise at an earlier time cannot be told from none in double precision
 # Beyond this ratio a Gaussian observation tells a spin from its opposite up to exp(-200).

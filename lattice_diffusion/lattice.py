@@ -12,6 +12,7 @@ from .errors import InputError, check_memory
 
 BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float64]
+Rng = np.random.Generator | int | None  # what every public function takes: a generator, a seed, None for fresh entropy
 MAX_AXES = 16  # so that there is room for samples, channels and times
 
 

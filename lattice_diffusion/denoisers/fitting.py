@@ -24,11 +24,12 @@ from torch.nn.functional import softplus
 from .. import __version__
 from ..channels import CHANNELS, Channel
 from ..errors import InputError, check_device, check_limits, check_memory
+from ..lattice import Rng
 from .global_net import GlobalNet
 from .image_nets import GlobalImageNet, LocalImageNet
 from .local_net import LocalNet
 from .network import Network
-from .posterior import Bernoulli, Categorical, Denoiser, Posterior, Rng
+from .posterior import Bernoulli, Categorical, Denoiser, Posterior
 from .training import (
     CheckpointError,
     TrainingConfig,

@@ -16,6 +16,7 @@ from torch.nn.functional import silu
 
 from ..channels import Channel, Gaussian
 from ..errors import check_limits, check_memory
+from ..lattice import Rng
 from .network import (
     Head,
     Modulation,
@@ -27,7 +28,7 @@ from .network import (
     layer,
     per_sample,
 )
-from .posterior import Bernoulli, Normal, Posterior, Rng
+from .posterior import Bernoulli, Normal, Posterior
 
 POOL = (functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d)
 

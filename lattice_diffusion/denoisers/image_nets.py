@@ -17,10 +17,11 @@ from torch import Tensor, nn
 
 from ..channels import Gaussian
 from ..errors import InputError
+from ..lattice import Rng
 from .global_net import GlobalNet
 from .local_net import LocalNet
 from .network import Modulation, Neighbours, NoiseLevel, given_arguments, initialise, layer, per_sample
-from .posterior import Categorical, Rng
+from .posterior import Categorical
 
 
 class LocalImageNet(LocalNet):

@@ -24,6 +24,7 @@ from torch.nn.functional import silu
 from ..channels import Channel, Gaussian
 from ..errors import InputError, check_limits, check_memory
 from ..exact.bonds import Patch, bond_radii
+from ..lattice import Rng
 from .network import (
     Head,
     Modulation,
@@ -36,7 +37,7 @@ from .network import (
     layer,
     per_sample,
 )
-from .posterior import Array, Bernoulli, Normal, Posterior, Rng
+from .posterior import Array, Bernoulli, Normal, Posterior
 
 Stencil = NDArray[np.bool_]
 LARGEST = 4096  # of a network's width and depth

@@ -19,8 +19,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..channels import Channel, is_gaussian
 from ..errors import InputError, check_limits
 from ..exact.bonds import bond_mask
+from ..lattice import Rng
 from ..models import DomainWalls
-from .posterior import Array, Posterior, Rng, check_times
+from .posterior import Array, Posterior, check_times
 
 Head = Literal["bernoulli", "gaussian"]
 CHUNK_SITES = 1 << 17  # NumPy arrays are worked through in chunks, so that memory stays bounded

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, array_of
+from ..lattice import Rng
 
 Array = Any  # numpy.ndarray or torch.Tensor
-Rng = np.random.Generator | int | None  # a generator, a seed, or None for fresh entropy
 LEVEL_AXIS = 2
 
 

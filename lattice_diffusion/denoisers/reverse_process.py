@@ -22,8 +22,9 @@ from ..channels import Channel, Gaussian, check_gaussian, check_time, is_gaussia
 from ..errors import InputError, check_finite, check_memory, shown
 from ..exact.bonds import LOG_2, bond_mask, ranks
 from ..kernels import erasure_paths
+from ..lattice import Rng
 from ..models import GaussianField
-from .posterior import Denoiser, Rng
+from .posterior import Denoiser
 
 Schedule = Callable[[float], Denoiser]
 

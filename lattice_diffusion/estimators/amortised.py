@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from ..channels import BitFlip, Channel, Erasure, Gaussian
 from ..errors import InputError, Limits, check_limits
+from ..lattice import Rng
 from .amortised_data import Field, Pixel, field_of_array
-from .base import Parameters, Rng
+from .base import Parameters
 
 if TYPE_CHECKING:
     import xarray as xr

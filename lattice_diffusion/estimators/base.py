@@ -23,10 +23,9 @@ from numpy.typing import ArrayLike, NDArray
 from ..channels import Channel
 from ..errors import InputError, Limits, array_of, check_device, check_limits, shown
 from ..estimate import Estimate
-from ..lattice import Tripartition
+from ..lattice import Rng, Tripartition
 
 FloatArray = NDArray[np.float64]
-Rng = np.random.Generator | int | None
 FEW_VALUES = 8  # columns with so few values among the first PROBE samples are spins or categories, not continuous
 PROBE = 200
 

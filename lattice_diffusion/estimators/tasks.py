@@ -22,10 +22,9 @@ from ..errors import InputError
 from ..estimate import Estimate
 from ..exact import cmi
 from ..exact.gaussian import GaussianSolver
-from ..lattice import Lattice, Tripartition
+from ..lattice import Lattice, Rng, Tripartition
 from ..models import CurieWeiss, DomainWalls, GaussianField, GaussianMixture, Ising
 from ..registry import hint
-from .base import Rng
 from .classical import exact_log_ratios
 
 TRUTHS = Path(__file__).with_name("truths.json")

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..channels import Channel, Rng, check_time
+from ..channels import Channel, check_time
 from ..errors import InputError, check_memory, shown
 from ..estimate import Curve, Estimate
-from ..lattice import BoolArray, FloatArray, Lattice, Tripartition
+from ..lattice import BoolArray, FloatArray, Lattice, Rng, Tripartition
 from .spins import NoisySamples
 
 if TYPE_CHECKING:

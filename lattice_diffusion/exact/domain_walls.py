@@ -20,7 +20,7 @@ from ..channels import Channel, Erasure, check_time
 from ..errors import InputError
 from ..estimate import Curve, Estimate
 from ..kernels import erasure_paths, percolation
-from ..lattice import BoolArray, FloatArray, Lattice, Tripartition
+from ..lattice import BoolArray, FloatArray, Lattice, Rng, Tripartition
 from . import bonds
 from .bonds import Faces, bond_mask, bond_of, bond_patch, window
 from .ising import MAX_WIDTH, TransferMatrix
@@ -282,9 +282,7 @@ class DomainWallSolver(SpinSolver):
                 f"<= {MAX_WIDTH}, got {self.faces[0]}x{self.faces[1]}; use beta = 0 or a narrower grid"
             )
 
-    def label_entropy(
-        self, channel: Channel, t: float, n_samples: int = 1000, rng: np.random.Generator | int | None = None
-    ) -> Estimate:
+    def label_entropy(self, channel: Channel, t: float, n_samples: int = 1000, rng: Rng = None) -> Estimate:
         """Return E H(S|x) in nats: S = s s' of the left and right edge columns, each tied to one sign.
 
         The edge columns' own bonds are known, all others are seen through the channel. With beta = 0 every S and

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 
 from ..denoisers.network import Network
 from ..errors import InputError
+from ..lattice import Rng
 from ..phases import nonlocality_window
 from ..progress import duration, progress_bar, say
 from ..results import Result, grids, load, provenance, tree, variable, write
@@ -80,7 +81,7 @@ def hybrid(
     n_max: int | None = None,
     value_range: tuple[float, float] | str | None = None,
     budget: float = 1800.0,
-    rng: np.random.Generator | int | None = 0,
+    rng: Rng = 0,
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
     force: bool = False,

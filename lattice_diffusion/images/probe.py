@@ -21,6 +21,7 @@ from ..channels import Schedule
 from ..errors import InputError, check_device, shown
 from ..estimators.amortised import CHANNELS, ProbePlan, reach
 from ..estimators.amortised_data import LEVEL_SAMPLE, MAX_LEVELS, Field, Pixel, pixels_of
+from ..lattice import Rng
 from ..progress import duration, progress_bar, say
 from ..results import Result, load, write
 from ..store import Parts, check_output
@@ -51,7 +52,7 @@ def probe(
     tolerance: float = 0.01,
     kl: float = 1.0,
     budget: float | None = None,
-    rng: np.random.Generator | int | None = 0,
+    rng: Rng = 0,
     device: str = "cpu",
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -301,7 +302,7 @@ def unfinished(out: str | os.PathLike[str] | None, *, resume: bool, force: bool)
         yield None if done else parts
 
 
-def seed_of(rng: np.random.Generator | int | None) -> int:
+def seed_of(rng: Rng) -> int:
     """Return a seed as it is, and one that is drawn for a generator or None."""
     return rng if isinstance(rng, int) else int(np.random.default_rng(rng).integers(2**32))
 

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from ..channels import Channel, Rng
+from ..channels import Channel
 from ..errors import InputError
 from ..exact.mean_field import MeanFieldSolver
-from ..lattice import Lattice, Tripartition
+from ..lattice import Lattice, Rng, Tripartition
 from ..samplers.chains import check_beta, check_memory, check_n_samples
 from .base import OnLattice, Transition
 

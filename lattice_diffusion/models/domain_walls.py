@@ -8,11 +8,11 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..channels import BitFlip, Channel, Erasure, Rng, is_gaussian
+from ..channels import BitFlip, Channel, Erasure, is_gaussian
 from ..errors import InputError
 from ..exact.bonds import Patch, block_patch, bond_mask, bond_patch, bond_radii
 from ..exact.domain_walls import DomainWallSolver, walls
-from ..lattice import Lattice, Tripartition
+from ..lattice import Lattice, Rng, Tripartition
 from ..samplers.chains import check_beta, check_memory, check_n_samples
 from ..samplers.ising import ising
 from .base import OnLattice, Transition, axis_names

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..channels import Channel, Rng, check_gaussian
+from ..channels import Channel, check_gaussian
 from ..errors import InputError
 from ..exact.gaussian import GaussianSolver
-from ..lattice import Lattice
+from ..lattice import Lattice, Rng
 from ..samplers.fields import check_mass_squared, gaussian_field, precision_matrix
 from .base import DataKind, OnLattice
 

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from .. import errors as arguments
-from ..channels import Channel, Rng, check_gaussian
+from ..channels import Channel, check_gaussian
 from ..errors import InputError, shown
 from ..exact.gaussian import GaussianSolver, MixtureSolver, label_information
-from ..lattice import Lattice
+from ..lattice import Lattice, Rng
 from ..samplers.chains import check_memory, check_n_samples
 from ..samplers.fields import check_mass_squared, gaussian_field, precision_matrix
 from .base import DataKind, OnLattice, Transition

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..channels import Channel, Rng
+from ..channels import Channel
 from ..errors import InputError
 from ..exact.ising import ChainSolver, TransferMatrix
-from ..lattice import Lattice
+from ..lattice import Lattice, Rng
 from ..samplers.chains import check_beta, check_memory, check_n_samples, check_schedule
 from ..samplers.ising import IsingMethod, ising, resolve, uniform_transfer_matrix
 from .base import OnLattice, Transition

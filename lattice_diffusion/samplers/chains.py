@@ -18,7 +18,6 @@ from .. import errors
 from ..errors import InputError
 from ..lattice import Lattice
 
-Rng = np.random.Generator | int | None
 Spins = NDArray[np.int8]
 Schedule = tuple[int | None, int | None]  # burn_in and thin, None for the default of the method
 MAX_UPDATES = 10**9  # in one go, during which nothing can interrupt

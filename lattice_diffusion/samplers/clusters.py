@@ -7,11 +7,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError
 from ..kernels import clusters as kernel
-from ..lattice import Lattice
+from ..lattice import Lattice, Rng
 from .chains import (
     Chain,
     Couplings,
-    Rng,
     Schedule,
     Spins,
     check_n_samples,

@@ -19,8 +19,8 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from ..errors import InputError
-from ..lattice import Lattice
-from .chains import Rng, check_n_samples
+from ..lattice import Lattice, Rng
+from .chains import check_n_samples
 from .fields import (
     Boundary,
     check_field,

@@ -19,8 +19,8 @@ from scipy import sparse
 
 from ..errors import InputError, check_memory
 from ..kernels import normals
-from ..lattice import Lattice
-from .chains import Rng, check_n_samples
+from ..lattice import Lattice, Rng
+from .chains import check_n_samples
 
 Boundary = Literal["free", "fixed"]
 # Noise and transform of one batch stay in the second-level cache; a single pair of fields may be larger.

@@ -11,12 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError
 from ..kernels import heat_bath as kernel
-from ..lattice import Lattice
+from ..lattice import Lattice, Rng
 from .chains import (
     MAX_UPDATES,
     Chain,
     Couplings,
-    Rng,
     Schedule,
     Spins,
     check_n_samples,

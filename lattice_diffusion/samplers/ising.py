@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError, check_memory
 from ..exact.ising import MAX_WIDTH, ChainSolver, TransferMatrix
-from ..lattice import Lattice
-from .chains import Perfect, Rng, Schedule, Source, Spins, check_beta, check_n_samples
+from ..lattice import Lattice, Rng
+from .chains import Perfect, Schedule, Source, Spins, check_beta, check_n_samples
 from .clusters import swendsen_wang_chain, wolff_chain
 from .diagnostics import CorrelatedError, Diagnostics, diagnose
 from .heat_bath import PastCoupling, heat_bath_chain, uniform_chain

@@ -16,8 +16,8 @@ from scipy.special import expit
 
 from ..errors import InputError
 from ..kernels import multispin, random_bits
-from ..lattice import Lattice
-from .chains import MAX_UPDATES, Chain, Rng, Schedule, check_beta, check_n_samples, check_schedule, neighbor_tables
+from ..lattice import Lattice, Rng
+from .chains import MAX_UPDATES, Chain, Schedule, check_beta, check_n_samples, check_schedule, neighbor_tables
 
 Update = Literal["metropolis", "heat_bath"]
 Words = NDArray[np.uint64]

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch.utils.data import IterableDataset, get_worker_info
 
 from ..errors import InputError
-from .chains import Rng, check_n_samples
+from ..lattice import Rng
+from .chains import check_n_samples
 
 Draw = Callable[[int, np.random.Generator], NDArray[Any]]
 
