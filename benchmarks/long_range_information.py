@@ -13,11 +13,10 @@ Gaussian noise, from N = 1,000 to 10,000 images, by
 
 for IMAGES and for two kinds of pictures with an exact answer: "near", Ising spins as blocks of 2x2 pixels, whose
 information is nearly all in the box, as the first sketch says of digits; "far", Ising rows drawn four pixels apart,
-with a quarter of it outside. Every finished number goes to the journal, from which a killed run goes on.
+with a quarter of it outside. Every finished number goes to the journal, from which a killed run resumes.
 """
 
 import argparse
-import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -38,6 +37,7 @@ from lattice_diffusion.estimators.amortised_estimates import measure
 from lattice_diffusion.images import open_images
 from lattice_diffusion.images.lattice_images import Rendering, ising_image
 from lattice_diffusion.models import Ising
+from lattice_diffusion.store import Journal
 
 CHANNEL = Gaussian("linear")
 SIDE, RADIUS, EPOCHS, BATCH = 27, 1, 500, 256
@@ -147,27 +147,18 @@ def tasks(pictures: Pictures, options: argparse.Namespace) -> Iterator[tuple[str
                 yield f"{method} {n} {t}", work  # type: ignore[misc]
 
 
-def read_journal(path: Path) -> dict[str, list[Entry]]:
-    """Finished work by name; a last line torn by a kill is dropped."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    whole = (json.loads(line) for line in lines if line.endswith("\n"))
-    return {record["task"]: record["entries"] for record in whole}
-
-
 def measured(options: argparse.Namespace) -> dict[str, list[Entry]]:
-    path = Path(options.journal)
-    known = read_journal(path)
-    if path.exists() and not path.read_bytes().endswith(b"\n"):
-        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+    """Return the measurements of every kind of picture; what is in the journal is not done again."""
     found: dict[str, list[Entry]] = {}
-    for pictures in all_pictures(Path(options.images), *options.range):
-        for name, work in tasks(pictures, options):
-            task = f"{pictures.name}: {name}"
-            if task not in known and any(word in task for word in options.only or [""]):
-                known[task] = list(work())
-                with path.open("a", encoding="utf-8") as journal:
-                    journal.write(json.dumps({"task": task, "entries": known[task]}) + "\n")
-            found.setdefault(pictures.name, []).extend(known.get(task, []))
+    with Journal(Path(options.journal)) as journal:
+        known = {record["task"]: record["entries"] for record in journal.records()}
+        for pictures in all_pictures(Path(options.images), *options.range):
+            for name, work in tasks(pictures, options):
+                task = f"{pictures.name}: {name}"
+                if task not in known and any(word in task for word in options.only or [""]):
+                    known[task] = list(work())
+                    journal.append([{"task": task, "entries": known[task]}])
+                found.setdefault(pictures.name, []).extend(known.get(task, []))
     return found
 
 
@@ -217,14 +208,14 @@ def table(found: dict[str, list[Entry]]) -> dict[str, float]:
 
 if __name__ == "__main__":
     made = parser(__doc__)
-    made.add_argument("images", help="any file of images that a probe reads, of at least 27x27 pixels")
+    made.add_argument("images", help="file of images of at least 27x27 pixels, of any kind that a probe reads")
     made.add_argument(
-        "--range", type=float, nargs=2, default=(0.0, 1.0), help="values of the darkest and lightest pixel"
+        "--range", type=float, nargs=2, default=(0.0, 1.0), help="values of black and white (default 0 1)"
     )
-    made.add_argument("--journal", default="long-range-information.jsonl", help="what is finished")
-    made.add_argument("--only", nargs="+", help="work whose name holds one of these words, such as 'near: MINE'")
-    made.add_argument("--figure", help="draw this PNG")
-    made.add_argument("--quick", action="store_true", help="a moment, for a look at what comes out")
+    made.add_argument("--journal", default="long-range-information.jsonl", help="file of finished measurements")
+    made.add_argument("--only", nargs="+", help="measure only names with one of these words, such as 'near: MINE'")
+    made.add_argument("--figure", help="draw the figure to this PNG")
+    made.add_argument("--quick", action="store_true", help="a short run with few steps")
     given = made.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     result = measured(given)
