@@ -371,7 +371,7 @@ def test_the_replica_identity_at_equal_temperature(faces, beta):
 def test_label_entropy_by_enumeration(faces, beta):
     """Edge columns tied and known; every pattern of the other noisy bonds."""
     s, x = all_walls(faces, tied_edges=True)
-    j = np.argwhere(DomainWalls(faces).bonds)
+    j = np.argwhere(DomainWalls(faces).sites)
     seen = (j[:, 0] == 0) | ((j[:, 2] > 0) & (j[:, 2] < faces[1] - 1))
     x, weight = x[:, seen], np.exp(beta * x.sum(axis=1))
     label = s[:, 0, 0] * s[:, 0, -1]
@@ -409,7 +409,7 @@ def test_samples_have_the_energy_of_the_spins():
     for faces, beta, n in (((3, 4), 0.0, 4000), ((3, 4), 0.5, 4000), ((16, 15), 0.2, 300)):
         x = DomainWalls(faces, beta).sample(n, np.random.default_rng(25))
         assert (x.dtype, x.shape) == (np.int8, (n, 2, *faces))
-        bonds = DomainWalls(faces).bonds
+        bonds = DomainWalls(faces).sites
         assert np.all(np.abs(x[:, bonds]) == 1)
         assert np.all(x[:, ~bonds] == 0)
         assert np.all(x[:, 0, :-1, :-1] * x[:, 1, :-1, 1:] * x[:, 0, 1:, :-1] * x[:, 1, :-1, :-1] == 1)
