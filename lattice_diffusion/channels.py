@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 
 from . import registry
 from .errors import InputError
-from .lattice import Rng
+from .lattice import FloatArray, Rng
 
 Schedule = Literal["linear", "vp", "ve"]
-FloatArray = NDArray[np.float64]
 SHARP = 1e-70  # noise at an earlier time cannot be told from none in double precision
 # Beyond this ratio a Gaussian observation tells a spin from its opposite up to exp(-200).
 SNR_CERTAIN = 400.0

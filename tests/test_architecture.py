@@ -20,7 +20,7 @@ ALLOWED = {
     "lattice": set(),
     "hdf5": set(),
     "images": {"lattice", "hdf5"},
-    "channels": set(),
+    "channels": {"lattice"},
     "kernels": set(),
     "exact": {"estimate", "lattice", "channels", "kernels"},
     "samplers": {"lazy", "estimate", "lattice", "channels", "kernels", "exact"},
