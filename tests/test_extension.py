@@ -205,7 +205,7 @@ def test_the_command_line_measures_draws_and_plots_them(shell: Shell, folder: Pa
     assert answer["value"] == ld.exact.cmi(theirs, noise(), 0.3, theirs.tripartition(1), 50, 0).value > 0
     assert answer["parameters"]["model"]["right"] == 0.5
     shell(f"sample {line} --n 10 --out x.h5")
-    assert ld.load("x.h5")["samples"]["x"].shape == (10, *SHAPE)
+    assert ld.load("x.h5")["samples"]["samples"].shape == (10, *SHAPE)
     shell("run spec.toml --out a.h5 --workers 2")
     grid = ld.load("a.h5")["grid"]
     assert dict(grid.cmi.sizes) == {"right": 2, "t": 2, "radius": 1}
