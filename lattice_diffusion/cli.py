@@ -370,7 +370,7 @@ def _image_warnings() -> Iterator[None]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", ImageWarning)
-        warnings.showwarning = lambda message, *_: say(f"warning: {message}")  # type: ignore[assignment]
+        warnings.showwarning = lambda message, *_: say(f"warning: {message}")
         yield
 
 

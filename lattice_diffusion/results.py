@@ -10,7 +10,7 @@ import json
 import math
 import os
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +32,7 @@ SCHEMA_VERSION = 1
 TABLE = "table"
 LAZY_BYTES = 2**28  # files with more than this are read from disk when a variable is looked at
 PROVENANCE = ("name", "package_version", "parameters", "seed", "complete")  # attributes of every result file
-Variables = Mapping[str, xr.Variable]
+Variables = Mapping[Any, Any]  # arrays by name, or an xarray Dataset
 
 
 class ResultError(InputError):
@@ -76,7 +76,7 @@ class Result(xr.DataTree):
         write_page(self, path)
 
 
-def variable(dims: str | Sequence[str], values: Any, units: str, long_name: str) -> xr.Variable:
+def variable(dims: Hashable | Sequence[Hashable], values: Any, units: str, long_name: str) -> xr.Variable:
     """Return an array with named axes; `units` is "nat", "sites", ... or "1"."""
     values = np.asarray(values)
     if values.dtype.kind == "U":

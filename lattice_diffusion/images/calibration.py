@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from ..channels import Gaussian
 from ..errors import InputError
@@ -130,7 +129,7 @@ def beside_exact(measured: dict[str, Any], curves: Sequence[Curve], **options: A
     return found
 
 
-def distance(variables: Mapping[str, xr.Variable], name: str) -> np.ndarray:
+def distance(variables: Mapping[Any, Any], name: str) -> np.ndarray:
     """Return z of a measured variable ("cmi" above its null) against the exact one; NaN where one is missing."""
     measured = "cmi_above_null" if name == "cmi" else name
     gap = variables[measured].values - variables[f"{name}_exact"].values
@@ -138,13 +137,13 @@ def distance(variables: Mapping[str, xr.Variable], name: str) -> np.ndarray:
     return np.divide(gap, error, out=np.full(gap.shape, np.nan), where=error > 0)
 
 
-def distance_error(variables: Mapping[str, xr.Variable], name: str) -> np.ndarray:
+def distance_error(variables: Mapping[Any, Any], name: str) -> np.ndarray:
     """Return the error of measured less exact; that of Markov lengths is in the exact one, too, and counts once."""
     own = variables[f"{'cmi_above_null' if name == 'cmi' else name}_stderr"].values
     return own if name == "markov_length" else np.hypot(own, variables[f"{name}_exact_stderr"].values)
 
 
-def comparison(name: str, variables: Mapping[str, xr.Variable]) -> list[Row]:
+def comparison(name: str, variables: Mapping[Any, Any]) -> list[Row]:
     """Return rows of measured beside exact: I(A;BC), I(A;C|B) and its window, and every Markov length."""
     t, r = variables["t"].values, variables["radius"].values
     top = int(np.argmax(variables["cmi_exact"].values[:, 0]))
@@ -164,7 +163,7 @@ def comparison(name: str, variables: Mapping[str, xr.Variable]) -> list[Row]:
     return rows
 
 
-def share_found(variables: Mapping[str, xr.Variable]) -> float:
+def share_found(variables: Mapping[Any, Any]) -> float:
     """Return which part of all exact I(A;C|B) beyond the smallest radius, summed over times, the probe finds."""
     found, exact = (variables[name].values[:, 0].sum() for name in ("cmi_above_null", "cmi_exact"))
     return float(found / exact)

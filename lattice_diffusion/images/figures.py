@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-Variables = Mapping[str, xr.Variable]
+Variables = Mapping[Any, Any]
 SHADE = {"alpha": 0.15, "lw": 0}
 MEASURES = {
     "frechet_distance": "Fréchet distance of features",

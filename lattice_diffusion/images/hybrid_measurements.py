@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from ..denoisers import Denoiser, always, pure_noise, reverse, reverse_steps
 from ..store import atomic_write
-from .decisions import snr_weights
-from .hybrid_networks import CHANNEL, GLOBAL, Split, name_of, stream
+from .decisions import GLOBAL, snr_weights
+from .hybrid_networks import CHANNEL, Split, name_of, stream
 
 ERROR_TIMES = np.round(np.arange(0.04, 0.97, 0.04), 2)
 CHUNK = 250  # images at a time

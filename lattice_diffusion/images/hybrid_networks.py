@@ -95,7 +95,8 @@ def split(images: Images, n_levels: int, shrink: int, rng: np.random.Generator) 
     codes = None
     if images.labels is not None and len(images.classes) > 1:
         codes = tuple(images.labels[part] for part in parts)
-    return Split(levels, *(x[part] for part in parts), codes, images.classes)
+    fitted, reference, real = (x[part] for part in parts)
+    return Split(levels, fitted, reference, real, codes, images.classes)
 
 
 def _shrunk(batch: NDArray, shrink: int) -> NDArray[np.float64]:

@@ -212,8 +212,8 @@ def _rows(
         }
         rows += [Row(NAME, f"{quantity}, {name}", None, d.value, d.stderr, "") for name, d in distances.items()]
     for k, name in enumerate(names):
-        value, error = (float(found[key].values[k]) for key in ("kl", "kl_stderr"))
-        rows.append(Row(NAME, f"KL beyond GGG, {name}", None, value, error, "area law"))
+        kl, error = (float(found[key].values[k]) for key in ("kl", "kl_stderr"))
+        rows.append(Row(NAME, f"KL beyond GGG, {name}", None, kl, error, "area law"))
     share = found["cost"].values / found["cost"].values[names.index("GGG")]
     for k, name in enumerate(names):
         rows.append(Row(NAME, f"cost, {name} / GGG", None, float(share[k]), 0.0, "multiply-adds"))

@@ -10,7 +10,7 @@ import io
 import itertools
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from .decisions import GLOBAL, NAME
 SIGNIFICANT = 3.0
 SHOWN = 1e-6  # nats; less is shown as 0, without an error
 MISSED = 5.0  # errors by which a measured CMI lies below the exact one
+Group = Mapping[Any, Any]  # variables by name
 Cell = str | int | tuple[str, str]  # a text, or a text and its class
 
 
@@ -103,23 +104,12 @@ def _data(parameters: Any) -> dict[str, Any]:
 
 
 def _provenance(result: xr.DataTree, parameters: Any) -> Section:
-    text = parameters if isinstance(parameters, str) else "\n".join(_json_lines(parameters))
     lines = [(str(key), str(value)) for key, value in result.attrs.items() if key != "parameters"]
-    return Section("Parameters and provenance", header=("attribute", "value"), rows=lines, left=(0, 1), code=text)
-
-
-def _json_lines(value: Any) -> Iterator[str]:
-    """Yield JSON with a line for every entry of an object, and of objects in it; lists stay on one line."""
-    if not isinstance(value, dict):
-        yield json.dumps(value, ensure_ascii=False)
-        return
-    yield "{"
-    for k, (key, entry) in enumerate(value.items()):
-        lines = list(_json_lines(entry))
-        lines[0] = f"{json.dumps(key, ensure_ascii=False)}: {lines[0]}"
-        lines[-1] += "," if k + 1 < len(value) else ""
-        yield from (f"  {line}" for line in lines)
-    yield "}"
+    if isinstance(parameters, dict):
+        lines += [(key, json.dumps(value, ensure_ascii=False)) for key, value in parameters.items()]
+    else:
+        lines.append(("parameters", str(parameters)))
+    return Section("Parameters and provenance", header=("attribute", "value"), rows=lines, left=(0, 1))
 
 
 def _picture(figure: Any) -> str:
@@ -179,19 +169,19 @@ def _probe_sections(result: xr.DataTree, parameters: Any) -> Iterator[Section]:
             yield Section(title, rows=lines, left=(0, 1))
     yield Section("Figures", picture=_picture(plot_probe_panels(result)), alternative="four panels of the probe")
     if "label_information_lost" in probe:
-        figure = plot_probe_label_windows(probe).figure
+        figure = plot_probe_label_windows(probe.variables).figure  # type: ignore[arg-type]
         alternative = "nonlocality and speciation windows on one axis"
         yield Section("Where the label is decided", picture=_picture(figure), alternative=alternative)
     for name, group in known.items():
         kind = TITLES.get(name.removeprefix(PREFIX), name)
-        header, lines = _calibration_table(group)
+        header, times = _calibration_table(group)
         yield Section(
             f"Calibration on known truth: {kind}",
             text=verdicts[name][0],
             picture=_picture(plot_calibration(result, name)),
             alternative=f"measured beside exact, {kind}",
             header=header,
-            rows=lines,
+            rows=times,
         )
     yield _cmi_table(probe)
     yield _time_table(probe)
@@ -205,8 +195,7 @@ def _plan(parameters: Any) -> list[tuple[str, str]]:
     plan = parameters.get("plan") if isinstance(parameters, dict) else None
     if not isinstance(plan, dict):
         return []
-    words = {"pixel": "pixel A", "batch_size": "images a step", "steps": "steps a network"}
-    words["width"] = "width of networks"
+    words = {"pixel": "pixel A", "steps": "training steps of a network", "width": "width of networks"}
     pixel = plan["pixel"] if plan.get("pixel") is not None else "another one in every image"
     asked = {name: parameters[name] for name in ("channel", "tolerance") if name in parameters}
     if "pixel_levels" in parameters:
@@ -215,7 +204,7 @@ def _plan(parameters: Any) -> list[tuple[str, str]]:
     return [(words.get(name, name), _plain(value)) for name, value in {**plan, "pixel": pixel, **asked}.items()]
 
 
-def calibration_verdict(group: xr.Dataset) -> tuple[str, bool]:
+def calibration_verdict(group: Group) -> tuple[str, bool]:
     """Return how far the probe lies from what is exact, in words, and whether users should be warned of it."""
     t, radius = group["t"].values, group["radius"].values
     gap = group["cmi_above_null"].values - group["cmi_exact"].values
@@ -239,7 +228,7 @@ def calibration_verdict(group: xr.Dataset) -> tuple[str, bool]:
     return " ".join(sentences), missed
 
 
-def _findings(probe: xr.Dataset) -> list[str]:
+def _findings(probe: Group) -> list[str]:
     """Return the answer to the user's question, a sentence each."""
     tolerance, r = float(probe["tolerance"].values), int(probe["radius"].values[0])
     if probe["n_nonlocal_times"].values[0]:
@@ -263,7 +252,7 @@ def _findings(probe: xr.Dataset) -> list[str]:
     return sentences
 
 
-def _warnings(probe: xr.Dataset, missed: bool) -> Iterator[str]:
+def _warnings(probe: Group, missed: bool) -> Iterator[str]:
     tolerance, typical = float(probe["tolerance"].values), float(np.median(probe["cmi_above_null_stderr"].values))
     if tolerance < SIGNIFICANT * typical:
         yield (
@@ -278,7 +267,7 @@ def _warnings(probe: xr.Dataset, missed: bool) -> Iterator[str]:
         )
 
 
-def _schedule_words(probe: xr.Dataset) -> str:
+def _schedule_words(probe: Group) -> str:
     """Return runs of one radius in order of time, as in "r = 2 for t = 0.1 to 0.4"."""
     t, chosen = probe["t"].values, probe["recommended_radius"].values
     cuts = [0, *(np.flatnonzero(np.diff(chosen)) + 1), len(chosen)]
@@ -289,7 +278,7 @@ def _schedule_words(probe: xr.Dataset) -> str:
     return ", ".join(runs)
 
 
-def _calibration_table(group: xr.Dataset) -> tuple[list[str], list[list[str]]]:
+def _calibration_table(group: Group) -> tuple[list[str], list[list[str]]]:
     """Return header and lines of measured beside exact, time by time."""
     r = group["radius"].values
     chosen = sorted({0, min(1, r.size - 1)})
@@ -302,7 +291,7 @@ def _calibration_table(group: xr.Dataset) -> tuple[list[str], list[list[str]]]:
     return [*header, "ξ, pixels", "exact"], lines
 
 
-def _cmi_table(probe: xr.Dataset) -> Section:
+def _cmi_table(probe: Group) -> Section:
     cmi, stderr = probe["cmi_above_null"].values, probe["cmi_above_null_stderr"].values
     null = "above that of permuted C, " if "cmi_null" in probe else ""
     lines: list[list[Cell]] = []
@@ -318,7 +307,7 @@ def _cmi_table(probe: xr.Dataset) -> Section:
     )
 
 
-def _time_table(probe: xr.Dataset) -> Section:
+def _time_table(probe: Group) -> Section:
     columns = {"total_information": "I(A;BC), nats", "markov_length": "ξ, sites"}
     optional = {
         "label_information": "I(S;ABC), nats",
@@ -336,7 +325,7 @@ def _time_table(probe: xr.Dataset) -> Section:
     return Section("Time by time", header=header, rows=lines, left=(len(header) - 1,))
 
 
-def _window_table(probe: xr.Dataset) -> Section:
+def _window_table(probe: Group) -> Section:
     counts = probe["n_nonlocal_times"].values.tolist()
     lines = [
         (str(r), _interval(probe, "window", j) if counts[j] else "none", str(counts[j]))
@@ -352,7 +341,7 @@ def _plain(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _number(group: xr.Dataset, name: str, index: Any = ()) -> str:
+def _number(group: Group, name: str, index: Any = ()) -> str:
     """Return a value with its error; a dash for NaN."""
     value = float(group[name].values[index])
     stderr = float(group[f"{name}_stderr"].values[index]) if f"{name}_stderr" in group else 0.0
@@ -361,7 +350,7 @@ def _number(group: xr.Dataset, name: str, index: Any = ()) -> str:
     return "–" if np.isnan(value) else with_error(value, stderr if stderr > SHOWN else 0.0)
 
 
-def _interval(group: xr.Dataset, name: str, index: Any = ()) -> str:
+def _interval(group: Group, name: str, index: Any = ()) -> str:
     """Return a window in words; an end that the times measured do not bracket is said to be outside."""
     t = group["t"].values
     start, stop = (_number(group, f"{name}_{end}", index) for end in ("start", "stop"))

@@ -25,9 +25,10 @@ from ..lattice import Rng
 from ..progress import duration, progress_bar, say
 from ..results import Result, load, write
 from ..store import Parts, check_output
-from .calibration import Rendering, calibrate_all, exact_seconds, pictures, plan_for
+from .calibration import calibrate_all, exact_seconds, pictures, plan_for
 from .decisions import probe_result, probe_variables
 from .images import Images, open_images
+from .lattice_images import Rendering
 
 DEFAULT_RADII = 12
 STEPS = 2000  # of training a network, where no budget is given
@@ -110,7 +111,7 @@ def probe(
         plan = _costed(field, plan if steps is None else replace(plan, steps=steps), known, asked, progress, steps)
         parts.begin({"data": opened.describe(), "calibrate": calibrate, "plan": asdict(plan)})
         n_networks = plan.folds * (len(plan.kinds(field)) + 2 * len(known))
-        follows = {"tolerance": tolerance, "budget": kl}
+        follows: dict[str, Any] = {"tolerance": tolerance, "budget": kl}
         with progress_bar("probe", n_networks * plan.steps, shown=progress) as advance:
             from ..estimators.amortised_estimates import measure
 
@@ -199,7 +200,7 @@ def _times(times: int | str | Sequence[float]) -> tuple[float, ...]:
         if text is not None:
             times = [float(word) for word in text.split(",")] if "," in text else int(text)
         if not isinstance(times, int):
-            return tuple(float(t) for t in times)  # type: ignore[union-attr]
+            return tuple(float(t) for t in times)
         if 2 <= times <= MOST_TIMES:
             return tuple(round(k / (times + 1), 4) for k in range(1, times + 1))
     allowed = f"2 to {MOST_TIMES}, or a list, at least two, such as 0.2,0.3,0.4"

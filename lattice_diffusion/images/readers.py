@@ -6,6 +6,7 @@ unpack to more than the memory of the machine is refused before it is read.
 
 import gzip
 import json
+import math
 import struct
 import warnings
 import zipfile
@@ -13,7 +14,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import h5py
 import numpy as np
@@ -107,11 +108,9 @@ def _in_memory(images: Any) -> Source:
         raise InputError(f"images must be an array, a dataset or {FORMATS}, got a {type(images).__name__}") from None
     if items and isinstance(items[0], Mapping):
         items = [(item["image"], item.get("label")) for item in items]
-    labels = None
-    if items and isinstance(items[0], tuple):
-        items, codes = zip(*((item[0], item[1]) for item in items), strict=True)
-        labels = None if codes[0] is None else np.array(codes)
-    pictures = [np.asarray(item) for item in items]
+    paired = bool(items) and isinstance(items[0], tuple)
+    pictures = [np.asarray(item[0] if paired else item) for item in items]
+    labels = np.array([item[1] for item in items]) if paired and items[0][1] is not None else None
     if len({picture.shape for picture in pictures}) != 1:
         raise InputError("images must be at least one and of one size; scale or crop them first")
     array = np.stack(pictures)
@@ -180,14 +179,14 @@ def _member(archive: zipfile.ZipFile, path: Path, member: str, header: Header) -
     """Return an array of an archive and the memory that it takes: none where it is stored as it is, and mapped."""
     shape, fortran, dtype, size = header
     name, info = f"{path.name}[{member.removesuffix('.npy')}]", archive.getinfo(member)
+    n_bytes = math.prod(shape) * dtype.itemsize
     try:
-        if info.compress_type == zipfile.ZIP_STORED and dtype.itemsize * np.prod(shape, dtype=object) > 0:
+        if info.compress_type == zipfile.ZIP_STORED and n_bytes:
             with open(path, "rb") as file:
                 file.seek(info.header_offset + 26)
                 lengths = struct.unpack("<HH", file.read(4))  # of the member's name and extra field, after 30 bytes
             offset = info.header_offset + 30 + sum(lengths) + size
             return np.memmap(path, dtype, "r", offset, shape, "F" if fortran else "C"), 0
-        n_bytes = int(np.prod(shape, dtype=object)) * dtype.itemsize
         check_memory(f"{name}, which is compressed,", n_bytes, SAVE_PLAIN)
         with archive.open(member) as packed:
             return np.lib.format.read_array(packed, allow_pickle=False), n_bytes
@@ -235,43 +234,30 @@ def _read_idx(path: Path) -> tuple[NDArray, int]:
     The header is big-endian: two zero bytes, one of number type, one that counts the axes, and the axes' lengths as
     four bytes each. Plain files are mapped from disk; gzip has no random access and is decompressed into memory.
     """
-    if path.suffix != ".gz":
-        with open(path, "rb") as file:
-            shape, dtype = _idx_header(file, path.name)
-            offset = file.tell()
-        _check_size(path.name, path.stat().st_size - offset, shape, dtype)
-        return np.memmap(path, dtype, "r", offset, shape), 0
+    name, packed, data = path.name, path.suffix == ".gz", b""
     try:
-        with gzip.open(path, "rb") as packed:
-            shape, dtype = _idx_header(packed, path.name)
-            n_bytes = int(np.prod(shape, dtype=object)) * dtype.itemsize
-            check_memory(f"{path.name}, which is compressed,", n_bytes, SAVE_PLAIN)
-            data = packed.read(n_bytes)
-            excess = len(packed.read(1))  # reading to the end compares the checksum
+        with gzip.open(path, "rb") if packed else open(path, "rb") as file:
+            start = file.read(4)
+            if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in IDX_TYPES or not 1 <= start[3] <= 4:
+                begins = start.hex(" ") or "nothing"
+                raise InputError(f"{name} is not an IDX file: it starts with {begins}, not 00 00 08 03")
+            lengths = file.read(4 * start[3])
+            if len(lengths) < 4 * start[3]:
+                raise InputError(f"{name} is truncated: it ends inside its header; download it again")
+            shape, dtype = tuple(np.frombuffer(lengths, ">u4").tolist()), np.dtype(IDX_TYPES[start[2]])
+            offset, n_bytes = file.tell(), math.prod(shape) * dtype.itemsize
+            if packed:
+                check_memory(f"{name}, which is compressed,", n_bytes, SAVE_PLAIN)
+                data = file.read(n_bytes + 1)  # reading to the end compares the checksum
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise InputError(f"{path.name} is a corrupt gzip file ({error}); download it again") from error
-    _check_size(path.name, len(data) + excess, shape, dtype)
-    return np.frombuffer(data, dtype).reshape(shape), n_bytes
-
-
-def _idx_header(file: IO[bytes] | gzip.GzipFile, name: str) -> tuple[tuple[int, ...], np.dtype]:
-    start = file.read(4)
-    if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in IDX_TYPES or not 1 <= start[3] <= 4:
-        raise InputError(f"{name} is not an IDX file: it starts with {start.hex(' ') or 'nothing'}, not 00 00 08 03")
-    lengths = file.read(4 * start[3])
-    if len(lengths) < 4 * start[3]:
-        raise InputError(f"{name} is truncated: it ends inside its header; download it again")
-    shape = tuple(int(n) for n in np.frombuffer(lengths, ">u4"))
-    if 0 in shape:
-        raise InputError(f"{name} is empty: its header says {shape}")
-    return shape, np.dtype(IDX_TYPES[start[2]])
-
-
-def _check_size(name: str, found: int, shape: tuple[int, ...], dtype: np.dtype) -> None:
-    needed = int(np.prod(shape, dtype=object)) * dtype.itemsize
-    if found != needed:
-        state = "truncated" if found < needed else "too long"
-        raise InputError(f"{name} is {state}: {shape} needs {needed} bytes after the header; download it again")
+        raise InputError(f"{name} is a corrupt gzip file ({error}); download it again") from error
+    found = len(data) if packed else path.stat().st_size - offset
+    if found != n_bytes or not n_bytes:
+        state = "empty" if not n_bytes else "truncated" if found < n_bytes else "too long"
+        raise InputError(f"{name} is {state}: {shape} needs {n_bytes} bytes after the header; download it again")
+    if packed:
+        return np.frombuffer(data, dtype).reshape(shape), n_bytes
+    return np.memmap(path, dtype, "r", offset, shape), 0
 
 
 # -- HDF5 ---------------------------------------------------------------------------------------------------
@@ -355,10 +341,10 @@ def _open_folder(folder: Path) -> Source:
     if not paths:
         raise InputError(f"the folder {folder} has no images (.png, .jpg, ...); give another folder")
     headers = [_picture_header(path, name) for path, name in zip(paths, names, strict=True)]
-    for name, (size, _) in zip(names, headers, strict=True):
-        if size != headers[0][0]:
-            (a, b), (c, d) = headers[0][0], size
-            sizes = f"{names[0]} has {b}x{a} and {name} {d}x{c}"
+    for name, (shape, _) in zip(names, headers, strict=True):
+        if shape != headers[0][0]:
+            (a, b), (c, d) = headers[0][0], shape
+            sizes = f"{names[0]} has {a}x{b} and {name} {c}x{d}"
             raise InputError(f"images must have one size, {sizes}; scale or crop them first")
     modes = {mode for _, mode in headers}
     if "I;16" in modes and len(modes) > 1:
@@ -372,8 +358,7 @@ def _open_folder(folder: Path) -> Source:
         except (OSError, SyntaxError) as error:
             raise InputError(f"{names[index]} is truncated or damaged; repair or remove it") from error
 
-    columns, rows = headers[0][0]
-    shape = (len(paths), rows, columns, *((3,) if common == "RGB" else ()))
+    shape = (len(paths), *headers[0][0], *((3,) if common == "RGB" else ()))
     dtype = np.dtype(np.uint16 if common == "I;16" else np.uint8)
     parts = [path.relative_to(folder).parts for path in paths]
     split = all(len(part) > 1 for part in parts) and len({part[0] for part in parts}) > 1
@@ -382,7 +367,7 @@ def _open_folder(folder: Path) -> Source:
 
 
 def _picture_header(path: Path, name: str) -> tuple[tuple[int, int], str]:
-    """Return the size (columns, rows) of a picture and the mode it is read in."""
+    """Return rows and columns of a picture, and the mode it is read in."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -397,4 +382,4 @@ def _picture_header(path: Path, name: str) -> tuple[tuple[int, int], str]:
         raise InputError(f"{name} is not a readable image; repair or remove it") from error
     if mode not in MODES:
         raise InputError(f"{name} has mode {mode}, not {', '.join(MODES)}; {CONVERT}")
-    return size, MODES[mode]
+    return (size[1], size[0]), MODES[mode]
