@@ -4,10 +4,11 @@ Each is a fragment of Markdown in docs/generated that a page includes. The build
 description below, or a description has no key.
 """
 
-from typing import get_args
+from dataclasses import MISSING, fields
 
 import typer.main
 
+from lattice_diffusion import channels, models
 from lattice_diffusion.cli import app as command_line
 from lattice_diffusion.runs import spec
 from lattice_diffusion.runs.points import n_points
@@ -85,31 +86,41 @@ def keys():
     described = set()
     yield from ("## The file", "", *_keys_of(spec.Spec, described))
     yield from ("## A grid", "", *_keys_of(spec.GridSpec, described))
-    for union, what in ((spec.ModelSpec, "Models"), (spec.ChannelSpec, "Channels")):
-        yield from (f"## {what}", "")
-        for member in get_args(union):
-            name = get_args(member.model_fields["name"].annotation)[0]
-            yield from (f"### `{name}`", "", *_keys_of(member, described))
+    yield from ("## Models", "")
+    for kind in models.MODELS:
+        found = spec.model_keys(kind)
+        described |= set(found)
+        rows = [(f"`{key}`", _default_of(default), KEYS.get(key, "")) for key, (_, default) in found.items()]
+        yield from (f"### `{kind.name}`", "", *table(("key", "default", "meaning"), rows))
+    yield from ("## Channels", "")
+    for kind in channels.CHANNELS:
+        found = {field.name: field.default for field in fields(kind)}
+        described |= set(found)
+        rows = [(f"`{key}`", _default_of(default), KEYS.get(key, "")) for key, default in found.items()]
+        yield from (f"### `{kind.name}`", "")
+        yield from table(("key", "default", "meaning"), rows) if rows else ("No keys besides `name`.", "")
     if described != set(KEYS):
         raise ValueError(f"describe these keys of specs in docs/tables.py: {sorted(described ^ set(KEYS))}")
 
 
 def _keys_of(model, described):
     described |= set(model.model_fields)
-    fields = model.model_json_schema()["properties"]
+    schema = model.model_json_schema(mode="serialization")["properties"]
     rows = []
     for name, field in model.model_fields.items():
-        if "const" in fields[name]:
-            continue
         default = "" if (model, name) == (spec.Spec, "name") else _default(field)  # files lend it their own
-        rows.append((f"`{name}`", _kind(fields[name]), default, KEYS.get(name, "")))
+        rows.append((f"`{name}`", _kind(schema[name]), default, KEYS.get(name, "")))
     yield from table(("key", "value", "default", "meaning"), rows) if rows else ("No keys besides `name`.", "")
 
 
 def _default(field):
-    if field.is_required():
+    return _default_of(MISSING if field.is_required() else field.default)
+
+
+def _default_of(default):
+    if default is MISSING:
         return "required"
-    return "" if field.default is None else f"`{_toml(field.default)}`"
+    return "" if default is None else f"`{_toml(default)}`"
 
 
 def _kind(schema):

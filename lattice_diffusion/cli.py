@@ -1,7 +1,8 @@
-"""The command line, thin: it reads options, calls the package, and turns refusals into one sentence.
+"""The command line, thin: it reads options, calls the package, and prints user errors as one sentence.
 
-Results go to stdout; logs, progress and errors to stderr. Exit codes: 0, 2 for bad input, 130 when stopped.
-Everything heavy is imported inside the commands, so that --help answers at once.
+Results go to stdout; logs, progress and errors to stderr. Exit codes: 0, 2 for bad input, 130 when stopped. An error
+that is neither InputError nor OSError is a bug, and shows its traceback. Everything heavy is imported inside the
+commands, so that --help answers at once.
 """
 
 import contextlib
@@ -9,33 +10,109 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
-
-from . import completions
-from .completions import one_of, some_of, words
 
 app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Where along a diffusion can a denoiser be local, and where must it be global?",
 )
-benchmark_app = typer.Typer(rich_markup_mode=None)
+benchmark_app = typer.Typer(rich_markup_mode=None, help="Compare methods with exact answers.")
 app.add_typer(benchmark_app, name="benchmark")
 
+
+# -- completion: names of the registries, imported when TAB asks for them -----------------------------------
+
+
+def _complete(names: Callable[[], Sequence[str]], *, several: bool = False) -> Callable[[str], list[str]]:
+    """Return the completion of one name, or of the last of `several` in a list a,b,..., to those not in it yet."""
+
+    def complete(incomplete: str) -> list[str]:
+        given, comma, last = incomplete.rpartition(",") if several else ("", "", incomplete)
+        return [given + comma + name for name in names() if name.startswith(last) and name not in given.split(",")]
+
+    return complete
+
+
+def _models() -> list[str]:
+    from . import models, registry
+
+    return registry.names(models.MODELS)
+
+
+def _channels() -> list[str]:
+    from . import channels, registry
+
+    return registry.names(channels.CHANNELS)
+
+
+def _studies() -> list[str]:
+    from .studies import STUDIES
+
+    return list(STUDIES)
+
+
+def _tasks() -> list[str]:
+    from .estimators.tasks import TASKS
+
+    return list(TASKS)
+
+
+def _estimators() -> list[str]:
+    from .estimators import names
+
+    return names()
+
+
+# -- options of several commands ----------------------------------------------------------------------------
+
+Schedule = Literal["linear", "vp", "ve"]
+Result = Annotated[Path, typer.Argument(help="Result file to read.", metavar="FILE.h5")]
+Out = Annotated[Path, typer.Option(help="Result file to write (HDF5).", metavar="FILE.h5")]
 Workers = Annotated[
-    int | None, typer.Option(min=1, max=4096, help="Points measured at a time; all cores if not given.")
+    int | None, typer.Option(min=1, max=4096, help="Number of points measured at a time (default: all cores).")
 ]
-MODELS = "gaussian-field, gaussian-mixture, ising, ising-chain, curie-weiss, domain-walls."
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with what is there; reuse what is finished.")]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run; reuse what is finished.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
+Model = Annotated[
+    str,
+    typer.Option(
+        help="Model of the clean data, such as ising, gaussian-field or domain-walls; your own as file.py:Class.",
+        autocompletion=_complete(_models),
+    ),
+]
+Channel = Annotated[
+    str,
+    typer.Option(
+        help="Noise channel, such as gaussian, bitflip or erasure; your own as file.py:Class.",
+        autocompletion=_complete(_channels),
+    ),
+]
+Beta = Annotated[float | None, typer.Option(help="Inverse temperature of spin models.")]
+MassSquared = Annotated[float | None, typer.Option(help="Mass squared of the Gaussian field.")]
+Mean = Annotated[float | None, typer.Option(help="Mean of one class of gaussian-mixture; the other has its negative.")]
+Std = Annotated[float | None, typer.Option(help="Standard deviation within a class of gaussian-mixture.")]
+Periodic = Annotated[bool, typer.Option("--periodic", help="Use periodic boundaries along all axes.")]
+Others = Annotated[
+    list[str] | None, typer.Option("--set", help="Set a parameter without an option of its own, such as field=0.3.")
+]
+ImagesPath = Annotated[
+    Path, typer.Argument(help="Images: .npy, .npz, .h5 or IDX file, or a folder of pictures.", metavar="IMAGES")
+]
+Key = Annotated[str | None, typer.Option(help="Name of the array in a .npz or .h5 file.")]
+Labels = Annotated[Path | None, typer.Option(help="File of labels (default: those beside the images).")]
+NMax = Annotated[int | None, typer.Option(help="Largest number of images to use.")]
 ValueRange = Annotated[
     str | None,
     typer.Option(help="Values of black and white, for example 0,255 (not needed for uint8).", metavar="LOW,HIGH"),
 ]
+
+
+# -- commands -----------------------------------------------------------------------------------------------
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,20 +134,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def reproduce(
     experiments: Annotated[
         list[str] | None,
-        typer.Argument(help="Names; all experiments if none is given.", autocompletion=one_of(completions.experiments)),
+        typer.Argument(help="Names of studies (default: all).", autocompletion=_complete(_studies)),
     ] = None,
     preset: Annotated[
-        str,
-        typer.Option(
-            help="quick (about ten minutes on two cores) or full (hours).", autocompletion=words("quick", "full")
-        ),
+        Literal["quick", "full"], typer.Option(help="Size of the study: ten minutes on two cores, or hours.")
     ] = "quick",
-    out: Annotated[Path, typer.Option(help="Folder for NAME.h5, NAME.png and the table.")] = Path("results"),
+    out: Annotated[Path, typer.Option(help="Folder of the result files, figures and tables.")] = Path("results"),
     workers: Workers = None,
     resume: Resume = False,
     force: Force = False,
 ) -> None:
-    """Every toy phase diagram: result files, figures, and a table of measured beside analytic values."""
+    """Compute the phase diagrams of the toy models, their figures, and a table that compares them with theory."""
     with _long_run():
         from .report import text_table
         from .studies.reproduce import reproduce as reproduce_all
@@ -81,11 +155,12 @@ def reproduce(
 
 @app.command()
 def run(
-    spec: Annotated[Path, typer.Argument(help="What to measure, a TOML file.", metavar="SPEC.toml")],
-    out: Annotated[Path, typer.Option(help="The result file, HDF5.", metavar="FILE.h5")],
+    spec: Annotated[Path, typer.Argument(help="TOML file that says what to measure.", metavar="SPEC.toml")],
+    out: Out,
     workers: Workers = None,
     scheduler: Annotated[
-        str | None, typer.Option(help="tcp://HOST:PORT of a Dask scheduler, or mpi; instead of --workers.")
+        str | None,
+        typer.Option(help="Address tcp://HOST:PORT of a Dask scheduler, or mpi (instead of --workers)."),
     ] = None,
     resume: Resume = False,
     force: Force = False,
@@ -102,55 +177,40 @@ def run(
 
 @app.command()
 def cmi(
-    model: Annotated[
-        str,
-        typer.Option(
-            help=MODELS,
-            autocompletion=one_of(completions.models),
-        ),
-    ],
-    t: Annotated[float, typer.Option("--t", help="Time in [0, 1]; bit flip probability t/2.")],
+    model: Model,
+    t: Annotated[float, typer.Option("--t", help="Diffusion time in [0, 1]; bit flips have probability t/2.")],
     shape: Annotated[str | None, typer.Option(help="Sites (or faces) along each axis, such as 11x11 or 100.")] = None,
-    beta: Annotated[float | None, typer.Option(help="Inverse temperature.")] = None,
-    mass_squared: Annotated[float | None, typer.Option(help="Of the Gaussian field.")] = None,
-    mean: Annotated[float | None, typer.Option(help="Of a class.")] = None,
-    std: Annotated[float | None, typer.Option(help="Within a class.")] = None,
-    periodic: Annotated[bool, typer.Option("--periodic", help="Periodic along all axes.")] = False,
-    regions: Annotated[str | None, typer.Option(help="Sizes a,b,c for curie-weiss.")] = None,
-    center: Annotated[str | None, typer.Option(help="Site of A, such as 2,1; the middle if not given.")] = None,
-    bond: Annotated[str | None, typer.Option(help="A of domain-walls: faces i,j,k,l; the central one.")] = None,
-    block: Annotated[str | None, typer.Option(help="A of domain-walls: the 2x2 faces from i,j.")] = None,
-    radius: Annotated[int | None, typer.Option(help="Width of the buffer B.")] = None,
-    patch: Annotated[int | None, typer.Option(help="Side of A, 1 if not given.")] = None,
-    channel: Annotated[
-        str, typer.Option(help="gaussian, bitflip or erasure.", autocompletion=one_of(completions.channels))
-    ] = "gaussian",
-    schedule: Annotated[
-        str | None,
-        typer.Option(help="linear, vp or ve; linear if not given.", autocompletion=one_of(completions.schedules)),
+    beta: Beta = None,
+    mass_squared: MassSquared = None,
+    mean: Mean = None,
+    std: Std = None,
+    periodic: Periodic = False,
+    regions: Annotated[str | None, typer.Option(help="Sizes a,b,c of A, B and C for curie-weiss.")] = None,
+    center: Annotated[str | None, typer.Option(help="Site of A, such as 2,1 (default: the middle).")] = None,
+    bond: Annotated[
+        str | None, typer.Option(help="A of domain-walls: the bond between faces i,j,k,l (default: central).")
     ] = None,
-    others: Annotated[
-        list[str] | None, typer.Option("--set", help="A number without an option of its own, such as field=0.3.")
+    block: Annotated[
+        str | None, typer.Option(help="A of domain-walls: the four bonds of the 2x2 block of faces from i,j.")
     ] = None,
-    samples: Annotated[int, typer.Option(min=2, help="Noise samples where there is no closed form.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the noise samples.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    radius: Annotated[int | None, typer.Option(help="Width of the buffer B around A.")] = None,
+    patch: Annotated[int | None, typer.Option(help="Side length of A (default 1).")] = None,
+    channel: Channel = "gaussian",
+    schedule: Annotated[Schedule | None, typer.Option(help="Schedule of gaussian noise (default linear).")] = None,
+    others: Others = None,
+    samples: Annotated[int, typer.Option(min=2, help="Number of noise samples where there is no closed form.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise samples.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """The conditional mutual information I(A;C|B) of the noisy data, in nats, with its error."""
+    """Compute the conditional mutual information I(A;C|B) of the noisy data, in nats, with its standard error."""
     from .runs.cmi import assigned, measure_one, options
 
-    lattice = {
-        "shape": shape,
-        "periodic": periodic or None,
-        "center": center,
-        "bond": bond,
-        "block": block,
-        "radius": radius,
-        "patch": patch,
-    }
-    numbers = {"beta": beta, "mass_squared": mass_squared, "mean": mean, "std": std, "regions": regions}
-    parameters = options(model, {**lattice, **numbers, **assigned(others or [])}, channel, schedule)
-    answer = measure_one({**parameters, "t": t, "n_samples": samples}, seed)
+    given = {
+        "shape": shape, "periodic": periodic or None, "center": center, "bond": bond, "block": block,
+        "radius": radius, "patch": patch, "beta": beta, "mass_squared": mass_squared, "mean": mean, "std": std,
+        "regions": regions, **assigned(others or []),
+    }  # fmt: skip
+    answer = measure_one({**options(model, given, channel, schedule), "t": t, "n_samples": samples}, seed)
     if as_json:
         typer.echo(json.dumps(answer))
         return
@@ -161,78 +221,61 @@ def cmi(
 
 @app.command()
 def sample(
-    model: Annotated[
-        str,
-        typer.Option(
-            help=MODELS,
-            autocompletion=one_of(completions.models),
-        ),
-    ],
+    model: Model,
     shape: Annotated[str, typer.Option(help="Sites (or faces) along each axis, such as 64x64 or 100.")],
     n: Annotated[int, typer.Option("--n", min=1, help="Number of samples.")],
-    out: Annotated[Path, typer.Option(help="The file of samples, HDF5.", metavar="FILE.h5")],
-    beta: Annotated[float | None, typer.Option(help="Inverse temperature.")] = None,
-    mass_squared: Annotated[float | None, typer.Option(help="Of the Gaussian field.")] = None,
-    mean: Annotated[float | None, typer.Option(help="Of a class.")] = None,
-    std: Annotated[float | None, typer.Option(help="Within a class.")] = None,
-    others: Annotated[
-        list[str] | None, typer.Option("--set", help="A number without an option of its own, such as field=0.3.")
-    ] = None,
-    periodic: Annotated[bool, typer.Option("--periodic", help="Periodic along all axes.")] = False,
+    out: Out,
+    beta: Beta = None,
+    mass_squared: MassSquared = None,
+    mean: Mean = None,
+    std: Std = None,
+    others: Others = None,
+    periodic: Periodic = False,
     method: Annotated[
-        str | None,
-        typer.Option(
-            help="Of ising: auto, transfer_matrix, swendsen_wang, ...", autocompletion=one_of(completions.methods)
-        ),
+        Literal["auto", "transfer_matrix", "swendsen_wang", "wolff", "heat_bath", "multispin", "coupling_from_the_past"]
+        | None,
+        typer.Option(help="Sampling algorithm of ising (default auto)."),
     ] = None,
     burn_in: Annotated[int | None, typer.Option(help="Updates before the first sample of a batch.")] = None,
     thin: Annotated[int | None, typer.Option(help="Updates between samples.")] = None,
     dtype: Annotated[
-        str | None,
-        typer.Option(help="Of fields: float64, the default, or float32.", autocompletion=words("float64", "float32")),
+        Literal["float64", "float32"] | None, typer.Option(help="Precision of gaussian-field (default float64).")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Decides all samples.")] = 0,
-    batch: Annotated[int | None, typer.Option(min=1, help="Samples per batch, a chain of its own; up to 1024.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all samples.")] = 0,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Samples per batch, each an independent chain (default: up to 1024).")
+    ] = None,
     workers: Annotated[
-        int, typer.Option(min=1, max=4096, help="Batches drawn at a time; the samples are the same.")
+        int, typer.Option(min=1, max=4096, help="Batches drawn at a time; they do not change the samples.")
     ] = 1,
     resume: Resume = False,
     force: Force = False,
 ) -> None:
-    """Draw samples of a model into an HDF5 file, in bounded memory; a killed run goes on with --resume."""
+    """Draw samples of a model into an HDF5 file, in bounded memory; an interrupted run continues with --resume."""
     with _long_run():
         from .runs.cmi import assigned, integers
         from .runs.sampling import recipe, sample_to_file
 
         given = {
-            "shape": integers(shape, "shape", "64x64", "x"),
-            "periodic": periodic or None,
-            "beta": beta,
-            "mass_squared": mass_squared,
-            "mean": mean,
-            "std": std,
-            **assigned(others or []),
-            "dtype": dtype,
-            "method": method,
-            "burn_in": burn_in,
-            "thin": thin,
-        }
+            "shape": integers(shape, "shape", "64x64", "x"), "periodic": periodic or None,
+            "beta": beta, "mass_squared": mass_squared, "mean": mean, "std": std, **assigned(others or []),
+            "dtype": dtype, "method": method, "burn_in": burn_in, "thin": thin,
+        }  # fmt: skip
         plan = recipe(model, given)
         sample_to_file(plan, n, seed, out, batch=batch, workers=workers, resume=resume, force=force)
 
 
 @app.command()
 def plot(
-    file: Annotated[Path, typer.Argument(help="A result file.", metavar="FILE.h5")],
-    out: Annotated[Path | None, typer.Option(help="png, pdf or svg; FILE.png if not given.")] = None,
+    file: Result,
+    out: Annotated[Path | None, typer.Option(help="Figure to write: png, pdf or svg (default: FILE.png).")] = None,
     force: Force = False,
 ) -> None:
-    """Draw a result file."""
+    """Draw the figure of a result file."""
     from .store import beside, check_output
 
     out = out or beside(file, ".png")
-    if out.suffix not in (".png", ".pdf", ".svg"):
-        raise typer.BadParameter(f"must end in .png, .pdf or .svg, got '{out}'", param_hint="--out")
+    _check_suffix(out, (".png", ".pdf", ".svg"), "--out")
     check_output(out, force=force, resumable=False)
     from .studies.reproduce import draw
 
@@ -240,8 +283,8 @@ def plot(
 
 
 @app.command()
-def show(file: Annotated[Path, typer.Argument(help="A result file.", metavar="FILE.h5")]) -> None:
-    """Print what a result file holds: how it came about, its grids, its table."""
+def show(file: Result) -> None:
+    """Print what a result file holds: its origin, grids and table."""
     from .report import describe
     from .results import load
 
@@ -250,16 +293,15 @@ def show(file: Annotated[Path, typer.Argument(help="A result file.", metavar="FI
 
 @app.command()
 def report(
-    file: Annotated[Path, typer.Argument(help="A result file.", metavar="FILE.h5")],
-    out: Annotated[Path | None, typer.Option(help="FILE.html if not given.", metavar="FILE.html")] = None,
+    file: Result,
+    out: Annotated[Path | None, typer.Option(help="Page to write (default: FILE.html).", metavar="FILE.html")] = None,
     force: Force = False,
 ) -> None:
-    """One static page of a result file, to open in a browser or to send: figures, tables, parameters."""
+    """Write one static HTML page of a result file: figures, tables, parameters."""
     from .store import beside, check_output
 
     out = out or beside(file, ".html")
-    if out.suffix != ".html":
-        raise typer.BadParameter(f"must end in .html, got '{out}'", param_hint="--out")
+    _check_suffix(out, (".html",), "--out")
     check_output(out, force=force, resumable=False)
     from .images.page import write_page
     from .results import load
@@ -267,28 +309,21 @@ def report(
     write_page(load(file), out, file.name)
 
 
-ImageFile = Annotated[Path, typer.Argument(help="A .npy, .npz, .h5 or IDX file, or a folder.", metavar="IMAGES")]
-Key = Annotated[str | None, typer.Option(help="Name of the array in a .npz or .h5 file.")]
-Labels = Annotated[Path | None, typer.Option(help="File of labels, if they do not lie beside the images.")]
-NMax = Annotated[int | None, typer.Option(help="Largest number of images to use.")]
-
-
 @app.command()
 def probe(
-    images: ImageFile,
-    out: Annotated[Path, typer.Option(help="The result file, HDF5.", metavar="FILE.h5")] = Path("probe.h5"),
+    images: ImagesPath,
+    out: Out = Path("probe.h5"),
     times: Annotated[str, typer.Option(help="Number of times in (0, 1), or their list 0.2,0.3.")] = "11",
     radii: Annotated[str | None, typer.Option(help="Widths of B, such as 1..12 or 1,2,4 (default: up to 12).")] = None,
     pixel: Annotated[str, typer.Option(help="Pixel A: center, row,column, or average over all pixels.")] = "center",
     channel: Annotated[
         str,
         typer.Option(
-            help="gaussian; bitflip or erasure for two-valued images.", autocompletion=one_of(completions.channels)
+            help="Noise channel: gaussian; bitflip or erasure for images of two values.",
+            autocompletion=_complete(_channels),
         ),
     ] = "gaussian",
-    schedule: Annotated[
-        str, typer.Option(help="Schedule of Gaussian noise.", autocompletion=one_of(completions.schedules))
-    ] = "linear",
+    schedule: Annotated[Schedule, typer.Option(help="Schedule of gaussian noise.")] = "linear",
     key: Key = None,
     labels: Labels = None,
     n_max: NMax = None,
@@ -322,13 +357,16 @@ def probe(
 
 @app.command()
 def hybrid(
-    images: ImageFile,
-    out: Annotated[Path, typer.Option(help="The result file, HDF5.", metavar="FILE.h5")] = Path("hybrid.h5"),
+    images: ImagesPath,
+    out: Out = Path("hybrid.h5"),
     probe: Annotated[
         Path | None, typer.Option(help="Probe of the same images, for window and r(t).", metavar="PROBE.h5")
     ] = None,
     window: Annotated[str | None, typer.Option(help="Times t1,t2 between which networks are global.")] = None,
-    by: Annotated[str, typer.Option(help="Take the probe's window from cmi, or from the error of local nets.")] = "cmi",
+    by: Annotated[
+        Literal["cmi", "error"],
+        typer.Option(help="Take the probe's window from the CMI, or from the local nets' error."),
+    ] = "cmi",
     tolerance: Annotated[
         float | None, typer.Option(help="Tolerance of that window (default: the probe's, or 1/4 of the peak error).")
     ] = None,
@@ -362,6 +400,72 @@ def hybrid(
         _print_table(result)
 
 
+@app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
+    """Show versions, threads and optional parts, and check ten seconds of exact values; exit code 1 if one fails."""
+    from .doctor import examine, show
+
+    found = examine()
+    if as_json:
+        typer.echo(json.dumps(found.to_json()))
+    else:
+        show(found)
+    if not found.healthy:
+        raise typer.Exit(1)
+
+
+@benchmark_app.callback()
+def benchmark() -> None:
+    """Compare methods with exact answers."""
+
+
+@benchmark_app.command("estimators")
+def benchmark_estimators(
+    out: Annotated[Path, typer.Option(help="Rows to write: .jsonl, or .csv with a .jsonl beside it.")] = Path(
+        "estimators.jsonl"
+    ),
+    tasks: Annotated[
+        str | None,
+        typer.Option(help="Tasks a,b,... (default: all).", autocompletion=_complete(_tasks, several=True)),
+    ] = None,
+    estimators: Annotated[
+        str | None,
+        typer.Option(
+            help="Estimators x,y,... (default: all); your own as file.py:Class.",
+            autocompletion=_complete(_estimators, several=True),
+        ),
+    ] = None,
+    n: Annotated[
+        str | None, typer.Option("--n", help="Numbers of samples (default 5000,20000,60000 without --seconds).")
+    ] = None,
+    seconds: Annotated[str | None, typer.Option(help="Time budgets of the streaming track, such as 10,60.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=10**6, help="Number of repetitions of every point.")] = 10,
+    figure: Annotated[Path | None, typer.Option(help="Heat table to draw: png, pdf or svg.")] = None,
+    resume: Resume = False,
+    force: Force = False,
+) -> None:
+    """Compare estimators of I(A;C|B) on tasks of known truth: error over its statistical floor, coverage, cost."""
+    with _long_run(torch=True):
+        from .runs.estimator_benchmark import trial
+
+        lists = {"task_names": tasks, "estimators": estimators, "n": n, "seconds": seconds}
+        answer = trial(out, **lists, seeds=seeds, figure=figure, resume=resume, force=force)
+    typer.echo(answer, nl=False)
+
+
+# -- helpers ------------------------------------------------------------------------------------------------
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _check_suffix(path: Path, allowed: Sequence[str], option: str) -> None:
+    if path.suffix not in allowed:
+        known = " or ".join(filter(None, (", ".join(allowed[:-1]), allowed[-1])))
+        raise typer.BadParameter(f"must end in {known}, got '{path}'", param_hint=option)
+
+
 @contextlib.contextmanager
 def _image_warnings() -> Iterator[None]:
     """Print what is odd about images on stderr, a line each."""
@@ -381,57 +485,6 @@ def _print_table(result: Any) -> None:
     typer.echo(text_table(rows(result)), nl=False)
 
 
-@app.command()
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False) -> None:
-    """Versions, threads, optional parts, and a ten-second test against exact values; exit code 1 where one is off."""
-    from .doctor import examine, show
-
-    report = examine()
-    if as_json:
-        typer.echo(json.dumps(report.to_json()))
-    else:
-        show(report)
-    if not report.healthy:
-        raise typer.Exit(1)
-
-
-@benchmark_app.callback()
-def benchmark() -> None:
-    """Methods on trial against exact answers."""
-
-
-@benchmark_app.command("estimators")
-def benchmark_estimators(
-    out: Annotated[Path, typer.Option(help="Rows, .jsonl or .csv (beside a .jsonl).")] = Path("estimators.jsonl"),
-    tasks: Annotated[
-        str | None, typer.Option(help="Names a,b,...; all if not given.", autocompletion=some_of(completions.tasks))
-    ] = None,
-    estimators: Annotated[
-        str | None,
-        typer.Option(
-            help="Names x,y,...; all that are known if not given.", autocompletion=some_of(completions.estimators)
-        ),
-    ] = None,
-    n: Annotated[str | None, typer.Option("--n", help="Samples; 5000,20000,60000 if neither n nor seconds.")] = None,
-    seconds: Annotated[str | None, typer.Option(help="Budgets of the streaming track, such as 10,60.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, max=10**6, help="Repetitions of every point.")] = 10,
-    figure: Annotated[Path | None, typer.Option(help="Heat table, png, pdf or svg.")] = None,
-    resume: Resume = False,
-    force: Force = False,
-) -> None:
-    """Estimators of I(A;C|B) on tasks of known truth: errors in units of the statistical floor, coverage, cost."""
-    with _long_run(torch=True):
-        from .runs.estimator_benchmark import trial
-
-        lists = {"task_names": tasks, "estimators": estimators, "n": n, "seconds": seconds}
-        answer = trial(out, **lists, seeds=seeds, figure=figure, resume=resume, force=force)
-    typer.echo(answer, nl=False)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 @contextlib.contextmanager
 def _long_run(torch: bool = False) -> Iterator[None]:
     """Compute on one thread; end with exit code 130 and a sentence when stopped."""
@@ -447,9 +500,9 @@ def _long_run(torch: bool = False) -> Iterator[None]:
 
 
 def _sentence(error: Any) -> str | None:
-    """One sentence for a refused input, None for a defect."""
+    """Return one sentence for an error of the user's, None for a bug."""
     if hasattr(error, "format_message"):  # a usage error, whichever click typer brings
-        text = " ".join(error.format_message().split()).rstrip(".")
+        text = " ".join(error.format_message().split()).rstrip(".").replace("Value error, ", "")
         context = getattr(error, "ctx", None)
         return f"{text}; see {context.command_path} --help" if context else text
     if isinstance(error, OSError):

@@ -216,11 +216,11 @@ def load(path: str | os.PathLike[str]) -> Result:
             if not isinstance(json.loads(str(file.attrs["parameters"])), dict):
                 raise ValueError("the parameters are not a JSON object")
         found = xr.open_datatree(path, engine="h5netcdf", decode_cf=False, phony_dims="access")
-        if n_bytes <= LAZY_BYTES:
-            with found:
-                found = found.load()
-        attributes = {name: x.item() if isinstance(x, np.generic) else x for name, x in found.attrs.items()}
         nodes = {name: node.to_dataset() for name, node in found.children.items()}
+        if n_bytes <= LAZY_BYTES:
+            with found:  # node by node: DataTree.load leaves out variables that have the name of a node
+                nodes = {name: node.load() for name, node in nodes.items()}
+        attributes = {name: x.item() if isinstance(x, np.generic) else x for name, x in found.attrs.items()}
         result = Result.from_dict({"/": xr.Dataset(attrs=attributes), **nodes})
         rows(result)
     except ResultError:

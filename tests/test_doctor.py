@@ -5,17 +5,16 @@ import math
 
 import pytest
 
-from lattice_diffusion import cli, samplers
-from lattice_diffusion import self_checks as known_answers
+from lattice_diffusion import cli, doctor, samplers
 
 
 def test_it_is_healthy_and_says_so_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["doctor", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["healthy"]
-    assert [check["name"] for check in found["checks"]] == list(known_answers.CHECKS)
+    assert [check["name"] for check in found["checks"]] == list(doctor.CHECKS)
     for check in found["checks"]:
-        limit = known_answers.ROUNDING if check["stderr"] is None else known_answers.MAX_Z
+        limit = doctor.ROUNDING if check["stderr"] is None else doctor.MAX_Z
         assert check["passed"]
         assert abs(check["deviation"]) <= limit
         assert math.isfinite(check["value"])
@@ -25,12 +24,10 @@ def test_it_is_healthy_and_says_so_as_json(capsys: pytest.CaptureFixture[str]) -
     assert found["seconds"] < 60
 
 
-@pytest.mark.parametrize("name", known_answers.CHECKS)
+@pytest.mark.parametrize("name", doctor.CHECKS)
 def test_a_tenth_would_be_seen(name: str) -> None:
-    check = known_answers.measure(name)
-    assert abs(0.1 * check.exact) > (
-        1e6 * known_answers.ROUNDING if check.stderr is None else known_answers.MAX_Z * check.stderr
-    )
+    check = doctor.measure(name)
+    assert abs(0.1 * check.exact) > (1e6 * doctor.ROUNDING if check.stderr is None else doctor.MAX_Z * check.stderr)
 
 
 def test_a_wrong_sampler_is_found(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,11 +35,11 @@ def test_a_wrong_sampler_is_found(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     monkeypatch.setattr(
         samplers, "ising", lambda lattice, beta, *args, **options: true_sampler(lattice, 1.1 * beta, *args, **options)
     )
-    check = known_answers.measure("Ising energy: Swendsen-Wang, Onsager")
+    check = doctor.measure("Ising energy: Swendsen-Wang, Onsager")
     assert not check.passed
     assert check.deviation is not None
     assert abs(check.deviation) > 10
-    monkeypatch.setattr(known_answers, "CHECKS", {check.name: known_answers.onsager})
+    monkeypatch.setattr(doctor, "CHECKS", {check.name: doctor.onsager})
     assert cli.main(["doctor"]) == 1
     assert "1 of 1 checks failed" in capsys.readouterr().out
 
@@ -51,7 +48,7 @@ def test_what_breaks_fails_with_its_reason(monkeypatch: pytest.MonkeyPatch, caps
     def broken() -> None:
         raise RuntimeError("no compiler")
 
-    monkeypatch.setattr(known_answers, "CHECKS", {"compiler": broken})
+    monkeypatch.setattr(doctor, "CHECKS", {"compiler": broken})
     assert cli.main(["doctor"]) == 1
     assert "RuntimeError: no compiler" in capsys.readouterr().out
     assert cli.main(["doctor", "--json"]) == 1

@@ -1,8 +1,9 @@
 """Two classes of Gaussian images, of mean +mu and -mu."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,24 @@ class GaussianMixture(OnLattice):
             check_mass_squared(self.mass_squared)
             if self.std != 1.0:
                 raise InputError(f"std is for white classes, got {self.std} with a mass_squared; leave one of them out")
+
+    @classmethod
+    def numbers(cls) -> dict[str, Any]:
+        return {"mean": MISSING, "std": None, "mass_squared": None}
+
+    @classmethod
+    def check_numbers(cls, given: Mapping[str, Any]) -> None:
+        """Raise InputError unless exactly one of std and mass_squared is given."""
+        if (given.get("std") is None) == (given.get("mass_squared") is None):
+            got = "neither" if given.get("std") is None else "both"
+            raise InputError(f"needs either std (white) or mass_squared (correlated), got {got}")
+
+    @classmethod
+    def from_parameters(
+        cls, shape: int | Sequence[int], periodic: bool | Sequence[bool] = False, **numbers: Any
+    ) -> Self:
+        cls.check_numbers(numbers)
+        return super().from_parameters(shape, periodic, **{key: x for key, x in numbers.items() if x is not None})
 
     @cached_property
     def solver(self) -> MixtureSolver:

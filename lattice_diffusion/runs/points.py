@@ -18,15 +18,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from .. import channels, models
 from ..channels import Channel
 from ..lattice import Tripartition
 from ..results import variable
-from .build import build_channel, build_model, build_parts
 from .quantities import OPTIONAL, TARGETS, Column, find
-from .spec import GridSpec, Spec
+from .spec import ON_GRIDS, GridSpec, Spec, own_placement, reads
 
-# Keys of a model that hold lists of their own.
-_PLACES = ("shape", "faces", "periodic", "regions", "bond", "block")
 # How a point is measured, as opposed to what: two of these on one point share their random numbers.
 _NOT_SEEDING = ("radii", "n_samples", "method", "quantity", "max_samples", *TARGETS)
 
@@ -36,8 +34,8 @@ def axes(grid: GridSpec) -> dict[str, list[float]]:
 
     Several Curie-Weiss regions make the axis "size", the number of spins a + b + c.
     """
-    model = grid.model.model_dump()
-    listed = {name: list(values) for name, values in model.items() if isinstance(values, tuple) and name not in _PLACES}
+    model, kind = grid.model, models.find(grid.model["name"])
+    listed = {key: list(model[key]) for key in ("length", *kind.numbers()) if isinstance(model.get(key), tuple)}
     regions = model.get("regions")
     if regions is not None and isinstance(regions[0], tuple):
         listed = {"size": [sum(sizes) for sizes in regions], **listed}
@@ -47,6 +45,17 @@ def axes(grid: GridSpec) -> dict[str, list[float]]:
 def shape(grid: GridSpec) -> tuple[int, ...]:
     """Number of values along each axis of `axes(grid)`."""
     return tuple(len(values) for values in axes(grid).values())
+
+
+def build_model(table: Mapping[str, Any]) -> Any:
+    """Return the model named `table["name"]`, of the geometry and the numbers in the table."""
+    kind = models.find(table["name"])
+    return kind.from_parameters(**{key: table[key] for key in (*kind.geometry, *kind.numbers()) if key in table})
+
+
+def build_channel(table: Mapping[str, Any]) -> Any:
+    """Return the channel named `table["name"]`, with the parameters in the table."""
+    return channels.find(table["name"])(**{key: value for key, value in table.items() if key != "name"})
 
 
 @dataclass(frozen=True)
@@ -75,8 +84,10 @@ class Point:
 
     @cached_property
     def parts(self) -> list[Tripartition]:
-        """One partition for each radius."""
-        return build_parts({"patch": 1, **self.parameters})
+        """One partition for each radius; a model whose regions set A, B and C has one."""
+        table = {**self.parameters, **self.parameters["model"]}
+        where = {key: table[key] for key in self.model.placement_keys if key in table}
+        return [self.model.tripartition(radius, **where) for radius in self.parameters.get("radii", (0,))]
 
     @cached_property
     def settings(self) -> Any:
@@ -123,33 +134,32 @@ def resolve(grid: GridSpec, coordinates: dict[str, float]) -> dict[str, Any]:
 
 def _resolve(table: dict[str, Any], coordinates: dict[str, float]) -> dict[str, Any]:
     model, quantity = dict(table["model"]), find(table["quantity"])
+    kind = models.find(model["name"])
     for name, value in coordinates.items():
         if name == "size":
             model["regions"] = next(sizes for sizes in model["regions"] if sum(sizes) == value)
         elif name != "t":
             model[name] = value
-    unused = {key for key in OPTIONAL if key not in quantity.reads}
-    if model["name"] in ("curie-weiss", "domain-walls"):
-        unused |= {"patch", "center"}
+    unused = {key for key in OPTIONAL if key not in quantity.reads} | set(ON_GRIDS) - set(kind.placement_keys)
     table = {key: value for key, value in {**table, "model": model}.items() if key not in unused}
     if "t" in coordinates:
         table["t"] = coordinates["t"]
-    if model["name"] == "curie-weiss":
+    if "shape" not in kind.geometry:
         return table
-    dimension = 1 if model["name"] == "ising-chain" else model.pop("dimension", 2)
+    dimension = kind.dimension or model.pop("dimension", 2)
     if "faces" in model:
         model["shape"] = model.pop("faces")
     if "length" in model:
         model["shape"] = [model.pop("length")] * dimension
         if quantity.name == "label_entropy":
             model["shape"][1] += 1  # L bonds between the edge columns, L rows: the self-dual shape
-    if isinstance(model["periodic"], bool):
+    if isinstance(model.get("periodic"), bool):
         model["periodic"] = [model["periodic"]] * len(model["shape"])
     if "center" not in unused:
         table.setdefault("center", [n // 2 for n in model["shape"]])
-    if model["name"] == "domain-walls" and "bond" in quantity.reads and "block" not in model:
-        i, j = ((n - 1) // 2 for n in model["shape"])
-        model.setdefault("bond", [[i, j], [i, j + 1]])
+    own = own_placement(kind)
+    if any(reads(quantity, key) for key in own):
+        model |= build_model(model).placement(**{key: model[key] for key in own if key in model})
     return table
 
 

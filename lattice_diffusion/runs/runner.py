@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -137,7 +137,7 @@ def measure_points(batch: list[Point], seed: int, version: str) -> list[Measured
 def _measure(point: Point, seed: int) -> Measured:
     start = time.perf_counter()
     with _at_point(point):
-        values = evaluate(point, point.rng(seed))
+        values = evaluate(replace(point), point.rng(seed))  # a copy keeps its model and solver for so long only
     return Measured(values, time.perf_counter() - start)
 
 

@@ -8,46 +8,217 @@
     t = [0.3, 0.5, 0.7]
     radii = [1, 2, 3]
 
-`spec_tables` has the keys of every model and channel. A file with one grid may give `model`, `channel`, `t`, ... at the
-top level; that grid is called "grid".
+The keys of a model and of a channel are those that its class says it has (see `models` and `channels`): every number of
+a model may be one value, a list, or {start, stop, num}; the last two make an axis of the grid. `name` may also be
+`file.py:Class`. A file with one grid may give `model`, `channel`, `t`, ... at the top level; its grid is called "grid".
 """
 
-import difflib
 import json
+import math
 import os
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from .. import registry
+from .. import channels, models, registry
 from ..errors import InputError
 from ..registry import hint
 from .quantities import OPTIONAL, PLACES, QUANTITIES, TARGETS, Quantity, find
-from .spec_tables import ChannelSpec, ModelSpec, Table, axis, members
+
+MOST = 100_000  # values of a range
+ON_GRIDS = ("center", "patch")  # placements of A that are keys of a grid; others are keys of the model
 
 
 class SpecError(InputError):
     """A spec that cannot be run; the message is one sentence: what, received, allowed, remedy."""
 
 
-def _center(value: Any) -> Any:
-    value = [value] if isinstance(value, int) else value
-    if value is not None and not (isinstance(value, list | tuple) and all(type(x) is int for x in value)):
-        raise InputError(f"must be a site such as [5, 5], got {value!r}")
+class _KeyError(InputError):
+    """A problem at one key of a model."""
+
+    def __init__(self, key: str, error: InputError) -> None:
+        super().__init__(str(error))
+        self.key = key
+
+
+# -- values --------------------------------------------------------------------------------------------------
+
+
+def axis(kind: type, low: float = -math.inf, high: float = math.inf, *, scalar: bool = True) -> Callable[[Any], Any]:
+    """Return the check of one number (if `scalar`), or of distinct numbers as a list or range, each in [low, high]."""
+    article = "an integer" if kind is int else "a finite number"
+    allowed = article if math.isinf(low) else f"{article} >= {low:g}"
+    allowed = allowed if math.isinf(high) else f"{article} in [{low:g}, {high:g}]"
+
+    def number(value: Any) -> Any:
+        good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not good or (kind is int and value != int(value)) or not low <= value <= high:
+            raise InputError(f"must be {allowed}, got {value!r}")
+        return kind(value)
+
+    def check(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            value = _range(value)
+        if isinstance(value, list | tuple):
+            values = tuple(number(x) for x in value)
+            if not values:
+                raise InputError("must hold at least one value, got an empty list")
+            if len(set(values)) < len(values):
+                repeated = next(x for i, x in enumerate(values) if x in values[:i])
+                raise InputError(f"must hold distinct values, got {repeated} twice")
+            return values
+        if scalar:
+            return number(value)
+        raise InputError(f"must be a list or {{start, stop, num}}, got {value!r}")
+
+    return check
+
+
+def _range(table: Mapping[str, Any]) -> list[float]:
+    if set(table) != {"start", "stop", "num"}:
+        raise InputError(f"needs the keys start, stop and num for a range, got {', '.join(sorted(table))}")
+    start, stop, num = table["start"], table["stop"], table["num"]
+    if not (isinstance(num, int) and 2 <= num <= MOST and all(isinstance(x, int | float) for x in (start, stop))):
+        needed = f"numbers start and stop and an integer num from 2 to {MOST:,}"
+        raise InputError(f"needs {needed} for a range, got {dict(table)}")
+    return [start + (stop - start) * i / (num - 1) for i in range(num - 1)] + [stop]
+
+
+def _integers(example: str) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        value = [value] if type(value) is int else value
+        if not (isinstance(value, list | tuple) and all(type(x) is int for x in value)):
+            raise InputError(f"must be {example}, got {value!r}")
+        return tuple(value)
+
+    return check
+
+
+def _dimension(value: Any) -> Any:
+    if value not in (1, 2):
+        raise InputError(f"must be 1 or 2, got {value!r}")
     return value
+
+
+def _periodic(value: Any) -> Any:
+    if not all(isinstance(flag, bool) for flag in (value if isinstance(value, list | tuple) else [value])):
+        raise InputError(f"must be true, false or a list of them, one for each axis, got {value!r}")
+    return value
+
+
+def _regions(value: Any) -> Any:
+    many = isinstance(value, list | tuple) and len(value) > 0 and all(isinstance(x, list | tuple) for x in value)
+    for sizes in value if many else [value]:
+        good = isinstance(sizes, list | tuple) and [type(x) for x in sizes] == [int] * 3
+        if not (good and sizes[0] >= 1 and min(sizes) >= 0):
+            raise InputError(f"must be three integers a >= 1, b >= 0, c >= 0, or a list of such, got {sizes!r}")
+    totals = [sum(sizes) for sizes in value] if many else []
+    if len(set(totals)) < len(totals):
+        raise InputError(f"must differ in a + b + c, which names the size axis, got the sizes {totals}")
+    return tuple(map(tuple, value)) if many else tuple(value)
+
+
+# -- models and channels -------------------------------------------------------------------------------------
+
+
+def own_placement(kind: Any) -> tuple[str, ...]:
+    """Return the keys of a model's table that say where A is, besides its geometry."""
+    return tuple(key for key in kind.placement_keys if key not in (*ON_GRIDS, *kind.geometry))
+
+
+def model_keys(kind: Any) -> dict[str, tuple[Callable[[Any], Any], Any]]:
+    """Return the keys of the table of a model class, besides `name`, each with its check and its default.
+
+    The default is MISSING where the key must be given, None where it may be left out.
+    """
+    keys: dict[str, tuple[Callable[[Any], Any], Any]] = {}
+    if "shape" in kind.geometry:
+        faces = any(field.name == "faces" for field in fields(kind))  # what the user may call the shape
+        example = "two positive integers such as [32, 32]" if faces else "integers such as [8, 6]"
+        keys = {"faces" if faces else "shape": (_integers(example), None), "length": (axis(int, 2), None)}
+        if kind.dimension is None:
+            keys["dimension"] = (_dimension, 2)
+    if "periodic" in kind.geometry:
+        keys["periodic"] = (_periodic, False)
+    if "regions" in kind.geometry:
+        keys["regions"] = (_regions, MISSING)
+    keys |= {name: (axis(float), default) for name, default in kind.numbers().items()}
+    return keys | dict.fromkeys(own_placement(kind), (lambda value: value, None))
+
+
+def _model(table: Any) -> dict[str, Any]:
+    """Return the table of a model, its defaults filled in and ranges resolved."""
+    kind = _named(table, models.find, models.MODELS)
+    keys = model_keys(kind)
+    _check_keys(table, keys)
+    found: dict[str, Any] = {"name": table["name"]}
+    for key, (check, default) in keys.items():
+        try:
+            if table.get(key) is not None:
+                found[key] = check(table[key])
+            elif default is MISSING:
+                raise InputError(f"lacks the key {key!r}; its keys are {', '.join(('name', *keys))}")
+            elif default is not None:
+                found[key] = default
+        except InputError as error:
+            raise error if default is MISSING and key not in table else _KeyError(key, error) from None
+    if "length" in keys:
+        shape = next(iter(keys))
+        if (shape in found) == ("length" in found):
+            example = "faces = [L, W]" if shape == "faces" else "shape = [Lx, Ly]"
+            given = "both" if shape in found else "neither"
+            raise InputError(f"needs either {example} or length = L, got {given}")
+    check_numbers = getattr(kind, "check_numbers", None)
+    if check_numbers is not None:
+        check_numbers({name: found[name] for name in kind.numbers() if name in found})
+    return found
+
+
+def _channel(table: Any) -> dict[str, Any]:
+    """Return the table of a channel, its defaults filled in."""
+    kind = _named(table, channels.find, channels.CHANNELS)
+    known = [field.name for field in fields(kind) if field.init] if is_dataclass(kind) else [*table]
+    _check_keys(table, known)
+    try:
+        made = kind(**{key: value for key, value in table.items() if key != "name"})
+    except InputError as error:
+        raise InputError(f"cannot be made: {error}") from None
+    return {"name": table["name"], **{key: getattr(made, key) for key in known if key != "name"}}
+
+
+def _named(table: Any, find: Callable[[str], Any], known: Iterable[Any]) -> Any:
+    if not isinstance(table, Mapping):
+        raise InputError(f"must be a table of keys, got {table!r}")
+    if "name" not in table:
+        raise InputError(f"lacks the key 'name'; known: {', '.join(registry.names(known))}")
+    try:
+        return find(table["name"])
+    except InputError as error:
+        raise InputError(f"has an {error}" if str(error).startswith("unknown") else f"names a file: {error}") from None
+
+
+def _check_keys(table: Mapping[str, Any], known: Iterable[str]) -> None:
+    known = ["name", *known]
+    for key in table:
+        if key not in known:
+            raise InputError(f"has the unknown key {key!r}; {hint(key, known)}")
+
+
+# -- grids ---------------------------------------------------------------------------------------------------
+
+
+class Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _quantity(value: str) -> str:
     if value not in QUANTITIES and not registry.is_file(value):
         raise InputError(f"must be one of {', '.join(QUANTITIES)}, got {value!r}")
     return value
-
-
-Times = Annotated[tuple[float, ...], axis(float, 0.0, 1.0, scalar=False)]
-Radii = Annotated[tuple[int, ...], axis(int, 0, scalar=False)]
 
 
 class GridSpec(Table):
@@ -61,12 +232,12 @@ class GridSpec(Table):
     met at every radius or `max_samples` are drawn.
     """
 
-    model: Annotated[ModelSpec, Field(discriminator="name")]
-    channel: Annotated[ChannelSpec, Field(discriminator="name")]
-    t: Times | None = None
-    radii: Radii = (0,)
+    model: Annotated[dict[str, Any], BeforeValidator(_model)]
+    channel: Annotated[dict[str, Any], BeforeValidator(_channel)]
+    t: Annotated[tuple[float, ...], BeforeValidator(axis(float, 0.0, 1.0, scalar=False))] | None = None
+    radii: Annotated[tuple[int, ...], BeforeValidator(axis(int, 0, scalar=False))] = (0,)
     patch: Annotated[int, Field(ge=1)] = 1
-    center: Annotated[tuple[int, ...] | None, BeforeValidator(_center)] = None
+    center: Annotated[tuple[int, ...], BeforeValidator(_integers("a site such as [5, 5]"))] | None = None
     n_samples: Annotated[int, Field(ge=2)] = 1000
     method: Literal["auto", "closed", "sampled"] = "auto"
     quantity: Annotated[str, AfterValidator(_quantity)] = "cmi"
@@ -77,28 +248,26 @@ class GridSpec(Table):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        model, channel = self.model.name, self.channel.name
-        if model.startswith("gaussian") and channel != "gaussian":
-            raise InputError(f"pairs {model} with the channel {channel!r}; it takes the gaussian channel only")
-        quantity = find(self.quantity)
-        if quantity.models and model not in quantity.models:
-            raise InputError(f"asks for {quantity.what} of {model}; only {' and '.join(quantity.models)} has it")
+        name, kind, quantity = self.model["name"], models.find(self.model["name"]), find(self.quantity)
+        if quantity.models and name not in quantity.models:
+            raise InputError(f"asks for {quantity.what} of {name}; only {' and '.join(quantity.models)} has it")
         if quantity.timed != (self.t is not None):
             remedy = "lacks the key 't', such as t = [0.3, 0.5, 0.7]"
             raise InputError(remedy if quantity.timed else f"has the key 't', which {quantity.what} has no use for")
         useless = [key for key in OPTIONAL if key not in quantity.reads]
         self._no_use(quantity.what, "it has no A, B and C", useless)
-        for key in PLACES:
-            if key not in quantity.reads and getattr(self.model, key, None) is not None:
+        for key in own_placement(kind):
+            if key in self.model and not reads(quantity, key):
                 raise InputError(f"has the key 'model.{key}', which {quantity.what} has no use for")
         object.__setattr__(self, "settings", quantity.resolve_settings(self.settings))
         self._check_target(quantity)
-        if "radii" in quantity.reads and model != "curie-weiss" and "radii" not in self.model_fields_set:
+        if "regions" in kind.geometry:
+            self._no_use(name, "its regions set A, B and C", ("radii", "patch", "center"))
+            return self
+        if "radii" in quantity.reads and "radii" not in self.model_fields_set:
             raise InputError("lacks the key 'radii', such as radii = [1, 2, 3]")
-        if model == "curie-weiss":
-            self._no_use("curie-weiss", "its regions set A, B and C", ("radii", "patch", "center"))
-        if model == "domain-walls":
-            self._no_use("domain-walls", "its bond or block sets A", ("patch", "center"))
+        why = f"its {' or '.join(kind.placement_keys)} sets A"
+        self._no_use(name, why, [key for key in ON_GRIDS if key not in kind.placement_keys])
         return self
 
     @property
@@ -126,6 +295,11 @@ class GridSpec(Table):
                 raise InputError(f"has the key {key!r}, which {what} has no use for: {why}")
 
 
+def reads(quantity: Quantity, key: str) -> bool:
+    """Return whether a quantity depends on a model's own key of where A is; those of users' models go with `center`."""
+    return key in quantity.reads or (key not in PLACES and "center" in quantity.reads)
+
+
 class Spec(Table):
     """One experiment: named grids of independent points and the seed of all its random numbers."""
 
@@ -149,7 +323,7 @@ class Spec(Table):
         return self
 
     def to_json(self) -> str:
-        """Canonical JSON, defaults and ranges resolved; `Spec(**json.loads(text))` gives the spec back."""
+        """Return canonical JSON, defaults and ranges resolved; `Spec(**json.loads(text))` gives the spec back."""
         return json.dumps(self.model_dump(mode="json", exclude_none=True), sort_keys=True)
 
 
@@ -170,57 +344,23 @@ def load(path: str | os.PathLike[str]) -> Spec:
     return Spec(**{"name": path.stem, **table})
 
 
-_UNIONS = {"model": members(ModelSpec), "channel": members(ChannelSpec)}
-
-
 def _sentence(error: ValidationError) -> str:
-    """The first problem of a validation error, unknown keys before all others, in one sentence."""
-    problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-    problem = problems[0]
-    place = [str(part) for part in problem["loc"]]
-    table: type[BaseModel] = Spec
-    if len(place) > 2:
-        table = GridSpec
-    if len(place) > 3 and place[2] in _UNIONS and place[3] in _UNIONS[place[2]]:
-        table = _UNIONS[place[2]][place.pop(3)]  # pydantic names the union's member; the user did not
-    return _PHRASES.get(problem["type"], _other)(problem, place, table)
-
-
-def _unknown_key(problem: Any, place: list[str], table: type[BaseModel]) -> str:
-    key, where = place[-1], ".".join(place[:-1]) or "the spec"
-    return f"unknown key {key!r} in {where}; {hint(key, table.model_fields)}"
-
-
-def _missing(problem: Any, place: list[str], table: type[BaseModel]) -> str:
-    where = ".".join(place[:-1]) or "the spec"
-    return f"{where} lacks the key {place[-1]!r}; its keys are {', '.join(table.model_fields)}"
-
-
-def _bad_tag(problem: Any, place: list[str], table: type[BaseModel]) -> str:
-    what, known = place[-1], _UNIONS[place[-1]]
-    word, where = problem["ctx"]["tag"], ".".join(place)
-    near = difflib.get_close_matches(word, known, n=1)
-    remedy = f"; did you mean {near[0]!r}?" if near else ";"
-    return f"unknown {what} {word!r} in {where}{remedy} known: {', '.join(known)}"
-
-
-def _no_tag(problem: Any, place: list[str], table: type[BaseModel]) -> str:
-    return f"{'.'.join(place)} lacks the key 'name'; known: {', '.join(_UNIONS[place[-1]])}"
-
-
-def _other(problem: Any, place: list[str], table: type[BaseModel]) -> str:
+    """Return the first problem of a validation error, unknown keys before all others, in one sentence."""
+    problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+    place = [str(part) for part in problem["loc"] if not str(part).startswith(("function-", "tuple["))]
+    keys = Spec.model_fields if len(place) < 3 else GridSpec.model_fields
+    cause = problem.get("ctx", {}).get("error")
+    if isinstance(cause, _KeyError):
+        place.append(cause.key)
     where = ".".join(place) or "the spec"
-    if problem["type"] == "value_error":
-        return f"{where} {problem['ctx']['error']}"
+    if cause is not None:
+        return f"{where} {cause}"
+    if problem["type"] in ("extra_forbidden", "missing"):
+        *outer, key = place
+        table = ".".join(outer) or "the spec"
+        if problem["type"] == "missing":
+            return f"{table} lacks the key {key!r}; its keys are {', '.join(keys)}"
+        return f"{table} has the unknown key {key!r}; {hint(key, keys)}"
     if problem["type"] in ("dict_type", "model_type", "model_attributes_type"):
         return f"{where} must be a table of keys, got {problem['input']!r}"
-    what = problem["msg"].replace("Input should", "must")
-    return f"{where} {what}, got {problem['input']!r}"
-
-
-_PHRASES: dict[str, Callable[[Any, list[str], type[BaseModel]], str]] = {
-    "extra_forbidden": _unknown_key,
-    "missing": _missing,
-    "union_tag_invalid": _bad_tag,
-    "union_tag_not_found": _no_tag,
-}
+    return f"{where} {problem['msg'].replace('Input should', 'must')}, got {problem['input']!r}"

@@ -298,6 +298,12 @@ def test_parameters_are_refused_before_anything_is_computed(tmp_path: Path) -> N
     wide = chain(model={"name": "ising", "length": [4, 15], "beta": 0.4}, radii=[1])
     with pytest.raises(InputError, match=r"^grids\.wide at length = 15, t = 0\.\d: .*shorter side <= 14"):
         run(Spec(name="one", grids={"chain": chain(), "wide": wide}), path, progress=False)
+    cold = chain(model={"name": "ising", "length": 4, "beta": [0.4, -0.3]}, radii=[1])
+    with pytest.raises(InputError, match=r"^grids\.cold at beta = -0\.3, t = 0\.3: beta must be finite and >= 0, got"):
+        run(Spec(name="one", grids={"cold": cold}), path, progress=False)
+    field = chain(model={"name": "gaussian-field", "length": 4, "mass_squared": 1.0}, channel={"name": "bitflip"})
+    with pytest.raises(InputError, match=r"^grids\.field at t = 0\.3: real-valued data take the gaussian channel, got"):
+        run(Spec(name="one", grids={"field": field}), path, progress=False)
     off = chain(center=[20])
     with pytest.raises(InputError, match=r"^grids\.off at beta = 0\.5, t = 0\.3: center must be a site of the 20"):
         run(Spec(name="one", grids={"off": off}), path, progress=False)

@@ -42,9 +42,9 @@ def refusal(table: dict[str, Any]) -> str:
 def test_ranges_and_defaults_are_resolved() -> None:
     grid = spec(t={"start": 0.1, "stop": 0.9, "num": 5}).grids["sq"]
     assert grid.t == (0.1, 0.30000000000000004, 0.5, 0.7000000000000001, 0.9)
-    assert grid.model.model_dump()["beta"] == (0.0, 0.3, 0.6)
+    assert grid.model["beta"] == (0.0, 0.3, 0.6)
     assert (grid.patch, grid.n_samples, grid.method, grid.center) == (1, 1000, "auto", None)
-    assert grid.channel.model_dump() == {"name": "gaussian", "schedule": "linear"}
+    assert grid.channel == {"name": "gaussian", "schedule": "linear"}
 
 
 def test_json_and_pickle_give_the_spec_back() -> None:
@@ -134,7 +134,7 @@ def test_points_and_seeds_have_distinct_random_numbers() -> None:
     assert len(set(first)) == len(first)
 
 
-MODELS = "gaussian-field, gaussian-mixture, ising, ising-chain, curie-weiss, domain-walls"
+MODELS = "curie-weiss, domain-walls, gaussian-field, gaussian-mixture, ising, ising-chain"
 AVERAGES = ", ".join(name for name in QUANTITIES if find(name).averages)
 KEYS = (
     "model, channel, t, radii, patch, center, n_samples, method, quantity, settings, "
@@ -145,25 +145,27 @@ KEYS = (
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"model": {"betta": 1}}, "unknown key 'betta' in grids.sq.model; did you mean 'beta'?"),
-        ({"tt": [0.5]}, "unknown key 'tt' in grids.sq; did you mean 't'?"),
+        ({"model": {"betta": 1}}, "grids.sq.model has the unknown key 'betta'; did you mean 'beta'?"),
+        ({"tt": [0.5]}, "grids.sq has the unknown key 'tt'; did you mean 't'?"),
         (
             {"quux": 1},
-            f"unknown key 'quux' in grids.sq; known: {KEYS}",
+            f"grids.sq has the unknown key 'quux'; known: {KEYS}",
         ),
         (
             {"model": {"name": "isng"}},
-            f"unknown model 'isng' in grids.sq.model; did you mean 'ising'? known: {MODELS}",
+            "grids.sq.model has an unknown model 'isng'; did you mean 'ising'?",
         ),
-        ({"model": {"name": "potts"}}, f"unknown model 'potts' in grids.sq.model; known: {MODELS}"),
+        (
+            {"model": {"name": "potts"}},
+            f"grids.sq.model has an unknown model 'potts'; known: {MODELS}; or give your own as file.py:Class",
+        ),
         (
             {"channel": {"name": "bitflop"}},
-            "unknown channel 'bitflop' in grids.sq.channel; did you mean 'bitflip'? known: gaussian, bitflip, erasure",
+            "grids.sq.channel has an unknown channel 'bitflop'; did you mean 'bitflip'?",
         ),
-        ({"model": {"beta": -0.3}}, "grids.sq.model.beta must be a finite number >= 0, got -0.3"),
-        ({"model": {"beta": [0.1, float("nan")]}}, "grids.sq.model.beta must be a finite number >= 0, got nan"),
-        ({"model": {"beta": "hot"}}, "grids.sq.model.beta must be a finite number >= 0, got 'hot'"),
-        ({"model": {"beta": True}}, "grids.sq.model.beta must be a finite number >= 0, got True"),
+        ({"model": {"beta": [0.1, float("nan")]}}, "grids.sq.model.beta must be a finite number, got nan"),
+        ({"model": {"beta": "hot"}}, "grids.sq.model.beta must be a finite number, got 'hot'"),
+        ({"model": {"beta": True}}, "grids.sq.model.beta must be a finite number, got True"),
         ({"model": {"beta": []}}, "grids.sq.model.beta must hold at least one value, got an empty list"),
         (
             {"target_stderr": 0.1},
@@ -208,7 +210,10 @@ KEYS = (
         ({"center": "middle"}, "grids.sq.center must be a site such as [5, 5], got 'middle'"),
         ({"n_samples": 1}, "grids.sq.n_samples must be greater than or equal to 2, got 1"),
         ({"method": "magic"}, "grids.sq.method must be 'auto', 'closed' or 'sampled', got 'magic'"),
-        ({"channel": {"schedule": "cos"}}, "grids.sq.channel.schedule must be 'linear', 'vp' or 've', got 'cos'"),
+        (
+            {"channel": {"schedule": "cos"}},
+            "grids.sq.channel cannot be made: schedule must be one of linear, vp, ve, got 'cos'",
+        ),
     ],
 )
 def test_every_bad_value_is_refused_in_one_sentence(changes: dict[str, Any], sentence: str) -> None:
@@ -224,7 +229,6 @@ def changed(change: Callable[[dict[str, Any], dict[str, Any]], Any]) -> dict[str
 
 
 CURIE_WEISS = {"name": "curie-weiss", "beta": 1.0}
-FIELD = {"name": "gaussian-field", "length": 4, "mass_squared": 1.0}
 MIXTURE = {"name": "gaussian-mixture", "length": 4, "mean": 1.0}
 
 
@@ -233,7 +237,7 @@ MIXTURE = {"name": "gaussian-mixture", "length": 4, "mean": 1.0}
     [
         (
             lambda table, grid: grid["model"].pop("beta"),
-            "grids.sq.model lacks the key 'beta'; its keys are shape, length, dimension, periodic, name, beta",
+            "grids.sq.model lacks the key 'beta'; its keys are name, shape, length, dimension, periodic, beta",
         ),
         (
             lambda table, grid: grid["model"].pop("name"),
@@ -245,10 +249,6 @@ MIXTURE = {"name": "gaussian-mixture", "length": 4, "mean": 1.0}
         ),
         (lambda table, grid: grid.pop("radii"), "grids.sq lacks the key 'radii', such as radii = [1, 2, 3]"),
         (lambda table, grid: grid.update(model=3), "grids.sq.model must be a table of keys, got 3"),
-        (
-            lambda table, grid: grid.update(model=FIELD, channel={"name": "bitflip"}),
-            "grids.sq pairs gaussian-field with the channel 'bitflip'; it takes the gaussian channel only",
-        ),
         (
             lambda table, grid: grid.update(model=MIXTURE),
             "grids.sq.model needs either std (white) or mass_squared (correlated), got neither",
@@ -266,7 +266,7 @@ MIXTURE = {"name": "gaussian-mixture", "length": 4, "mean": 1.0}
             "grids.sq has the key 'radii', which curie-weiss has no use for: its regions set A, B and C",
         ),
         (lambda table, grid: table.update(seed=-1), "seed must be greater than or equal to 0, got -1"),
-        (lambda table, grid: table.update(sed=1), "unknown key 'sed' in the spec; did you mean 'seed'?"),
+        (lambda table, grid: table.update(sed=1), "the spec has the unknown key 'sed'; did you mean 'seed'?"),
         (
             lambda table, grid: table.update(grids={}),
             "the spec needs at least one grid, such as [grids.square], got none",

@@ -7,8 +7,7 @@ import lattice_diffusion as ld
 from lattice_diffusion import results
 from lattice_diffusion.denoisers import ExactDenoiser, always, hybrid, pure_noise, reverse, violated_vertices
 from lattice_diffusion.runs import runner
-from lattice_diffusion.runs.build import build_model
-from lattice_diffusion.runs.points import Point
+from lattice_diffusion.runs.points import Point, build_model
 from lattice_diffusion.runs.quantities import evaluate, find
 from lattice_diffusion.runs.spec import Spec, SpecError
 from lattice_diffusion.studies.hybrid_generation import (

@@ -10,8 +10,7 @@ from lattice_diffusion import results
 from lattice_diffusion.denoisers import violated_vertices
 from lattice_diffusion.exact import enumeration
 from lattice_diffusion.runs import runner
-from lattice_diffusion.runs.build import build_model
-from lattice_diffusion.runs.points import Point
+from lattice_diffusion.runs.points import Point, build_model
 from lattice_diffusion.runs.quantities import evaluate, find
 from lattice_diffusion.runs.spec import Spec, SpecError
 
