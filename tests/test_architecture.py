@@ -23,14 +23,14 @@ ORDER = [
     ("estimators", "phases"),
     ("plots", "report"),
     ("runs",),
-    ("studies",),
     ("images",),
+    ("studies",),
     ("doctor",),
     ("cli",),
     ("__main__",),
 ]
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
-LATER = {("results", "studies"), ("results", "images")}  # a result draws itself and writes its page, when asked to
+LATER = {("results", "studies"), ("results", "images"), ("images", "studies")}  # a result draws itself, when asked to
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 
 

@@ -1,5 +1,6 @@
 """One process, two, a Dask cluster and MPI ranks give the same bits; what is missing or away is said."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -104,6 +105,19 @@ def test_two_processes(folder: Path, alone: xr.DataTree) -> None:
 def test_a_cluster(folder: Path, alone: xr.DataTree, cluster: tuple[str, object]) -> None:
     assert main(["run", str(folder / "spec.toml"), "--out", str(folder / "dask.h5"), "--scheduler", cluster[0]]) == 0
     assert_same_bits(results.load(folder / "dask.h5"), alone)
+
+
+def test_a_cluster_from_a_running_event_loop(folder: Path, alone: xr.DataTree, cluster: tuple[str, object]) -> None:
+    async def notebook() -> xr.DataTree:
+        return run(load(folder / "spec.toml"), folder / "loop.h5", scheduler=cluster[0], progress=False)
+
+    assert_same_bits(asyncio.run(notebook()), alone)
+
+
+def test_the_environment_stays_as_it_is(folder: Path) -> None:
+    before = dict(os.environ)
+    run(load(folder / "spec.toml"), folder / "env.h5", workers=2, progress=False)
+    assert dict(os.environ) == before
 
 
 def test_a_cluster_whose_workers_are_killed(
