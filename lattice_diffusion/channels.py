@@ -77,7 +77,7 @@ def is_gaussian(channel: Channel) -> TypeGuard[GaussianNoise]:
 def check_gaussian(channel: Channel) -> GaussianNoise:
     """Return `channel` if it is Gaussian noise; raise InputError otherwise."""
     if not is_gaussian(channel):
-        raise InputError(f"real-valued data take the gaussian channel, got {channel.name}; spins take all three")
+        raise InputError(f"real-valued data take the gaussian channel, got {channel.name}; spins take any channel")
     return channel
 
 

@@ -12,7 +12,7 @@ comes out for both signs at once. The number of sites is odd, so that S is never
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,11 +101,9 @@ def _scaled(vector: FloatArray) -> FloatArray:
 
 
 BATCH_STATES = 1 << 24  # numbers held at a time
-TERMS = ("cmi", "cmi_given_label", "b", "ab", "bc", "abc", "lost")
 
 
-@dataclass(frozen=True)
-class LabelTerms:
+class LabelTerms(NamedTuple):
     """Samples of informations about a label and a site A, (n, tripartition) each, whose means are in nats.
 
     Attributes:
@@ -120,6 +118,9 @@ class LabelTerms:
     bc: FloatArray
     abc: FloatArray
     lost: FloatArray
+
+
+TERMS = LabelTerms._fields
 
 
 def sign_log_weights(beta: float, h: FloatArray) -> FloatArray:

@@ -26,7 +26,7 @@ from ..errors import InputError
 from ..kernels import erasure_paths, free_fermions, rows, transfer_matrix
 from ..lattice import BoolArray, FloatArray
 from .bonds import Patch, bond_radii
-from .ising import MAX_WIDTH, link_factors
+from .ising import link_factors
 
 if TYPE_CHECKING:
     from .domain_walls import DomainWallSolver
@@ -137,11 +137,6 @@ class RowTransfer:
             right, down = np.swapaxes(down, 1, 2), np.swapaxes(right, 1, 2)
             weights = np.swapaxes(weights, 0, 1)
         n, rows, width = right.shape[0], right.shape[1], down.shape[2]
-        if width > MAX_WIDTH:
-            raise InputError(
-                f"method='transfer_matrix' needs a shorter side <= {MAX_WIDTH}, got {width}x{rows} faces; "
-                "use method='free_fermions'"
-            )
         out = np.empty(n)
         links, falls = np.ones((rows, width, 2)), np.ones((rows + 1, width, 2))
         weights = np.ascontiguousarray(weights)[None]
