@@ -1,5 +1,6 @@
 """Autocorrelation times and burn-in of Markov chains, and jackknife errors of functions of their means."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -48,33 +49,38 @@ def integrated_autocorrelation_time(series: ArrayLike, c: float = 5.0) -> Autoco
     """Return tau = 1 + 2 sum_k rho(k) in steps of the series, and its standard error.
 
     The variance of the mean is tau C(0)/n: independent samples have tau = 1, and AR(1) with coefficient a has
-    (1 + a)/(1 - a). The sum stops at the smallest M >= c max(tau(M), 1), where truncation costs about exp(-2 c)
-    and more lags would only add noise; error = tau sqrt(2 (2 M + 1)/n) (Madras and Sokal 1988, Sokal 1997
-    eq. 3.19), and the bias (2 M + 1)/n of subtracting the measured mean is removed (Wolff 2004, eq. 49,
-    hep-lat/0306017).
+    (1 + a)/(1 - a), which is below 1 for alternating series. The sum stops at the first lag
+    M nearest to c max(tau(M), tau_2(M)), tau_2 = 1 + 2 sum_k rho(k)^2 the time that alternating series forget in, where
+    truncation costs about exp(-2 c) and more lags would only add noise; rho(M) counts half, which cancels what a series
+    of alternating sign would leave there. error = tau sqrt(2 (2 M + 1)/n) (Madras and Sokal 1988, Sokal 1997 eq. 3.19),
+    and the bias (2 M + 1)/n of subtracting the measured mean is removed (Wolff 2004, eq. 49, hep-lat/0306017).
+
+    Neither is taken smaller than the scatter of the sums up to lags from M to 2 M: where the window cannot resolve a
+    small tau, tau and error are both that scatter, a bound from above.
 
     Args:
         series: (n,), or (chains, n) of independent chains of one law.
         c: window in units of tau; 5 by default.
 
     Raises:
-        InputError: the series is constant, or shorter than 20 tau, where no estimate can be trusted.
+        InputError: the series is constant, or shorter than 20 tau or 20 tau_2, where no estimate can be trusted.
     """
     if not c > 0.0:
         raise InputError(f"c must be > 0, got {c}; 4 to 10 is usual")
     rho = autocorrelation(series)
     n_total = np.asarray(series).size
-    sums = 2.0 * np.cumsum(rho) - 1.0
-    window = int(np.argmax(np.arange(len(rho)) >= c * np.maximum(sums, 1.0)))
-    bias = (2 * window + 1) / n_total
-    tau = float(sums[window] * (1.0 + bias))
-    longest = float(sums[: window + 1 if window else None].max())
-    if window == 0 or n_total < MIN_LENGTH * max(tau, longest):
+    sums = 2.0 * np.cumsum(rho) - 1.0 - rho
+    slowest = np.maximum(sums, 2.0 * np.cumsum(rho**2) - 1.0)
+    window = int(np.argmax(np.arange(len(rho)) >= float(c) * slowest - 0.5))
+    longest = float(slowest[: window + 1 if window else None].max())
+    if window == 0 or n_total < MIN_LENGTH * longest:
         raise InputError(
             f"series of {n_total} steps must span at least {MIN_LENGTH} autocorrelation times, got tau of about "
-            f"{max(tau, longest):.3g} steps; run the chain longer"
+            f"{longest:.3g} steps; run the chain longer"
         )
-    return AutocorrelationTime(tau, tau * float(np.sqrt(2.0 * (2 * window + 1) / n_total)))
+    n_lags = 2 * window + 1
+    tau, scatter = float(sums[window]) * (1.0 + n_lags / n_total), float(np.std(sums[window : 2 * window + 1]))
+    return AutocorrelationTime(max(tau, scatter), max(tau * math.sqrt(2.0 * n_lags / n_total), scatter))
 
 
 def effective_samples(series: ArrayLike, c: float = 5.0) -> float:
@@ -92,6 +98,7 @@ def mser(series: ArrayLike, batch: int = 5) -> int:
     Args:
         series: (n,), or (chains, n), which are averaged.
     """
+    batch = int(batch)
     if batch < 1 or np.ndim(series) not in (1, 2):
         raise InputError(f"series must be (n,) or (chains, n) and batch >= 1, got {shown(series)} and {batch}")
     check_finite(series=series)
@@ -157,9 +164,13 @@ def blocked(series: ArrayLike, n_blocks: int | None = None) -> Blocks:
     check_finite(series=x)
     x = x[:, None] if x.ndim == 1 else x
     n = len(x)
+    if not np.ptp(x, axis=0).any():
+        raise InputError(
+            f"samples must vary for an error to be measured, but all {n} give {x[0, 0]:.6g}; "
+            "that is their mean, and how far it is from the truth takes samples that differ"
+        )
     if n_blocks is None:
-        moving = [column for column in x.T if np.ptp(column) > 0.0] or [x[:, 0]]
-        tau = max(1.0, *(integrated_autocorrelation_time(column).tau for column in moving))
+        tau = max(1.0, *(integrated_autocorrelation_time(column).tau for column in x.T if np.ptp(column) > 0.0))
         n_blocks, n_effective = min(MAX_BLOCKS, int(n / (TAU_PER_BLOCK * tau))), int(n / tau)
         if n_blocks < MIN_BLOCKS:
             raise InputError(
@@ -167,7 +178,7 @@ def blocked(series: ArrayLike, n_blocks: int | None = None) -> Blocks:
                 f"tau = {tau:.3g} samples; draw at least {int(np.ceil(MIN_BLOCKS * TAU_PER_BLOCK * tau))}"
             )
         method = f"jackknife over {n_blocks} blocks, tau = {tau:.3g} samples"
-    elif 2 <= n_blocks <= n:
+    elif 2 <= (n_blocks := int(n_blocks)) <= n:
         method, n_effective = f"jackknife over {n_blocks} blocks", n
     else:
         raise InputError(f"n_blocks must be between 2 and the {n} samples, got {n_blocks}")

@@ -62,7 +62,7 @@ def susceptibility(
 def specific_heat(samples: NDArray[np.int8], lattice: Lattice, beta: float, *, n_blocks: int | None = None) -> Estimate:
     """Return d<e>/dT per site, beta^2 N (<e^2> - <e>^2)."""
     e = energies(samples, lattice)
-    scale = check_beta(beta) * beta * lattice.n_sites
+    scale = check_beta(beta) ** 2 * lattice.n_sites
     shift = e.mean()  # the variance is a small difference of squares
     series = np.stack([e - shift, (e - shift) ** 2], axis=1)
     return _scaled(scale, jackknife(series, lambda x: x[1] - x[0] ** 2, n_blocks))
@@ -76,7 +76,7 @@ def correlation(
     axis: int | None = None,
     n_blocks: int | None = None,
 ) -> Curve:
-    """Return C(r) = <s_i s_(i + r)> along `axis`, or the mean over all axes; over all pairs of sites at that distance.
+    """Return C(r) = <s_i s_(i + r)> along `axis`, or the mean over all axes of more than one site, over all pairs.
 
     distances: r, by default 0 up to half the shortest periodic axis, or the whole open one. The errors at different
     r come with their covariance.
@@ -84,7 +84,7 @@ def correlation(
     _check(samples, lattice)
     if axis is not None and not 0 <= axis < lattice.ndim:
         raise InputError(f"axis must be between 0 and {lattice.ndim - 1}, got {axis}")
-    axes = range(lattice.ndim) if axis is None else (axis,)
+    axes = [a for a, n in enumerate(lattice.shape) if n > 1] or [0] if axis is None else [axis]
     reach = min(lattice.shape[a] // 2 if lattice.periodic[a] else lattice.shape[a] - 1 for a in axes)
     r = np.arange(reach + 1) if distances is None else np.atleast_1d(np.asarray(distances))
     if r.dtype.kind not in "iu" or r.ndim != 1 or not r.size or r.min() < 0 or r.max() > reach:

@@ -19,12 +19,12 @@ def ar1(a, n, rng, chains=None):
     return x if chains else x[0]
 
 
-@pytest.mark.parametrize("a", [0.0, 0.5, 0.9, 0.95, -0.3])
+@pytest.mark.parametrize("a", [0.0, 0.5, 0.9, 0.95, -0.3, -0.5, -0.7, -0.9, -0.95])
 def test_autoregression_has_its_exact_time(a):
     exact = (1 + a) / (1 - a)
     estimate = integrated_autocorrelation_time(3.0 + ar1(a, 200_000, np.random.default_rng(51)))
     assert abs(estimate.tau - exact) < 5 * estimate.error
-    assert estimate.error < 0.1 * max(exact, 1.0)
+    assert 0 < estimate.error < 0.1 * exact
     longer = integrated_autocorrelation_time(ar1(0.5 * (1 + a), 200_000, np.random.default_rng(51)))
     assert abs(longer.tau - exact) > 5 * longer.error
 
@@ -37,6 +37,26 @@ def test_errors_cover_and_the_mean_is_unbiased():
     pulls = (tau - 9.0) / error
     assert 0.6 < pulls.std() < 1.3
     assert abs(tau.mean() - 9.0) < 5 * tau.std() / np.sqrt(300) + 9.0 * np.exp(-10.0)
+
+
+@pytest.mark.parametrize("n", [500, 1000, 5000])
+@pytest.mark.parametrize("a", [0.5, 0.0, -0.5, -0.8])
+def test_times_are_positive_and_within_their_errors_at_every_length(a, n):
+    rng, exact = np.random.default_rng(56), (1 + a) / (1 - a)
+    tau, error = np.array([integrated_autocorrelation_time(ar1(a, n, rng)) for _ in range(100)]).T
+    assert (tau > 0).all()
+    assert (error > 0).all()
+    assert np.mean(np.abs(tau - exact) < 5 * error) > 0.95
+    assert abs(tau.mean() - exact) < 5 * tau.std() / 10 + 0.05 * exact
+
+
+def test_a_time_of_zero_is_bounded_by_its_error():
+    """The mean of differences of white noise is (e_n - e_0)/n: tau = 0."""
+    found = integrated_autocorrelation_time(np.diff(np.random.default_rng(57).standard_normal(20_000)))
+    assert 0 < found.tau < 0.02
+    assert found.tau <= 2 * found.error
+    with pytest.raises(ValueError, match="must span at least 20 autocorrelation times"):  # it never forgets its phase
+        integrated_autocorrelation_time((-1.0) ** np.arange(1000))
 
 
 def test_error_of_the_mean_from_effective_samples():

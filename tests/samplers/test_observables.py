@@ -142,6 +142,14 @@ def test_energies_and_correlations_of_single_states_on_open_lattices():
     np.testing.assert_allclose(c[2], np.mean(wide[:, :, 2:] * wide[:, :, :-2]), atol=1e-14)
 
 
+def test_correlations_along_a_lattice_of_one_row():
+    """<s_i s_(i + r)> = tanh(beta)^r on an open chain, of any shape (1, L) or (L, 1)."""
+    for shape in ((1, 12), (12, 1)):
+        c = correlation(ising(ld.Lattice(shape), 0.4, 20_000, np.random.default_rng(39)), ld.Lattice(shape))
+        assert np.all(np.abs(c.values - np.tanh(0.4) ** np.arange(12))[1:] < 5 * c.stderr[1:])
+        assert np.all(c.stderr[1:] < 0.01)
+
+
 def test_magnetisation_of_large_int8_lattices_does_not_overflow():
     lattice = ld.Lattice((20, 30), periodic=True)
     up = np.ones((1, 20, 30), np.int8)
@@ -188,7 +196,8 @@ def test_blocks_that_do_not_divide_the_series_use_all_of_it():
             r"must hold 10 blocks of 10 autocorrelation times, got tau = .* draw at least",
         ),
         (lambda s: energy(s[:5], SMALL), "must span at least 20 autocorrelation times"),
-        (lambda s: magnetization(np.ones((500, 4, 3), np.int8)), "series must vary, got a constant"),
+        (lambda s: magnetization(np.ones((500, 4, 3), np.int8)), "samples must vary .* all 500 give 1;"),
+        (lambda s: energy(np.ones((50, 4, 3), np.int8), SMALL, n_blocks=5), "must vary .* all 50 give -2; that is"),
         (lambda s: energy(s, SMALL, n_blocks=1), "n_blocks must be between 2 and the 2000 samples, got 1"),
         (lambda s: specific_heat(s, SMALL, -1.0), "beta must be finite and >= 0, got -1.0"),
         (
