@@ -112,7 +112,15 @@ def test_cost_is_that_of_the_networks_used(tmp_path):
 
 EFFORT = {"n_returned": 40, "n_errors": 20, "starts": (0.4, 0.8)}
 SMALL = {"steps": 15, "global_steps": 20, "width": 8}
-ASKED = {"window": (0.3, 0.8), "radii": (1, 2), "radius": 1, "n": 100, "steps": 6, "effort": EFFORT, "training": SMALL}
+ASKED = {
+    "window": (0.3, 0.8),
+    "radii": (1, 2),
+    "radius": 1,
+    "n_samples": 100,
+    "steps": 6,
+    "effort": EFFORT,
+    "training": SMALL,
+}
 
 
 @pytest.mark.slow
