@@ -12,7 +12,7 @@ from .results import LAZY_BYTES, Row, grids, rows
 
 
 def text_table(rows: Iterable[Row], *, source: bool = False) -> str:
-    """Aligned columns: experiment, quantity, analytic value, measured value ± error, z (and the source)."""
+    """Return aligned columns: experiment, quantity, analytic value, measured value ± error, z (and the source)."""
     cells = [["experiment", "quantity", "analytic", "measured", "z", *(["source"] if source else [])]]
     for row in rows:
         analytic = "" if row.analytic is None else f"{row.analytic:.6g}"
@@ -23,7 +23,7 @@ def text_table(rows: Iterable[Row], *, source: bool = False) -> str:
 
 
 def align(cells: list[list[str]], right: Sequence[int] = ()) -> str:
-    """Columns of text as wide as needed, the first line a header; columns in `right` are set flush right."""
+    """Return columns of text as wide as needed, the first line a header; columns in `right` are set flush right."""
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
     lines = [
         "  ".join(
@@ -36,7 +36,7 @@ def align(cells: list[list[str]], right: Sequence[int] = ()) -> str:
 
 
 def with_error(value: float, stderr: float) -> str:
-    """The value ± its error to two digits of the error; six digits where there is no error."""
+    """Return the value ± its error to two digits of the error; six digits where there is no error."""
     if not (stderr > 0 and math.isfinite(stderr) and math.isfinite(value)):
         return f"{value:.6g}"
     decimals = 1 - math.floor(math.log10(stderr))
@@ -46,7 +46,7 @@ def with_error(value: float, stderr: float) -> str:
 
 
 def csv_table(rows: Iterable[Row]) -> str:
-    """All columns at full precision."""
+    """Return all columns at full precision, as CSV."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["experiment", "quantity", "analytic", "value", "stderr", "z", "source"])
@@ -57,13 +57,13 @@ def csv_table(rows: Iterable[Row]) -> str:
 
 
 def describe(result: xr.DataTree) -> str:
-    """Attributes, grids and table of a result, as text."""
+    """Return the attributes, grids and table of a result, as text."""
     return "\n".join(_parts(result))
 
 
 def _parts(result: xr.DataTree) -> Iterator[str]:
-    width = max(len(name) for name in result.attrs)
-    yield "".join(f"{name.ljust(width)}  {value}\n" for name, value in result.attrs.items())
+    width = max(len(str(name)) for name in result.attrs)
+    yield "".join(f"{name!s:{width}}  {value}\n" for name, value in result.attrs.items())
     for name, variables in grids(result).items():
         cells = [["variable", "dims", "range", "units", "long name"]]
         for key, array in variables.variables.items():

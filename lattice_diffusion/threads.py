@@ -57,7 +57,7 @@ def one_thread(*, torch: bool = False) -> Iterator[None]:
 @cache
 def _blas() -> Any:
     import scipy.linalg  # noqa: F401  has a BLAS of its own
-    from threadpoolctl import ThreadpoolController
+    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
     return ThreadpoolController()
 

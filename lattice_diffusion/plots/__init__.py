@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from ..errors import InputError, Limits, check_finite, check_limits, shown
+from ..errors import InputError, check_finite, shown
 from ..results import grids
 
 if TYPE_CHECKING:
@@ -20,9 +20,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 def new_figure(n_panels: int = 1, width: float = 5.0, height: float = 3.9) -> tuple["Figure", Any]:
-    """A figure with a row of panels; axes as an array for more than one."""
-    sizes: Limits = {"n_panels": (1, 64), "width": (0.5, 100.0), "height": (0.5, 100.0)}
-    check_limits(sizes, {"n_panels": n_panels, "width": width, "height": height})
+    """Return a figure with a row of panels, and its axes, an array for more than one."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, n_panels, figsize=(width * n_panels, height), layout="constrained")
@@ -43,7 +41,7 @@ def heat_map(
     log: bool = False,
     vmin: float | None = None,
 ) -> "Axes":
-    """`values` (len(y), len(x)) as coloured cells with a colour bar; cells without a value stay grey.
+    """Draw `values` (len(y), len(x)) as coloured cells with a colour bar; cells without a value stay grey.
 
     On a logarithmic scale values that are not positive have no colour, and `vmin` cuts the scale.
     """
@@ -78,7 +76,7 @@ def heat_map(
 
 
 def _edges(x: np.ndarray) -> np.ndarray:
-    """Cell edges halfway between the values; the outer cells are symmetric."""
+    """Return cell edges halfway between the values; the outer cells are symmetric."""
     if x.size == 1:
         return np.array([x[0] - 0.5, x[0] + 0.5])
     middle = 0.5 * (x[1:] + x[:-1])
@@ -86,7 +84,7 @@ def _edges(x: np.ndarray) -> np.ndarray:
 
 
 def curve(ax: "Axes", k: int, x: ArrayLike, y: ArrayLike, stderr: ArrayLike | None, label: str | None = None) -> "Axes":
-    """The k-th data set as markers with error bars."""
+    """Draw the k-th data set as markers with error bars."""
     x, y = np.asarray(x, float), np.asarray(y, float)
     if x.shape != y.shape or x.ndim > 1:
         raise InputError(f"x and y must have one shape (n,), got {x.shape} and {y.shape}")
@@ -102,43 +100,32 @@ def curve(ax: "Axes", k: int, x: ArrayLike, y: ArrayLike, stderr: ArrayLike | No
 def plot_cmi(
     result: xr.DataTree, grid: str | None = None, *, at: Mapping[str, int] | None = None, ax: "Axes | None" = None
 ) -> "Axes":
-    """Heat map of log I_t(A;C|B) over time and buffer width, or over time and the first axis if r has one value.
+    """Draw log I_t(A;C|B) over time and buffer width, or over time and the first axis if r has one value.
 
     Args:
-        grid: which grid of the result; its first by default.
-        at: index along axes that are neither shown nor t, 0 by default.
+        grid: which grid of the result; its first with cmi by default.
+        at: index along axes that are not shown, 0 by default.
     """
-    known = [name for name, group in grids(result).items() if {"cmi", "t", "radius"} <= {*group.variables}]
+    known = {name: group for name, group in grids(result).items() if {"cmi", "t", "radius"} <= {*group.variables}}
     if not known or grid not in (None, *known):
         names = ", ".join(known) or "of which there is none"
         raise InputError(f"grid must be one that holds cmi over t and radius, {names}, got {grid!r}")
-    grid = known[0] if grid is None else grid
-    variables = grids(result)[grid]
-    cmi, other = variables["cmi"], "radius"
-    if variables["radius"].values.size == 1:
-        other = next((dim for dim in cmi.dims if dim not in ("t", "radius")), "radius")
-    sizes = dict(zip(cmi.dims, cmi.values.shape, strict=True))
-    for dim, i in (at or {}).items():
-        if dim not in sizes or not isinstance(i, int | np.integer) or not -sizes[dim] <= i < sizes[dim]:
-            raise InputError(f"at must hold indices along axes of cmi, of sizes {sizes}, got {dim!r}: {shown(i)}")
-    index = tuple(slice(None) if dim in ("t", other) else (at or {}).get(dim, 0) for dim in cmi.dims)
-    dims = [dim for dim in cmi.dims if dim in ("t", other)]
-    values = cmi.values[index]
-    ax = _axes(ax)
-    heat_map(
-        ax,
-        variables["t"].values,
-        variables[other].values,
-        values if dims[0] == other else values.T,
-        r"$I_t(A;C|B)$ (nats)",
-        log=True,
-    )
-    ax.set(xlabel="time t", ylabel=variables[other].attrs["long_name"], title=f"{result.attrs.get('name', '')}: {grid}")
+    name = next(iter(known)) if grid is None else grid
+    cmi = known[name]["cmi"]
+    others = [str(dim) for dim in cmi.dims if dim not in ("t", "radius")]
+    other = "radius" if cmi.sizes["radius"] > 1 or not others else others[0]
+    at = {**dict.fromkeys((str(dim) for dim in cmi.dims if dim not in ("t", other)), 0), **(at or {})}
+    for dim, i in at.items():
+        if dim not in cmi.dims or not -cmi.sizes[dim] <= i < cmi.sizes[dim]:
+            raise InputError(f"at must hold indices along axes of cmi, of sizes {dict(cmi.sizes)}, got {dim!r}: {i}")
+    shown = cmi.isel({dim: i for dim, i in at.items() if dim not in ("t", other)}).transpose(other, "t")
+    ax = heat_map(_axes(ax), cmi["t"], cmi[other], shown, r"$I_t(A;C|B)$ (nats)", log=True)
+    ax.set(xlabel="time t", ylabel=cmi[other].attrs["long_name"], title=f"{result.attrs.get('name', '')}: {name}")
     return ax
 
 
 def plot_markov_length(variables: Mapping[str, xr.Variable], control: str, *, ax: "Axes | None" = None) -> "Axes":
-    """Heat map of the Markov length over time and the `control` parameter (variable of dims (control, t))."""
+    """Draw a heat map of the Markov length over time and the `control` parameter (variable of dims (control, t))."""
     missing = [name for name in ("t", control, "markov_length") if name not in variables]
     if missing:
         raise InputError(f"variables must hold t, {control} and markov_length, got no {', '.join(missing)}")
@@ -152,7 +139,7 @@ def plot_markov_length(variables: Mapping[str, xr.Variable], control: str, *, ax
 def plot_scores(
     floors: ArrayLike, estimators: Sequence[str], tasks: Sequence[str], *, ax: "Axes | None" = None
 ) -> "Axes":
-    """Heat table of RMSE in units of the statistical floor, (len(estimators), len(tasks)); 1 is as good as it gets.
+    """Draw a table of RMSE in units of the statistical floor, (len(estimators), len(tasks)); 1 is as good as it gets.
 
     Every cell carries its number; a cell without one (NaN: no estimate) stays grey and says "failed".
     """
