@@ -13,13 +13,17 @@ from .results import LAZY_BYTES, Row, grids, rows
 
 def text_table(rows: Iterable[Row], *, source: bool = False) -> str:
     """Return aligned columns: experiment, quantity, analytic value, measured value ± error, z (and the source)."""
-    cells = [["experiment", "quantity", "analytic", "measured", "z", *(["source"] if source else [])]]
+    return align([line[: None if source else -1] for line in table_cells(rows)], right=(2, 3, 4))
+
+
+def table_cells(rows: Iterable[Row]) -> list[list[str]]:
+    """Return the lines of the table of a result as text, the first one a header, the last column the source."""
+    cells = [["experiment", "quantity", "analytic", "measured", "z", "source"]]
     for row in rows:
         analytic = "" if row.analytic is None else f"{row.analytic:.6g}"
         z = "" if row.z is None else f"{row.z:+.1f}"
-        measured = with_error(row.value, row.stderr)
-        cells.append([row.experiment, row.quantity, analytic, measured, z, *([row.source] if source else [])])
-    return align(cells, right=(2, 3, 4))
+        cells.append([row.experiment, row.quantity, analytic, with_error(row.value, row.stderr), z, row.source])
+    return cells
 
 
 def align(cells: list[list[str]], right: Sequence[int] = ()) -> str:

@@ -1,39 +1,22 @@
 """What follows from a measured CMI map: Markov lengths, windows, and the cheapest receptive field r(t).
 
-The group `probe` of a result (calibrations on known truth add groups of the same variables) has the dimensions
-
-    t        times in (0, 1], increasing            radius   widths of the buffer B, increasing
-
-Measured, each with its standard error NAME_stderr of the same dimensions; all after the first two are optional:
-
-    cmi (t, radius)                  I_t(A;C|B) in nats
-    total_information (t)            I_t(A;BC) in nats
-    cmi_null (t, radius)             what the same estimator finds once C has been permuted, which counts as zero
-    cmi_held_out, cmi_in_sample (t, radius)   the two averages that cmi is half-way between, which overfitting makes
-                                     too low and too high; they have no errors of their own
-    label_information (t)            I_t(S;ABC) of the label S
-    label_information_b (t)          I_t(S;B)
-    label_information_lost (t)       I_0(S;AB) - I_t(S;B), which the start of the speciation window is taken from
-    forward_backward (t)             P_FB, the probability that noise to t and its reversal keep the label
-    excess_mse (t, radius)           E|A - E[A|AB]|^2 - E|A - E[A|ABC]|^2 in scaled units, under Gaussian noise
-    cmi_exact (t, radius)            the truth in calibrations, as other NAME_exact (see `calibration`)
-
-Derived here:
+The group `probe` of a result, and those of calibrations, have the dimensions t, times in (0, 1], and radius, widths of
+the buffer B. What is measured is listed in MEASURED, each with its standard error NAME_stderr; C is permuted for
+`cmi_null`, which counts as zero. S is the label of an image, and P_FB the probability that noise to t and its reversal
+keep it. `excess_mse` is E|A - E[A|AB]|^2 - E|A - E[A|ABC]|^2 in scaled units. Here follow from it
 
     cmi_above_null (t, radius)       cmi - cmi_null, which lengths and windows are taken from
     markov_length (t)                xi in sites; where there is none it is NaN, and markov_length_note says why
     window_start, window_stop (radius)   nonlocality window at `tolerance`; NaN where `n_nonlocal_times` (radius) is 0
                                      or the times measured do not bracket that end
-    speciation_start, speciation_stop    window of the label at `tolerance`, scalars, valid if `speciation_seen` is 1
+    speciation_start, speciation_stop    window of the label at `tolerance`, valid where `speciation_seen` is 1
     area (t, radius)                 KL in nats per image that a local denoiser of that radius adds at that time
     recommended_radius (t)           the cheapest r(t) whose areas, none counted below zero, add up to at most `budget`;
-                                     -1 is the whole image
-    schedule_kl, schedule_cost, global_cost, cost_saving    of r(t); cost in pixels read, averaged over times
+                                     -1 is the whole image; with schedule_kl, schedule_cost, global_cost, cost_saving
 
 The area law is Girsanov's bound for Gaussian noise, KL <= 1/2 int d(snr) sum_i [mmse_i local - mmse_i global], by the
 trapezoidal rule in log snr between the times measured; for erasures it is the chain rule over a random order of the
 sites, KL = int dt sum_i I_t(A_i;C|B) / (1 - t). A stands for every pixel; times outside the measured ones add nothing.
-The root attribute `parameters` holds {"data": Images.describe(), "tolerance", "budget", "channel", ...}.
 """
 
 import json

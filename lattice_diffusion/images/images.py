@@ -135,7 +135,6 @@ def open_images(
     """
     if isinstance(images, Images):
         return images
-    value_range = _parsed_range(value_range) if isinstance(value_range, str) else value_range
     source = open_source(images, key)
     if len(source.shape) not in (3, 4) or min(source.shape) < 1 or source.dtype.kind not in "buif":
         raise InputError(
@@ -225,23 +224,18 @@ def _channels_first(source: Source, raw: NDArray) -> NDArray:
     raise InputError(f"{source.name} must have 1 or 3 channels in its last axis, got shape {source.shape}")
 
 
-def _parsed_range(text: str) -> tuple[float, float]:
-    try:
-        low, high = (float(word) for word in text.split(","))
-    except ValueError:
-        raise InputError(f"value_range must be two numbers such as 0,255, got {text!r}") from None
-    return low, high
-
-
-def _range(source: Source, seen: _Moments, declared: tuple[float, float] | None) -> tuple[float, float] | None:
+def _range(source: Source, seen: _Moments, declared: tuple[float, float] | str | None) -> tuple[float, float] | None:
     """Return the values that are scaled to -1 and 1, None for samples of a model."""
     low, high = float(seen.low.min()), float(seen.high.max())
     if low == high:
         raise InputError(f"all pixels of {source.name} have the value {low:g}; there is nothing to learn from them")
     if declared is not None:
-        start, stop = (float(x) for x in declared)
-        if not (np.isfinite([start, stop]).all() and start < stop):
-            raise InputError(f"value_range must be two numbers low < high, got {declared}")
+        try:
+            start, stop = map(float, declared.split(",") if isinstance(declared, str) else declared)
+        except ValueError:
+            start = stop = np.nan
+        if not -np.inf < start < stop < np.inf:
+            raise InputError(f"value_range must be two numbers low < high, such as 0,255, got {declared!r}")
         if low < start or high > stop:
             raise InputError(
                 f"values must be in the declared range {start:g} .. {stop:g}, {source.name} has {low:g} .. {high:g}; "

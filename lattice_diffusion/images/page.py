@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ..report import describe, with_error
+from ..report import describe, table_cells, with_error
 from ..results import grids, reading, rows, tree
 from ..store import atomic_write
 from .calibration import PREFIX, TITLES, distance, distance_error, share_found
@@ -136,18 +136,7 @@ def _plain_sections(result: xr.DataTree) -> Iterator[Section]:
 
 
 def _table(result: xr.DataTree) -> Section:
-    lines = [
-        (
-            row.experiment,
-            row.quantity,
-            "" if row.analytic is None else f"{row.analytic:.6g}",
-            with_error(row.value, row.stderr),
-            "" if row.z is None else f"{row.z:+.1f}",
-            row.source,
-        )
-        for row in rows(result)
-    ]
-    header = ("experiment", "quantity", "analytic", "measured", "z", "source")
+    header, *lines = table_cells(rows(result))
     return Section("Table", header=header, rows=lines, left=(0, 1, 5))
 
 
@@ -278,17 +267,22 @@ def _schedule_words(probe: Group) -> str:
     return ", ".join(runs)
 
 
-def _calibration_table(group: Group) -> tuple[list[str], list[list[str]]]:
-    """Return header and lines of measured beside exact, time by time."""
-    r = group["radius"].values
-    chosen = sorted({0, min(1, r.size - 1)})
-    header = ["t", "I(A;BC)", "exact", *(word for j in chosen for word in (f"I(A;C|B), r = {r[j]}", "exact"))]
-    lines = []
+def _lines(group: Group, columns: Sequence[tuple[str, str, int | None]]) -> tuple[list[str], list[list[Cell]]]:
+    """Return header and lines of a table of variables over time, from titles, names and indices of radii."""
+    lines: list[list[Cell]] = []
     for k, t in enumerate(group["t"].values):
-        cells = [f"{t:g}", *(_number(group, f"total_information{end}", k) for end in ("", "_exact"))]
-        cells += [_number(group, name, (k, j)) for j in chosen for name in ("cmi_above_null", "cmi_exact")]
-        lines.append([*cells, *(_number(group, f"markov_length{end}", k) for end in ("", "_exact"))])
-    return [*header, "ξ, pixels", "exact"], lines
+        places = [(name, k if j is None else (k, j)) for _, name, j in columns]
+        lines.append([f"{t:g}", *(_number(group, name, place) for name, place in places)])
+    return ["t", *(title for title, _, _ in columns)], lines
+
+
+def _calibration_table(group: Group) -> tuple[list[str], list[list[Cell]]]:
+    """Return header and lines of measured beside exact, time by time."""
+    r, total = group["radius"].values, "total_information"
+    columns: list[tuple[str, str, int | None]] = [("I(A;BC)", total, None), ("exact", f"{total}_exact", None)]
+    for j in sorted({0, min(1, r.size - 1)}):
+        columns += [(f"I(A;C|B), r = {r[j]}", "cmi_above_null", j), ("exact", "cmi_exact", j)]
+    return _lines(group, [*columns, ("ξ, pixels", "markov_length", None), ("exact", "markov_length_exact", None)])
 
 
 def _cmi_table(probe: Group) -> Section:
@@ -307,22 +301,24 @@ def _cmi_table(probe: Group) -> Section:
     )
 
 
+TIMES = {
+    "total_information": "I(A;BC), nats",
+    "markov_length": "ξ, sites",
+    "label_information": "I(S;ABC), nats",
+    "label_information_b": "I(S;B), nats",
+    "forward_backward": "P_FB",
+}
+
+
 def _time_table(probe: Group) -> Section:
-    columns = {"total_information": "I(A;BC), nats", "markov_length": "ξ, sites"}
-    optional = {
-        "label_information": "I(S;ABC), nats",
-        "label_information_b": "I(S;B), nats",
-        "forward_backward": "P_FB",
-    }
-    columns |= {name: title for name, title in optional.items() if name in probe}
-    schedule = ["recommended"] if "recommended_radius" in probe else []
-    lines = []
-    for k, t in enumerate(probe["t"].values):
-        chosen = [_radius(int(probe["recommended_radius"].values[k])) for _ in schedule]
-        note = str(probe["markov_length_note"].values[k])
-        lines.append([f"{t:g}", *(_number(probe, name, k) for name in columns), *chosen, note])
-    header = ["t", *columns.values(), *schedule, "about ξ"]
-    return Section("Time by time", header=header, rows=lines, left=(len(header) - 1,))
+    header, lines = _lines(probe, [(title, name, None) for name, title in TIMES.items() if name in probe])
+    if "recommended_radius" in probe:
+        header.append("recommended")
+        for line, r in zip(lines, probe["recommended_radius"].values, strict=True):
+            line.append(_radius(int(r)))
+    for line, note in zip(lines, probe["markov_length_note"].values, strict=True):
+        line.append(str(note))
+    return Section("Time by time", header=[*header, "about ξ"], rows=lines, left=(len(header),))
 
 
 def _window_table(probe: Group) -> Section:

@@ -87,14 +87,16 @@ def probe(
         InputError: an argument outside its range, images that cannot be used, another run in the folder of parts.
         OSError: a file that is not there or cannot be written.
     """
-    calibrate = _checked(channel, schedule, calibrate, tolerance, kl, budget, device)
+    _check(channel, schedule, tolerance, kl, budget, device)
+    solved = (channel, schedule) == ("gaussian", "linear")
+    if calibrate and not solved:
+        raise InputError("calibrate is for gaussian noise of linear schedule; leave it out")
+    calibrate = solved if calibrate is None else calibrate
     seed = seed_of(rng)
     asked = {
-        "times": plain(times),
-        "radii": plain(radii),
-        "pixel": plain(pixel),
-        **{"channel": channel, "budget": budget, "calibrate": calibrate, "tolerance": tolerance, "kl": kl},
-        **{"seed": seed, "device": device, "schedule": schedule},
+        **{"times": plain(times), "radii": plain(radii), "pixel": plain(pixel), "channel": channel, "budget": budget},
+        **{"calibrate": calibrate, "tolerance": tolerance, "kl": kl, "seed": seed, "device": device},
+        "schedule": schedule,
     }
     with unfinished(out, resume=resume, force=force) as parts:
         if parts is None:
@@ -151,25 +153,17 @@ def field_of_images(images: Images, pixel: Pixel | None = None) -> Field:
     return Field(read, n, (rows, columns), pixels, labels)
 
 
-def _checked(
-    channel: str, schedule: str, calibrate: bool | None, tolerance: float, kl: float, budget: float | None, device: str
-) -> bool:
-    """Return whether to calibrate. Raises InputError for what no probe can do."""
+def _check(channel: str, schedule: str, tolerance: float, kl: float, budget: float | None, device: str) -> None:
+    """Raise InputError for what no probe can do."""
     for name, value, allowed in (("channel", channel, CHANNELS), ("schedule", schedule, get_args(Schedule))):
         if value not in allowed:
             raise InputError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
     if channel != "gaussian" and schedule != "linear":
         raise InputError(f"schedule is of gaussian noise, got {schedule!r} for {channel}; leave it out")
-    solved = (channel, schedule) == ("gaussian", "linear")
-    if calibrate and not solved:
-        raise InputError("calibrate is for gaussian noise of linear schedule; leave it out")
-    if budget is not None and not 0 < budget < np.inf:
-        raise InputError(f"budget must be > 0 seconds, got {budget:g}")
-    for name, nats in (("tolerance", tolerance), ("kl", kl)):
-        if not 0 < nats < np.inf:
-            raise InputError(f"{name} must be > 0 nats, got {nats:g}")
+    for name, number, units in (("budget", budget, "seconds"), ("tolerance", tolerance, "nats"), ("kl", kl, "nats")):
+        if number is not None and not 0 < number < np.inf:
+            raise InputError(f"{name} must be > 0 {units}, got {number:g}")
     check_device(device)
-    return solved if calibrate is None else calibrate
 
 
 def _plan(

@@ -220,7 +220,7 @@ def test_refusals(tmp_path, capsys):
         ("--window", "0.7,0.2"): "window must be two times 0 <= t1 < t2 <= 1, such as 0.2,0.7, got '0.7,0.2'",
         ("--window", "a"): "window must be two times",
         ("--window", "0.2,0.7", "--radii", "1,2", "--radius", "3"): "radius must be one of the radii [1, 2], got 3",
-        ("--window", "0.2,0.7", "--by", "eye"): "by must be one of cmi, error, got 'eye'",
+        ("--window", "0.2,0.7", "--by", "eye"): "'eye' is not one of 'cmi', 'error'",
         ("--window", "0.2,0.7", "--levels", "1"): "levels must be >= 2, got 1",
         ("--window", "0.2,0.7", "--shrink", "3"): "shrink must leave images of at least 4x4, got 3 for 9x7",
         ("--window", "0.2,0.7", "--budget", "0"): "budget must be > 0, got 0",

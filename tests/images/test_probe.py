@@ -296,7 +296,7 @@ def test_probe_writes_a_result_and_states_its_cost(tmp_path, capsys):
         (("--schedule", "cosine"), "schedule must be one of linear, vp, ve, got 'cosine'"),
         (("--channel", "erasure", "--schedule", "vp"), "schedule is of gaussian noise, got 'vp' for erasure"),
         (("--channel", "bitflip", "--calibrate"), "calibrate is for gaussian noise of linear schedule; leave it out"),
-        (("--value-range", "0"), "value_range must be two numbers such as 0,255, got '0'"),
+        (("--value-range", "0"), "value_range must be two numbers low < high, such as 0,255, got '0'"),
         (("--budget", "0"), "budget must be > 0 seconds, got 0"),
         (("--kl", "-1"), "kl must be > 0 nats, got -1"),
         (("--device", "tpu"), "device must be one of cpu"),
