@@ -293,7 +293,7 @@ def test_probe_writes_a_result_and_states_its_cost(tmp_path, capsys):
         (("--pixel", "corner"), "pixel must be center, average or a place such as 14,14, got 'corner'"),
         (("--pixel", "9,0"), "the pixel must be in a 6x6 image, got 9,0"),
         (("--channel", "poisson"), "channel must be one of gaussian, bitflip, erasure, got 'poisson'"),
-        (("--schedule", "cosine"), "schedule must be one of linear, vp, ve, got 'cosine'"),
+        (("--schedule", "cosine"), "'cosine' is not one of 'linear', 'vp', 've'"),
         (("--channel", "erasure", "--schedule", "vp"), "schedule is of gaussian noise, got 'vp' for erasure"),
         (("--channel", "bitflip", "--calibrate"), "calibrate is for gaussian noise of linear schedule; leave it out"),
         (("--value-range", "0"), "value_range must be two numbers low < high, such as 0,255, got '0'"),
