@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from .. import channels, models
 from ..channels import Channel
+from ..errors import InputError
 from ..lattice import Tripartition
 from ..results import variable
 from .quantities import OPTIONAL, TARGETS, Column, find
@@ -30,7 +31,7 @@ _NOT_SEEDING = ("radii", "n_samples", "method", "quantity", "max_samples", *TARG
 
 
 def axes(grid: GridSpec) -> dict[str, list[float]]:
-    """Axis name to its values: the model's listed parameters in the order of its fields, then `t` if it has times.
+    """Return the values of every axis: the listed parameters of the model in its order, then `t` if it has times.
 
     Several Curie-Weiss regions make the axis "size", the number of spins a + b + c.
     """
@@ -43,7 +44,7 @@ def axes(grid: GridSpec) -> dict[str, list[float]]:
 
 
 def shape(grid: GridSpec) -> tuple[int, ...]:
-    """Number of values along each axis of `axes(grid)`."""
+    """Return the number of values along each axis."""
     return tuple(len(values) for values in axes(grid).values())
 
 
@@ -60,10 +61,10 @@ def build_channel(table: Mapping[str, Any]) -> Any:
 
 @dataclass(frozen=True)
 class Point:
-    """One combination of axis values, and what it says of the measurement: model, channel, t, parts, ...
+    """One combination of axis values, with the objects that are measured: model, channel, t, parts, ...
 
     Attributes:
-        parameters: everything that defines the measurement, ranges and defaults resolved (see `resolve`).
+        parameters: everything that defines the measurement, ranges and defaults resolved.
         grid: name of its grid.
         index: position along each axis.
         coordinates: axis name to value.
@@ -109,13 +110,13 @@ class Point:
 
     @cached_property
     def digest(self) -> bytes:
-        """16 bytes that name what is measured here, whatever grid it is part of."""
+        """Return 16 bytes that name what is measured here, whatever grid it is part of."""
         what = {key: value for key, value in self.parameters.items() if key not in _NOT_SEEDING}
         text = json.dumps(what, sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
     def rng(self, seed: int) -> np.random.Generator:
-        """This point's own generator under the experiment's `seed`."""
+        """Return this point's own generator under the experiment's `seed`."""
         words = np.frombuffer(self.digest, dtype="<u4")
         return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=tuple(int(word) for word in words)))
 
@@ -124,15 +125,11 @@ class Point:
         return f"grids.{self.grid} at {place}" if place else f"grids.{self.grid}"
 
 
-def resolve(grid: GridSpec, coordinates: dict[str, float]) -> dict[str, Any]:
-    """The grid's parameters at one combination of axis values, as plain JSON types.
+def _resolve(table: dict[str, Any], coordinates: dict[str, float]) -> dict[str, Any]:
+    """Return the parameters of a grid's table at one combination of axis values, as plain JSON types.
 
     Ways to write one thing become one: `length` a shape, no `center` the middle site.
     """
-    return _resolve(grid.model_dump(mode="json", exclude_none=True), coordinates)
-
-
-def _resolve(table: dict[str, Any], coordinates: dict[str, float]) -> dict[str, Any]:
     model, quantity = dict(table["model"]), find(table["quantity"])
     kind = models.find(model["name"])
     for name, value in coordinates.items():
@@ -164,21 +161,24 @@ def _resolve(table: dict[str, Any], coordinates: dict[str, float]) -> dict[str, 
 
 
 def grid_points(name: str, grid: GridSpec) -> Iterator[Point]:
-    """All points of one grid, the last axis (t) fastest."""
+    """Yield all points of one grid, the last axis (t) fastest; raise InputError where A has no place."""
     listed = axes(grid)
     table = grid.model_dump(mode="json", exclude_none=True)
     for index in np.ndindex(*shape(grid)):
         coordinates = {axis: values[i] for (axis, values), i in zip(listed.items(), index, strict=True)}
-        yield Point(_resolve(table, coordinates), name, index, coordinates)
+        try:
+            yield Point(_resolve(table, coordinates), name, index, coordinates)
+        except InputError as error:
+            raise InputError(f"grids.{name}: {error}") from None
 
 
 def points(spec: Spec) -> list[Point]:
-    """All points of all grids, in the order of the spec."""
+    """Return all points of all grids, in the order of the spec."""
     return list(itertools.chain.from_iterable(grid_points(name, grid) for name, grid in spec.grids.items()))
 
 
 def n_points(spec: Spec) -> int:
-    """Number of points of all grids."""
+    """Return the number of points of all grids."""
     return sum(math.prod(shape(grid)) for grid in spec.grids.values())
 
 
@@ -224,7 +224,7 @@ class Tables:
                 yield {"grid": grid, "index": index, "values": values}
 
     def has(self, point: Point) -> bool:
-        """Whether a point is measured."""
+        """Return whether a point is measured."""
         return bool(self._done[point.grid][point.index])
 
     @property
@@ -232,7 +232,7 @@ class Tables:
         return sum(int(done.sum()) for done in self._done.values())
 
     def groups(self) -> dict[str, dict[str, xr.Variable]]:
-        """Everything as variables with coordinates, for `results.write`."""
+        """Return everything as variables with coordinates, for `results.tree`."""
         return {name: dict(self._variables(name, grid)) for name, grid in self._grids.items()}
 
     def _variables(self, name: str, grid: GridSpec) -> Iterator[tuple[str, xr.Variable]]:

@@ -88,10 +88,11 @@ def _range(table: Mapping[str, Any]) -> list[float]:
     return [start + (stop - start) * i / (num - 1) for i in range(num - 1)] + [stop]
 
 
-def _integers(example: str) -> Callable[[Any], Any]:
+def _integers(example: str, count: int | None = None) -> Callable[[Any], Any]:
     def check(value: Any) -> Any:
         value = [value] if type(value) is int else value
-        if not (isinstance(value, list | tuple) and all(type(x) is int for x in value)):
+        good = isinstance(value, list | tuple) and all(type(x) is int for x in value)
+        if not good or count not in (None, len(value)):
             raise InputError(f"must be {example}, got {value!r}")
         return tuple(value)
 
@@ -138,8 +139,12 @@ def model_keys(kind: Any) -> dict[str, tuple[Callable[[Any], Any], Any]]:
     keys: dict[str, tuple[Callable[[Any], Any], Any]] = {}
     if "shape" in kind.geometry:
         faces = any(field.name == "faces" for field in fields(kind))  # what the user may call the shape
-        example = "two positive integers such as [32, 32]" if faces else "integers such as [8, 6]"
-        keys = {"faces" if faces else "shape": (_integers(example), None), "length": (axis(int, 2), None)}
+        examples = {1: "the number of sites such as [8]", 2: "two positive integers such as [32, 32]"}
+        example = examples.get(kind.dimension, "positive integers such as [8, 6]")
+        keys = {
+            "faces" if faces else "shape": (_integers(example, kind.dimension), None),
+            "length": (axis(int, 2), None),
+        }
         if kind.dimension is None:
             keys["dimension"] = (_dimension, 2)
     if "periodic" in kind.geometry:

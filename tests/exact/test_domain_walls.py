@@ -611,18 +611,6 @@ def test_ways_to_write_one_point():
             "grids.loops.model.faces must be two positive integers such as [32, 32], got [3]",
         ),
         (
-            {"model": {"bond": [1, 2]}},
-            "grids.loops.model.bond must be two neighbouring faces such as [[4, 4], [4, 5]], got [1, 2]",
-        ),
-        (
-            {"model": {"block": 3}},
-            "grids.loops.model.block must be the top left face of a 2x2 block such as [4, 4], got 3",
-        ),
-        (
-            {"model": {"block": [1, 1], "bond": [[1, 1], [1, 2]]}},
-            "grids.loops.model sets A by bond or by block, got both",
-        ),
-        (
             {"patch": 2},
             "grids.loops has the key 'patch', which domain-walls has no use for: its bond or block sets A",
         ),
@@ -658,6 +646,12 @@ def test_specs_are_refused_in_one_sentence(changes, sentence):
             {"model": {"periodic": True}},
             "grids.loops at length = 4, t = 0.2: bitflip noise on a periodic grid is beyond",
         ),
+        (
+            {"model": {"block": [1, 1], "bond": [[1, 1], [1, 2]]}},
+            "grids.loops: A is set by bond=((i, j), (k, l)) or by",
+        ),
+        ({"model": {"bond": [1, 2]}}, "grids.loops at length = 4, t = 0.2: bond must"),
+        ({"model": {"block": 3}}, "grids.loops at length = 4, t = 0.2: block must"),
         ({"model": {"bond": [[1, 1], [2, 2]]}}, "grids.loops at length = 4, t = 0.2: bond must join two neighbouring"),
         ({"model": {"bond": [[4, 4], [4, 5]]}}, "grids.loops at length = 4, t = 0.2: bond must join two neighbouring"),
         (
@@ -701,17 +695,20 @@ def test_cmi_on_the_command_line(capfd):
     ("line", "sentence"),
     [
         ("--shape 5x6 --t 0.3", "domain-walls needs --radius; add it"),
-        ("--shape 5 --radius 1 --t 0.3", "--shape must look like 32x32, got '5'; domain-walls live on L x W faces"),
+        (
+            "--shape 5 --radius 1 --t 0.3",
+            "faces must be two positive integers such as (8, 8), more than one face, got (5,)",
+        ),
         (
             "--shape 5x6 --radius 1 --t 0.3 --bond 1,1,2",
-            "--bond must look like 4,4,4,5, got '1,1,2'; its two faces i,j,k",
+            "--bond must look like 4,4,4,5, got '1,1,2'; 4 whole numbers",
         ),
         ("--shape 5x6 --radius 1 --t 0.3 --bond 1,1,2,2", "bond must join two neighbouring faces of the 5x6 grid"),
-        ("--shape 5x6 --radius 1 --t 0.3 --bond 1,1;2", "--bond must look like 2,2,2,3, got '1,1;2'; whole numbers"),
-        ("--shape 5x6 --radius 1 --t 0.3 --block 1", "--block must look like 4,4, got '1'; the top left face"),
+        ("--shape 5x6 --radius 1 --t 0.3 --bond 1,1;2", "--bond must look like 4,4,4,5, got '1,1;2'; whole numbers"),
+        ("--shape 5x6 --radius 1 --t 0.3 --block 1", "--block must look like 4,4, got '1'; 2 whole numbers"),
         (
             "--shape 5x6 --radius 1 --t 0.3 --block 1,1 --bond 1,1,1,2",
-            "domain-walls takes A from --bond or from --block",
+            "A is set by bond=((i, j), (k, l)) or by block=(i, j), got both",
         ),
         (
             "--shape 5x6 --radius 1 --t 0.3 --center 1,1",
