@@ -201,9 +201,19 @@ class SampleFile:
         self._file = open_locked(path, os.O_RDWR, fcntl.lockf)
 
     def put(self, block: int, first: int, samples: NDArray[Any]) -> None:
-        """Write one block, samples first, first + 1, ...; it survives a power cut from here on."""
+        """Write one block, samples first, first + 1, ...; it survives a power cut from here on.
+
+        Raises InputError for samples that are not finite in the type of the file; the block is not done then.
+        """
         place = self._place + first * self._sample_bytes
-        left = np.ascontiguousarray(samples, self._dtype).data.cast("B")
+        with np.errstate(over="ignore"):
+            numbers = np.ascontiguousarray(samples, self._dtype)
+        if not np.isfinite(numbers).all():
+            raise InputError(
+                f"samples must be finite numbers of {self._dtype}, got {numbers[~np.isfinite(numbers)][0]} in block "
+                f"{block}, which was not written; take another dtype, or parameters that give smaller values"
+            )
+        left = numbers.data.cast("B")
         while left:
             written = os.pwrite(self._file, left, place)
             left, place = left[written:], place + written

@@ -34,14 +34,16 @@ from .fields import (
 Method = Literal["auto", "factorise", "conjugate_gradients"]
 Solve = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
-TOLERANCE = 1e-12  # of the conjugate gradients: residual, relative to the right-hand side
+TOLERANCE = 1e-12  # energy of the residual (root), relative to that of the solution
+ROUNDING = 1e-15  # the same in the norm of diag(M), below which nothing can be resolved
+CHECK = 1e-12  # largest difference in that norm between the residual in the end and that of the recursion
 MAX_ITERATIONS = 10_000
 FACTORISE_UP_TO = {1: 2**24, 2: 2**18, 3: 2**14}  # sites: factors of at most about a GiB, made in seconds
 BATCH_BYTES = 2**25
 
 
 class NotConvergedError(InputError):
-    """Conjugate gradients did not reach TOLERANCE within MAX_ITERATIONS."""
+    """The residual in the end is not small: the answer would be wrong."""
 
 
 def conditional_field(
@@ -67,7 +69,7 @@ def conditional_field(
         rng: source of all randomness.
         noise_variance: one number >= 0 or one per site; 0 fixes the field to the values.
         method: "factorise" (sparse LU, then cheap for every sample), "conjugate_gradients" (preconditioned by fast
-            transforms; relative residual TOLERANCE; little memory), or "auto", by the number of sites.
+            transforms; little memory), or "auto", by the number of sites.
 
     Returns:
         (n_samples, *lattice.shape).
@@ -137,7 +139,7 @@ class _Conditioning:
         boundary: Boundary,
         method: Method,
     ) -> "_Conditioning":
-        check_field(lattice, mass_squared, boundary)
+        mass_squared = check_field(lattice, mass_squared, boundary)
         mask, variance = np.asarray(observed), np.asarray(noise_variance, float)
         if mask.dtype != np.bool_ or mask.shape != lattice.shape:
             raise InputError(
@@ -161,15 +163,19 @@ class _Conditioning:
         weight = np.zeros(lattice.n_sites)
         weight[noisy] = 1.0 / seen[~sharp]
         free = np.setdiff1d(np.arange(lattice.n_sites), exact)
-        rows = precision_matrix(lattice, mass_squared, boundary).tocsr()[free]
-        matrix = (rows[:, free] + sparse.diags_array(weight[free])).tocsr()
+        rows = precision_matrix(lattice, 0.0, boundary).tocsr()[free]
         if method == "auto":
             small = len(free) <= FACTORISE_UP_TO.get(lattice.ndim, 2**12)
             method = "factorise" if small else "conjugate_gradients"
-        if len(free) == 0 or method == "factorise":
-            solve = _factorised(matrix)
-        else:
-            solve = _conjugate_gradients(lattice, mass_squared, boundary, matrix, free, weight)
+        neighbours = (sparse.diags_array(rows[:, free].diagonal()) - rows[:, free]).tocsr()
+        excess = mass_squared + weight[free] + (rows[:, free].diagonal() - neighbours.sum(axis=1))
+        solve: Solve = np.copy
+        if len(free):
+            # factors of a nearly singular matrix have no digits left
+            transforms = method == "conjugate_gradients" or excess.mean() < 1e-10 * neighbours.sum() / len(free)
+            args = lattice, mass_squared, boundary, free, weight
+            invert = _transforms(*args) if transforms else _factors(neighbours, excess)
+            solve = _solver(neighbours, excess, invert)
         return cls(lattice, exact, noisy, free, np.sqrt(seen[~sharp]), rows[:, exact], solve)
 
     def check_values(self, values: ArrayLike) -> NDArray[np.float64]:
@@ -200,22 +206,66 @@ class _Conditioning:
         return x
 
 
-def _factorised(matrix: sparse.csr_array) -> Solve:
-    if matrix.shape[0] == 0:
-        return lambda b: b
+def _solver(neighbours: sparse.csr_array, excess: NDArray[np.float64], invert: Solve) -> Solve:
+    """Return a solver of M x = b for rows b, by conjugate gradients with `invert`, M^-1 or nearly so.
+
+    M = G^T G + diag(excess), G the differences along bonds, which the adjacency matrix `neighbours` tells, so that no
+    product cancels however small the excess is. Weights of 1e60 next to couplings of 1 must not hide the residual of
+    other sites: the first guess is x_0 = b/diag(M), whose residual holds no weights, and the energy r M^-1 r of a
+    residual bounds the square of every error in units of the standard deviation of its site.
+    """
+    upper = sparse.triu(neighbours).tocoo()
+    ends, n_bonds = np.stack(upper.coords, axis=1).ravel(), upper.nnz
+    G = sparse.csr_array(
+        (np.tile([1.0, -1.0], n_bonds), ends, np.arange(0, 2 * n_bonds + 1, 2)), (n_bonds, len(excess))
+    )
+    back, diagonal = G.T.tocsr(), neighbours.sum(axis=1) + excess
+
+    def product(x: NDArray[np.float64]) -> NDArray[np.float64]:
+        return (back @ (G @ x.T)).T + excess * x
+
+    def energy(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+        return (x * y).sum(axis=1, keepdims=True)
+
+    def solve(b: NDArray[np.float64]) -> NDArray[np.float64]:
+        guess = b / diagonal
+        rest = (neighbours @ guess.T).T
+        x, r = np.zeros(b.shape), rest.copy()
+        p, last = np.zeros(b.shape), np.ones((len(b), 1))
+        for _ in range(MAX_ITERATIONS):
+            z = invert(r)
+            rz = energy(r, z)
+            going = rz > TOLERANCE**2 * energy(x, rest) + ROUNDING**2 * energy(x, diagonal * x)
+            if not going.any():
+                break
+            p = z + rz / last * p
+            q = product(p)
+            step = np.divide(rz, energy(p, q), out=np.zeros(rz.shape), where=going)
+            x += step * p
+            r -= step * q
+            last = np.where(going, rz, 1.0)
+        drift = rest - product(x) - r
+        lost = energy(drift, drift / diagonal) > CHECK**2 * (energy(x, diagonal * x) + energy(rest, rest / diagonal))
+        if going.any() or lost.any() or not np.isfinite(x).all():
+            raise NotConvergedError(
+                f"the equations of the field could not be solved to {TOLERANCE} in {MAX_ITERATIONS} steps; use "
+                "method='factorise', a larger mass_squared, or noise variances that differ less"
+            )
+        return guess + x
+
+    return solve
+
+
+def _factors(neighbours: sparse.csr_array, excess: NDArray[np.float64]) -> Solve:
+    matrix = sparse.diags_array(neighbours.sum(axis=1) + excess) - neighbours
     factors = splu(matrix.tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
     return lambda b: factors.solve(np.ascontiguousarray(b.T)).T
 
 
-def _conjugate_gradients(
-    lattice: Lattice,
-    mass_squared: float,
-    boundary: Boundary,
-    matrix: sparse.csr_array,
-    free: NDArray[np.intp],
-    weight: NDArray[np.float64],
+def _transforms(
+    lattice: Lattice, mass_squared: float, boundary: Boundary, free: NDArray[np.intp], weight: NDArray[np.float64]
 ) -> Solve:
-    """Return a solver of (K_ff + D) x = b for rows b, preconditioned by s (K + c)^-1 s.
+    """Return s (K + c)^-1 s, nearly (K_ff + D)^-1, for rows.
 
     c stands for the mean effect of the observations, s for their unevenness: s = 1, and one step is enough, where
     all sites are equally noisy. Sites known exactly count as infinite weight.
@@ -226,7 +276,7 @@ def _conjugate_gradients(
     scale = np.sqrt((k + shift) / (k + weight[free]))
     inverse = 1.0 / (precision_spectrum(lattice, mass_squared, boundary) + shift)
 
-    def precondition(r: NDArray[np.float64]) -> NDArray[np.float64]:
+    def invert(r: NDArray[np.float64]) -> NDArray[np.float64]:
         z = np.zeros(((len(r) + 1) // 2, lattice.n_sites), complex)
         z.real[:, free] = scale * r[0::2]
         z.imag[: len(r) // 2, free] = scale * r[1::2]
@@ -234,25 +284,4 @@ def _conjugate_gradients(
         flat = z.reshape(len(z), -1)[:, free]
         return scale * np.stack([flat.real, flat.imag], axis=1).reshape(-1, len(free))[: len(r)]
 
-    def solve(b: NDArray[np.float64]) -> NDArray[np.float64]:
-        x, r = np.zeros(b.shape), b.copy()
-        z = precondition(r)
-        p, rz = z, (r * z).sum(axis=1, keepdims=True)
-        goal = TOLERANCE * np.linalg.norm(b, axis=1, keepdims=True)
-        for _ in range(MAX_ITERATIONS):
-            going = np.linalg.norm(r, axis=1, keepdims=True) > goal
-            if not going.any():
-                return x
-            q = (matrix @ p.T).T
-            step = np.divide(rz, (p * q).sum(axis=1, keepdims=True), out=np.zeros(rz.shape), where=going)
-            x += step * p
-            r -= step * q
-            z = precondition(r)
-            last, rz = rz, (r * z).sum(axis=1, keepdims=True)
-            p = z + np.divide(rz, last, out=np.zeros(rz.shape), where=going) * p
-        raise NotConvergedError(
-            f"conjugate gradients did not reach {TOLERANCE} in {MAX_ITERATIONS} steps; "
-            "use method='factorise', or noise variances that differ less"
-        )
-
-    return solve
+    return invert

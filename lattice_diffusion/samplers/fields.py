@@ -35,12 +35,13 @@ def check_mass_squared(mass_squared: float) -> float:
     return float(mass_squared)
 
 
-def check_field(lattice: Lattice, mass_squared: float, boundary: str) -> None:
-    """Raises InputError unless mass_squared > 0, or 0 where an open axis is fixed at both ends."""
+def check_field(lattice: Lattice, mass_squared: float, boundary: str) -> float:
+    """Return mass_squared. Raises InputError unless it is > 0, or 0 where an open axis is fixed at both ends."""
     if boundary not in ("free", "fixed"):
         raise InputError(f"boundary of open axes must be 'free' or 'fixed', got {boundary!r}")
-    if not (mass_squared == 0.0 and boundary == "fixed" and not all(lattice.periodic)):
-        check_mass_squared(mass_squared)
+    if mass_squared == 0.0 and boundary == "fixed" and not all(lattice.periodic):
+        return 0.0
+    return check_mass_squared(mass_squared)
 
 
 def gaussian_field(
@@ -65,7 +66,7 @@ def gaussian_field(
     Raises:
         InputError: for values out of range, or an output larger than the memory.
     """
-    check_field(lattice, mass_squared, boundary)
+    mass_squared = check_field(lattice, mass_squared, boundary)
     return _draw(lattice, 1.0 / precision_spectrum(lattice, mass_squared, boundary), boundary, n_samples, rng, dtype)
 
 
@@ -143,11 +144,27 @@ def _draw(
     if dtype not in (np.float32, np.float64):
         raise InputError(f"dtype must be float32 or float64, got {dtype}")
     n_samples, rng = check_n_samples(n_samples, lattice.n_sites * dtype.itemsize), np.random.default_rng(rng)
+    amplitude = np.sqrt(power).ravel()
+    limit, largest = np.finfo(dtype), float(10.0 * amplitude.sum())  # no mode is drawn beyond 9 standard deviations
+    if largest > 0.0 and not float(limit.tiny) <= largest <= float(limit.max):
+        raise InputError(
+            f"fields must stay within the range of {dtype}, but their modes have standard deviations of up to "
+            f"{amplitude.max():.3g}; use dtype=float64, or fields in other units"
+        )
+    amplitude = amplitude.astype(dtype)
+    amplitude = np.sqrt(power).ravel()
+    limit, largest = np.finfo(dtype), float(10.0 * amplitude.sum())  # no mode is drawn beyond 9 standard deviations
+    if largest > 0.0 and not float(limit.tiny) <= largest <= float(limit.max):
+        raise InputError(
+            f"fields must stay within the range of {dtype}, but their modes have standard deviations of up to "
+            f"{amplitude.max():.3g}; use dtype=float64, or fields in other units"
+        )
+    amplitude = amplitude.astype(dtype)
     x = np.empty((n_samples, *lattice.shape), dtype)
     pairs = max(1, BATCH_BYTES // (2 * dtype.itemsize * lattice.n_sites))
     work = np.empty((min(pairs, (n_samples + 1) // 2), *lattice.shape), np.result_type(dtype, np.complex64))
     fill = normals.complex_noise_float32 if dtype == np.float32 else normals.complex_noise_float64
-    amplitude, state = np.sqrt(power).ravel().astype(dtype), rng.integers(0, 2**64, 4 * normals.LANES, dtype=np.uint64)
+    state = rng.integers(0, 2**64, 4 * normals.LANES, dtype=np.uint64)
     for start in range(0, n_samples, 2 * pairs):
         batch = x[start : start + 2 * pairs]
         z = work[: (len(batch) + 1) // 2]

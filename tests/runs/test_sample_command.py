@@ -178,6 +178,22 @@ def test_killed_at_any_moment_the_file_opens_and_goes_on(tmp_path):
     assert np.array_equal(samples_in(path), expected(1600, 4))
 
 
+@pytest.mark.parametrize(("bad", "dtype"), [(np.inf, np.float64), (np.nan, np.float32), (1e39, np.float32)])
+def test_blocks_that_are_not_finite_never_count_as_done(tmp_path, bad, dtype):
+    """1e39 is finite in float64 and not in the float32 of the file; the good block before it stays."""
+
+    def draw(n, rng):
+        return np.full((n, 3), 1.0 if next(drawn) == 0 else bad)
+
+    drawn = iter(range(9))
+    how = sampling.Recipe({"model": "mine", "shape": [3]}, draw, (3,), ("site",), np.dtype(dtype))
+    with pytest.raises(InputError, match="samples must be finite numbers of float.*, got .* in block 1, which was not"):
+        sample_to_file(how, 20, 4, tmp_path / "a.h5", batch=5, progress=False)
+    result = results.load(tmp_path / "a.h5")
+    assert not result.attrs["complete"]
+    assert result["samples"]["done"].values.tolist() == [1, 0, 0, 0]
+
+
 def test_a_second_run_is_kept_out(tmp_path):
     path = tmp_path / "a.h5"
     sample_to_file(recipe("ising", ISING), 8, 4, path, progress=False)

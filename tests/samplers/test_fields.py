@@ -1,5 +1,7 @@
 """Gaussian fields against their exact covariance, and the kernel's normal numbers against the normal law."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -289,6 +291,63 @@ def test_conditional_samples_against_dense_algebra(name, method):
     assert np.abs(covariance_scores(centered, 1.1 * covariance)).max() > 5
 
 
+def rational_mean(lattice, mass_squared, observed, values, variance):
+    """The conditional mean by elimination in rational numbers, without any rounding."""
+    laplacian, n = precision_matrix(lattice, 0.0).toarray().astype(int), lattice.n_sites
+    rows = [[Fraction(int(k)) for k in row] + [Fraction(0)] for row in laplacian]
+    for i in range(n):
+        weight = 1 / Fraction(variance.flat[i]) if observed.flat[i] else Fraction(0)
+        rows[i][i] += Fraction(mass_squared) + weight
+        rows[i][n] = weight * Fraction(values.flat[i] if observed.flat[i] else 0.0)
+    for i in range(n):
+        rows[i] = [x / rows[i][i] for x in rows[i]]
+        for j in range(n):
+            if j != i and rows[j][i]:
+                rows[j] = [x - rows[j][i] * y for x, y in zip(rows[j], rows[i], strict=True)]
+    return np.array([float(row[n]) for row in rows]).reshape(lattice.shape)
+
+
+@pytest.mark.parametrize("method", ["factorise", "conjugate_gradients"])
+@pytest.mark.parametrize("mass_squared", [1e-40, 1e-14, 0.2, 1e10])
+@pytest.mark.parametrize("decades", [(-99, -95), (-30, -20), (-90, 90), (-40, 0), (8, 16), (90, 95)])
+def test_conditional_mean_at_any_noise_against_rational_arithmetic(method, mass_squared, decades):
+    lattice, rng = ld.Lattice((3, 4), (False, True)), np.random.default_rng(15)
+    observed, values, _ = observations(lattice, rng)
+    variance = 10.0 ** rng.uniform(*decades, lattice.shape)
+    got = ld.samplers.conditional_mean(lattice, mass_squared, observed, values, noise_variance=variance, method=method)
+    exact = rational_mean(lattice, mass_squared, observed, values, variance)
+    assert np.abs(got - exact).max() < 1e-11 * np.abs(exact).max()
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 16), (60, 60)])
+@pytest.mark.parametrize("method", ["factorise", "conjugate_gradients"])
+def test_little_noise_is_none(shape, method):
+    """The answer at zero noise is approached like noise_variance times a number of order 1."""
+    lattice, rng = ld.Lattice(shape, True), np.random.default_rng(16)
+    observed, values = rng.random(shape) < 0.3, rng.standard_normal(shape)
+    means = [
+        ld.samplers.conditional_mean(lattice, 0.1, observed, values, noise_variance=v, method=method)
+        for v in (0.0, 1e-24, 1e-60)
+    ]
+    assert np.abs(means[1] - means[0]).max() < 1e-10
+    assert np.abs(means[2] - means[0]).max() < 1e-10
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_fields_beyond_the_range_of_their_type_are_refused(dtype):
+    """1/m^2 = 1e80 has no root in float32; 1e-90 has none but 0."""
+    lattice, rng = ld.Lattice((4, 4), True), np.random.default_rng(17)
+    for mass_squared in (1e-80, 1e95):
+        if dtype == np.float64:
+            x = ld.samplers.gaussian_field(lattice, mass_squared, 4, rng, dtype) * np.sqrt(mass_squared)
+            assert 0.1 < np.abs(x).max() < 10
+        else:
+            with pytest.raises(ValueError, match=r"must stay within the range of float32, .* use dtype=float64"):
+                ld.samplers.gaussian_field(lattice, mass_squared, 4, rng, dtype)
+    with pytest.raises(ValueError, match="must stay within the range"):
+        ld.samplers.spectral_field(lattice, np.full((4, 4), 1e77), 4, rng, np.float32)
+
+
 def test_methods_agree_on_larger_lattices():
     lattice, rng = ld.Lattice((48, 40), True), np.random.default_rng(13)
     observed = rng.random(lattice.shape) < 0.1
@@ -399,5 +458,5 @@ def test_refusals(call, sentence):
 
 def test_conjugate_gradients_say_when_they_fail(monkeypatch):
     monkeypatch.setattr(conditional_fields, "MAX_ITERATIONS", 1)
-    with pytest.raises(ld.samplers.NotConvergedError, match="did not reach 1e-12 in 1 steps; use method='factorise'"):
+    with pytest.raises(ld.samplers.NotConvergedError, match="could not be solved to 1e-12 in 1 steps; use method='fac"):
         conditional(method="conjugate_gradients", values=np.ones((4, 4)))(np.random.default_rng(0))
