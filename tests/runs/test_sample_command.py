@@ -187,7 +187,7 @@ def test_blocks_that_are_not_finite_never_count_as_done(tmp_path, bad, dtype):
 
     drawn = iter(range(9))
     how = sampling.Recipe({"model": "mine", "shape": [3]}, draw, (3,), ("site",), np.dtype(dtype))
-    with pytest.raises(InputError, match="samples must be finite numbers of float.*, got .* in block 1, which was not"):
+    with pytest.raises(InputError, match=r"samples must be finite numbers of float.*, got .* in block 1, which was"):
         sample_to_file(how, 20, 4, tmp_path / "a.h5", batch=5, progress=False)
     result = results.load(tmp_path / "a.h5")
     assert not result.attrs["complete"]
