@@ -35,34 +35,37 @@ RECOVERY = {
 
 def plot_probe(result: xr.DataTree) -> "Figure":
     """Draw what a probe found, and below it what it makes of pictures whose truth is known, a row each."""
-    import matplotlib.pyplot as plt
-
     known = calibrations(result)
     heights = [7.8, *[3.9] * len(known)]
-    figure = plt.figure(figsize=(11.0, sum(heights)), layout="constrained")
+    figure = _empty(sum(heights))
     first, *others = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
-    _panels(first, grids(result)["probe"])
+    plot_probe_panels(result, first)
     for part, name in zip(others, known, strict=True):
         part.suptitle(f"Known truth: {name.removeprefix('calibration_')}; black: exact")
-        _beside(part, grids(result)[name])
+        plot_calibration(result, name, part)
     return figure
 
 
-def plot_probe_panels(result: xr.DataTree) -> "Figure":
+def plot_probe_panels(result: xr.DataTree, figure: "Figure | SubFigure | None" = None) -> "Figure | SubFigure":
     """Draw the four panels of a probe: CMI map, CMI curves, Markov length, recommended radius."""
-    import matplotlib.pyplot as plt
-
-    figure = plt.figure(figsize=(11.0, 7.8), layout="constrained")
-    _panels(figure, grids(result)["probe"])
+    figure, variables = figure or _empty(7.8), grids(result)["probe"]
+    axes = figure.subplots(2, 2)
+    plot_probe_map(variables, ax=axes[0, 0])
+    plot_probe_curves(variables, ax=axes[0, 1])
+    plot_probe_lengths(variables, ax=axes[1, 0])
+    plot_probe_radius(variables, ax=axes[1, 1])
     return figure
 
 
-def plot_calibration(result: xr.DataTree, group: str) -> "Figure":
+def plot_calibration(
+    result: xr.DataTree, group: str, figure: "Figure | SubFigure | None" = None
+) -> "Figure | SubFigure":
     """Draw measured beside exact for pictures of known truth: CMI curves, Markov length, nonlocality window."""
-    import matplotlib.pyplot as plt
-
-    figure = plt.figure(figsize=(11.0, 3.7), layout="constrained")
-    _beside(figure, grids(result)[group])
+    figure, variables = figure or _empty(3.7), grids(result)[group]
+    axes = figure.subplots(1, 3)
+    plot_probe_curves(variables, ax=axes[0], n_curves=3)
+    plot_probe_lengths(variables, ax=axes[1])
+    plot_probe_windows(variables, ax=axes[2])
     return figure
 
 
@@ -71,19 +74,10 @@ def calibrations(result: xr.DataTree) -> list[str]:
     return [name for name, group in grids(result).items() if "cmi_exact" in group]
 
 
-def _panels(figure: "Figure | SubFigure", variables: Variables) -> None:
-    axes = figure.subplots(2, 2)
-    plot_probe_map(variables, ax=axes[0, 0])
-    plot_probe_curves(variables, ax=axes[0, 1])
-    plot_probe_lengths(variables, ax=axes[1, 0])
-    plot_probe_radius(variables, ax=axes[1, 1])
+def _empty(height: float) -> "Figure":
+    import matplotlib.pyplot as plt
 
-
-def _beside(figure: "Figure | SubFigure", variables: Variables) -> None:
-    axes = figure.subplots(1, 3)
-    plot_probe_curves(variables, ax=axes[0], n_curves=3)
-    plot_probe_lengths(variables, ax=axes[1])
-    plot_probe_windows(variables, ax=axes[2])
+    return plt.figure(figsize=(11.0, height), layout="constrained")
 
 
 def plot_probe_map(variables: Variables, *, ax: "Axes | None" = None) -> "Axes":
@@ -106,17 +100,8 @@ def plot_probe_curves(variables: Variables, *, ax: "Axes | None" = None, n_curve
     t, radii = variables["t"].values, variables["radius"].values
     cmi, stderr = variables["cmi_above_null"].values, variables["cmi_above_null_stderr"].values
     total, tolerance = variables["total_information"], float(variables["tolerance"].values)
-    ax.errorbar(
-        t,
-        total.values,
-        variables["total_information_stderr"].values,
-        label=r"$I(A;BC)$",
-        color="0.45",
-        marker="o",
-        mfc="w",
-        ms=4,
-        lw=0.8,
-    )
+    hollow = {"color": "0.45", "marker": "o", "mfc": "w", "ms": 4, "lw": 0.8}
+    ax.errorbar(t, total.values, variables["total_information_stderr"].values, label=r"$I(A;BC)$", **hollow)
     _exact(ax, variables, "total_information", label="exact")
     for k, j in enumerate(np.unique(np.linspace(0, radii.size - 1, n_curves).round().astype(int))):
         _exact(ax, variables, "cmi", j)

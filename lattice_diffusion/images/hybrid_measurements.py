@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,39 +70,21 @@ def measure(
 ) -> Measured:
     """Return all that is measured; `tick` is called `ticks(..)` times."""
     error_seed, back_seed, generation_seed = stream(seed, "measuring").spawn(3)
-    clean = data.real[: effort.n_errors]
-
-    def errors() -> dict[str, NDArray]:
-        columns = list(squared_errors(nets, clean, ERROR_TIMES, np.random.default_rng(error_seed)))
-        return {"errors": np.stack(columns, axis=1)}
-
-    found = _kept(parts, "errors", errors)["errors"]
+    errors = _kept(parts, "errors", _errors, nets, data.real[: effort.n_errors], error_seed)["x"]
     tick()
-    back = []
+    back, clean = [], data.real[: effort.n_returned]
     for start, row in zip(effort.starts, back_seed.spawn(len(effort.starts)), strict=True):
         for (kind, net), path in zip(nets.items(), row.spawn(len(nets)), strict=True):
-
-            def there_and_back(
-                start: float = start, net: Denoiser = net, path: np.random.SeedSequence = path
-            ) -> dict[str, NDArray]:
-                x_0 = data.real[: effort.n_returned]
-                x = returned(net, x_0, start, effort.n_steps, np.random.default_rng(path))
-                return {"x": x.astype(np.float32)}
-
-            back.append(_kept(parts, f"back-{start:g}-{name_of(kind)}", there_and_back)["x"])
+            name = f"back-{start:g}-{name_of(kind)}"
+            back.append(_kept(parts, name, _back, net, clean, start, effort.n_steps, path)["x"])
             tick()
-    shape = (len(effort.starts), len(nets), *back[0].shape)
     generated = {}
     for (name, radii), path in zip(schedules.items(), generation_seed.spawn(len(schedules)), strict=True):
-
-        def out_of_noise(radii: Radii = radii, path: np.random.SeedSequence = path) -> dict[str, NDArray]:
-            made = generate(nets, radii, effort.n_generated, effort.n_steps, np.random.default_rng(path))
-            return {"x": made.images.astype(np.float32), "cost": np.array([made.multiply_adds, made.seconds])}
-
-        one = _kept(parts, f"generated-{name}", out_of_noise)
+        one = _kept(parts, f"generated-{name}", _made, nets, radii, effort.n_generated, effort.n_steps, path)
         generated[name] = Generated(one["x"].astype(float), *(float(v) for v in one["cost"]))
         tick()
-    return Measured(found, np.stack(back).reshape(shape).astype(float), generated)
+    shape = (len(effort.starts), len(nets), *clean.shape)
+    return Measured(errors, np.stack(back).reshape(shape).astype(float), generated)
 
 
 def ticks(nets: Nets, schedules: Mapping[str, Radii], effort: Effort) -> int:
@@ -109,16 +92,29 @@ def ticks(nets: Nets, schedules: Mapping[str, Radii], effort: Effort) -> int:
     return 1 + len(effort.starts) * len(nets) + len(schedules)
 
 
-def _kept(folder: Path, name: str, compute: Callable[[], dict[str, NDArray]]) -> dict[str, NDArray]:
+def _kept(folder: Path, name: str, compute: Callable[..., dict[str, NDArray]], *arguments: Any) -> dict[str, NDArray]:
     """Return arrays of the folder of parts, computed where they are not there."""
     path = folder / f"{name}.npz"
     if path.exists():
         with np.load(path) as file:
             return dict(file)
-    arrays = compute()
+    arrays = compute(*arguments)
     with atomic_write(path) as partial:
         np.savez(partial, **arrays)  # type: ignore[arg-type]
     return arrays
+
+
+def _errors(nets: Nets, x_0: NDArray, seed: np.random.SeedSequence) -> dict[str, NDArray]:
+    return {"x": np.stack(list(squared_errors(nets, x_0, ERROR_TIMES, np.random.default_rng(seed))), axis=1)}
+
+
+def _back(net: Denoiser, x_0: NDArray, start: float, n_steps: int, seed: np.random.SeedSequence) -> dict[str, NDArray]:
+    return {"x": returned(net, x_0, start, n_steps, np.random.default_rng(seed)).astype(np.float32)}
+
+
+def _made(nets: Nets, radii: Radii, n: int, n_steps: int, seed: np.random.SeedSequence) -> dict[str, NDArray]:
+    made = generate(nets, radii, n, n_steps, np.random.default_rng(seed))
+    return {"x": made.images.astype(np.float32), "cost": np.array([made.multiply_adds, made.seconds])}
 
 
 def images_denoised(nets: Nets, schedules: Mapping[str, Radii], effort: Effort) -> dict[int, int]:
