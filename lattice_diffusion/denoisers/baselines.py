@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from ..channels import Channel, check_gaussian
-from ..errors import InputError, check_finite
+from ..errors import InputError, array_of, check_finite
 from ..lattice import Lattice
 from .exact import ArrayDenoiser
 from .posterior import Bernoulli, Normal
@@ -197,15 +197,13 @@ class NearestPatch(ArrayDenoiser):
 
 def _clean(x_0: NDArray, least: int = 1) -> FloatArray:
     """Return data (n, channel, *lattice) as floats; raise InputError where they are none."""
-    x_0 = np.asarray(x_0)
-    if x_0.dtype.kind not in "iuf":
-        raise InputError(f"x_0 must hold real numbers, got dtype {x_0.dtype}")
+    x_0 = array_of("x_0", x_0).astype(float)
     if x_0.ndim < 3 or 0 in x_0.shape:
         raise InputError(f"x_0 must have shape (n, channel, *lattice), got {x_0.shape}; add a channel by x_0[:, None]")
     if len(x_0) < least:
         raise InputError(f"x_0 must hold at least {least} samples, got {len(x_0)}")
     check_finite(x_0=x_0)
-    return x_0.astype(float)
+    return x_0
 
 
 def _shifts(lattice: Lattice, n_channels: int) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..channels import Channel, check_gaussian, check_time
-from ..errors import InputError, check_limits
+from ..errors import InputError, array_of, check_limits
 from ..exact.local_fields import LocalFields
 from ..exact.spins import SpinSolver
 from .posterior import Array, Bernoulli, Normal, Posterior, check_times
@@ -29,7 +29,7 @@ class ArrayDenoiser(ABC):
 
     def __init__(self, channel: Channel, shape: tuple[int, ...], radius: int | None) -> None:
         check_limits({"radius": (0, None)}, {"radius": radius})
-        self.channel, self.shape, self.radius = channel, shape, radius
+        self.channel, self.shape, self.radius = channel, shape, None if radius is None else int(radius)
         self.used = np.ones(shape, bool)  # entries that hold data; the others are not read
 
     def __call__(self, x_t: Array, t: float | Array) -> Posterior:
@@ -79,8 +79,7 @@ class ArrayDenoiser(ABC):
         return type(answer)(*(torch.tensor(array, dtype=dtype, device=tensor.device) for array in values))
 
     def _check(self, x_t: NDArray) -> FloatArray:
-        if x_t.dtype.kind not in "iuf":
-            raise InputError(f"x_t must hold real numbers, got dtype {x_t.dtype}")
+        x_t = array_of("x_t", x_t).astype(float)
         if x_t.shape[1:] != self.shape:
             shape = ", ".join(map(str, self.shape))
             raise InputError(f"x_t must have shape (batch, {shape}), channel axis included, got {x_t.shape}")

@@ -7,11 +7,12 @@ A step minimises -log p(x_0,i) per site under the network's law of x_0,i: for a 
 site's own observation, which enters exactly. The minimum is the exact local posterior.
 """
 
+import contextlib
 import dataclasses
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,13 +24,13 @@ from torch.nn.functional import softplus
 
 from .. import __version__
 from ..channels import CHANNELS, Channel
-from ..errors import InputError, check_device, check_limits, check_memory
+from ..errors import InputError, array_of, check_device, check_finite, check_limits, check_memory
 from ..lattice import Rng
 from .global_net import GlobalNet
 from .image_nets import GlobalImageNet, LocalImageNet
 from .local_net import LocalNet
 from .network import Network
-from .posterior import Bernoulli, Categorical, Denoiser, Posterior
+from .posterior import Bernoulli, Categorical, Denoiser, Posterior, check_channel, check_posterior
 from .training import (
     CheckpointError,
     TrainingConfig,
@@ -61,6 +62,8 @@ def uniform_times(n: int, rng: np.random.Generator) -> NDArray[np.float64]:
 def log_snr_times(channel: Channel, lowest: float = -6.0, highest: float = 6.0) -> Times:
     """Return a draw of times whose log snr is uniform between the two, one in each of n equal intervals."""
 
+    lowest, highest = float(lowest), float(highest)
+
     def times(n: int, rng: np.random.Generator) -> NDArray[np.float64]:
         log_snr = lowest + (highest - lowest) * uniform_times(n, rng)
         return np.array([channel.time(math.exp(value)) for value in log_snr])
@@ -79,7 +82,7 @@ def train(
     exact: Denoiser | None = None,
     device: str | torch.device | None = None,
     **options: Any,
-) -> Iterator[TrainingStep]:
+) -> Generator[TrainingStep, None, None]:
     """Fit `net` in place, one step per item; whenever the loop is left, it holds the averaged weights.
 
     Args:
@@ -95,12 +98,16 @@ def train(
         options: of `TrainingConfig`: steps, budget_seconds, learning_rate, optimiser, ema, checkpoint, resume, ...
 
     Raises:
-        InputError: data that do not fit the network, a checkpoint of another one, values out of their range.
+        InputError: data that do not fit the network, a checkpoint of another one, a teacher or exact denoiser of
+            another channel, values out of their range.
         TrainingError: a loss or gradient that is not finite, with its step and noise level.
     """
     config, rng = TrainingConfig(**options), np.random.default_rng(rng)
     check_limits({"batch_size": (1, None)}, {"batch_size": batch_size})
+    batch_size = int(batch_size)
     check_memory("batch_size", 64 * batch_size, "take smaller batches")
+    for other in (teacher, exact):
+        check_channel(other, net.channel)
     if teacher is not None and not isinstance(net, LocalNet):
         raise InputError(f"teacher needs a LocalNet, which has a blind form, got a {type(net).__name__}")
     check_device(device)
@@ -109,7 +116,7 @@ def train(
     score = None if exact is None else _excess(net.channel, exact, batches.draw, rng)
     steps = minimise(net, batches.losses, config, rng=rng, score=score, description=describe(net))
 
-    def run() -> Iterator[TrainingStep]:
+    def run() -> Generator[TrainingStep, None, None]:
         try:
             yield from steps
         except TrainingError as error:
@@ -128,11 +135,12 @@ def fit(net: Network, data: NDArray | Draw, *, progress: bool = True, **options:
     records, score = [], ""
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=hidden) as bar:
         task = bar.add_task("", total=options.get("steps"))
-        for step in train(net, data, **options):
-            records.append(step)
-            if step.score is not None:
-                score = f", MSE {100 * step.score:.2f}% above the exact minimum"
-            bar.update(task, completed=step.number, description=f"loss {step.loss:.4f}{score}")
+        with contextlib.closing(train(net, data, **options)) as steps:  # an interrupt writes the checkpoint
+            for step in steps:
+                records.append(step)
+                if step.score is not None:
+                    score = f", MSE {100 * step.score:.2f}% above the exact minimum"
+                bar.update(task, completed=step.number, description=f"loss {step.loss:.4f}{score}")
     return records
 
 
@@ -146,16 +154,12 @@ def as_draw(net: Network, data: NDArray | Draw) -> Draw:
 
 def check_data(net: Network, x_0: NDArray) -> NDArray[np.float64]:
     """Return clean data as floats (n, channel, *lattice). Raises InputError where they do not fit the network."""
-    x_0 = np.asarray(x_0)
-    if x_0.dtype.kind not in "iufb":
-        raise InputError(f"data must be real numbers, got dtype {x_0.dtype}")
+    x_0 = array_of("data", x_0).astype(float)
     if x_0.ndim == net.ndim + 1 and net.in_channels == 1:
         x_0 = x_0[:, None]
     if x_0.ndim != net.ndim + 2 or x_0.shape[1] != net.in_channels or 0 in x_0.shape:
         raise InputError(f"data must have shape (n, {net.in_channels}, {net.ndim} lattice axes), got {x_0.shape}")
-    x_0 = x_0.astype(float)
-    if not np.isfinite(x_0).all():
-        raise InputError("data must be finite, got NaN or infinity")
+    check_finite(data=x_0)
     if net.head == "bernoulli":
         used = net.sites(x_0.shape[2:], torch.zeros(())).numpy() > 0
         if np.any((np.abs(x_0) != 1) & used):
@@ -202,7 +206,8 @@ class _Batches:
         sites = net.sites(x_t.shape[2:], x_t)
         if self.teacher is not None:
             told = [self.teacher.blind(part, u) for part, u in zip(noisy, levels, strict=True)]
-            target, spread = tensor([law.mean for law in told]), tensor([law.variance for law in told])
+            target = tensor([check_posterior(*case) for case in zip(told, noisy, levels, strict=True)])
+            spread = tensor([law.variance for law in told])
         losses = (nats(law, target, spread) * sites).flatten(1).sum(dim=1) / sites.sum()
         self.last = t, losses.detach()
         return losses
@@ -225,7 +230,8 @@ def _excess(channel: Channel, exact: Denoiser, draw: Draw, rng: np.random.Genera
     clean = draw(16, rng)
     noisy = [channel.corrupt(clean, t, rng) for t in VALIDATION_TIMES]
     laws = [exact(x_t, t) for x_t, t in zip(noisy, VALIDATION_TIMES, strict=True)]
-    known = [(law.mean, float(law.variance.mean())) for law in laws]
+    means = [check_posterior(*case) for case in zip(laws, noisy, VALIDATION_TIMES, strict=True)]
+    known = [(mean, float(law.variance.mean())) for mean, law in zip(means, laws, strict=True)]
 
     def excess(net: Denoiser) -> float:
         cases = zip(noisy, VALIDATION_TIMES, known, strict=True)

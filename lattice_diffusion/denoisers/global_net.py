@@ -62,6 +62,8 @@ class GlobalNet(Network):
         rng: Rng = None,
     ) -> None:
         arguments = given_arguments(locals())
+        in_channels, ndim = arguments["in_channels"], arguments["ndim"]
+        width, levels, depth = (arguments[name] for name in ("width", "levels", "depth"))
         super().__init__(in_channels, channel, head, ndim, periodic, variance, bonds)
         check_limits({"width": (1, 4096), "depth": (1, 4096), "levels": (0, 32)}, arguments)
         check_memory("width", 4 * 9 * width**2 * depth * (levels + 2) * 2, "take a smaller network")

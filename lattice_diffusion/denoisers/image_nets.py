@@ -47,6 +47,7 @@ class LocalImageNet(LocalNet):
         rng: Rng = None,
     ) -> None:
         arguments = given_arguments(locals())
+        width = arguments["width"]
         log_prior, kind = _image_kind(levels, prior)
         super().__init__(radius, channel=channel, width=width, depth=depth, **kind)
         self.first_modulation = PlacedModulation(width, width, log_prior.shape[1:])
@@ -80,6 +81,7 @@ class GlobalImageNet(GlobalNet):
         rng: Rng = None,
     ) -> None:
         arguments = given_arguments(locals())
+        width = arguments["width"]
         log_prior, kind = _image_kind(levels, prior)
         super().__init__(channel=channel, width=width, levels=halvings, depth=depth, **kind)
         self.first = PlacedNeighbours(self.n_features + 1, width, log_prior.shape[1:])
@@ -97,7 +99,7 @@ class PlacedModulation(Modulation):
 
     def __init__(self, width: int, n_noise: int, lattice: tuple[int, ...]) -> None:
         super().__init__(width, n_noise)
-        self.places = nn.Parameter(torch.zeros(1, width, int(np.prod(lattice))))
+        self.places = nn.Parameter(torch.zeros(1, width, int(np.prod(lattice)), dtype=torch.float32))
 
     def forward(self, z: Tensor, noise: Tensor) -> Tensor:
         return super().forward(z + self.places, noise)
@@ -108,7 +110,7 @@ class PlacedNeighbours(Neighbours):
 
     def __init__(self, n_in: int, n_out: int, lattice: tuple[int, ...]) -> None:
         super().__init__(n_in, n_out, len(lattice), periodic=False)
-        self.places = nn.Parameter(torch.zeros(1, n_out, *lattice))
+        self.places = nn.Parameter(torch.zeros(1, n_out, *lattice, dtype=torch.float32))
 
     def forward(self, z: Tensor) -> Tensor:
         return super().forward(z) + self.places

@@ -84,12 +84,14 @@ class LocalNet(Network):
         rng: Rng = None,
     ) -> None:
         arguments = given_arguments(locals())
+        radius, in_channels, ndim = (arguments[name] for name in ("radius", "in_channels", "ndim"))
+        width, depth, order = (arguments[name] for name in ("width", "depth", "order"))
         super().__init__(in_channels, channel, head, ndim, periodic, variance, bonds)
         limits = {"radius": (0, None), **dict.fromkeys(("width", "depth", "order"), (1, LARGEST))}
         check_limits(limits, arguments)
-        weights = (2 * int(radius) + 3) ** ndim * in_channels * (self.n_features + N_EMBEDDED) * order * width
+        weights = (2 * radius + 3) ** ndim * in_channels * (self.n_features + N_EMBEDDED) * order * width
         check_memory("radius", 8 * weights + 16 * depth * width**2, "take a smaller network")
-        self.arguments, self.radius = arguments, int(radius)
+        self.arguments, self.radius = arguments, radius
         self.custom = stencil is not None
         if stencil is not None:
             self.stencil = _check_stencil(stencil, in_channels, ndim)

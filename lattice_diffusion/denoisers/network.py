@@ -17,7 +17,7 @@ from torch.nn.utils import skip_init
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..channels import Channel, is_gaussian
-from ..errors import InputError, check_limits
+from ..errors import InputError, array_of, check_finite, check_limits
 from ..exact.bonds import bond_mask
 from ..lattice import Rng
 from ..models import DomainWalls
@@ -56,7 +56,7 @@ class Network(nn.Module):
             raise InputError(f"variance must be that of a site, > 0, and 1 for two-valued data, got {variance}")
         if bonds and (in_channels != 2 or ndim != 2 or head != "bernoulli"):
             raise InputError("bonds=True takes 2-channel images (2, L, W) of +-1; use in_channels=2, ndim=2, bernoulli")
-        self.in_channels, self.channel, self.head = int(in_channels), channel, head
+        self.in_channels, self.channel, self.head = in_channels, channel, head
         self.ndim, self.periodic, self.variance, self.bonds = ndim, bool(periodic), float(variance), bool(bonds)
         self.n_features = 2 if head == "bernoulli" else 1
         self.n_outputs = 1 if head == "bernoulli" else 2
@@ -96,13 +96,15 @@ class Network(nn.Module):
         if isinstance(x_t, Tensor):
             return law(x_t, t)
         weight = next(self.parameters())
-        times = check_times(t, len(x_t))
+        times, x_t = check_times(t, len(x_t)), array_of("x_t", x_t)
+        if x_t.size:
+            check_finite(x_t=x_t)
         step = max(1, CHUNK_SITES // max(1, x_t[0].size)) if len(x_t) else 1
         parts: list[Any] = []
         with torch.no_grad():
             for start in range(0, max(1, len(x_t)), step):
                 rows = slice(start, start + step)
-                x = torch.as_tensor(np.ascontiguousarray(x_t[rows]), dtype=weight.dtype, device=weight.device)
+                x = torch.as_tensor(x_t[rows].astype(float), dtype=weight.dtype, device=weight.device)
                 parts.append(law(x, times[rows] if times.ndim else times))
 
         def join(values: list[Any]) -> Any:
@@ -138,8 +140,17 @@ def network_arguments(model: Any) -> dict[str, Any]:
 
 
 def given_arguments(frame_locals: dict[str, Any]) -> dict[str, Any]:
-    """Return a constructor's arguments from its `locals()`, the generator of the weights left out."""
-    return {name: value for name, value in frame_locals.items() if name not in ("self", "__class__", "rng")}
+    """Return a constructor's arguments from its `locals()`, without the generator of the weights.
+
+    NumPy's scalars become Python's numbers, which neither overflow nor lose digits.
+    """
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, np.floating):
+            return float(value)
+        return value.item() if isinstance(value, np.generic) else value
+
+    return {name: plain(value) for name, value in frame_locals.items() if name not in ("self", "__class__", "rng")}
 
 
 # -- noise levels ---------------------------------------------------------------------------------------------------
@@ -222,8 +233,11 @@ def per_sample(values: Tensor, like: Tensor) -> Tensor:
 def layer(
     n_in: int, n_out: int, *, groups: int = 1, ndim: int = 1, size: int | tuple[int, ...] = 1, gain: float = 1.0
 ) -> nn.Module:
-    """Return a convolution without padding, pointwise by default; `gain` scales its initial weights."""
-    made = skip_init(CONVOLUTIONS[ndim - 1], n_in, n_out, size, groups=groups)
+    """Return a convolution without padding, pointwise by default; `gain` scales its initial weights.
+
+    Weights are float32 whatever torch's default is, so that a seed gives the same network.
+    """
+    made = skip_init(CONVOLUTIONS[ndim - 1], n_in, n_out, size, groups=groups, dtype=torch.float32)
     made.gain = gain
     return made
 

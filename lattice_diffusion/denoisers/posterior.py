@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, array_of
+from ..channels import Channel
+from ..errors import InputError, array_of, shown
 from ..lattice import Rng
 
 Array = Any  # numpy.ndarray or torch.Tensor
@@ -74,10 +75,18 @@ class Bernoulli:
 
 @dataclass(frozen=True)
 class Normal:
-    """Real-valued sites: mean and variance of each, all that least squares and Gaussian steps need."""
+    """Real-valued sites: mean and variance of each, all that least squares and Gaussian steps need.
+
+    Raises InputError for a mean and a variance of different shapes.
+    """
 
     mean: Array
     variance: Array
+
+    def __post_init__(self) -> None:
+        if self.mean.shape != self.variance.shape:
+            shapes = f"{tuple(self.mean.shape)} and {tuple(self.variance.shape)}"
+            raise InputError(f"mean and variance of every site must have one shape, got {shapes}")
 
     def sample(self, rng: Rng = None) -> NDArray[np.float64]:
         noise = np.random.default_rng(rng).standard_normal(self.mean.shape)
@@ -140,6 +149,26 @@ def check_times(t: Any, n_samples: int) -> NDArray[np.float64]:
     if times.shape not in ((), (1,), (n_samples,)):
         raise InputError(f"t must be one time or one per sample ({n_samples}), got shape {times.shape}")
     return np.asarray(times.reshape(()) if times.size == 1 else times, float)
+
+
+def check_channel(denoiser: Any, channel: Channel) -> None:
+    """Raise InputError for a denoiser of another noise than `channel`; one without the attribute fits any."""
+    own = getattr(denoiser, "channel", channel)
+    same = own == channel or (
+        own.name == channel.name and getattr(own, "__dict__", 0) == getattr(channel, "__dict__", 1)
+    )
+    if not same:  # classes without __eq__ are compared by their attributes
+        raise InputError(f"denoiser must be made for the noise of the data, {shown(channel)}, got one for {shown(own)}")
+
+
+def check_posterior(law: Posterior, x_t: NDArray, t: float) -> NDArray[np.float64]:
+    """Return the mean of a denoiser's answer to x_t; raise InputError unless it is finite and has x_t's shape."""
+    mean = np.asarray(law.mean, float)
+    if mean.shape != x_t.shape:
+        raise InputError(f"the denoiser must answer with one value per entry of x_t, {x_t.shape}, got {mean.shape}")
+    if not np.isfinite(mean).all():
+        raise InputError(f"the denoiser must answer with finite values, got NaN or infinity at t = {t:.4g}")
+    return mean
 
 
 def _namespace(x: Array) -> Any:

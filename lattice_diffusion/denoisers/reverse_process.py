@@ -11,6 +11,7 @@ unmasked one bond after the other.
 
 import itertools
 import math
+import operator
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..channels import Channel, Gaussian, check_gaussian, check_time, is_gaussian
-from ..errors import InputError, check_finite, check_memory, shown
+from ..errors import InputError, array_of, check_finite, check_memory, shown
 from ..exact.bonds import LOG_2, bond_mask, ranks
 from ..kernels import erasure_paths
 from ..lattice import Rng
 from ..models import GaussianField
-from .posterior import Denoiser
+from .posterior import Denoiser, check_channel, check_posterior
 
 Schedule = Callable[[float], Denoiser]
 
@@ -47,6 +48,7 @@ class Switch:
                 f"bounds must increase and be one fewer than the denoisers, got {shown(self.bounds)} and "
                 f"{len(self.denoisers)} denoisers"
             )
+        object.__setattr__(self, "bounds", bounds)
 
     def __call__(self, t: float) -> Denoiser:
         return self.denoisers[int(np.searchsorted(self.bounds, t, side="right"))]
@@ -96,19 +98,23 @@ def reverse_steps(
         schedule: the denoiser of every time but the last, `always(denoiser)` or `hybrid(..)`.
         deterministic: follow the probability flow instead of drawing; Gaussian channel only.
 
-    Raises InputError for times that do not fall, or a deterministic path of another channel.
+    Raises InputError for times that do not fall, a deterministic path of another channel, noisy data that are not
+    finite, and a denoiser of another channel or whose answers are not finite or have another shape than the data.
     """
     levels = _falling(times)
     if deterministic and not is_gaussian(channel):
         raise InputError(f"a deterministic path needs the gaussian channel, got {channel.name}; leave it stochastic")
-    x, rng = np.asarray(x_t, float), np.random.default_rng(rng)
+    x, rng = array_of("x_t", x_t).astype(float), np.random.default_rng(rng)
+    check_finite(x_t=x)
     for t, s in itertools.pairwise(levels):
         denoiser, start = schedule(t), time.perf_counter()
+        check_channel(denoiser, channel)
         posterior = denoiser(x, t)
+        mean = check_posterior(posterior, x, t)
         if deterministic:
             gaussian = check_gaussian(channel)
-            noise = (x - gaussian.alpha(t) * posterior.mean) / gaussian.sigma(t)
-            x = np.asarray(gaussian.alpha(s) * posterior.mean + gaussian.sigma(s) * noise)
+            noise = (x - gaussian.alpha(t) * mean) / gaussian.sigma(t)
+            x = gaussian.alpha(s) * mean + gaussian.sigma(s) * noise
         else:
             x = channel.bridge(x, posterior.sample(rng), t, s, rng)
         cost = denoiser.multiply_adds(x.shape[1:])
@@ -134,6 +140,7 @@ def pure_noise(shape: Sequence[int], channel: Channel, t: float, rng: Rng = None
 
     Gaussian noise is N(0, sigma(t)^2), and under erasure all is masked; under other channels t must be 1.
     """
+    shape = tuple(map(operator.index, shape))
     if any(n < 1 for n in shape) or not 1 <= len(shape) <= 18:
         raise InputError(f"shape must be positive integers such as (100, 1, 16, 16), got {shown(shape)}")
     check_memory("shape", 24 * math.prod(shape), "draw smaller batches")
@@ -177,14 +184,15 @@ def generated_covariance(
         raise InputError(f"model must be a GaussianField, whose denoisers are linear, got {type(model).__name__}")
     check_memory("model", 48 * n**2, "take a smaller lattice")
     levels = _falling(times)
-    if start is not None:
-        _check_covariance("start", start, n)
     units = np.eye(n).reshape(n, 1, *model.lattice.shape)
-    covariance = gaussian.sigma(levels[0]) ** 2 * np.eye(n) if start is None else start
+    covariance = gaussian.sigma(levels[0]) ** 2 * np.eye(n) if start is None else _covariance("start", start, n)
     for t, s in itertools.pairwise(levels):
-        law = schedule(t)(units, t)
+        denoiser = schedule(t)
+        check_channel(denoiser, channel)
+        law = denoiser(units, t)
+        mean = check_posterior(law, units, t).reshape(n, n)
         keep, pull, variance = gaussian.bridge_moments(t, s)
-        step = keep * np.eye(n) + pull * law.mean.reshape(n, n).T  # row j of the means is column j of W
+        step = keep * np.eye(n) + pull * mean.T  # row j of the means is column j of W
         own = pull**2 * law.variance.reshape(n, n)[0] + variance
         covariance = step @ covariance @ step.T + np.diag(own)
     return covariance
@@ -193,7 +201,7 @@ def generated_covariance(
 def gaussian_divergence(model: GaussianField, covariance: NDArray[np.float64]) -> float:
     """Return KL( p_0 || N(0, covariance) ) of the field, in nats."""
     n = model.lattice.n_sites
-    _check_covariance("covariance", covariance, n)
+    covariance = _covariance("covariance", covariance, n)
     precision = model.solver.precision.toarray()
     root = np.linalg.cholesky(precision)  # p_0 white is root.T x; its covariance under the other law:
     other = root.T @ covariance @ root
@@ -203,10 +211,12 @@ def gaussian_divergence(model: GaussianField, covariance: NDArray[np.float64]) -
     return 0.5 * float(np.trace(np.linalg.inv(other)) - len(other) + log_det) if math.isfinite(log_det) else math.inf
 
 
-def _check_covariance(name: str, covariance: NDArray, n: int) -> None:
+def _covariance(name: str, given: NDArray, n: int) -> NDArray[np.float64]:
+    covariance = array_of(name, given).astype(float)
     if covariance.shape != (n, n):
         raise InputError(f"{name} must have shape ({n}, {n}), got {covariance.shape}")
     check_finite(**{name: covariance})
+    return covariance
 
 
 # -- closed loops ---------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import json
 import math
 import pickle
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -141,7 +141,7 @@ def minimise(
     rng: Rng | None = None,
     score: Callable[[nn.Module], float] | None = None,
     description: Mapping[str, Any] | None = None,
-) -> Iterator[TrainingStep]:
+) -> Generator[TrainingStep, None, None]:
     """Train `net` in place, one step per item; whenever the loop is left, it holds the weights that stay.
 
     Args:

@@ -370,7 +370,7 @@ def test_types_times_radii_and_channels_that_do_not_fit():
     for radius in (-1, 1.5, "2"):
         with pytest.raises(ValueError, match="radius must be an integer >= 0, got"):
             ExactDenoiser(model, channel, radius)
-    with pytest.raises(ValueError, match="x_t must hold real numbers, got dtype complex128"):
+    with pytest.raises(ValueError, match="x_t must be an array of real numbers, got an array of complex128"):
         ExactDenoiser(model, channel)(x_t * 1j, 0.5)
     with pytest.raises(ValueError, match="x_t must be a NumPy array or a torch tensor, got list"):
         ExactDenoiser(model, channel)([1.0], 0.5)

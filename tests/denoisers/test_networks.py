@@ -181,6 +181,37 @@ def test_numpy_and_torch_are_answered_in_kind(head):
     assert array.mean == pytest.approx(alone, abs=1e-6)
 
 
+INTEGERS = [np.uint8, np.int8, np.int64]
+REALS = [np.float16, np.float32, np.longdouble]
+
+
+@pytest.mark.parametrize("integer", INTEGERS)
+@pytest.mark.parametrize("real", REALS)
+def test_numpy_numbers_give_the_network_of_python_numbers(integer, real):
+    """70 features wrap in uint8 and 120 wide layers in int8."""
+    x_t = np.random.default_rng(1).normal(size=(2, 100, 3, 3)).round(1)
+    for make, numbers, variance in (
+        (LocalNet, {"radius": 1, "in_channels": 100, "ndim": 2, "width": 2, "depth": 1, "order": 2}, 0.3),
+        (LocalNet, {"radius": 0, "in_channels": 1, "width": 120, "depth": 2}, 2.0),
+        (GlobalNet, {"in_channels": 100, "ndim": 2, "width": 120, "levels": 1, "depth": 1}, 0.3),
+    ):
+        options = {"head": "gaussian", "rng": 3}
+        given = make(**{name: integer(n) for name, n in numbers.items()}, variance=real(variance), **options)
+        same = make(**numbers, variance=float(real(variance)), **options)
+        x = x_t[:, : numbers["in_channels"]]
+        assert np.array_equal(given(x, real(0.3)).mean, same(x, float(real(0.3))).mean)
+        assert given.arguments == same.arguments
+        assert {type(n) for n in given.arguments.values()} <= {int, float, bool, str, type(None), Gaussian}
+
+
+@pytest.mark.parametrize("dtype", [*INTEGERS, *REALS, ">f4"])
+def test_data_of_every_dtype_are_read_as_float64(dtype):
+    x_t = np.abs(np.random.default_rng(2).normal(size=(2, 1, 3, 4))).astype(dtype)
+    exact = ld.denoisers.ExactDenoiser(ld.models.Ising(ld.Lattice((3, 4)), 0.4), Gaussian(), np.uint8(1))
+    for denoiser in (network(1), exact):
+        assert np.array_equal(denoiser(x_t, 0.6).log_odds, denoiser(x_t.astype(float), 0.6).log_odds)
+
+
 def test_networks_for_the_data_of_a_model():
     field = ld.models.GaussianField(ld.Lattice((4, 5), periodic=True), 0.1)
     for model in (ld.models.IsingChain(ld.Lattice(6), 0.4), ld.models.DomainWalls((4, 5)), field):
@@ -249,6 +280,8 @@ def test_products_of_up_to_order_values():
         (lambda: network(1)([[1.0]], 0.5), ValueError, "x_t must be a NumPy array or a torch tensor, got list"),
         (lambda: network(1)(np.ones((3, 1, 5, 5)), np.full(2, 0.5)), ValueError, "one per sample"),
         (lambda: network(1)(np.ones((3, 1, 5, 5)), 1.5), ValueError, r"t must be in \[0, 1\]"),
+        (lambda: network(1)(np.full((3, 1, 5, 5), np.nan), 0.5), ValueError, "x_t must be finite, got nan"),
+        (lambda: network(1)(np.full((3, 1, 5, 5), 1j), 0.5), ValueError, "x_t must be an array of real numbers"),
         (
             lambda: network(2, stencil=box_stencil(2), periodic=True)(np.ones((1, 1, 4, 6)), 0.5),
             ValueError,

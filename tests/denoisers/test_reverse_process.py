@@ -7,7 +7,22 @@ import pytest
 
 import lattice_diffusion as ld
 from lattice_diffusion.channels import BitFlip, Erasure, Gaussian
-from lattice_diffusion.denoisers import Bernoulli, Normal, Switch, always, hybrid, pure_noise, reverse, reverse_steps
+from lattice_diffusion.denoisers import (
+    Bernoulli,
+    Categorical,
+    ExactDenoiser,
+    LocalNet,
+    Normal,
+    Switch,
+    always,
+    fit,
+    generated_covariance,
+    hybrid,
+    pure_noise,
+    reverse,
+    reverse_steps,
+)
+from lattice_diffusion.errors import InputError
 
 LATTICE = ld.Lattice((2, 3))
 MODEL = ld.models.Ising(LATTICE, 0.37)
@@ -137,3 +152,101 @@ def test_hybrid_switches_where_it_says():
 def test_refusals(call, sentence):
     with pytest.raises(ValueError, match=sentence):
         call(np.ones((2, 1, 3)), np.random.default_rng(0))
+
+
+class Answer:
+    """A denoiser that gives one answer, whatever it is asked."""
+
+    radius = None
+
+    def __init__(self, law):
+        self.law = law
+
+    def __call__(self, x_t, t):
+        return self.law
+
+    blind = __call__
+
+    def multiply_adds(self, shape):
+        return 1
+
+
+HALF = np.full((3, 1, 2, 3), 0.5)
+NAN = np.where(np.arange(6).reshape(2, 3) == 4, np.nan, HALF)
+WRONG_ANSWERS = {
+    "NaN, normal": (Normal(NAN, HALF), "must answer with finite values, got NaN or infinity at t = 0.5"),
+    "NaN, spins": (Bernoulli(NAN), "must answer with finite values"),  # of which no draw would be NaN
+    "NaN, levels": (Categorical(np.stack([NAN, HALF], axis=2), (-1.0, 1.0)), "must answer with finite values"),
+    "one for all": (Normal(HALF[:1], HALF[:1]), r"one value per entry of x_t, \(3, 1, 2, 3\), got \(1, 1, 2, 3\)"),
+    "no channel": (Bernoulli(HALF[:, 0]), r"one value per entry of x_t, \(3, 1, 2, 3\), got \(3, 2, 3\)"),
+}
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize("case", WRONG_ANSWERS)
+def test_a_wrong_answer_is_never_taken_for_data(case, deterministic):
+    law, sentence = WRONG_ANSWERS[case]
+    options = {"rng": 0, "deterministic": deterministic}
+    with pytest.raises(InputError, match=sentence):
+        reverse(HALF, [0.5, 0.2], always(Answer(law)), Gaussian(), **options)
+    for bad in (np.nan, np.inf):
+        with pytest.raises(InputError, match=f"x_t must be finite, got {bad}"):
+            reverse(np.where(np.isnan(NAN), bad, HALF), [0.5, 0.2], always(Answer(law)), Gaussian(), **options)
+
+
+def test_wrong_answers_of_teachers_and_of_linear_denoisers():
+    with pytest.raises(InputError, match="mean and variance of every site must have one shape"):
+        Normal(HALF[:1], HALF)
+    net, data = LocalNet(1, width=4, depth=1, rng=0), np.sign(HALF)
+    for role in ("teacher", "exact"):
+        with pytest.raises(InputError, match="one value per entry of x_t"):
+            fit(net, data, steps=1, batch_size=4, rng=0, **{role: Answer(Normal(HALF[:1], HALF[:1]))})
+    with pytest.raises(InputError, match="one value per entry of x_t"):
+        generated_covariance(FIELD, Gaussian(), [0.5, 0.2], always(Answer(Normal(HALF, HALF))))
+
+
+@pytest.mark.parametrize(
+    ("own", "noise"), [(Gaussian("vp"), Gaussian()), (BitFlip(), Erasure()), (Gaussian(), BitFlip())]
+)
+def test_a_denoiser_of_another_noise_is_refused(own, noise):
+    """Wherever a denoiser meets a channel: on the way back, as teacher, as what a score compares with."""
+    exact, net = ExactDenoiser(MODEL, own), LocalNet(1, width=4, depth=1, channel=own, rng=0)
+    other, data = LocalNet(1, width=4, depth=1, channel=noise, rng=0), np.ones((4, 2, 3))
+    calls = [lambda d=d: reverse(data[:, None], [0.5, 0.2], hybrid(other, d, 0.3, 0.6), noise, 0) for d in (exact, net)]
+    calls += [lambda role=role: fit(other, data, steps=1, rng=0, **{role: exact}) for role in ("teacher", "exact")]
+    if isinstance(noise, Gaussian):
+        calls += [lambda: generated_covariance(FIELD, noise, [0.5, 0.2], always(ExactDenoiser(FIELD, own)))]
+    for call in calls:
+        with pytest.raises(InputError, match=r"denoiser must be made for the noise of the data, .*, got one for "):
+            call()
+
+
+def test_channels_of_a_users_own_are_compared_by_what_they_hold():
+    class Weak:
+        name = "weak"
+
+        def __init__(self, share):
+            self.share = share
+
+        def bridge(self, x_t, x_0, t, s, rng=None):
+            return x_0
+
+    denoiser = Answer(Normal(HALF, HALF))
+    denoiser.channel = Weak(0.3)
+    assert reverse(HALF, [0.5, 0.2], always(denoiser), Weak(0.3), 0).shape == HALF.shape
+    with pytest.raises(InputError, match="must be made for the noise of the data"):
+        reverse(HALF, [0.5, 0.2], always(denoiser), Weak(0.4), 0)
+
+
+def test_numpy_numbers_of_schedules_and_shapes():
+    assert Switch((np.float16(0.25), np.longdouble(0.5)), (0, 1, 2)).bounds == (0.25, 0.5)
+    small = np.uint8(20)  # 20^3 wraps
+    assert np.array_equal(
+        pure_noise((small, 1, small, small), BitFlip(), 1, 3), pure_noise((20, 1, 20, 20), BitFlip(), 1, 3)
+    )
+    for real in (np.float16, np.longdouble, ">f8"):
+        x = np.ones((2, 1, 2, 3), real)
+        schedule, times = always(ExactDenoiser(MODEL, Gaussian())), np.array([0.5, 0.25], real)
+        assert np.array_equal(
+            reverse(x, times, schedule, Gaussian(), 1), reverse(x.astype(float), [0.5, 0.25], schedule, Gaussian(), 1)
+        )

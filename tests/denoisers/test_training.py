@@ -352,7 +352,7 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
         (np.ones((4, 2, 9)), ValueError, r"data must have shape \(n, 1, 1 lattice axes\), got \(4, 2, 9\)"),
         (np.zeros((4, 9)), ValueError, r"data must be \+-1 for the bernoulli head"),
         (np.full((4, 9), np.nan), ValueError, "data must be finite"),
-        (np.full((4, 9), "a"), ValueError, "data must be real numbers, got dtype <U1"),
+        (np.full((4, 9), "a"), ValueError, "data must be an array of real numbers, got an array of <U1"),
         (np.ones((0, 9)), ValueError, "data must have shape"),
         (lambda n, rng: np.full((n, 9), 2), ValueError, r"data must be \+-1"),
     ],
