@@ -28,7 +28,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from ..channels import Channel, Erasure, Gaussian
-from ..errors import InputError
+from ..errors import InputError, check_finite
 from ..estimate import Estimate
 from ..phases import markov_length, nonlocality_window, optimal_schedule, peak_time, speciation_window
 from ..results import Result, Row, provenance, tree, variable
@@ -86,37 +86,28 @@ def probe_variables(
     Args:
         cmi_covariance: (t, radius, radius), of `cmi` between radii; without it their errors are independent.
         tolerance: of the windows, in nats; budget: KL per image that r(t) may cost, in nats.
-        measured: NAME and NAME_stderr, None for those that were not measured.
+        measured: NAME and NAME_stderr of MEASURED, None for those that were not measured.
 
-    Raises:
-        InputError: shapes that do not fit, values that are not finite, times outside (0, 1], an area law asked for
-            another channel than the Gaussian.
+    Raises InputError for values that are not finite, and for squared errors under another channel than the Gaussian.
     """
-    times, radii = _coordinates(t, radius)
-    sizes = {MAP: (times.size, radii.size), CURVE: (times.size,)}
+    times, radii = np.asarray(t, float), np.asarray(radius, np.int64)
     found: Variables = {
         "t": variable("t", times, "1", "diffusion time t, 0 clean and 1 pure noise"),
         "radius": variable("radius", radii, "sites", "width of the buffer B"),
         "tolerance": _scalar(tolerance, "nat", "tolerance of the windows"),
     }
+    given = {name: np.asarray(values, float) for name, values in measured.items() if values is not None}
+    check_finite(**given)
     for name, (dims, units, long_name) in MEASURED.items():
-        if measured.get(name) is not None:
-            values, stderr = (_array(key, measured.get(key), sizes[dims]) for key in (name, f"{name}_stderr"))
-            if stderr.min() < 0:
-                raise InputError(f"{name}_stderr must be >= 0, got {stderr.min():g}")
-            found |= with_error(name, dims, values, stderr, units, long_name)
+        if name in given:
+            found |= with_error(name, dims, given[name], given[f"{name}_stderr"], units, long_name)
     for name, long_name in WITHOUT_ERROR.items():
-        if measured.get(name) is not None:
-            found[name] = variable(MAP, _array(name, measured[name], sizes[MAP]), "nat", long_name)
-    covariance = None
-    if cmi_covariance is not None:
-        covariance = _array("cmi_covariance", cmi_covariance, (*sizes[MAP], radii.size))
+        if name in given:
+            found[name] = variable(MAP, given[name], "nat", long_name)
     found |= _above_null(found)
-    found |= _markov_lengths(found, covariance)
+    found |= _markov_lengths(found, None if cmi_covariance is None else np.asarray(cmi_covariance, float))
     found |= _windows(found, tolerance)
     if "label_information" in found:
-        if "label_information_lost" not in found:
-            raise InputError("label_information_lost must be given with label_information, got None")
         found |= _speciation(found, tolerance)
     if "excess_mse" in found:
         if not isinstance(channel, Gaussian):
@@ -163,27 +154,6 @@ def _widths(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return trapezoidal weights of increasing points."""
     half = 0.5 * np.diff(x)
     return np.append(half, 0.0) + np.append(0.0, half)
-
-
-def _coordinates(t: ArrayLike, radius: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    times, radii = np.asarray(t, float), np.asarray(radius, np.int64)
-    if times.ndim != 1 or not times.size or not (times[0] > 0 and times[-1] <= 1) or (np.diff(times) <= 0).any():
-        raise InputError(f"t must be increasing times in (0, 1], got {times.tolist()}")
-    if radii.ndim != 1 or not radii.size or radii[0] < 0 or (np.diff(radii) <= 0).any():
-        raise InputError(f"radius must be increasing integers >= 0, got {radii.tolist()}")
-    return times, radii
-
-
-def _array(name: str, values: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Return `values` as a finite array of this shape."""
-    if values is None:
-        raise InputError(f"{name} must be given with {name.removesuffix('_stderr')}, got None")
-    array = np.asarray(values, float)
-    if array.shape != shape:
-        raise InputError(f"{name} must have shape {shape}, got {array.shape}")
-    if not np.isfinite(array).all():
-        raise InputError(f"{name} must be finite, got nan or inf at {np.argwhere(~np.isfinite(array))[0].tolist()}")
-    return array
 
 
 def _scalar(value: float, units: str, long_name: str) -> xr.Variable:
@@ -258,8 +228,6 @@ def _schedule(
     times, radii = found["t"].values, found["radius"].values
     if times.size < 2:
         raise InputError(f"t must hold at least two times for an area law, got {times.tolist()}")
-    if not budget > 0:
-        raise InputError(f"budget must be > 0 nats per image, got {budget}")
     n_sites = image_shape[0] * image_shape[1]
     area, stderr = (n_sites * scale[:, None] * found[name].values for name in (local, f"{local}_stderr"))
     share = _widths(times) / (times[-1] - times[0])

@@ -100,7 +100,7 @@ def plot_probe_curves(variables: Variables, *, ax: "Axes | None" = None, n_curve
     t, radii = variables["t"].values, variables["radius"].values
     cmi, stderr = variables["cmi_above_null"].values, variables["cmi_above_null_stderr"].values
     total, tolerance = variables["total_information"], float(variables["tolerance"].values)
-    hollow = {"color": "0.45", "marker": "o", "mfc": "w", "ms": 4, "lw": 0.8}
+    hollow: dict[str, Any] = {"color": "0.45", "marker": "o", "mfc": "w", "ms": 4, "lw": 0.8}
     ax.errorbar(t, total.values, variables["total_information_stderr"].values, label=r"$I(A;BC)$", **hollow)
     _exact(ax, variables, "total_information", label="exact")
     for k, j in enumerate(np.unique(np.linspace(0, radii.size - 1, n_curves).round().astype(int))):

@@ -245,23 +245,11 @@ def test_the_recommended_schedule_is_the_cheapest_that_keeps_the_budget() -> Non
     assert float(found["schedule_kl"].values) == pytest.approx(0.01)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"cmi": TRUTH[:, 1:]}, r"cmi must have shape \(12, 7\), got \(12, 6\)"),
-        ({"t": [0.0, *T[1:]]}, r"t must be increasing times in \(0, 1\], got \[0.0"),
-        ({"radius": R[::-1]}, "radius must be increasing integers >= 0"),
-        ({"cmi": np.where(TRUTH.max() > TRUTH, TRUTH, np.nan)}, "cmi must be finite, got nan or inf at"),
-        ({"cmi_stderr": TRUTH - 1}, "cmi_stderr must be >= 0"),
-        ({"cmi_null_stderr": None}, "cmi_null_stderr must be given with cmi_null"),
-        ({**area_law(), "channel": BitFlip()}, "must come with a Gaussian channel, got bitflip"),
-        ({**area_law(), "budget": 0.0}, "budget must be > 0 nats per image"),
-        ({**labels(), "label_information_lost": None}, "label_information_lost must be given"),
-    ],
-)
-def test_arrays_that_do_not_fit(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        probe_variables(**measured(**changes))
+def test_arrays_that_do_not_fit() -> None:
+    with pytest.raises(ValueError, match="cmi must be finite, got nan"):
+        probe_variables(**measured(cmi=np.where(TRUTH.max() > TRUTH, TRUTH, np.nan)))
+    with pytest.raises(ValueError, match="must come with a Gaussian channel, got bitflip"):
+        probe_variables(**measured(**area_law(), channel=BitFlip()))
 
 
 # -- the file, the figure, the page --------------------------------------------------------------------------
