@@ -123,10 +123,8 @@ def hybrid(
     seed, trained_radii = seed_of(rng), parse_radii(radii)
     if radius not in trained_radii:
         raise InputError(f"radius must be one of the radii {list(trained_radii)}, got {radius}")
-    asked = {
-        **{"window": plain(window), "by": by, "tolerance": tolerance, "radius": radius, "radii": plain(radii)},
-        **{"levels": levels, "shrink": shrink, "n": n_samples, "steps": steps, "budget": budget, "seed": seed},
-    }
+    asked = {"window": plain(window), "by": by, "tolerance": tolerance, "radius": radius, "radii": plain(radii)}
+    asked |= {"levels": levels, "shrink": shrink, "n": n_samples, "steps": steps, "budget": budget, "seed": seed}
     with unfinished(out, resume=resume, force=force) as parts:
         if parts is None:
             return load(out)  # type: ignore[arg-type]
@@ -148,9 +146,8 @@ def hybrid(
         )
         parts.begin(asdict(plan))
         groups, rows = _measured(plan, data, parts, progress)
-        plan_json = json.loads(json.dumps(asdict(plan)))
-        attributes = provenance(NAME, json.dumps({**asked, "plan": plan_json}), seed, complete=True)
-        result = tree(attributes, groups, rows)
+        parameters = json.dumps({**asked, "plan": asdict(plan)})
+        result = tree(provenance(NAME, parameters, seed, complete=True), groups, rows)
         if out is not None:
             write(out, result)
         parts.remove()
@@ -176,8 +173,8 @@ def _measured(plan: HybridPlan, data: Split, parts: Parts, progress: bool) -> tu
     generation = groups["generation"]
     for name, value in zip(("window_start", "window_stop"), plan.window, strict=True):
         generation[name] = variable((), np.array(value), "1", f"{name.removeprefix('window_')} of the window")
-    local = variable((), np.array(plan.radius), "sites", "radius of the local network of schedules")
-    generation["local_radius"] = local
+    words = "radius of the local network of schedules"
+    generation["local_radius"] = variable((), np.array(plan.radius), "sites", words)
     kl, stderr = generation["kl"].values[0], generation["kl_stderr"].values[0]  # of LLL
     if progress and classifier is None:
         say("no labels, so no classifier: quality is measured by patches alone")

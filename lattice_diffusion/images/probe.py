@@ -93,11 +93,9 @@ def probe(
         raise InputError("calibrate is for gaussian noise of linear schedule; leave it out")
     calibrate = solved if calibrate is None else calibrate
     seed = seed_of(rng)
-    asked = {
-        **{"times": plain(times), "radii": plain(radii), "pixel": plain(pixel), "channel": channel, "budget": budget},
-        **{"calibrate": calibrate, "tolerance": tolerance, "kl": kl, "seed": seed, "device": device},
-        "schedule": schedule,
-    }
+    asked = {"times": plain(times), "radii": plain(radii), "pixel": plain(pixel), "channel": channel, "budget": budget}
+    asked |= {"calibrate": calibrate, "tolerance": tolerance, "kl": kl, "seed": seed, "device": device}
+    asked["schedule"] = schedule
     with unfinished(out, resume=resume, force=force) as parts:
         if parts is None:
             return load(out)  # type: ignore[arg-type]

@@ -125,13 +125,14 @@ def _read_npy(path: Path) -> NDArray:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except _BROKEN as error:
-        raise _not_plain(path.name, error) from error
+        raise _not_plain(path.name, str(error)) from error
 
 
-def _not_plain(name: str, error: Exception) -> InputError:
-    if "Python objects" in str(error):
+def _not_plain(name: str, error: str) -> InputError:
+    """Return what is wrong with an array, from NumPy's words."""
+    if "Python objects" in error:
         return InputError(f"{name} holds Python objects, which are never unpickled; save a plain array of numbers")
-    if "mmap length" in str(error):
+    if "mmap length" in error:
         return InputError(f"{name} is truncated: it has fewer bytes than its header says; save it again")
     return InputError(f"{name} is not an array in NumPy's format: it is damaged or of another kind")
 
@@ -164,14 +165,13 @@ def _header(archive: zipfile.ZipFile, member: str, path: Path) -> Header:
     name = f"{path.name}[{member.removesuffix('.npy')}]"
     try:
         with archive.open(member) as file:
-            version = np.lib.format.read_magic(file)
-            first = version == (1, 0)
+            first = np.lib.format.read_magic(file) == (1, 0)
             read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
             header: Header = (*read(file), file.tell())
     except _BROKEN as error:
-        raise _not_plain(name, error) from error
+        raise _not_plain(name, str(error)) from error
     if header[2].hasobject:
-        raise _not_plain(name, ValueError("Python objects"))
+        raise _not_plain(name, "Python objects")
     return header
 
 
