@@ -13,7 +13,7 @@ from ..channels import Channel
 from ..errors import InputError
 from ..exact.ising import ChainSolver, TransferMatrix
 from ..lattice import Lattice, Rng
-from ..samplers.chains import check_beta, check_memory, check_n_samples, check_schedule
+from ..samplers.chains import Schedule, check_beta, check_memory, check_n_samples, check_schedule
 from ..samplers.ising import IsingMethod, ising, resolve, uniform_transfer_matrix
 from .base import OnLattice, Transition
 
@@ -66,7 +66,7 @@ class Ising(OnLattice):
         self, method: IsingMethod = "auto", burn_in: int | None = None, thin: int | None = None
     ) -> dict[str, Any]:
         resolved = resolve(self.lattice, self.beta, method)
-        check_schedule(self.lattice, burn_in, thin)
+        check_schedule(self.lattice, Schedule(burn_in, thin))
         return {"method": resolved, "burn_in": burn_in, "thin": thin}
 
     def transition(self, channel: Channel) -> Transition | None:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,8 +19,15 @@ from ..errors import InputError
 from ..lattice import Lattice
 
 Spins = NDArray[np.int8]
-Schedule = tuple[int | None, int | None]  # burn_in and thin, None for the default of the method
 MAX_UPDATES = 10**9  # in one go, during which nothing can interrupt
+
+
+class Schedule(NamedTuple):
+    """burn_in and thin, None for the default of the method; where free spins start: 0 at random, 1 or -1 all alike."""
+
+    burn_in: int | None = None
+    thin: int | None = None
+    start: int = 0
 
 
 # -- arguments ----------------------------------------------------------------------------------------------------
@@ -51,17 +58,17 @@ def relaxation_sweeps(lattice: Lattice, exponent: float = 0.5) -> int:
     return math.ceil(max(lattice.shape) ** exponent)
 
 
-def check_schedule(lattice: Lattice, burn_in: int | None, thin: int | None, exponent: float = 0.5) -> tuple[int, int]:
+def check_schedule(lattice: Lattice, schedule: Schedule, exponent: float = 0.5) -> tuple[int, int]:
     """Return burn_in and thin, by default 20 L^exponent and L^exponent. Raises InputError if they are out of range."""
     relaxation = relaxation_sweeps(lattice, exponent)
-    burn_in = 20 * relaxation if burn_in is None else burn_in
-    thin = relaxation if thin is None else thin
+    burn_in = 20 * relaxation if schedule.burn_in is None else schedule.burn_in
+    thin = relaxation if schedule.thin is None else schedule.thin
     integers = isinstance(burn_in, int | np.integer) and isinstance(thin, int | np.integer)
     if not integers or not 0 <= burn_in <= MAX_UPDATES or not 1 <= thin <= MAX_UPDATES:
         raise InputError(
             f"burn_in must be >= 0 and thin >= 1, both integers of at most {MAX_UPDATES:,}, got {burn_in} and {thin}"
         )
-    return burn_in, thin
+    return int(burn_in), int(thin)
 
 
 def block_rng(seed: int, block: int) -> np.random.Generator:
@@ -132,9 +139,9 @@ class Couplings:
         free_order = order[~self.clamped[order]].astype(np.uint32)
         return free_order, self.neighbors, self.neighbor_J, np.where(self.clamped, 0.0, self.h)
 
-    def start(self, rng: np.random.Generator, shape: tuple[int, ...] = ()) -> NDArray[np.int8]:
-        """Return fair coins on free sites, (*shape, N) int8."""
-        coins = rng.random((*shape, self.lattice.n_sites)) < 0.5
+    def start(self, rng: np.random.Generator, shape: tuple[int, ...] = (), sign: int = 0) -> NDArray[np.int8]:
+        """Return fair coins on free sites, or `sign` where it is not 0, (*shape, N) int8."""
+        coins = rng.random((*shape, self.lattice.n_sites)) < 0.5 * (1 + sign)
         return np.where(self.clamped, self.h > 0, coins).astype(np.int8) * 2 - 1
 
 

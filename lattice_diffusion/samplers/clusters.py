@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError
 from ..kernels import clusters as kernel
+from ..kernels import heat_bath
 from ..lattice import Lattice, Rng
 from .chains import (
     Chain,
@@ -34,7 +35,8 @@ def swendsen_wang(
 
     Satisfied bonds are kept with probability 1 - exp(-2 |J_ij|), and every cluster they form gets a fair sign
     (Swendsen and Wang 1987); a field is a bond to a ghost spin. A uniform square ferromagnet without field runs
-    64 spins per word. Frustration and strong random fields slow it down: `heat_bath` takes those.
+    64 spins per word. Fields of both signs, which lock clusters, get a heat-bath sweep after each of these; frustration
+    and strong random couplings slow it down: `heat_bath` and `replica_exchange` take those.
 
     Args:
         couplings: J, one number (beta of a ferromagnet) or one per row of `lattice.bonds`.
@@ -46,35 +48,45 @@ def swendsen_wang(
         InputError: couplings or field of a wrong shape or value, bad n_samples, burn_in or thin.
     """
     n_samples = check_n_samples(n_samples, lattice.n_sites)
-    return swendsen_wang_chain(lattice, couplings, np.random.default_rng(rng), field, (burn_in, thin)).draw(n_samples)
+    return swendsen_wang_chain(lattice, couplings, np.random.default_rng(rng), field, Schedule(burn_in, thin)).draw(
+        n_samples
+    )
 
 
 def swendsen_wang_chain(
     lattice: Lattice, couplings: ArrayLike, rng: np.random.Generator, field: ArrayLike, schedule: Schedule
 ) -> Chain:
     model = Couplings.on(lattice, couplings, field)
-    burn_in, thin = check_schedule(lattice, *schedule)
+    burn_in, thin = check_schedule(lattice, schedule)
     uniform = len(model.J) > 0 and model.J[0] >= 0.0 and bool(np.ptp(model.J) == 0.0)
     if lattice.ndim == 2 and uniform and not model.h.any():
-        return _square(lattice, float(model.J[0]), rng, burn_in, thin)
+        return _square(lattice, float(model.J[0]), rng, schedule)
     sites = np.arange(1, lattice.n_sites + 1)
     bonds = np.concatenate([lattice.bonds + 1, np.stack([np.zeros_like(sites), sites], axis=1)])
     strength = np.concatenate([model.J, model.h])
     bonds, strength = bonds[strength != 0.0], strength[strength != 0.0]
-    spins = np.concatenate([np.ones(1, np.int8), model.start(rng)])
+    spins = np.concatenate([np.ones(1, np.int8), model.start(rng, sign=schedule.start)])
     arguments = bonds, strength, bond_thresholds(strength)
-    state = generator_state(rng)
+    tables, state = model.heat_bath_tables, generator_state(rng)
+    two_signs = bool((model.h > 0.0).any() and (model.h < 0.0).any())
 
     def advance(n_sweeps: int) -> None:
-        kernel.swendsen_wang_bonds(spins, *arguments, n_sweeps, state)
+        if not two_signs:
+            kernel.swendsen_wang_bonds(spins, *arguments, n_sweeps, state)
+            return
+        for _ in range(n_sweeps):
+            kernel.swendsen_wang_bonds(spins, *arguments, 1, state)
+            heat_bath.sweeps(spins[1:], *tables, 1, state)
 
     advance(burn_in)
     return Chain(lattice.shape, advance, lambda: spins[1:].reshape(1, *lattice.shape), burn_in, thin)
 
 
-def _square(lattice: Lattice, beta: float, rng: np.random.Generator, burn_in: int, thin: int) -> Chain:
-    n_rows, width = lattice.shape
+def _square(lattice: Lattice, beta: float, rng: np.random.Generator, schedule: Schedule) -> Chain:
+    (burn_in, thin), (n_rows, width) = check_schedule(lattice, schedule), lattice.shape
     coins = rng.integers(0, 2, (n_rows, 64 * -(-width // 64)), dtype=np.uint8)
+    if schedule.start:
+        coins[:] = schedule.start > 0
     coins[:, width:] = 0
     words = np.packbits(coins, axis=1, bitorder="little").view("<u8").astype(np.uint64)
     wrap_rows, wrap_columns = lattice.periodic
@@ -104,8 +116,9 @@ def wolff(
     """Return samples of p(s) ~ exp(sum J_ij s_i s_j) from one chain that flips one cluster at a time, int8.
 
     A cluster grown from a random site over satisfied bonds, each taken with probability 1 - exp(-2 |J_ij|), is
-    flipped (Wolff 1989). The number of clusters between samples is fixed: stopping once enough spins have
-    flipped would favour the states after large clusters.
+    flipped (Wolff 1989). Every sample gets a fair overall sign, which clusters as large as the lattice would freeze.
+    The number of clusters between samples is fixed: stopping once enough spins have flipped would favour the states
+    after large clusters.
 
     Args:
         couplings: J, one number (beta of a ferromagnet) or one per row of `lattice.bonds`.
@@ -119,17 +132,17 @@ def wolff(
             burn_in = 0.
     """
     n_samples = check_n_samples(n_samples, lattice.n_sites)
-    return wolff_chain(lattice, couplings, np.random.default_rng(rng), (burn_in, thin)).draw(n_samples)
+    return wolff_chain(lattice, couplings, np.random.default_rng(rng), Schedule(burn_in, thin)).draw(n_samples)
 
 
 def wolff_chain(lattice: Lattice, couplings: ArrayLike, rng: np.random.Generator, schedule: Schedule) -> Chain:
     model = Couplings.on(lattice, couplings)
-    check_schedule(lattice, *schedule)
-    burn_in, thin = schedule
+    check_schedule(lattice, schedule)
+    burn_in, thin = (None if n is None else int(n) for n in (schedule.burn_in, schedule.thin))
     if thin is None and burn_in == 0:
         raise InputError("thin is measured during the burn-in, which was 0; give thin")
     tables = model.neighbors, model.neighbor_J, bond_thresholds(model.neighbor_J)
-    spins, state = model.start(rng), generator_state(rng)
+    spins, state = model.start(rng, sign=schedule.start), generator_state(rng)
 
     def advance(n_clusters: int) -> int:
         return int(kernel.wolff(spins, *tables, n_clusters, state))
@@ -143,7 +156,11 @@ def wolff_chain(lattice: Lattice, couplings: ArrayLike, rng: np.random.Generator
         n_flipped = advance(burn_in)
     if thin is None:
         thin = math.ceil(relaxation_sweeps(lattice) * lattice.n_sites * burn_in / n_flipped)
-    return Chain(lattice.shape, advance, lambda: spins.reshape(1, *lattice.shape), burn_in, thin)
+
+    def sample() -> Spins:
+        return (spins if rng.random() < 0.5 else -spins).reshape(1, *lattice.shape)
+
+    return Chain(lattice.shape, advance, sample, burn_in, thin)
 
 
 def bond_thresholds(J: NDArray[np.float64]) -> NDArray[np.uint64]:

@@ -1,7 +1,7 @@
 """Diagnostics of Ising samples: how correlated they are, how fast they came, and whether the burn-in was enough."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,12 +9,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError
 from ..lattice import Lattice
-from .autocorrelation import AutocorrelationTime, integrated_autocorrelation_time, mser
+from .autocorrelation import MIN_LENGTH, AutocorrelationTime, integrated_autocorrelation_time, mser
 from .chains import Chain, Source
 from .heat_bath import PastCoupling
 from .observables import energies, magnetizations
 
+FROZEN = "not those of a chain that mixes"
 PERFECT = ("transfer_matrix", "coupling_from_the_past")
+SIGMAS = 3.5  # from tau = 1, of which one in 2000 modes of independent samples is farther
+ANEW = 2000  # samples from other starts, at most
 SURE = 0.25  # largest error of tau with which samples may be called independent: about 350 samples
 
 
@@ -33,8 +36,12 @@ class Diagnostics:
         acceptance: mean probability that a local update flips its spin; for cluster updates of a ferromagnet without
             field the mean fraction of sites in the cluster of a random site, which is <m^2> (Fortuin and Kasteleyn).
             Perfect samples: None.
-        tau_energy, tau_magnetization: integrated autocorrelation times of the energy and of |m| in samples, 1 for
-            independent ones, with errors; None where the chains are too short or do not move at all.
+        taus: integrated autocorrelation times in samples, 1 for independent ones, with errors, of the slow modes by
+            name: energy, |m|, m, the staggered m, and the longest wave along each axis of 3 or more sites. None
+            for modes that the chains are too short for, or that do not move at all.
+        doubt: why the samples cannot be certified, in one sentence, where their times do not tell; else None. Besides
+            a mode without a time it is a mean that depends on where a chain starts, in order or at random: a
+            frozen sign or domain.
         burn_in_mser: updates from the start to where MSER-5 of the energy says that the mean is best begun: near
             burn_in when that was enough; None for perfect samples and fewer than 10 per chain.
         coalescence: mean sweeps into the past until coupling from the past met; None for other methods.
@@ -45,8 +52,8 @@ class Diagnostics:
     n_samples: int
     n_chains: int
     seconds: float
-    tau_energy: AutocorrelationTime | None
-    tau_magnetization: AutocorrelationTime | None
+    taus: Mapping[str, AutocorrelationTime | None]
+    doubt: str | None = None
     burn_in: int | None = None
     thin: int | None = None
     acceptance: float | None = None
@@ -59,16 +66,17 @@ class Diagnostics:
 
     @property
     def tau(self) -> AutocorrelationTime | None:
-        """Return the longer of tau_energy and tau_magnetization."""
-        if self.tau_energy is None or self.tau_magnetization is None:
-            return None
-        return max(self.tau_energy, self.tau_magnetization)
+        """Return the longest of `taus`; None where a mode has none."""
+        known = [time for time in self.taus.values() if time is not None]
+        return max(known) if len(known) == len(self.taus) else None
 
     @property
     def independent(self) -> bool:
-        """True for perfect samples, or if tau is 1 within three errors of at most 1/4 (about 350 samples or more)."""
-        taus = (self.tau_energy, self.tau_magnetization)
-        return self.perfect or all(t is not None and t.error <= SURE and t.tau <= 1.0 + 3.0 * t.error for t in taus)
+        """True for perfect samples, and where nothing is in doubt and every tau is 1 within errors of at most 1/4.
+
+        That takes about 350 samples or more.
+        """
+        return self.perfect or (self.doubt is None and all(map(_is_one, self.taus.values())))
 
     @property
     def effective_samples(self) -> float | None:
@@ -84,10 +92,14 @@ class Diagnostics:
         """Say in one sentence how to get independent samples."""
         if self.independent:
             return "the samples are independent"
-        if self.tau is None or self.tau.tau <= 1.0 + 3.0 * self.tau.error or self.thin is None:
+        if self.doubt or self.tau is None:
+            return f"{self.doubt}; or use a perfect method: " + ", ".join(PERFECT)
+        if self.tau.tau <= 1.0 + SIGMAS * self.tau.error / self.tau.tau or self.thin is None:
+            if self.tau.error <= SURE:
+                return f"samples of {self.method} with thin = {self.thin} alternate; take another thin"
             return (
                 f"{self.n_samples} samples of {self.method} are too few to tell whether they are independent (about "
-                "350 are needed, and a chain that moves); draw more, or use a perfect method: " + ", ".join(PERFECT)
+                "350 are needed); draw more, or use a perfect method: " + ", ".join(PERFECT)
             )
         # neighbours of an AR(1) with this tau correlate by a; thin until they do by 1%
         a = (self.tau.tau - 1.0) / (self.tau.tau + 1.0)
@@ -98,6 +110,13 @@ class Diagnostics:
         )
 
 
+def _is_one(time: AutocorrelationTime | None) -> bool:
+    if time is None:
+        return False
+    relative = time.error / time.tau
+    return time.error <= SURE and 1.0 - SIGMAS * relative <= time.tau <= 1.0 + SIGMAS * time.error
+
+
 def diagnose(
     lattice: Lattice,
     beta: float,
@@ -106,42 +125,86 @@ def diagnose(
     sources: Sequence[Source],
     parts: Sequence[NDArray[np.int8]],
     seconds: float,
+    anew: Callable[[int, int], NDArray[np.int8]],
 ) -> Diagnostics:
-    """Return the diagnostics of the samples `parts` that the chains `sources` gave."""
+    """Return the diagnostics of the samples `parts` that the chains `sources` gave.
+
+    anew(start, n) draws n samples from a new chain of the same kind that starts with all free spins equal to `start`.
+    """
     n_samples = sum(len(part) for part in parts)
     if method in PERFECT:
         met = [source for source in sources if isinstance(source, PastCoupling)]
         coalescence = sum(s.total_past for s in met) / sum(s.n_drawn for s in met) if met else None
         one = AutocorrelationTime(1.0, 0.0)
-        return Diagnostics(method, n_samples, len(parts), seconds, one, one, coalescence=coalescence)
+        return Diagnostics(method, n_samples, len(parts), seconds, {"energy": one, "|m|": one}, coalescence=coalescence)
     chains = [source for source in sources if isinstance(source, Chain)]
-    first, n_replicas = chains[0], chains[0].n_replicas
+    first = chains[0]
+    found = _modes(lattice, parts, first.n_replicas)
+    taus: dict[str, AutocorrelationTime | None] = {}
+    doubt = None
+    for name, series in found.items():
+        try:
+            taus[name] = integrated_autocorrelation_time(series)
+        except InputError as error:
+            taus[name] = None
+            why = "never changes, so that nothing tells whether its chain moves" if np.ptp(series) == 0 else str(error)
+            doubt = doubt or f"{n_samples} samples of {method} are too few to tell: the mode {name} {why}"
+    if doubt is None and all(map(_is_one, taus.values())):
+        n_anew = min(n_samples, ANEW)
+        for start in (1, -1) if np.any(field) else (1,):
+            other = _modes(lattice, [anew(start, n_anew)], first.n_replicas)
+            doubt = doubt or _difference(found, other, start)
+    return Diagnostics(
+        method,
+        n_samples,
+        len(parts) * first.n_replicas,
+        seconds,
+        taus,
+        doubt,
+        first.burn_in,
+        first.thin,
+        _acceptance(method, lattice, beta, field, parts),
+        first.burn_in + first.thin * mser(found["energy"]) if found["energy"].shape[1] >= 10 else None,
+    )
+
+
+def _modes(lattice: Lattice, parts: Sequence[NDArray[np.int8]], n_replicas: int) -> dict[str, NDArray[np.float64]]:
+    """Return the series of each slow mode, (chains, times), by name."""
     n_times = min(len(part) for part in parts) // n_replicas
 
     def series(values: list[NDArray[np.float64]]) -> NDArray[np.float64]:
         return np.concatenate([x[: n_times * n_replicas].reshape(n_times, n_replicas).T for x in values])
 
-    e = series([energies(part, lattice) for part in parts])
-    m = series([np.abs(magnetizations(part)) for part in parts])
-    return Diagnostics(
-        method,
-        n_samples,
-        len(parts) * n_replicas,
-        seconds,
-        _tau(e),
-        _tau(m),
-        first.burn_in,
-        first.thin,
-        _acceptance(method, lattice, beta, field, parts),
-        first.burn_in + first.thin * mser(e) if n_times >= 10 else None,
-    )
+    m = series([magnetizations(part) for part in parts])
+    found = {"energy": series([energies(part, lattice) for part in parts]), "|m|": np.abs(m), "m": m}
+    sites = np.indices(lattice.shape)
+    waves = {"staggered m": (-1.0) ** sites.sum(axis=0)}
+    for axis, (length, periodic) in enumerate(zip(lattice.shape, lattice.periodic, strict=True)):
+        if length > 2:
+            waves[f"wave along axis {axis}"] = np.cos((2.0 if periodic else 1.0) * np.pi * (sites[axis] + 0.5) / length)
+    for name, wave in waves.items():
+        found[name] = series([part.reshape(len(part), -1) @ wave.ravel() / wave.size for part in parts])
+    return found
 
 
-def _tau(series: NDArray[np.float64]) -> AutocorrelationTime | None:
-    try:
-        return integrated_autocorrelation_time(series)
-    except InputError:  # too short or constant
-        return None
+def _difference(
+    found: Mapping[str, NDArray[np.float64]], other: Mapping[str, NDArray[np.float64]], start: int
+) -> str | None:
+    """Return in one sentence which mean depends on the start by more than 5 errors; None where none does."""
+    for name in found:
+        variance = 0.0
+        for series in (found[name], other[name]):
+            try:
+                variance += max(1.0, integrated_autocorrelation_time(series).tau) * series.var() / series.size
+            except InputError:  # constant, or too slow for so few
+                variance += series.var() * (1.0 if np.ptp(series) == 0 else 1.0 / MIN_LENGTH)
+        means = found[name].mean(), other[name].mean()
+        if abs(means[0] - means[1]) > 5.0 * math.sqrt(variance) + 1e-12:
+            return (
+                f"the samples are {FROZEN}: the mean of {name} is {means[0]:.3g}, but {means[1]:.3g} from a chain that "
+                f"starts with all spins {start:+d}; use swendsen_wang, or a longer burn_in"
+            )
+    return None
 
 
 def _acceptance(

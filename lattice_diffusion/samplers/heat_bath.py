@@ -55,7 +55,9 @@ def heat_bath(
         InputError: couplings or field of a wrong shape or value, bad n_samples, burn_in or thin.
     """
     n_samples = check_n_samples(n_samples, lattice.n_sites)
-    return heat_bath_chain(lattice, couplings, np.random.default_rng(rng), field, (burn_in, thin)).draw(n_samples)
+    return heat_bath_chain(lattice, couplings, np.random.default_rng(rng), field, Schedule(burn_in, thin)).draw(
+        n_samples
+    )
 
 
 def heat_bath_chain(
@@ -63,8 +65,8 @@ def heat_bath_chain(
 ) -> Chain:
     """Return the chain of `heat_bath`."""
     model = Couplings.on(lattice, couplings, field)
-    burn_in, thin = check_schedule(lattice, *schedule, exponent=1.0)
-    tables, spins, state = model.heat_bath_tables, model.start(rng), generator_state(rng)
+    burn_in, thin = check_schedule(lattice, schedule, exponent=1.0)
+    tables, spins, state = model.heat_bath_tables, model.start(rng, sign=schedule.start), generator_state(rng)
 
     def advance(n_sweeps: int) -> None:
         kernel.sweeps(spins, *tables, n_sweeps, state)
@@ -78,9 +80,9 @@ def uniform_chain(lattice: Lattice, beta: float, rng: np.random.Generator, sched
 
     By default 20 L^2 sweeps come before the first sample and L^2 between samples; each has a fair overall sign.
     """
-    burn_in, thin = check_schedule(lattice, *schedule, exponent=2.0)
+    burn_in, thin = check_schedule(lattice, schedule, exponent=2.0)
     neighbors, order = neighbor_tables(lattice)[0], checkerboard_order(lattice)
-    spins = np.where(rng.random(lattice.n_sites) < 0.5, 1, -1).astype(np.int8)
+    spins = np.where(rng.random(lattice.n_sites) < 0.5 * (1 + schedule.start), 1, -1).astype(np.int8)
 
     def advance(n_sweeps: int) -> None:
         kernel.uniform_sweeps(spins, neighbors, order, beta, n_sweeps, rng)
@@ -135,7 +137,7 @@ def replica_exchange(
         raise InputError(f"betas must be finite, >= 0 and strictly monotone such as (1.0, 0.8, 0.6), got {betas}")
     model, rng = Couplings.on(lattice, couplings, field), np.random.default_rng(rng)
     n_samples = check_n_samples(n_samples, len(ladder) * lattice.n_sites)
-    burn_in, thin = check_schedule(lattice, burn_in, thin, exponent=1.0)
+    burn_in, thin = check_schedule(lattice, Schedule(burn_in, thin), exponent=1.0)
     tables, rung = model.heat_bath_tables, np.arange(len(ladder))
     accepted = np.zeros(len(ladder) - 1, np.int64)
     spins, state = model.start(rng, (len(ladder),)), generator_state(rng)
@@ -204,7 +206,7 @@ class PastCoupling:
             )
         if not 1 <= max_sweeps <= MAX_UPDATES:
             raise InputError(f"max_sweeps must be between 1 and {MAX_UPDATES:,}, got {max_sweeps}")
-        self._shape, self._rng, self._max_sweeps = lattice.shape, rng, max_sweeps
+        self._shape, self._rng, self._max_sweeps = lattice.shape, rng, int(max_sweeps)
         self._tables = model.heat_bath_tables
         self._ends = [np.where(model.clamped, np.sign(model.h), end).astype(np.int8) for end in (1, -1)]
         self.n_drawn = self.total_past = 0

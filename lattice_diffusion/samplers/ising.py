@@ -48,21 +48,22 @@ def ising(
             one lattice in strips if a side is a multiple of 64 and the other even, else 64 replicas) or "heat_bath"
             (single-site updates, the slow reference); "auto" is the first where it applies and "swendsen_wang"
             beyond.
-        field: h, one number or an array of lattice.shape; "swendsen_wang" and "coupling_from_the_past" take it, and
-            "heat_bath", which is "auto" for an array.
+        field: h, one number or an array of lattice.shape; "swendsen_wang" ("auto"), whose clusters mix in the ordered
+            phase too, "coupling_from_the_past" and "heat_bath" take it.
         burn_in, thin: updates before the first and between samples of a Markov chain, by default enough for its
             relaxation at the critical point.
         chains: independent chains, each with its own burn-in and a generator spawned from `rng`, whose samples
             follow each other; one chain runs on `rng` itself.
         workers: threads that run them, at most one per chain; they do not change the samples.
-        independent: raise an error if the measured autocorrelation time is not that of independent samples.
+        independent: raise an error unless the samples can be certified: the autocorrelation times of all modes that
+            `Diagnostics` names are those of independent samples, and no mean depends on where a chain starts.
 
     Raises:
         CorrelatedError: samples that had to be independent are not, or are too few to tell; says which thin to use.
         InputError: bad beta, n_samples, method, chains or workers, or a lattice or field that the method does not
             take.
     """
-    options = _Options(field, burn_in, thin, chains, workers)
+    options = _Options(field, burn_in, thin, int(chains), int(workers))
     parts, found = _run(lattice, beta, n_samples, rng, method, options, measured=independent)
     if found is not None and not found.independent:
         raise CorrelatedError(found.advice)
@@ -103,9 +104,9 @@ def stream(
     Raises:
         InputError: as `ising` does, at the call.
     """
-    batch_size = check_n_samples(batch_size, lattice.n_sites, "batch_size")
+    batch_size, beta = check_n_samples(batch_size, lattice.n_sites, "batch_size"), check_beta(beta)
     method = resolve(lattice, beta, method, field)
-    source = open_source(lattice, beta, np.random.default_rng(rng), method, field, (burn_in, thin))
+    source = open_source(lattice, beta, np.random.default_rng(rng), method, field, Schedule(burn_in, thin))
 
     def batches() -> Iterator[Spins]:
         while True:
@@ -128,7 +129,7 @@ def _run(
 ) -> tuple[list[Spins], Diagnostics | None]:
     """Return the samples of each chain and, if `measured`, their diagnostics."""
     field, chains, workers = options.field, options.chains, options.workers
-    n_samples, rng = check_n_samples(n_samples, lattice.n_sites), np.random.default_rng(rng)
+    n_samples, rng, beta = check_n_samples(n_samples, lattice.n_sites), np.random.default_rng(rng), check_beta(beta)
     method = resolve(lattice, beta, method, field)
     if not 1 <= chains <= n_samples:
         raise InputError(f"chains must be between 1 and n_samples = {n_samples}, got {chains}")
@@ -138,7 +139,7 @@ def _run(
     cuts = [n_samples * k // chains for k in range(chains + 1)]
 
     def run(k: int) -> tuple[Source, Spins]:
-        source = open_source(lattice, beta, generators[k], method, field, (options.burn_in, options.thin))
+        source = open_source(lattice, beta, generators[k], method, field, Schedule(options.burn_in, options.thin))
         return source, source.draw(cuts[k + 1] - cuts[k])
 
     start = time.perf_counter()
@@ -150,7 +151,12 @@ def _run(
     parts, seconds = [part for _, part in runs], time.perf_counter() - start
     if not measured:
         return parts, None
-    return parts, diagnose(lattice, beta, field, method, [source for source, _ in runs], parts, seconds)
+
+    def anew(start: int, n: int) -> Spins:
+        schedule = Schedule(options.burn_in, options.thin, start)
+        return open_source(lattice, beta, np.random.default_rng(n), method, field, schedule).draw(n)
+
+    return parts, diagnose(lattice, beta, field, method, [source for source, _ in runs], parts, seconds, anew)
 
 
 # -- methods ------------------------------------------------------------------------------------------------------
@@ -171,10 +177,8 @@ def resolve(lattice: Lattice, beta: float, method: IsingMethod, field: ArrayLike
     if method not in get_args(IsingMethod):
         raise InputError(f"method must be one of {', '.join(get_args(IsingMethod))}, got {method!r}")
     in_field, open_planar = bool(np.any(field)), lattice.ndim == 2 and not any(lattice.periodic)
-    if method == "auto" and in_field:
-        return "swendsen_wang" if np.ndim(field) == 0 else "heat_bath"
     if method == "auto":
-        perfect = lattice.ndim == 1 or (open_planar and min(lattice.shape) <= MAX_WIDTH)
+        perfect = not in_field and (lattice.ndim == 1 or (open_planar and min(lattice.shape) <= MAX_WIDTH))
         return "transfer_matrix" if perfect else "swendsen_wang"
     if in_field and method not in TAKES_FIELD:
         raise InputError(f"method {method!r} takes no field; in a field use auto or one of {', '.join(TAKES_FIELD)}")

@@ -257,9 +257,10 @@ def multispin_chain(
 
 def heat_bath_replicas(lattice: Lattice, beta: float, rng: np.random.Generator, schedule: Schedule) -> Chain:
     """Return a heat bath in 64 strips where the lattice allows it, else of 64 replicas; samples have a fair sign."""
-    burn_in, thin = check_schedule(lattice, *schedule, exponent=2.0)
+    burn_in, thin = check_schedule(lattice, schedule, exponent=2.0)
     n_replicas = 1 if Strips.takes(lattice) else 64
-    chain = multispin_chain(lattice, beta, burn_in, rng, "heat_bath", n_replicas=n_replicas)
+    state = np.full(lattice.shape, schedule.start) if schedule.start else None
+    chain = multispin_chain(lattice, beta, burn_in, rng, "heat_bath", n_replicas=n_replicas, state=state)
     signs = (n_replicas, *(1,) * lattice.ndim)
 
     def spins() -> NDArray[np.int8]:

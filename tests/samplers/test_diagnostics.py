@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 import lattice_diffusion as ld
 from lattice_diffusion.samplers import (
     CorrelatedError,
+    diagnostics,
     ising,
     ising_with_diagnostics,
     mser,
@@ -112,14 +113,98 @@ def test_independent_samples_or_none():
     lattice, rng = ld.Lattice((8, 8), periodic=True), np.random.default_rng(8)
     with pytest.raises(CorrelatedError, match=r"heat_bath with thin = 1 are correlated, tau = .* use thin = \d+"):
         ising(lattice, 0.4, 3000, rng, "heat_bath", burn_in=100, thin=1, independent=True)
-    with pytest.raises(
-        CorrelatedError, match=r"100 samples of wolff are too few to tell .* use a perfect method: tran"
-    ):
+    with pytest.raises(CorrelatedError, match=r"100 samples of wolff are too few to tell.* use a perfect method: tran"):
         ising(lattice, 0.4, 100, rng, "wolff", independent=True)
-    with pytest.raises(CorrelatedError, match=r"too few to tell .* a chain that moves"):
+    with pytest.raises(CorrelatedError, match=r"too few to tell: the mode energy never changes"):
         ising(lattice, 3.0, 1000, rng, "heat_bath", burn_in=1000, thin=1, independent=True)
     assert ising(lattice, 0.4, 1000, rng, "wolff", thin=200, independent=True).shape == (1000, 8, 8)
     assert ising(ld.Lattice((8, 8)), 0.4, 5, rng, independent=True).shape == (5, 8, 8)
+
+
+COLD, WEAK = ld.Lattice((8, 8), periodic=True), ld.Lattice((4, 4), periodic=True)
+STRIPES = np.repeat([0.05, -0.05], 8).reshape(4, 4)
+
+
+def weak_law(field):
+    law = enumeration.ising_law((4, 4), (True, True), 0.8).ravel()
+    tilted = law * np.exp(enumeration.all_states(16) @ np.broadcast_to(field, (4, 4)).ravel())
+    return tilted / tilted.sum()
+
+
+@pytest.mark.parametrize("thin", [1, 2, 3, 4])
+def test_wolff_gives_a_fair_sign_near_saturation(thin):
+    """Every cluster is the lattice: without a coin an even thin freezes the sign and an odd one alternates it."""
+    signs = np.sign(ising(COLD, 1.0, 2000, np.random.default_rng(2), "wolff", thin=thin).mean(axis=(1, 2)))
+    assert abs(signs.mean()) < 5 / np.sqrt(2000)
+    assert abs((signs[1:] * signs[:-1]).mean()) < 5 / np.sqrt(2000)
+
+
+@pytest.mark.parametrize("field", [0.01, np.full((4, 4), 0.01), STRIPES], ids=["number", "array", "two signs"])
+def test_a_field_in_an_ordered_ferromagnet_goes_to_a_method_that_mixes(field):
+    law, states = weak_law(field), enumeration.all_states(16)
+    spins, found = ising_with_diagnostics(WEAK, 0.8, 4000, np.random.default_rng(15), field=field, thin=20)
+    m = spins.reshape(4000, -1).mean(axis=1)
+    assert found.independent, found.advice
+    exact = law @ states.mean(axis=1)
+    assert abs(m.mean() - exact) < 5 / np.sqrt(4000)
+    overlap = spins[:, :2].mean(axis=(1, 2)) - spins[:, 2:].mean(axis=(1, 2))
+    exact = law @ (states[:, :8].mean(axis=1) - states[:, 8:].mean(axis=1))
+    assert abs(overlap.mean() - exact) < 5 * max(overlap.std(), 0.05) / np.sqrt(4000)
+
+
+@pytest.mark.parametrize(
+    ("lattice", "beta", "n", "method", "how"),
+    [
+        (WEAK, 0.8, 2000, "heat_bath", {"field": np.full((4, 4), 0.01)}),  # one sign of the whole lattice
+        (WEAK, 0.8, 2000, "heat_bath", {"field": STRIPES}),
+        (COLD, 0.8, 2000, "heat_bath", {"field": 0.05, "thin": 50}),
+        (ld.Lattice((16, 16), True), 0.9, 1000, "heat_bath", {"burn_in": 2000, "thin": 20, "seed": 17}),  # a stripe
+    ],
+)
+def test_a_frozen_mode_is_never_called_independent(lattice, beta, n, method, how):
+    how = dict(how)
+    rng = np.random.default_rng(how.pop("seed", 16))
+    with pytest.raises(CorrelatedError, match=r"not those of a chain that mixes|too few to tell|are correlated"):
+        ising(lattice, beta, n, rng, method, **how, independent=True)
+
+
+def test_alternating_samples_are_not_independent():
+    """An AR(1) of coefficient -0.9 has tau = 0.05: fine means, but each sample tells the next."""
+    x = lfilter([1.0], [1.0, 0.9], np.random.default_rng(18).normal(size=5000))
+    assert not diagnostics._is_one(ld.samplers.integrated_autocorrelation_time(x))
+    assert diagnostics._is_one(ld.samplers.integrated_autocorrelation_time(np.random.default_rng(19).normal(size=5000)))
+
+
+def test_advice_does_not_contradict_its_numbers():
+    _, found = ising_with_diagnostics(COLD, 2.0, 1500, np.random.default_rng(20), "wolff")
+    assert not found.independent
+    assert "1500 samples of wolff are too few to tell: the mode energy never changes" in found.advice
+    assert "350" not in found.advice
+
+
+INTEGERS = (np.uint8, np.int8, np.int64)
+
+
+@pytest.mark.parametrize("kind", [*INTEGERS, np.float16, np.float32, np.longdouble])
+@pytest.mark.parametrize("method", [*METHODS, "transfer_matrix"])
+def test_numbers_of_every_type_give_what_float_gives(method, kind):
+    lattice = {"transfer_matrix": ld.Lattice((3, 4)), "coupling_from_the_past": ld.Lattice(5)}.get(method, TORUS)
+    how = {} if method in ("coupling_from_the_past", "transfer_matrix") else {"burn_in": 7, "thin": 3}
+    as_kind = {name: kind(value) if kind in INTEGERS else value for name, value in how.items()}
+    plain = ising(lattice, 1.0, 70, np.random.default_rng(1), method, **how)
+    assert np.array_equal(plain, ising(lattice, kind(1), 70, np.random.default_rng(1), method, **as_kind))
+    fields = [ld.samplers.gaussian_field(TORUS, one(2), 3, np.random.default_rng(1)) for one in (float, kind)]
+    assert np.array_equal(*fields)
+    spins = ising(TORUS, 0.2, 90, np.random.default_rng(1))
+    n_blocks = kind(9) if kind in INTEGERS else 9
+    heat = ld.samplers.specific_heat(spins, TORUS, kind(1), n_blocks=n_blocks)
+    assert heat == ld.samplers.specific_heat(spins, TORUS, 1.0, n_blocks=9)
+    seen = np.indices((3, 4)).sum(axis=0) % 2 == 0
+    means = [
+        ld.samplers.conditional_mean(TORUS, one(1), seen, seen, noise_variance=one(2), method="conjugate_gradients")
+        for one in (float, kind)
+    ]
+    assert np.array_equal(*means)
 
 
 def test_perfect_samples_are_independent_by_construction():
