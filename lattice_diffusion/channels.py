@@ -25,7 +25,10 @@ SNR_CERTAIN = 400.0
 
 
 class Channel(Protocol):
-    """Local noise on sites, as models, exact solutions, denoisers and estimators use it."""
+    """Local noise on sites, as models, exact solutions, denoisers and estimators use it.
+
+    A channel that gives few values lists them in an attribute `alphabet`, and exact solutions refuse all others.
+    """
 
     @property
     def name(self) -> str:
@@ -88,10 +91,12 @@ def check_time(t: float) -> float:
     return float(t) if t > SHARP else 0.0
 
 
-def check_order(s: float, t: float) -> None:
-    """Raise InputError unless 0 <= s <= t <= 1."""
-    if check_time(s) > check_time(t):
+def check_order(s: float, t: float) -> tuple[float, float]:
+    """Return s and t if 0 <= s <= t <= 1; raise InputError otherwise."""
+    s, t = check_time(s), check_time(t)
+    if s > t:
         raise InputError(f"s must be the cleaner time, s <= t, got s = {s} and t = {t}")
+    return s, t
 
 
 def check_shapes(x_t: NDArray, x_0: NDArray) -> None:
@@ -154,7 +159,7 @@ class Gaussian:
 
     def _between(self, s: float, t: float) -> tuple[float, float]:
         """Return alpha and sigma^2 of the noise from s to t."""
-        check_order(s, t)
+        s, t = check_order(s, t)
         if self.sigma(t) == math.inf:
             raise InputError("t must be < 1 for the ve schedule, whose noise is infinite at t = 1; use linear or vp")
         ratio = self.alpha(t) / self.alpha(s) if s < t else 1.0
@@ -200,7 +205,7 @@ def gaussian_output_law(snr: float) -> FloatArray:
 
     The step resolves both the Gaussian and the nearest pole of any log-ratio, at i pi/2, to rounding.
     """
-    check_snr(snr)
+    snr = check_snr(snr)
     if snr == 0.0:
         return np.array([[1.0, 1.0]])
     if snr > SNR_CERTAIN:
@@ -217,6 +222,7 @@ class BitFlip:
     """Each spin is flipped with probability p = t/2."""
 
     name: ClassVar[str] = "bitflip"
+    alphabet: ClassVar[tuple[float, ...]] = (-1.0, 1.0)
 
     def flip_probability(self, t: float) -> float:
         return check_time(t) / 2
@@ -235,7 +241,7 @@ class BitFlip:
 
     def _between(self, s: float, t: float) -> float:
         """Return the probability of a flip from s to t: 1 - 2 p_t = (1 - 2 p_s)(1 - 2 p)."""
-        check_order(s, t)
+        s, t = check_order(s, t)
         return (t - s) / (2.0 * (1.0 - s)) if s < t else 0.0
 
     def add_noise(self, x_s: NDArray, s: float, t: float, rng: Rng = None) -> FloatArray:
@@ -267,6 +273,7 @@ class Erasure:
     """Each spin is masked, x = 0, with probability eps = t: masked diffusion."""
 
     name: ClassVar[str] = "erasure"
+    alphabet: ClassVar[tuple[float, ...]] = (-1.0, 0.0, 1.0)
 
     def snr(self, t: float) -> float:
         t = check_time(t)
@@ -279,12 +286,12 @@ class Erasure:
         return np.where(np.random.default_rng(rng).random(x_0.shape) < check_time(t), 0.0, x_0)
 
     def add_noise(self, x_s: NDArray, s: float, t: float, rng: Rng = None) -> FloatArray:
-        check_order(s, t)
+        s, t = check_order(s, t)
         return np.where(np.random.default_rng(rng).random(x_s.shape) * (1.0 - s) < t - s, 0.0, x_s)
 
     def bridge(self, x_t: NDArray, x_0: NDArray, t: float, s: float, rng: Rng = None) -> FloatArray:
         check_shapes(x_t, x_0)
-        check_order(s, t)
+        s, t = check_order(s, t)
         return np.where((x_t == 0) & (np.random.default_rng(rng).random(x_t.shape) * t >= s), x_0, x_t)
 
     def likelihood_field(self, x_t: NDArray, t: float) -> FloatArray:
@@ -293,8 +300,9 @@ class Erasure:
         return np.asarray(np.where(x_t == 0, 0.0, np.copysign(math.inf, x_t)))
 
     def peak_log_likelihood(self, x_t: NDArray, t: float) -> FloatArray:
+        t = check_time(t)
         with np.errstate(divide="ignore"):  # log 0 is right: that observation cannot occur
-            masked, kept = np.log(check_time(t)), np.log1p(-t)
+            masked, kept = np.log(t), np.log1p(-t)
         return np.asarray(np.where(np.asarray(x_t) == 0, masked, kept), float)
 
     def output_law(self, t: float) -> FloatArray:

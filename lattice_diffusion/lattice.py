@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import index
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,7 @@ class Tripartition:
     @classmethod
     def from_sizes(cls, a: int, b: int, c: int) -> "Tripartition":
         """Return the first a, next b and last c of a + b + c sites, for models where only numbers matter."""
+        a, b, c = index(a), index(b), index(c)
         if a < 1 or b < 0 or c < 0:
             raise InputError(f"sizes must be a >= 1, b >= 0, c >= 0, got {a}, {b}, {c}")
         check_memory("a + b + c", 11 * (a + b + c), "take fewer sites")
@@ -123,7 +125,7 @@ class Lattice:
         An even patch reaches one site further to larger coordinates. Boxes are cut at open edges and wrap
         around periodic ones.
         """
-        center = tuple(int(x) for x in center)
+        center, radius, patch = tuple(int(x) for x in center), index(radius), index(patch)
         if len(center) != self.ndim or any(not 0 <= x < n for x, n in zip(center, self.shape, strict=True)):
             raise InputError(f"center must be a site of the {self._name} lattice, 0-based, got {center}")
         if radius < 0:

@@ -11,6 +11,7 @@ Each takes any model of `lattice_diffusion.models` (anything with `lattice`, `so
 """
 
 from collections.abc import Sequence
+from operator import index
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import numpy as np
@@ -42,6 +43,9 @@ __all__ = [
 
 class ExactModel(Protocol):
     """A distribution p_0 with an exact solution."""
+
+    @property
+    def data(self) -> str: ...
 
     @property
     def lattice(self) -> Lattice: ...
@@ -95,7 +99,7 @@ def cmi_curve(
 
     They share the noise samples, whose costly part, the posterior given B + C, is common to all.
     """
-    check_time(t)
+    t = check_time(t)
     if method not in get_args(Method):
         raise InputError(f"method must be one of auto, closed, sampled, got {method!r}")
     parts = list(parts)
@@ -120,6 +124,7 @@ def cmi_curve(
             raise InputError(f"no closed form is known for this model under {channel.name} noise; use method='sampled'")
     if not hasattr(solver, "sampled_cmi"):
         raise InputError("this model has a closed form only; use method='closed'")
+    n_samples = index(n_samples)
     if n_samples < 2:
         raise InputError(f"n_samples must be >= 2 to give an error, got {n_samples}")
     check_memory("n_samples", 32 * n_samples * len(parts), "average fewer samples")
@@ -181,7 +186,8 @@ def cmi_map(
 
 
 def _check_data(model: ExactModel, channel: Channel, t: float, x_t: NDArray, **masks: NDArray) -> FloatArray:
-    check_time(t)
+    """Return x_t as floats. The last of the masks is that of the sites that are read."""
+    t = check_time(t)
     model.solver.check_channel(channel)
     x_t = np.asarray(x_t, float)
     shape = model.lattice.shape
@@ -192,6 +198,14 @@ def _check_data(model: ExactModel, channel: Channel, t: float, x_t: NDArray, **m
             raise InputError(f"{name} must be a boolean mask of the lattice's shape {shape}, got {shown(mask)}")
     if not np.isfinite(x_t).all():
         raise InputError("x_t must be finite, got NaN or infinity")
+    alphabet = getattr(channel, "alphabet", (-1.0, 1.0) if channel.snr(t) == np.inf else None)
+    if model.data == "spins" and alphabet is not None:
+        read = x_t[:, mask & model.sites]
+        if not np.isin(read, alphabet).all():
+            raise InputError(
+                f"x_t must hold only {', '.join(f'{value:g}' for value in alphabet)} under {channel.name} noise at "
+                f"t = {t:g}, got {read[~np.isin(read, alphabet)][0]:g}; convert 0/1 data by 2*x - 1"
+            )
     return x_t
 
 

@@ -10,6 +10,7 @@ is not observed has no coupling, so a box B is solved as a small grid of its own
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from operator import index
 from typing import Literal, get_args
 
 import numpy as np
@@ -64,7 +65,7 @@ class DomainWallSolver(SpinSolver):
                 f"method='transfer_matrix' needs a shorter side <= {MAX_WIDTH}, got {faces[0]}x{faces[1]} faces; "
                 "use method='free_fermions'"
             )
-        self.faces, self.beta, self.periodic, self.method = faces, beta, periodic, method
+        self.faces, self.beta, self.periodic, self.method = faces, float(beta), periodic, method
         self.shape: tuple[int, ...] = (2, *faces)
         self._engine: PlanarEngine = RowTransfer() if method == "transfer_matrix" else FreeFermions()
         self.batch = max(1, min(self.batch, BATCH // (2 * faces[0] * faces[1])))
@@ -289,7 +290,7 @@ class DomainWallSolver(SpinSolver):
         every wall is alike (gauge symmetry), so the noise is drawn on the state of no walls, which takes noise that
         treats both signs alike. PHYSICS.md section 3.
         """
-        check_time(t)
+        t, n_samples = check_time(t), index(n_samples)
         self.check_label()
         if self.beta == 0.0 and not _treats_signs_alike(channel, t):
             raise InputError(f"label_entropy at beta = 0 needs noise that treats both signs alike, got {channel.name}")

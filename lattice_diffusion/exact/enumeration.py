@@ -57,7 +57,7 @@ def boxes(model: ExactModel, radius: int) -> BoolArray:
 
 def noise_matrix(channel: Channel, s: float, t: float) -> FloatArray:
     """Return p(x_t | x_s) of one site, (values of x_t, values of x_s): 2 x 2 for bit flips, 3 x 3 for erasure."""
-    check_order(s, t)
+    s, t = check_order(s, t)
     if isinstance(channel, BitFlip):
         flip = 0.5 * (t - s) / (1.0 - s) if s < t else 0.0
         return np.array([[1.0 - flip, flip], [flip, 1.0 - flip]])

@@ -29,6 +29,7 @@ class ChainSolver(SpinSolver):
     def __init__(self, n_sites: int, beta: float, periodic: bool) -> None:
         check_memory("lattice", 80.0 * n_sites, "take a shorter chain")
         self.shape = (n_sites,)
+        beta = float(beta)
         self.correlation = float(np.tanh(beta))
         self.periodic = periodic
         self._links = np.tile(link_factors(np.array(beta)), (n_sites, 1))
@@ -120,6 +121,7 @@ class TransferMatrix(SpinSolver):
     """
 
     def __init__(self, right: FloatArray, down: FloatArray) -> None:
+        right, down = np.asarray(right, float), np.asarray(down, float)
         self.shape = (right.shape[0], down.shape[1])
         if min(self.shape) > MAX_WIDTH:
             raise InputError(

@@ -29,7 +29,7 @@ def magnetisation_law(shape: tuple[int, int], beta: float) -> tuple[FloatArray, 
 
     The law is exp(beta sum s s') with open edges. Raises InputError where the shorter side is longer than 14.
     """
-    n_rows, width = _rows(shape)
+    (n_rows, width), beta = _rows(shape), float(beta)
     n = n_rows * width
     within, up = _within(width, beta), np.bitwise_count(np.arange(1 << width))
     vector = np.zeros((n + 1, 1 << width))
@@ -49,7 +49,7 @@ def patch_law(shape: tuple[int, int], beta: float, side: int) -> FloatArray:
 
     Patterns are numbered by their spins in C order, the first one the highest bit, up 1.
     """
-    n_rows, width = _rows(shape)
+    (n_rows, width), beta, side = _rows(shape), float(beta), int(side)
     if not 1 <= side <= min(shape) or side > 3:
         raise InputError(f"side must be 1 to 3 and fit the lattice {shape[0]}x{shape[1]}, got {side}")
     within, states = _within(width, beta), np.arange(1 << width)
@@ -77,7 +77,7 @@ def patch_law(shape: tuple[int, int], beta: float, side: int) -> FloatArray:
 def _rows(shape: tuple[int, int]) -> tuple[int, int]:
     if len(shape) != 2 or min(shape) > MAX_WIDTH:
         raise InputError(f"shape must have two sides, the shorter one <= {MAX_WIDTH}, got {tuple(shape)}")
-    return max(shape), min(shape)
+    return int(max(shape)), int(min(shape))
 
 
 def _within(width: int, beta: float) -> FloatArray:
@@ -134,7 +134,7 @@ def sign_log_weights(beta: float, h: FloatArray) -> FloatArray:
         raise InputError(f"the sign of the magnetisation needs an odd number of spins, got {h.shape[1]}x{h.shape[2]}")
     if h.shape[2] > h.shape[1]:
         h = np.swapaxes(h, 1, 2)
-    n, n_rows, width = h.shape
+    (n, n_rows, width), beta = h.shape, float(beta)
     batch = max(1, BATCH_STATES // ((1 << width) * (n_rows * width + 1)))
     return np.concatenate([_log_weights(beta, spin_weights(h[i : i + batch])) for i in range(0, n, batch)])
 

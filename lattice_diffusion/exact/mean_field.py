@@ -24,13 +24,13 @@ class MeanFieldSolver(SpinSolver):
     """Sums over N fully connected spins as sums over the common field y, of order N sqrt(N) per sample."""
 
     def __init__(self, shape: tuple[int, ...], beta: float) -> None:
-        self.shape = shape
+        self.shape, beta = shape, float(beta)
         n_sites = math.prod(shape)
         width = math.sqrt(beta / n_sites)
         n_half = math.ceil((beta + 9 * width) / (0.7 * width)) if width > 0 else 0
         check_memory("lattice", 64.0 * n_half, "take fewer sites")
         self.fields = 0.7 * width * np.arange(-n_half, n_half + 1)  # (m,)
-        log_rho = n_sites * np.log(np.cosh(self.fields))
+        log_rho = n_sites * np.logaddexp(self.fields, -self.fields)
         if width > 0:
             log_rho -= 0.5 * (self.fields / width) ** 2
         self.log_rho = log_rho - logsumexp(log_rho)  # law of the common field, (m,)

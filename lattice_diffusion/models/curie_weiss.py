@@ -54,7 +54,7 @@ class CurieWeiss(OnLattice):
         """Build the model of a + b + c spins in a row, or of a lattice of `shape`."""
         if (shape is None) == (regions is None):
             raise InputError("the number of spins comes from either regions = (a, b, c) or shape; give one of them")
-        return super().from_parameters(sum(regions) if shape is None else shape, periodic, **numbers)  # type: ignore[arg-type]
+        return super().from_parameters(sum(map(int, regions)) if shape is None else shape, periodic, **numbers)  # type: ignore[arg-type]
 
     @cached_property
     def solver(self) -> MeanFieldSolver:

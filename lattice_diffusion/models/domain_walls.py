@@ -60,6 +60,7 @@ class DomainWalls(OnLattice):
             raise InputError(f"faces must be two positive integers such as (8, 8), more than one face, got {faces}")
         object.__setattr__(self, "faces", (int(faces[0]), int(faces[1])))
         object.__setattr__(self, "beta", check_beta(self.beta))
+        object.__setattr__(self, "periodic", bool(self.periodic))
         if self.periodic and min(self.faces) < 3:
             raise InputError(f"a periodic grid needs at least 3x3 faces, got {faces[0]}x{faces[1]}; open it or enlarge")
         if self.periodic and self.beta > 0.0:

@@ -18,6 +18,8 @@ from ..samplers.chains import check_memory, check_n_samples
 from ..samplers.fields import check_mass_squared, gaussian_field, precision_matrix
 from .base import DataKind, OnLattice, Transition
 
+TINY = 1e-70
+
 
 @dataclass(frozen=True)
 class GaussianMixture(OnLattice):
@@ -38,12 +40,14 @@ class GaussianMixture(OnLattice):
     mass_squared: float | None = None
 
     def __post_init__(self) -> None:
-        if not np.isfinite(self.mean):
-            raise InputError(f"mean must be finite, got {self.mean}")
-        if not 0.0 < self.std < np.inf:
-            raise InputError(f"std must be finite and > 0, got {self.std}")
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, float(getattr(self, name)))
+        if not abs(self.mean) <= 1.0 / TINY:  # squares of larger numbers, and their ratios, are no numbers
+            raise InputError(f"mean must be from {-1 / TINY:g} to {1 / TINY:g}, got {self.mean}; choose another unit")
+        if not TINY <= self.std <= 1.0 / TINY:
+            raise InputError(f"std must be from {TINY:g} to {1 / TINY:g}, got {self.std}; choose another unit")
         if self.mass_squared is not None:
-            check_mass_squared(self.mass_squared)
+            object.__setattr__(self, "mass_squared", check_mass_squared(self.mass_squared))
             if self.std != 1.0:
                 raise InputError(f"std is for white classes, got {self.std} with a mass_squared; leave one of them out")
 
@@ -99,11 +103,11 @@ class GaussianMixture(OnLattice):
     def transition(self, channel: Channel) -> Transition | None:
         """Return the speciation at Ornstein-Uhlenbeck time log(Lambda)/2, Lambda the top eigenvalue of Cov(x_0).
 
-        Lambda = N mu^2 + std^2 (or + 1/m^2), on the uniform mode; None where Lambda <= 1.
+        Lambda = N mu^2 + std^2 (or + 1/m^2), on the uniform mode; None where Lambda <= 1, or without a label (mu = 0).
         """
         variance = self.std**2 if self.mass_squared is None else 1.0 / self.mass_squared
         top = self.lattice.n_sites * self.mean**2 + variance
-        if top <= 1.0:
+        if top <= 1.0 or self.mean == 0.0:
             return None
         time = check_gaussian(channel).time(1.0 / (top - 1.0))
         return Transition(time, "speciation", "tau = log(Lambda)/2, Biroli et al. (2024), arXiv:2402.18491")

@@ -70,9 +70,12 @@ class Ising(OnLattice):
         return {"method": resolved, "burn_in": burn_in, "thin": thin}
 
     def transition(self, channel: Channel) -> Transition | None:
-        """Return the speciation of the global sign, where the snr g reaches 1/(N m_0^2); None for beta <= beta_c."""
+        """Return the speciation of the global sign, where the snr g reaches 1/(N m_0^2), on a square lattice.
+
+        None for beta <= beta_c, on chains, which have no order, and in three dimensions, where no formula is exact.
+        """
         m_0 = onsager_magnetization(self.beta)
-        if m_0 == 0.0:
+        if m_0 == 0.0 or self.lattice.ndim != 2 or min(self.lattice.shape) == 1:
             return None
         time = channel.time(1.0 / (self.lattice.n_sites * m_0**2))
         return Transition(time, "speciation", "g N m_0^2 = 1 with the Onsager-Yang magnetisation m_0")

@@ -148,6 +148,7 @@ def log_rule(
     """
     if not 1e-300 < error < np.inf:
         raise InputError(f"error must be > 0 and finite, got {error}")
+    n_sites, n_steps, error = int(n_sites), int(n_steps), float(error)
     if n_sites < 1 or n_steps < 1:
         raise InputError(f"n_sites and n_steps must be >= 1, got {n_sites} and {n_steps}")
     xi, gamma, radii = (np.asarray(x, float) for x in (xi, gamma, radii))
