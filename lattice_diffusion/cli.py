@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from typer import Argument, Option
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -71,44 +72,29 @@ def _estimators() -> list[str]:
 # -- options of several commands ----------------------------------------------------------------------------
 
 Schedule = Literal["linear", "vp", "ve"]
-Result = Annotated[Path, typer.Argument(help="Result file to read.", metavar="FILE.h5")]
-Out = Annotated[Path, typer.Option(help="Result file to write (HDF5).", metavar="FILE.h5")]
-Workers = Annotated[
-    int | None, typer.Option(min=1, max=4096, help="Number of points measured at a time (default: all cores).")
-]
-Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run; reuse what is finished.")]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
+Result = Annotated[Path, Argument(help="Result file to read.", metavar="FILE.h5")]
+Out = Annotated[Path, Option(help="Result file to write (HDF5).", metavar="FILE.h5")]
+Workers = Annotated[int | None, Option(min=1, max=4096, help="Points measured at a time (default: one per core).")]
+Resume = Annotated[bool, Option("--resume", help="Continue an interrupted run; reuse what is finished.")]
+Force = Annotated[bool, Option("--force", help="Overwrite existing files.")]
 Model = Annotated[
-    str,
-    typer.Option(
-        help="Model of the clean data, such as ising, gaussian-field or domain-walls; your own as file.py:Class.",
-        autocompletion=_complete(_models),
-    ),
+    str, Option(help="Model, such as ising or gaussian-field, or file.py:Class.", autocompletion=_complete(_models))
 ]
 Channel = Annotated[
-    str,
-    typer.Option(
-        help="Noise channel, such as gaussian, bitflip or erasure; your own as file.py:Class.",
-        autocompletion=_complete(_channels),
-    ),
+    str, Option(help="Channel: gaussian, bitflip, erasure or file.py:Class.", autocompletion=_complete(_channels))
 ]
-Beta = Annotated[float | None, typer.Option(help="Inverse temperature of spin models.")]
-MassSquared = Annotated[float | None, typer.Option(help="Mass squared of the Gaussian field.")]
-Mean = Annotated[float | None, typer.Option(help="Mean of one class of gaussian-mixture; the other has its negative.")]
-Std = Annotated[float | None, typer.Option(help="Standard deviation within a class of gaussian-mixture.")]
-Periodic = Annotated[bool, typer.Option("--periodic", help="Use periodic boundaries along all axes.")]
-Others = Annotated[
-    list[str] | None, typer.Option("--set", help="Set a parameter without an option of its own, such as field=0.3.")
-]
-ImagesPath = Annotated[
-    Path, typer.Argument(help="Images: .npy, .npz, .h5 or IDX file, or a folder of pictures.", metavar="IMAGES")
-]
-Key = Annotated[str | None, typer.Option(help="Name of the array in a .npz or .h5 file.")]
-Labels = Annotated[Path | None, typer.Option(help="File of labels (default: those beside the images).")]
-NMax = Annotated[int | None, typer.Option(help="Largest number of images to use.")]
+Beta = Annotated[float | None, Option(help="Inverse temperature of spin models.")]
+MassSquared = Annotated[float | None, Option(help="Mass squared of the Gaussian field.")]
+Mean = Annotated[float | None, Option(help="Mean of one class of gaussian-mixture; the other has its negative.")]
+Std = Annotated[float | None, Option(help="Standard deviation within a class of gaussian-mixture.")]
+Periodic = Annotated[bool, Option("--periodic", help="Use periodic boundaries along all axes.")]
+Others = Annotated[list[str] | None, Option("--set", help="Parameter without an option of its own, such as field=0.3.")]
+ImagesPath = Annotated[Path, Argument(help="File of images (.npy, .npz, .h5, IDX), or a folder.", metavar="IMAGES")]
+Key = Annotated[str | None, Option(help="Name of the array in a .npz or .h5 file.")]
+Labels = Annotated[Path | None, Option(help="File of labels (default: those beside the images).")]
+NMax = Annotated[int | None, Option(help="Largest number of images to use.")]
 ValueRange = Annotated[
-    str | None,
-    typer.Option(help="Values of black and white, for example 0,255 (not needed for uint8).", metavar="LOW,HIGH"),
+    str | None, Option(help="Values of black and white, as 0,255 (not for uint8).", metavar="LOW,HIGH")
 ]
 
 
@@ -133,13 +119,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 @app.command()
 def reproduce(
     experiments: Annotated[
-        list[str] | None,
-        typer.Argument(help="Names of studies (default: all).", autocompletion=_complete(_studies)),
+        list[str] | None, Argument(help="Names of studies (default: all).", autocompletion=_complete(_studies))
     ] = None,
-    preset: Annotated[
-        Literal["quick", "full"], typer.Option(help="Size of the study: ten minutes on two cores, or hours.")
-    ] = "quick",
-    out: Annotated[Path, typer.Option(help="Folder of the result files, figures and tables.")] = Path("results"),
+    preset: Annotated[Literal["quick", "full"], Option(help="Size: ten minutes on two cores, or hours.")] = "quick",
+    out: Annotated[Path, Option(help="Folder of the result files, figures and tables.")] = Path("results"),
     workers: Workers = None,
     resume: Resume = False,
     force: Force = False,
@@ -155,12 +138,11 @@ def reproduce(
 
 @app.command()
 def run(
-    spec: Annotated[Path, typer.Argument(help="TOML file that says what to measure.", metavar="SPEC.toml")],
+    spec: Annotated[Path, Argument(help="TOML file that says what to measure.", metavar="SPEC.toml")],
     out: Out,
     workers: Workers = None,
     scheduler: Annotated[
-        str | None,
-        typer.Option(help="Address tcp://HOST:PORT of a Dask scheduler, or mpi (instead of --workers)."),
+        str | None, Option(help="Dask scheduler tcp://HOST:PORT, or mpi, instead of --workers.")
     ] = None,
     resume: Resume = False,
     force: Force = False,
@@ -178,29 +160,25 @@ def run(
 @app.command()
 def cmi(
     model: Model,
-    t: Annotated[float, typer.Option("--t", help="Diffusion time in [0, 1]; bit flips have probability t/2.")],
-    shape: Annotated[str | None, typer.Option(help="Sites (or faces) along each axis, such as 11x11 or 100.")] = None,
+    t: Annotated[float, Option("--t", help="Diffusion time in [0, 1]; bit flips have probability t/2.")],
+    shape: Annotated[str | None, Option(help="Sites (or faces) along each axis, such as 11x11 or 100.")] = None,
     beta: Beta = None,
     mass_squared: MassSquared = None,
     mean: Mean = None,
     std: Std = None,
     periodic: Periodic = False,
-    regions: Annotated[str | None, typer.Option(help="Sizes a,b,c of A, B and C for curie-weiss.")] = None,
-    center: Annotated[str | None, typer.Option(help="Site of A, such as 2,1 (default: the middle).")] = None,
-    bond: Annotated[
-        str | None, typer.Option(help="A of domain-walls: the bond between faces i,j,k,l (default: central).")
-    ] = None,
-    block: Annotated[
-        str | None, typer.Option(help="A of domain-walls: the four bonds of the 2x2 block of faces from i,j.")
-    ] = None,
-    radius: Annotated[int | None, typer.Option(help="Width of the buffer B around A.")] = None,
-    patch: Annotated[int | None, typer.Option(help="Side length of A (default 1).")] = None,
+    regions: Annotated[str | None, Option(help="Sizes a,b,c of A, B and C for curie-weiss.")] = None,
+    center: Annotated[str | None, Option(help="Site of A, such as 2,1 (default: the middle).")] = None,
+    bond: Annotated[str | None, Option(help="A of domain-walls: the bond between faces i,j,k,l.")] = None,
+    block: Annotated[str | None, Option(help="A of domain-walls: bonds of the 2x2 faces from i,j.")] = None,
+    radius: Annotated[int | None, Option(help="Width of the buffer B around A.")] = None,
+    patch: Annotated[int | None, Option(help="Side length of A (default 1).")] = None,
     channel: Channel = "gaussian",
-    schedule: Annotated[Schedule | None, typer.Option(help="Schedule of gaussian noise (default linear).")] = None,
+    schedule: Annotated[Schedule | None, Option(help="Schedule of gaussian noise (default linear).")] = None,
     others: Others = None,
-    samples: Annotated[int, typer.Option(min=2, help="Number of noise samples where there is no closed form.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise samples.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    samples: Annotated[int, Option(min=2, help="Number of noise samples where there is no closed form.")] = 1000,
+    seed: Annotated[int, Option(min=0, help="Seed of the noise samples.")] = 0,
+    as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Compute the conditional mutual information I(A;C|B) of the noisy data, in nats, with its standard error."""
     from .runs.cmi import assigned, measure_one, options
@@ -222,8 +200,8 @@ def cmi(
 @app.command()
 def sample(
     model: Model,
-    shape: Annotated[str, typer.Option(help="Sites (or faces) along each axis, such as 64x64 or 100.")],
-    n: Annotated[int, typer.Option("--n", min=1, help="Number of samples.")],
+    shape: Annotated[str, Option(help="Sites (or faces) along each axis, such as 64x64 or 100.")],
+    n: Annotated[int, Option("--n", min=1, help="Number of samples.")],
     out: Out,
     beta: Beta = None,
     mass_squared: MassSquared = None,
@@ -234,20 +212,14 @@ def sample(
     method: Annotated[
         Literal["auto", "transfer_matrix", "swendsen_wang", "wolff", "heat_bath", "multispin", "coupling_from_the_past"]
         | None,
-        typer.Option(help="Sampling algorithm of ising (default auto)."),
+        Option(help="Sampling algorithm of ising."),
     ] = None,
-    burn_in: Annotated[int | None, typer.Option(help="Updates before the first sample of a batch.")] = None,
-    thin: Annotated[int | None, typer.Option(help="Updates between samples.")] = None,
-    dtype: Annotated[
-        Literal["float64", "float32"] | None, typer.Option(help="Precision of gaussian-field (default float64).")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of all samples.")] = 0,
-    batch: Annotated[
-        int | None, typer.Option(min=1, help="Samples per batch, each an independent chain (default: up to 1024).")
-    ] = None,
-    workers: Annotated[
-        int, typer.Option(min=1, max=4096, help="Batches drawn at a time; they do not change the samples.")
-    ] = 1,
+    burn_in: Annotated[int | None, Option(help="Updates before the first sample of a batch.")] = None,
+    thin: Annotated[int | None, Option(help="Updates between samples.")] = None,
+    dtype: Annotated[Literal["float64", "float32"] | None, Option(help="Precision of gaussian-field.")] = None,
+    seed: Annotated[int, Option(min=0, help="Seed of all samples.")] = 0,
+    batch: Annotated[int | None, Option(min=1, help="Samples per batch, an independent chain.")] = None,
+    workers: Annotated[int, Option(min=1, max=4096, help="Batches drawn at a time.")] = 1,
     resume: Resume = False,
     force: Force = False,
 ) -> None:
@@ -268,7 +240,7 @@ def sample(
 @app.command()
 def plot(
     file: Result,
-    out: Annotated[Path | None, typer.Option(help="Figure to write: png, pdf or svg (default: FILE.png).")] = None,
+    out: Annotated[Path | None, Option(help="Figure to write: png, pdf or svg (default: FILE.png).")] = None,
     force: Force = False,
 ) -> None:
     """Draw the figure of a result file."""
@@ -294,7 +266,7 @@ def show(file: Result) -> None:
 @app.command()
 def report(
     file: Result,
-    out: Annotated[Path | None, typer.Option(help="Page to write (default: FILE.html).", metavar="FILE.html")] = None,
+    out: Annotated[Path | None, Option(help="Page to write (default: FILE.html).", metavar="FILE.html")] = None,
     force: Force = False,
 ) -> None:
     """Write one static HTML page of a result file: figures, tables, parameters."""
@@ -313,36 +285,30 @@ def report(
 def probe(
     images: ImagesPath,
     out: Out = Path("probe.h5"),
-    times: Annotated[str, typer.Option(help="Number of times in (0, 1), or their list 0.2,0.3.")] = "11",
-    radii: Annotated[str | None, typer.Option(help="Widths of B, such as 1..12 or 1,2,4 (default: up to 12).")] = None,
-    pixel: Annotated[str, typer.Option(help="Pixel A: center, row,column, or average over all pixels.")] = "center",
+    times: Annotated[str, Option(help="Number of times in (0, 1), or their list 0.2,0.3.")] = "11",
+    radii: Annotated[str | None, Option(help="Widths of B, such as 1..12 or 1,2,4 (default: up to 12).")] = None,
+    pixel: Annotated[str, Option(help="Pixel A: center, row,column, or average over all pixels.")] = "center",
     channel: Annotated[
-        str,
-        typer.Option(
-            help="Noise channel: gaussian; bitflip or erasure for images of two values.",
-            autocompletion=_complete(_channels),
-        ),
+        str, Option(help="Channel: bitflip and erasure are for two values.", autocompletion=_complete(_channels))
     ] = "gaussian",
-    schedule: Annotated[Schedule, typer.Option(help="Schedule of gaussian noise.")] = "linear",
+    schedule: Annotated[Schedule, Option(help="Schedule of gaussian noise.")] = "linear",
     key: Key = None,
     labels: Labels = None,
     n_max: NMax = None,
     value_range: ValueRange = None,
     calibrate: Annotated[
         bool | None,
-        typer.Option(
+        Option(
             "--calibrate/--no-calibrate",
-            help="Also probe as many pictures of known truth (default under Gaussian noise of linear schedule).",
+            help="Also probe pictures of known truth (default where possible).",
             show_default=False,
         ),
     ] = None,
-    tolerance: Annotated[float, typer.Option(help="Nats that the CMI exceeds inside the windows.")] = 0.01,
-    kl: Annotated[float, typer.Option(help="Nats per image that the recommended r(t) may cost.")] = 1.0,
-    budget: Annotated[
-        float | None, typer.Option(help="Seconds that it may take (default: 2000 training steps a network).")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, noise and folds.")] = 0,
-    device: Annotated[str, typer.Option(help="Device of torch: cpu, cuda, cuda:1, ...")] = "cpu",
+    tolerance: Annotated[float, Option(help="Nats that the CMI exceeds inside the windows.")] = 0.01,
+    kl: Annotated[float, Option(help="Nats per image that the recommended r(t) may cost.")] = 1.0,
+    budget: Annotated[float | None, Option(help="Seconds to take (default: 2000 steps per network).")] = None,
+    seed: Annotated[int, Option(min=0, help="Seed of weights, noise and folds.")] = 0,
+    device: Annotated[str, Option(help="Device of torch: cpu, cuda, cuda:1, ...")] = "cpu",
     resume: Resume = False,
     force: Force = False,
 ) -> None:
@@ -359,29 +325,22 @@ def probe(
 def hybrid(
     images: ImagesPath,
     out: Out = Path("hybrid.h5"),
-    probe: Annotated[
-        Path | None, typer.Option(help="Probe of the same images, for window and r(t).", metavar="PROBE.h5")
-    ] = None,
-    window: Annotated[str | None, typer.Option(help="Times t1,t2 between which networks are global.")] = None,
-    by: Annotated[
-        Literal["cmi", "error"],
-        typer.Option(help="Take the probe's window from the CMI, or from the local nets' error."),
-    ] = "cmi",
-    tolerance: Annotated[
-        float | None, typer.Option(help="Tolerance of that window (default: the probe's, or 1/4 of the peak error).")
-    ] = None,
-    radius: Annotated[int, typer.Option(min=1, help="Radius of the local network in the schedules.")] = 2,
-    radii: Annotated[str, typer.Option(help="Radii of all local networks, such as 1..6 or 1,2,4.")] = "1..6",
-    levels: Annotated[int, typer.Option(help="Number of grey values that pixels are rounded to.")] = 8,
-    shrink: Annotated[int, typer.Option(help="Side of the blocks of pixels that are averaged.")] = 1,
-    n_samples: Annotated[int, typer.Option("--n", help="Number of images generated by every schedule.")] = 1000,
-    steps: Annotated[int, typer.Option(help="Number of reverse steps from noise to image.")] = 60,
+    probe: Annotated[Path | None, Option(help="Probe of these images.", metavar="PROBE.h5")] = None,
+    window: Annotated[str | None, Option(help="Times t1,t2 between which networks are global.")] = None,
+    by: Annotated[Literal["cmi", "error"], Option(help="What the probe's window is taken from.")] = "cmi",
+    tolerance: Annotated[float | None, Option(help="Tolerance of that window.")] = None,
+    radius: Annotated[int, Option(min=1, help="Radius of the local network in the schedules.")] = 2,
+    radii: Annotated[str, Option(help="Radii of all local networks, such as 1..6 or 1,2,4.")] = "1..6",
+    levels: Annotated[int, Option(help="Number of grey values that pixels are rounded to.")] = 8,
+    shrink: Annotated[int, Option(help="Side of the blocks of pixels that are averaged.")] = 1,
+    n_samples: Annotated[int, Option("--n", help="Number of images generated by every schedule.")] = 1000,
+    steps: Annotated[int, Option(help="Number of reverse steps from noise to image.")] = 60,
     key: Key = None,
     labels: Labels = None,
     n_max: NMax = None,
     value_range: ValueRange = None,
-    budget: Annotated[float, typer.Option(help="Seconds of training, about.")] = 1800.0,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of split, weights and noise.")] = 0,
+    budget: Annotated[float, Option(help="Seconds of training, about.")] = 1800.0,
+    seed: Annotated[int, Option(min=0, help="Seed of split, weights and noise.")] = 0,
     resume: Resume = False,
     force: Force = False,
 ) -> None:
@@ -401,7 +360,7 @@ def hybrid(
 
 
 @app.command()
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
+def doctor(as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False) -> None:
     """Show versions, threads and optional parts, and check ten seconds of exact values; exit code 1 if one fails."""
     from .doctor import examine, show
 
@@ -421,26 +380,18 @@ def benchmark() -> None:
 
 @benchmark_app.command("estimators")
 def benchmark_estimators(
-    out: Annotated[Path, typer.Option(help="Rows to write: .jsonl, or .csv with a .jsonl beside it.")] = Path(
+    out: Annotated[Path, Option(help="Rows to write: .jsonl, or .csv with a .jsonl beside it.")] = Path(
         "estimators.jsonl"
     ),
-    tasks: Annotated[
-        str | None,
-        typer.Option(help="Tasks a,b,... (default: all).", autocompletion=_complete(_tasks, several=True)),
-    ] = None,
+    tasks: Annotated[str | None, Option(help="Tasks a,b,...", autocompletion=_complete(_tasks, several=True))] = None,
     estimators: Annotated[
         str | None,
-        typer.Option(
-            help="Estimators x,y,... (default: all); your own as file.py:Class.",
-            autocompletion=_complete(_estimators, several=True),
-        ),
+        Option(help="Estimators x,y,... or file.py:Class.", autocompletion=_complete(_estimators, several=True)),
     ] = None,
-    n: Annotated[
-        str | None, typer.Option("--n", help="Numbers of samples (default 5000,20000,60000 without --seconds).")
-    ] = None,
-    seconds: Annotated[str | None, typer.Option(help="Time budgets of the streaming track, such as 10,60.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, max=10**6, help="Number of repetitions of every point.")] = 10,
-    figure: Annotated[Path | None, typer.Option(help="Heat table to draw: png, pdf or svg.")] = None,
+    n: Annotated[str | None, Option("--n", help="Numbers of samples, such as 5000,20000.")] = None,
+    seconds: Annotated[str | None, Option(help="Time budgets of the streaming track, such as 10,60.")] = None,
+    seeds: Annotated[int, Option(min=1, max=10**6, help="Number of repetitions of every point.")] = 10,
+    figure: Annotated[Path | None, Option(help="Heat table to draw: png, pdf or svg.")] = None,
     resume: Resume = False,
     force: Force = False,
 ) -> None:
