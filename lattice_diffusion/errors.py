@@ -59,6 +59,7 @@ def check_limits(limits: Limits, given: Mapping[str, Any]) -> None:
         value = given.get(name)
         if value is None:
             continue
+        value = float(value) if isinstance(value, np.floating) else value  # float16 cannot be compared with LARGEST
         kind, fits = ("an integer", isinstance(value, int | np.integer)) if isinstance(low, int) else ("a number", True)
         if not (fits and low <= value <= (LARGEST if high is None else high)):
             allowed = f">= {low:g}" if high is None else f"from {low:g} to {high:g}"

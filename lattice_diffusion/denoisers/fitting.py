@@ -32,12 +32,12 @@ from .local_net import LocalNet
 from .network import Network
 from .posterior import Bernoulli, Categorical, Denoiser, Posterior, check_channel, check_posterior
 from .training import (
-    CheckpointError,
     TrainingConfig,
     TrainingError,
     TrainingStep,
     minimise,
     read_checkpoint,
+    understood,
     write_checkpoint,
 )
 
@@ -266,14 +266,15 @@ def load(path: str | Path, device: str | torch.device | None = None, *, channel:
     Raises CheckpointError.
     """
     state = read_checkpoint(path)
-    arguments = {name: value for name, value in state["description"].items() if name not in ("optimiser", "rng")}
-    network, (name, fields) = arguments.pop("network"), arguments.pop("channel")
-    networks = {kind.__name__: kind for kind in NETWORKS}
-    known = {kind.name: kind for kind in CHANNELS}
-    if network not in networks or (channel is None and name not in known):
-        raise CheckpointError(f"no network {network} with channel {name} is known to version {__version__}")
-    if arguments.get("stencil") is not None:
-        arguments["stencil"] = np.array(arguments["stencil"], bool)
-    net = networks[network](**arguments, channel=channel or known[name](**fields))
-    net.load_state_dict(state["average"])
+    with understood(path, "of a network of this package"):
+        arguments = {name: value for name, value in state["description"].items() if name not in ("optimiser", "rng")}
+        network, (name, fields) = arguments.pop("network"), arguments.pop("channel")
+        networks = {kind.__name__: kind for kind in NETWORKS}
+        known = {kind.name: kind for kind in CHANNELS}
+        if network not in networks or (channel is None and name not in known):
+            raise ValueError(f"no network {network} with channel {name} is known to version {__version__}")
+        if arguments.get("stencil") is not None:
+            arguments["stencil"] = np.array(arguments["stencil"], bool)
+        net = networks[network](**arguments, channel=channel or known[name](**fields))
+        net.load_state_dict(state["average"])
     return net.to(device)

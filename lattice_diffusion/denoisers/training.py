@@ -10,12 +10,15 @@ the weights is what is scored, and what the network holds in the end. Denoisers 
 its best weights and resumes, with a torch generator; a plain Adam is warmup=1, ema=0.0, gradient_norm=None.
 """
 
+import contextlib
 import copy
 import json
 import math
-import pickle
+import signal
+import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
+import zipfile
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +37,11 @@ FORMAT = 2  # of checkpoints
 LIMITS: Limits = {
     "steps": (0, None),
     "learning_rate": (0.0, 1e3),
+    "warmup": (1, None),
+    "weight_decay": (0.0, None),
+    "gradient_norm": (0.0, None),
+    "ema": (0.0, 1.0),
+    "ema_delay": (0, None),
     "validate_every": (1, None),
     "checkpoint_every": (1, None),
     "patience": (1, None),
@@ -67,7 +75,8 @@ class TrainingConfig:
         keep: the weights that stay, "last" or those of the lowest score, "best".
         score_first: whether the initial weights are scored, too, and stay if training never does better.
         patience: training stops after this many scores without improvement; None: it does not.
-        checkpoint: file that holds all that is needed to go on, written every `checkpoint_every` steps and at the end.
+        checkpoint: file that holds all that is needed to go on, written every `checkpoint_every` steps, and when the
+            loop is left, by Ctrl-C as well.
         resume: whether to go on from `checkpoint` where it exists.
 
     Raises InputError for values outside these ranges.
@@ -93,12 +102,17 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_limits(LIMITS, vars(self))
+        for name, (low, _) in LIMITS.items():
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, type(low)(value))
+        object.__setattr__(self, "budget_seconds", float(self.budget_seconds))
+        object.__setattr__(self, "betas", tuple(float(beta) for beta in self.betas))
         if self.steps is None and self.budget_seconds == math.inf:
             raise InputError("steps or budget_seconds must be given, got neither")
         if not self.budget_seconds > 0:
             raise InputError(f"budget_seconds must be > 0, got {self.budget_seconds}")
-        if not 0 <= self.ema < 1:
-            raise InputError(f"ema must be in [0, 1), got {self.ema}")
+        if self.ema == 1:
+            raise InputError("ema must be below 1, which would keep the initial weights for ever, got 1")
         if self.optimiser not in ("adam", "muon"):
             raise InputError(f"optimiser must be adam or muon, got {shown(self.optimiser)}")
         path = None if self.checkpoint is None else Path(self.checkpoint).absolute()
@@ -144,6 +158,9 @@ def minimise(
 ) -> Generator[TrainingStep, None, None]:
     """Train `net` in place, one step per item; whenever the loop is left, it holds the weights that stay.
 
+    An interrupt (Ctrl-C) and a loop that is left early write the checkpoint of the last whole step, unless another
+    training has written it since.
+
     Args:
         loss: draws a batch and returns the losses of the network in training, of any shape; their mean is minimised.
         rng: the generator that `loss` draws from, stored in checkpoints.
@@ -165,50 +182,70 @@ def minimise(
     average = AveragedModel(net, multi_avg_fn=towards)
     average.update_parameters(net)  # the first call copies the weights
     best = _Best(copy.deepcopy(net.state_dict()), _scored(score, net) if config.score_first else math.inf)
-    if config.resume and Path(config.checkpoint).exists():  # type: ignore[arg-type]
-        state = _resumed(config.checkpoint, about)  # type: ignore[arg-type]
-        number = state["step"]
-        net.load_state_dict(state["weights"])
-        average.module.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        best = _Best(**state["best"]) if config.keep == "best" else best
-        _set_state(rng, state["rng"])
-    saved = number
 
-    def save() -> None:
-        state = {"description": about, "step": number, "rng": _state(rng), "optimiser": optimiser.state_dict()}
+    def judge() -> float | None:
+        """Score the averaged weights of step `number`, where it is one that is scored."""
+        if score is None or (number != config.steps and number % config.validate_every):
+            return None
+        scored = _scored(score, average.module)
+        with _uninterrupted():
+            best.compare(scored, average.module, number)
+        return scored
+
+    def save() -> tuple[int, Any]:
+        """Write the checkpoint of step `number`, with the state that rng had after it; return both marks of it."""
+        state = {"description": about, "step": number, "rng": drawn, "optimiser": optimiser.state_dict()}
         state |= {"weights": net.state_dict(), "average": average.module.state_dict()}
         state |= {"best": vars(best)} if config.keep == "best" else {}
         write_checkpoint(config.checkpoint, state)  # type: ignore[arg-type]
+        return number, _stamp(config.checkpoint)
+
+    if config.resume and Path(config.checkpoint).exists():  # type: ignore[arg-type]
+        with understood(config.checkpoint, "of this network and training"):  # type: ignore[arg-type]
+            state = _resumed(config.checkpoint, about)  # type: ignore[arg-type]
+            number = int(state["step"])
+            net.load_state_dict(state["weights"])
+            average.module.load_state_dict(state["average"])
+            optimiser.load_state_dict(state["optimiser"])
+            best = _Best(**state["best"]) if config.keep == "best" else best
+            _set_state(rng, state["rng"])
+        if config.keep == "best" and number > best.number:  # interrupted while it was scored
+            judge()
+    kept = None if config.checkpoint is None else rng
+    (saved, stamp), drawn = (number, _stamp(config.checkpoint)), _state(kept)
 
     try:
         while (config.steps is None or number < config.steps) and best.waited != config.patience:
             if (elapsed := time.perf_counter() - start) >= config.budget_seconds:
                 break
-            number += 1
-            rate = config.rate(number, elapsed)
+            rate = config.rate(number + 1, elapsed)
             for group in optimiser.param_groups:
                 group["lr"] = rate
-            value = _step(net, optimiser, loss, config.gradient_norm, number)
-            average.update_parameters(net)
-            scored = None
-            if score is not None and (number == config.steps or number % config.validate_every == 0):
-                scored = _scored(score, average.module)
-                best.compare(scored, average.module)
+            value = _gradient(net, optimiser, loss, config.gradient_norm, number + 1)
+            with _uninterrupted():
+                optimiser.step()
+                number += 1
+                average.update_parameters(net)
+                drawn = _state(kept)
+            scored = judge()
+            drawn = _state(kept) if scored is not None else drawn
             if config.checkpoint is not None and (number == config.steps or number % config.checkpoint_every == 0):
-                save()
-                saved = number
+                saved, stamp = save()
             yield TrainingStep(number, value, time.perf_counter() - start, rate, scored)
         if config.checkpoint is not None and number != saved:
+            saved, stamp = save()
+    except (KeyboardInterrupt, GeneratorExit):  # the latter may come late, when the loop's traceback is forgotten
+        if config.checkpoint is not None and number != saved and _stamp(config.checkpoint) == stamp:
             save()
+        raise
     finally:
         net.load_state_dict(best.weights if config.keep == "best" else average.module.state_dict())
 
 
-def _step(
+def _gradient(
     net: nn.Module, optimiser: torch.optim.Optimizer, loss: Callable[[], Tensor], gradient_norm: float | None, n: int
 ) -> float:
-    """Make step n and return its loss."""
+    """Compute the gradient of step n and return its loss."""
     optimiser.zero_grad(set_to_none=True)
     value = loss().mean()
     value.backward()
@@ -219,20 +256,37 @@ def _step(
                 f"training stopped at step {n}: loss {value.item():.3g}, gradient norm {norm.item():.3g}; the weights "
                 f"are those of step {n - 1}; lower learning_rate, or check the data"
             )
-    optimiser.step()
     return value.item()
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back to the end of the block, so that a checkpoint never finds half a step."""
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield  # no interrupt can come here
+        return
+    came: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 @dataclass
 class _Best:
-    """The weights of the lowest score, and the number of scores since then."""
+    """The weights of the lowest score, the number of scores since then, and the last step that was scored."""
 
     weights: dict[str, Tensor]
     score: float
     waited: int = 0
+    number: int = 0
 
-    def compare(self, score: float, net: nn.Module) -> None:
-        self.waited += 1
+    def compare(self, score: float, net: nn.Module, number: int) -> None:
+        self.waited, self.number = self.waited + 1, number
         if score < self.score:
             self.weights, self.score, self.waited = copy.deepcopy(net.state_dict()), score, 0
 
@@ -325,16 +379,37 @@ def write_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Return what `write_checkpoint` wrote; it runs no code from the file. Raises CheckpointError."""
+    """Return what `write_checkpoint` wrote; it runs no code from the file.
+
+    Raises CheckpointError for a file that is missing, damaged (torch does not look at checksums) or another one.
+    """
+    if not Path(path).exists():
+        raise CheckpointError(f"{path} does not exist")
     try:
+        with zipfile.ZipFile(path) as parts:
+            damaged = parts.testzip()
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} does not exist") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
-        raise CheckpointError(f"{path} is not a checkpoint of this package ({type(error).__name__})") from None
+    except Exception as error:  # a damaged file can fail anywhere in zipfile, pickle and torch
+        raise CheckpointError(
+            f"{path} is not a checkpoint of this package, or a damaged one ({type(error).__name__})"
+        ) from None
+    if damaged:
+        raise CheckpointError(f"{path} is damaged: the checksum of {damaged} is another; train again")
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a checkpoint of this package in format {FORMAT}; train again")
     return state
+
+
+@contextlib.contextmanager
+def understood(path: str | Path, what: str) -> Iterator[None]:
+    """Turn what goes wrong with the contents of a checkpoint into one sentence with its name."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(f"{path} is not a checkpoint {what}: {reason.rstrip(':')}") from None
 
 
 def _resumed(path: str | Path, about: Mapping[str, Any]) -> dict[str, Any]:
@@ -351,6 +426,14 @@ def _resumed(path: str | Path, about: Mapping[str, Any]) -> dict[str, Any]:
     if differing:
         raise CheckpointError(f"{path} is a checkpoint of another network or training: {', '.join(differing)}")
     return state
+
+
+def _stamp(path: str | Path | None) -> Any:
+    """Return what changes when a file is written again; None where there is none, False where its folder is gone."""
+    if path is None or not Path(path).exists():
+        return None if path is None or Path(path).absolute().parent.is_dir() else False
+    found = Path(path).stat()
+    return found.st_ino, found.st_mtime_ns
 
 
 def _state(rng: Rng | None) -> Tensor | str | None:

@@ -1,7 +1,12 @@
 """Training reaches the exact local posterior, repeats itself to the bit, and stops in good order."""
 
+import io
 import itertools
 import math
+import pickle
+import shutil
+import signal
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -12,7 +17,9 @@ from lattice_diffusion.channels import BitFlip, Erasure, Gaussian
 from lattice_diffusion.denoisers import (
     CheckpointError,
     ExactDenoiser,
+    GlobalImageNet,
     GlobalNet,
+    LocalImageNet,
     LocalNet,
     TrainingConfig,
     TrainingError,
@@ -207,18 +214,96 @@ def test_resuming_gives_the_numbers_of_an_uninterrupted_run(tmp_path, bit_genera
             resume=resume,
             exact=chain(9),
         )
-        records = list(itertools.islice(loop, stop))
+        records = []
+        for step in itertools.islice(loop, stop):
+            records.append(step)
+            if step.number == 5:
+                shutil.copy(path, tmp_path / "killed.pt")
         loop.close()
         return net, [(step.number, step.loss, step.score) for step in records]
 
     whole, records = run(tmp_path / "whole.pt", None, False)
-    run(tmp_path / "part.pt", 7, False)  # killed at step 7, after the checkpoint of step 5
-    resumed, rest = run(tmp_path / "part.pt", None, True)
-    assert rest == records[5:]
-    assert torch.equal(weights(resumed), weights(whole))
-    assert torch.equal(weights(load(tmp_path / "part.pt")), weights(whole))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["part.pt", "whole.pt"]
+    run(tmp_path / "left.pt", 7, False)
+    for name, step in (("left.pt", 7), ("killed.pt", 5)):  # left by the loop, or killed after the checkpoint of step 5
+        resumed, rest = run(tmp_path / name, None, True)
+        assert rest == records[step:]
+        assert torch.equal(weights(resumed), weights(whole))
+        assert torch.equal(weights(load(tmp_path / name)), weights(whole))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["killed.pt", "left.pt", "whole.pt"]
     assert run(tmp_path / "whole.pt", None, True)[1] == []
+
+
+PLACES = ["data", "update", "score", "loop"]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_an_interrupt_before_the_first_checkpoint_writes_one(tmp_path, place, monkeypatch):
+    """Ctrl-C at step 6, wherever it lands: training goes on to the numbers of an uninterrupted run."""
+    path, armed = tmp_path / "net.pt", [False]
+
+    def interrupt(number):
+        if armed[0] and number == 6:
+            armed[0] = False
+            signal.raise_signal(signal.SIGINT)
+
+    step = torch.optim.AdamW.step
+
+    def update(self, closure=None):
+        step(self)
+        if place == "update":
+            interrupt(int(next(iter(self.state.values()))["step"]))
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", update)
+
+    def run(checkpoint=None, at=None):
+        net, rng, calls, records = Parabola(), np.random.default_rng(5), itertools.count(1 + (at or 0)), []
+        judged = itertools.count(2 + (at or 0) // 3 * 3, 3)  # a score is of every third step
+
+        def loss():
+            if place == "data":
+                interrupt(next(calls))
+            return (net.w - rng.normal()) ** 2
+
+        def score(average):
+            if place == "score":
+                interrupt(next(judged) + 1)
+            return (average.w.item() - 2.9) ** 2
+
+        options = {"validate_every": 3, "keep": "best", "learning_rate": 0.1, "checkpoint": checkpoint}
+        config = TrainingConfig(12, **options, resume=checkpoint is not None)
+        with closing(minimise(net, loss, config, rng=rng, score=score)) as loop:
+            for step in loop:
+                records.append((step.number, step.loss, step.score))
+                if place == "loop":
+                    interrupt(step.number)
+        return records, net.w.item()
+
+    records, w = run()
+    armed[0] = True
+    with pytest.raises(KeyboardInterrupt):
+        run(path)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    done = torch.load(path, weights_only=True)["step"]
+    assert done == (5 if place == "data" else 6)
+    assert run(path, done) == (records[done:], w)
+
+
+def test_a_forgotten_loop_does_not_overwrite_what_another_has_written(tmp_path):
+    """The traceback of an interrupt keeps a loop alive, which is closed when training has long gone on."""
+    path = tmp_path / "folder" / "net.pt"
+    path.parent.mkdir()
+    loops = [train(chain(), DATA, steps=9, batch_size=8, rng=1, checkpoint=path, checkpoint_every=4) for _ in range(2)]
+    for loop, n in zip(loops, (5, 6), strict=True):
+        for _ in range(n):
+            next(loop)
+    loops[1].close()
+    loops[0].close()
+    assert torch.load(path, weights_only=True)["step"] == 6
+    loop = train(chain(), DATA, steps=9, batch_size=8, rng=1, checkpoint=path)
+    next(loop)
+    shutil.rmtree(path.parent)
+    loop.close()
+    assert not path.parent.exists()
 
 
 @pytest.mark.parametrize(
@@ -238,6 +323,62 @@ def test_networks_come_back_from_disk(tmp_path, net):
     assert np.array_equal(back(x_t, 0.4).mean, net(x_t, 0.4).mean)
     assert back.radius == net.radius
     torch.load(tmp_path / "net.pt", weights_only=True)
+
+
+PRIOR = np.full((3, 3, 4), 1 / 3)
+NETWORKS = {
+    "local": lambda: LocalNet(1, 1, **SMALL, order=2, periodic=True, rng=4),
+    "field": lambda: LocalNet(1, head="gaussian", variance=0.4, **SMALL, rng=4),
+    "bonds": lambda: LocalNet(1, 2, bonds=True, channel=Erasure(), **SMALL, rng=4),
+    "global": lambda: GlobalNet(levels=1, **SMALL, rng=4),
+    "global field": lambda: GlobalNet(levels=1, head="gaussian", **SMALL, rng=4),
+    "local images": lambda: LocalImageNet(1, [-1, 0, 1], PRIOR, **SMALL, rng=4),
+    "global images": lambda: GlobalImageNet([-1, 0, 1], PRIOR, halvings=1, **SMALL, rng=4),
+}
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "muon"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_torchs_default_dtype_changes_nothing(tmp_path, name, optimiser):
+    """The same weights to the bit, in memory and on disk, though new tensors of torch are float64."""
+    found, spins = [], np.sign(np.random.default_rng(3).normal(size=(20, 2, 3, 4)))
+    before = torch.get_default_dtype()
+    try:
+        for dtype in (torch.float32, torch.float64):
+            torch.set_default_dtype(dtype)
+            net = NETWORKS[name]()
+            data, options = spins[:, : net.in_channels], {"batch_size": 8, "optimiser": optimiser, "rng": 5}
+            exact = NETWORKS[name]()
+            steps = fit(net, data, steps=4, exact=exact, validate_every=2, **options)
+            fit(NETWORKS[name](), data, steps=2, checkpoint=tmp_path / "net.pt", **options)
+            resumed = NETWORKS[name]()
+            fit(resumed, data, steps=4, checkpoint=tmp_path / "net.pt", resume=True, **options)
+            save(tmp_path / "net.pt", net)
+            back = load(tmp_path / "net.pt")
+            tensor = net(torch.as_tensor(data, dtype=torch.float32), 0.4).mean
+            numbers = [(step.loss, step.score) for step in steps]
+            found.append((weights(net), weights(resumed), weights(back), back(data, 0.4).mean, tensor, numbers))
+            assert {p.dtype for p in net.state_dict().values()} == {torch.float32}
+            assert tensor.dtype == torch.float32
+    finally:
+        torch.set_default_dtype(before)
+    for one, other in zip(*found, strict=True):
+        assert one == other if isinstance(one, list) else np.array_equal(np.asarray(one.tolist()), other.tolist())
+
+
+def test_numpy_numbers_of_training_are_pythons():
+    """A batch of 200 and 260 steps after a warm-up of 50 wrap in uint8; half precision loses digits of the rate."""
+    half = np.float16(0.003)
+    given = fit(
+        chain(), DATA, steps=np.int16(260), batch_size=np.uint8(200), warmup=np.uint8(50), learning_rate=half, rng=6
+    )
+    same = fit(chain(), DATA, steps=260, batch_size=200, warmup=50, learning_rate=float(half), rng=6)
+    assert [(step.loss, step.learning_rate) for step in given] == [(step.loss, step.learning_rate) for step in same]
+    whole, real = {"ema_delay": np.uint8(200), "patience": np.int8(3)}, {"ema": np.float32(0.9), "gradient_norm": half}
+    config = TrainingConfig(np.uint8(9), budget_seconds=np.longdouble(2), betas=(half, half), **whole, **real)
+    kinds = {type(value) for value in vars(config).values()}
+    assert kinds <= {int, float, str, bool, tuple, type(None)}
+    assert {type(beta) for beta in config.betas} == {float}
 
 
 def test_the_network_holds_the_average_when_the_loop_is_left():
@@ -298,7 +439,7 @@ def test_the_loop_resumes_with_a_torch_generator(tmp_path):
 
     whole, w = run(None, checkpoint=None, resume=False)
     run(7)
-    assert run(None) == (whole[4:], w)
+    assert run(None) == (whole[7:], w)
 
 
 # -- bad input ------------------------------------------------------------------------------------------------------
@@ -344,6 +485,48 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
         load(path)
     with pytest.raises(CheckpointError, match=r"missing.pt does not exist"):
         load(tmp_path / "missing.pt")
+
+
+def as_bytes(state):
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+def test_damaged_files_are_refused_in_one_sentence_with_their_name(tmp_path):
+    """Cut short, zeros, noise, other pickles and archives; a changed byte is found or changes nothing."""
+    path, rng, net = tmp_path / "net.pt", np.random.default_rng(37), LocalNet(1, ndim=1, width=2, depth=1, rng=0)
+    fit(net, DATA, steps=1, batch_size=4, rng=0, checkpoint=path)
+    good = path.read_bytes()
+    state = torch.load(path, weights_only=True)
+    bad = [good[:n] for n in range(0, len(good), 499)] + [bytes(len(good))] + [rng.bytes(300) for _ in range(300)]
+    bad += [pickle.dumps(thing) for thing in ({"format": 2}, [1], np.arange(3), 7)]
+    bad += [as_bytes(thing) for thing in (torch.zeros(3), net, {"format": 2}, {"format": 2, "description": 3})]
+    bad += [as_bytes({**state, name: {}}) for name in ("description", "average")]
+    about = {"network": "LocalNet", "channel": ["bitflip", {"schedule": "vp"}]}
+    bad += [as_bytes({**state, "description": about})]
+
+    def refused(call):
+        with pytest.raises(CheckpointError) as caught:
+            call()
+        return str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+    for content in bad:
+        path.write_bytes(content)
+        assert refused(lambda: load(path)), content[:100]
+    found = 0
+    for place in rng.integers(len(good), size=400):
+        path.write_bytes(good[:place] + bytes([good[place] ^ int(rng.integers(1, 256))]) + good[place + 1 :])
+        try:
+            same = torch.equal(weights(load(path)), weights(net))
+        except CheckpointError as error:
+            found, same = found + 1, str(path) in str(error)
+        assert same, place
+    assert found > 200  # the others are padding
+    for name in ("step", "average", "optimiser", "rng", "description"):
+        path.write_bytes(as_bytes({**state, name: None}))
+        train_on = {"steps": 2, "batch_size": 4, "rng": 0, "checkpoint": path, "resume": True}
+        assert refused(lambda options=train_on: fit(net, DATA, **options)), name
 
 
 @pytest.mark.parametrize(
