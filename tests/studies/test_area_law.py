@@ -265,5 +265,5 @@ def test_bond_images_are_refused():
         unmask_loops(np.zeros((2, 8, 8)), 1, np.random.default_rng(0))
     with pytest.raises(ValueError, match="x_t must hold -1 and"):
         unmask_loops(np.full((2, 2, 4, 4), 0.5), 1, np.random.default_rng(0))
-    with pytest.raises(TypeError, match="model must be a GaussianField"):
+    with pytest.raises(ValueError, match="model must be a GaussianField"):
         generated_covariance(ld.models.Ising(ld.Lattice((3, 3)), 0.4), ld.channels.Gaussian(), [1, 0], None)
