@@ -34,8 +34,8 @@ QUANTITIES: dict[str, Any] = {
     "learned_unmasking": "lattice_diffusion.studies.recovery.measure:LEARNED_UNMASKING",
     "masked_area": "lattice_diffusion.studies.area_law:MASKED_AREA",
     "generated_law": "lattice_diffusion.studies.area_law:GENERATED_LAW",
-    "network_cost": "lattice_diffusion.studies.receptive_field:NETWORK_COST",
-    "radius_schedule": "lattice_diffusion.studies.receptive_field:RADIUS_SCHEDULE",
+    "network_cost": "lattice_diffusion.studies.receptive_field.measure:NETWORK_COST",
+    "radius_schedule": "lattice_diffusion.studies.receptive_field.measure:RADIUS_SCHEDULE",
     "locality_gap": "lattice_diffusion.studies.locality_gap.measure:LOCALITY_GAP",
     "learned_gap": "lattice_diffusion.studies.locality_gap.measure:LEARNED_GAP",
     "recovery": "lattice_diffusion.studies.recovery.measure:RECOVERY",
@@ -230,10 +230,7 @@ def _excess(value: NDArray, stderr: NDArray, parameters: dict[str, Any]) -> floa
 
 def with_errors(name: str, dims: tuple[str, ...], units: str, long_name: str) -> dict[str, Column]:
     """Return the columns NAME and NAME_stderr."""
-    return {
-        name: Column(dims, units, long_name),
-        f"{name}_stderr": Column(dims, units, f"standard error of {name}"),
-    }
+    return {name: Column(dims, units, long_name), f"{name}_stderr": Column(dims, units, f"standard error of {name}")}
 
 
 def averages(samples: dict[str, NDArray]) -> Values:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..denoisers import LocalNet
 
 Variables = dict[str, xr.Variable]
+Times = Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)]  # in settings
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ single faces and every loop is such an image of every other: GLG of uniform loop
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -312,20 +312,19 @@ def _check(point: Point) -> None:
 
 
 DIMS = ("schedule",)
-COLUMNS = {
-    **with_errors("error", DIMS, "1", "half chi^2 of 3 x 3 patches, or fraction of broken vertices"),
-    **with_errors("mean_distance", DIMS, "1", "W_1 of the law of the mean value to the true one, less its null"),
-    **with_errors("energy_change", DIMS, "1", "energy per site (bond), generated less true"),
-    **with_errors("order_change", DIMS, "1", "squared mean value, generated less true"),
-    **with_errors("correlation_change", DIMS, "1", "correlation at half the lattice, generated less true"),
-    "cost": Column(DIMS, "1", "multiply-adds (exact denoisers: entries read) per value, all steps"),
-    "seconds": Column(DIMS, "s", "measured time per sample, all steps"),
-    "window": Column(("end",), "1", "nonlocality window of the exact CMI"),
-}
 GENERATION = Quantity(
     "generation",
     "generation",
-    COLUMNS,
+    {
+        **with_errors("error", DIMS, "1", "half chi^2 of 3 x 3 patches, or fraction of broken vertices"),
+        **with_errors("mean_distance", DIMS, "1", "W_1 of the law of the mean value to the true one, less its null"),
+        **with_errors("energy_change", DIMS, "1", "energy per site (bond), generated less true"),
+        **with_errors("order_change", DIMS, "1", "squared mean value, generated less true"),
+        **with_errors("correlation_change", DIMS, "1", "correlation at half the lattice, generated less true"),
+        "cost": Column(DIMS, "1", "multiply-adds (exact denoisers: entries read) per value, all steps"),
+        "seconds": Column(DIMS, "s", "measured time per sample, all steps"),
+        "window": Column(("end",), "1", "nonlocality window of the exact CMI"),
+    },
     generation,
     _coordinates,
     settings=GenerationSettings,
@@ -334,17 +333,13 @@ GENERATION = Quantity(
     check=_check,
     timed=False,
 )
-LEARNED_GENERATION = Quantity(
-    "learned_generation",
-    "learned generation",
-    COLUMNS,
-    learned_generation,
-    _coordinates,
+LEARNED_GENERATION = replace(
+    GENERATION,
+    name="learned_generation",
+    what="learned generation",
+    evaluate=learned_generation,
     settings=LearnedGenerationSettings,
-    reads=("radii",),
     models=("ising",),
-    check=_check,
-    timed=False,
 )
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import xarray as xr
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator
 
 from .. import plots
 from ..channels import Erasure
@@ -22,7 +22,7 @@ from ..results import Row, grids, variable
 from ..runs.points import Point
 from ..runs.quantities import Quantity, Settings, Values, averages, check_solvable, with_errors
 from ..runs.spec import Spec
-from .base import Analysis, Study, grid, log_ticks, measured, panel, row
+from .base import Analysis, Study, Times, grid, log_ticks, measured, panel, row
 
 NAME = "phases"
 WINDOW = "peak r^(-5/4) times width r^(-3/4) (expected), asymptotic"
@@ -66,13 +66,10 @@ def _rising(stops: tuple[float, ...]) -> tuple[float, ...]:
     return stops
 
 
-Time = Annotated[float, Field(gt=0, le=1)]
-
-
 class RoundTripSettings(Settings):
     """stops: the times t_b up to which the noise goes; those before t have no segment and are NaN."""
 
-    stops: Annotated[tuple[Time, ...], Field(min_length=1), AfterValidator(_rising)] = (0.25, 0.5, 0.75, 1.0)
+    stops: Annotated[Times, AfterValidator(_rising)] = (0.25, 0.5, 0.75, 1.0)
 
 
 def _filled(point: Point, names: dict[str, Any]) -> Values:

@@ -153,7 +153,7 @@ def test_refused_points(changes, sentence):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"settings": {"times": [0.0]}}, "settings.times = [0.0]: must be a list of times with 0 < t < 1, such as"),
+        ({"settings": {"times": [0.0]}}, "settings.times.0 = 0.0: input should be greater than 0"),
         ({"settings": {"steps": 3}}, "unknown key 'settings.steps'; the learned locality gap knows"),
         ({"settings": {"train_steps": 0}}, "settings.train_steps = 0: input should be greater than or equal to 1"),
         ({"patch": 2}, "has the key 'patch', which the learned locality gap has no use for"),

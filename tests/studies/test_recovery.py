@@ -324,8 +324,8 @@ def test_learned_recovery_of_fields_needs_a_torus():
     [
         ("recovery", {"n_steps": 0}, "settings.n_steps = 0: input should be greater than or equal to 1"),
         ("recovery", {"starts": [0.5]}, "unknown key 'settings.starts'; the recovery error knows n_steps"),
-        ("learned_recovery", {"starts": []}, "settings.starts = []: must be a list of times, such as [0.3, 0.5, 0.7]"),
-        ("learned_recovery", {"starts": [1.2]}, "settings.starts = [1.2]: must hold times with 0 < t <= 1"),
+        ("learned_recovery", {"starts": []}, "settings.starts = []: tuple should have at least 1 item"),
+        ("learned_recovery", {"starts": [1.2]}, "settings.starts.0 = 1.2: input should be less than or equal to 1"),
     ],
 )
 def test_refused_settings(quantity, settings, sentence):

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from pydantic import BeforeValidator
+from pydantic import Field
 from scipy.special import expit, logit
 
 from ...channels import Gaussian, gaussian_output_law
@@ -237,17 +237,10 @@ LOCALITY_GAP = Quantity(
 # the learned local network against the learned global one.
 
 
-def _inside(value: object) -> object:
-    times = value if isinstance(value, list | tuple) else [value]
-    if not times or not all(isinstance(t, int | float) and 0.0 < t < 1.0 for t in times):
-        raise InputError("must be a list of times with 0 < t < 1, such as [0.3, 0.5, 0.7]")
-    return value
-
-
 class LearnedGapSettings(TrainingSettings):
     """times at which the trained networks are compared."""
 
-    times: Annotated[tuple[float, ...], BeforeValidator(_inside)] = (0.3, 0.5, 0.7, 0.85)
+    times: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(min_length=1)] = (0.3, 0.5, 0.7, 0.85)
 
 
 def learned_locality_gap(point: Point, rng: np.random.Generator) -> Values:

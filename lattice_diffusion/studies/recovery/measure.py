@@ -20,7 +20,7 @@ from typing import Annotated, Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 from scipy.special import digamma
 
 from ...channels import Channel, Gaussian, is_gaussian
@@ -49,7 +49,7 @@ from ...runs.quantities import (
     with_errors,
 )
 from ..area_law import check_loops
-from ..base import TrainingSettings, trained
+from ..base import Times, TrainingSettings, trained
 
 FloatArray = NDArray[np.float64]
 CERTAIN_SNR = 50.0  # of spins: the last step goes from here to t = 0 at once, and errs by exp(-25) a site
@@ -224,18 +224,10 @@ RECOVERY = Quantity(
 # freedom, whose known E 1/rho and E log rho leave no bias: perfect recovery gives zero within its error.
 
 
-def _starts(value: Any) -> Any:
-    if not isinstance(value, list | tuple) or not value:
-        raise InputError("must be a list of times, such as [0.3, 0.5, 0.7]")
-    if not all(isinstance(t, int | float) and 0.0 < t <= 1.0 for t in value):
-        raise InputError("must hold times with 0 < t <= 1")
-    return value
-
-
 class StartSettings(TrainingSettings):
     """starts: the times T_f."""
 
-    starts: Annotated[tuple[float, ...], BeforeValidator(_starts)] = (0.3, 0.5, 0.7, 0.85)
+    starts: Times = (0.3, 0.5, 0.7, 0.85)
 
 
 class LearnedRecoverySettings(StartSettings):

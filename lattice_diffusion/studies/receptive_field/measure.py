@@ -1,8 +1,10 @@
-"""How wide, when: the cheapest r(t) for a stated error beside the two-level hybrid and the logarithmic rule.
+"""The cheapest r(t) for a KL budget, chosen from measured areas and then run: predicted and achieved error and cost.
 
-The areas that radii lose are measured (loops) or known (fields), the schedule is chosen from them and then run. The
-optimal one must lie on the frontier of error against cost, and cost what it said, be the cost counted (entries that
-exact denoisers read) or measured (seconds of networks of these radii). Only the latter differs from run to run.
+Two generators whose error is known exactly: closed loops unmasked bond by bond, and Gaussian fields under exact local
+denoisers, whose law is in closed form. The cost of a reverse step is counted, as the entries that it reads or the
+multiply-adds of networks of these radii, or measured, as the seconds that such networks take: then the schedules are
+those of this machine. Schedules: "optimal" (one Lagrange multiplier), "hybrid" (one radius and the global denoiser in
+one interval) and "log rule" (r >= xi log(N K sqrt(gamma) / error)).
 """
 
 import itertools
@@ -16,61 +18,21 @@ import xarray as xr
 from numpy.typing import NDArray
 from pydantic import Field
 
-from .. import plots
-from ..channels import Channel, Erasure, Gaussian
-from ..denoisers import Bernoulli, ExactDenoiser, gaussian_divergence, generated_covariance, unmask_loops
-from ..errors import InputError
-from ..estimate import Estimate
-from ..models import DomainWalls, GaussianField
-from ..phases import (
-    Allocation,
-    evaluate_schedule,
-    log_rule,
-    optimal_schedule,
-    schedule_frontier,
-    two_level_schedule,
-)
-from ..results import Row, grids, variable
-from ..runs.points import Point
-from ..runs.quantities import Column, Quantity, Settings, Values, check_solvable, sign_divergence, with_errors
-from ..runs.spec import Spec
-from .area_law import field_excess
-from .base import Analysis, Study, draw, grid, measured, panel, ratio, row
+from ...channels import Channel, Erasure, Gaussian
+from ...denoisers import Bernoulli, ExactDenoiser, gaussian_divergence, generated_covariance, unmask_loops
+from ...errors import InputError
+from ...models import DomainWalls, GaussianField
+from ...phases import Allocation, evaluate_schedule, log_rule, optimal_schedule, two_level_schedule
+from ...results import variable
+from ...runs.points import Point
+from ...runs.quantities import Column, Quantity, Settings, Values, check_solvable, sign_divergence, with_errors
+from ..area_law import field_excess
 
 if TYPE_CHECKING:
-    from ..denoisers import GlobalNet, LocalNet
+    from ...denoisers import GlobalNet, LocalNet
 
-NAME = "receptive-field"
-LAW = "masked area law, exact by the chain rule"
-GIRSANOV = "Girsanov: at most 1"
-TIMED = "mean over rounds of the best of three passes, networks of default size in turn"
-SYSTEMS = {"loops": "loops under erasure", "field": "Gaussian field", "field-seconds": "Gaussian field, by seconds"}
-COSTS = {"loops": "entries read", "field": "entries read", "field-seconds": "seconds of networks"}
 SCHEDULES = ("optimal", "hybrid", "log rule")
 N_SITES = 1 << 14  # of a timed pass, so that it takes milliseconds
-
-
-def specs(preset: str) -> Spec:
-    full = preset == "full"
-    loops = {"name": "domain-walls", "length": 64}
-    model = {"name": "gaussian-field", "length": 16 if full else 12, "mass_squared": 0.03}
-    field = {"budgets": [0.03, 0.01, 0.003, 0.001], "n_slices": 400 if full else 120}
-    budgets = [0.03, 0.01, 0.003, 0.001, 0.0003]
-    schedule, radii = {"quantity": "radius_schedule"}, [1, 2, 3, 4, 6, 8, 11, 16]
-    settings = {"budgets": budgets, "n_slices": 32, "n_noise": 400 if full else 24}
-    return Spec(
-        name=NAME,
-        grids={
-            "loops": grid(
-                loops, "erasure", radii=radii, n_samples=2000 if full else 100, settings=settings, **schedule
-            ),
-            "field": grid(model, "gaussian", radii=[1, 2, 3, 4, 5], settings=field, **schedule),
-            "field-seconds": grid(
-                model, "gaussian", radii=[1, 2, 3, 4, 5], settings={**field, "cost": "seconds"}, **schedule
-            ),
-            "loop-networks": grid(loops, "erasure", radii=[1, 2, 4, 8], quantity="network_cost"),
-        },
-    )
 
 
 # -- what a pass of a network costs by its radius ----------------------------------------------------------------------
@@ -85,7 +47,7 @@ class NetworkCostSettings(Settings):
 
 def networks(model: Any, channel: Channel, radii: list[int]) -> "list[LocalNet | GlobalNet]":
     """Return one network of every radius and the global one, of default size, for data of the model."""
-    from ..denoisers import GlobalNet, LocalNet, network_arguments
+    from ...denoisers import GlobalNet, LocalNet, network_arguments
 
     kind = network_arguments(model)
     return [*(LocalNet(r, channel=channel, **kind) for r in radii), GlobalNet(channel=channel, **kind)]
@@ -358,92 +320,3 @@ RADIUS_SCHEDULE = Quantity(
     check=_check,
     timed=False,
 )
-
-
-# -- what follows ------------------------------------------------------------------------------------------------------
-
-
-def analyse(result: xr.DataTree) -> Analysis:
-    analysis, data = Analysis(), grids(result)
-    for name in SYSTEMS:
-        hull = schedule_frontier(data[name]["area"], data[name]["radius_cost"])
-        error, cost = np.array([s.error for s in hull]), np.array([s.cost for s in hull])
-        analysis.variables[name] = {
-            "frontier": variable("frontier", np.arange(len(hull)), "1", "schedules of the frontier, cheapest first"),
-            "frontier_error": variable("frontier", error, "nat", "their KL per site"),
-            "frontier_cost": variable("frontier", cost, "1", "their cost per site"),
-        }
-    loops, field = data["loops"].sel(schedule="optimal"), data["field"].sel(schedule="optimal")
-    for budget in loops["budget"].values:
-        achieved, predicted = (measured(loops.sel(budget=budget), key) for key in ("achieved", "predicted"))
-        stderr = math.hypot(predicted.stderr, achieved.stderr) / predicted.value
-        found = Estimate(achieved.value / predicted.value, stderr, 0)
-        label = f"KL achieved / predicted, optimal r(t), loops, budget {budget:g}"
-        analysis.rows.append(row(NAME, label, 1.0, found, LAW))
-    worst = float((field["achieved"] / field["predicted"]).max())
-    analysis.rows.append(Row(NAME, "largest KL / bound, optimal r(t), field", None, worst, 0.0, GIRSANOV))
-    for name, title in SYSTEMS.items():
-        everywhere = float(data[name]["radius_cost"][-1]) * data[name]["slice"].size
-        for b in (0, -1):
-            place = data[name].isel(budget=b)
-            optimal, hybrid = (float(place["cost"].sel(schedule=kind)) for kind in ("optimal", "hybrid"))
-            end = f"{title}, budget {float(place['budget']):g}"
-            label, error = f"cost of optimal r(t) / global, {end}", _timing_error(place.sel(schedule="optimal"))
-            analysis.rows.append(Row(NAME, label, None, optimal / everywhere, error, COSTS[name]))
-            label, source = f"cost of optimal r(t) / hybrid, {end}", f"{COSTS[name]}; at most 1 but for one slice"
-            analysis.rows.append(Row(NAME, label, None, optimal / hybrid, 0.0, source))
-    analysis.rows.extend(_network_rows("field", field, "radius_cost", data["field-seconds"]))
-    analysis.rows.extend(_network_rows("loops", loops, "seconds", data["loop-networks"]))
-    return analysis
-
-
-def _timing_error(place: xr.Dataset) -> float:
-    """Return the error of a schedule's share of the global cost, from those of what its radii cost; 0 where counted."""
-    chosen, radii = place["chosen_radius"].values, place["radius"].values
-    cost, stderr = place["radius_cost"].values, place["radius_cost_stderr"].values
-    slices = np.array([np.sum(chosen == r) for r in radii]) / len(chosen)
-    share = slices @ cost / cost[-1]
-    return float(np.hypot(slices[:-1] @ stderr[:-1], (share - slices[-1]) * stderr[-1]) / cost[-1])
-
-
-def _network_rows(name: str, exact: xr.Dataset, column: str, timed: xr.Dataset) -> list[Row]:
-    """Return what networks of a radius cost in units of the global one, beside what their boxes hold."""
-    rows, entries = [], exact["radius_cost"]
-    for r in timed["radius"].values[:-1]:
-        found = ratio(*(measured(timed.sel(radius=radius), column) for radius in (r, -1)))
-        read = f"entries {float(entries.sel(radius=r) / entries.sel(radius=-1)):.3f}"
-        label = f"seconds of a network, r = {r} / global, {name}"
-        rows.append(row(NAME, label, None, found, f"{TIMED}; {read}"))
-    return rows
-
-
-def figure(result: xr.DataTree) -> Any:
-    import matplotlib.pyplot as plt
-
-    fig, ((left, middle), (right, last)) = plt.subplots(2, 2, figsize=(10.6, 8.4), layout="constrained")
-    loops = grids(result)["loops"].sel(schedule="optimal")
-    top, ticks = 2 * loops["radius"].values[-2], [1, 2, 4, 8, 16]
-    for b, budget in enumerate(loops["budget"].values):
-        chosen = loops["chosen_radius"].values[b]
-        style = {"color": plots.COLORS[b % len(plots.COLORS)], "lw": 1.6, "label": f"{budget:g} nats per bond"}
-        left.step(loops["slice_time"], np.where(chosen < 0, top, chosen), where="mid", **style)
-    left.axvline(0.5, color="k", lw=1.5)
-    left.set(yscale="log", xlabel="masked fraction t", ylabel="radius r(t)")
-    left.set_yticks([*ticks, top], [*map(str, ticks), "global"])
-    left.minorticks_off()
-    panel(left, "best", title="Optimal radius, loops; black: t* = 1/2")
-    for ax, (name, title) in zip((middle, right, last), SYSTEMS.items(), strict=True):
-        data = grids(result)[name]
-        ax.plot(data["frontier_cost"], data["frontier_error"], "k", lw=1.2, label="frontier, predicted")
-        for k, kind in enumerate(SCHEDULES):
-            chosen = data.sel(schedule=kind)
-            draw(ax, k, chosen, "achieved", chosen["cost"], f"{kind}, achieved")
-            ax.plot(chosen["cost"], chosen["predicted"], "_", ms=12, color=plots.COLORS[k])
-        ax.axvline(float(data["radius_cost"][-1]) * data["slice"].size, color="k", lw=1, ls=":")
-        ax.set(xscale="log", yscale="log", xlabel=f"cost ({COSTS[name]}, per site)", ylabel="KL (nats per site)")
-        ax.set_ylim(data["predicted"].values[:, :2].min() / 30, None)
-        panel(ax, "lower left", title=title)
-    return fig
-
-
-STUDY = Study(NAME, "Receptive field: the cheapest radius for a stated error", specs, analyse, figure)
