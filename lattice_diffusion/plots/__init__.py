@@ -124,7 +124,9 @@ def plot_cmi(
     return ax
 
 
-def plot_markov_length(variables: Mapping[str, xr.Variable], control: str, *, ax: "Axes | None" = None) -> "Axes":
+def plot_markov_length(
+    variables: Mapping[str, xr.Variable] | xr.Dataset, control: str, *, ax: "Axes | None" = None
+) -> "Axes":
     """Draw a heat map of the Markov length over time and the `control` parameter (variable of dims (control, t))."""
     missing = [name for name in ("t", control, "markov_length") if name not in variables]
     if missing:

@@ -19,7 +19,6 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from .. import channels, models
-from ..channels import Channel
 from ..errors import InputError
 from ..lattice import Tripartition
 from ..results import variable
@@ -80,7 +79,7 @@ class Point:
         return build_model(self.parameters["model"])
 
     @cached_property
-    def channel(self) -> Channel:
+    def channel(self) -> Any:
         return build_channel(self.parameters["channel"])
 
     @cached_property

@@ -86,7 +86,7 @@ def row(study: str, quantity: str, analytic: float | None, found: Estimate, sour
 
 
 def estimates(
-    dims: Sequence[str],
+    dims: Sequence[Any],
     name: str,
     found: Sequence[Estimate | None],
     units: str,
@@ -123,7 +123,7 @@ def peak_times(data: xr.Dataset, long_name: str, name: str = "cmi", key: str = "
     values, stderr = (data[n].transpose(..., "t") for n in (name, f"{name}_stderr"))
     (*dims, _), (*shape, _) = values.dims, values.shape
     found = [peak_time(data["t"].values, values.values[i], stderr.values[i]) for i in np.ndindex(*shape)]
-    return estimates([str(dim) for dim in dims], key, found, "1", long_name, tuple(shape))
+    return estimates(dims, key, found, "1", long_name, tuple(shape))
 
 
 def label_crossing(data: xr.Dataset, control: ArrayLike, guess: tuple[float, float], degree: int = 3) -> Crossing:
@@ -160,7 +160,7 @@ def panel(ax: "Axes", legend: str | None = None, **labels: Any) -> None:
     """Set labels, limits and scales, and add a legend at the place `legend` ("best", "upper left", ..)."""
     ax.set(**labels)
     if legend is not None:
-        ax.legend(frameon=False, fontsize=8, loc=legend)
+        ax.legend(frameon=False, fontsize=8, loc=legend)  # type: ignore[call-overload]
 
 
 def log_ticks(ax: "Axes", values: ArrayLike, names: Sequence[str] | None = None) -> None:

@@ -68,8 +68,8 @@ def analyse(result: xr.DataTree) -> Analysis:
             peak = measured(data[largest].isel(beta=i), "peak_time")
             analysis.rows.append(row(NAME, f"peak time (N = {largest}, beta = {beta:.1f})", predicted, peak, MIXTURE))
     last = [measured(group.isel(beta=-1), "peak_time") for group in data.values()]
-    peak, error = np.array([e.value for e in last]), np.array([e.stderr for e in last])
-    law = power_law(sizes, (1 - peak) / peak, error / peak**2)
+    time, error = np.array([e.value for e in last]), np.array([e.stderr for e in last])
+    law = power_law(sizes, (1 - time) / time, error / time**2)
     label = f"exponent of sqrt(snr) ~ N^x at the peak, beta = {data[largest]['beta'].values[-1]:.1f}"
     analysis.rows.append(row(NAME, label, -0.5, law.exponent, "speciation at snr N m_0^2 ~ 1"))
 

@@ -94,8 +94,8 @@ def analyse(result: xr.DataTree) -> Analysis:
     data = grids(result)
     analysis, found = Analysis({"cut": markov_lengths(data["cut"])}), []
     for beta, (low, high) in LINE.items():
-        label = data[f"line-{1000 * beta:03.0f}"]
-        critical = label_crossing(label, noise_of(label), ((low + high) / 2, 1.5)).critical
+        line = data[f"line-{1000 * beta:03.0f}"]
+        critical = label_crossing(line, noise_of(line), ((low + high) / 2, 1.5)).critical
         found.append(critical if low < critical.value < high else None)
     what = "sigma/alpha at which the label entropies cross"
     analysis.variables["line"] = {

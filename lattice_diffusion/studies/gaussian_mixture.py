@@ -85,10 +85,10 @@ def analyse(result: xr.DataTree) -> Analysis:
         analysis.variables[name] = {"cmi_closed": variable(("t",), truth, "nat", f"closed form {CLOSED}")}
         measured.append((sampled, stderr, truth))
         exact_peaks.append(system.peak(times))
-        known = ([system.known(t, region) for t in times] for region in (parts.B, parts.ABC))
+        known_b, known_abc = ([system.known(t, region) for t in times] for region in (parts.B, parts.ABC))
         windows = (
             nonlocality_window(times, sampled, TOLERANCE, stderr),
-            speciation_window(times, system.known(0.0, parts.AB), *known, TOLERANCE),
+            speciation_window(times, system.known(0.0, parts.AB), known_b, known_abc, TOLERANCE),
         )
         found = [end for window in windows for end in ((window.start, window.stop) if window else (None, None))]
         for key, end in zip(ENDS, (*found, peak_time(times, sampled, stderr)), strict=True):

@@ -190,7 +190,7 @@ def _run(
     """Return generated data and what all denoising of one sample cost."""
     if _unmasked(model, channel):
         costs = [schedule(float(t)).multiply_adds(noise.shape[1:]) for t in np.linspace(0.0, 1.0, 201)]
-        return unmask_loops(noise, lambda t: schedule(t).radius, rng).x, float(np.mean(costs))  # type: ignore[attr-defined]
+        return unmask_loops(noise, lambda t: schedule(t).radius, rng).x, float(np.mean(costs))
     cost = 0
     for step in reverse_steps(noise, times, schedule, channel, rng):
         cost += step.multiply_adds

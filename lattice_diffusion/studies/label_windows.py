@@ -72,7 +72,7 @@ def label_information(point: Point, rng: np.random.Generator) -> Values:
     model, channel, t = point.model, point.channel, point.t
     if isinstance(model, GaussianMixture):
         values = np.array([_closed(model, channel, t, part) for part in point.parts]).T
-        answer = {}
+        answer: Values = {}
         for name, value in _named(dict(zip(TERMS, values, strict=True))).items():
             answer |= {name: value, f"{name}_stderr": np.zeros_like(value)}
         return answer

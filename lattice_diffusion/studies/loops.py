@@ -217,8 +217,8 @@ def draw_noise(noise: Noise, result: xr.DataTree) -> Any:
 
 
 def _study(noise: Noise) -> Study:
-    of = (functools.partial(function, noise) for function in (noise_specs, analyse_noise, draw_noise))
-    return Study(noise.name, f"Loops under {noise.channel} noise", *of)
+    specs, analyse, figure = (functools.partial(f, noise) for f in (noise_specs, analyse_noise, draw_noise))
+    return Study(noise.name, f"Loops under {noise.channel} noise", specs, analyse, figure)  # type: ignore[arg-type]
 
 
 ERASED = Study(ERASURE, "Loops under erasure: transition at t* = 1/2", erasure_specs, analyse_erasure, draw_erasure)

@@ -70,10 +70,10 @@ def analysed(study: Study, result: xr.DataTree) -> xr.DataTree:
     if results.rows(result):
         return result
     analysis = study.analyse(result)
-    groups: dict[str, Any] = {name: grid.variables for name, grid in results.grids(result).items()}
+    groups: dict[str, Any] = {str(name): dict(grid.variables) for name, grid in results.grids(result).items()}
     for name, variables in analysis.variables.items():
         groups[name] = {**groups.get(name, {}), **variables}
-    return results.tree(result.attrs, groups, analysis.rows)
+    return results.tree({str(key): x for key, x in result.attrs.items()}, groups, analysis.rows)
 
 
 def finished_rows(folder: Path) -> list[Row]:

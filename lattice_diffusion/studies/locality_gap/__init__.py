@@ -82,8 +82,9 @@ def derived(data: xr.Dataset) -> Variables:
 
 def curves(name: str, data: xr.Dataset) -> dict[str, xr.Dataset]:
     """Return the curves of a grid over (t, radius) by their names, one for each beta."""
-    betas = data["beta"].values if "beta" in data.dims else []
-    return {f"{name} beta = {beta:g}": data.isel(beta=k) for k, beta in enumerate(betas)} or {name: data}
+    if "beta" not in data.dims:
+        return {name: data}
+    return {f"{name} beta = {beta:g}": data.isel(beta=k) for k, beta in enumerate(data["beta"].values)}
 
 
 def _rows(name: str, data: xr.Dataset) -> list[Row]:
@@ -123,7 +124,7 @@ def _learned(data: xr.Dataset) -> list[Row]:
                 label = f"learned D^2 / exact, beta = {beta:g}, t = {float(top['time']):g}, r = {r} to {what} global"
                 value, error = (float(top[key] / top["gap"]) for key in (name, f"{name}_stderr"))
                 rows.append(Row(NAME, label, None, value, error, "1 for perfect learning"))
-            off = float(np.abs(data[name] / gap - 1.0).where(gap > LARGE).isel(radius=k).max())
+            off = float(abs(data[name] / gap - 1.0).where(gap > LARGE).isel(radius=k).max())
             label = f"largest |learned D^2 / exact - 1| where D^2 > {LARGE:g}, r = {r} to {what} global"
             rows.append(Row(NAME, label, None, off, 0.0, "0 for perfect learning; largest at small t"))
     return rows

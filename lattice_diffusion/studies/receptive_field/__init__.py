@@ -56,11 +56,11 @@ def analyse(result: xr.DataTree) -> Analysis:
     analysis, data = Analysis(), grids(result)
     for name in SYSTEMS:
         hull = schedule_frontier(data[name]["area"], data[name]["radius_cost"])
-        error, cost = np.array([s.error for s in hull]), np.array([s.cost for s in hull])
+        errors, costs = np.array([s.error for s in hull]), np.array([s.cost for s in hull])
         analysis.variables[name] = {
             "frontier": variable("frontier", np.arange(len(hull)), "1", "schedules of the frontier, cheapest first"),
-            "frontier_error": variable("frontier", error, "nat", "their KL per site"),
-            "frontier_cost": variable("frontier", cost, "1", "their cost per site"),
+            "frontier_error": variable("frontier", errors, "nat", "their KL per site"),
+            "frontier_cost": variable("frontier", costs, "1", "their cost per site"),
         }
     loops, field = data["loops"].sel(schedule="optimal"), data["field"].sel(schedule="optimal")
     for budget in loops["budget"].values:

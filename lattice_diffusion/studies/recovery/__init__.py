@@ -118,10 +118,10 @@ def _ising(data: xr.Dataset) -> list[Row]:
     rows, everything = [], data.isel(radius=-1)
     source = "the global denoiser recovers the law: 0, but for the finite steps"
     for key, what in (("error", "patch error"), ("energy_change", "energy change"), ("order_change", "m^2 change")):
-        z = np.abs(everything[key] / everything[f"{key}_stderr"])
+        z = abs(everything[key] / everything[f"{key}_stderr"])
         worst = everything.isel(z.argmax(...))
-        place = f"beta = {float(worst['beta']):g}, T_f = {float(worst['t']):g}"
-        label = f"Ising, global, {what}, farthest from 0 of {z.size} ({place})"
+        where = f"beta = {float(worst['beta']):g}, T_f = {float(worst['t']):g}"
+        label = f"Ising, global, {what}, farthest from 0 of {z.size} ({where})"
         rows.append(row(NAME, label, 0.0, measured(worst, key), source))
     source = "small in the data phase, large across the transition"
     for beta in data["beta"].values:
