@@ -7,8 +7,9 @@ By the area laws the Kullback-Leibler divergence of a local generator from its d
 
 so that r(t) is an allocation: minimise the sum of cost[k, r_k] over times k with the sum of area[k, r_k] <= budget.
 With one Lagrange multiplier it is solved time by time: r_k minimises cost + multiplier * area, and the multipliers'
-solutions are the lower convex hull of all schedules in (error, cost). Everything is in terms of two tables (times,
-radii); a column of zero area is the global denoiser.
+solutions are the lower convex hull of all schedules in (error, cost), each the cheapest at its own error. Between
+them dynamic programming finds the cheapest. Everything is in terms of two tables (times, radii); a column of zero
+area is the global denoiser.
 """
 
 import itertools
@@ -33,6 +34,10 @@ class Allocation(NamedTuple):
     cost: float
 
 
+MAX_STATES = 1 << 16  # partial schedules kept at a time
+ROUNDING = 1e-12
+
+
 def _tables(area: ArrayLike, cost: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     area = np.asarray(area, float)
     if area.ndim != 2 or area.size == 0:
@@ -46,8 +51,8 @@ def _tables(area: ArrayLike, cost: ArrayLike) -> tuple[NDArray[np.float64], NDAr
 
 
 def _allocation(choice: NDArray[np.int64], area: NDArray[np.float64], cost: NDArray[np.float64]) -> Allocation:
-    rows = np.arange(len(choice))
-    return Allocation(choice, float(area[rows, choice].sum()), float(cost[rows, choice].sum()))
+    rows = np.arange(len(choice))  # cumsum adds time after time, as the search for the optimal schedule does
+    return Allocation(choice, float(area[rows, choice].cumsum()[-1]), float(cost[rows, choice].cumsum()[-1]))
 
 
 def evaluate_schedule(choice: ArrayLike, area: ArrayLike, cost: ArrayLike) -> Allocation:
@@ -69,19 +74,25 @@ def schedule_frontier(area: ArrayLike, cost: ArrayLike) -> list[Allocation]:
         cost: (n_radii,), or (n_times, n_radii), in any unit.
     """
     area, cost = _tables(area, cost)
-    hulls = [_hull(a, c) for a, c in zip(area, cost, strict=True)]
-    choice = np.array([hull[0] for hull in hulls])
+    choice, moves = _moves(area, cost)
     schedules = [_allocation(choice, area, cost)]
+    for k, j in moves:
+        choice = choice.copy()
+        choice[k] = j
+        schedules.append(_allocation(choice, area, cost))
+    return schedules
+
+
+def _moves(area: NDArray[np.float64], cost: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the cheapest choice, and the time and new choice (n, 2) of steps along the frontier to the most exact."""
+    hulls = [_hull(a, c) for a, c in zip(area, cost, strict=True)]
     moves = [
         ((area[k, i] - area[k, j]) / (cost[k, j] - cost[k, i]), k, j)
         for k, hull in enumerate(hulls)
         for i, j in itertools.pairwise(hull)
     ]
-    for _, k, j in sorted(moves, key=lambda move: -move[0]):  # the most error saved per cost first
-        choice = choice.copy()
-        choice[k] = j
-        schedules.append(_allocation(choice, area, cost))
-    return schedules
+    moves.sort(key=lambda move: -move[0])  # the most error saved per cost first
+    return np.array([hull[0] for hull in hulls]), np.array([move[1:] for move in moves], np.int64).reshape(-1, 2)
 
 
 def _hull(area: NDArray[np.float64], cost: NDArray[np.float64]) -> list[int]:
@@ -100,18 +111,66 @@ def _hull(area: NDArray[np.float64], cost: NDArray[np.float64]) -> list[int]:
 
 
 def optimal_schedule(area: ArrayLike, cost: ArrayLike, budget: float) -> Allocation:
-    """Return the cheapest schedule of the frontier whose error is at most `budget`, in nats.
+    """Return a schedule whose error is at most `budget`, in nats, and than which none within the budget is cheaper.
 
-    Raises InputError where even the most exact schedule exceeds it.
+    A multiple-choice knapsack, solved exactly by dynamic programming over times: of the partial schedules those remain
+    that no other beats in error and cost, and that could still become cheaper than the best schedule known, however
+    the frontier of the times to come is mixed. Of more than MAX_STATES those with the highest bounds are given up; then
+    the schedule is within the budget and no dearer than the frontier's, but not proven to be the cheapest. Tables of
+    300 times by 12 radii keep some hundred; it takes costs that are nearly linear in the errors to exceed it.
+
+    Raises InputError where even the most exact schedule exceeds the budget.
     """
-    schedules = schedule_frontier(area, cost)
-    for schedule in schedules:
-        if schedule.error <= budget:
-            return schedule
-    raise InputError(
-        f"no schedule keeps the error within {budget:g}, the most exact one has {schedules[-1].error:.3g}; "
-        "raise the budget, or add larger radii or the global denoiser (area 0)"
-    )
+    area, cost = _tables(area, cost)
+    budget = float(budget)
+    frontier = schedule_frontier(area, cost)
+    best = next((schedule for schedule in frontier if schedule.error <= budget), None)
+    if best is None:
+        raise InputError(
+            f"no schedule keeps the error within {budget:g}, the most exact one has {frontier[-1].error:.3g}; "
+            "raise the budget, or add larger radii or the global denoiser (area 0)"
+        )
+    choice, moves = _moves(area, cost)
+    slack = ROUNDING * (abs(budget) + np.abs(area).max(axis=1).sum())
+    errors, costs, choices = np.zeros(1), np.zeros(1), np.zeros((1, 0), np.int64)
+    for k in range(len(area)):
+        errors, costs = (errors[:, None] + area[k]).ravel(), (costs[:, None] + cost[k]).ravel()
+        later = moves[moves[:, 0] > k]
+        later_errors, later_costs = (_along(table, choice, later, k + 1)[::-1] for table in (area, cost))
+        left = budget - errors + (slack if k + 1 < len(area) else 0.0)
+        bounds = costs + np.interp(left, later_errors, later_costs, left=np.inf)
+        # completed by the first schedule of the frontier that fits: the cheapest of these is a schedule to beat
+        steps = len(later) + 1 - np.searchsorted(later_errors, left, side="right")
+        totals = np.where(steps <= len(later), costs + later_costs[len(later) - steps], np.inf)
+        first = int(np.argmin(totals))
+        if totals[first] < best.cost:
+            whole = np.concatenate([choices[first // area.shape[1]], [first % area.shape[1]], choice[k + 1 :]])
+            for time, j in later[: steps[first]]:
+                whole[time] = j
+            found = _allocation(whole, area, cost)
+            best = found if found.error <= budget and found.cost < best.cost else best
+        order = np.lexsort((errors, costs))
+        order = order[bounds[order] < best.cost * (1.0 - ROUNDING)]
+        if not len(order):
+            break
+        lowest = np.minimum.accumulate(np.append(np.inf, errors[order]))
+        order = order[errors[order] < lowest[:-1]]
+        if len(order) > MAX_STATES:
+            order = np.sort(order[np.argsort(bounds[order], kind="stable")[:MAX_STATES]])
+        choices = np.column_stack([choices[order // area.shape[1]], order % area.shape[1]])
+        errors, costs = errors[order], costs[order]
+    return best
+
+
+def _along(
+    table: NDArray[np.float64], choice: NDArray[np.int64], moves: NDArray[np.int64], start: int
+) -> NDArray[np.float64]:
+    """Return the sum of `table` over the times from `start` on, before the first and after each of `moves`."""
+    total, now = [float(table[np.arange(start, len(table)), choice[start:]].sum())], choice.copy()
+    for k, j in moves:
+        total.append(total[-1] + float(table[k, j] - table[k, now[k]]))
+        now[k] = j
+    return np.array(total)
 
 
 def two_level_schedule(area: ArrayLike, cost: ArrayLike, budget: float) -> Allocation:
@@ -130,7 +189,6 @@ def two_level_schedule(area: ArrayLike, cost: ArrayLike, budget: float) -> Alloc
                 found = _allocation(choice, area, cost)
                 if found.error <= budget and (best is None or found.cost < best.cost):
                     best = found
-                    break  # a longer interval from here costs no less
     if best is None:
         raise InputError(
             f"no hybrid keeps the error within {budget:g}; raise the budget or make the last radius global"
