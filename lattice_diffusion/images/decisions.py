@@ -20,7 +20,7 @@ sites, KL = int dt sum_i I_t(A_i;C|B) / (1 - t). A stands for every pixel; times
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..channels import Channel, Erasure, Gaussian
 from ..errors import InputError, check_finite
-from ..estimate import Estimate
 from ..phases import markov_length, nonlocality_window, optimal_schedule, peak_time, speciation_window
 from ..results import Result, Row, provenance, tree, variable
 
@@ -188,21 +187,23 @@ def _markov_lengths(found: Variables, covariance: NDArray | None) -> Variables:
     }
 
 
-def _ends(name: str, dims: tuple[str, ...], values: list[Estimate | None], long_name: str) -> Variables:
-    """Return NAME and NAME_stderr from estimates, NaN for None; a scalar where there are no dims."""
-    numbers = np.array([(np.nan, np.nan) if e is None else (e.value, e.stderr) for e in values])
-    numbers = numbers if dims else numbers[0]
-    return with_error(name, dims, numbers[..., 0], numbers[..., 1], "1", long_name)
+def _ends(name: str, dims: tuple[str, ...], windows: Sequence[Any], long_name: str) -> Variables:
+    """Return NAME_start and NAME_stop of windows with their errors, NaN for open ends; scalars without dims."""
+    found: Variables = {}
+    for end, words in (("start", "start"), ("stop", "end")):
+        ends = [getattr(window, end) if window else None for window in windows]
+        numbers = np.array([(np.nan, np.nan) if e is None else (e.value, e.stderr) for e in ends])
+        numbers = numbers if dims else numbers[0]
+        found |= with_error(f"{name}_{end}", dims, numbers[..., 0], numbers[..., 1], "1", f"{words} of the {long_name}")
+    return found
 
 
 def _windows(found: Variables, tolerance: float) -> Variables:
     cmi, stderr = found["cmi_above_null"].values, found["cmi_above_null_stderr"].values
     windows = [nonlocality_window(found["t"].values, cmi[:, r], tolerance, stderr[:, r]) for r in range(cmi.shape[1])]
-    starts, stops = [w.start if w else None for w in windows], [w.stop if w else None for w in windows]
     count = (cmi > tolerance).sum(axis=0)
     return {
-        **_ends("window_start", ("radius",), starts, "start of the nonlocality window"),
-        **_ends("window_stop", ("radius",), stops, "end of the nonlocality window"),
+        **_ends("window", ("radius",), windows, "nonlocality window"),
         "n_nonlocal_times": variable("radius", count, "1", "times measured with I(A;C|B) above the tolerance"),
     }
 
@@ -216,8 +217,7 @@ def _speciation(found: Variables, tolerance: float) -> Variables:
     window = speciation_window(found["t"].values, 0.0, -lost, known, tolerance, **errors)
     return {
         "speciation_seen": variable((), np.array(int(window is not None)), "1", "1 where there is a speciation window"),
-        **_ends("speciation_start", (), [window.start if window else None], "start of the speciation window"),
-        **_ends("speciation_stop", (), [window.stop if window else None], "end of the speciation window"),
+        **_ends("speciation", (), [window], "speciation window"),
     }
 
 

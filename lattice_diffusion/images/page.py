@@ -69,7 +69,7 @@ def html_page(result: xr.DataTree, file_name: str = "") -> str:
 
     parameters = _parameters(result)
     is_probe = NAME in grids(result) and "cmi_above_null" in grids(result)[NAME]
-    title = f"Probe of {_data(parameters).get('file', 'images')}" if is_probe else _title(result)
+    title = f"Probe of {_entries(parameters, 'data').get('file', 'images')}" if is_probe else _title(result)
     sections = _probe_sections(result, parameters) if is_probe else _plain_sections(result)
     template = Environment(
         loader=PackageLoader("lattice_diffusion", "images"), autoescape=True, undefined=StrictUndefined
@@ -89,26 +89,25 @@ def _title(result: xr.DataTree) -> str:
     return find(name).title if name in STUDIES else name or "Result"
 
 
-def _parameters(result: xr.DataTree) -> Any:
-    """Return the parameters as plain objects; their text where it is not JSON."""
+def _parameters(result: xr.DataTree) -> dict[str, Any]:
+    """Return the parameters as plain objects."""
     text = str(result.attrs.get("parameters", ""))
     try:
-        return json.loads(text)
+        found = json.loads(text)
     except ValueError:
-        return text
+        found = text
+    return found if isinstance(found, dict) else {"parameters": found}
 
 
-def _data(parameters: Any) -> dict[str, Any]:
-    data = parameters.get("data") if isinstance(parameters, dict) else None
-    return data if isinstance(data, dict) else {}
+def _entries(parameters: dict[str, Any], key: str) -> dict[str, Any]:
+    """Return a parameter that is an object itself, empty where it is not there."""
+    found = parameters.get(key)
+    return found if isinstance(found, dict) else {}
 
 
-def _provenance(result: xr.DataTree, parameters: Any) -> Section:
+def _provenance(result: xr.DataTree, parameters: dict[str, Any]) -> Section:
     lines = [(str(key), str(value)) for key, value in result.attrs.items() if key != "parameters"]
-    if isinstance(parameters, dict):
-        lines += [(key, json.dumps(value, ensure_ascii=False)) for key, value in parameters.items()]
-    else:
-        lines.append(("parameters", str(parameters)))
+    lines += [(key, json.dumps(value, ensure_ascii=False)) for key, value in parameters.items()]
     return Section("Parameters and provenance", header=("attribute", "value"), rows=lines, left=(0, 1))
 
 
@@ -143,7 +142,7 @@ def _table(result: xr.DataTree) -> Section:
 # -- probe ----------------------------------------------------------------------------------------------------
 
 
-def _probe_sections(result: xr.DataTree, parameters: Any) -> Iterator[Section]:
+def _probe_sections(result: xr.DataTree, parameters: dict[str, Any]) -> Iterator[Section]:
     from ..plots.label_windows import plot_probe_label_windows
     from .figures import calibrations, plot_calibration, plot_probe_panels
 
@@ -152,7 +151,7 @@ def _probe_sections(result: xr.DataTree, parameters: Any) -> Iterator[Section]:
     verdicts = {name: calibration_verdict(group) for name, group in known.items()}
     missed = any(missed for _, missed in verdicts.values())
     yield Section("What was found", _findings(probe), list(_warnings(probe, missed)))
-    data = [(key.replace("_", " "), _plain(value)) for key, value in _data(parameters).items()]
+    data = [(key.replace("_", " "), _plain(value)) for key, value in _entries(parameters, "data").items()]
     for title, lines in (("Data", data), ("How it was measured", _plan(parameters))):
         if lines:
             yield Section(title, rows=lines, left=(0, 1))
@@ -179,18 +178,20 @@ def _probe_sections(result: xr.DataTree, parameters: Any) -> Iterator[Section]:
         yield _table(result)
 
 
-def _plan(parameters: Any) -> list[tuple[str, str]]:
+def _plan(parameters: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the parameters that decide the numbers, in words."""
-    plan = parameters.get("plan") if isinstance(parameters, dict) else None
-    if not isinstance(plan, dict):
+    plan = _entries(parameters, "plan")
+    if not plan:
         return []
     words = {"pixel": "pixel A", "steps": "training steps of a network", "width": "width of networks"}
     pixel = plan["pixel"] if plan.get("pixel") is not None else "another one in every image"
-    asked = {name: parameters[name] for name in ("channel", "tolerance") if name in parameters}
-    if "pixel_levels" in parameters:
-        levels, unresolved = (parameters["pixel_levels"][name] for name in ("levels", "unresolved"))
-        asked["levels of A"] = f"{levels}, which leave {_plain(unresolved)} of its variance open"
-    return [(words.get(name, name), _plain(value)) for name, value in {**plan, "pixel": pixel, **asked}.items()]
+    lines: dict[str, Any] = {**plan, "pixel": pixel}
+    lines |= {name: parameters[name] for name in ("channel", "tolerance") if name in parameters}
+    levels = _entries(parameters, "pixel_levels")
+    if levels:
+        share = _plain(levels["unresolved"])
+        lines["levels of A"] = f"{levels['levels']}, which leave {share} of its variance open"
+    return [(words.get(name, name), _plain(value)) for name, value in lines.items()]
 
 
 def calibration_verdict(group: Group) -> tuple[str, bool]:
