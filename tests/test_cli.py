@@ -186,7 +186,7 @@ SMALL = "cmi --model ising --shape 5x4 --beta 0.4 --t 0.3"
         ),
         (
             "cmi --model gaussian-field --shape 9 --mass-squared 1 --t 0.3 --radius 1 --channel bitflip",
-            "real-valued data take the gaussian channel, got bitflip; spins take all three",
+            "real-valued data take the gaussian channel, got bitflip; spins take any channel",
         ),
         (
             "cmi --model gaussian-mixture --shape 9 --mean 1 --t 0.3 --radius 1",
