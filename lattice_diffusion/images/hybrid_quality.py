@@ -148,7 +148,9 @@ def hybrid_groups(
     measured: Measured,
 ) -> tuple[dict[str, Variables], list[Row]]:
     """Return all groups of the result and its table; `kinds` are the radii of the networks, the global one last."""
-    radius = {"radius": variable("radius", np.array(kinds), "sites", f"radius of the network; {GLOBAL}: global")}
+    radius = {
+        "radius": variable("radius", np.array(kinds), "sites", f"radius of the network; {GLOBAL} is the global one")
+    }
     generation, rows = _generation(judge, kinds, schedules, measured)
     denoising = {
         "t": variable("t", ERROR_TIMES, "1", "diffusion time t"),
