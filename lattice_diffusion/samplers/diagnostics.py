@@ -18,7 +18,7 @@ FROZEN = "not those of a chain that mixes"
 PERFECT = ("transfer_matrix", "coupling_from_the_past")
 SIGMAS = 3.5  # from tau = 1, of which one in 2000 modes of independent samples is farther
 ANEW = 2000  # samples from other starts, at most
-SURE = 0.25  # largest error of tau with which samples may be called independent: about 350 samples
+SURE = 0.3  # largest relative error of tau with which samples may be called independent: about 350 samples
 
 
 class CorrelatedError(InputError):
@@ -72,7 +72,7 @@ class Diagnostics:
 
     @property
     def independent(self) -> bool:
-        """True for perfect samples, and where nothing is in doubt and every tau is 1 within errors of at most 1/4.
+        """True for perfect samples, and where nothing is in doubt and every tau is 1 within its error of at most 0.3.
 
         That takes about 350 samples or more.
         """
@@ -95,7 +95,7 @@ class Diagnostics:
         if self.doubt or self.tau is None:
             return f"{self.doubt}; or use a perfect method: " + ", ".join(PERFECT)
         if self.tau.tau <= 1.0 + SIGMAS * self.tau.error / self.tau.tau or self.thin is None:
-            if self.tau.error <= SURE:
+            if self.tau.error <= SURE * self.tau.tau:
                 return f"samples of {self.method} with thin = {self.thin} alternate; take another thin"
             return (
                 f"{self.n_samples} samples of {self.method} are too few to tell whether they are independent (about "
@@ -114,7 +114,7 @@ def _is_one(time: AutocorrelationTime | None) -> bool:
     if time is None:
         return False
     relative = time.error / time.tau
-    return time.error <= SURE and 1.0 - SIGMAS * relative <= time.tau <= 1.0 + SIGMAS * time.error
+    return relative <= SURE and abs(time.tau - 1.0) <= SIGMAS * relative
 
 
 def diagnose(
