@@ -18,7 +18,7 @@ FROZEN = "not those of a chain that mixes"
 PERFECT = ("transfer_matrix", "coupling_from_the_past")
 SIGMAS = 3.5  # from tau = 1, of which one in 2000 modes of independent samples is farther
 ANEW = 2000  # samples from other starts, at most
-SURE = 0.3  # largest relative error of tau with which samples may be called independent: about 350 samples
+SURE = 0.3  # largest relative error of tau with which samples may be called independent: about 400 samples
 
 
 class CorrelatedError(InputError):
@@ -74,7 +74,7 @@ class Diagnostics:
     def independent(self) -> bool:
         """True for perfect samples, and where nothing is in doubt and every tau is 1 within its error of at most 0.3.
 
-        That takes about 350 samples or more.
+        That takes about 400 samples or more.
         """
         return self.perfect or (self.doubt is None and all(map(_is_one, self.taus.values())))
 
@@ -99,7 +99,7 @@ class Diagnostics:
                 return f"samples of {self.method} with thin = {self.thin} alternate; take another thin"
             return (
                 f"{self.n_samples} samples of {self.method} are too few to tell whether they are independent (about "
-                "350 are needed); draw more, or use a perfect method: " + ", ".join(PERFECT)
+                "400 are needed); draw more, or use a perfect method: " + ", ".join(PERFECT)
             )
         # neighbours of an AR(1) with this tau correlate by a; thin until they do by 1%
         a = (self.tau.tau - 1.0) / (self.tau.tau + 1.0)
