@@ -20,8 +20,8 @@ from torch.nn.functional import silu
 from ..channels import Gaussian
 from ..denoisers import GlobalImageNet, LocalImageNet, TrainingConfig, minimise, train
 from ..denoisers.network import Network, initialise, layer
+from ..denoisers.training import read_checkpoint, understood, write_checkpoint
 from ..errors import InputError
-from ..store import atomic_write
 from .decisions import GLOBAL
 from .images import Images
 
@@ -234,11 +234,11 @@ def classifier_of(data: Split, seed: int, parts: Path) -> Classifier | None:
     path, rng = parts / "classifier.pt", np.random.default_rng(stream(seed, "classifier"))
     net = Classifier(data.shape, len(data.classes), rng)
     if path.exists():
-        net.load_state_dict(torch.load(path, weights_only=True))
+        with understood(path, "of this classifier"):
+            net.load_state_dict(read_checkpoint(path)["average"])
         return net
     _fit(net, data.train, data.labels[0], rng)
-    with atomic_write(path) as partial:
-        torch.save(net.state_dict(), partial)
+    write_checkpoint(path, {"average": net.state_dict()})
     return net
 
 
