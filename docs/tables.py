@@ -22,7 +22,7 @@ KEYS = {
     "grids": "Named grids, `[grids.NAME]`. A file with one grid may give the keys of that grid at the top level.",
     "model": "Distribution p_0 of the clean data, see the models below.",
     "channel": "Noise channel, see the channels below.",
-    "t": "Times in [0, 1].",
+    "t": "Times in [0, 1]. Required by quantities that are measured at a time.",
     "radii": "Widths r of the buffer B, all measured on the same noise samples. Required by quantities with a radius.",
     "patch": "Side length of the patch A.",
     "center": "Site of A (default: the middle of the lattice).",
