@@ -1,10 +1,10 @@
 """Values with standard errors, as exact answers and estimators return them."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,16 @@ class Curve:
     @classmethod
     def exact(cls, values: NDArray[np.float64], method: str) -> "Curve":
         return cls(values, np.zeros((values.size, values.size)), 0, method)
+
+    def where_nothing_varied(self, unit: float, possible: ArrayLike = True) -> "Curve":
+        """Return the curve with an error of unit / n_samples at `possible` entries where all samples were equal.
+
+        That says only that others have a probability of about 1 / n_samples at most, each of which would move a sample
+        by about `unit`; one such sample seen gives the same error.
+        """
+        spread = np.sqrt(np.diag(self.covariance) * self.n_samples)
+        equal = (spread <= 1e-10 * np.abs(self.values)) & possible
+        return replace(self, covariance=self.covariance + np.diag(np.where(equal, unit / self.n_samples, 0.0) ** 2))
 
     @property
     def stderr(self) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import h5py
 import numpy as np
@@ -156,13 +157,16 @@ def git_commit() -> str:
 def write(path: str | os.PathLike[str], result: xr.DataTree) -> None:
     """Write `result` to `path` in one step: a reader or a crash sees the old file or the new one, never half.
 
-    Raises OSError where the folder cannot be written to.
+    Raises InputError for what could not be read again, OSError where the folder cannot be written to.
     """
     path = Path(path)
     # HDF5 does not recover from a full disk: it works in memory, and plain bytes are written.
-    with h5py.File(path.name, "w", driver="core", backing_store=False, track_order=True) as file:
+    # It knows what it works on by its name, in all threads of the process.
+    with h5py.File(uuid4().hex, "w", driver="core", backing_store=False, track_order=True) as file:
         file.attrs.update(result.attrs)
         for name, node in result.children.items():
+            if node.children:
+                raise InputError(f"a grid must have a name without '/', got '{name}/{next(iter(node.children))}'")
             _write_group(file.create_group(name, track_order=True), node.to_dataset())
         file.flush()
         image = file.id.get_file_image()
@@ -179,6 +183,10 @@ def _write_group(group: h5py.Group, dataset: xr.Dataset) -> None:
         for name, size in dataset.sizes.items()
     }
     for name, array in {**coordinates, **dataset.variables}.items():
+        if array.dtype.kind not in "buifOUT":
+            raise InputError(f"{name} must hold real numbers or text, got {array.dtype}")
+        if not str(name).isprintable() or "/" in str(name) or str(name) in ("", "."):
+            raise InputError(f"variables and axes must have names of printable characters without '/', got {name!r}")
         text = array.dtype.kind in "OUT"
         values = np.asarray(array.values, object) if text else array.values
         group.create_dataset(str(name), data=values, dtype=h5py.string_dtype("utf-8") if text else None)

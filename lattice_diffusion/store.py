@@ -21,18 +21,21 @@ what is there only if `check_same` finds the same parameters and the same versio
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from . import __version__
 from .errors import InputError
+from .progress import say
 
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
 Record = dict[str, Any]  # of plain JSON types
 
 
@@ -65,25 +68,28 @@ def _sync_folder(folder: Path) -> None:
         os.close(number)
 
 
-def open_locked(path: Path, flags: int, lock: Callable[[int, int], None] = fcntl.flock) -> int:
-    """Return the number of the open file `path`, locked against other processes until it is closed.
+def open_locked(path: Path, flags: int) -> int:
+    """Return the number of the open file `path` (`flags` of `os.open`), locked until it is closed.
 
-    Args:
-        flags: of `os.open`.
-        lock: `fcntl.flock`; `fcntl.lockf` for HDF5 files, whose readers use flock.
-
-    Raises:
-        InputError: another process holds the lock.
-        OSError: the file cannot be opened.
+    On a file system that has no locks it is open without one, which is said on stderr. Raises InputError where another
+    holds the lock, OSError where the file cannot be opened.
     """
     number = os.open(path, flags, 0o666)
     try:
-        lock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            say(f"warning: {path.parent} has no file locks ({error.strerror}): nothing keeps two runs from one file")
         # A run that ends between our opening and our locking removes the name; we would hold a file of nobody.
         if os.path.samestat(os.fstat(number), os.stat(path)):
             return number
     except (BlockingIOError, PermissionError, FileNotFoundError):
         pass
+    except BaseException:
+        os.close(number)
+        raise
     os.close(number)
     owner = path.name.removesuffix(".journal")
     raise InputError(f"{path.with_name(owner)} is being written by another run; wait for it or choose another file")

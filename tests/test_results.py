@@ -1,5 +1,7 @@
 """xr.DataTree files: what is written is read back, by us and by xarray; what is not ours is refused."""
 
+import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import h5py
@@ -8,6 +10,7 @@ import pytest
 import xarray as xr
 
 from lattice_diffusion import results
+from lattice_diffusion.errors import InputError
 from lattice_diffusion.results import ResultError, Row
 
 
@@ -125,3 +128,43 @@ def test_truncation_anywhere_is_refused(result: xr.DataTree, tmp_path: Path) -> 
         path.write_bytes(whole[:size])
         with pytest.raises(ResultError, match=r"truncated|damaged"):
             results.load(path)
+
+
+def test_threads_write_files_of_one_name_at_once(result: xr.DataTree, tmp_path: Path) -> None:
+    def write(k: int) -> None:
+        (tmp_path / str(k)).mkdir()
+        for _ in range(20):
+            results.write(tmp_path / str(k) / "a.h5", result)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    assert all(results.rows(results.load(tmp_path / str(k) / "a.h5")) == results.rows(result) for k in range(4))
+
+
+@pytest.mark.parametrize("values", [np.array(["a", "bc"]), np.array(["ä", ""], object), np.array([True, False])])
+def test_text_and_flags_are_read_again(values: np.ndarray, tmp_path: Path) -> None:
+    column = xr.Variable(("i",), values, {"units": "1", "long_name": "x"})
+    results.write(
+        tmp_path / "a.h5", results.tree(results.provenance("a", "{}", 0, complete=True), {"g": {"x": column}})
+    )
+    assert results.load(tmp_path / "a.h5")["g"]["x"].values.tolist() == values.tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "sentence"),
+    [
+        ("x", np.array([1j]), "x must hold real numbers or text, got complex128"),
+        ("x", np.array(["2020"], "M8[s]"), "x must hold real numbers or text, got datetime64"),
+        ("a\0b", np.zeros(1), "variables and axes must have names of printable characters without '/', got 'a"),
+    ],
+)
+def test_what_could_not_be_read_again_is_not_written(
+    name: str, values: np.ndarray, sentence: str, tmp_path: Path
+) -> None:
+    grid = {name: results.variable(("i",), values, "1", "x")}
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        results.write(tmp_path / "a.h5", results.tree(results.provenance("a", "{}", 0, complete=True), {"g": grid}))
+    for groups in ({"g": {"x": results.variable(("i/j",), [1], "1", "x")}}, {"g/h": {}}):
+        with pytest.raises(InputError, match=r"without '/', got '(i/j|g/h)'"):
+            results.write(tmp_path / "a.h5", results.tree({}, groups))
+    assert not list(tmp_path.iterdir())

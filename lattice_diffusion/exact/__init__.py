@@ -128,7 +128,10 @@ def cmi_curve(
     if n_samples < 2:
         raise InputError(f"n_samples must be >= 2 to give an error, got {n_samples}")
     check_memory("n_samples", 32 * n_samples * len(parts), "average fewer samples")
-    return solver.sampled_cmi(NoisySamples(channel, t, model.sample, n_samples, np.random.default_rng(rng)), parts)
+    curve = solver.sampled_cmi(NoisySamples(channel, t, model.sample, n_samples, np.random.default_rng(rng)), parts)
+    if curve.n_samples == 0:
+        return curve
+    return curve.where_nothing_varied(float(np.log(2.0)), [part.C.any() for part in parts])
 
 
 def cmi_map(

@@ -234,8 +234,10 @@ class DomainWallSolver(SpinSolver):
             kept = 1.0 - noisy.t
             boxes = None if self.periodic else bonds.box_radii(parts, self.periodic)
             if boxes is not None:
-                return bonds.box_curve(self.faces, *boxes, kept, noisy.n, noisy.rng)
-            return bonds.rank_curve(parts, self.periodic, kept, noisy.n, noisy.rng)
+                curve = bonds.box_curve(self.faces, *boxes, kept, noisy.n, noisy.rng)
+            else:
+                curve = bonds.rank_curve(parts, self.periodic, kept, noisy.n, noisy.rng)
+            return curve if kept < 1.0 else Curve.exact(curve.values, curve.method)
         n_bonds = int((parts[0].A & self.bonds).sum())
         if n_bonds > MAX_BLOCK:
             raise InputError(f"A must hold at most {MAX_BLOCK} bonds under {noisy.channel.name} noise, got {n_bonds}")
@@ -305,7 +307,7 @@ class DomainWallSolver(SpinSolver):
         if isinstance(channel, Erasure) and self.beta == 0.0:
             count, _ = percolation.spanning(rng, 1.0 - t, *self.faces, n_samples)
             p = count / n_samples
-            error = np.log(2.0) * np.sqrt(p * (1.0 - p) / (n_samples - 1))
+            error = np.log(2.0) * max(np.sqrt(p * (1.0 - p) / (n_samples - 1)), 1.0 / n_samples)  # as if seen once
             return Estimate(np.log(2.0) * (1.0 - p), float(error), n_samples, "spanning clusters by percolation")
         entropy = np.empty(n_samples)
         noisy = NoisySamples(channel, t, self._walls_with_tied_edges, n_samples, rng)
@@ -313,7 +315,7 @@ class DomainWallSolver(SpinSolver):
             h = np.where(self.bonds, channel.likelihood_field(x_t, t), 0.0)
             entropy[rows] = binary_entropy(self._checked(self._engine.label_log_odds(*self._couplings(h)), h))
         curve = Curve.from_samples(entropy[:, None], "mean entropy of the exact posterior of the label")
-        return curve[0]
+        return curve.where_nothing_varied(float(np.log(2.0)))[0]
 
     def _walls_with_tied_edges(self, n_samples: int, rng: np.random.Generator) -> NDArray[np.int8]:
         if self.beta == 0.0:

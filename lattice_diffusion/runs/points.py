@@ -23,23 +23,10 @@ from ..errors import InputError
 from ..lattice import Tripartition
 from ..results import variable
 from .quantities import OPTIONAL, TARGETS, Column, find
-from .spec import ON_GRIDS, GridSpec, Spec, own_placement, reads
+from .spec import ON_GRIDS, GridSpec, Spec, axes, own_placement, reads
 
 # How a point is measured, as opposed to what: two of these on one point share their random numbers.
 _NOT_SEEDING = ("radii", "n_samples", "method", "quantity", "max_samples", *TARGETS)
-
-
-def axes(grid: GridSpec) -> dict[str, list[float]]:
-    """Return the values of every axis: the listed parameters of the model in its order, then `t` if it has times.
-
-    Several Curie-Weiss regions make the axis "size", the number of spins a + b + c.
-    """
-    model, kind = grid.model, models.find(grid.model["name"])
-    listed = {key: list(model[key]) for key in ("length", *kind.numbers()) if isinstance(model.get(key), tuple)}
-    regions = model.get("regions")
-    if regions is not None and isinstance(regions[0], tuple):
-        listed = {"size": [sum(sizes) for sizes in regions], **listed}
-    return listed if grid.t is None else {**listed, "t": list(grid.t)}
 
 
 def shape(grid: GridSpec) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ counts once its byte in `done` is set, after its samples are on disk. The file o
 xarray at any time.
 """
 
-import fcntl
+import contextlib
 import json
 import os
 import shutil
@@ -29,7 +29,7 @@ from .. import models, results
 from ..errors import InputError
 from ..progress import Stop, duration, progress_bar, say
 from ..samplers.chains import block_rng, check_memory, check_n_samples
-from ..store import atomic_write, check_output, check_same, open_locked
+from ..store import Journal, atomic_write, check_output, check_same, journal_path
 from .cmi import only
 from .executors import Engine, InProcess, completed
 
@@ -104,25 +104,29 @@ def sample_to_file(
     path = Path(path)
     check_output(path, resume=resume, force=force)
     plan = replace(recipe, parameters={**recipe.parameters, "n": n_samples, "batch": batch, "seed": seed})
-    if resume and path.exists():
-        found = results.load(path)
-        if GROUP not in found.children:
-            raise InputError(f"{path} holds no samples; use --force to overwrite it, or another name")
-        check_same(path, json.loads(found.attrs["parameters"]), found.attrs["package_version"], plan.parameters)
-    else:
-        if path.exists():
-            os.close(open_locked(path, os.O_RDWR, fcntl.lockf))  # raises InputError where another run writes to it
-        create(path, plan, n_samples, seed, batch)
-    with SampleFile(path) as file:
-        try:
-            _fill(file, plan, n_samples, seed, batch, workers, progress)
-        except BaseException as error:
-            if not file.done.any():
-                path.unlink()
-            if isinstance(error, KeyboardInterrupt):
-                done = f"{min(n_samples, int(file.done.sum()) * batch)} of {n_samples}"
-                raise KeyboardInterrupt(f"stopped after {done} samples; run again with --resume to go on") from None
-            raise
+    with Journal(journal_path(path)) as lock, contextlib.ExitStack() as last:  # it stays empty: the file has `done`
+        if not force and next(lock.records(), None) is not None:
+            raise InputError(f"{lock.path} is of a run of another kind; use --force to overwrite it, or another name")
+        last.callback(lock.remove)
+        if resume and path.exists():
+            found = results.load(path)
+            if GROUP not in found.children:
+                raise InputError(f"{path} holds no samples; use --force to overwrite it, or another name")
+            check_same(path, json.loads(found.attrs["parameters"]), found.attrs["package_version"], plan.parameters)
+        else:
+            if path.exists() and not force:
+                raise FileExistsError(f"{path} was written by another run meanwhile; choose another name")
+            create(path, plan, n_samples, seed, batch)
+        with SampleFile(path) as file:
+            try:
+                _fill(file, plan, n_samples, seed, batch, workers, progress)
+            except BaseException as error:
+                if not file.done.any():
+                    path.unlink()
+                if isinstance(error, KeyboardInterrupt):
+                    done = f"{min(n_samples, int(file.done.sum()) * batch)} of {n_samples}"
+                    raise KeyboardInterrupt(f"stopped after {done} samples; run again with --resume to go on") from None
+                raise
 
 
 def _fill(file: "SampleFile", plan: Recipe, n_samples: int, seed: int, batch: int, workers: int, shown: bool) -> None:
@@ -186,10 +190,7 @@ def create(path: Path, plan: Recipe, n_samples: int, seed: int, batch: int) -> N
 
 
 class SampleFile:
-    """An existing file, locked against other runs, to put blocks into; a context manager that closes it.
-
-    Raises InputError where another run writes to it.
-    """
+    """An existing file to put blocks into; a context manager that closes it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -198,7 +199,7 @@ class SampleFile:
             self._place, self._done_place = samples.id.get_offset(), done.id.get_offset()
             self.done: NDArray[np.bool_] = done[...] == 1
             self._sample_bytes, self._dtype = samples.nbytes // samples.shape[0], samples.dtype
-        self._file = open_locked(path, os.O_RDWR, fcntl.lockf)
+        self._file = os.open(path, os.O_RDWR)
 
     def put(self, block: int, first: int, samples: NDArray[Any]) -> None:
         """Write one block, samples first, first + 1, ...; it survives a power cut from here on.
@@ -231,5 +232,5 @@ class SampleFile:
         os.fsync(self._file)
         os.close(self._file)
         if self.done.all():
-            with h5py.File(self.path, "r+") as file:
+            with h5py.File(self.path, "r+", locking=False) as file:  # readers may have it open
                 file.attrs.modify("complete", True)

@@ -30,6 +30,7 @@ from ..registry import hint
 from .quantities import OPTIONAL, PLACES, QUANTITIES, TARGETS, Quantity, find
 
 MOST = 100_000  # values of a range
+MOST_POINTS = 1_000_000  # of all grids, which are lists in memory
 ON_GRIDS = ("center", "patch")  # placements of A that are keys of a grid; others are keys of the model
 
 
@@ -49,7 +50,10 @@ class _KeyError(InputError):
 
 
 def axis(kind: type, low: float = -math.inf, high: float = math.inf, *, scalar: bool = True) -> Callable[[Any], Any]:
-    """Return the check of one number (if `scalar`), or of distinct numbers as a list or range, each in [low, high]."""
+    """Return the check of one number, or of distinct numbers as a list or range, each in [low, high].
+
+    One number stays one if `scalar`, and becomes a list of one otherwise.
+    """
     article = "an integer" if kind is int else "a finite number"
     allowed = article if math.isinf(low) else f"{article} >= {low:g}"
     allowed = allowed if math.isinf(high) else f"{article} in [{low:g}, {high:g}]"
@@ -71,9 +75,7 @@ def axis(kind: type, low: float = -math.inf, high: float = math.inf, *, scalar: 
                 repeated = next(x for i, x in enumerate(values) if x in values[:i])
                 raise InputError(f"must hold distinct values, got {repeated} twice")
             return values
-        if scalar:
-            return number(value)
-        raise InputError(f"must be a list or {{start, stop, num}}, got {value!r}")
+        return number(value) if scalar else (number(value),)
 
     return check
 
@@ -241,15 +243,15 @@ class GridSpec(Table):
     channel: Annotated[dict[str, Any], BeforeValidator(_channel)]
     t: Annotated[tuple[float, ...], BeforeValidator(axis(float, 0.0, 1.0, scalar=False))] | None = None
     radii: Annotated[tuple[int, ...], BeforeValidator(axis(int, 0, scalar=False))] = (0,)
-    patch: Annotated[int, Field(ge=1)] = 1
+    patch: Annotated[int, Field(ge=1, strict=True)] = 1
     center: Annotated[tuple[int, ...], BeforeValidator(_integers("a site such as [5, 5]"))] | None = None
-    n_samples: Annotated[int, Field(ge=2)] = 1000
+    n_samples: Annotated[int, Field(ge=2, strict=True)] = 1000
     method: Literal["auto", "closed", "sampled"] = "auto"
     quantity: Annotated[str, AfterValidator(_quantity)] = "cmi"
     settings: dict[str, Any] | None = None
-    target_stderr: Annotated[float | None, Field(gt=0)] = None
-    target_relative_error: Annotated[float | None, Field(gt=0)] = None
-    max_samples: int | None = None
+    target_stderr: Annotated[float | None, Field(gt=0, strict=True)] = None
+    target_relative_error: Annotated[float | None, Field(gt=0, strict=True)] = None
+    max_samples: Annotated[int | None, Field(strict=True)] = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -300,16 +302,35 @@ class GridSpec(Table):
                 raise InputError(f"has the key {key!r}, which {what} has no use for: {why}")
 
 
+def axes(grid: GridSpec) -> dict[str, list[float]]:
+    """Return the values of every axis: the listed parameters of the model in its order, then `t` if it has times.
+
+    Several Curie-Weiss regions make the axis "size", the number of spins a + b + c.
+    """
+    model, kind = grid.model, models.find(grid.model["name"])
+    listed = {key: list(model[key]) for key in ("length", *kind.numbers()) if isinstance(model.get(key), tuple)}
+    regions = model.get("regions")
+    if regions is not None and isinstance(regions[0], tuple):
+        listed = {"size": [sum(sizes) for sizes in regions], **listed}
+    return listed if grid.t is None else {**listed, "t": list(grid.t)}
+
+
 def reads(quantity: Quantity, key: str) -> bool:
     """Return whether a quantity depends on a model's own key of where A is; those of users' models go with `center`."""
     return key in quantity.reads or (key not in PLACES and "center" in quantity.reads)
 
 
+def _printable(name: str) -> str:
+    if not name.isprintable():  # HDF5 ends a name at a NUL
+        raise InputError(f"must hold printable characters only, got {name!r}")
+    return name
+
+
 class Spec(Table):
     """One experiment: named grids of independent points and the seed of all its random numbers."""
 
-    name: Annotated[str, Field(min_length=1)]
-    seed: Annotated[int, Field(ge=0)] = 0
+    name: Annotated[str, Field(min_length=1), AfterValidator(_printable)]
+    seed: Annotated[int, Field(ge=0, strict=True)] = 0
     grids: dict[str, GridSpec]
 
     def __init__(self, **table: Any) -> None:
@@ -325,6 +346,9 @@ class Spec(Table):
         for name in self.grids:
             if name == "table" or not name.replace("-", "_").isidentifier():
                 raise InputError(f"has a grid named {name!r}; use letters, digits, - and _, and not 'table'")
+        total = sum(math.prod(map(len, axes(grid).values())) for grid in self.grids.values())
+        if total > MOST_POINTS:
+            raise InputError(f"asks for {total:,} points, and at most {MOST_POINTS:,} are measured in one run")
         return self
 
     def to_json(self) -> str:
@@ -340,8 +364,10 @@ def load(path: str | os.PathLike[str]) -> Spec:
     if not path.exists():
         raise FileNotFoundError(f"no such file: {path}")
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError:
+        raise SpecError(f"{path} is not TOML, which is text in UTF-8; save it in that encoding") from None
+    except tomllib.TOMLDecodeError as error:
         raise SpecError(f"{path} is not TOML: {error}") from None
     if "grids" not in table:
         grid = {key: value for key, value in table.items() if key not in Spec.model_fields}

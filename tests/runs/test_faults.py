@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from lattice_diffusion import results
+from lattice_diffusion import results, store
 from lattice_diffusion.progress import asks_to_stop
 from lattice_diffusion.runs import runner
 from lattice_diffusion.runs.quantities import evaluate
 from lattice_diffusion.runs.runner import Interrupted, run
 from lattice_diffusion.runs.spec import Spec
-from lattice_diffusion.store import Journal, journal_path
+from lattice_diffusion.store import Journal, journal_path, read_records
 
 ROOT = Path(__file__).parents[2]
 
@@ -154,3 +154,18 @@ def test_a_journal_begun_late_has_the_points_of_the_file(
     assert len(measured) == 1
     for name, variable in unbroken["chain"].items():
         assert variable.values.tobytes() == results.grids(again)["chain"][name].values.tobytes()
+
+
+def test_a_file_system_without_locks_is_written_to_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_locks(number: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(store.fcntl, "flock", no_locks)
+    with Journal(tmp_path / "a.journal") as journal:
+        journal.append([{"x": 1}])
+    assert [*read_records(tmp_path / "a.journal")] == [{"x": 1}]
+    said = capsys.readouterr().err
+    assert said.startswith("warning: ")
+    assert said.count("has no file locks (No locks available)") == said.count("\n") == 1

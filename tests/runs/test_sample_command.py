@@ -5,7 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -17,6 +20,7 @@ from lattice_diffusion import cli, results
 from lattice_diffusion.errors import InputError
 from lattice_diffusion.runs import sampling
 from lattice_diffusion.runs.sampling import recipe, sample_to_file
+from lattice_diffusion.store import Journal, journal_path
 
 ISING = {"shape": [8, 6], "beta": 0.3, "periodic": True, "burn_in": 10, "thin": 2}
 LINE = "sample --model ising --shape 8x6 --beta 0.3 --periodic --burn-in 10 --thin 2 --n 50 --batch 8 --seed 4"
@@ -197,20 +201,49 @@ def test_blocks_that_are_not_finite_never_count_as_done(tmp_path, bad, dtype):
 def test_a_second_run_is_kept_out(tmp_path):
     path = tmp_path / "a.h5"
     sample_to_file(recipe("ising", ISING), 8, 4, path, progress=False)
-    code = (
-        "import sys; from pathlib import Path; from lattice_diffusion.runs.sampling import SampleFile\n"
-        f"with SampleFile(Path({str(path)!r})): print('open', flush=True); sys.stdin.read()"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(Path(ld.__file__).parents[1])}
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
-    ) as holder:
-        assert holder.stdout.readline() == b"open\n"
+    with Journal(journal_path(path)):
         for how in ({"resume": True}, {"force": True}):
             with pytest.raises(InputError, match=r"a.h5 is being written by another run; wait for it"):
                 sample_to_file(recipe("ising", ISING), 8, 4, path, progress=False, **how)
         assert samples_in(path).shape == (8, 8, 6)  # readers are welcome
-        holder.stdin.close()
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_of_runs_started_at_once_one_wins(tmp_path, monkeypatch, force):
+    path, both, plan = tmp_path / "a.h5", threading.Barrier(2), recipe("ising", ISING)
+    checked = sampling.check_output
+    monkeypatch.setattr(sampling, "check_output", lambda *given, **how: (checked(*given, **how), both.wait(30)))
+
+    def begin(seed):
+        sample_to_file(plan, 50, seed, path, batch=8, force=force, progress=False)
+
+    with ThreadPoolExecutor(2) as pool:
+        failed = [future.exception() for future in [pool.submit(begin, 4), pool.submit(begin, 4)]]
+    refused = [error for error in failed if error is not None]
+    assert len(refused) == 1 or (force and not refused)  # the second may begin when the first has ended
+    assert all("by another run" in str(error) for error in refused)
+    assert np.array_equal(samples_in(path), expected())
+    assert [item.name for item in tmp_path.iterdir()] == ["a.h5"]
+
+
+def test_an_unfinished_run_of_a_spec_is_not_taken_for_samples(tmp_path):
+    with Journal(journal_path(tmp_path / "a.h5")) as journal:
+        journal.append([{"spec": 1}])
+    with pytest.raises(InputError, match=r"a.h5.journal is of a run of another kind; use --force"):
+        sample_to_file(recipe("ising", ISING), 8, 4, tmp_path / "a.h5", resume=True, progress=False)
+    assert journal_path(tmp_path / "a.h5").stat().st_size > 0
+
+
+def test_a_reader_that_holds_the_file_open_does_not_spoil_the_end(tmp_path, monkeypatch):
+    path = tmp_path / "a.h5"
+    sampling.create(path, replace(plan := recipe("ising", ISING), parameters={}), 8, 4, 8)
+    code = f"import h5py, sys; file = h5py.File({str(path)!r}); print('open', flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as reader:
+        assert reader.stdout.readline() == b"open\n"
+        with sampling.SampleFile(path) as file:
+            file.put(0, 0, plan.draw(8, np.random.default_rng(0)))
+        reader.stdin.close()
+    assert results.load(path).attrs["complete"]
 
 
 def test_large_arrays_stay_on_disk_until_they_are_looked_at(tmp_path, monkeypatch):

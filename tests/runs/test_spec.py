@@ -47,6 +47,10 @@ def test_ranges_and_defaults_are_resolved() -> None:
     assert grid.channel == {"name": "gaussian", "schedule": "linear"}
 
 
+def test_one_number_is_a_list_of_one() -> None:
+    assert spec(t=0.5, radii=1) == spec(t=[0.5], radii=[1])
+
+
 def test_json_and_pickle_give_the_spec_back() -> None:
     original = spec(center=[1, 2])
     assert Spec(**json.loads(original.to_json())) == original
@@ -195,7 +199,9 @@ KEYS = (
         ),
         ({"model": {"dimension": 3}}, "grids.sq.model.dimension must be 1 or 2, got 3"),
         ({"t": [1.5]}, "grids.sq.t must be a finite number in [0, 1], got 1.5"),
-        ({"t": 0.5}, "grids.sq.t must be a list or {start, stop, num}, got 0.5"),
+        ({"n_samples": "100"}, "grids.sq.n_samples must be a valid integer, got '100'"),
+        ({"n_samples": True}, "grids.sq.n_samples must be a valid integer, got True"),
+        ({"target_stderr": "1"}, "grids.sq.target_stderr must be a valid number, got '1'"),
         (
             {"t": {"start": 0.0, "stop": 1.0}},
             "grids.sq.t needs the keys start, stop and num for a range, got start, stop",
@@ -266,6 +272,15 @@ MIXTURE = {"name": "gaussian-mixture", "length": 4, "mean": 1.0}
             "grids.sq has the key 'radii', which curie-weiss has no use for: its regions set A, B and C",
         ),
         (lambda table, grid: table.update(seed=-1), "seed must be greater than or equal to 0, got -1"),
+        (lambda table, grid: table.update(seed=True), "seed must be a valid integer, got True"),
+        (lambda table, grid: table.update(name="a\0b"), "name must hold printable characters only, got 'a\\x00b'"),
+        (
+            lambda table, grid: grid.update(
+                model={**grid["model"], "beta": {"start": 0, "stop": 1, "num": 10**5}},
+                t={"start": 0, "stop": 1, "num": 10**5},
+            ),
+            "the spec asks for 20,000,000,000 points, and at most 1,000,000 are measured in one run",
+        ),
         (lambda table, grid: table.update(sed=1), "the spec has the unknown key 'sed'; did you mean 'seed'?"),
         (
             lambda table, grid: table.update(grids={}),
@@ -309,6 +324,11 @@ def test_unreadable_files_are_refused_in_one_sentence(tmp_path: Path) -> None:
     file.write_text("seed = = 3")
     with pytest.raises(SpecError, match=r"bad\.toml is not TOML: .*line 1"):
         load(file)
-    file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(SpecError, match=r"bad\.toml is not TOML"):
+    file.write_text(TOML, encoding="utf-16")
+    with pytest.raises(SpecError, match=r"bad\.toml is not TOML, which is text in UTF-8; save it in that encoding$"):
         load(file)
+    file.write_text(TOML, encoding="utf-16-le")
+    with pytest.raises(SpecError, match=r"bad\.toml is not TOML: "):
+        load(file)
+    file.write_text(TOML, encoding="utf-8-sig")
+    assert load(file).seed == 7
