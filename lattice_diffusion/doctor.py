@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__, exact, models, samplers
+from . import __version__, exact, kernels, models, samplers
 from .channels import BitFlip, Erasure, Gaussian
 from .errors import available_memory, gibibytes
 from .estimate import Estimate
@@ -54,14 +54,15 @@ def machine() -> dict[str, str]:
     if torch.backends.mps.is_available():
         devices.append("mps")
     disk = shutil.disk_usage(Path.cwd())
-    kept = os.access(Path(__file__).parent / "kernels", os.W_OK) or "NUMBA_CACHE_DIR" in os.environ
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "threads": f"{cores} cores, numba {jit.get_num_threads()}, torch {torch.get_num_threads()}",
         "memory": f"{gibibytes(available_memory())} available",
         "disk": f"{gibibytes(disk.free)} free here",
         "devices": ", ".join(["cpu", *devices]),
-        "compiled kernels": "kept" if kept else "compiled anew every time; set NUMBA_CACHE_DIR to a folder of yours",
+        "compiled kernels": "kept"
+        if kernels.KEPT
+        else "compiled anew every time; set NUMBA_CACHE_DIR to a folder of yours",
     }
 
 

@@ -2,6 +2,10 @@
 
 import json
 import math
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -53,3 +57,18 @@ def test_what_breaks_fails_with_its_reason(monkeypatch: pytest.MonkeyPatch, caps
     assert "RuntimeError: no compiler" in capsys.readouterr().out
     assert cli.main(["doctor", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["checks"][0]["exact"] is None
+
+
+def test_kernels_run_where_compiled_code_cannot_be_kept(tmp_path: Path) -> None:
+    """A copy of the package with a file in the place of the cache, and no home."""
+    package = Path(doctor.__file__).parent
+    shutil.copytree(package, tmp_path / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / package.name / "kernels" / "__pycache__").touch()
+    code = "import lattice_diffusion as ld; print(ld.models.IsingChain(ld.Lattice((4,)), 0.0).sample(3, 0).shape)"
+    nowhere = {"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null/cache", "PYTHONPATH": str(tmp_path), "PATH": ""}
+    nowhere |= {"TMPDIR": str(tmp_path), "IPYTHONDIR": "/dev/null"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=nowhere, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "(3, 4)\n"), done.stderr
+    assert done.stderr.startswith("warning: no folder for compiled kernels can be written to: ")
+    assert done.stderr.count("\n") == 1
+    assert [item.name for item in tmp_path.iterdir()] == [package.name]
