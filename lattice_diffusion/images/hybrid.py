@@ -38,7 +38,7 @@ from .hybrid_networks import (
     untrained,
 )
 from .hybrid_quality import NAME, Judge, hybrid_groups
-from .images import open_images
+from .images import Images, open_images
 from .probe import parse_radii, plain, seed_of, unfinished
 
 STEPS = ("steps", "global_steps")
@@ -129,8 +129,10 @@ def hybrid(
         if parts is None:
             return load(out)  # type: ignore[arg-type]
         opened = open_images(images, key=key, labels=labels, n_max=n_max, value_range=value_range)
+        if progress:
+            say(str(opened))
+        probed = None if probe is None else _probe_group(probe, opened, shrink)
         data = split(opened, levels, shrink, np.random.default_rng(stream(seed, "split")))
-        probed = None if probe is None else _probe_group(probe)
         given = dict(training or {})
         if parts.plan is not None:  # steps may have followed from a budget and another day's speed
             given = {**{name: parts.plan["training"][name] for name in STEPS}, **given}
@@ -140,7 +142,7 @@ def hybrid(
             shrink=shrink,
             training=_training(data, trained_radii, seed, budget, given),
             radius=radius,
-            window=window_of(window, probed, by=by, tolerance=tolerance, radius=radius, shrink=shrink),
+            window=window_of(window, probed, by=by, tolerance=tolerance, radius=radius),
             recommended=_recommended(probed),
             effort=Effort(**{"n_generated": n_samples, "n_steps": steps, **(effort or {})}),
         )
@@ -202,7 +204,6 @@ def window_of(
     by: str = "cmi",
     tolerance: float | None = None,
     radius: int = 2,
-    shrink: int = 1,
 ) -> tuple[float, float]:
     """Return the window asked for, or that of a probe at the radius of the schedules, with open ends at 0 and 1.
 
@@ -212,8 +213,6 @@ def window_of(
         return _parsed_window(window)
     if probed is None:
         raise InputError("window or probe must be given, got neither; take --window 0.2,0.7 or --probe FILE.h5")
-    if shrink > 1:
-        raise InputError("a probe of unshrunk images has other distances; give --window, or probe the shrunk images")
     radii, t = probed["radius"].values.tolist(), probed["t"].values
     if radius not in radii:
         raise InputError(f"radius must be one of the probe's radii {radii}, got {radius}")
@@ -243,11 +242,23 @@ def _parsed_window(window: tuple[float, float] | str) -> tuple[float, float]:
     return start, stop
 
 
-def _probe_group(probe: str | os.PathLike[str] | xr.DataTree) -> xr.Dataset:
-    """Return the grid of a probe's result, or of its file."""
+def _probe_group(probe: str | os.PathLike[str] | xr.DataTree, images: Images, shrink: int) -> xr.Dataset:
+    """Return the grid of a probe's result, or of its file. Raises InputError where it is of other images or noise."""
     result = probe if isinstance(probe, xr.DataTree) else load(probe)
     if result.attrs.get("name") != "probe" or "probe" not in grids(result):
         raise InputError(f"probe must be the result of a probe, got one of {result.attrs.get('name')!r}")
+    if shrink > 1:
+        raise InputError("a probe of unshrunk images has other distances; give --window alone, or no --shrink")
+    asked = json.loads(result.attrs["parameters"])
+    noise = asked.get("channel", "gaussian"), asked.get("schedule", "linear")
+    if noise != ("gaussian", "linear"):
+        raise InputError(f"probe must be of gaussian noise of linear schedule, got {' and '.join(noise)}")
+    ours, theirs = images.describe(), asked.get("data", {})
+    for name in set(ours) & set(theirs) - {"file", "array", "labels", "classes", "memory_bytes"}:
+        a, b = ours[name], theirs[name]
+        if not (np.isclose(a, b, 1e-6, 0) if isinstance(a, float) else a == b):
+            words = name.replace("_", " ")
+            raise InputError(f"probe must be of the same images: {words} is {b} there and {a} here; probe these images")
     return grids(result)["probe"]
 
 

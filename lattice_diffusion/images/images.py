@@ -5,8 +5,9 @@ pixel (two for spins, 256 grey levels for bytes), mean and variance of every pix
 """
 
 import warnings
+import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,11 +15,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError
-from .readers import Source, open_source, read_labels
+from .readers import Source, open_source, read_labels, unmasked
 
 Kind = Literal["spins", "grey", "colour", "real"]
 FEW = 1000
-RANGES = {"b1": (0.0, 1.0), "u1": (0.0, 255.0), "u2": (0.0, 65535.0)}
+RANGES = {"u1": ((0.0, 255.0),), "u2": ((0.0, 65535.0),)}
 MAX_LEVELS = 256
 PER_LEVEL = 16  # entries that a distinct value needs on average for floats to count as levels
 BATCH_ENTRIES = 2**21  # pixels that are looked through at a time
@@ -92,16 +93,29 @@ class Images:
         """Return what the images are as plain JSON types."""
         return {
             "file": self.source.name,
+            "array": self.source.array,
             "images": len(self),
             "shape": list(self.shape[1:]),
             "kind": self.kind,
             "value_range": None if self.value_range is None else list(self.value_range),
             "levels": None if self.levels is None else len(self.levels),
+            "labels": self.source.labels_from if self.classes else None,
             "classes": list(self.classes),
             "mean_variance": float(self.variance.mean()),
             "constant_fraction": float(self.constant.mean()),
             "memory_bytes": self.source.held_bytes,
+            "checksum": zlib.crc32(self.read([0, len(self) // 2, len(self) - 1]).tobytes()),
         }
+
+    def __str__(self) -> str:
+        """Return what was found in a file, and how it is taken, in one line."""
+        n, _, rows, columns = self.shape
+        array = "" if self.source.array is None else f"[{self.source.array}]"
+        limits, labels = self.value_range, f"{len(self.classes)} classes by {self.source.labels_from}"
+        scaled = "as they are" if limits is None else f"{limits[0]:g} .. {limits[1]:g} scaled to -1 .. 1"
+        kind = f"images of {self.kind} values" if self.kind == "real" else f"images of {self.kind}"
+        found = f"{self.source.name}{array}: {n} {kind}, {rows}x{columns}, {scaled}"
+        return f"{found}, {labels if self.classes else 'no labels'}"
 
 
 def open_images(
@@ -114,15 +128,17 @@ def open_images(
 ) -> Images:
     """Return images scaled to [-1, 1].
 
-    Bytes run from 0 to 255; floats in [0, 1] or [-1, 1] are taken to have that range; any two values are spins;
-    other numbers need `value_range`. Labels are found under the usual names beside the images.
+    Bytes run from 0 to 255, 16 bits from 0 to 65535, floats from 0 or -1 to 1, if the values fill more than half of
+    that; any two values are spins; other numbers need `value_range`. Three equal channels are grey. Labels are found
+    under the usual names beside the images. `str` of the result says what was found and how it is taken.
 
     Args:
         images: a .npy, .npz, .h5 or IDX file (also .gz), a folder of pictures, an array (n, row, column) or
             (n, row, column, 3), or a dataset of (image, label), such as those of torchvision. Images are returned
             as they are.
-        key: name of the array in a .npz or .h5 file; "images" or the only fitting one by default.
-        labels: (n,), or a .npy or IDX file of them.
+        key: name of the array in a .npz or .h5 file; "images", "x_train", "train_images" or the only fitting one by
+            default.
+        labels: (n,), (n, 1) or one-hot (n, class), or a .npy or IDX file of them.
         value_range: values that are scaled to -1 and 1; also "0,255".
         n_max: largest number of images, which are spaced evenly over the file, as it may be sorted by label.
 
@@ -149,11 +165,13 @@ def open_images(
     n = n_file if n_max is None else min(n_max, n_file)
     index = np.arange(n, dtype=np.int64) * n_file // n
     codes, classes = _labels(source, labels)
+    if labels is not None:
+        source = replace(source, labels_from=Path(labels).name if isinstance(labels, str | Path) else "labels")
     seen = _moments(source, index)
+    if grey := seen.alike and len(seen.mean) == 3:
+        source, seen = _first_channel(source, seen)
     limits = _range(source, seen, value_range)
     kind, raw_levels = _kind(source, seen, limits, declared=value_range is not None)
-    if kind == "spins" and not source.as_stored and raw_levels is not None:
-        limits = float(raw_levels[0]), float(raw_levels[-1])
     factor = 1.0 if limits is None else 2.0 / (limits[1] - limits[0])
     opened = Images(
         source,
@@ -167,6 +185,8 @@ def open_images(
         seen.variance * factor**2,
         seen.low == seen.high,
     )
+    if grey:
+        warnings.warn(f"the three channels of {source.name} are equal; read as one, grey", ImageWarning, stacklevel=2)
     for text in _oddities(opened):
         warnings.warn(text, ImageWarning, stacklevel=2)
     return opened
@@ -174,13 +194,17 @@ def open_images(
 
 @dataclass(frozen=True)
 class _Moments:
-    """Extremes and moments of raw values, (channel, row, column), and their increasing levels if they are few."""
+    """Extremes and moments of raw values, (channel, row, column), and their increasing levels if they are few.
+
+    alike: whether all channels are equal in all images.
+    """
 
     low: NDArray[np.float64]
     high: NDArray[np.float64]
     mean: NDArray[np.float64]
     variance: NDArray[np.float64]
     levels: NDArray | None
+    alike: bool
 
 
 def _moments(source: Source, index: NDArray[np.int64]) -> _Moments:
@@ -190,10 +214,12 @@ def _moments(source: Source, index: NDArray[np.int64]) -> _Moments:
     low, high = np.full(shape, np.inf), np.full(shape, -np.inf)
     mean, squares = np.zeros(shape), np.zeros(shape)
     levels: NDArray | None = np.empty(0)
+    alike = True
     for count in range(0, index.size, size):
         batch = _channels_first(source, source.take(index[count : count + size]))
         x = np.asarray(batch, np.float64)
         m = len(x)
+        alike = alike and bool((batch == batch[:, :1]).all())
         if not np.isfinite(x).all():
             raise InputError(
                 f"pixel values of {source.name} must be finite, image {count} or one soon after has nan or inf"
@@ -208,7 +234,15 @@ def _moments(source: Source, index: NDArray[np.int64]) -> _Moments:
             levels = levels if levels.size <= MAX_LEVELS else None
     if levels is not None and levels.size > 2 and index.size * np.prod(shape) < PER_LEVEL * levels.size:
         levels = None
-    return _Moments(low, high, mean, squares / index.size, levels)
+    return _Moments(low, high, mean, squares / index.size, levels, alike)
+
+
+def _first_channel(source: Source, seen: _Moments) -> tuple[Source, _Moments]:
+    """Return images of which one channel is read, and its moments."""
+    n, _, *lattice = _channels_first(source, np.broadcast_to(np.zeros((), source.dtype), source.shape)).shape
+    one = replace(source, shape=(n, *lattice), take=lambda index: _channels_first(source, source.take(index))[:, 0])
+    first = {name: getattr(seen, name)[:1] for name in ("low", "high", "mean", "variance")}
+    return one, replace(seen, **first)
 
 
 def _channels_first(source: Source, raw: NDArray) -> NDArray:
@@ -244,14 +278,16 @@ def _range(source: Source, seen: _Moments, declared: tuple[float, float] | str |
         return start, stop
     if source.as_stored:
         return None
-    usual = RANGES.get(source.dtype.str[1:])
-    if usual or (seen.levels is not None and seen.levels.size == 2):
-        return usual or (low, high)
-    if source.dtype.kind == "f" and low >= -1.0 and high <= 1.0:
-        return (0.0, 1.0) if low >= 0.0 else (-1.0, 1.0)
+    if seen.levels is not None and seen.levels.size == 2:
+        return low, high
+    unit = ((0.0, 1.0), (-1.0, 1.0)) if source.dtype.kind == "f" else ()
+    for start, stop in RANGES.get(source.dtype.str[1:], unit):
+        middle = (start + stop) / 2
+        if start <= low < high <= stop and high > middle and (start == 0 or low < middle - (stop - start) / 4):
+            return start, stop
     raise InputError(
-        f"value_range must be given for {source.dtype} with values {low:g} .. {high:g}, as only bytes and floats in "
-        "[0, 1] or [-1, 1] have a usual one"
+        f"value_range must be given for {source.dtype} with values {low:g} .. {high:g}: the values of black and white, "
+        "which are usual for bytes, 16 bits and floats in [0, 1] or [-1, 1] that fill more than half of their range"
     )
 
 
@@ -287,9 +323,16 @@ def _labels(source: Source, given: Any) -> tuple[NDArray[np.int64] | None, tuple
     values = read_labels(Path(given)) if isinstance(given, str | Path) else source.labels if given is None else given
     if values is None:
         return None, ()
-    values = np.asarray(values)
+    values = unmasked(values, "labels")
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    elif values.ndim == 2 and ((values == 0) | (values == 1)).all() and (values.sum(axis=1) == 1).all():
+        values = values.argmax(axis=1)
     if values.shape != source.shape[:1]:
-        raise InputError(f"labels must be one per image, ({source.shape[0]},), got shape {values.shape}")
+        raise InputError(
+            f"labels must be one per image, ({source.shape[0]},), or one-hot, got shape {values.shape}; give others as "
+            "labels"
+        )
     classes, codes = np.unique(values, return_inverse=True)
     return codes.astype(np.int64), tuple(str(x) for x in classes)
 

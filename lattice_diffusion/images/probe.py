@@ -59,7 +59,7 @@ def probe(
     resume: bool = False,
     force: bool = False,
     progress: bool = True,
-    **training: int,
+    **training: int | None,
 ) -> Result:
     """Return the map of I_t(A;C|B) of images over times and radii, and what follows from it (see `decisions`).
 
@@ -67,7 +67,7 @@ def probe(
 
     Args:
         images: a file, a folder, an array or a dataset, see `open_images`; also for key, labels, n_max, value_range.
-        times: how many in (0, 1), or their list. Lists may be text, as on the command line: "0.2,0.3".
+        times: how many in (0, 1), or their list of two or more. Lists may be text, as on the command line: "0.2,0.3".
         radii: widths of B; 1 to 12 by default, as far as something is left outside the box; also "1..12".
         pixel: A: "center", a place (row, column), or "average" over all pixels.
         channel: bitflip and erasure are for images of two values; schedule: of Gaussian noise.
@@ -75,7 +75,8 @@ def probe(
             schedule, for which the truth is known.
         tolerance: nats that the CMI must exceed inside the windows.
         kl: nats per image that the recommended r(t) may cost.
-        budget: about the seconds that it may take; 2000 training steps for every network if not given.
+        budget: about the seconds that it may take, instead of `steps`; 2000 training steps for every network if neither
+            is given.
         rng: decides weights, noise and folds.
         device: of torch, such as "cuda".
         out: result file; also the name of the folder OUT.parts of what is finished. None: nothing is kept.
@@ -88,6 +89,9 @@ def probe(
         OSError: a file that is not there or cannot be written.
     """
     _check(channel, schedule, tolerance, kl, budget, device)
+    training = {name: value for name, value in training.items() if value is not None}
+    if budget is not None and "steps" in training:
+        raise InputError(f"budget and steps must not both be given, got {budget:g} and {training['steps']}")
     solved = (channel, schedule) == ("gaussian", "linear")
     if calibrate and not solved:
         raise InputError("calibrate is for gaussian noise of linear schedule; leave it out")
@@ -100,6 +104,8 @@ def probe(
         if parts is None:
             return load(out)  # type: ignore[arg-type]
         opened = open_images(images, key=key, labels=labels, n_max=n_max, value_range=value_range)
+        if progress:
+            say(str(opened))
         noise = {"channel": channel, "schedule": schedule}
         plan = _plan(opened, times, radii, pixel, seed=seed, **noise, **{"steps": STEPS, **training})
         field = field_of_images(opened, plan.pixel)
@@ -192,8 +198,10 @@ def _times(times: int | str | Sequence[float]) -> tuple[float, ...]:
         if text is not None:
             times = [float(word) for word in text.split(",")] if "," in text else int(text)
         if not isinstance(times, int):
-            return tuple(float(t) for t in times)
-        if 2 <= times <= MOST_TIMES:
+            listed = tuple(float(t) for t in times)
+            if len(listed) > 1:
+                return listed
+        elif 2 <= times <= MOST_TIMES:
             return tuple(round(k / (times + 1), 4) for k in range(1, times + 1))
     allowed = f"2 to {MOST_TIMES}, or a list, at least two, such as 0.2,0.3,0.4"
     raise InputError(f"times must be how many, {allowed}, got {shown(times if text is None else text)}")

@@ -4,14 +4,16 @@ Every reader returns a `Source`, whose images are read when asked for. No file i
 unpack to more than the memory of the machine is refused before it is read.
 """
 
+import contextlib
 import gzip
 import json
 import math
+import re
 import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,8 +26,10 @@ from .. import hdf5
 from ..errors import InputError, check_memory
 
 FORMATS = ".npy, .npz, .h5, .hdf5, an IDX file such as train-images-idx3-ubyte[.gz], or a folder of images"
-IMAGE_KEYS = ("images", "x_train")
-LABEL_KEYS = ("labels", "y", "y_train")
+IMAGE_KEYS = ("images", "x_train", "train_images")
+IMAGE_WORDS = ("images", "image", "x", "data")
+LABEL_WORDS = ("labels", "label", "y", "targets", "target")  # x_test and y_test, test_images and test_labels
+SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "extra"}
 SAVE_PLAIN = "save its images as .npy, which is read by slices, or give fewer"
 # what damaged archives raise while they are read; RuntimeError: encrypted
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError)
@@ -41,6 +45,8 @@ class Source:
         dtype: of the numbers.
         take: function from strictly increasing indices (m,) to raw values (m, *shape[1:]).
         labels: (n,) of any type, or None.
+        labels_from: where they were found.
+        array: name of the array of the file, if it has names.
         held_bytes: memory that the images take while the source is open, 0 where they are read by slices.
         as_stored: True for samples of a model, which are not scaled.
         channel_first: True where axis 1 counts channels.
@@ -53,6 +59,8 @@ class Source:
     take: Callable[[NDArray[np.int64]], NDArray] = field(repr=False)
     labels: NDArray | None = field(default=None, repr=False)
     held_bytes: int = 0
+    labels_from: str | None = None
+    array: str | None = None
     as_stored: bool = False
     channel_first: bool = False
     unused: int | None = None
@@ -86,9 +94,18 @@ def read_labels(path: Path) -> NDArray:
     return _read_idx(path)[0] if _is_idx(path) else _read_npy(path)
 
 
-def _array_source(name: str, array: Any, labels: NDArray | None = None, held_bytes: int = 0) -> Source:
+def unmasked(array: Any, name: str) -> NDArray:
+    """Return an array. Raises InputError for masked entries, whose mask would be lost."""
+    if np.ma.is_masked(array):
+        n = np.ma.count_masked(array)
+        raise InputError(f"{name} must have no masked entries, got {n}; fill them in or leave those images out")
+    return np.asarray(array)
+
+
+def _array_source(name: str, array: Any, labels: NDArray | None = None, held_bytes: int = 0, *found: Any) -> Source:
     """Return the source of an array in memory or mapped from disk, or of a dataset of HDF5."""
-    return Source(name, array.shape, array.dtype, lambda index: np.asarray(array[_span(index)]), labels, held_bytes)
+    take = lambda index: np.asarray(array[_span(index)])  # noqa: E731
+    return Source(name, array.shape, array.dtype, take, labels, held_bytes, *found)
 
 
 def _span(index: NDArray[np.int64]) -> slice | NDArray[np.int64]:
@@ -101,7 +118,7 @@ def _span(index: NDArray[np.int64]) -> slice | NDArray[np.int64]:
 def _in_memory(images: Any) -> Source:
     """Return the source of an array, or of a dataset, whose items are images, pairs (image, label) or dicts."""
     if hasattr(images, "shape"):
-        return _array_source("array", images if hasattr(images, "chunks") else np.asarray(images))
+        return _array_source("array", images if hasattr(images, "chunks") else unmasked(images, "images"))
     try:
         items = [images[i] for i in range(len(images))]
     except (TypeError, KeyError):
@@ -109,12 +126,34 @@ def _in_memory(images: Any) -> Source:
     if items and isinstance(items[0], Mapping):
         items = [(item["image"], item.get("label")) for item in items]
     paired = bool(items) and isinstance(items[0], tuple)
-    pictures = [np.asarray(item[0] if paired else item) for item in items]
+    pictures = [unmasked(item[0] if paired else item, "images") for item in items]
     labels = np.array([item[1] for item in items]) if paired and items[0][1] is not None else None
     if len({picture.shape for picture in pictures}) != 1:
         raise InputError("images must be at least one and of one size; scale or crop them first")
     array = np.stack(pictures)
-    return _array_source(type(images).__name__, array, labels, array.nbytes)
+    return _array_source(type(images).__name__, array, labels, array.nbytes, "the data set")
+
+
+def labels_beside(array: str, names: Collection[str]) -> str | None:
+    """Return the name of the labels of the images `array` among the arrays of a file, None where there are none.
+
+    They are called as the images are (y_test of x_test, test_labels of test_images), or simply labels or y, unless
+    the file has another split as well: labels of another split are never those of these images.
+    """
+
+    def split(name: str, kind: tuple[str, ...]) -> tuple[set[str], str]:
+        words = re.split(r"[^a-z0-9]+", name.lower().rpartition("/")[2])
+        return {word for word in words if word not in kind}, next((word for word in kind if word in words), "")
+
+    own, folder = split(array, IMAGE_WORDS)[0], array.rpartition("/")[0]
+    near = [name for name in names if name != array and name.rpartition("/")[0] == folder]
+    others = {word for name in near for word in split(name, ())[0]} & SPLITS - own
+    labels = {name: split(name, LABEL_WORDS) for name in near}
+    for wanted in (own, set()) if not (others and own & SPLITS) else (own,):
+        found = [name for name, (rest, word) in labels.items() if word and rest == wanted]
+        if found:
+            return min(found, key=lambda name: LABEL_WORDS.index(labels[name][1]))
+    return None
 
 
 # -- NumPy --------------------------------------------------------------------------------------------------
@@ -149,12 +188,10 @@ def _open_npz(path: Path, key: str | None) -> Source:
         headers = {array: _header(archive, members[array], path) for array in wanted}
         chosen = _chosen(path.name, key, {array: header[0] for array, header in headers.items()}, list(members))
         images, held = _member(archive, path, members[chosen], headers[chosen])
-        labels = None
-        for array in LABEL_KEYS:
-            if array in members and array != chosen:
-                labels, _ = _member(archive, path, members[array], _header(archive, members[array], path))
-                break
-    return _array_source(path.name, images, labels, held)
+        labels, beside = None, labels_beside(chosen, members)
+        if beside is not None:
+            labels, _ = _member(archive, path, members[beside], _header(archive, members[beside], path))
+    return _array_source(path.name, images, labels, held, beside, chosen)
 
 
 Header = tuple[tuple[int, ...], bool, np.dtype, int]  # shape, whether in Fortran's order, dtype, bytes before the data
@@ -225,7 +262,7 @@ def _open_idx(path: Path) -> Source:
     images, held = _read_idx(path)
     beside = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
     labels = _read_idx(beside)[0] if beside != path and beside.exists() else None
-    return _array_source(path.name, images, labels, held)
+    return _array_source(path.name, images, labels, held, beside.name)
 
 
 def _read_idx(path: Path) -> tuple[NDArray, int]:
@@ -290,11 +327,9 @@ def _hdf5_source(name: str, file: h5py.File, key: str | None) -> Source:
     if key is not None and key not in datasets and file.get(key, getlink=True) is not None:
         _checked(file, key)
     chosen = _chosen(name, key, {place: d.shape for place, d in datasets.items()}, list(datasets))
-    images, folder = _checked(file, chosen), chosen.rpartition("/")[0]
-    beside = [f"{folder}/{word}".lstrip("/") for word in LABEL_KEYS]
-    label = next((place for place in beside if place in datasets and place != chosen), None)
+    images, label = _checked(file, chosen), labels_beside(chosen, datasets)
     labels = None if label is None else hdf5.values(_checked(file, label), hdf5.Room())
-    return _array_source(name, images, labels)
+    return _array_source(name, images, labels, 0, label, chosen)
 
 
 def _checked(file: h5py.File, key: str) -> h5py.Dataset:
@@ -322,24 +357,30 @@ def _samples(name: str, file: h5py.File, samples: h5py.Dataset) -> Source:
 
 # -- folders ------------------------------------------------------------------------------------------------
 
-MODES = {"1": "L", "L": "L", "I;16": "I;16", "RGB": "RGB", "P": "RGB"}
-CONVERT = "convert it to grey (L) or RGB"
+MODES = {"1": "L", "L": "L", "I;16": "I;16", "RGB": "RGB", "P": "RGB", "RGBA": "RGB", "LA": "L", "PA": "RGB"}
 
 
 def _open_folder(folder: Path) -> Source:
     """Open the pictures of a folder, sorted by name, of one size, grey or colour; subfolders are labels.
 
-    Raises InputError for an empty folder, mixed sizes, a file that is no picture, or one with transparency.
+    Pictures are turned upright as EXIF says. What is hidden, such as .ipynb_checkpoints, is left out.
+
+    Raises InputError for an empty folder, mixed sizes, subfolders that are splits, a file that is no picture, or one
+    with transparent pixels.
     """
     try:
         from PIL import Image
     except ImportError as error:
         raise InputError("a folder of images needs Pillow; pip install 'lattice-diffusion[images]'") from error
     endings = Image.registered_extensions()
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in endings and path.is_file())
+    paths = sorted(path for path in _files(folder) if path.suffix.lower() in endings)
     names = [str(path.relative_to(folder)) for path in paths]
     if not paths:
         raise InputError(f"the folder {folder} has no images (.png, .jpg, ...); give another folder")
+    parts = [path.relative_to(folder).parts for path in paths]
+    classes = {part[0] for part in parts if len(part) > 1}
+    if classes and {name.lower() for name in classes} <= SPLITS:
+        raise InputError(f"the folder {folder} has no classes but {', '.join(sorted(classes))}; give one of these")
     headers = [_picture_header(path, name) for path, name in zip(paths, names, strict=True)]
     for name, (shape, _) in zip(names, headers, strict=True):
         if shape != headers[0][0]:
@@ -348,38 +389,61 @@ def _open_folder(folder: Path) -> Source:
             raise InputError(f"images must have one size, {sizes}; scale or crop them first")
     modes = {mode for _, mode in headers}
     if "I;16" in modes and len(modes) > 1:
-        raise InputError(f"images must have one depth, {folder} has 8 and 16 bit; {CONVERT}")
+        raise InputError(f"images must have one depth, {folder} has 8 and 16 bit; convert them to grey (L) or RGB")
     common = "RGB" if "RGB" in modes else modes.pop()
 
     def read(index: int) -> NDArray:
-        try:
-            with Image.open(paths[index]) as image:
-                return np.asarray(image if image.mode == common else image.convert(common))
-        except (OSError, SyntaxError) as error:
-            raise InputError(f"{names[index]} is truncated or damaged; repair or remove it") from error
+        with _picture(paths[index], names[index]) as image:
+            return np.asarray(image if image.mode == common else image.convert(common))
 
     shape = (len(paths), *headers[0][0], *((3,) if common == "RGB" else ()))
     dtype = np.dtype(np.uint16 if common == "I;16" else np.uint8)
-    parts = [path.relative_to(folder).parts for path in paths]
-    split = all(len(part) > 1 for part in parts) and len({part[0] for part in parts}) > 1
-    labels = np.array([part[0] for part in parts]) if split else None
-    return Source(folder.name, shape, dtype, lambda index: np.stack([read(int(i)) for i in index]), labels)
+    labels = np.array([part[0] for part in parts]) if len(classes) > 1 and min(map(len, parts)) > 1 else None
+    take = lambda index: np.stack([read(int(i)) for i in index])  # noqa: E731
+    return Source(folder.name, shape, dtype, take, labels, labels_from="subfolders")
 
 
-def _picture_header(path: Path, name: str) -> tuple[tuple[int, int], str]:
-    """Return rows and columns of a picture, and the mode it is read in."""
-    from PIL import Image, UnidentifiedImageError
+def _files(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Yield the files below a folder, behind links, too, but none that is hidden."""
+    here = folder.resolve()
+    for path in folder.iterdir() if here not in above else ():
+        if path.name.startswith(".") or path.name == "__MACOSX":
+            continue
+        if path.is_dir():
+            yield from _files(path, (*above, here))
+        elif path.is_file():
+            yield path
+
+
+@contextlib.contextmanager
+def _picture(path: Path, name: str) -> Iterator[Any]:
+    """Yield an upright picture; raise InputError, with its name, for all that Pillow's many decoders raise."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                size, mode = image.size, image.mode
+                if image.mode not in MODES:
+                    allowed = ", ".join(MODES)
+                    raise InputError(f"{name} has mode {image.mode}, not {allowed}; convert it to grey (L) or RGB")
+                image.load()  # turns a TIFF, which would be turned twice otherwise
+                yield ImageOps.exif_transpose(image)
+    except (InputError, PermissionError, FileNotFoundError, MemoryError):
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         limit = Image.MAX_IMAGE_PIXELS
         raise InputError(f"{name} has more than {limit} pixels; cut it into smaller images") from error
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except UnidentifiedImageError as error:
         raise InputError(f"{name} is not a readable image; repair or remove it") from error
-    if mode not in MODES:
-        raise InputError(f"{name} has mode {mode}, not {', '.join(MODES)}; {CONVERT}")
-    return (size[1], size[0]), MODES[mode]
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{name} is damaged, or Pillow cannot read it ({reason}); repair or remove it") from error
+
+
+def _picture_header(path: Path, name: str) -> tuple[tuple[int, int], str]:
+    """Return rows and columns of an upright picture, and the mode it is read in."""
+    with _picture(path, name) as image:
+        if image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255:
+            raise InputError(f"{name} has transparent pixels; paste it on a background and save it as grey (L) or RGB")
+        return image.size[::-1], MODES[image.mode]

@@ -5,6 +5,7 @@ import struct
 import tracemalloc
 import warnings
 from pathlib import Path
+from types import ModuleType
 
 import h5py
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.testing import assert_array_equal
 from lattice_diffusion import cli, errors
 from lattice_diffusion.errors import InputError
 from lattice_diffusion.images import ImageWarning, open_images
+from lattice_diffusion.images.readers import labels_beside
 
 N = 1200
 RNG = np.random.default_rng(7)
@@ -295,9 +297,207 @@ def test_folders_that_hold_no_images(tmp_path: Path) -> None:
     write_folder(tmp_path, RNG.integers(0, 256, (2, 40, 40), dtype=np.uint8))
     whole = (tmp_path / "00001.png").read_bytes()
     (tmp_path / "00001.png").write_bytes(whole[: len(whole) // 2])
-    assert refused(tmp_path) == "00001.png is truncated or damaged; repair or remove it"
-    write_folder(tmp_path, RNG.integers(0, 256, (2, 40, 40, 4), dtype=np.uint8))
-    assert "has mode RGBA, not 1, L, I;16, RGB, P; convert it to grey (L) or RGB" in refused(tmp_path)
+    assert refused(tmp_path).startswith("00001.png is damaged, or Pillow cannot read it (image file is truncated)")
+    for path in tmp_path.iterdir():
+        path.unlink()
+    image = pytest.importorskip("PIL.Image")
+    image.new("CMYK", (4, 4)).save(tmp_path / "a.jpg")
+    assert "a.jpg has mode CMYK, not 1, L, I;16, RGB, P, RGBA, LA, PA; convert it to grey" in refused(tmp_path)
+
+
+def text_bomb(path: Path, image: ModuleType) -> None:
+    info = pytest.importorskip("PIL.PngImagePlugin").PngInfo()
+    info.add_text("comment", "x" * 2**21, zip=True)
+    image.new("L", (4, 4)).save(path, pnginfo=info)
+
+
+# The formats whose decoders raised what is neither OSError nor SyntaxError.
+DAMAGED = {
+    "text.png": text_bomb,
+    "a.ppm": lambda path, _: path.write_bytes(b"P6\n3 x\n255\n" + bytes(27)),
+    "b.ppm": lambda path, _: path.write_bytes(b"P3\n2 2\n255\n1 2 3 999 1 1 1 1 1 1 1 1\n"),
+    "a.dds": lambda path, _: path.write_bytes(b"DDS " + struct.pack("<31I", 124, 0, 4, 4, *[77] * 27)),
+    "a.avif": lambda path, _: path.write_bytes(b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf" + bytes(64)),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_what_a_decoder_raises_is_one_sentence_with_the_name(name: str, tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    if Path(name).suffix not in image.registered_extensions():
+        pytest.skip("this Pillow does not read the format")
+    DAMAGED[name](tmp_path / name, image)
+    sentence = refused(tmp_path)
+    assert sentence.startswith(name)
+    assert sentence.endswith("repair or remove it")
+
+
+def test_pictures_with_transparent_pixels_are_refused_and_opaque_ones_read(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    colour = np.concatenate([COLOUR[:3], np.full((3, 5, 4, 1), 255, np.uint8)], axis=3)
+    write_folder(tmp_path / "opaque", colour)
+    with pytest.warns(ImageWarning, match="only 3 images"):
+        opened = open_images(tmp_path / "opaque")
+    assert_array_equal(np.round((opened.read([2])[0] + 1) * 127.5), np.moveaxis(COLOUR[2], 2, 0))
+    colour[1, 2, 2, 3] = 254
+    write_folder(tmp_path / "alpha", colour)
+    (tmp_path / "key").mkdir()
+    image.fromarray(np.arange(20, dtype=np.uint8).reshape(5, 4)).save(tmp_path / "key/a.png", transparency=7)
+    for folder, name in (("alpha", "00001.png"), ("key", "a.png")):
+        assert refused(tmp_path / folder).startswith(f"{name} has transparent pixels; paste it on a background")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(("shape", "suffix"), [((8, 8), "png"), ((8, 16), "jpg"), ((8, 16), "tif")])
+def test_pictures_are_turned_upright(orientation: int, shape: tuple[int, int], suffix: str, tmp_path: Path) -> None:
+    """The same picture whichever way the camera was held: rows and columns as EXIF defines its eight orientations."""
+    image = pytest.importorskip("PIL.Image")
+    upright = np.where(np.arange(shape[0] * shape[1]).reshape(shape) < 12, 255, 0).astype(np.uint8)
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.T,
+        6: np.rot90(upright),  # shown turned by 90 degrees clockwise
+        7: upright[::-1, ::-1].T,
+        8: np.rot90(upright, -1),
+    }[orientation]
+    exif = image.Exif()
+    exif[0x0112] = orientation
+    for name, pixels in (("a", stored), ("b", 255 - stored)):
+        image.fromarray(pixels).save(tmp_path / f"{name}.{suffix}", exif=exif)
+    with pytest.warns(ImageWarning, match="only 2 images"):
+        images = open_images(tmp_path, value_range=(0, 255))
+    assert images.shape == (2, 1, *shape)
+    assert_array_equal(images.read([0])[0, 0] > 0, upright > 0)
+
+
+def test_classes_are_the_folders_that_are_seen(tmp_path: Path) -> None:
+    """Neither hidden ones nor splits; those behind links, too."""
+    write_folder(tmp_path / "far", GREY[:3])
+    write_folder(tmp_path / "a" / "cat", GREY[3:5])
+    write_folder(tmp_path / "a" / ".ipynb_checkpoints", GREY[:2])
+    write_folder(tmp_path / "a" / "__MACOSX", GREY[:2])
+    write_folder(tmp_path / "a" / "cat" / ".hidden", GREY[:2])
+    (tmp_path / "a" / "dog").symlink_to(tmp_path / "far")
+    (tmp_path / "far" / "circle").symlink_to(tmp_path / "a" / "dog")
+    with pytest.warns(ImageWarning, match="only 5 images"):
+        images = open_images(tmp_path / "a")
+    assert images.classes == ("cat", "dog")
+    assert_array_equal(images.labels, [0, 0, 1, 1, 1])
+    assert str(images) == "a: 5 images of grey, 5x4, 0 .. 255 scaled to -1 .. 1, 2 classes by subfolders"
+    write_folder(tmp_path / "split" / "train", GREY[:2])
+    write_folder(tmp_path / "split" / "test", GREY[:2])
+    assert "has no classes but test, train; give one of these" in refused(tmp_path / "split")
+
+
+def test_equal_channels_are_one(tmp_path: Path) -> None:
+    """A grey palette, and grey as RGB: one signal, not three."""
+    np.save(tmp_path / "a.npy", np.repeat(GREY[..., None], 3, axis=3))
+    image = pytest.importorskip("PIL.Image")
+    (tmp_path / "a").mkdir()
+    for i, pixels in enumerate(GREY[:30]):
+        palette = image.fromarray(255 - pixels)
+        palette.putpalette(np.arange(255, -1, -1, dtype=np.uint8).repeat(3).tobytes())
+        assert palette.mode == "P"
+        palette.save(tmp_path / "a" / f"{i:02d}.png")
+    for name in ("a", "a.npy"):
+        with pytest.warns(ImageWarning) as caught:
+            images = open_images(tmp_path / name)
+        assert str(caught[0].message) == f"the three channels of {name} are equal; read as one, grey"
+        assert (images.kind, images.shape[1:]) == ("grey", (1, 5, 4))
+        np.testing.assert_allclose(images.read([4, 7, 7]), SCALED[[4, 7, 7]], atol=1.2e-7)
+        np.testing.assert_allclose(images.mean, SCALED[: len(images)].mean(axis=0, dtype=float), atol=1e-6)
+
+
+NAMES = {  # images: their labels, those of others
+    "x_test": ("y_test", ["y_train", "x_train", "labels"]),
+    "test_images": ("test_labels", ["train_images", "train_labels", "val_labels", "y"]),
+    "X": ("y", ["y_train", "X_test"]),
+    "images": ("target", ["data", "train_labels"]),
+    "set/data": ("set/labels", ["labels", "other/labels"]),
+    "x_train": ("y", []),
+    "pictures": ("labels", ["y"]),
+    "x_val": (None, ["y_train", "y_test", "x_test", "labels"]),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_labels_are_never_those_of_another_split(name: str, tmp_path: Path) -> None:
+    labels, others = NAMES[name]
+    arrays = dict.fromkeys(others, 1 - LABELS % 2) | {name: GREY} | ({} if labels is None else {labels: LABELS % 2})
+    assert labels_beside(name, list(arrays)) == labels
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for array, values in arrays.items():
+            file[array] = values
+    paths = [tmp_path / "a.h5"]
+    if "/" not in name:
+        np.savez(tmp_path / "a.npz", **arrays)
+        paths.append(tmp_path / "a.npz")
+    for path in paths:
+        images = open_images(path, key=name)
+        found = images.describe()
+        assert (found["array"], found["labels"]) == (name, labels)
+        assert_array_equal(images.labels, None if labels is None else LABELS % 2)
+
+
+def test_labels_of_medmnist_and_one_hot(tmp_path: Path) -> None:
+    column, one_hot = (LABELS - 3)[:, None], np.eye(3)[LABELS - 3]
+    np.savez(tmp_path / "a.npz", train_images=GREY, train_labels=column, test_images=COLOUR, test_labels=one_hot)
+    train, test = open_images(tmp_path / "a.npz"), open_images(tmp_path / "a.npz", key="test_images")
+    for images, kind in ((train, "grey"), (test, "colour")):
+        assert images.kind == kind
+        assert images.classes == ("0", "1", "2")
+        assert_array_equal(images.labels, LABELS - 3)
+    several = np.ones((N, 3), int)
+    assert "one per image, (1200,), or one-hot, got shape (1200, 3)" in refused(tmp_path / "a.npz", labels=several)
+
+
+def test_masks_are_refused(tmp_path: Path) -> None:
+    masked = np.ma.masked_equal(GREY, GREY[3, 2, 1])
+    np.save(tmp_path / "a.npy", GREY)
+    for images in (masked, list(masked), [(picture, 0) for picture in masked]):
+        with pytest.raises(InputError, match=r"images must have no masked entries, got \d+; fill them in or leave"):
+            open_images(images)
+    assert "labels must have no masked" in refused(tmp_path / "a.npy", labels=np.ma.masked_equal(LABELS, 3))
+    assert open_images(np.ma.array(GREY, mask=False)).shape == (N, 1, 5, 4)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "dtype", "taken"),
+    [
+        (0, 255, np.uint8, (0, 255)),
+        (3, 129, np.uint8, (0, 255)),
+        (0, 16, np.uint8, None),  # digits of 17 levels, not a dark byte
+        (0, 4095, np.uint16, None),  # twelve bits, not a sixteenth of sixteen
+        (0, 16383, np.uint16, None),
+        (0, 255, np.uint16, None),
+        (17, 65535, np.uint16, (0, 65535)),
+        (0.0, 1.0, np.float64, (0, 1)),
+        (0.1, 0.7, np.float32, (0, 1)),
+        (0.0, 4095 / 65535, np.float32, None),
+        (-1e-4, 1.0, np.float64, None),  # rounding below 0, not a range twice as wide
+        (-1.0, 1.0, np.float32, (-1, 1)),
+        (-0.8, 0.6, np.float64, (-1, 1)),
+        (-0.3, 0.6, np.float64, None),
+        (0.0, 1.0001, np.float64, None),
+        (-128, 127, np.int8, None),
+    ],
+)
+def test_a_range_is_taken_only_where_the_values_fill_it(
+    low: float, high: float, dtype: type, taken: tuple[float, float] | None, tmp_path: Path
+) -> None:
+    x = RNG.uniform(low, high, (N, 5, 4)).astype(dtype)
+    x.flat[:2] = low, high
+    np.save(tmp_path / "a.npy", x)
+    if taken is None:
+        sentence = refused(tmp_path / "a.npy")
+        assert sentence.startswith(f"value_range must be given for {x.dtype} with values {x.min():g} .. {x.max():g}: ")
+        images = open_images(tmp_path / "a.npy", value_range=(x.min(), x.max()))
+        assert (images.read(np.arange(N)).min(), images.read(np.arange(N)).max()) == pytest.approx((-1, 1), abs=1e-6)
+    else:
+        assert open_images(tmp_path / "a.npy").value_range == taken
 
 
 def test_values_and_their_range(tmp_path: Path) -> None:
@@ -315,7 +515,7 @@ def test_values_and_their_range(tmp_path: Path) -> None:
 
 def test_labels_of_another_length(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", images=GREY, labels=LABELS[1:])
-    assert refused(tmp_path / "a.npz") == "labels must be one per image, (1200,), got shape (1199,)"
+    assert "labels must be one per image, (1200,), or one-hot, got shape (1199,)" in refused(tmp_path / "a.npz")
     np.save(tmp_path / "a.npy", GREY)
     assert "one per image" in refused(tmp_path / "a.npy", labels=np.eye(3))
     assert "no such file of labels" in refused(tmp_path / "a.npy", labels=tmp_path / "none.npy")
