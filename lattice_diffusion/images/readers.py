@@ -423,11 +423,11 @@ def _picture(path: Path, name: str) -> Iterator[Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            # Not by its name: Pillow would map a turned TIFF that is not compressed with rows and columns exchanged.
+            with open(path, "rb") as file, Image.open(file) as image:
                 if image.mode not in MODES:
                     allowed = ", ".join(MODES)
                     raise InputError(f"{name} has mode {image.mode}, not {allowed}; convert it to grey (L) or RGB")
-                image.load()  # turns a TIFF, which would be turned twice otherwise
                 yield ImageOps.exif_transpose(image)
     except (InputError, PermissionError, FileNotFoundError, MemoryError):
         raise
