@@ -119,7 +119,8 @@ def rows(result: xr.DataTree) -> list[Row]:
     """Return the table of measured numbers beside analytic values; empty where there is none."""
     if TABLE not in result.children:
         return []
-    columns = [result[TABLE][field.name].values.tolist() for field in fields(Row)]
+    table = result.children[TABLE].to_dataset()
+    columns = [table[field.name].values.tolist() for field in fields(Row)]
     return [
         Row(experiment, quantity, None if math.isnan(analytic) else analytic, *rest)
         for experiment, quantity, analytic, *rest in zip(*columns, strict=True)
