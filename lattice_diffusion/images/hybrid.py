@@ -42,6 +42,7 @@ from .images import Images, open_images
 from .probe import parse_radii, plain, seed_of, unfinished
 
 STEPS = ("steps", "global_steps")
+STORED = ("file", "array", "labels", "classes", "memory_bytes")  # what may differ between copies of the same images
 MEASURES = {"cmi": "I(A;C|B)", "error": "a squared error beyond the global one's"}
 
 
@@ -129,9 +130,7 @@ def hybrid(
         if parts is None:
             return load(out)  # type: ignore[arg-type]
         opened = open_images(images, key=key, labels=labels, n_max=n_max, value_range=value_range)
-        if progress:
-            say(str(opened))
-        probed = None if probe is None else _probe_group(probe, opened, shrink)
+        probed = None if probe is None else grid_of_probe(probe, opened, shrink)
         data = split(opened, levels, shrink, np.random.default_rng(stream(seed, "split")))
         given = dict(training or {})
         if parts.plan is not None:  # steps may have followed from a budget and another day's speed
@@ -147,6 +146,8 @@ def hybrid(
             effort=Effort(**{"n_generated": n_samples, "n_steps": steps, **(effort or {})}),
         )
         parts.begin(asdict(plan))
+        if progress:
+            say(str(opened))
         groups, rows = _measured(plan, data, parts, progress)
         parameters = json.dumps({**asked, "plan": asdict(plan)})
         result = tree(provenance(NAME, parameters, seed, complete=True), groups, rows)
@@ -242,7 +243,7 @@ def _parsed_window(window: tuple[float, float] | str) -> tuple[float, float]:
     return start, stop
 
 
-def _probe_group(probe: str | os.PathLike[str] | xr.DataTree, images: Images, shrink: int) -> xr.Dataset:
+def grid_of_probe(probe: str | os.PathLike[str] | xr.DataTree, images: Images, shrink: int) -> xr.Dataset:
     """Return the grid of a probe's result, or of its file. Raises InputError where it is of other images or noise."""
     result = probe if isinstance(probe, xr.DataTree) else load(probe)
     if result.attrs.get("name") != "probe" or "probe" not in grids(result):
@@ -254,7 +255,7 @@ def _probe_group(probe: str | os.PathLike[str] | xr.DataTree, images: Images, sh
     if noise != ("gaussian", "linear"):
         raise InputError(f"probe must be of gaussian noise of linear schedule, got {' and '.join(noise)}")
     ours, theirs = images.describe(), asked.get("data", {})
-    for name in set(ours) & set(theirs) - {"file", "array", "labels", "classes", "memory_bytes"}:
+    for name in (x for x in ours if x in theirs and x not in STORED):
         a, b = ours[name], theirs[name]
         if not (np.isclose(a, b, 1e-6, 0) if isinstance(a, float) else a == b):
             words = name.replace("_", " ")

@@ -104,12 +104,12 @@ def probe(
         if parts is None:
             return load(out)  # type: ignore[arg-type]
         opened = open_images(images, key=key, labels=labels, n_max=n_max, value_range=value_range)
-        if progress:
-            say(str(opened))
         noise = {"channel": channel, "schedule": schedule}
         plan = _plan(opened, times, radii, pixel, seed=seed, **noise, **{"steps": STEPS, **training})
         field = field_of_images(opened, plan.pixel)
         unresolved = _unresolved(field, plan, opened)
+        if progress:
+            say(str(opened))
         if progress and unresolved:
             say(unresolved)
         known = pictures(field.shape) if calibrate else {}

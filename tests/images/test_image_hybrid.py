@@ -13,7 +13,7 @@ from lattice_diffusion.cli import main
 from lattice_diffusion.errors import InputError
 from lattice_diffusion.images import hybrid_measurements, open_images
 from lattice_diffusion.images.decisions import GLOBAL, probe_result, probe_variables, snr_weights
-from lattice_diffusion.images.hybrid import window_of
+from lattice_diffusion.images.hybrid import grid_of_probe, window_of
 from lattice_diffusion.images.hybrid_measurements import area, four_schedules, generate, stepwise
 from lattice_diffusion.images.hybrid_networks import Training, split, untrained
 from lattice_diffusion.images.hybrid_quality import frechet_distance, patch_divergence
@@ -175,13 +175,13 @@ def test_without_labels_patches_judge_alone(tmp_path, capsys):
     assert image.imread(tmp_path / "h.png").shape[0] > 400
 
 
-def probe_of(cmi):
+def variables_of_probe(cmi=0.1):
     t = [0.2, 0.4, 0.6, 0.8]
     zero = np.zeros((4, 2))
-    variables = probe_variables(
+    return probe_variables(
         t=t,
         radius=[1, 2],
-        cmi=cmi,
+        cmi=zero + cmi,
         cmi_stderr=zero + 1e-6,
         total_information=np.ones(4),
         total_information_stderr=np.zeros(4),
@@ -190,11 +190,11 @@ def probe_of(cmi):
         excess_mse=np.array([[0.001], [0.02], [0.04], [0.002]]) * [2, 1],
         excess_mse_stderr=zero,
     )
-    return probe_result(variables, {"file": "x"}, {}, 0)["probe"].to_dataset()
 
 
 def test_window_of_a_probe():
-    probed = probe_of(np.array([[0.1, 1e-4], [0.1, 0.04], [0.1, 0.04], [1e-3, 1e-4]]))
+    variables = variables_of_probe([[0.1, 1e-4], [0.1, 0.04], [0.1, 0.04], [1e-3, 1e-4]])
+    probed = probe_result(variables, {"file": "x"}, {}, 0)["probe"].to_dataset()
     start, stop = window_of(None, probed)
     assert 0.2 < start < 0.4 < 0.6 < stop < 0.8
     wider = window_of(None, probed, tolerance=1e-3)
@@ -209,8 +209,33 @@ def test_window_of_a_probe():
         window_of(None, probed, tolerance=0.5)
     with pytest.raises(ValueError, match="radius must be one of the probe's radii \\[1, 2\\], got 3"):
         window_of(None, probed, radius=3)
-    with pytest.raises(ValueError, match="other distances; give --window"):
-        window_of(None, probed, radius=1, shrink=2)
+
+
+def test_a_probe_of_other_images_or_noise_is_refused(tmp_path):
+    """Whatever tells two sets of images apart: a probe of others knows nothing of these."""
+    x = np.random.default_rng(3).integers(256, size=(1000, 9, 7)).astype(np.uint8)
+    darker = x.copy()
+    darker[1:500] //= 2
+    other = {
+        "images is 999 there and 1000 here": x[:999],
+        r"shape is \[1, 9, 6\] there and \[1, 9, 7\] here": x[:, :, :6],
+        "value range is": x / 255.0,
+        "mean variance is": darker,
+        "checksum is": x[:, ::-1],
+    }
+    for words, images in other.items():
+        result = probe_result(variables_of_probe(), open_images(images).describe(), {}, 0)
+        with pytest.raises(InputError, match=f"probe must be of the same images: {words}.*; probe these images"):
+            ld.hybrid(x, probe=result, progress=False, **ASKED)
+    np.savez(tmp_path / "copy.npz", images=x)
+    copied = open_images(tmp_path / "copy.npz").describe()
+    same = probe_result(variables_of_probe(), copied, {}, 0)
+    assert grid_of_probe(same, open_images(x), 1)["radius"].values.tolist() == [1, 2]
+    with pytest.raises(InputError, match="other distances; give --window alone, or no --shrink"):
+        ld.hybrid(x, probe=same, shrink=2, progress=False, **ASKED)
+    cosine = probe_result(variables_of_probe(), copied, {"channel": "gaussian", "schedule": "vp"}, 0)
+    with pytest.raises(InputError, match="must be of gaussian noise of linear schedule, got gaussian and vp"):
+        ld.hybrid(x, probe=cosine, progress=False, **ASKED)
 
 
 def test_refusals(tmp_path, capsys):

@@ -311,13 +311,20 @@ def text_bomb(path: Path, image: ModuleType) -> None:
     image.new("L", (4, 4)).save(path, pnginfo=info)
 
 
+def avif_cut(path: Path, image: ModuleType) -> None:
+    image.fromarray(COLOUR[0].repeat(8, 0).repeat(8, 1)).save(path)
+    data = bytearray(path.read_bytes())
+    data[-200:] = bytes(200)
+    path.write_bytes(data)
+
+
 # The formats whose decoders raised what is neither OSError nor SyntaxError.
 DAMAGED = {
     "text.png": text_bomb,
     "a.ppm": lambda path, _: path.write_bytes(b"P6\n3 x\n255\n" + bytes(27)),
     "b.ppm": lambda path, _: path.write_bytes(b"P3\n2 2\n255\n1 2 3 999 1 1 1 1 1 1 1 1\n"),
-    "a.dds": lambda path, _: path.write_bytes(b"DDS " + struct.pack("<31I", 124, 0, 4, 4, *[77] * 27)),
-    "a.avif": lambda path, _: path.write_bytes(b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf" + bytes(64)),
+    "a.dds": lambda path, _: path.write_bytes(b"DDS " + struct.pack("<31I", 124, 0, 4, 4, *[4] * 27)),
+    "a.avif": avif_cut,
 }
 
 

@@ -12,6 +12,7 @@ import torch
 import lattice_diffusion as ld
 from lattice_diffusion import Lattice, cli, exact, results
 from lattice_diffusion.channels import BitFlip, Erasure, Gaussian
+from lattice_diffusion.errors import InputError
 from lattice_diffusion.estimators import amortised_estimates
 from lattice_diffusion.estimators.amortised import ProbePlan, reach
 from lattice_diffusion.estimators.amortised_data import Pixels, field_of_array
@@ -262,6 +263,7 @@ def test_probe_writes_a_result_and_states_its_cost(tmp_path, capsys):
     out = tmp_path / "probe.h5"
     assert run(spins(tmp_path), out) == 0
     captured = capsys.readouterr()
+    assert "spins.npy: 1000 images of spins, 6x6, -1 .. 1 scaled to -1 .. 1, no labels\n" in captured.err
     assert "probe: 1000 images of 6x6, 2 times x 2 radii, 2 folds" in captured.err
     assert "steps a network are few and find less than there is; 2000 are usual" in captured.err
     assert "I(A;C|B) at t = " in captured.out
@@ -287,6 +289,7 @@ def test_probe_writes_a_result_and_states_its_cost(tmp_path, capsys):
             ("--times", "0.5"),
             "times must be how many, 2 to 1000, or a list, at least two, such as 0.2,0.3,0.4, got '0.5'",
         ),
+        (("--steps", "9"), "budget and steps must not both be given, got 1 and 9"),
         (("--times", "0.5,0.2"), "times must increase inside (0, 1), got [0.5, 0.2]"),
         (("--radii", "1..3"), "radii must be below 3, where the box covers the image, got [1, 2, 3]"),
         (("--radii", "3..1"), "radii must be a range such as 1..12 or a list such as 1,2,4, got '3..1'"),
@@ -334,6 +337,12 @@ def test_a_probe_from_python_goes_on_and_refuses_to_go_on_as_another(tmp_path, m
     assert cut["probe"].to_dataset().equals(whole["probe"].to_dataset())
     assert ld.load(out)["probe"].to_dataset().equals(whole["probe"].to_dataset())
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("times", [[0.5], (), np.array([0.5]), "0.5,"])
+def test_one_time_is_refused_before_training(times, tmp_path):
+    with pytest.raises(InputError, match="times must be how many, 2 to 1000, or a list, at least two"):
+        ld.probe(np.load(spins(tmp_path)), times=times)
 
 
 def test_few_images_are_warned_of_with_the_expected_error(tmp_path, capsys):
