@@ -126,7 +126,9 @@ def _in_memory(images: Any) -> Source:
     if items and isinstance(items[0], Mapping):
         items = [(item["image"], item.get("label")) for item in items]
     paired = bool(items) and isinstance(items[0], tuple)
-    pictures = [unmasked(item[0] if paired else item, "images") for item in items]
+    given = [item[0] if paired else item for item in items]
+    given = [_upright(x, f"image {i}") if hasattr(x, "getexif") else x for i, x in enumerate(given)]  # of Pillow
+    pictures = [unmasked(picture, "images") for picture in given]
     labels = np.array([item[1] for item in items]) if paired and items[0][1] is not None else None
     if len({picture.shape for picture in pictures}) != 1:
         raise InputError("images must be at least one and of one size; scale or crop them first")
@@ -381,7 +383,10 @@ def _open_folder(folder: Path) -> Source:
     classes = {part[0] for part in parts if len(part) > 1}
     if classes and {name.lower() for name in classes} <= SPLITS:
         raise InputError(f"the folder {folder} has no classes but {', '.join(sorted(classes))}; give one of these")
-    headers = [_picture_header(path, name) for path, name in zip(paths, names, strict=True)]
+    headers = []
+    for path, name in zip(paths, names, strict=True):
+        with _picture(path, name) as image:
+            headers.append((image.size[::-1], image.mode))
     for name, (shape, _) in zip(names, headers, strict=True):
         if shape != headers[0][0]:
             (a, b), (c, d) = headers[0][0], shape
@@ -415,20 +420,32 @@ def _files(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
             yield path
 
 
+def _upright(image: Any, name: str) -> Any:
+    """Return a picture turned as EXIF says, grey, of 16 bits or coloured.
+
+    Raises InputError for other modes and for transparent pixels.
+    """
+    from PIL import ImageOps
+
+    if image.mode not in MODES:
+        raise InputError(f"{name} has mode {image.mode}, not {', '.join(MODES)}; convert it to grey (L) or RGB")
+    upright, mode = ImageOps.exif_transpose(image), MODES[image.mode]
+    if upright.has_transparency_data and upright.convert("RGBA").getchannel("A").getextrema()[0] < 255:
+        raise InputError(f"{name} has transparent pixels; paste it on a background and save it as grey (L) or RGB")
+    return upright if upright.mode == mode else upright.convert(mode)
+
+
 @contextlib.contextmanager
 def _picture(path: Path, name: str) -> Iterator[Any]:
     """Yield an upright picture; raise InputError, with its name, for all that Pillow's many decoders raise."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             # Not by its name: Pillow would map a turned TIFF that is not compressed with rows and columns exchanged.
             with open(path, "rb") as file, Image.open(file) as image:
-                if image.mode not in MODES:
-                    allowed = ", ".join(MODES)
-                    raise InputError(f"{name} has mode {image.mode}, not {allowed}; convert it to grey (L) or RGB")
-                yield ImageOps.exif_transpose(image)
+                yield _upright(image, name)
     except (InputError, PermissionError, FileNotFoundError, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -439,11 +456,3 @@ def _picture(path: Path, name: str) -> Iterator[Any]:
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{name} is damaged, or Pillow cannot read it ({reason}); repair or remove it") from error
-
-
-def _picture_header(path: Path, name: str) -> tuple[tuple[int, int], str]:
-    """Return rows and columns of an upright picture, and the mode it is read in."""
-    with _picture(path, name) as image:
-        if image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255:
-            raise InputError(f"{name} has transparent pixels; paste it on a background and save it as grey (L) or RGB")
-        return image.size[::-1], MODES[image.mode]

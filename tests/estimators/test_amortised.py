@@ -113,6 +113,7 @@ def test_conventions():
     ("x_0", "changed", "sentence"),
     [
         (np.ones((50, 4, 4)), {}, "samples must vary, got 1 at every place"),
+        (np.ones((50, 6, 5, 3)), {}, "must have their channels first, got (50, 6, 5, 3); use np.moveaxis(x, 3, 1)"),
         (np.arange(50.0)[:, None], {}, "samples must be numbers (n, row, column) or (n, channel, row, column), got"),
         (MODEL.sample(12, np.random.default_rng(1)), {}, "at least 20 images, and better 1,000, got 12"),
         (MODEL.sample(50, np.random.default_rng(1)), {"pixel": (9, 0)}, "in 7x6, got (9, 0)"),
