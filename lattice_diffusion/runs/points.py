@@ -224,7 +224,8 @@ class Tables:
     def _variables(self, name: str, grid: GridSpec) -> Iterator[tuple[str, xr.Variable]]:
         listed = axes(grid)
         for axis, values in listed.items():
-            yield axis, variable((axis,), np.array(values), *_AXES.get(axis, ("1", f"{axis} of the model")))
+            shown = [float(f"{x:.15g}") if isinstance(x, float) else x for x in values]  # 0.5 of a range, for `.sel`
+            yield axis, variable((axis,), np.array(shown), *_AXES.get(axis, ("1", f"{axis} of the model")))
         yield from self._coordinates[name].items()
         for column_name, (dims, units, long_name) in _columns(grid).items():
             yield column_name, variable((*listed, *dims), self._values[name][column_name], units, long_name)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lattice_diffusion.runs.points import Point, axes, n_points, points, shape
+from lattice_diffusion.runs.points import Point, Tables, axes, n_points, points, shape
 from lattice_diffusion.runs.quantities import QUANTITIES, find
 from lattice_diffusion.runs.spec import Spec, SpecError, load
 
@@ -45,6 +45,13 @@ def test_ranges_and_defaults_are_resolved() -> None:
     assert grid.model["beta"] == (0.0, 0.3, 0.6)
     assert (grid.patch, grid.n_samples, grid.method, grid.center) == (1, 1000, "auto", None)
     assert grid.channel == {"name": "gaussian", "schedule": "linear"}
+
+
+def test_values_of_a_range_are_found_as_they_are_written() -> None:
+    """0.3 + 0.4 * 5 / 20 is 0.39999999999999997, which seeds its point as it is and is called 0.4 in the result."""
+    made = spec(t={"start": 0.3, "stop": 0.7, "num": 21})
+    assert Tables(made).groups()["sq"]["t"].values.tolist() == [k / 100 for k in range(30, 71, 2)]
+    assert made.grids["sq"].t[5] == 0.3 + (0.7 - 0.3) * 5 / 20 != 0.4
 
 
 def test_one_number_is_a_list_of_one() -> None:
