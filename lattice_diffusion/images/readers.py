@@ -430,7 +430,7 @@ def _upright(image: Any, name: str) -> Any:
     if image.mode not in MODES:
         raise InputError(f"{name} has mode {image.mode}, not {', '.join(MODES)}; convert it to grey (L) or RGB")
     upright, mode = ImageOps.exif_transpose(image), MODES[image.mode]
-    if upright.has_transparency_data and upright.convert("RGBA").getchannel("A").getextrema()[0] < 255:
+    if upright.has_transparency_data and np.asarray(upright.convert("RGBA"))[..., 3].min() < 255:
         raise InputError(f"{name} has transparent pixels; paste it on a background and save it as grey (L) or RGB")
     return upright if upright.mode == mode else upright.convert(mode)
 
