@@ -11,6 +11,7 @@ cheap ones go out in batches.
 
 import asyncio
 import contextlib
+import logging
 import multiprocessing
 import os
 import socket
@@ -239,7 +240,7 @@ def _dask(address: str) -> Iterator[Engine]:
         raise ConnectionError(
             f"no Dask scheduler answers at {address}, though something listens there; check the address"
         ) from error
-    with client:
+    with client, _silenced("distributed.client"):  # that the scheduler goes away is said below
         width = _now_and_then(lambda: sum(client.nthreads().values()))
         if not width():
             say(f"the scheduler at {address} has no workers yet; waiting for them")
@@ -256,6 +257,16 @@ def _dask(address: str) -> Iterator[Engine]:
                 "several workers died of one point, perhaps for want of memory; the points done are kept: "
                 "run again with --resume on larger workers"
             ) from error
+
+
+@contextlib.contextmanager
+def _silenced(name: str) -> Iterator[None]:
+    log = logging.getLogger(name)
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before
 
 
 async def _shake_hands(address: str) -> None:

@@ -152,6 +152,29 @@ def test_a_cluster_whose_workers_are_killed(
     assert_same_bits(results.load(path), alone)
 
 
+def test_a_scheduler_that_goes_away_is_said_in_one_sentence(folder: Path) -> None:
+    pytest.importorskip("distributed")
+    place, quiet = folder / "lonely.json", {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    command = [sys.executable, "-m", "dask", "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
+    scheduler = subprocess.Popen([*command, "--scheduler-file", str(place)], env=environment(), **quiet)
+    try:
+        deadline = time.monotonic() + 60
+        while not (place.exists() and place.read_text().endswith("}")):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        address = json.loads(place.read_text())["address"]
+        command = [sys.executable, "-m", "lattice_diffusion", "run", "spec.toml", "--out", "gone.h5"]
+        command += ["--scheduler", address]
+        running = subprocess.Popen(command, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True)
+        assert "has no workers yet; waiting for them" in running.stderr.readline()
+    finally:
+        scheduler.kill()
+        scheduler.wait()
+    _, err = running.communicate(timeout=120)
+    gone = f"the scheduler at {address} went away; the points done are kept: run again with --resume"
+    assert (running.returncode, err) == (2, f"error: {gone}\n")
+
+
 def test_mpi_ranks(folder: Path, alone: xr.DataTree) -> None:
     pytest.importorskip("mpi4py")
     mpiexec = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
