@@ -11,6 +11,7 @@ A model is a frozen dataclass whose fields are its geometry and its own numbers,
     sample(n_samples, rng)  independent samples, or well thinned ones, (n_samples, *lattice.shape)
     solver                  exact answers, made when first asked for; see `lattice_diffusion.exact`
     transition(channel)     a `Transition`, or None where none is known
+    prefactor_exponent(channel, t)  lowest and highest p of I(r) ~ r^-p exp(-r/xi), for `phases.markov_length`
     box(site, radius)       mask of the sites that a denoiser of this radius sees around a site
     tripartition(radius, **placement)  A, B and C, where `placement` says where A is
 

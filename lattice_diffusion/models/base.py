@@ -81,6 +81,15 @@ class OnLattice:
     def transition(self, channel: Channel) -> Transition | None:
         return None
 
+    def prefactor_exponent(self, channel: Channel, t: float) -> tuple[float, float]:
+        """Return between which values p lies in I(r) ~ r^-p exp(-r/xi), equal where it is known.
+
+        The default is for sites that single lines of correlation connect with the face of a box, d - 1 dimensional.
+        I is the square of a correlation, averaged over the noise and summed over the face: r^-(d-1)/2 where the two
+        lines of the square are free (Ornstein-Zernike), r^0 where what they share of the noise binds them.
+        """
+        return 0.0, (self.lattice.ndim - 1) / 2
+
 
 def axis_names(ndim: int) -> tuple[str, ...]:
     """Return the names of the axes of data on a lattice: site, (row, column), or axis0, axis1, ..."""

@@ -166,6 +166,23 @@ class DomainWalls(OnLattice):
             return Transition(time, "critical", "sigma/alpha = beta_c^(-1/2), Puetz et al. (2025), arXiv:2504.12385")
         return None
 
+    def prefactor_exponent(self, channel: Channel, t: float) -> tuple[float, float]:
+        """Return between which values p lies in I(r) ~ r^-p exp(-r/xi), equal where it is known.
+
+        Before the transition a line of errors must cross the box through A: two independent arms, each with its end
+        anywhere on the face, p = 0. Beyond it what C knows of A comes in along one line and goes out along another
+        that it must not meet, p = 3/2 (two vicious walkers that part and meet again). Under erasure both are paths of
+        percolation, and self-duality gives both sides one xi(t) = xi(1 - t); for other noise it is the leading order
+        of the expansions in weak and in strong noise. At t* of erasure I ~ r^(-5/4). For beta > 0, and where the
+        transition is not known, p is between the two.
+        """
+        transition = self.transition(channel) if self.beta == 0.0 else None
+        if transition is None:
+            return 0.0, 1.5
+        if t == transition.time:
+            return (1.25, 1.25) if isinstance(channel, Erasure) else (0.0, 1.5)
+        return (0.0, 0.0) if t < transition.time else (1.5, 1.5)
+
 
 def _signs(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.int8]:
     return (2 * rng.integers(0, 2, size=shape, dtype=np.int8) - 1).astype(np.int8)

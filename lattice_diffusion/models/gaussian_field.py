@@ -52,6 +52,10 @@ class GaussianField(OnLattice):
         snr = check_gaussian(channel).snr(t)
         return 0.5 / math.acosh(1.0 + (self.mass_squared + snr) / 2.0) if snr < math.inf else 0.0
 
+    def prefactor_exponent(self, channel: Channel, t: float) -> tuple[float, float]:
+        """Return (d - 1)/2 twice: the lines are free, since the covariance does not depend on the noise drawn."""
+        return (self.lattice.ndim - 1) / 2, (self.lattice.ndim - 1) / 2
+
     def transition(self, channel: Channel) -> None:
         """Return None: the Markov length stays finite for every t while m > 0."""
         check_gaussian(channel)

@@ -1,7 +1,8 @@
 """Decay length of the conditional mutual information with the width of the buffer."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +17,8 @@ SIGNIFICANCE = 3.0  # standard errors above zero that a point needs to have a lo
 MIN_P_VALUE = 0.01
 MAX_SPREAD = 0.2  # relative error or spread of local slopes up to which a decay is called one exponential
 FINE_SPREAD = 0.005
+ROUNDS = 6  # of reweighting
+DRIFT = 2.5  # standard errors
 
 
 @dataclass(frozen=True)
@@ -41,18 +44,23 @@ class MarkovLength:
         return float(chi2.sf(self.chi2, self.dof)) if self.dof else 1.0
 
 
+Prefactor = float | tuple[float, float]
+
+
 def markov_length(
     radii: Sequence[int],
     cmi: ArrayLike,
     covariance: ArrayLike | None = None,
-    prefactor_exponent: float = 0.0,
+    prefactor_exponent: Prefactor = 0.0,
 ) -> MarkovLength:
     """Fit the Markov length xi of I(r) ~ r^-p exp(-r/xi), from the largest window of large r that is one exponential.
 
-    With errors: least squares on log I weighted by them, on points more than 3 standard errors above zero; the
-    window starts at the smallest radius from which the fit has a p-value above 0.01; the error of xi uses the
-    full covariance (radii share noise samples). Where errors are so small that no window passes, the last three
-    radii count if their slopes agree to 20%, and half the spread of the slopes is added to the error.
+    With errors: weighted least squares of I, on points more than 3 standard errors above zero, with weights from the
+    fitted curve, so that points that happen to be high do not count for more. The window starts at the smallest
+    radius from which the fit has a p-value above 0.01, and keeps its slope, within 2.5 errors of the change, where
+    that radius is left out; errors of slopes use the full covariance (radii share noise samples). Where errors are so
+    small that no window passes, the last three radii count if their slopes agree to 20%, and half the spread of the
+    slopes is added to the error.
 
     Without errors: the window of last radii whose local slopes agree to 0.5%, or if none does the last three
     radii; the error is half the spread of the slopes, or how far they would drift to r = infinity if they
@@ -60,9 +68,11 @@ def markov_length(
 
     Args:
         radii: increasing buffer widths r.
-        cmi: I(A;C|B_r) in nats, (n,).
+        cmi: I(A;C|B) in nats, (n,).
         covariance: (n, n) of `cmi`, or None or zeros for exact values.
-        prefactor_exponent: p, 0 in one dimension; 1/2 for a two-dimensional Gaussian field.
+        prefactor_exponent: p; `model.prefactor_exponent(channel, t)` gives the models' own. Where it is only known to
+            lie between two values, both: the rate 1/xi is the mean of the two fits, half their difference is added
+            to its error in quadrature, and both must find an exponential.
 
     Returns:
         xi = None with the reason where there is no exponential window: too few points, no decay, or a decay
@@ -84,18 +94,32 @@ def markov_length(
     usable = (values > floor) & (values > SIGNIFICANCE * stderr) & (r > 0)
     first = int(np.argmax(usable)) if usable.any() else 0
     count = int(np.argmin(np.append(usable[first:], False)))
-    keep = slice(first, first + count)
     if count < MIN_POINTS:
         return _none(f"only {count} radii with a significant value, {MIN_POINTS} are needed")
-    r, log_i = r[keep], np.log(values[keep]) + prefactor_exponent * np.log(r[keep])
-    if not stderr[keep].any():
-        return _exact_fit(r, log_i)
-    relative = cov[keep, keep] / np.outer(values[keep], values[keep])
-    return _weighted_fit(r, log_i, relative)
+    keep = slice(first, first + count)
+    fits = []
+    for p in np.unique(prefactor_exponent):
+        scale = r[keep] ** float(p)
+        y, c = values[keep] * scale, cov[keep, keep] * np.outer(scale, scale)
+        fits.append(_weighted_fit(r[keep], y, c) if stderr[keep].any() else _exact_fit(r[keep], np.log(y)))
+    if len(fits) == 1 or fits[-1].xi is None:
+        return fits[-1]
+    return _between(fits[0], fits[-1])
 
 
 def _none(reason: str) -> MarkovLength:
     return MarkovLength(None, None, 0.0, 0, reason)
+
+
+def _between(low: MarkovLength, high: MarkovLength) -> MarkovLength:
+    """Return the mean rate of fits with the least and the largest prefactor exponent; window and chi2 of the first."""
+    if low.xi is None or high.xi is None:
+        return low
+    rates = 1.0 / low.xi.value, 1.0 / high.xi.value
+    rate, half = (rates[0] + rates[1]) / 2.0, abs(rates[0] - rates[1]) / 2.0
+    relative = max(fit.xi.stderr / fit.xi.value for fit in (low, high) if fit.xi)
+    xi = replace(low.xi, value=1.0 / rate, stderr=float(np.hypot(relative, half / rate)) / rate)
+    return replace(low, xi=xi, reason=f"{low.reason}; and the prefactor, which is not known")
 
 
 def _exact_fit(r: NDArray, log_i: NDArray) -> MarkovLength:
@@ -116,24 +140,45 @@ def _exact_fit(r: NDArray, log_i: NDArray) -> MarkovLength:
     return _none("no exponential window: the local slopes of the last radii drift by more than 20% or do not decay")
 
 
-def _weighted_fit(r: NDArray, log_i: NDArray, cov: NDArray) -> MarkovLength:
+def _weighted_fit(r: NDArray, values: NDArray, cov: NDArray) -> MarkovLength:
     last = len(r) - MIN_POINTS
-    for start in range(last + 1):
-        x, y, c = r[start:], log_i[start:], cov[start:, start:]
-        weight = 1.0 / np.diag(c)
-        center = (weight @ x) / weight.sum()
-        leverage = weight * (x - center) / (weight @ (x - center) ** 2)  # slope = leverage @ y
-        slope = float(leverage @ y)
-        slope_error = float(np.sqrt(leverage @ c @ leverage))
-        residual = y - (weight @ y) / weight.sum() - slope * (x - center)
-        misfit, dof = float(weight @ residual**2), len(x) - 2
-        spread = abs(np.ptp(np.diff(y) / np.diff(x)) / slope)
-        if slope > -2 * slope_error or (chi2.sf(misfit, dof) < MIN_P_VALUE and (start < last or spread > MAX_SPREAD)):
+    lines = [_Line.through(r[start:], values[start:], cov[start:, start:]) for start in range(last + 1)]
+    for start, line in enumerate(lines):
+        x, slope, slope_error = r[start:], line.slope, float(np.sqrt(line.leverage @ line.cov @ line.leverage))
+        spread = abs(np.ptp(np.diff(np.log(values[start:])) / np.diff(x)) / slope)
+        poor = chi2.sf(line.misfit, len(x) - 2) < MIN_P_VALUE
+        drifts = start < last and line.differs(lines[start + 1])
+        if slope > -2 * slope_error or drifts or (poor and (start < last or spread > MAX_SPREAD)):
             continue
-        if chi2.sf(misfit, dof) < MIN_P_VALUE:
+        if poor:
             slope_error = float(np.hypot(slope_error, 0.5 * spread * slope))
-        xi = Estimate(-1.0 / slope, slope_error / slope**2, 0, "weighted fit of log I against r")
-        return MarkovLength(
-            xi, (int(x[0]), int(x[-1])), misfit, dof, "error: covariance, and spread of slopes if p < 0.01"
-        )
+        xi, reason = 1.0 / abs(slope), "error: covariance, and spread of slopes if p < 0.01"
+        estimate = Estimate(xi, slope_error * xi**2, 0, "weighted fit of I against r")
+        return MarkovLength(estimate, (int(x[0]), int(x[-1])), line.misfit, len(x) - 2, reason)
     return _none("no exponential window: no range of radii fits one decaying exponential, nor slopes within 20%")
+
+
+class _Line(NamedTuple):
+    """Weighted least squares of I by exp(slope r + ..): slope = leverage @ y, y of covariance cov."""
+
+    slope: float
+    leverage: NDArray
+    cov: NDArray
+    misfit: float
+
+    @classmethod
+    def through(cls, x: NDArray, values: NDArray, cov: NDArray) -> "_Line":
+        fitted = values
+        for _ in range(ROUNDS):  # linear in log I about the latest fit
+            y, c = np.log(fitted) + values / fitted - 1.0, cov / np.outer(fitted, fitted)
+            weight = 1.0 / np.diag(c)
+            center = (weight @ x) / weight.sum()
+            leverage = weight * (x - center) / (weight @ (x - center) ** 2)
+            line = (weight @ y) / weight.sum() + leverage @ y * (x - center)
+            fitted = np.exp(line)
+        return cls(float(leverage @ y), leverage, c, float(weight @ (y - line) ** 2))
+
+    def differs(self, later: "_Line") -> bool:
+        """Return whether the slope changes by more than chance where the first radius is left out."""
+        change = self.leverage - np.append(0.0, later.leverage)
+        return bool(abs(self.slope - later.slope) > DRIFT * np.sqrt(change @ self.cov @ change))

@@ -77,8 +77,8 @@ def nonlocality_window(
 ) -> Window | None:
     """Return the window from inf to sup of {t : I_t(A;C|B) > tolerance}, or None where it is empty.
 
-    Between the times measured log I is interpolated linearly, or I where it has fallen into its error; errors of the
-    ends propagate `stderr`.
+    Between the times measured a cubic goes through log I of the four nearest, or a line through I where it has fallen
+    into its error; errors of the ends propagate `stderr` and add the change when one point fewer is used.
 
     Args:
         times, cmi, stderr: (n,); tolerance: in nats.
@@ -145,14 +145,30 @@ def _crossing(t: NDArray, y: NDArray, sigma: NDArray, level: float, inside: int,
         fall = y[inside] - y[outside]
         fraction = (y[inside] - level) / fall
         spread = np.hypot((1 - fraction) * sigma[inside], fraction * sigma[outside]) / fall
+        earliest = np.log(y[inside] / level) / np.log(y[inside] / min(sigma[outside], level))
         gap = t[outside] - t[inside]
-        return Estimate(float(t[inside] + fraction * gap), float(spread * abs(gap)), 0, "linear crossing")
-    floor = 1e-300
-    log_in, log_out = np.log(max(y[inside], floor)), np.log(max(y[outside], floor))
-    fraction = (log_in - np.log(level)) / max(log_in - log_out, 1e-12)
-    slope = (log_out - log_in) / (t[outside] - t[inside])
-    spread = np.hypot(
-        (1 - fraction) * sigma[inside] / max(y[inside], floor), fraction * sigma[outside] / max(y[outside], floor)
-    )
-    time = t[inside] + fraction * (t[outside] - t[inside])
-    return Estimate(float(time), float(spread / abs(slope)) if slope else 0.0, 0, "log-linear crossing")
+        error = float(np.hypot(spread, earliest - fraction) * abs(gap))
+        return Estimate(float(t[inside] + fraction * gap), error, 0, "linear crossing")
+    height = np.log(np.maximum(y, 1e-300) / level)
+    around = [inside, outside]
+    for k in (inside - step, outside + step):  # curvature, from neighbours that have a logarithm
+        if 0 <= k < len(t) and y[k] > max(3 * sigma[k], 1e-300) and y[outside] > 3 * sigma[outside]:
+            around.append(k)
+    time = _root(t, height, around)
+    shifts = [abs(time - _root(t, height, around[:-1]))] if len(around) > 2 else []
+    for k in around:
+        moved = height.copy()
+        moved[k] += 0.1 * sigma[k] / max(y[k], 1e-300)  # small, so that the response is linear
+        shifts.append(10 * (_root(t, moved, around) - time))
+    return Estimate(time, float(np.linalg.norm(shifts)), 0, f"crossing of log values, through {len(around)} points")
+
+
+def _root(t: NDArray, height: NDArray, around: list[int]) -> float:
+    """Return where the polynomial through the points `around` is zero between the first two, nearest to their chord."""
+    (start, stop), (high, low) = t[around[:2]], height[around[:2]]
+    chord = float(start + (stop - start) * high / max(high - low, 1e-12))
+    if len(around) == 2:
+        return chord
+    roots = np.polynomial.Polynomial.fit(t[around], height[around], len(around) - 1).roots()
+    found = [z.real for z in roots if abs(z.imag) < 1e-9 and min(start, stop) <= z.real <= max(start, stop)]
+    return float(min(found, key=lambda z: abs(z - chord), default=chord))

@@ -101,14 +101,18 @@ def estimates(
     }
 
 
-def markov_lengths(data: xr.Dataset, prefactor_exponent: float = 0.0, max_radius: int | None = None) -> Variables:
-    """Return the Markov length of every CMI curve of a grid, from radii up to `max_radius`; NaN where there is none."""
+def markov_lengths(data: xr.Dataset, model: Any, channel: Channel, max_radius: int | None = None) -> Variables:
+    """Return the Markov length of every CMI curve of a grid, from radii up to `max_radius`; NaN where there is none.
+
+    The prefactor at each time is that of `model`, any one of the grid's models, under `channel`.
+    """
     radii = [int(r) for r in data["radius"].values if max_radius is None or r <= max_radius]
     cmi, covariance = data["cmi"], data["cmi_covariance"].values
     (*dims, _), (*shape, _), n = cmi.dims, cmi.shape, len(radii)
+    prefactors = [model.prefactor_exponent(channel, float(t)) for t in data["t"].values]
     found = [
-        markov_length(radii, cmi.values[index][:n], covariance[index][:n, :n], prefactor_exponent)
-        for index in np.ndindex(*shape)
+        markov_length(radii, cmi.values[i][:n], covariance[i][:n, :n], prefactors[i[dims.index("t")]])
+        for i in np.ndindex(*shape)
     ]
     p_values = np.array([np.nan if fit.xi is None else fit.p_value for fit in found]).reshape(shape)
     name = "Markov length (NaN: no exponential window)"

@@ -12,7 +12,9 @@ import numpy as np
 import xarray as xr
 
 from .. import plots
+from ..channels import Gaussian
 from ..exact.spins import NoisySamples
+from ..models import DomainWalls
 from ..models.ising import BETA_CRITICAL
 from ..results import grids, variable
 from ..runs.points import Point
@@ -92,7 +94,10 @@ def noise_of(data: xr.Dataset) -> np.ndarray:
 
 def analyse(result: xr.DataTree) -> Analysis:
     data = grids(result)
-    analysis, found = Analysis({"cut": markov_lengths(data["cut"])}), []
+    analysis, found = (
+        Analysis({"cut": markov_lengths(data["cut"], DomainWalls((14, 14), CUT_BETA), Gaussian("linear"))}),
+        [],
+    )
     for beta, (low, high) in LINE.items():
         line = data[f"line-{1000 * beta:03.0f}"]
         critical = label_crossing(line, noise_of(line), ((low + high) / 2, 1.5)).critical

@@ -15,8 +15,7 @@ from .base import Analysis, Study, draw, grid, markov_lengths, measured, panel, 
 
 NAME = "gaussian-field"
 SOURCE = "xi = 1/(2 kappa), cosh kappa = 1 + (m^2 + snr)/2"
-# I ~ r^-p exp(-r/xi): in 2D the propagator squared, 1/r, times the width sqrt(r) of the face of the box that it sees
-PREFACTOR = {"chain": 0.0, "square": 0.5}
+DIMENSIONS = {"chain": 1, "square": 2}
 
 
 def specs(preset: str) -> Spec:
@@ -43,11 +42,11 @@ def predicted_length(mass_squared: float, t: float) -> float:
 
 def analyse(result: xr.DataTree) -> Analysis:
     analysis = Analysis()
-    for name, exponent in PREFACTOR.items():
+    for name, dimension in DIMENSIONS.items():
         data = grids(result)[name]
         masses, times = data["mass_squared"].values, data["t"].values
         predicted = np.array([[predicted_length(m2, t) for t in times] for m2 in masses])
-        derived = markov_lengths(data, exponent)
+        derived = markov_lengths(data, GaussianField(Lattice((3,) * dimension), 1.0), Gaussian("linear"))
         derived["markov_length_predicted"] = variable(("mass_squared", "t"), predicted, "sites", SOURCE)
         analysis.variables[name] = derived
         deviation = np.abs(derived["markov_length"].values / predicted - 1)

@@ -9,14 +9,13 @@ from .. import plots
 from ..channels import Gaussian
 from ..exact import cmi_curve
 from ..lattice import Lattice
-from ..models import GaussianMixture
+from ..models import GaussianMixture, Ising
 from ..models.ising import BETA_CRITICAL, onsager_magnetization
 from ..results import grids
 from ..runs.spec import Spec
 from .base import Analysis, Study, draw, grid, markov_lengths, maximum, measured, panel, peak_times, row
 
 NAME = "ising"
-PREFACTOR = 0.5  # r^(-1/2) exp(-r/xi), as for the field: Ornstein-Zernike correlations summed over the face of a box
 RADIUS = 2  # at which peaks are located
 MIXTURE = "peak of the white mixture with mu = m_0 (Onsager-Yang), std^2 = 1 - m_0^2; asymptotic"
 
@@ -53,7 +52,8 @@ def analyse(result: xr.DataTree) -> Analysis:
     for name, data in grids(result).items():
         length = int(name.removeprefix("length-"))
         # a C thinner than two sites cuts the decay short: its last radii feel the open edge
-        lengths = markov_lengths(data, PREFACTOR, max_radius=(length - 1) // 2 - 2)
+        model = Ising(Lattice((length, length)), 1.0)
+        lengths = markov_lengths(data, model, Gaussian("linear"), max_radius=(length - 1) // 2 - 2)
         peaks = peak_times(data.sel(radius=RADIUS), f"time of the largest CMI at r = {RADIUS}")
         analysis.variables[name] = lengths | peaks
         for i, beta in enumerate(data["beta"].values):

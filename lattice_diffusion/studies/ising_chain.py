@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from .. import plots
+from .. import channels, plots
 from ..channels import Erasure
 from ..exact import cmi_curve
 from ..lattice import Lattice
@@ -50,7 +50,7 @@ def limit_length(beta: float) -> float:
 def analyse(result: xr.DataTree) -> Analysis:
     analysis, data = Analysis(), grids(result)
     for name in ("erasure", "gaussian", "bitflip"):
-        analysis.variables[name] = markov_lengths(data[name])
+        analysis.variables[name] = markov_lengths(data[name], IsingChain(Lattice(3), 1.0), channels.find(name)())
     betas, times = data["erasure"]["beta"].values, data["erasure"]["t"].values
     predicted = np.array([[erasure_length(beta, t) for t in times] for beta in betas])
     derived = analysis.variables["erasure"]

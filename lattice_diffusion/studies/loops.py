@@ -2,6 +2,7 @@
 
 A is one bond. Under erasure I = (1-eps) log 2 times the probability that kept bonds connect its two faces, but not
 within the buffer: bond percolation, critical at 1/2 (Kesten 1980), nu = 4/3, I ~ r^(-5/4) at t* (four arms).
+Off t*, I ~ r^-p exp(-r/xi) with one xi(t) = xi(1 - t), p = 0 below and 3/2 above (`DomainWalls.prefactor_exponent`).
 Under bit flips and Gaussian noise the posterior is a random-bond Ising model on its Nishimori line. The relative sign S
 of two opposite edges is a label; E H(S|x) crosses for all sizes at the noise where locality is lost too.
 """
@@ -16,7 +17,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from .. import plots
+from .. import channels, plots
+from ..channels import Erasure
+from ..models import DomainWalls
 from ..phases import Crossing, finite_size_crossing, power_law
 from ..results import Row, grids
 from ..runs.spec import Spec
@@ -28,6 +31,7 @@ NU = "nu = 4/3 of percolation, exact"
 FOUR_ARMS = "alternating four-arm exponent 5/4"
 NU_EXACT, ARMS = 4 / 3, 1.25
 COLLAPSE = 0.4  # largest |t - 1/2| r^(3/4) at which log r^(5/4) I is fitted by a cubic
+FIRST_CROSSING = 11  # radius of the crossing: smaller boxes feel the lattice
 FIRST_RADIUS = 8  # of the fit at t*: smaller boxes feel the lattice
 CMI, XI = r"$I_t(A;C|B)$ (nats)", r"Markov length $\xi$ (sites)"
 
@@ -58,7 +62,7 @@ def erasure_specs(preset: str) -> Spec:
 
 def analyse_erasure(result: xr.DataTree) -> Analysis:
     data = grids(result)
-    lengths = markov_lengths(data["near"])
+    lengths = markov_lengths(data["near"], DomainWalls((3, 3)), Erasure())
     peaks = peak_times(data["map"], "time at which the CMI at radius r is largest")
     rows = [*_erasure_crossings(data), _critical_law(data["critical"]), *_divergence(data["near"], lengths)]
     return Analysis({"near": lengths, "map": peaks}, rows)
@@ -69,7 +73,7 @@ def _erasure_crossings(data: dict[str, xr.Dataset]) -> list[Row]:
     fit = label_crossing(label, label["t"], (0.5, NU_EXACT), degree=5)
     radius, t = np.meshgrid(near["radius"].values, near["t"].values)
     cmi, error = near["cmi"].values, near["cmi_stderr"].values
-    keep = (np.abs(t - 0.5) * radius ** (1 / NU_EXACT) < COLLAPSE) & (cmi > 5 * error)
+    keep = (np.abs(t - 0.5) * radius ** (1 / NU_EXACT) < COLLAPSE) & (cmi > 5 * error) & (radius >= FIRST_CROSSING)
     log_scaled = np.log(radius[keep] ** ARMS * cmi[keep])
     second = finite_size_crossing(t[keep], radius[keep], log_scaled, error[keep] / cmi[keep], (0.5, NU_EXACT))
     return [
@@ -87,11 +91,11 @@ def _critical_law(data: xr.Dataset) -> Row:
 
 
 def _divergence(data: xr.Dataset, lengths: Variables) -> list[Row]:
-    """xi ~ |t - 1/2|^(-nu) on both sides, where radii reach beyond 4 xi."""
+    """xi ~ |t - 1/2|^(-nu) on both sides, where radii reach beyond 5 xi."""
     rows, t = [], data["t"].values
     xi, stderr = lengths["markov_length"].values, lengths["markov_length_stderr"].values
     for side, name in ((t < 0.5, "t < 1/2"), (t > 0.5, "t > 1/2")):
-        keep = side & (xi < data["radius"].values[-1] / 4) & (np.abs(t - 0.5) < 0.17)  # False where xi is NaN
+        keep = side & (xi < data["radius"].values[-1] / 5) & (np.abs(t - 0.5) < 0.17)  # False where xi is NaN
         if keep.sum() >= 3:
             law = power_law(np.abs(t[keep] - 0.5), xi[keep], stderr[keep])
             rows.append(row(ERASURE, f"exponent of xi, {name}", -NU_EXACT, law.exponent, NU))
@@ -185,7 +189,8 @@ def crossing(label: xr.Dataset, noise: Noise) -> Crossing:
 
 
 def analyse_noise(noise: Noise, result: xr.DataTree) -> Analysis:
-    analysis = Analysis({"map": markov_lengths(grids(result)["map"])})
+    lengths = markov_lengths(grids(result)["map"], DomainWalls((3, 3)), channels.find(noise.channel)())
+    analysis = Analysis({"map": lengths})
     fit = crossing(grids(result)["label"], noise)
     for value, source in noise.critical:
         label = f"{noise.symbol}* from crossing label entropies ({source.split(',')[0]})"

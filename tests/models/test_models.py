@@ -63,6 +63,43 @@ def test_options_of_sampling_are_resolved() -> None:
         field.sampling_options(dtype="int8")
 
 
+def test_the_markov_length_of_erased_loops_is_self_dual() -> None:
+    """xi(t) = xi(1 - t) of bond percolation, with r^(-3/2) above 1/2 and no prefactor below; a mutant has none."""
+    model, channel, radii = ld.models.DomainWalls((96, 96)), ld.channels.Erasure(), [4, 6, 8, 11, 16, 22, 32]
+    parts = [model.tripartition(radius) for radius in radii]
+    curves = {t: ld.exact.cmi_curve(model, channel, t, parts, 300000, 1) for t in (0.44, 0.56)}
+
+    def length(t: float, p: Any) -> Any:
+        return ld.phases.markov_length(radii, curves[t].values, curves[t].covariance, p).xi
+
+    below, above = (length(t, model.prefactor_exponent(channel, t)) for t in curves)
+    assert abs(below.value - above.value) < 3 * np.hypot(below.stderr, above.stderr)
+    assert abs(below.value - 4.21) < 4 * below.stderr  # 4.21(3) from 800,000 samples
+    mutant = length(0.56, 0.0)
+    assert below.value - mutant.value > 8 * np.hypot(below.stderr, mutant.stderr)
+
+
+@pytest.mark.parametrize(("side", "dimension", "mass_squared"), [(101, 1, 0.5), (41, 2, 1.0), (15, 3, 2.0)])
+def test_prefactors_of_fields_in_every_dimension(side: int, dimension: int, mass_squared: float) -> None:
+    """I exp(r/xi) with xi = 1/(2 kappa) falls as a power of r + 1, the distance from A to C."""
+    model, channel = ld.models.GaussianField(ld.Lattice((side,) * dimension), mass_squared), ld.channels.Gaussian()
+    radii = np.arange(2, min(14, side // 2 - 2))
+    curve = ld.exact.cmi_curve(model, channel, 0.6, [model.tripartition(int(radius)) for radius in radii])
+    falls = -np.diff(np.log(curve.values)) - 1.0 / model.markov_length(channel, 0.6)
+    low, high = model.prefactor_exponent(channel, 0.6)
+    assert low == high == (dimension - 1) / 2
+    assert (falls / np.diff(np.log(radii + 1.0)))[-1] == pytest.approx(low, abs=0.1)
+
+
+def test_prefactors_of_walls_follow_the_transition() -> None:
+    loops, walls = ld.models.DomainWalls((4, 4)), ld.models.DomainWalls((4, 4), 0.3)
+    flips, erasure, gaussian = ld.channels.BitFlip(), ld.channels.Erasure(), ld.channels.Gaussian("vp")
+    cases = [(flips, 0.2), (flips, 0.24), (erasure, 0.4), (erasure, 0.5), (erasure, 0.6), (gaussian, 0.1)]
+    found = [loops.prefactor_exponent(channel, t) for channel, t in cases]
+    assert found == [(0.0, 0.0), (1.5, 1.5), (0.0, 0.0), (1.25, 1.25), (1.5, 1.5), (0.0, 0.0)]
+    assert walls.prefactor_exponent(gaussian, 0.1) == (0.0, 1.5)
+
+
 def test_a_curie_weiss_model_is_built_from_regions_or_a_shape() -> None:
     kind = ld.models.CurieWeiss
     assert kind.from_parameters(regions=(1, 2, 4), beta=0.5) == kind.from_parameters(7, beta=0.5)

@@ -31,6 +31,21 @@ def test_prefactor_and_transient():
     assert abs(fit.xi.value - 1.7) < 3 * fit.xi.stderr
 
 
+def test_a_prefactor_between_two_values_is_in_the_error():
+    curve = np.exp(-R / 1.7) / np.sqrt(R)
+    low, high = (markov_length(R[4:], curve[4:], prefactor_exponent=p).xi for p in (0.0, 1.0))
+    both = markov_length(R[4:], curve[4:], prefactor_exponent=(0.0, 1.0)).xi
+    assert 1 / both.value == pytest.approx(0.5 / low.value + 0.5 / high.value)
+    half = 0.5 * both.value**2 * (1 / low.value - 1 / high.value)
+    assert both.stderr == pytest.approx(
+        np.hypot(half, both.value * max(low.stderr / low.value, high.stderr / high.value))
+    )
+    assert abs(both.value - 1.7) < both.stderr
+    assert markov_length(R[4:], curve[4:], prefactor_exponent=(0.5, 0.5)).xi.value == pytest.approx(1.7, rel=1e-12)
+    power_law = markov_length(R, R**-1.25 * (1 + 1e-3 * R), prefactor_exponent=(0.0, 1.25))  # one end has no decay
+    assert power_law.xi is None
+
+
 @pytest.mark.parametrize(
     ("curve", "reason"),
     [
@@ -60,6 +75,28 @@ def test_errors_of_sampled_fits_are_calibrated():
     assert abs(np.mean(z)) < 5 / np.sqrt(300)
     assert 0.7 < np.std(z) < 1.3
     assert short < 30
+
+
+@pytest.mark.parametrize(("length", "stderr"), [(3.0, 4e-3), (1.2, 2e-3), (0.8, 1e-3)])
+def test_weak_points_do_not_lengthen_the_decay(length, stderr):
+    """Constant errors: a point that is high by chance is kept, and must not count for more (0.2 to 0.3 errors)."""
+    rng, truth, z = np.random.default_rng(3), 0.3 * np.exp(-R / length), []
+    for _ in range(1000):
+        fit = markov_length(R, truth + stderr * rng.normal(size=8), np.diag(np.full(8, stderr**2)))
+        if fit.xi is not None:
+            z.append((fit.xi.value - length) / fit.xi.stderr)
+    assert len(z) > 900
+    assert abs(np.mean(z)) < 0.12
+    assert 0.9 < np.std(z) < 1.1
+
+
+def test_a_transient_hidden_by_common_noise_moves_the_window():
+    """One factor is common to all radii, so that residuals are small, but slopes are known well enough to see it."""
+    truth = np.exp(-R / 2.0) * (1 + 0.5 * np.exp(-2 * R))
+    covariance = np.outer(truth, truth) * (0.1**2 + 0.01**2 * np.eye(8))
+    fit = markov_length(R, truth, covariance)
+    assert fit.window[0] > 1
+    assert abs(fit.xi.value - 2.0) < 2 * fit.xi.stderr
 
 
 def test_noise_that_hides_the_tail_shortens_the_window():
@@ -112,6 +149,24 @@ def test_nonlocality_window_of_an_exponential_tent():
     edge = nonlocality_window(t, np.exp(-t), 0.5)
     assert edge.start is None
     assert edge.width is None
+
+
+@pytest.mark.parametrize(("n_times", "relative"), [(13, 0.03), (20, 0.005), (20, 0.0)])
+def test_ends_of_a_rounded_window_do_not_lean_inward(n_times, relative):
+    """A curve bends between the times, so that chords lie below it (1.1 to 6 errors inward with straight ones)."""
+    rng, level, z = np.random.default_rng(0), 0.003, []
+    edges = 0.62 + 0.09 * np.sqrt(2 * np.log(0.05 / level)) * np.array([-1.0, 1.0])
+    for _ in range(200):
+        t = np.linspace(0.05, 0.95, n_times) + rng.uniform(-0.02, 0.02)
+        curve = 0.05 * np.exp(-(((t - 0.62) / 0.09) ** 2) / 2)
+        window = nonlocality_window(t, curve * (1 + relative * rng.normal(size=n_times)), level, relative * curve)
+        ends = window.start, window.stop
+        z.append([(end.value - edge) / max(end.stderr, 1e-12) for end, edge in zip(ends, edges, strict=True)])
+        if relative == 0.0:
+            assert max(abs(end.value - edge) for end, edge in zip(ends, edges, strict=True)) < 1e-9
+    if relative > 0.0:
+        assert np.abs(np.mean(z, axis=0)).max() < 0.25
+        assert 0.7 < np.std(z) < 1.2
 
 
 def test_containment_of_the_nonlocality_window():
