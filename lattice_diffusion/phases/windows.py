@@ -77,8 +77,9 @@ def nonlocality_window(
 ) -> Window | None:
     """Return the window from inf to sup of {t : I_t(A;C|B) > tolerance}, or None where it is empty.
 
-    Between the times measured a cubic goes through log I of the four nearest, or a line through I where it has fallen
-    into its error; errors of the ends propagate `stderr` and add the change when one point fewer is used.
+    Between the times measured a cubic goes through log I of the four nearest; errors of the ends propagate `stderr` and
+    add the change when one point fewer is used. Where I has fallen into its error, an end lies between a line through I
+    and one through log I, and half their distance is in its error.
 
     Args:
         times, cmi, stderr: (n,); tolerance: in nats.
@@ -142,13 +143,12 @@ def _crossing(t: NDArray, y: NDArray, sigma: NDArray, level: float, inside: int,
     if not 0 <= outside < len(t):
         return None
     if y[outside] <= sigma[outside] and sigma[outside] > 0:  # noise around zero has no logarithm worth following
-        fall = y[inside] - y[outside]
-        fraction = (y[inside] - level) / fall
-        spread = np.hypot((1 - fraction) * sigma[inside], fraction * sigma[outside]) / fall
-        earliest = np.log(y[inside] / level) / np.log(y[inside] / min(sigma[outside], level))
-        gap = t[outside] - t[inside]
-        error = float(np.hypot(spread, earliest - fraction) * abs(gap))
-        return Estimate(float(t[inside] + fraction * gap), error, 0, "linear crossing")
+        fall, gap = y[inside] - y[outside], t[outside] - t[inside]
+        line = (y[inside] - level) / fall
+        decay = np.log(y[inside] / level) / np.log(y[inside] / min(sigma[outside], level))
+        spread = np.hypot((1 - line) * sigma[inside], line * sigma[outside]) / fall
+        error = float(np.hypot(spread, (line - decay) / 2) * abs(gap))
+        return Estimate(float(t[inside] + gap * (line + decay) / 2), error, 0, "between a linear and a log crossing")
     height = np.log(np.maximum(y, 1e-300) / level)
     around = [inside, outside]
     for k in (inside - step, outside + step):  # curvature, from neighbours that have a logarithm
@@ -170,5 +170,6 @@ def _root(t: NDArray, height: NDArray, around: list[int]) -> float:
     if len(around) == 2:
         return chord
     roots = np.polynomial.Polynomial.fit(t[around], height[around], len(around) - 1).roots()
-    found = [z.real for z in roots if abs(z.imag) < 1e-9 and min(start, stop) <= z.real <= max(start, stop)]
+    real = [float(z.real) for z in np.atleast_1d(roots) if abs(z.imag) < 1e-9]
+    found = [z for z in real if min(start, stop) <= z <= max(start, stop)]
     return float(min(found, key=lambda z: abs(z - chord), default=chord))
