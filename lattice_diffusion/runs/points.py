@@ -80,7 +80,7 @@ class Point:
     def settings(self) -> Any:
         """The `Settings` of its quantity, defaults filled in."""
         settings = find(self.parameters["quantity"]).settings
-        return settings and settings(**(self.parameters.get("settings") or {}))
+        return settings and settings.of(self.parameters.get("settings"))
 
     @property
     def t(self) -> float:

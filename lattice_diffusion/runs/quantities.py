@@ -4,10 +4,11 @@ A quantity of one study stands in that study's module; `QUANTITIES` says where. 
 as `file.py:QUANTITY`.
 """
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import xarray as xr
@@ -62,7 +63,12 @@ class Column(NamedTuple):
 class Settings(BaseModel):
     """How a quantity is measured, beyond what all grids have: the table `settings` of a grid."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
+
+    @classmethod
+    def of(cls, table: dict[str, Any] | None) -> Self:
+        """Return the settings in a plain table; as JSON, whose lists are tuples and whose text is no number."""
+        return cls.model_validate_json(json.dumps(table or {}))
 
 
 def check_solvable(point: "Point") -> None:
@@ -121,7 +127,7 @@ class Quantity:
                 raise InputError(f"has the key 'settings', which {self.what} has no use for; leave it out")
             return None
         try:
-            return self.settings(**(given or {})).model_dump(mode="json", exclude_none=True)
+            return self.settings.of(given).model_dump(mode="json", exclude_none=True)
         except ValidationError as error:
             problem = error.errors()[0]
             key = ".".join(str(part) for part in problem["loc"])

@@ -84,7 +84,7 @@ def _range(table: Mapping[str, Any]) -> list[float]:
     if set(table) != {"start", "stop", "num"}:
         raise InputError(f"needs the keys start, stop and num for a range, got {', '.join(sorted(table))}")
     start, stop, num = table["start"], table["stop"], table["num"]
-    if not (isinstance(num, int) and 2 <= num <= MOST and all(isinstance(x, int | float) for x in (start, stop))):
+    if not (isinstance(num, int) and 2 <= num <= MOST and all(type(x) in (int, float) for x in (start, stop))):
         needed = f"numbers start and stop and an integer num from 2 to {MOST:,}"
         raise InputError(f"needs {needed} for a range, got {dict(table)}")
     return [start + (stop - start) * i / (num - 1) for i in range(num - 1)] + [stop]
