@@ -84,6 +84,8 @@ def field_of_array(x: NDArray, pixel: Pixel | None = None, *, labels: NDArray[np
         raise InputError(
             f"samples must be numbers (n, row, column) or (n, channel, row, column), got {x.shape} of {x.dtype}"
         )
+    if np.ma.is_masked(x):
+        raise InputError("samples must have no masked entries; fill them in or leave those samples out")
     if x.ndim == 4 and x.shape[1] > 3 and x.shape[3] in (1, 3):
         raise InputError(f"samples must have their channels first, got {x.shape}; use np.moveaxis(x, 3, 1)")
     if labels is not None and labels.shape != (len(x),):

@@ -27,7 +27,7 @@ from ..errors import InputError, check_memory
 
 FORMATS = ".npy, .npz, .h5, .hdf5, an IDX file such as train-images-idx3-ubyte[.gz], or a folder of images"
 IMAGE_KEYS = ("images", "x_train", "train_images")
-IMAGE_WORDS = ("images", "image", "x", "data")
+IMAGE_WORDS = ("images", "image", "imgs", "img", "x", "data")
 LABEL_WORDS = ("labels", "label", "y", "targets", "target")  # x_test and y_test, test_images and test_labels
 SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "extra"}
 SAVE_PLAIN = "save its images as .npy, which is read by slices, or give fewer"
@@ -124,7 +124,10 @@ def _in_memory(images: Any) -> Source:
     except (TypeError, KeyError):
         raise InputError(f"images must be an array, a dataset or {FORMATS}, got a {type(images).__name__}") from None
     if items and isinstance(items[0], Mapping):
-        items = [(item["image"], item.get("label")) for item in items]
+        picture, label = (next((k for k in items[0] if k in kind), None) for kind in (IMAGE_WORDS, LABEL_WORDS))
+        if picture is None:
+            raise InputError(f"items of a dataset must have an image, got {', '.join(map(str, items[0])) or 'nothing'}")
+        items = [(item[picture], item.get(label)) for item in items]
     paired = bool(items) and isinstance(items[0], tuple)
     given = [item[0] if paired else item for item in items]
     given = [_upright(x, f"image {i}") if hasattr(x, "getexif") else x for i, x in enumerate(given)]  # of Pillow

@@ -113,6 +113,7 @@ def test_conventions():
     ("x_0", "changed", "sentence"),
     [
         (np.ones((50, 4, 4)), {}, "samples must vary, got 1 at every place"),
+        (np.ma.masked_less(np.arange(1600.0).reshape(100, 4, 4), 3), {}, "samples must have no masked entries"),
         (np.ones((50, 6, 5, 3)), {}, "must have their channels first, got (50, 6, 5, 3); use np.moveaxis(x, 3, 1)"),
         (np.arange(50.0)[:, None], {}, "samples must be numbers (n, row, column) or (n, channel, row, column), got"),
         (MODEL.sample(12, np.random.default_rng(1)), {}, "at least 20 images, and better 1,000, got 12"),

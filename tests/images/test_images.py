@@ -99,6 +99,10 @@ def test_arrays_and_datasets_are_images_too() -> None:
         images = open_images(dataset)
         assert_array_equal(images.read(np.arange(N)), wanted.read(np.arange(N)))
         assert_array_equal(images.labels, wanted.labels)
+    cifar = open_images([{"id": 1, "img": picture, "target": label} for picture, label in pairs])
+    assert_array_equal(cifar.labels, wanted.labels)
+    with pytest.raises(InputError, match="items of a dataset must have an image, got id"):
+        open_images([{"id": 1}])
     assert open_images(list(GREY)).labels is None
     assert open_images(wanted) is wanted
     with pytest.raises(InputError, match="images must be an array, a dataset"):

@@ -346,7 +346,9 @@ def test_one_time_is_refused_before_training(times, tmp_path):
 
 
 def test_few_images_are_warned_of_with_the_expected_error(tmp_path, capsys):
-    assert run(spins(tmp_path, 400), tmp_path / "p.h5", "--seed", "1") == 0
+    command = f"probe {spins(tmp_path, 400)} --times 0.4,0.7 --no-calibrate --steps 3 --out"
+    assert cli.main([*command.split(), str(tmp_path / "p.h5")]) == 0
+    assert json.loads(str(results.load(tmp_path / "p.h5").attrs["parameters"]))["plan"]["steps"] == 3
     assert "warning: spins.npy has only 400 images; expect errors of about 0.025 nats" in capsys.readouterr().err
 
 
