@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import lattice_diffusion
-from lattice_diffusion import models
+from lattice_diffusion import models, results
 from lattice_diffusion.cli import app
 from lattice_diffusion.cli import main as command_line
 from lattice_diffusion.runs import runner, spec
@@ -143,7 +143,7 @@ def test_an_example_runs_as_it_is(tmp_path, capsys):
 
 def test_an_adaptive_example_reaches_its_target(tmp_path):
     plan = spec.load(DOCS / "specs" / "adaptive.toml")
-    (grid,) = runner.run(plan, tmp_path / "adaptive.h5", progress=False).groups.values()
+    (grid,) = results.grids(runner.run(plan, tmp_path / "adaptive.h5", progress=False)).values()
     value, error, drawn = (grid[name].values for name in ("cmi", "cmi_stderr", "n_samples"))
     reached = (error <= plan.grids["grid"].target_relative_error * value).all(axis=-1)
     assert (reached | (drawn == plan.grids["grid"].max_samples)).all()
