@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from . import benchmark, tasks
     from .amortised import AmortisedLikelihood
     from .base import Estimator, Sample, clone
-    from .classical import FrenzelPompe, Gaussian, Oracle
+    from .classical import FrenzelPompe, Gaussian, MesnerShalizi, Oracle
     from .conditional_likelihood import ConditionalLikelihood
     from .critics import MINE, ClassifierRatio, InfoNCE
     from .denoiser_gap import DenoiserGap
@@ -58,6 +58,7 @@ ESTIMATORS = [
     Entry("DenoiserGap", "denoiser_gap:DenoiserGap"),
     Entry("FrenzelPompe", "classical:FrenzelPompe"),
     Entry("Gaussian", "classical:Gaussian"),
+    Entry("MesnerShalizi", "classical:MesnerShalizi"),
     Entry("InfoNCE", "critics:InfoNCE"),
     Entry("InfoNCE-in-sample", "critics:InfoNCE", {"evaluate": "in_sample"}),
     Entry("MINE", "critics:MINE"),
@@ -106,6 +107,7 @@ __all__ = [
     "FrenzelPompe",
     "Gaussian",
     "InfoNCE",
+    "MesnerShalizi",
     "Oracle",
     "Sample",
     "Score",

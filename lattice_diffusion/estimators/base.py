@@ -6,19 +6,20 @@ so an estimator that learns the ratio need only say what it is on samples it has
 makes every sample a held-out one once, and the average has an error that can be read off. Nothing is ever clipped:
 an estimate below 0 is what an unbiased estimator must give half of the time where the truth is 0.
 
-Parameters follow scikit-learn: the constructor stores its arguments under their names, `get_params` and `set_params`
-read and change them, and fitted attributes end in an underscore, so that scikit-learn's `clone` works.
+Estimators are scikit-learn's: the constructor stores its arguments under their names, `get_params` and `set_params`
+read and change them, and fitted attributes end in an underscore.
 """
 
 import copy
-import inspect
+import warnings
 from abc import ABC
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
 
 from ..channels import Channel
 from ..errors import InputError, Limits, array_of, check_device, check_limits, shown
@@ -26,8 +27,7 @@ from ..estimate import Estimate
 from ..lattice import Rng, Tripartition
 
 FloatArray = NDArray[np.float64]
-FEW_VALUES = 8  # columns with so few values among the first PROBE samples are spins or categories, not continuous
-PROBE = 200
+FEW_VALUES = 8  # columns with so few values are spins or categories, not continuous
 
 
 # -- samples -----------------------------------------------------------------------------------------------
@@ -64,8 +64,13 @@ class Sample:
         x_t = None if self.x_t is None else self.x_t[rows]
         return replace(self, a=self.a[rows], b=self.b[rows], c=self.c[rows], x_t=x_t)
 
+    def standardised(self) -> "Sample":
+        """Return the samples with columns of mean 0 and variance 1; those that do not vary are 0."""
+        a, b, c = (standardising(x)(x) for x in (self.a, self.b, self.c))
+        return replace(self, a=a, b=b, c=c)
+
     def check(self) -> None:
-        """Raise InputError for unequal lengths, fewer than 2 samples, and columns that are not finite or constant."""
+        """Raise InputError for unequal lengths, fewer than 2 samples, values that are not finite, a or c constant."""
         if not len(self.a) == len(self.b) == len(self.c):
             lengths = f"{len(self.a)}, {len(self.b)} and {len(self.c)}"
             raise InputError(f"a, b and c must hold the same samples, got {lengths}")
@@ -77,20 +82,31 @@ class Sample:
             if not np.isfinite(x).all():
                 row, column = np.argwhere(~np.isfinite(x))[0]
                 raise InputError(f"{name} must be finite, got {x[row, column]} in sample {row}, column {column}")
-            for column in np.flatnonzero((x == x[0]).all(axis=0)):
+            constant = (x == x[0]).all(axis=0)
+            for column in np.flatnonzero(constant) if name == "a" or (name == "c" and constant.all()) else ():
                 value = f"{x[0, column]:g} throughout column {column}"
                 raise InputError(f"{name} must vary, got {value}; leave that column out")
 
     def check_continuous(self, who: str, names: str = "abc") -> None:
         """Raise InputError for columns with a handful of values, such as spins."""
         for name in names:
-            for column, values in enumerate(getattr(self, name)[:PROBE].T):
+            for column, values in enumerate(getattr(self, name).T):
                 distinct = len(np.unique(values))
-                if distinct <= min(FEW_VALUES, len(values) - 1):
+                if 1 < distinct <= min(FEW_VALUES, len(values) - 1):
                     raise InputError(
                         f"{who} needs continuous data, got {distinct} distinct values in column {column} of {name}; "
                         "for spins use an estimator of discrete data such as ConditionalLikelihood"
                     )
+
+
+def standardising(x: FloatArray) -> Callable[[FloatArray], FloatArray]:
+    """Return the map that gives these columns mean 0 and variance 1, and 0 to those that do not vary."""
+    unit = np.abs(x - x[:1]).max(axis=0, initial=0.0)
+    unit[unit == 0] = 1.0
+    moved = (x - x[:1]) / unit  # first of all, so that no offset or unit costs digits
+    mean, scale = moved.mean(axis=0), moved.std(axis=0)
+    scale[scale == 0] = 1.0
+    return lambda y: ((y - x[:1]) / unit - mean) / scale
 
 
 def sample_of(
@@ -105,7 +121,7 @@ def sample_of(
     if parts is not None:
         if c is not None or b is not None:
             raise InputError("parts divide x_t into A, B and C; give either parts or the flat arrays c and b, not both")
-        x_t = array_of("x_t", a)
+        x_t = _unmasked("x_t", a)
         a_t, b_t, c_t = (_region(x_t, mask) for mask in (parts.A, parts.B, parts.C))
         sample = Sample(a_t, b_t, c_t, x_t, parts, channel, t)
     else:
@@ -127,8 +143,14 @@ def _region(x_t: NDArray, mask: NDArray[np.bool_]) -> FloatArray:
     raise InputError(f"x_t must have shape (n, {sites}) or (n, channel, {sites}), as parts have, got {x_t.shape}")
 
 
+def _unmasked(name: str, x: ArrayLike) -> NDArray:
+    if np.ma.is_masked(x):
+        raise InputError(f"{name} must not have masked entries, got {np.ma.count_masked(x)}; leave those samples out")
+    return array_of(name, x)
+
+
 def _columns(name: str, x: ArrayLike) -> FloatArray:
-    array = np.asarray(array_of(name, x), float)
+    array = np.asarray(_unmasked(name, x), float)
     array = array[:, None] if array.ndim == 1 else array
     if array.ndim != 2:
         raise InputError(f"{name} must have shape (n, d) or (n,), got {array.shape}; lattices go with a Tripartition")
@@ -148,7 +170,7 @@ def group_index(groups: ArrayLike | None, n: int) -> NDArray[np.intp]:
 # -- estimators --------------------------------------------------------------------------------------------
 
 
-class Parameters:
+class Parameters(BaseEstimator):
     """Parameters by scikit-learn's conventions: the constructor's arguments, stored under their names.
 
     A subclass is a dataclass, or its constructor stores the arguments and calls that of the class above.
@@ -169,10 +191,6 @@ class Parameters:
             if value is not None and value not in allowed:
                 raise InputError(f"{name} must be one of {', '.join(allowed)}, got {shown(value)}")
         check_device(vars(self).get("device"))
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the constructor's arguments; `deep` is there for scikit-learn, parameters are not nested."""
-        return {name: getattr(self, name) for name in list(inspect.signature(type(self).__init__).parameters)[1:]}
 
     def set_params(self, **params: Any) -> Self:
         """Change constructor arguments. Raises InputError for unknown names and values that are not allowed."""
@@ -232,8 +250,9 @@ class Estimator(Parameters, ABC):
             rng: Generator, seed or None; draws the folds and whatever the estimator needs.
 
         Raises:
-            InputError: lengths that differ, NaN, a constant column, fewer samples (or groups) than folds, a
-                two-valued column given to an estimator of continuous data.
+            InputError: lengths that differ, NaN, masked entries, a constant column of a, fewer samples (or groups) than
+                folds, a two-valued column given to an estimator of continuous data. Constant columns of b and c tell
+                nothing.
         """
         if isinstance(c, Tripartition):
             parts, c = c, None
@@ -276,6 +295,16 @@ def clone(estimator: Any) -> Any:
     if hasattr(estimator, "get_params"):
         return type(estimator)(**estimator.get_params())
     return copy.deepcopy(estimator)
+
+
+class CapWarning(UserWarning):
+    """An estimate is near the largest value that its method can give."""
+
+
+def warn_at_cap(who: str, value: float, most: float, remedy: str) -> None:
+    """Warn that an estimate may be too low because its method gives at most `most` nats."""
+    text = f"{who} gives at most about {most:.3g} nats here and found {value:.3g}; the truth may be larger; {remedy}"
+    warnings.warn(text, CapWarning, stacklevel=4)
 
 
 def mean_estimate(values: FloatArray, groups: NDArray[np.intp], method: str) -> Estimate:

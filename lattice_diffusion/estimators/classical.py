@@ -15,10 +15,12 @@ from ..errors import InputError, Limits
 from ..estimate import Estimate
 from ..exact import log_marginal
 from ..lattice import Tripartition
-from .base import Estimator, FloatArray, Sample, mean_estimate
+from .base import Estimator, FloatArray, Sample, mean_estimate, warn_at_cap
 
 TREE_DIMENSIONS = 10  # beyond that a tree visits almost every point, and plain distances are faster
 BLOCK_BYTES = 2**25  # of one block of distances
+SINGULAR = 1e-11  # share of a column's variance that others must leave; standardised columns carry 16 digits
+REPEATED = 0.02  # share of samples that may repeat a value of another one where ties are not allowed
 
 
 def exact_log_ratios(model: Any, channel: Channel, t: float, x_t: NDArray, parts: Tripartition) -> FloatArray:
@@ -60,21 +62,35 @@ class Gaussian(Estimator):
 
     The error is by the delta method: to first order the estimate is the mean of the fitted log ratio
     1/2 (q_AB + q_BC - q_B - q_ABC), q the squared Mahalanobis norms, whose scatter by group is the error.
+    Columns of B and C that are constant, or combinations of those before them, are left out.
     The bias correction counts all samples as independent, whatever the groups.
     """
 
     continuous_only = True
 
     def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator) -> Estimate:
-        a, b, c = (x - x.mean(axis=0) for x in (sample.a, sample.b, sample.c))
-        n, d = len(sample), a.shape[1] + b.shape[1] + c.shape[1]
-        if n < d + 2:
+        sample = sample.standardised()
+        n, widths = len(sample), [x.shape[1] for x in (sample.b, sample.c, sample.a)]
+        columns = np.hstack([sample.b, sample.c, sample.a])
+        constant = ~columns.any(axis=0)
+        if n < (d := int((~constant).sum())) + 2:
             raise InputError(
-                f"Gaussian needs more samples than the {d} columns of a, b and c, at least {d + 2}, got {n}"
+                f"Gaussian needs more samples than the {d} columns of a, b and c that vary, at least {d + 2}, got {n}"
             )
+        pivots = np.zeros(len(constant))
+        pivots[~constant] = np.diag(np.linalg.qr(columns[:, ~constant], mode="r")) ** 2 / n
+        b, c, a = np.split(np.arange(len(constant)), np.cumsum(widths)[:-1])
+        new = pivots > SINGULAR
+        if not new[c].any():
+            raise InputError("c must tell something beyond b, got columns that are linear combinations of those of b")
+        if not new[a].all():
+            raise InputError(
+                "a must have columns that are not combinations of one another, b and c, got a singular covariance"
+            )
+        b, c = b[new[b]], c[new[c]]
         log_ratios = np.zeros(n)
         for sign, region in ((1, (b, c, a)), (1, (b,)), (-1, (b, a)), (-1, (b, c))):
-            log_ratios += sign * _log_density(np.concatenate(region, axis=1))
+            log_ratios += sign * _log_density(columns[:, np.concatenate(region)])
         self.log_ratios_ = log_ratios
         return mean_estimate(log_ratios, groups, "log det of the covariance, digamma bias correction")
 
@@ -85,15 +101,8 @@ def _log_density(x: FloatArray) -> FloatArray:
     The squared norms average to d (n - 1)/n exactly, whatever the data, so that they cancel in the mean.
     """
     nu, d = len(x) - 1, x.shape[1]
-    if d == 0:
-        return np.zeros(len(x))
-    try:
-        root = np.linalg.cholesky(x.T @ x / nu)
-    except np.linalg.LinAlgError:
-        raise InputError(
-            "Gaussian needs columns that are not multiples of one another, got a singular covariance"
-        ) from None
-    log_det = 2 * np.log(np.diag(root)).sum() - digamma((nu - np.arange(d)) / 2).sum() + d * np.log(nu / 2)
+    root = np.linalg.qr(x / np.sqrt(nu), mode="r").T
+    log_det = 2 * np.log(np.abs(np.diag(root))).sum() - digamma((nu - np.arange(d)) / 2).sum() + d * np.log(nu / 2)
     return -0.5 * ((solve_triangular(root, x.T, lower=True) ** 2).sum(axis=0) + log_det)
 
 
@@ -114,56 +123,94 @@ class FrenzelPompe(Estimator):
         blocks: parts of the data for the error, whole groups each.
     """
 
-    continuous_only = True
     limits: ClassVar[Limits] = {"k": (1, None), "blocks": (2, None)}
+    ties: ClassVar[bool] = False
     k: int = 5
     blocks: int = 10
 
     def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator) -> Estimate:
-        block = groups * self.blocks // (int(groups.max()) + 1)
+        n_groups = int(groups.max()) + 1
+        block = (rng.permutation(n_groups) * self.blocks // n_groups)[groups]
         smallest = int(np.bincount(block, minlength=self.blocks).min())
         if smallest <= self.k:
             raise InputError(
                 f"{self.blocks} blocks with k = {self.k} need more than {self.k} samples in every block, got "
                 f"{smallest}; lower blocks or k, or draw more"
             )
-        a, b, c = ((x - x.mean(axis=0)) / x.std(axis=0) for x in (sample.a, sample.b, sample.c))
-        value = _information(a, b, c, self.k)
-        parts = [_information(a[rows], b[rows], c[rows], self.k) for rows in (block == i for i in range(self.blocks))]
+        if not self.ties:
+            self._refuse_ties(sample)
+        moved = sample.standardised()
+        a, b, c = (x[:, x.any(axis=0)] for x in (moved.a, moved.b, moved.c))
+        value = self._information(a, b, c)
+        parts = [self._information(a[rows], b[rows], c[rows]) for rows in (block == i for i in range(self.blocks))]
         stderr = float(np.std(parts, ddof=1) / np.sqrt(self.blocks))
+        if value > 0.8 * (most := float(digamma(len(sample)) - digamma(self.k))):
+            warn_at_cap(type(self).__name__, value, most, "draw more samples")
         return Estimate(value, stderr, len(sample), f"k = {self.k} nearest neighbours, error from {self.blocks} blocks")
 
+    def _refuse_ties(self, sample: Sample) -> None:
+        sample.check_continuous(type(self).__name__)
+        for name in "abc":
+            for column, values in enumerate(getattr(sample, name).T):
+                repeated = len(values) - len(np.unique(values))
+                if REPEATED * len(values) < repeated < len(values) - 1:
+                    raise InputError(
+                        f"{type(self).__name__} needs values without ties, got {repeated} repeated ones among "
+                        f"{len(values)} in column {column} of {name}; use MesnerShalizi"
+                    )
 
-def _information(a: FloatArray, b: FloatArray, c: FloatArray, k: int) -> float:
-    few = a.shape[1] + b.shape[1] + c.shape[1] <= TREE_DIMENSIONS
-    n_ab, n_bc, n_b = (counts_by_tree if few else counts_by_distances)(a, b, c, k)
-    return float(digamma(k) - (digamma(n_ab + 1) + digamma(n_bc + 1) - digamma(n_b + 1)).mean())
+    def _information(self, a: FloatArray, b: FloatArray, c: FloatArray) -> float:
+        few = a.shape[1] + b.shape[1] + c.shape[1] <= TREE_DIMENSIONS
+        counts = counts_by_tree if few else counts_by_distances
+        n_ab, n_bc, n_b, n_abc = (digamma(n + (not self.ties)) for n in counts(a, b, c, self.k, self.ties))
+        near = n_abc if self.ties else digamma(self.k)
+        return float((near - n_ab - n_bc + n_b).mean())
 
 
-def counts_by_tree(a: FloatArray, b: FloatArray, c: FloatArray, k: int) -> tuple[NDArray, NDArray, NDArray]:
-    """Return n_AB, n_BC and n_B of every sample, (n,) each, by trees of neighbours."""
+class MesnerShalizi(FrenzelPompe):
+    """Nearest neighbours where values may repeat: mixtures of atoms and continua, categories, rounded numbers.
+
+        I(A;C|B) = < psi(k_i) - psi(n_AB) - psi(n_BC) + psi(n_B) >
+
+    n_R counts the other samples no farther than the k-th neighbour in A + B + C, and k_i those in A + B + C itself,
+    more than k where distances tie. Parameters and error are those of `FrenzelPompe`; unlike in the paper, nothing is
+    clipped at 0. Source: Mesner and Shalizi, IEEE Trans. Inf. Theory 67, 464 (2021), arXiv:1912.03387.
+    """
+
+    ties = True
+
+
+def counts_by_tree(a: FloatArray, b: FloatArray, c: FloatArray, k: int, closed: bool = False) -> list[NDArray]:
+    """Return n_AB, n_BC, n_B and n_ABC of every sample, (n,) each, by trees: others nearer than the k-th neighbour.
+
+    Args:
+        closed: whether those at its very distance count, too.
+    """
     ab, bc, abc = np.hstack([a, b]), np.hstack([b, c]), np.hstack([a, b, c])
     radius = cKDTree(abc).query(abc, k + 1, p=np.inf)[0][:, k]
-    inside = np.nextafter(radius, 0.0)  # strictly nearer
+    if not closed:
+        radius = np.nextafter(radius, -1.0)
 
     def count(x: FloatArray) -> NDArray:
         if x.shape[1] == 0:
             return np.full(len(x), len(x) - 1)
-        return cKDTree(x).query_ball_point(x, inside, p=np.inf, return_length=True) - 1
+        return cKDTree(x).query_ball_point(x, radius, p=np.inf, return_length=True) - 1
 
-    return count(ab), count(bc), count(b)
+    return [count(x) for x in (ab, bc, b, abc)]
 
 
-def counts_by_distances(a: FloatArray, b: FloatArray, c: FloatArray, k: int) -> tuple[NDArray, NDArray, NDArray]:
+def counts_by_distances(a: FloatArray, b: FloatArray, c: FloatArray, k: int, closed: bool = False) -> list[NDArray]:
     """Return what `counts_by_tree` does, by blocks of all distances."""
-    n = len(a)
-    out = np.empty((3, n), int)
+    n, out = len(a), np.empty((4, len(a)), int)
     step = max(1, BLOCK_BYTES // (8 * n))
     for start in range(0, n, step):
         rows = slice(start, start + step)
-        d_b = cdist(b[rows], b, "chebyshev") if b.shape[1] else np.zeros((len(a[rows]), n))
+        d_b = cdist(b[rows], b, "chebyshev") if b.shape[1] else np.full((len(a[rows]), n), -1.0)
         d_ab = np.maximum(cdist(a[rows], a, "chebyshev"), d_b)
         d_bc = np.maximum(cdist(c[rows], c, "chebyshev"), d_b)
-        radius = np.partition(np.maximum(d_ab, d_bc), k, axis=1)[:, k, None]  # entry 0 is the sample itself
-        out[:, rows] = [(distance < radius).sum(axis=1) - 1 for distance in (d_ab, d_bc, d_b)]
-    return out[0], out[1], out[2]
+        d_abc = np.maximum(d_ab, d_bc)
+        radius = np.partition(d_abc, k, axis=1)[:, k, None]  # entry 0 is the sample itself
+        if not closed:
+            radius = np.nextafter(radius, -1.0)
+        out[:, rows] = [(distance <= radius).sum(axis=1) - 1 for distance in (d_ab, d_bc, d_b, d_abc)]
+    return list(out)

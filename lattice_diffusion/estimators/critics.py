@@ -12,7 +12,6 @@ as I(A;B) or larger, and so are their errors, which need not cancel.
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar, Literal
 
@@ -24,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softplus
 
 from ..estimate import Estimate
-from .base import FloatArray, Sample, mean_estimate
+from .base import FloatArray, Sample, mean_estimate, standardising
 from .networks import CHUNK, MLP, Places, network, tensor
 from .neural import Learned, Loss, Neural, split
 
@@ -75,11 +74,11 @@ class Difference(Neural):
         where, rows = self._places(train), (np.arange(len(train)), np.arange(0))
         if self.evaluate == "held_out":
             rows = split(len(train), rng)
-        scaled_a, terms = _standardising(train.a[rows[0]]), []
+        scaled_a, terms = standardising(train.a[rows[0]]), []
         for sign, region in ((1, "bc"), (-1, "b")):
             z = getattr(train, region)
             if z.shape[1]:
-                scaled_z = _standardising(z[rows[0]])
+                scaled_z = standardising(z[rows[0]])
                 net = self._critic(train.a.shape[1], z.shape[1], where, rng).to(self.device)
                 pairs = scaled_a(train.a), scaled_z(z)
                 fitted, validated = ([tensor(x[part], self.device) for x in pairs] for part in rows)
@@ -159,13 +158,6 @@ class InfoNCE(Difference):
         scores = embed_a(a) @ embed_z(z).T / math.sqrt(self.width)
         right = torch.arange(len(a), device=a.device)
         return math.log(len(a)) - cross_entropy(scores, right, reduction="none")
-
-
-def _standardising(x: FloatArray) -> Callable[[FloatArray], FloatArray]:
-    """Return the map that gives these columns mean 0 and variance 1."""
-    mean, scale = x.mean(axis=0), x.std(axis=0)
-    scale[scale == 0] = 1.0
-    return lambda y: (y - mean) / scale
 
 
 def _pairs(net: nn.Module, a: Tensor, z: Tensor) -> Tensor:

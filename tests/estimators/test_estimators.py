@@ -4,12 +4,16 @@ from importlib.metadata import EntryPoint
 
 import numpy as np
 import pytest
-from scipy.stats import chi2
+from scipy.special import entr, ndtr, xlogy
+from scipy.stats import chi2, norm
+from sklearn.base import clone as sklearn_clone
+from sklearn.model_selection import GridSearchCV
+from sklearn.utils.validation import check_is_fitted
 
 import lattice_diffusion as ld
 from lattice_diffusion import estimators as est
 from lattice_diffusion import registry
-from lattice_diffusion.estimators.base import mean_estimate
+from lattice_diffusion.estimators.base import CapWarning, mean_estimate
 from lattice_diffusion.estimators.classical import counts_by_distances, counts_by_tree, exact_log_ratios
 from lattice_diffusion.estimators.identities import noisy_chain
 from lattice_diffusion.estimators.tasks import Charges, measure
@@ -187,8 +191,80 @@ def test_frenzel_pompe_collapses_in_many_dimensions():
 def test_neighbours_by_tree_and_by_distances_are_the_same():
     a, b, c = (np.random.default_rng(seed).standard_normal((300, d)) for seed, d in ((1, 1), (2, 2), (3, 2)))
     for given in (b, b[:, :0]):
-        for one, other in zip(counts_by_tree(a, given, c, 4), counts_by_distances(a, given, c, 4), strict=True):
-            np.testing.assert_array_equal(one, other)
+        for closed in (False, True):
+            both = (count(a, given, c, 4, closed) for count in (counts_by_tree, counts_by_distances))
+            for one, other in zip(*both, strict=True):
+                np.testing.assert_array_equal(one, other)
+
+
+def entropies(table, axes):
+    """H of the marginal of a table of probabilities over these axes."""
+    marginal = table.sum(axis=tuple(i for i in range(table.ndim) if i not in axes))
+    return -(marginal[marginal > 0] * np.log(marginal[marginal > 0])).sum()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_nearest_neighbours_with_ties_are_right(seed):
+    """Categories by enumeration, atoms and a continuum by quadrature, integers that know nothing of one another."""
+    rng, n = np.random.default_rng(seed), 3000
+    table = rng.dirichlet(np.ones(12)).reshape(3, 2, 2)  # of a, b, c
+    a, b, c = np.unravel_index(rng.choice(12, n, p=table.ravel()), table.shape)
+    truth = entropies(table, (0, 1)) + entropies(table, (1, 2)) - entropies(table, (1,)) - entropies(table, (0, 1, 2))
+    assert abs(est.MesnerShalizi().fit(a, c, b, rng=rng).estimate().value - truth) < 0.03
+    x = rng.standard_normal(n)
+    z = 0.7 * x + 0.51**0.5 * rng.standard_normal(n)
+    assert abs(est.MesnerShalizi().fit(np.maximum(x, 0), z, rng=rng).estimate().value - RECTIFIED) < 0.05
+    i, j = rng.integers(0, 10, (2, n))
+    assert abs(est.MesnerShalizi().fit(i, j, rng=rng).estimate().value) < 0.05
+    for tied in ((i, j), (x.round(1), z)):
+        with pytest.raises(ValueError, match=r"FrenzelPompe needs values without ties, .*use MesnerShalizi"):
+            est.FrenzelPompe().fit(*tied)
+    repeated = est.MesnerShalizi().fit(np.repeat(i, 8), np.repeat(j, 8), rng=rng).estimate()
+    assert np.isfinite([repeated.value, repeated.stderr]).all()
+
+
+def rectified_truth(rho):
+    """I(max(a, 0); c) of a Gaussian pair of correlation rho: that of (a > 0) and c, and of a and c where a > 0."""
+    c, weights = np.polynomial.hermite_e.hermegauss(200)
+    weights /= weights.sum()
+    inside = ndtr(rho * c / np.sqrt(1 - rho**2))  # P(a > 0 | c)
+    sign = np.log(2) - weights @ (entr(inside) + entr(1 - inside))
+    a = np.linspace(0, 12, 4001)[:, None]
+    joint = norm.pdf(a, rho * c, np.sqrt(1 - rho**2))
+    given = xlogy(joint, joint) - xlogy(joint, 2 * norm.pdf(a) * inside)
+    return float(sign + weights @ np.trapezoid(given, a[:, 0], axis=0))
+
+
+RECTIFIED = rectified_truth(0.7)
+
+
+def test_an_estimate_at_its_cap_says_so():
+    a, c = np.random.default_rng(0).standard_normal((2, 2000))
+    for one in (est.FrenzelPompe(), est.MesnerShalizi()):
+        with pytest.warns(CapWarning, match="gives at most about .* nats here and found"):
+            one.fit(a, a + 1e-7 * c)
+
+
+def test_singular_covariances_are_seen_at_every_seed():
+    """I(A;C|B) is infinite where A = C, 0 where C is inside B; copies and constants beside B and C change nothing."""
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        a, b, c = gaussian_triple(100, rng)
+        with pytest.raises(ValueError, match="got a singular covariance"):
+            est.Gaussian().fit(a, np.c_[b, a], c)
+        with pytest.raises(ValueError, match="c must tell something beyond b"):
+            est.Gaussian().fit(a, b - c, np.c_[b, c])
+        plain = est.Gaussian().fit(a, c, b).estimate()
+        again = est.Gaussian().fit(a, np.c_[c, np.ones(100), b - c], np.c_[np.zeros(100), b, b]).estimate()
+        assert again.value == pytest.approx(plain.value, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["Gaussian", "FrenzelPompe", "MesnerShalizi"])
+def test_units_and_offsets_change_nothing(name):
+    a, b, c = gaussian_triple(300, np.random.default_rng(2))
+    plain = est.find(name)().fit(a, c, b, rng=0).estimate()
+    moved = est.find(name)().fit(1e-9 * a + 3, 1e6 * c + 1.7e13, 1e200 * b, rng=0).estimate()
+    assert moved.value == pytest.approx(plain.value, abs=1e-5)
 
 
 def test_a_cross_fitted_estimator_is_right_and_may_be_negative():
@@ -259,7 +335,11 @@ def test_parameters_follow_scikit_learn():
     assert one.set_params(k=4) is one
     assert repr(one) == "FrenzelPompe(k=4, blocks=10)"
     assert LinearRegression(3).get_params() == {"folds": 3, "drop_conditioning": False}
-    with pytest.raises(ValueError, match="FrenzelPompe has no parameter 'q'; it has k, blocks"):
+    assert sklearn_clone(est.FrenzelPompe().set_params(k=np.int64(3))).k == 3
+    assert one.__sklearn_tags__().estimator_type is None
+    grid = GridSearchCV(one, {"k": [2, 3]}, scoring=lambda one, a, c: one.estimate().value, cv=2)
+    check_is_fitted(grid.fit(X, X[::-1]).best_estimator_)
+    with pytest.raises(ValueError, match="FrenzelPompe has no parameter 'q'; it has "):
         one.set_params(q=1)
     with pytest.raises(ValueError, match="k must be an integer >= 1, got 0"):
         one.set_params(k=0)
@@ -334,7 +414,8 @@ RNG = np.random.default_rng(0)
         (lambda: est.Gaussian().fit(LATTICE, X, parts=PARTS), "give either parts or the flat arrays c and b, not both"),
         (lambda: est.Gaussian().fit(X, PARTS), r"x_t must have shape \(n, 2, 3\) or \(n, channel, 2, 3\)"),
         (lambda: est.Gaussian().fit(X, X, groups=[1, 2]), r"groups must hold one label per sample, shape \(100,\)"),
-        (lambda: est.Gaussian().fit(X, X), "not multiples of one another, got a singular covariance"),
+        (lambda: est.Gaussian().fit(X, X), "not combinations of one another, b and c, got a singular covariance"),
+        (lambda: est.Gaussian().fit(X, np.ma.masked_less(X, 0)), "c must not have masked entries, got"),
         (lambda: est.Gaussian().fit(X[:5], X[5:10]), "more samples than the 6 columns .* at least 8, got 5"),
         (lambda: est.Gaussian().fit(SPINS, X), "Gaussian needs continuous data, got 2 .* column 0 of a"),
         (lambda: est.FrenzelPompe().fit(X, SPINS), "FrenzelPompe needs continuous data, got 2 .* column 0 of c"),
