@@ -274,20 +274,26 @@ class Estimator(Parameters, ABC):
 
     def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator) -> Estimate:
         """Average the held-out log ratios over K folds; `groups` numbers the group of every sample, 0, 1, ..."""
-        fold = self._fold(groups, rng)
+        fold = self._fold(sample, groups, rng)
         self.log_ratios_ = np.empty(len(sample))
         for k in range(self.folds):
             held_out, others = np.flatnonzero(fold == k), np.flatnonzero(fold != k)
             self.log_ratios_[held_out] = self._log_ratios(sample.take(others), sample.take(held_out), rng)
         return mean_estimate(self.log_ratios_, groups, f"{type(self).__name__}, {self.folds}-fold cross-fitted")
 
-    def _fold(self, groups: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.intp]:
-        """Return (n,), the fold of every sample: groups in random order, dealt out in turn."""
+    def _fold(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.intp]:
+        """Return (n,), the fold of every sample: groups in random order, dealt out in turn, class by class of a."""
         n_groups = int(groups.max()) + 1
         if n_groups < self.folds:
             what = "samples" if n_groups == len(groups) else "groups"
             raise InputError(f"{self.folds} folds need at least as many {what}, got {n_groups}; lower folds")
-        return (rng.permutation(n_groups) % self.folds)[groups]
+        order = rng.permutation(n_groups)
+        values, which = np.unique(sample.a[:, 0], return_inverse=True)
+        if len(values) <= FEW_VALUES:
+            order = order[np.argsort(which[np.unique(groups, return_index=True)[1]][order], kind="stable")]
+        fold = np.empty(n_groups, np.intp)
+        fold[order] = np.arange(n_groups) % self.folds
+        return fold[groups]
 
 
 def clone(estimator: Any) -> Any:
@@ -301,9 +307,9 @@ class CapWarning(UserWarning):
     """An estimate is near the largest value that its method can give."""
 
 
-def warn_at_cap(who: str, value: float, most: float, remedy: str) -> None:
-    """Warn that an estimate may be too low because its method gives at most `most` nats."""
-    text = f"{who} gives at most about {most:.3g} nats here and found {value:.3g}; the truth may be larger; {remedy}"
+def warn_at_cap(who: str, most: str, remedy: str) -> None:
+    """Warn that an estimate may be too low because its method gives at most so many nats."""
+    text = f"{who} gives at most {most} nats here and is near it; the truth may be larger; {remedy}"
     warnings.warn(text, CapWarning, stacklevel=4)
 
 

@@ -145,7 +145,7 @@ class FrenzelPompe(Estimator):
         parts = [self._information(a[rows], b[rows], c[rows]) for rows in (block == i for i in range(self.blocks))]
         stderr = float(np.std(parts, ddof=1) / np.sqrt(self.blocks))
         if value > 0.8 * (most := float(digamma(len(sample)) - digamma(self.k))):
-            warn_at_cap(type(self).__name__, value, most, "draw more samples")
+            warn_at_cap(type(self).__name__, f"about {most:.3g}", "draw more samples")
         return Estimate(value, stderr, len(sample), f"k = {self.k} nearest neighbours, error from {self.blocks} blocks")
 
     def _refuse_ties(self, sample: Sample) -> None:

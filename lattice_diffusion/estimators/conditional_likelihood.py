@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from ..channels import is_gaussian
 from ..errors import InputError, Limits
 from ..estimate import Estimate
-from .base import FEW_VALUES, PROBE, FloatArray, Sample, sample_of
-from .laws import Categorical, Head, Law, Mixture, NoisySpin
-from .networks import Places, by_chunks, network, tensor
-from .neural import Learned, Neural, Rows, middle, split
+from .base import FloatArray, Sample, sample_of, standardising, warn_at_cap
+from .laws import FEWEST, FLAT, Head, Law, NoisySpin, head_of
+from .networks import Places, Rows, by_chunks, network, tensor
+from .neural import VALIDATION, Learned, Neural, middle, split
 
 
 @dataclass(eq=False)
@@ -86,33 +86,69 @@ class ConditionalLikelihood(Neural):
             """Return tanh h of noisy spins, or the values as they are."""
             return np.tanh(noise.target(x)) if spins and known else x
 
+        scaled = {name: standardising(seen(getattr(train, name))) for name in "abc"}
+
         def arrays(sample: Sample, head: Head, j: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
             """Return the inputs of q(a_j|b) and q(a_j|b,c), the targets, and the outputs to start from."""
-            b = seen(np.hstack([sample.b, sample.a[:, :j]]))
-            start = np.tile(head.start(), (len(sample), 1))
-            made = (b, np.hstack([b, seen(sample.c)]), head.target(sample.a[:, j]), start)
-            return tuple(tensor(x, self.device) for x in made)  # type: ignore[return-value]
+            a, b, c = (scaled[name](seen(getattr(sample, name))) for name in "abc")
+            b, start = np.hstack([b, a[:, :j]]), np.tile(head.start(), (len(sample), 1))
+            made = (b, np.hstack([b, c]), head.target(sample.a[:, j]), start)
+            return tuple(tensor(x, self.device, torch.float64) for x in made)  # type: ignore[return-value]
 
         laws = []
         for j in range(train.a.shape[1]):
-            head = noise if spins else self._head(train.a[rows[0], j], train)
+            head = noise if spins and known else head_of(train.a[:, j], train.channel, train.t, self.components)
             b, bc, y, start = arrays(train, head, j)
+            self._check_size(train, bc.cpu().numpy(), head)
+            marginal = Law(head, b[:, :0], y, start, rows, bent=False)
             small = self._law(head, b, y, start, rows, where, j, rng)
             far, near = self._nested(small, b, bc, start)
-            laws.append((small, self._law(head, far, y, near, rows, where, j, rng)))
+            large = self._law(head, far, y, near, rows, where, j, rng)
+            laws.append((marginal, small, large))
+            if head.capped(by_chunks(large, far, near)):
+                warn_at_cap("ConditionalLikelihood", "about 7.5", "add noise to a")
 
         def log_ratio(sample: Sample, inside: bool) -> FloatArray:
             total = torch.zeros(len(sample), dtype=torch.float64)
-            for j, (small, large) in enumerate(laws):
+            for j, (marginal, small, large) in enumerate(laws):
                 b, bc, y, start = arrays(sample, small.head, j)
                 far, near = self._nested(small, b, bc, start)
-                steps = near, by_chunks(large.straight_part, far, near), by_chunks(large, far, near)
-                nats = [by_chunks(small.head.nats, theta, y).double().cpu() for theta in steps]
-                kept = large.linear.kept if self.corrected else 1.0
-                total += (nats[0] - nats[1]) / (2 - kept if inside else kept) + nats[1] - nats[2]
+                bare = small.head.nats(by_chunks(marginal, b[:, :0], start), y)
+
+                def gain(theta: Tensor, head: Head = small.head, y: Tensor = y, bare: Tensor = bare) -> Tensor:
+                    """Return log [(1 - e) q + e p] / p of the law q and the marginal one p, e one sample's share."""
+                    return torch.logaddexp(bare - head.nats(theta, y), bare.new_tensor(-math.log(len(rows[0]))))
+
+                steps = (
+                    (small.straight_part, b, start),
+                    (small, b, start),
+                    (large.straight_part, far, near),
+                    (large, far, near),
+                )
+                straight_b, full_b, straight_bc, full_bc = (gain(by_chunks(*step)) for step in steps)
+                weights = [law.weight(inside=inside) if self.corrected else 1.0 for law in (small, large)]
+                if large.linear.kept < 1.0:  # shrunk towards the smaller law
+                    total += (weights[1] * (straight_bc - full_b) + full_bc - straight_bc).cpu()
+                else:
+                    total += (weights[1] * straight_bc + full_bc - straight_bc).cpu()
+                    total -= (weights[0] * straight_b + full_b - straight_b).cpu()
             return total.numpy()
 
         return Learned(log_ratio, rows[0])
+
+    def _check_size(self, sample: Sample, columns: FloatArray, head: Head) -> None:
+        """Raise InputError for fewer samples than the columns of b and c need."""
+        rank = int((np.linalg.eigvalsh(columns.T @ columns / len(columns)) > FLAT).sum())
+        share = (1 - VALIDATION) * (1 - 1 / self.folds)
+        need, n = (
+            math.ceil((head.samples_per_column * rank + FEWEST) / share),
+            round(len(sample) / (1 - 1 / self.folds)),
+        )
+        if n < need:
+            raise InputError(
+                f"ConditionalLikelihood needs at least {need:,} samples where b and c have {rank} independent columns, "
+                f"got {n:,}; draw more, or leave columns out"
+            )
 
     def _nested(self, small: Law, b: Tensor, bc: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
         """Return inputs and initial outputs of the larger law, which sees the smaller one's bend, too, to undo it."""
@@ -122,20 +158,14 @@ class ConditionalLikelihood(Neural):
         bend = near - by_chunks(small.straight_part, b, start)
         return torch.cat([bc, bend[:, : small.head.n_linear]], dim=1), near
 
-    def _head(self, a: FloatArray, sample: Sample) -> Head:
-        if len(np.unique(a[: 50 * FEW_VALUES])) <= FEW_VALUES:
-            return Categorical(np.unique(a))
-        return Mixture(a, sample.channel, sample.t, self.components)
-
     def _law(
         self, head: Head, x: Tensor, y: Tensor, start: Tensor, rows: Rows, where: Places | None, j: int, rng: Generator
     ) -> Law:
         """Fit a linear law and its bend, then a network of all inputs, kept if its gain is above the gain's error."""
-        fit = rows[0]
-        law = Law(head, x[fit], y[fit], start[fit], bent=self.depth > 0)
+        law = Law(head, x, y, start, rows, bent=self.depth > 0)
         if not (x.shape[1] and self.depth and law.linear.kept == 1.0):  # a network would undo the shrinkage
             return law
-        seen, theta = law.seen(x, start), by_chunks(law, x, start)
+        seen, theta = law.seen(x, start).float(), by_chunks(law, x, start)
         net = network(where, x.shape[1], seen.shape[1], head.n_outputs, rng, n_a=j, **self._size).to(self.device)
 
         def nats(net: nn.Module, seen: Tensor, theta: Tensor, y: Tensor) -> Tensor:
@@ -173,10 +203,10 @@ def translated(sample: Sample, copies: int, rng: Generator) -> Sample:
 def _spins(sample: Sample) -> bool:
     """Return whether the clean values of the sample are +-1, as judged from the noisy ones."""
     arrays = sample.a, sample.b, sample.c
-    few = np.unique(np.concatenate([x[:PROBE].ravel() for x in arrays]))
+    few = set().union(*(np.unique(x)[:4].tolist() for x in arrays))
     if len(few) <= 3:
         known = sample.channel is not None and sample.t is not None
-        return bool(np.isin(few, (-1.0, 1.0)).all()) or (known and bool(np.isin(few, (-1.0, 0.0, 1.0)).all()))
+        return few <= {-1.0, 1.0} or (known and few <= {-1.0, 0.0, 1.0})
     if sample.channel is None or not is_gaussian(sample.channel) or sample.t is None:
         return False
     alpha, sigma = sample.channel.alpha(sample.t), sample.channel.sigma(sample.t)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softplus
 
 from ..estimate import Estimate
-from .base import FloatArray, Sample, mean_estimate, standardising
+from .base import FloatArray, Sample, mean_estimate, standardising, warn_at_cap
 from .networks import CHUNK, MLP, Places, network, tensor
 from .neural import Learned, Loss, Neural, split
 
@@ -152,6 +152,12 @@ class InfoNCE(Difference):
     def _values(self, net: nn.Module, a: Tensor, z: Tensor) -> Tensor:
         batches = zip(a.split(self.batch_size), z.split(self.batch_size), strict=True)
         return torch.cat([self._of_batch(net, *batch) for batch in batches])
+
+    def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: Generator) -> Estimate:
+        answer, most = super()._estimate(sample, groups, rng), math.log(self.batch_size)
+        if answer.value > 0.8 * most:
+            warn_at_cap("InfoNCE", f"log(batch_size) = {most:.3g}", "take a larger batch_size")
+        return answer
 
     def _of_batch(self, net: nn.Module, a: Tensor, z: Tensor) -> Tensor:
         embed_a, embed_z = net.children()

@@ -11,7 +11,7 @@ e_b^2 + e_bc^2, the second off by e_b^2 - e_bc^2, so that their distance says ho
 
 import math
 import warnings
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -20,13 +20,14 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..errors import Limits, check_memory
+from ..errors import InputError, Limits, check_memory
 from ..estimate import Estimate
 from .base import FloatArray, Sample, mean_estimate
 from .networks import Places, by_chunks, network, tensor
 from .neural import Neural, Rows, split
 
 FEWEST, MOST = 1e-2, 1e3  # range of gamma, in units of 1/variance of a and 1/variance left by least squares
+FEWEST_SAMPLES = 20
 DISAGREEMENT = 4.0  # standard errors
 RIDGE = 1e-6
 COPIES = 8  # noise levels drawn for each sample
@@ -51,6 +52,8 @@ class DenoiserGap(Neural):
         mse_gap_, orthogonal_: the two forms.
         u_, decay_, decay_stderr_: variances of the extra noise, (levels,), in units of those of `a`, with -dI/du by
             the orthogonal form and its error.
+        decay_sound_: (levels,), False where the two forms differ by more than their errors, mostly at small u: there
+            `decay_` is what the denoisers err, not what they tell.
     """
 
     limits: ClassVar[Limits] = {**Neural.limits, "levels": (3, None)}
@@ -60,18 +63,25 @@ class DenoiserGap(Neural):
     def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: Generator) -> Estimate:
         check_memory("levels", 32 * len(sample) * self.levels, "take fewer levels")
         sample.check_continuous("DenoiserGap", "a")
-        where = self._places(sample)
-        fold = self._fold(groups, rng)
+        where, n_columns = self._places(sample), sample.bc.shape[1]
+        if len(sample) < (need := 4 * (n_columns + FEWEST_SAMPLES)):
+            raise InputError(
+                f"DenoiserGap needs at least {need:,} samples for {n_columns} columns of b and c, got {len(sample):,}; "
+                "draw more, or leave columns out"
+            )
+        fold = self._fold(sample, groups, rng)
         scale = sample.a.std(axis=0).mean()
-        highest = MOST / _variance_left(sample.a / scale, sample.bc)
+        moved = sample.standardised()
+        sample = replace(moved, a=moved.a * (sample.a.std(axis=0) / scale))
+        highest = MOST / _variance_left(sample.a, sample.bc)
         log_gamma = np.linspace(math.log(FEWEST), math.log(highest), self.levels)
         squares, gaps = np.empty((2, len(sample), self.levels))
         for k in range(self.folds):
             rows = np.flatnonzero(fold == k)
             part, rest = sample.take(rows), sample.take(np.flatnonzero(fold != k))
             chosen = split(len(rest), rng)
-            near, far = (self._denoiser(rest.a / scale, x, log_gamma, chosen, where, rng) for x in (rest.b, rest.bc))
-            a = part.a / scale
+            near, far = (self._denoiser(rest.a, x, log_gamma, chosen, where, rng) for x in (rest.b, rest.bc))
+            a = part.a
             for i, level in enumerate(log_gamma):
                 noisy = a + math.exp(-0.5 * level) * rng.standard_normal(a.shape)
                 m_b, m_bc = near.mean(noisy, part.b, level), far.mean(noisy, part.bc, level)
@@ -84,6 +94,8 @@ class DenoiserGap(Neural):
         self.u_ = scale**2 / gamma
         self.decay_ = 0.5 * (squares * gamma**2).mean(axis=0) / scale**2
         self.decay_stderr_ = 0.5 * (squares * gamma**2).std(axis=0) / (scale**2 * math.sqrt(len(sample)))
+        distances = [mean_estimate(column, groups, "difference") for column in (squares - gaps).T]
+        self.decay_sound_ = np.array([abs(one.z_score(0.0)) <= DISAGREEMENT for one in distances])
         self.orthogonal_ = mean_estimate(orthogonal, groups, "orthogonal form, held out")
         self.mse_gap_ = mean_estimate(self.log_ratios_, groups, "gap of the mean squared errors, held out")
         difference = mean_estimate(orthogonal - self.log_ratios_, groups, "difference")
@@ -149,7 +161,7 @@ class _Denoiser:
         """Return E[a | a_u, x] at one level, log gamma."""
 
         def function(noisy: Tensor, x: Tensor) -> Tensor:
-            return self(self.net, noisy, x, torch.full((len(x), 1), level, device=x.device))
+            return self(self.net, noisy, x, x.new_full((len(x), 1), level))
 
         return by_chunks(function, tensor(noisy, self.device), tensor(x, self.device)).cpu().double().numpy()
 
@@ -161,5 +173,4 @@ def _slope(a: FloatArray, z: FloatArray) -> FloatArray:
 
 def _variance_left(a: FloatArray, x: FloatArray) -> float:
     """Return the smallest variance that least squares leaves of a column of a."""
-    z = (x - x.mean(axis=0)) / x.std(axis=0)
-    return float((a - a.mean(axis=0) - z @ _slope(a, z)).var(axis=0).min())
+    return float((a - x @ _slope(a, x)).var(axis=0).min())

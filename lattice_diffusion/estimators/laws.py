@@ -8,6 +8,12 @@ the samples of the fit and over others are
 so that half of in sample / (2 - s) + held out / s is the truth |w|^2/2n, whatever w: nothing is lost to the shrinkage,
 and nothing is clipped. It is needed where maximal likelihood would leave the quadratic regime; s follows from the prior
 and the information at the fit.
+
+Variances do not change by little where p columns are many among n samples, gamma = p/n: with the residual variance free
+of bias, RSS/(n - p), in sample is too high by gamma/2 and held out too low by gamma/2(1 - gamma), and it is these
+weights that cancel both, 1/(2 - gamma) of the former and the rest of the latter.
+
+All of it is in double precision, and combinations of columns that do not vary, as of one-hot codes, are left out.
 """
 
 import itertools
@@ -18,16 +24,21 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, log_softmax, pad, softplus
 
 from ..channels import Channel, is_gaussian
 from ..errors import check_memory
-from .base import FloatArray
+from .base import FEW_VALUES, FloatArray
+from .networks import Rows, by_chunks
 
+ATOM = 0.01  # share of the samples at one value from which on it is an atom, if above five times that of others
+FEWEST = 30  # samples of a density
 LOG_VARIANCE = (-14.0, 4.0)  # of a component, in units of the variance of a: none collapses on one sample
 FIELD_CERTAIN = 15.0  # stands for an infinite field: exp(-30) is 0 in single precision
-RIDGE = 1e-6  # of unit variance: columns that repeat others do no harm
+FLAT = 1e-9  # columns that vary less, and combinations of less variance, are taken for constant
+PRIOR = 3.0  # standard deviation of log odds by whitened column: they stay finite where classes are separate
 LARGEST_NOISE = 0.3  # of log odds, from the errors of the weights: beyond it they are shrunk
 DEGREE = 3  # of the bend
 SQUASH = 2.0  # standard deviations at which its powers level off
@@ -45,7 +56,14 @@ class Head(ABC):
     """
 
     n_outputs = n_linear = n_bent = 1
+    samples_per_column = 8  # of a fit; with fewer the biases of maximal likelihood do not cancel
     shrinks = False
+
+    prior = 0.0  # inverse variance of weights and constants
+
+    def capped(self, theta: Tensor) -> bool:
+        """Return whether the law is as sharp as it can be for most samples."""
+        return False
 
     @abstractmethod
     def target(self, a: FloatArray) -> FloatArray:
@@ -59,9 +77,13 @@ class Head(ABC):
         """Return (n,), what the law leaves of y; None where there is no such thing."""
         return None
 
+    def apart(self, theta: Tensor) -> Tensor | None:
+        """Return (n_outputs,), what makes different components of equal ones; None where there are none."""
+        return None
+
     def gain(self, theta: Tensor, y: Tensor) -> Tensor:
         """Return (n_outputs,), the units in which the parameters move."""
-        return torch.ones(self.n_outputs, device=y.device)
+        return y.new_ones(self.n_outputs)
 
     @abstractmethod
     def nats(self, theta: Tensor, y: Tensor) -> Tensor:
@@ -71,6 +93,7 @@ class Head(ABC):
 class NoisySpin(Head):
     """A spin s = +-1 seen through known noise: p(a) ~ sum_s q(s) e^{s h(a)}, with log odds theta of q."""
 
+    samples_per_column = 6
     shrinks = True  # much noise tells next to nothing of large log odds
 
     def __init__(self, channel: Channel | None = None, t: float | None = None) -> None:
@@ -88,18 +111,26 @@ class NoisySpin(Head):
 
 
 class Categorical(Head):
-    """One of a few values: log odds against the last of them."""
+    """One of a few values: log odds against the last of them; `counts` says how often each was seen."""
 
-    def __init__(self, values: FloatArray) -> None:
-        self.values = values
+    prior = PRIOR**-2
+
+    def __init__(self, values: FloatArray, counts: NDArray[np.intp]) -> None:
+        self.values, self.counts = values, counts
         self.n_outputs = self.n_linear = self.n_bent = len(values) - 1
 
     def target(self, a: FloatArray) -> FloatArray:
         return np.abs(a[:, None] - self.values).argmin(axis=1).astype(float)
 
+    def start(self) -> FloatArray:
+        return _log_odds(self.counts)
+
     def nats(self, theta: Tensor, y: Tensor) -> Tensor:
-        logits = torch.cat([theta, torch.zeros_like(theta[:, :1])], dim=1)
-        return cross_entropy(logits, y.long(), reduction="none")
+        return cross_entropy(pad(theta, (0, 1)), y.long(), reduction="none")
+
+
+def _log_odds(counts: NDArray[np.intp]) -> FloatArray:
+    return np.log((counts[:-1] + 0.5) / (counts[-1] + 0.5))
 
 
 class Mixture(Head):
@@ -107,6 +138,8 @@ class Mixture(Head):
 
     theta = (m, d_1..K, log w_1..K, v_1..K), in units of the standard deviation of a.
     """
+
+    samples_per_column = 3
 
     def __init__(self, a: FloatArray, channel: Channel | None, t: float | None, components: int) -> None:
         check_memory("components", 64 * len(a) * components, "take fewer components")
@@ -119,9 +152,16 @@ class Mixture(Head):
         return (a - self.mean) / self.scale
 
     def start(self) -> FloatArray:
-        k = self.components
-        shift = 0.5 * (np.linspace(-1, 1, k) if k > 1 else np.zeros(1))
-        return np.concatenate([[0.0], shift, np.zeros(k), np.full(k, math.log(max(0.9 - self.floor, 0.05)))])
+        k = self.components  # of one Gaussian
+        return np.concatenate([np.zeros(1 + 2 * k), np.full(k, math.log(max(1 - self.floor, 0.05)))])
+
+    def apart(self, theta: Tensor) -> Tensor | None:
+        d = theta[:, 1 : 1 + self.components]
+        if self.components == 1 or bool((d.amax(dim=1) - d.amin(dim=1) > FLAT).any()):
+            return None
+        shift = 0.5 * torch.linspace(-1, 1, self.components, dtype=theta.dtype, device=theta.device)
+        shift = shift * self._parts(theta)[2].mean().sqrt()
+        return torch.cat([shift.new_zeros(1), shift, 0 * shift, 0 * shift + math.log(0.9)])
 
     def _parts(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         m, d, w, v = theta.split([1, *[self.components] * 3], dim=1)
@@ -133,7 +173,7 @@ class Mixture(Head):
 
     def gain(self, theta: Tensor, y: Tensor) -> Tensor:
         """Return 1, for means the standard deviation of what the law leaves open."""
-        gain = torch.ones(self.n_outputs, device=y.device)
+        gain = y.new_ones(self.n_outputs)
         gain[: 1 + self.components] = self.residual(theta, y).std()
         return gain
 
@@ -142,25 +182,74 @@ class Mixture(Head):
         square = (y[:, None] - mean) ** 2 / variance
         return -torch.logsumexp(log_w - 0.5 * (square + (2 * math.pi * variance).log()), dim=1)
 
+    def capped(self, theta: Tensor) -> bool:
+        _, log_w, variance = self._parts(theta)
+        sharpest = variance.gather(1, log_w.argmax(dim=1, keepdim=True))
+        return bool((sharpest < 2 * math.exp(LOG_VARIANCE[0])).double().mean() > 0.5)
+
+
+class Atoms(Head):
+    """Values of positive probability, and a mixture of Gaussians for all others.
+
+    theta = (log odds of the atoms against the rest, those of the mixture), y in units of the rest.
+    """
+
+    prior = PRIOR**-2
+
+    def __init__(self, atoms: FloatArray, counts: NDArray[np.intp], rest: Mixture, n_rest: int) -> None:
+        self.rest, self.atoms, self.counts = rest, rest.target(atoms), np.append(counts, n_rest)
+        self.n_linear = self.n_bent = len(atoms) + 1
+        self.n_outputs = len(atoms) + rest.n_outputs
+
+    def target(self, a: FloatArray) -> FloatArray:
+        return self.rest.target(a)
+
+    def start(self) -> FloatArray:
+        return np.concatenate([_log_odds(self.counts), self.rest.start()])
+
+    def apart(self, theta: Tensor) -> Tensor | None:
+        moved = self.rest.apart(theta[:, len(self.atoms) :])
+        return None if moved is None else pad(moved, (len(self.atoms), 0))
+
+    def nats(self, theta: Tensor, y: Tensor) -> Tensor:
+        odds, mixture = theta.tensor_split([len(self.atoms)], dim=1)
+        same = y[:, None] == y.new_tensor(self.atoms)
+        which = torch.where(same.any(dim=1), same.double().argmax(dim=1), len(self.atoms))
+        density = torch.where(same.any(dim=1), 0.0, self.rest.nats(mixture, y))
+        return cross_entropy(pad(odds, (0, 1)), which, reduction="none") + density
+
+
+def head_of(a: FloatArray, channel: Channel | None, t: float | None, components: int) -> Head:
+    """Return the law that fits the values a: a few of them, real ones, or both."""
+    values, counts = np.unique(a, return_counts=True)
+    if len(values) <= FEW_VALUES:
+        return Categorical(values, counts)
+    at = counts > max(ATOM * len(a), 5 * float(np.median(counts)))
+    rest = a[~np.isin(a, values[at])]
+    if not at.any() or len(rest) < FEWEST or len(values) - at.sum() < 2:
+        return Mixture(a, channel, t, components)
+    return Atoms(values[at], counts[at], Mixture(rest, channel, t, components), len(rest))
+
 
 # -- linear terms ------------------------------------------------------------------------------------------
 
 
 class Whitening:
-    """Columns -> uncorrelated ones of unit variance, weighted by `weights` (n,)."""
+    """Columns -> uncorrelated ones of unit variance, weighted by `weights` (n,), as many as there are independent."""
 
     def __init__(self, x: Tensor, weights: Tensor | None = None) -> None:
         self.mean = x.mean(dim=0)
         scale = ((x - self.mean) ** 2).mean(dim=0).sqrt()
-        self.scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-        z = self.standardised(x).double()
+        varies = scale > FLAT * x.abs().amax(dim=0).clamp(min=1.0)
+        self.scale = torch.where(varies, scale, torch.inf)
+        z = self.standardised(x)
         weighted = z if weights is None else z * (weights / weights.mean())[:, None]
-        ridge = RIDGE * torch.eye(x.shape[1], dtype=z.dtype, device=z.device)
-        values, vectors = torch.linalg.eigh(weighted.T @ z / len(x) + ridge)
-        self.matrix = (vectors / values.sqrt()).to(x.dtype)
+        values, vectors = torch.linalg.eigh(weighted.T @ z / len(x))
+        kept = values > FLAT
+        self.matrix = vectors[:, kept] / values[kept].sqrt()
 
     def standardised(self, x: Tensor) -> Tensor:
-        """Return the columns with mean 0 and variance 1."""
+        """Return the columns with mean 0 and variance 1; those that do not vary are 0."""
         return (x - self.mean) / self.scale
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -208,22 +297,26 @@ def information(head: Head, outputs: Tensor, y: Tensor) -> Tensor:
     return slope[:, 0] ** 2
 
 
-def maximised(term: Term, head: Head, features: Tensor, outputs: Tensor, y: Tensor, f: float = 0.0) -> Term:
+def maximised(
+    term: Term, head: Head, features: Tensor, outputs: Tensor, y: Tensor, f: float = 0.0, *, weights: bool = True
+) -> Term:
     """Return the term of maximal likelihood, by L-BFGS from `term`; with `f`, shrunk where too little is known.
 
     Args:
         features: (n, p), uncorrelated, of unit variance in the weights of the information.
         f: information in one sample.
+        weights: False: of the constant alone.
     """
     n, p = features.shape
     kept = min(1.0, LARGEST_NOISE * (n * f / p) ** 0.5) if f and p else 1.0
     found = Term(term.constant.clone(), term.weights.clone(), term.scale, kept)
 
     def loss() -> Tensor:
-        penalty = 0.5 * f * (1 / kept - 1) * (found.weights**2).sum()
+        penalty = 0.5 * (f * (1 / kept - 1) + head.prior / n) * (found.weights**2).sum()
+        penalty = penalty + 0.5 * head.prior / n * (found.constant**2).sum()
         return head.nats(found(features, outputs), y).mean() + penalty
 
-    _climb([found.weights, found.constant], loss)
+    _climb([found.weights, found.constant] if weights else [found.constant], loss)
     if kept < 1.0:
         here = float(information(head, found(features, outputs), y).mean())
         found.kept = here / (here + f * (1 / kept - 1))
@@ -231,7 +324,7 @@ def maximised(term: Term, head: Head, features: Tensor, outputs: Tensor, y: Tens
 
 
 def _climb(parameters: list[Tensor], loss: Callable[[], Tensor]) -> None:
-    """Minimise by L-BFGS, in place; back to the start where a line search leaves single precision."""
+    """Minimise by L-BFGS, in place; back to the start where a line search does not end in numbers."""
     before = [x.clone() for x in parameters]
     for x in parameters:
         x.requires_grad_()
@@ -263,32 +356,67 @@ class Law:
     mixture. All that is linear in them is left to the linear term.
 
     Args:
-        x, y, start: (n, d), (n,) targets and (n, n_outputs), what the terms are fitted to; `net` comes later.
+        x, y, start: (n, d), (n,) targets and (n, n_outputs); `net` comes later.
+        rows: what the terms are fitted to, and what they are judged by.
         bent: False leaves the bend out.
     """
 
-    def __init__(self, head: Head, x: Tensor, y: Tensor, start: Tensor, *, bent: bool) -> None:
+    def __init__(self, head: Head, x: Tensor, y: Tensor, start: Tensor, rows: Rows, *, bent: bool) -> None:
         self.head = head
         self.net: nn.Module | None = None
+        held_out = tuple(array[rows[1]] for array in (x, start, y))
+        x, start, y = (array[rows[0]] for array in (x, start, y))
         known = information(head, start, y) if head.shrinks else None
+        known = known if known is not None and bool(known.mean() > 0) else None  # no signal left at t = 1
         self.white = Whitening(x, known)
         white = self.white(x)
         f = 0.0 if known is None else float(known.mean())
+        self.used = min(white.shape[1] / len(x), 0.9) if isinstance(head, Mixture) else 0.0  # gamma
         self.linear = maximised(least_squares(head, white, start, y), head, white, start, y, f)
+        self._separate(white, start, y, held_out)
         linear = self.linear(white, start)
         self.gain = head.gain(linear, y)
         self.principal = x.new_zeros(x.shape[1], 1)
         if x.shape[1]:
             standard = self.white.standardised(x)
-            self.principal = torch.linalg.eigh((standard.T @ standard).double())[1][:, -1:].to(x)
+            self.principal = torch.linalg.eigh(standard.T @ standard)[1][:, -1:]
         variables = self._variables(x, white, start)
         self.scales = Whitening(variables)
         variables = self.scales.standardised(variables)
-        self.straight = torch.linalg.pinv(variables.double()).to(x) @ self._powers(variables)
+        self.straight = torch.linalg.pinv(variables, rtol=FLAT) @ self._powers(variables)
         self.curves = Whitening(self._curves(variables))
-        self.bend = Term.none(head, self.straight.shape[1], self.gain[: head.n_bent])
+        self.bend = Term.none(head, self.curves.matrix.shape[1], self.gain[: head.n_bent])
         if bent:
-            self.bend = maximised(self.bend, head, self.curves(self._curves(variables)), linear, y)
+            self._bend(self.curves(self._curves(variables)), linear, y, held_out)
+
+    def _separate(self, white: Tensor, start: Tensor, y: Tensor, held_out: tuple[Tensor, ...]) -> None:
+        """Let the components of a mixture differ where that tells more than noise would, and others, too."""
+        equal = self.linear(white, start)
+        apart = self.head.apart(equal)
+        if apart is None:
+            return
+        before = self.linear
+        moved = Term(before.constant + apart, before.weights, before.scale)
+        moved = maximised(moved, self.head, white, start, y, weights=False)
+        if not _beyond_chance(self.head.nats(equal, y) - self.head.nats(moved(white, start), y), len(apart) - 1):
+            return
+        one = self._straight_nats(*held_out)
+        self.linear = maximised(moved, self.head, white, start, y)
+        if not self._straight_nats(*held_out) < one:
+            self.linear = before
+
+    def _bend(self, curves: Tensor, linear: Tensor, y: Tensor, held_out: tuple[Tensor, ...]) -> None:
+        """Bend the law where that tells more than noise would, and costs other samples no more than noise does."""
+        straight, flat = self._straight_nats(*held_out), self.bend
+        self.bend = maximised(flat, self.head, curves, linear, y)
+        n, d, (x, start, y_out) = len(y), self.bend.weights.numel(), held_out
+        told = self.head.nats(linear, y) - self.head.nats(self.bend(curves, linear), y)
+        gain = straight - float(self.head.nats(by_chunks(self, x, start), y_out).mean())
+        if not (_beyond_chance(told, d) and gain > -d / n - 2 * math.sqrt(d / n / len(x))):
+            self.bend = flat
+
+    def _straight_nats(self, x: Tensor, start: Tensor, y: Tensor) -> float:
+        return float(self.head.nats(by_chunks(self.straight_part, x, start), y).mean())
 
     def _variables(self, x: Tensor, white: Tensor, start: Tensor) -> Tensor:
         """Return (n, 2 n_linear + 1), the variables of the bend: linear predictors and first principal component."""
@@ -317,8 +445,26 @@ class Law:
         white = self.white(x)
         variables = self.scales.standardised(self._variables(x, white, start))
         theta = self.bend(self.curves(self._curves(variables)), self.linear(white, start))
-        return theta if self.net is None else theta + self.gain * self.net(self.seen(x, start))
+        theta = self._widened(theta)
+        return theta if self.net is None else theta + self.gain * self.net(self.seen(x, start).float())
 
     def straight_part(self, x: Tensor, start: Tensor) -> Tensor:
         """Return (n, n_outputs), those of the linear term alone."""
-        return self.linear(self.white(x), start)
+        return self._widened(self.linear(self.white(x), start))
+
+    def _widened(self, theta: Tensor) -> Tensor:
+        """Return outputs with the variances that RSS/(n - p) has in place of RSS/n."""
+        n_variances = (self.head.n_outputs - 1) // 3 if self.used else 0
+        wider = theta.new_full((n_variances,), -math.log1p(-self.used))
+        return theta + pad(wider, (theta.shape[1] - n_variances, 0))
+
+    def weight(self, *, inside: bool) -> float:
+        """Return the weight of the linear term's gain in half of in sample + held out that takes away their biases."""
+        if self.linear.kept < 1.0:
+            return 1 / (2 - self.linear.kept if inside else self.linear.kept)
+        return (2.0 if inside else 2 - 2 * self.used) / (2 - self.used)
+
+
+def _beyond_chance(gain: Tensor, d: int) -> bool:
+    """Return whether log likelihood ratios (n,) of d more parameters exceed chi-squared by two of its deviations."""
+    return bool(2 * gain.sum() > d + 2 * math.sqrt(2 * d))

@@ -19,6 +19,7 @@ from ..errors import InputError, check_memory
 from .base import Sample
 
 CHUNK = 8192  # rows evaluated at a time
+Rows = tuple[NDArray[np.intp], NDArray[np.intp]]  # those to fit and those to validate on
 
 
 class MLP(nn.Module):
@@ -31,7 +32,9 @@ class MLP(nn.Module):
         weights = n_in * width + max(depth - 1, 0) * width**2 + width * n_out
         check_memory("width", 32 * weights + 10_000 * depth, "take a smaller width or depth")
         sizes = [n_in, *[width] * depth, n_out]
-        self.layers = nn.ModuleList(nn.utils.skip_init(nn.Linear, i, j) for i, j in pairwise(sizes))
+        self.layers = nn.ModuleList(
+            nn.utils.skip_init(nn.Linear, i, j, dtype=torch.float32) for i, j in pairwise(sizes)
+        )
         draw_weights(self.layers, rng)
         if zero:
             nn.init.zeros_(self.layers[-1].weight)  # type: ignore[arg-type]
@@ -80,10 +83,12 @@ class Convolution(nn.Module):
         n_in, kernel, sites = shape[0] + n_rest, 2 * radius + 1, math.prod(shape[1:])
         weights = n_in * kernel ** (len(shape) - 1) + sites * n_out
         check_memory("width", 32 * depth * width * weights, "take a smaller width, depth or radius")
-        layers = (nn.utils.skip_init(make, n_in, width, kernel, padding=radius) for _ in range(depth))
+        layers = (
+            nn.utils.skip_init(make, n_in, width, kernel, padding=radius, dtype=torch.float32) for _ in range(depth)
+        )
         self.layers = nn.ModuleList(layers)
         draw_weights(self.layers, rng)
-        self.readout = nn.Linear(depth * width * sites, n_out)
+        self.readout = nn.Linear(depth * width * sites, n_out, dtype=torch.float32)
         nn.init.zeros_(self.readout.weight)
         nn.init.zeros_(self.readout.bias)
 
@@ -171,9 +176,9 @@ def torch_generator(rng: np.random.Generator) -> torch.Generator:
     return torch.Generator().manual_seed(int(rng.integers(1 << 63)))
 
 
-def tensor(x: ArrayLike, device: str | torch.device | None) -> Tensor:
-    """Return `x` in single precision on the device."""
-    return torch.as_tensor(np.asarray(x), dtype=torch.float32, device=device)
+def tensor(x: ArrayLike, device: str | torch.device | None, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return `x` on the device, in single precision unless told otherwise."""
+    return torch.as_tensor(np.asarray(x), dtype=dtype, device=device)
 
 
 def by_chunks(function: Callable[..., Tensor], *arrays: Tensor) -> Tensor:

@@ -21,11 +21,10 @@ from ..denoisers.training import TrainingConfig, minimise
 from ..errors import Limits
 from ..estimate import Estimate
 from .base import Estimator, FloatArray, Sample, mean_estimate
-from .networks import Places, places_of, torch_generator
+from .networks import Places, Rows, places_of, torch_generator
 
 VALIDATION = 0.15  # share of the samples of a fit that training is stopped by
 Loss = Callable[..., Tensor]
-Rows = tuple[NDArray[np.intp], NDArray[np.intp]]  # those to fit and those to validate on
 
 
 class Learned(NamedTuple):
@@ -138,7 +137,7 @@ class Neural(Estimator):
         return held_out
 
     def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: Generator) -> Estimate:
-        fold, n = self._fold(groups, rng), len(sample)
+        fold, n = self._fold(sample, groups, rng), len(sample)
         held_out, total, times = np.empty(n), np.zeros(n), np.zeros(n)
         for k in range(self.folds):
             rows, others = np.flatnonzero(fold == k), np.flatnonzero(fold != k)

@@ -241,7 +241,7 @@ RECTIFIED = rectified_truth(0.7)
 def test_an_estimate_at_its_cap_says_so():
     a, c = np.random.default_rng(0).standard_normal((2, 2000))
     for one in (est.FrenzelPompe(), est.MesnerShalizi()):
-        with pytest.warns(CapWarning, match="gives at most about .* nats here and found"):
+        with pytest.warns(CapWarning, match="gives at most about .* nats here and is near it"):
             one.fit(a, a + 1e-7 * c)
 
 

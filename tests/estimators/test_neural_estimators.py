@@ -8,6 +8,7 @@ from scipy.special import entr, expit
 
 import lattice_diffusion as ld
 from lattice_diffusion import estimators as est
+from lattice_diffusion.estimators.base import CapWarning
 from lattice_diffusion.estimators.denoiser_gap import DenoiserGapWarning
 from lattice_diffusion.estimators.networks import MLP, Convolution, network, places_of
 from lattice_diffusion.estimators.neural import middle
@@ -170,6 +171,74 @@ def test_nothing_is_lost_to_shrinkage(signal):
     error = np.std(values, ddof=1) / np.sqrt(40)
     kept, fit = 0.24, 0.85 * n / 2
     assert abs(np.mean(values) - truth) < 5 * error < kept * (1 - kept) * d / (2 * fit)  # the bias of the plain middle
+
+
+# -- tables ------------------------------------------------------------------------------------------------
+
+
+def table_of_numbers(n, d, rng):
+    """a, c, b with d columns each in b and c, one common factor, copies and constants; I(A;C|B) = 0.3."""
+    x = np.sqrt(0.5) * (rng.standard_normal((n, 2 * d)) + rng.standard_normal((n, 1)))
+    cov = 0.5 * (np.eye(2 * d) + 1)
+    given = cov[d:, d:] - cov[d:, :d] @ np.linalg.solve(cov[:d, :d], cov[:d, d:])
+    a = x.sum(axis=1) + np.sqrt(given.sum() / np.expm1(0.6)) * rng.standard_normal(n)
+    return a, np.hstack([x[:, d:], x[:, -1:], np.full((n, 1), 0.1)]), np.hstack([x[:, :d], x[:, :2]])
+
+
+def table_of_categories(n, m, rng):
+    """A four-valued a, one-hot codes of m contexts in c; the truth by enumeration."""
+    laws = np.random.default_rng(5).dirichlet(np.full(4, 0.3), m)
+    z = rng.integers(m, size=n)
+    a = (laws[z].cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
+    return (a, np.eye(m)[z]), entr(laws.mean(axis=0)).sum() - entr(laws).sum(axis=1).mean()
+
+
+@pytest.mark.parametrize(("n", "d"), [(200, 1), (300, 20), (1000, 60), pytest.param(5000, 200, marks=pytest.mark.slow)])
+def test_tables_are_right_or_refused(n, d):
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        cases = [(table_of_numbers(n, d, rng), 0.3), table_of_categories(n, max(d // 2, 2), rng)]
+        rare = np.arange(n) < 4
+        cases.append(((rare, rng.standard_normal((n, max(d // 2, 1)))), 0.0))
+        for data, truth in cases:
+            answer = fitted(est.ConditionalLikelihood(steps=50), data, seed).estimate()
+            assert abs(answer.value - truth) < max(5 * answer.stderr, 0.1)
+
+
+@pytest.mark.parametrize(("n", "d"), [(12, 1), (20, 1), (300, 100), (500, 200)])
+def test_tables_of_too_many_columns_are_refused_with_what_would_do(n, d):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2 * n, 2 * d + 1))
+    with pytest.raises(ValueError, match="needs at least .* samples where b and c have .*, got") as refused:
+        fitted(est.ConditionalLikelihood(), (x[:n, 0], x[:n, 1 : d + 1], x[:n, d + 1 :]))
+    assert int(str(refused.value).split("at least ")[1].split()[0].replace(",", "")) > n
+    with pytest.raises(ValueError, match="DenoiserGap needs at least"):
+        fitted(est.DenoiserGap(), (x[:n, 0], x[:n, 1 : d + 1], x[:n, d + 1 :]))
+
+
+def test_no_signal_is_left_at_the_last_time():
+    s = np.random.default_rng(0).choice([-1, 1], (200, 2))
+    one = est.ConditionalLikelihood().fit(s[:, 0], s[:, 0] * s[:, 1], channel=ld.channels.BitFlip(), t=1.0, rng=0)
+    assert one.estimate().value == 0
+
+
+def test_atoms_and_a_continuum_are_learned_in_any_order():
+    """Rectified and eight-bit data; 0.2625 by quadrature over the two parts, 0.3256 by the sum over all levels."""
+    rng, n = np.random.default_rng(1), 4000
+    a = rng.standard_normal(n)
+    c = 0.7 * a + 0.51**0.5 * rng.standard_normal(n)
+    pixels = np.clip(np.round(128 + 64 * a), 0, 255)
+    for order in (np.arange(n), np.argsort(a)):
+        for x, truth in ((np.maximum(a, 0), 0.2625), (pixels, 0.3256)):
+            answer = fitted(est.ConditionalLikelihood(), (x[order], c[order])).estimate()
+            assert abs(answer.value - truth) < 0.033  # three floors
+            assert abs(answer.z_score(truth)) < 4
+
+
+def test_a_capped_law_says_so():
+    a, c = np.random.default_rng(0).standard_normal((2, 1000))
+    with pytest.warns(CapWarning, match="gives at most about 7.5 nats"):
+        fitted(est.ConditionalLikelihood(steps=1), (c, c + 1e-5 * a))
 
 
 # -- convolutions and translations -------------------------------------------------------------------------
@@ -369,6 +438,18 @@ def test_the_default_body_is_the_perceptron_of_before():
         made = network(None, 3, 5, 2, np.random.default_rng(0), **size).state_dict()
         assert made.keys() == same.keys()
         assert all(torch.equal(made[key], same[key]) for key in same)
+
+
+@pytest.mark.parametrize("name", ["ConditionalLikelihood", "ClassifierRatio", "MINE", "InfoNCE", "DenoiserGap"])
+def test_units_offsets_and_the_default_dtype_change_nothing(name):
+    a, c, b = triple(400, np.random.default_rng(11))
+    plain = fitted(est.find(name)(**QUICK[name]), (a, c, b)).estimate()
+    torch.set_default_dtype(torch.float64)
+    try:
+        moved = fitted(est.find(name)(**QUICK[name]), (1e-9 * a + 5, 1e3 * c + 1.7e9, 1e30 * b)).estimate()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert moved.value == pytest.approx(plain.value, abs=2e-4)
 
 
 @pytest.mark.parametrize("name", ["ClassifierRatio", "MINE", "InfoNCE", "DenoiserGap"])
