@@ -27,7 +27,7 @@ from .networks import Places, by_chunks, network, tensor
 from .neural import Neural, Rows, split
 
 FEWEST, MOST = 1e-2, 1e3  # range of gamma, in units of 1/variance of a and 1/variance left by least squares
-FEWEST_SAMPLES = 20
+FEWEST_SAMPLES = 5
 DISAGREEMENT = 4.0  # standard errors
 RIDGE = 1e-6
 COPIES = 8  # noise levels drawn for each sample
@@ -64,7 +64,7 @@ class DenoiserGap(Neural):
         check_memory("levels", 32 * len(sample) * self.levels, "take fewer levels")
         sample.check_continuous("DenoiserGap", "a")
         where, n_columns = self._places(sample), sample.bc.shape[1]
-        if len(sample) < (need := 4 * (n_columns + FEWEST_SAMPLES)):
+        if len(sample) < (need := 3 * (n_columns + FEWEST_SAMPLES)):
             raise InputError(
                 f"DenoiserGap needs at least {need:,} samples for {n_columns} columns of b and c, got {len(sample):,}; "
                 "draw more, or leave columns out"

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -63,13 +64,28 @@ def trial(
     warned = sum("warnings" in row["additional_information"] for row in rows)
     if warned:
         say(f"estimators warned in {warned} of {len(rows)} rows, see their additional_information")
+    reasons = {
+        row["estimator_id"]: row["additional_information"]["error"]
+        for row in rows
+        if "error" in row["additional_information"] and not is_refusal(row)
+    }
     if out.suffix == ".csv":
         with atomic_write(out) as partial:
             partial.write_text(csv_table(rows))
     scores = summary(rows)
     if figure is not None:
         draw(scores, figure)
-    return table(scores) + "\n" + leaderboard(scores)
+    tables = table(scores) + "\n" + leaderboard(scores)
+    if reasons:
+        say(tables)
+        failed = "; ".join(f"{name} failed with {reason}" for name, reason in reasons.items())
+        raise InputError(f"{failed}; all rows are in {rows_file}")
+    return tables
+
+
+def is_refusal(row: dict[str, Any]) -> bool:
+    """Return whether an estimator declined the data of a row, which is no failure of the program."""
+    return row["additional_information"]["error"].startswith("InputError: ")
 
 
 def draw(scores: Sequence[Score], path: Path) -> None:

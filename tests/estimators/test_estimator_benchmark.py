@@ -256,6 +256,19 @@ def test_the_command_measures_resumes_and_draws(tmp_path, capfd):
         assert sentence in capfd.readouterr().err
 
 
+def test_an_estimator_that_breaks_is_named_with_its_reason(tmp_path, capfd):
+    (tmp_path / "mine.py").write_text(
+        "from lattice_diffusion.estimators import Estimator\n\n\nclass Mine(Estimator):\n"
+        "    def _log_ratios(self, train, test, rng):\n        return 1 / 0\n"
+    )
+    line = ["benchmark", "estimators", "--tasks", "charges-chain", "--n", "300", "--seeds", "1"]
+    line += ["--estimators", f"Oracle,{tmp_path}/mine.py:Mine", "--out", str(tmp_path / "e.jsonl")]
+    assert cli.main(line) == 2
+    err = capfd.readouterr().err
+    assert "mine.py:Mine failed with ZeroDivisionError: division by zero" in err
+    assert "| Oracle" in err
+
+
 def test_the_heat_table_shows_numbers_and_failures():
     floors = [[1.0, 23.4], [np.nan, 456.0]]
     ax = ld.plots.plot_scores(floors, ["Oracle", "kNN"], ["a", "b"], ax=Figure().add_subplot())

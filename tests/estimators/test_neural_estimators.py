@@ -182,7 +182,7 @@ def table_of_numbers(n, d, rng):
     cov = 0.5 * (np.eye(2 * d) + 1)
     given = cov[d:, d:] - cov[d:, :d] @ np.linalg.solve(cov[:d, :d], cov[:d, d:])
     a = x.sum(axis=1) + np.sqrt(given.sum() / np.expm1(0.6)) * rng.standard_normal(n)
-    return a, np.hstack([x[:, d:], x[:, -1:], np.full((n, 1), 0.1)]), np.hstack([x[:, :d], x[:, :2]])
+    return a, np.hstack([x[:, d:], x[:, -1:], np.full((n, 1), 0.1)]), np.hstack([x[:, :d], x[:, :1]])
 
 
 def table_of_categories(n, m, rng):
@@ -209,7 +209,7 @@ def test_tables_are_right_or_refused(n, d):
 def test_tables_of_too_many_columns_are_refused_with_what_would_do(n, d):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((2 * n, 2 * d + 1))
-    with pytest.raises(ValueError, match="needs at least .* samples where b and c have .*, got") as refused:
+    with pytest.raises(ValueError, match=r"needs at least .* samples where b and c have .*, got") as refused:
         fitted(est.ConditionalLikelihood(), (x[:n, 0], x[:n, 1 : d + 1], x[:n, d + 1 :]))
     assert int(str(refused.value).split("at least ")[1].split()[0].replace(",", "")) > n
     with pytest.raises(ValueError, match="DenoiserGap needs at least"):
