@@ -74,7 +74,7 @@ def test_a_killed_benchmark_goes_on_to_the_same_rows(tmp_path):
 def test_a_file_of_other_parameters_is_refused(tmp_path):
     path = tmp_path / "rows.jsonl"
     list(benchmark.run(benchmark.plan(["charges-chain"], {"R": LinearRegression(3)}, [300], [0]), path))
-    with pytest.raises(ValueError, match=r"holds R with \{'folds': 3, .* name it differently, or use another file"):
+    with pytest.raises(ValueError, match=r"holds R with \{.*'folds': 3.* name it differently, or use another file"):
         list(benchmark.run(benchmark.plan(["charges-chain"], {"R": LinearRegression(4)}, [300], [0]), path))
     path.write_text("{}\n")
     with pytest.raises(ValueError, match="holds other records than rows of a benchmark"):
