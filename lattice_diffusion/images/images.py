@@ -239,8 +239,8 @@ def _moments(source: Source, index: NDArray[np.int64]) -> _Moments:
 
 def _first_channel(source: Source, seen: _Moments) -> tuple[Source, _Moments]:
     """Return images of which one channel is read, and its moments."""
-    n, _, *lattice = _channels_first(source, np.broadcast_to(np.zeros((), source.dtype), source.shape)).shape
-    one = replace(source, shape=(n, *lattice), take=lambda index: _channels_first(source, source.take(index))[:, 0])
+    shape = source.shape[0], *seen.mean.shape[1:]
+    one = replace(source, shape=shape, take=lambda index: _channels_first(source, source.take(index))[:, 0])
     first = {name: getattr(seen, name)[:1] for name in ("low", "high", "mean", "variance")}
     return one, replace(seen, **first)
 

@@ -104,8 +104,8 @@ def unmasked(array: Any, name: str) -> NDArray:
 
 def _array_source(name: str, array: Any, labels: NDArray | None = None, held_bytes: int = 0, *found: Any) -> Source:
     """Return the source of an array in memory or mapped from disk, or of a dataset of HDF5."""
-    take = lambda index: np.asarray(array[_span(index)])  # noqa: E731
-    return Source(name, array.shape, array.dtype, take, labels, held_bytes, *found)
+    rest = labels, held_bytes, *found
+    return Source(name, array.shape, array.dtype, lambda index: np.asarray(array[_span(index)]), *rest)
 
 
 def _span(index: NDArray[np.int64]) -> slice | NDArray[np.int64]:
@@ -407,8 +407,8 @@ def _open_folder(folder: Path) -> Source:
     shape = (len(paths), *headers[0][0], *((3,) if common == "RGB" else ()))
     dtype = np.dtype(np.uint16 if common == "I;16" else np.uint8)
     labels = np.array([part[0] for part in parts]) if len(classes) > 1 and min(map(len, parts)) > 1 else None
-    take = lambda index: np.stack([read(int(i)) for i in index])  # noqa: E731
-    return Source(folder.name, shape, dtype, take, labels, labels_from="subfolders")
+    rest = labels, 0, "subfolders"
+    return Source(folder.name, shape, dtype, lambda index: np.stack([read(int(i)) for i in index]), *rest)
 
 
 def _files(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
@@ -426,12 +426,14 @@ def _files(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
 def _upright(image: Any, name: str) -> Any:
     """Return a picture turned as EXIF says, grey, of 16 bits or coloured.
 
-    Raises InputError for other modes and for transparent pixels.
+    Raises InputError for other modes, for transparent pixels and for several frames.
     """
     from PIL import ImageOps
 
     if image.mode not in MODES:
         raise InputError(f"{name} has mode {image.mode}, not {', '.join(MODES)}; convert it to grey (L) or RGB")
+    if (frames := getattr(image, "n_frames", 1)) > 1 and image.format != "MPO":  # of a camera, with its previews
+        raise InputError(f"{name} has {frames} frames, not one; save each as a picture, or all as one .npy")
     upright, mode = ImageOps.exif_transpose(image), MODES[image.mode]
     if upright.has_transparency_data and np.asarray(upright.convert("RGBA"))[..., 3].min() < 255:
         raise InputError(f"{name} has transparent pixels; paste it on a background and save it as grey (L) or RGB")

@@ -359,6 +359,13 @@ def test_pictures_with_transparent_pixels_are_refused_and_opaque_ones_read(tmp_p
         assert refused(tmp_path / folder).startswith(f"{name} has transparent pixels; paste it on a background")
 
 
+@pytest.mark.parametrize("suffix", ["tif", "gif", "png"])
+def test_of_several_frames_none_is_dropped(suffix: str, tmp_path: Path) -> None:
+    first, *others = [pytest.importorskip("PIL.Image").fromarray(pixels) for pixels in GREY[:3]]
+    first.save(tmp_path / f"a.{suffix}", save_all=True, append_images=others)
+    assert refused(tmp_path) == f"a.{suffix} has 3 frames, not one; save each as a picture, or all as one .npy"
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize(("shape", "suffix"), [((8, 8), "png"), ((8, 16), "jpg"), ((8, 16), "tif")])
 def test_pictures_are_turned_upright(orientation: int, shape: tuple[int, int], suffix: str, tmp_path: Path) -> None:
