@@ -94,7 +94,7 @@ Key = Annotated[str | None, Option(help="Name of the array in a .npz or .h5 file
 Labels = Annotated[Path | None, Option(help="File of labels (default: those beside the images).")]
 NMax = Annotated[int | None, Option(help="Largest number of images to use.")]
 ValueRange = Annotated[
-    str | None, Option(help="Values of black and white, as 0,255 (not for uint8).", metavar="LOW,HIGH")
+    str | None, Option(help="Values of black and white, for example 0,255 (not needed for uint8).", metavar="LOW,HIGH")
 ]
 
 
