@@ -44,8 +44,8 @@ def _short(text):
 
 def _skip(app, what, name, obj, skip, options):
     """Undocumented members count if they are called or computed; fields of a dataclass are in its signature."""
-    if (getattr(obj, "__doc__", None) or "").startswith("Alias for field number"):
-        return True
+    if (getattr(obj, "__doc__", None) or "").startswith("Alias for field number") or name.endswith("_request"):
+        return True  # fields of named tuples, and the metadata routing of scikit-learn
     if name.startswith("_") or callable(obj) or isinstance(obj, property | classmethod):
         return None
     return True if not dataclasses.is_dataclass(obj) else None
