@@ -64,7 +64,7 @@ class Curve:
         by about `unit`; one such sample seen gives the same error.
         """
         spread = np.sqrt(np.diag(self.covariance) * self.n_samples)
-        equal = (spread <= 1e-10 * np.abs(self.values)) & possible
+        equal = (spread <= 1e-10 * np.abs(self.values)) & np.asarray(possible, bool)
         return replace(self, covariance=self.covariance + np.diag(np.where(equal, unit / self.n_samples, 0.0) ** 2))
 
     @property

@@ -199,7 +199,8 @@ class Parameters(BaseEstimator):
             if name not in known:
                 raise InputError(f"{type(self).__name__} has no parameter {name!r}; it has {', '.join(known)}")
         type(self)(**{**known, **params})
-        vars(self).update(params)
+        for name, value in params.items():
+            setattr(self, name, value)
         return self
 
     def __repr__(self) -> str:

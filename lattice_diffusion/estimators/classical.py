@@ -72,7 +72,7 @@ class Gaussian(Estimator):
         sample = sample.standardised()
         n, widths = len(sample), [x.shape[1] for x in (sample.b, sample.c, sample.a)]
         columns = np.hstack([sample.b, sample.c, sample.a])
-        constant = ~columns.any(axis=0)
+        constant = np.asarray(~columns.any(axis=0))
         if n < (d := int((~constant).sum())) + 2:
             raise InputError(
                 f"Gaussian needs more samples than the {d} columns of a, b and c that vary, at least {d + 2}, got {n}"
@@ -101,7 +101,7 @@ def _log_density(x: FloatArray) -> FloatArray:
     The squared norms average to d (n - 1)/n exactly, whatever the data, so that they cancel in the mean.
     """
     nu, d = len(x) - 1, x.shape[1]
-    root = np.linalg.qr(x / np.sqrt(nu), mode="r").T
+    root = np.asarray(np.linalg.qr(x / np.sqrt(nu), mode="r")).T
     log_det = 2 * np.log(np.abs(np.diag(root))).sum() - digamma((nu - np.arange(d)) / 2).sum() + d * np.log(nu / 2)
     return -0.5 * ((solve_triangular(root, x.T, lower=True) ** 2).sum(axis=0) + log_det)
 

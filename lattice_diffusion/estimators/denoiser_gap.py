@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from ..errors import InputError, Limits, check_memory
 from ..estimate import Estimate
 from .base import FloatArray, Sample, mean_estimate
-from .networks import Places, by_chunks, network, tensor
-from .neural import Neural, Rows, split
+from .networks import Places, Rows, by_chunks, network, tensor
+from .neural import Neural, split
 
 FEWEST, MOST = 1e-2, 1e3  # range of gamma, in units of 1/variance of a and 1/variance left by least squares
 FEWEST_SAMPLES = 5

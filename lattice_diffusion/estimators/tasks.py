@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,6 +88,7 @@ class Charges:
         mass_squared: m^2 > 0; the smaller, the better conserved.
     """
 
+    data: ClassVar[str] = "real"
     lattice: Lattice
     mass_squared: float
 

@@ -23,7 +23,7 @@ def _keeps_code() -> bool:
     try:
         numba.njit(cache=True)(_keeps_code)
     except RuntimeError:  # neither the package's folder, nor the user's, nor NUMBA_CACHE_DIR can be written to
-        numba.config.CACHE_DIR = folder = tempfile.mkdtemp()
+        numba.config.CACHE_DIR = folder = tempfile.mkdtemp()  # type: ignore[attr-defined]
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         if multiprocessing.parent_process() is None:
             say(

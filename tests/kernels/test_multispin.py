@@ -35,7 +35,7 @@ def sweep(chain, n_sweeps, n_digits=K, repaired=True):
         table = dataclasses.replace(table, rate=np.zeros_like(table.rate))
     digits = digit_words(table.threshold, chain.layout.odd)
     glauber = ONES if chain.update == "heat_bath" else np.uint64(0)
-    chain.layout.sweep(chain.packed, chain.work, n_sweeps, digits, table, glauber)
+    chain.layout.sweep(chain.packed, chain.work, n_sweeps, digits, table.rate, table.value, glauber)
     return chain
 
 
