@@ -6,15 +6,16 @@ from pathlib import Path
 import pytest
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
-NEEDS = {"probe-your-images": "sklearn"}  # of the extra `images`
+SLOW = ("probe-your-images", "benchmark-your-estimator")
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[pytest.mark.slow] * (path.stem in SLOW), id=path.stem) for path in NOTEBOOKS],
+)
 def test_notebook_runs(path, monkeypatch, capsys):
     import matplotlib.pyplot
 
-    if path.stem in NEEDS:
-        pytest.importorskip(NEEDS[path.stem], reason="its data come with the extra images")
     matplotlib.use("Agg")
     monkeypatch.chdir(path.parent)
     names = {"__name__": "__main__"}

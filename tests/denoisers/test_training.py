@@ -56,6 +56,7 @@ def test_a_trained_chain_is_the_exact_local_denoiser(channel):
         assert excess(net, model, channel, t, rng) < 0.003, t
 
 
+@pytest.mark.slow
 def test_muon_needs_fewer_steps_of_what_a_teacher_tells():
     """The same network and batches. Found after 400 steps: 0.007, where Adam is at 0.017."""
     model, channel = ld.models.Ising(ld.Lattice((6, 6)), 0.5), Gaussian("linear")

@@ -193,7 +193,10 @@ def table_of_categories(n, m, rng):
     return (a, np.eye(m)[z]), entr(laws.mean(axis=0)).sum() - entr(laws).sum(axis=1).mean()
 
 
-@pytest.mark.parametrize(("n", "d"), [(200, 1), (300, 20), (1000, 60), pytest.param(5000, 200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("n", "d"),
+    [(200, 1), (300, 20), *(pytest.param(n, d, marks=pytest.mark.slow) for n, d in ((1000, 60), (5000, 200)))],
+)
 def test_tables_are_right_or_refused(n, d):
     for seed in range(3):
         rng = np.random.default_rng(seed)
@@ -222,6 +225,7 @@ def test_no_signal_is_left_at_the_last_time():
     assert one.estimate().value == 0
 
 
+@pytest.mark.slow
 def test_atoms_and_a_continuum_are_learned_in_any_order():
     """Rectified and eight-bit data; 0.2625 by quadrature over the two parts, 0.3256 by the sum over all levels."""
     rng, n = np.random.default_rng(1), 4000
@@ -310,6 +314,7 @@ def test_columns_before_those_of_the_lattice_go_to_every_site():
     assert torch.equal(rest, x[:, :2, None, None].expand_as(rest))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["ClassifierRatio", pytest.param("MINE", marks=pytest.mark.slow), "InfoNCE", "DenoiserGap"]
 )

@@ -133,6 +133,7 @@ def test_generation_with_the_global_denoiser_ends_in_the_field():
     assert gaussian_divergence(model, 1.1 * exact) == pytest.approx(4.5 * (1 / 1.1 - 1 + math.log(1.1)))
 
 
+@pytest.mark.slow
 def test_girsanov_bounds_the_generated_law():
     field = {"name": "gaussian-field", "shape": [4, 5], "periodic": [False, False], "mass_squared": 0.2}
     values = evaluate(point(field, "gaussian", "generated_law", [0, 1, 2]), np.random.default_rng(7))
@@ -146,6 +147,7 @@ def test_girsanov_bounds_the_generated_law():
     assert low["divergence"][0] > 20 * low["divergence_stderr"][0]
 
 
+@pytest.mark.slow
 def test_radius_schedules_achieve_what_they_predict():
     loops = evaluate(
         point(LOOPS, "erasure", "radius_schedule", [1, 2, 4], 200, budgets=[0.02, 0.004], n_slices=12, n_noise=100),
@@ -165,6 +167,7 @@ def test_radius_schedules_achieve_what_they_predict():
     assert set(np.unique(values["chosen_radius"])) <= {-1, 1, 2, 3}
 
 
+@pytest.mark.slow
 def test_schedules_by_the_cost_of_networks():
     """Multiply-adds are those of the networks, and the same every time; seconds alone are measured."""
     field = {"name": "gaussian-field", "shape": [6, 6], "periodic": [False, False], "mass_squared": 0.1}

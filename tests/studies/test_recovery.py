@@ -206,6 +206,7 @@ def test_spectra_are_compared_without_bias_and_with_the_errors_they_say(rho):
     assert stderr.mean() == pytest.approx(values.std(), rel=0.25)
 
 
+@pytest.mark.slow
 def test_learned_recovery_of_fields():
     """Beside the closed form of exact denoisers: within the data phase hardly any error, across the noise as much."""
     field = {"name": "gaussian-field", "shape": [6, 6], "periodic": [True, True], "mass_squared": 0.1}
