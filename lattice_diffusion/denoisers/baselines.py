@@ -10,11 +10,10 @@ from scipy.special import logsumexp
 
 from ..channels import Channel, check_gaussian
 from ..errors import InputError, array_of, check_finite
-from ..lattice import Lattice
+from ..lattice import FloatArray, Lattice
 from .exact import ArrayDenoiser
 from .posterior import Bernoulli, Normal
 
-FloatArray = NDArray[np.float64]
 CERTAIN = 40.0  # the field of a kept spin: where no patch fits, those with the fewest mismatches do
 CHUNK = 1 << 22  # numbers of one array, 32 MiB
 BATCH = 256

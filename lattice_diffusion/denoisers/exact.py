@@ -12,9 +12,9 @@ from ..channels import Channel, check_gaussian, check_time
 from ..errors import InputError, array_of, check_limits
 from ..exact.local_fields import LocalFields
 from ..exact.spins import SpinSolver
+from ..lattice import FloatArray
 from .posterior import Array, Bernoulli, Normal, Posterior, check_times
 
-FloatArray = NDArray[np.float64]
 ArrayLaw = Bernoulli | Normal
 
 

@@ -24,9 +24,8 @@ from sklearn.base import BaseEstimator
 from ..channels import Channel
 from ..errors import InputError, Limits, array_of, check_device, check_limits, shown
 from ..estimate import Estimate
-from ..lattice import Rng, Tripartition
+from ..lattice import FloatArray, Rng, Tripartition
 
-FloatArray = NDArray[np.float64]
 FEW_VALUES = 8  # columns with so few values are spins or categories, not continuous
 
 

@@ -14,8 +14,8 @@ from ..channels import Channel
 from ..errors import InputError, Limits
 from ..estimate import Estimate
 from ..exact import log_marginal
-from ..lattice import Tripartition
-from .base import Estimator, FloatArray, Sample, mean_estimate, warn_at_cap
+from ..lattice import FloatArray, Tripartition
+from .base import Estimator, Sample, mean_estimate, warn_at_cap
 
 TREE_DIMENSIONS = 10  # beyond that a tree visits almost every point, and plain distances are faster
 BLOCK_BYTES = 2**25  # of one block of distances

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from ..channels import is_gaussian
 from ..errors import InputError, Limits
 from ..estimate import Estimate
-from .base import FloatArray, Sample, sample_of, standardising, warn_at_cap
+from ..lattice import FloatArray
+from .base import Sample, sample_of, standardising, warn_at_cap
 from .laws import FEWEST, FLAT, Head, Law, NoisySpin, head_of
 from .networks import Places, Rows, by_chunks, network, tensor
 from .neural import VALIDATION, Learned, Neural, middle, split

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softplus
 
 from ..estimate import Estimate
-from .base import FloatArray, Sample, mean_estimate, standardising, warn_at_cap
+from ..lattice import FloatArray
+from .base import Sample, mean_estimate, standardising, warn_at_cap
 from .networks import CHUNK, MLP, Places, network, tensor
 from .neural import Learned, Loss, Neural, split
 

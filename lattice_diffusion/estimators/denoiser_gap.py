@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from ..errors import InputError, Limits, check_memory
 from ..estimate import Estimate
-from .base import FloatArray, Sample, mean_estimate
+from ..lattice import FloatArray
+from .base import Sample, mean_estimate
 from .networks import Places, Rows, by_chunks, network, tensor
 from .neural import Neural, split
 

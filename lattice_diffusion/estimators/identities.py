@@ -8,9 +8,9 @@ import numpy as np
 from ..channels import Gaussian
 from ..errors import InputError
 from ..estimate import Estimate
-from ..lattice import Lattice, Rng
+from ..lattice import FloatArray, Lattice, Rng
 from ..models import GaussianField
-from .base import FloatArray, clone
+from .base import clone
 
 Draw = Callable[[int, np.random.Generator], tuple[FloatArray, FloatArray, FloatArray]]
 

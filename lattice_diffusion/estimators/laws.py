@@ -30,7 +30,8 @@ from torch.nn.functional import cross_entropy, log_softmax, pad, softplus
 
 from ..channels import Channel, is_gaussian
 from ..errors import check_memory
-from .base import FEW_VALUES, FloatArray
+from ..lattice import FloatArray
+from .base import FEW_VALUES
 from .networks import Rows, by_chunks
 
 ATOM = 0.01  # share of the samples at one value from which on it is an atom, if above five times that of others

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from ..denoisers.training import TrainingConfig, minimise
 from ..errors import Limits
 from ..estimate import Estimate
-from .base import Estimator, FloatArray, Sample, mean_estimate
+from ..lattice import FloatArray
+from .base import Estimator, Sample, mean_estimate
 from .networks import Places, Rows, places_of, torch_generator
 
 VALIDATION = 0.15  # share of the samples of a fit that training is stopped by

@@ -27,7 +27,7 @@ from scipy.special import expit, logit
 from ...channels import Gaussian, gaussian_output_law
 from ...errors import InputError
 from ...kernels import mixtures
-from ...lattice import Tripartition
+from ...lattice import FloatArray, Tripartition
 from ...models import GaussianField
 from ...results import variable
 from ...runs.points import Point
@@ -37,7 +37,6 @@ from ..base import TrainingSettings, trained
 if TYPE_CHECKING:
     from ...denoisers import LocalNet
 
-FloatArray = NDArray[np.float64]
 BATCH = 256
 STENCIL = ((-2, 1 / 12), (-1, -8 / 12), (1, 8 / 12), (2, -1 / 12))  # central difference of fourth order
 STEP = 0.01  # of u, in units of sigma^2

@@ -34,6 +34,7 @@ from ...denoisers import (
     violated_vertices,
 )
 from ...errors import InputError
+from ...lattice import FloatArray
 from ...models import DomainWalls, GaussianField
 from ...results import variable
 from ...runs.points import Point
@@ -51,7 +52,6 @@ from ...runs.quantities import (
 from ..area_law import check_loops
 from ..base import Times, TrainingSettings, trained
 
-FloatArray = NDArray[np.float64]
 CERTAIN_SNR = 50.0  # of spins: the last step goes from here to t = 0 at once, and errs by exp(-25) a site
 
 
