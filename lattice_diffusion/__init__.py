@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .images.hybrid import hybrid
     from .images.probe import probe
     from .lattice import Lattice, Tripartition
+    from .noise_units import NoiseLevel
     from .results import load
 
 __version__ = "0.1.0"
@@ -33,6 +34,7 @@ __version__ = "0.1.0"
 __all__ = [  # noqa: RUF022  rooms in the order data flow through them
     "Lattice",
     "Tripartition",
+    "NoiseLevel",
     "load",
     "probe",
     "hybrid",
@@ -53,6 +55,7 @@ __all__ = [  # noqa: RUF022  rooms in the order data flow through them
 _HOMES = {
     "Lattice": "lattice",
     "Tripartition": "lattice",
+    "NoiseLevel": "noise_units",
     "load": "results",
     "probe": "images.probe",
     "hybrid": "images.hybrid",
