@@ -145,7 +145,7 @@ def steps(alphas_cumprod: ArrayLike, name: str = "steps") -> Unit:
     Raises InputError unless alpha_bar falls strictly from below 1 to 0 or above.
     """
     table = array_of("alphas_cumprod", alphas_cumprod).astype(float)
-    if table.ndim != 1 or len(table) < 2 or not ((np.diff(table) < 0).all() and 1.0 > table[0] and table[-1] >= 0.0):
+    if table.ndim != 1 or len(table) < 2 or not ((np.diff(table) < 0).all() and table[0] < 1.0 and table[-1] >= 0.0):
         raise InputError(f"alphas_cumprod must fall strictly between 1 and 0, two values or more, got {shown(table)}")
     return of_table(np.arange(len(table)), logit(table.clip(LEAST_ALPHA_BAR)), name, "step", _variance_preserving)
 
