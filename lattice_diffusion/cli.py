@@ -121,7 +121,9 @@ def reproduce(
     experiments: Annotated[
         list[str] | None, Argument(help="Names of studies (default: all).", autocompletion=_complete(_studies))
     ] = None,
-    preset: Annotated[Literal["quick", "full"], Option(help="Size: ten minutes on two cores, or hours.")] = "quick",
+    preset: Annotated[
+        Literal["quick", "full"], Option(help="Size: 12 CPU minutes (7 minutes on two cores), or hours.")
+    ] = "quick",
     out: Annotated[Path, Option(help="Folder of the result files, figures and tables.")] = Path("results"),
     workers: Workers = None,
     resume: Resume = False,
@@ -131,9 +133,10 @@ def reproduce(
     with _long_run():
         from .report import text_table
         from .studies.reproduce import reproduce as reproduce_all
+        from .studies.reproduce import summary
 
         rows = reproduce_all(experiments or [], preset, out, workers=workers or _cores(), resume=resume, force=force)
-    typer.echo(text_table(rows), nl=False)
+    typer.echo(f"{text_table(rows)}\n{summary(rows)}\nSee {out / 'index.html'}.")
 
 
 @app.command()

@@ -12,17 +12,18 @@ from .results import LAZY_BYTES, Row, grids, rows
 
 
 def text_table(rows: Iterable[Row], *, source: bool = False) -> str:
-    """Return aligned columns: experiment, quantity, analytic value, measured value ± error, z (and the source)."""
+    """Return aligned columns: experiment, quantity, analytic value, measured value ± error, z, kind (and source)."""
     return align([line[: None if source else -1] for line in table_cells(rows)], right=(2, 3, 4))
 
 
 def table_cells(rows: Iterable[Row]) -> list[list[str]]:
     """Return the lines of the table of a result as text, the first one a header, the last column the source."""
-    cells = [["experiment", "quantity", "analytic", "measured", "z", "source"]]
+    cells = [["experiment", "quantity", "analytic", "measured", "z", "kind", "source"]]
     for row in rows:
         analytic = "" if row.analytic is None else f"{row.analytic:.6g}"
         z = "" if row.z is None else f"{row.z:+.1f}"
-        cells.append([row.experiment, row.quantity, analytic, with_error(row.value, row.stderr), z, row.source])
+        measured = with_error(row.value, row.stderr)
+        cells.append([row.experiment, row.quantity, analytic, measured, z, row.kind, row.source])
     return cells
 
 
@@ -53,10 +54,10 @@ def csv_table(rows: Iterable[Row]) -> str:
     """Return all columns at full precision, as CSV."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["experiment", "quantity", "analytic", "value", "stderr", "z", "source"])
+    writer.writerow(["experiment", "quantity", "analytic", "value", "stderr", "z", "kind", "source"])
     for row in rows:
-        numbers = [row.analytic, row.value, row.stderr, row.z]
-        writer.writerow([row.experiment, row.quantity, *("" if x is None else repr(x) for x in numbers), row.source])
+        numbers = ["" if x is None else repr(x) for x in (row.analytic, row.value, row.stderr, row.z)]
+        writer.writerow([row.experiment, row.quantity, *numbers, row.kind, row.source])
     return text.getvalue()
 
 

@@ -2,7 +2,13 @@
 
 The root attributes say what was run and by which code (schema, versions, git commit, parameters as JSON, seed,
 whether the file is complete). Every variable has `units` and `long_name`, and the standard error of `x` is `x_stderr`.
-The node `table` holds the measured numbers beside their analytic values, one `Row` each.
+The node `table` holds the measured numbers beside their analytic values, one `Row` each, and what kind of comparison
+each is, one of `KINDS`. `run` adds to every grid of CMI curves over t
+
+    markov_length, markov_length_stderr, markov_length_p_value      at every t, sites; NaN: no exponential window
+    peak_time, peak_time_stderr                                     at every radius; NaN: not bracketed by the times
+
+(see `runs.derived`).
 """
 
 import contextlib
@@ -23,6 +29,7 @@ import xarray as xr
 
 from . import __version__, hdf5
 from .errors import InputError
+from .estimate import Estimate
 from .store import atomic_write
 
 if TYPE_CHECKING:
@@ -32,6 +39,13 @@ SCHEMA = "lattice_diffusion"
 SCHEMA_VERSION = 1
 TABLE = "table"
 LAZY_BYTES = 2**28  # files with more than this are read from disk when a variable is looked at
+KINDS = {  # of comparison, and what is expected of each; only "exact" rows count in a summary
+    "exact": "the values must agree within the error",
+    "asymptotic": "the values agree for large systems, late times or many steps; a finite distance is expected",
+    "literature": "the value is a published or conjectured one, compared at finite size",
+    "learned": "a trained network is compared with the exact answer; an excess is expected",
+    "none": "there is no analytic value",
+}
 PROVENANCE = ("name", "package_version", "parameters", "seed", "complete")  # attributes of every result file
 Variables = Mapping[Any, Any]  # arrays by name, or an xarray Dataset
 
@@ -42,7 +56,7 @@ class ResultError(InputError):
 
 @dataclass(frozen=True)
 class Row:
-    """One measured number beside its analytic value (None where there is none) and the source of that value."""
+    """One measured number beside its analytic value (None where there is none), the value's source, one of `KINDS`."""
 
     experiment: str
     quantity: str
@@ -50,6 +64,7 @@ class Row:
     value: float
     stderr: float
     source: str
+    kind: str = "none"
 
     @property
     def z(self) -> float | None:
@@ -85,6 +100,22 @@ def variable(dims: Hashable | Sequence[Hashable], values: Any, units: str, long_
     return xr.Variable(dims, values, {"units": units, "long_name": long_name})
 
 
+def estimates(
+    dims: Sequence[Hashable],
+    name: str,
+    found: Sequence[Estimate | None],
+    units: str,
+    long_name: str,
+    shape: tuple[int, ...] = (-1,),
+) -> dict[str, xr.Variable]:
+    """Return the variables `name` and `name_stderr` of estimates; NaN for None."""
+    numbers = np.array([(np.nan, np.nan) if e is None else (e.value, e.stderr) for e in found]).reshape(*shape, 2)
+    return {
+        name: variable(tuple(dims), numbers[..., 0], units, long_name),
+        f"{name}_stderr": variable(tuple(dims), numbers[..., 1], units, f"standard error of {name}"),
+    }
+
+
 def tree(attributes: Mapping[str, Any], groups: Mapping[str, Variables], rows: Iterable[Row] = ()) -> Result:
     """Return a result from its root attributes, the variables of every node, and its table."""
     nodes = {f"/{name}": xr.Dataset(dict(variables)) for name, variables in groups.items()}
@@ -107,6 +138,7 @@ _COLUMNS = {
     "value": "measured value",
     "stderr": "standard error of the measured value",
     "source": "source of the analytic value",
+    "kind": "kind of comparison: exact, asymptotic, literature, learned or none",
 }
 
 
@@ -120,7 +152,7 @@ def rows(result: xr.DataTree) -> list[Row]:
     if TABLE not in result.children:
         return []
     table = result.children[TABLE].to_dataset()
-    columns = [table[field.name].values.tolist() for field in fields(Row)]
+    columns = [table[field.name].values.tolist() for field in fields(Row) if field.name in table]  # old ones: no kind
     return [
         Row(experiment, quantity, None if math.isnan(analytic) else analytic, *rest)
         for experiment, quantity, analytic, *rest in zip(*columns, strict=True)

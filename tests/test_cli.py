@@ -15,6 +15,7 @@ import xarray as xr
 
 from lattice_diffusion import cli, results
 from lattice_diffusion.channels import BitFlip
+from lattice_diffusion.estimate import Estimate
 from lattice_diffusion.exact import cmi
 from lattice_diffusion.lattice import Lattice
 from lattice_diffusion.models import Ising
@@ -23,7 +24,7 @@ from lattice_diffusion.results import Row
 from lattice_diffusion.runs.quantities import evaluate
 from lattice_diffusion.runs.spec import Spec
 from lattice_diffusion.studies import STUDIES
-from lattice_diffusion.studies.base import Analysis, Study
+from lattice_diffusion.studies.base import Analysis, Study, row
 
 ROOT = Path(__file__).parents[1]
 Shell = Callable[..., tuple[int, str, str]]
@@ -329,7 +330,7 @@ def toy(name: str) -> Study:
     def analyse(result: xr.DataTree) -> Analysis:
         grid = results.grids(result)["chain"]
         peak = results.variable(("beta",), grid["cmi"].values[..., 0].max(axis=1), "nat", "largest CMI")
-        return Analysis({"chain": {"peak": peak}}, [Row(name, "peak", 0.25, 0.26, 0.01, "here")])
+        return Analysis({"chain": {"peak": peak}}, [row("peak", Estimate(0.26, 0.01, 0), 0.25, "here", "exact")])
 
     def figure(result: xr.DataTree) -> Any:
         import matplotlib.pyplot as plt
@@ -338,7 +339,7 @@ def toy(name: str) -> Study:
         ax.plot(results.grids(result)["chain"]["peak"].values)
         return fig
 
-    return Study(name, "Toy", specs, analyse, figure)
+    return Study(name, "Toy", f"{name} shows < and >.", specs, analyse, figure)
 
 
 @pytest.fixture
@@ -355,15 +356,23 @@ def test_reproduce_makes_files_figures_and_one_table(shell: Shell, tmp_path: Pat
     assert code == 0
     assert err == COST.format("toy-one") + COST.format("toy-two")
     lines = [line.split() for line in out.splitlines()]
-    assert lines[0] == ["experiment", "quantity", "analytic", "measured", "z"]
-    assert lines[2] == ["toy-one", "peak", "0.25", "0.260", "±", "0.010", "+1.0"]
+    assert lines[0] == ["experiment", "quantity", "analytic", "measured", "z", "kind"]
+    assert lines[2] == ["toy-one", "peak", "0.25", "0.260", "±", "0.010", "+1.0", "exact"]
     assert lines[3][0] == "toy-two"
+    said = "2 comparisons are exact. For the 2 with an error mean z² = 1.00, largest |z| = 1.0 (toy-one: peak)."
+    assert out.endswith(f"\n{said}\nSee here/now/index.html.\n")
     folder = tmp_path / "here" / "now"
     names = {f"toy-{n}.{suffix}" for n in ("one", "two") for suffix in ("h5", "png")}
-    assert {item.name for item in folder.iterdir()} == names | {"table.txt", "table.csv"}
+    assert {item.name for item in folder.iterdir()} == names | {"index.html", "table.txt", "table.csv"}
+    page = (folder / "index.html").read_text()
+    assert said in page
+    for name in ("toy-one", "toy-two"):
+        assert f'<img alt="{name} shows &lt; and &gt;." src="{name}.png">' in page
+    assert page.count('<td class="number">0.260 ± 0.010</td>') == 2
+    assert page.count("<td>exact</td>") == 3  # in two tables and in the list of kinds
     result = results.load(folder / "toy-one.h5")
     assert result.attrs["complete"]
-    assert results.rows(result) == [Row("toy-one", "peak", 0.25, 0.26, 0.01, "here")]
+    assert results.rows(result) == [Row("toy-one", "peak", 0.25, 0.26, 0.01, "here", "exact")]
     assert results.grids(result)["chain"]["peak"].values.shape == (2,)
     with open(folder / "table.csv", newline="") as file:
         table = list(csv.DictReader(file))

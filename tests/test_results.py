@@ -24,7 +24,7 @@ def result() -> xr.DataTree:
         "cmi": results.variable(("t", "radius"), cmi, "nat", "conditional mutual information"),
         "done": results.variable(("t",), np.array([1, 0], np.uint8), "1", "1 where measured"),
     }
-    rows = [Row("chain", "ξ at β = 1", 1.0, 1.1, 0.05, "exact"), Row("chain", "p", None, 0.3, 0.1, "")]
+    rows = [Row("chain", "ξ at β = 1", 1.0, 1.1, 0.05, "here", "exact"), Row("chain", "p", None, 0.3, 0.1, "")]
     return results.tree(results.provenance("chain", '{"a": 1}', 2**70, complete=True), {"square": grid}, rows)
 
 
@@ -39,6 +39,12 @@ def test_reading_gives_back_what_was_written(result: xr.DataTree, tmp_path: Path
         assert (read.dims, read.attrs) == (variable.dims, variable.attrs)
         assert read.values.dtype == variable.values.dtype
         assert read.values.tobytes() == variable.values.tobytes()
+
+
+def test_tables_without_kinds_are_read(result: xr.DataTree) -> None:
+    result["table"] = result["table"].to_dataset().drop_vars("kind")
+    assert [row.kind for row in results.rows(result)] == ["none", "none"]
+    assert results.rows(result)[0].source == "here"
 
 
 def test_xarray_opens_the_file_as_a_tree(result: xr.DataTree, tmp_path: Path) -> None:

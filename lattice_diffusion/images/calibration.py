@@ -159,7 +159,8 @@ def comparison(name: str, variables: Mapping[Any, Any]) -> list[Row]:
         value = float(variables["cmi_above_null" if key == "cmi" else key].values[at])
         truth = float(variables[f"{key}_exact"].values[at])
         if np.isfinite(value) and np.isfinite(truth):
-            rows.append(Row(name, quantity, truth, value, float(distance_error(variables, key)[at]), "exact solution"))
+            error = float(distance_error(variables, key)[at])
+            rows.append(Row(name, quantity, truth, value, error, "exact solution", "learned"))
     return rows
 
 

@@ -206,8 +206,9 @@ def _rows(
 ) -> list[Row]:
     rows = []
     for quantity, value in real.items():
-        zero = None if quantity == "class_entropy" else 0.0
-        rows.append(Row(NAME, f"{quantity}, real images", zero, value.value, value.stderr, "two real sets"))
+        null: tuple[float | None, str] = (None, "none") if quantity == "class_entropy" else (0.0, "exact")
+        numbers = null[0], value.value, value.stderr
+        rows.append(Row(NAME, f"{quantity}, real images", *numbers, "two real sets", null[1]))
         distances = {name: judged[name][quantity] for name in names}
         distances |= {
             f"{a} - {b}": judged[a][quantity] - judged[b][quantity] for a, b in (("LGL", "GGG"), ("GLG", "LGL"))

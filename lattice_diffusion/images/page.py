@@ -136,7 +136,7 @@ def _plain_sections(result: xr.DataTree) -> Iterator[Section]:
 
 def _table(result: xr.DataTree) -> Section:
     header, *lines = table_cells(rows(result))
-    return Section("Table", header=header, rows=lines, left=(0, 1, 5))
+    return Section("Table", header=header, rows=lines, left=(0, 1, 5, 6))
 
 
 # -- probe ----------------------------------------------------------------------------------------------------

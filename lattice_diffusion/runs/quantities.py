@@ -267,6 +267,11 @@ def _log_plus(log_odds: NDArray) -> NDArray[np.float64]:
     return -np.logaddexp(0.0, -np.asarray(log_odds, float))
 
 
+def settings_axis(dim: str, key: str, units: str, long_name: str) -> Callable[[dict[str, Any]], dict[str, xr.Variable]]:
+    """Return the `coordinates` of a quantity whose dimension `dim` is listed in the key `key` of its settings."""
+    return lambda table: {dim: variable(dim, table["settings"][key], units, long_name)}
+
+
 # -- conditional mutual information ------------------------------------------------------------------------------------
 
 

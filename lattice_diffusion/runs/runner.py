@@ -26,6 +26,7 @@ from ..errors import InputError
 from ..progress import Stop, asks_to_stop, duration, progress_bar, say
 from ..store import Journal, check_output, check_same, journal_path
 from ..threads import one_thread
+from .derived import derived
 from .executors import Costs, Engine, completed, open_engine, pilots
 from .points import Point, Tables, grid_points, n_points, points
 from .quantities import evaluate, find
@@ -169,8 +170,12 @@ class _Task:
         return n_points(self.spec)
 
     def checkpoint(self, *, complete: bool) -> xr.DataTree:
-        """Write the result file as it is now."""
-        result = results.tree({**self.attributes, "complete": complete}, self.tables.groups())
+        """Write the result file as it is now; a complete one with Markov lengths and peak times."""
+        groups = self.tables.groups()
+        if complete:
+            for name, variables in groups.items():
+                variables |= derived(xr.Dataset(variables), grid_points(name, self.spec.grids[name]))
+        result = results.tree({**self.attributes, "complete": complete}, groups)
         with _says_what_is_kept(self.path):
             self.journal.sync()
             results.write(self.path, result)

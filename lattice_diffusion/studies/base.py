@@ -1,9 +1,10 @@
-"""What a study is, and what several share: grids, Markov lengths, peaks, crossings, rows, panels, trained networks."""
+"""What a study is, and what several share: grids, crossings, rows, panels, trained networks."""
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -13,11 +14,13 @@ from scipy.optimize import minimize_scalar
 
 from .. import plots
 from ..channels import Channel
+from ..errors import InputError
 from ..estimate import Estimate
 from ..models import GaussianField
-from ..phases import Crossing, finite_size_crossing, markov_length, peak_time
-from ..results import Row, variable
-from ..runs.quantities import Settings
+from ..phases import Crossing, finite_size_crossing
+from ..results import Row
+from ..runs.points import Point
+from ..runs.quantities import Settings, check_solvable, find
 from ..runs.spec import Spec
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from ..denoisers import LocalNet
 
 Variables = dict[str, xr.Variable]
+Kind = Literal["exact", "asymptotic", "literature", "learned", "none"]  # `results.KINDS`
 Times = Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)]  # in settings
 
 
@@ -42,12 +46,14 @@ class Study:
     """A phase diagram that `reproduce` makes.
 
     Attributes:
+        shows: what the figure shows, in one sentence.
         specs: preset ("quick" or "full") to spec; analyse: finished result to what is derived from it;
         figure: analysed result to a matplotlib Figure.
     """
 
     name: str
     title: str
+    shows: str
     specs: Callable[[str], Spec]
     analyse: Callable[[xr.DataTree], Analysis]
     figure: Callable[[xr.DataTree], Any]
@@ -66,6 +72,21 @@ def grid_times(start: float, stop: float, num: int) -> list[float]:
     return [round(float(1 - u), 6) for u in np.geomspace(1 - start, 1 - stop, num)]
 
 
+def spec_of(result: xr.DataTree) -> Spec:
+    """Return the spec that a result was measured by."""
+    return Spec(**json.loads(result.attrs["parameters"]))
+
+
+def check_loops(point: Point) -> None:
+    """Check that loops are uniform, on an open grid, and erased, so that they are unmasked bond by bond."""
+    check_solvable(point)
+    if point.channel.name != "erasure" or point.model.beta != 0.0 or point.model.periodic:
+        raise InputError(
+            f"{find(point.parameters['quantity']).what} of domain walls takes uniform loops, beta = 0 on an open grid, "
+            "and the channel erasure"
+        )
+
+
 # -- what is derived ---------------------------------------------------------------------------------------------------
 
 
@@ -77,57 +98,20 @@ def measured(place: xr.Dataset, name: str) -> Estimate:
 def ratio(value: Estimate, other: Estimate) -> Estimate:
     """Return value / other of independent estimates."""
     q = value.value / other.value
-    return Estimate(q, abs(q) * math.hypot(value.stderr / value.value, other.stderr / other.value), 0)
+    error = math.hypot(value.stderr / other.value, q * other.stderr / other.value)
+    return Estimate(q, error, 0)
 
 
-def row(study: str, quantity: str, analytic: float | None, found: Estimate, source: str) -> Row:
-    """Return the row of an estimate."""
-    return Row(study, quantity, None if analytic is None else float(analytic), found.value, found.stderr, source)
-
-
-def estimates(
-    dims: Sequence[Any],
-    name: str,
-    found: Sequence[Estimate | None],
-    units: str,
-    long_name: str,
-    shape: tuple[int, ...] = (-1,),
-) -> Variables:
-    """Return the variables `name` and `name_stderr` of estimates; NaN for None."""
-    numbers = np.array([(np.nan, np.nan) if e is None else (e.value, e.stderr) for e in found]).reshape(*shape, 2)
-    return {
-        name: variable(tuple(dims), numbers[..., 0], units, long_name),
-        f"{name}_stderr": variable(tuple(dims), numbers[..., 1], units, f"standard error of {name}"),
-    }
-
-
-def markov_lengths(data: xr.Dataset, model: Any, channel: Channel, max_radius: int | None = None) -> Variables:
-    """Return the Markov length of every CMI curve of a grid, from radii up to `max_radius`; NaN where there is none.
-
-    The prefactor at each time is that of `model`, any one of the grid's models, under `channel`.
-    """
-    radii = [int(r) for r in data["radius"].values if max_radius is None or r <= max_radius]
-    cmi, covariance = data["cmi"], data["cmi_covariance"].values
-    (*dims, _), (*shape, _), n = cmi.dims, cmi.shape, len(radii)
-    prefactors = [model.prefactor_exponent(channel, float(t)) for t in data["t"].values]
-    found = [
-        markov_length(radii, cmi.values[i][:n], covariance[i][:n, :n], prefactors[i[dims.index("t")]])
-        for i in np.ndindex(*shape)
-    ]
-    p_values = np.array([np.nan if fit.xi is None else fit.p_value for fit in found]).reshape(shape)
-    name = "Markov length (NaN: no exponential window)"
-    return {
-        **estimates(dims, "markov_length", [fit.xi for fit in found], "sites", name, tuple(shape)),
-        "markov_length_p_value": variable(tuple(dims), p_values, "1", "p-value of the exponential fit"),
-    }
-
-
-def peak_times(data: xr.Dataset, long_name: str, name: str = "cmi", key: str = "peak_time") -> Variables:
-    """Return the time at which the variable `name` is largest, along all its other axes; NaN if not bracketed."""
-    values, stderr = (data[n].transpose(..., "t") for n in (name, f"{name}_stderr"))
-    (*dims, _), (*shape, _) = values.dims, values.shape
-    found = [peak_time(data["t"].values, values.values[i], stderr.values[i]) for i in np.ndindex(*shape)]
-    return estimates(dims, key, found, "1", long_name, tuple(shape))
+def row(
+    quantity: str,
+    found: Estimate | float,
+    analytic: float | None = None,
+    source: str = "",
+    kind: Kind = "none",
+) -> Row:
+    """Return the row of an estimate, or of a number without an error; `reproduce` adds the name of the study."""
+    found = found if isinstance(found, Estimate) else Estimate(float(found), 0.0, 0)
+    return Row("", quantity, None if analytic is None else float(analytic), found.value, found.stderr, source, kind)
 
 
 def label_crossing(data: xr.Dataset, control: ArrayLike, guess: tuple[float, float], degree: int = 3) -> Crossing:

@@ -12,15 +12,13 @@ import numpy as np
 import xarray as xr
 
 from .. import plots
-from ..channels import Gaussian
 from ..exact.spins import NoisySamples
-from ..models import DomainWalls
 from ..models.ising import BETA_CRITICAL
-from ..results import grids, variable
+from ..results import estimates, grids, variable
 from ..runs.points import Point
 from ..runs.quantities import Column, Quantity, Values, with_errors
 from ..runs.spec import Spec
-from .base import Analysis, Study, draw, estimates, grid, label_crossing, markov_lengths, measured, panel, row
+from .base import Analysis, Study, draw, grid, label_crossing, measured, panel, row
 
 NAME = "domain-walls"
 DUALITY = (0.978694, "duality conjecture at beta = 0")
@@ -94,10 +92,7 @@ def noise_of(data: xr.Dataset) -> np.ndarray:
 
 def analyse(result: xr.DataTree) -> Analysis:
     data = grids(result)
-    analysis, found = (
-        Analysis({"cut": markov_lengths(data["cut"], DomainWalls((14, 14), CUT_BETA), Gaussian("linear"))}),
-        [],
-    )
+    analysis, found = Analysis(), []
     for beta, (low, high) in LINE.items():
         line = data[f"line-{1000 * beta:03.0f}"]
         critical = label_crossing(line, noise_of(line), ((low + high) / 2, 1.5)).critical
@@ -110,12 +105,12 @@ def analyse(result: xr.DataTree) -> Analysis:
     for (value, source), beta, end in ((DUALITY, 0.0, found[0]), (TRICRITICAL, BETA_CRITICAL, found[-1])):
         if end is not None:
             label = f"sigma/alpha* (beta = {beta:.3f}) from crossing label entropies"
-            analysis.rows.append(row(NAME, label, value, end, f"{source}; asymptotic, L <= 14"))
+            analysis.rows.append(row(label, end, value, f"{source}; L <= 14", "literature"))
     for beta in IDENTITY_BETAS:
         place = data[f"identity-{1000 * beta:03.0f}"].isel(t=0)
         label = f"E <s s'>_x^2 at sigma^2/alpha^2 = 1/beta, beta = {beta:.3f}"
-        clean = float(place["clean_correlation"])
-        analysis.rows.append(row(NAME, label, clean, measured(place, "squared_correlation"), IDENTITY))
+        square = measured(place, "squared_correlation")
+        analysis.rows.append(row(label, square, float(place["clean_correlation"]), IDENTITY, "exact"))
     return analysis
 
 
@@ -144,4 +139,5 @@ def figure(result: xr.DataTree) -> Any:
     return fig
 
 
-STUDY = Study(NAME, "Domain walls: the (beta, noise) phase diagram", specs, analyse, figure)
+SHOWS = "Domain walls are lost at a line of transitions from s = 0.979 at beta = 0 to the tricritical point at beta_c."
+STUDY = Study(NAME, "Domain walls: the (beta, noise) phase diagram", SHOWS, specs, analyse, figure)

@@ -18,9 +18,9 @@ from ..exact import cmi_curve
 from ..lattice import Lattice, Tripartition
 from ..models import GaussianMixture
 from ..phases import nonlocality_window, peak_time, power_law, speciation_window
-from ..results import grids, variable
+from ..results import estimates, grids, variable
 from ..runs.spec import Spec
-from .base import Analysis, Study, draw, estimates, grid, grid_times, log_ticks, maximum, panel, pooled_z, row
+from .base import Analysis, Study, draw, grid, grid_times, log_ticks, maximum, panel, pooled_z, row
 
 NAME = "gaussian-mixture"
 TOLERANCE = 0.01  # nats, of both windows
@@ -96,10 +96,11 @@ def analyse(result: xr.DataTree) -> Analysis:
     sampled, stderr, truth = (np.concatenate(column) for column in zip(*measured, strict=True))
     seen = truth > TOLERANCE  # below, rare samples dominate the Monte Carlo average and its error
     label = f"mean z^2 of sampled CMI > {TOLERANCE} over (t, L)"
-    analysis.rows.append(row(NAME, label, 1.0, pooled_z(sampled[seen], stderr[seen], truth[seen]), CLOSED))
+    analysis.rows.append(row(label, pooled_z(sampled[seen], stderr[seen], truth[seen]), 1.0, CLOSED, "exact"))
     for system, peak, exact in zip(systems, ends["peak"], exact_peaks, strict=True):
         if peak is not None:
-            analysis.rows.append(row(NAME, f"peak time (L = {system.length})", exact, peak, f"maximum of {CLOSED}"))
+            label = f"peak time (L = {system.length})"
+            analysis.rows.append(row(label, peak, exact, f"maximum of {CLOSED}", "exact"))
     lengths = np.array([system.length for system in systems])
     sizes = {"length": variable(("length",), lengths, "sites", "side L of the image")}
     analysis.variables["sizes"] = sizes
@@ -113,7 +114,7 @@ def analyse(result: xr.DataTree) -> Analysis:
             error = np.abs(slope) * np.array([e.stderr for e in times_of])
             law = power_law(lengths, signal, error if np.all(error > 0) else None)
             source = "K_R = signal sqrt(|R|); signal ~ 1 - t near t = 1"
-            analysis.rows.append(row(NAME, f"exponent x of signal ~ L^x, {what}", -1.0, law.exponent, source))
+            analysis.rows.append(row(f"exponent x of signal ~ L^x, {what}", law.exponent, -1.0, source, "exact"))
     return analysis
 
 
@@ -147,4 +148,5 @@ def figure(result: xr.DataTree) -> Any:
     return fig
 
 
-STUDY = Study(NAME, "Gaussian mixture: CMI, peak and windows against size", specs, analyse, figure)
+SHOWS = "The times at which two classes of images are nonlocal, and decide their class, approach t = 1 as 1/L."
+STUDY = Study(NAME, "Gaussian mixture: CMI, peak and windows against size", SHOWS, specs, analyse, figure)

@@ -20,17 +20,18 @@ from numpy.typing import ArrayLike, NDArray
 from .. import plots
 from ..channels import Channel
 from ..errors import InputError
+from ..estimate import Estimate
 from ..exact.magnetisation import TERMS, label_terms
 from ..exact.spins import NoisySamples
 from ..lattice import Tripartition
 from ..models import GaussianMixture
 from ..phases import Window, nonlocality_window, speciation_window
 from ..plots.label_windows import plot_label_windows
-from ..results import Row, grids, variable
+from ..results import Row, estimates, grids, variable
 from ..runs.points import Point
 from ..runs.quantities import Quantity, Values, averages, check_parts, with_errors
 from ..runs.spec import Spec
-from .base import Analysis, Study, estimates, grid, grid_times, measured, row
+from .base import Analysis, Study, grid, grid_times, measured, row
 
 NAME = "label-windows"
 TOLERANCE = 3e-3  # d, in nats
@@ -179,20 +180,21 @@ def _rows(
     """Return the chain rule where the CMI is largest, the windows, and by how much the inequalities hold."""
     chain = measured(data.isel(t=int(data["cmi"].argmax("t"))), "chain_rule")
     rows = [
-        row(NAME, f"chain rule at the peak of I(A;C|B), {title}", 0.0, chain, "chain rule of informations"),
-        Row(NAME, f"share of I(A;C|B) that the label explains, {title}", None, explained, 0.0, ""),
+        row(f"chain rule at the peak of I(A;C|B), {title}", chain, 0.0, "chain rule of informations", "exact"),
+        row(f"share of I(A;C|B) that the label explains, {title}", explained),
     ]
     for what, window in (("nonlocality", nonlocality), ("speciation", speciation)):
         for end, time in zip(("start", "stop"), _ends(window), strict=True):
             if time is not None:
-                rows.append(row(NAME, f"{what} {end}, {title}", None, time, "window"))
+                rows.append(row(f"{what} {end}, {title}", time, source="window"))
     inside, needed = data["cmi"].values > TOLERANCE, explained * data["cmi"].values
     for bound, name in (("I_0(S;AB) - I_t(S;B)", "lost"), ("I_t(S;ABC)", "abc")):
         values, stderr = (data[f"label_information_{name}{suffix}"].values for suffix in ("", "_stderr"))
         margin = np.where(inside, values - needed, np.inf)
         worst = int(margin.argmin())
         spread = float(np.hypot(stderr[worst], explained * data["cmi_stderr"].values[worst]))
-        rows.append(Row(NAME, f"least of {bound} - a I(A;C|B), {title}", None, float(margin[worst]), spread, ">= 0"))
+        least = Estimate(float(margin[worst]), spread, 0)
+        rows.append(row(f"least of {bound} - a I(A;C|B), {title}", least, source=">= 0"))
     return rows
 
 
@@ -216,4 +218,5 @@ def figure(result: xr.DataTree) -> Any:
     return fig
 
 
-STUDY = Study(NAME, "Label windows: locality is lost while the label is decided", specs, analyse, figure)
+SHOWS = "Data are nonlocal only while their label is undecided: the window of large CMI lies within that of speciation."
+STUDY = Study(NAME, "Label windows: locality is lost while the label is decided", SHOWS, specs, analyse, figure)

@@ -17,13 +17,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from .. import channels, plots
-from ..channels import Erasure
-from ..models import DomainWalls
+from .. import plots
 from ..phases import Crossing, finite_size_crossing, power_law
 from ..results import Row, grids
 from ..runs.spec import Spec
-from .base import Analysis, Study, Variables, draw, grid, label_crossing, markov_lengths, panel, peak_times, row
+from .base import Analysis, Study, draw, grid, label_crossing, panel, row
 
 ERASURE = "loops-erasure"
 KESTEN = "bond percolation on the square lattice, Kesten (1980), exact"
@@ -62,10 +60,7 @@ def erasure_specs(preset: str) -> Spec:
 
 def analyse_erasure(result: xr.DataTree) -> Analysis:
     data = grids(result)
-    lengths = markov_lengths(data["near"], DomainWalls((3, 3)), Erasure())
-    peaks = peak_times(data["map"], "time at which the CMI at radius r is largest")
-    rows = [*_erasure_crossings(data), _critical_law(data["critical"]), *_divergence(data["near"], lengths)]
-    return Analysis({"near": lengths, "map": peaks}, rows)
+    return Analysis(rows=[*_erasure_crossings(data), _critical_law(data["critical"]), *_divergence(data["near"])])
 
 
 def _erasure_crossings(data: dict[str, xr.Dataset]) -> list[Row]:
@@ -77,9 +72,9 @@ def _erasure_crossings(data: dict[str, xr.Dataset]) -> list[Row]:
     log_scaled = np.log(radius[keep] ** ARMS * cmi[keep])
     second = finite_size_crossing(t[keep], radius[keep], log_scaled, error[keep] / cmi[keep], (0.5, NU_EXACT))
     return [
-        row(ERASURE, "t* from crossing r^(5/4) I", 0.5, second.critical, KESTEN),
-        row(ERASURE, "t* from crossing label entropies", 0.5, fit.critical, KESTEN),
-        row(ERASURE, "nu from their collapse", NU_EXACT, fit.nu, NU),
+        row("t* from crossing r^(5/4) I", second.critical, 0.5, KESTEN, "asymptotic"),
+        row("t* from crossing label entropies", fit.critical, 0.5, f"{KESTEN}; by duality at every L", "exact"),
+        row("nu from their collapse", fit.nu, NU_EXACT, NU, "asymptotic"),
     ]
 
 
@@ -87,18 +82,18 @@ def _critical_law(data: xr.Dataset) -> Row:
     large = data.isel(t=0, radius=data["radius"].values >= FIRST_RADIUS, radius_2=data["radius"].values >= FIRST_RADIUS)
     law = power_law(large["radius"], large["cmi"], covariance=large["cmi_covariance"])
     label = f"exponent of I(r) at t = 1/2, r = {FIRST_RADIUS}..{large['radius'].values[-1]}"
-    return row(ERASURE, label, -ARMS, law.exponent, FOUR_ARMS)
+    return row(label, law.exponent, -ARMS, FOUR_ARMS, "asymptotic")
 
 
-def _divergence(data: xr.Dataset, lengths: Variables) -> list[Row]:
+def _divergence(data: xr.Dataset) -> list[Row]:
     """xi ~ |t - 1/2|^(-nu) on both sides, where radii reach beyond 5 xi."""
     rows, t = [], data["t"].values
-    xi, stderr = lengths["markov_length"].values, lengths["markov_length_stderr"].values
+    xi, stderr = data["markov_length"].values, data["markov_length_stderr"].values
     for side, name in ((t < 0.5, "t < 1/2"), (t > 0.5, "t > 1/2")):
         keep = side & (xi < data["radius"].values[-1] / 5) & (np.abs(t - 0.5) < 0.17)  # False where xi is NaN
         if keep.sum() >= 3:
             law = power_law(np.abs(t[keep] - 0.5), xi[keep], stderr[keep])
-            rows.append(row(ERASURE, f"exponent of xi, {name}", -NU_EXACT, law.exponent, NU))
+            rows.append(row(f"exponent of xi, {name}", law.exponent, -NU_EXACT, NU, "asymptotic"))
     return rows
 
 
@@ -189,14 +184,12 @@ def crossing(label: xr.Dataset, noise: Noise) -> Crossing:
 
 
 def analyse_noise(noise: Noise, result: xr.DataTree) -> Analysis:
-    lengths = markov_lengths(grids(result)["map"], DomainWalls((3, 3)), channels.find(noise.channel)())
-    analysis = Analysis({"map": lengths})
-    fit = crossing(grids(result)["label"], noise)
-    for value, source in noise.critical:
-        label = f"{noise.symbol}* from crossing label entropies ({source.split(',')[0]})"
-        analysis.rows.append(row(noise.name, label, value, fit.critical, source))
-    analysis.rows.append(row(noise.name, "nu from their collapse", noise.nu[0], fit.nu, noise.nu[1]))
-    return analysis
+    fit, what = crossing(grids(result)["label"], noise), f"{noise.symbol}* from crossing label entropies"
+    rows = [
+        row(f"{what} ({source.split(',')[0]})", fit.critical, value, source, "literature")
+        for value, source in noise.critical
+    ]
+    return Analysis(rows=[*rows, row("nu from their collapse", fit.nu, *noise.nu, "literature")])
 
 
 def draw_noise(noise: Noise, result: xr.DataTree) -> Any:
@@ -223,8 +216,13 @@ def draw_noise(noise: Noise, result: xr.DataTree) -> Any:
 
 def _study(noise: Noise) -> Study:
     specs, analyse, figure = (functools.partial(f, noise) for f in (noise_specs, analyse_noise, draw_noise))
-    return Study(noise.name, f"Loops under {noise.channel} noise", specs, analyse, figure)  # type: ignore[arg-type]
+    shows = "Loops lose locality at a transition at finite t, where the label entropies of all sizes cross."
+    title = f"Loops under {noise.channel} noise"
+    return Study(noise.name, title, shows, specs, analyse, figure)  # type: ignore[arg-type]
 
 
-ERASED = Study(ERASURE, "Loops under erasure: transition at t* = 1/2", erasure_specs, analyse_erasure, draw_erasure)
+SHOWS = "The CMI of masked loops peaks at a fraction that moves to t* = 1/2 with r, where it falls as r^(-5/4) only."
+ERASED = Study(
+    *(ERASURE, "Loops under erasure: transition at t* = 1/2", SHOWS), erasure_specs, analyse_erasure, draw_erasure
+)
 FLIPPED, NOISY = _study(BIT_FLIP), _study(GAUSSIAN)

@@ -1,7 +1,10 @@
 """Studies from spec to figure, and the table of measured beside analytic values."""
 
+import math
 import os
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +13,12 @@ import xarray as xr
 from .. import results
 from ..errors import InputError
 from ..registry import hint
-from ..report import csv_table, text_table
+from ..report import csv_table, table_cells, text_table
 from ..results import Row
+from ..runs.executors import process_pool
+from ..runs.points import n_points
 from ..runs.runner import run
-from ..store import check_output
+from ..store import atomic_write, check_output
 from . import STUDIES, find
 from .base import Study
 
@@ -35,10 +40,10 @@ def reproduce(
     force: bool = False,
     progress: bool = True,
 ) -> list[Row]:
-    """Run, analyse and draw: NAME.h5 and NAME.png in the folder `out` for each, table.txt and table.csv for all.
+    """Run, analyse and draw studies: NAME.h5 and NAME.png in the folder `out`, and index.html and table.* of them all.
 
-    Every output is checked before anything is computed. The table has the rows of all studies finished in `out`, in
-    the order of the registry. Raises as `runner.run` does.
+    Every output is checked before anything is computed. The page and the tables have all studies finished in `out`, in
+    the order of the registry, and are written again after every study. Returns the rows. Raises as `runner.run` does.
     """
     if preset not in PRESETS:
         raise InputError(f"unknown preset {preset!r}; {hint(preset, PRESETS)}")
@@ -52,16 +57,16 @@ def reproduce(
     for study in studies:
         for suffix in ("h5", "png"):
             check_output(out / f"{study.name}.{suffix}", resume=resume, force=force)
-    for study in studies:
-        path = out / f"{study.name}.h5"
-        measured = run(study.specs(preset), path, workers=workers, resume=resume, force=force, progress=progress)
-        result = analysed(study, measured)
-        if result is not measured:
-            results.write(path, result)
-        save_figure(study.figure(result), path.with_suffix(".png"))
-    rows = finished_rows(out)
-    (out / "table.txt").write_text(text_table(rows, source=True), encoding="utf-8")
-    (out / "table.csv").write_text(csv_table(rows), encoding="utf-8")
+    with process_pool(workers) as pool:
+        for study in studies:
+            path = out / f"{study.name}.h5"
+            spec, how = study.specs(preset), {"resume": resume, "force": force, "progress": progress}
+            measured = run(spec, path, executor=pool, workers=min(workers, n_points(spec)), **how)
+            result = analysed(study, measured)
+            if result is not measured:
+                results.write(path, result)
+            save_figure(study.figure(result), path.with_suffix(".png"))
+            rows = write_summary(out)
     return rows
 
 
@@ -73,13 +78,54 @@ def analysed(study: Study, result: xr.DataTree) -> xr.DataTree:
     groups: dict[str, Any] = {str(name): dict(grid.variables) for name, grid in results.grids(result).items()}
     for name, variables in analysis.variables.items():
         groups[name] = {**groups.get(name, {}), **variables}
-    return results.tree({str(key): x for key, x in result.attrs.items()}, groups, analysis.rows)
+    rows = [replace(row, experiment=study.name) for row in analysis.rows]
+    return results.tree({str(key): x for key, x in result.attrs.items()}, groups, rows)
 
 
-def finished_rows(folder: Path) -> list[Row]:
-    """Return the rows of every finished study in `folder`."""
-    found = [results.load(path) for name in STUDIES if (path := folder / f"{name}.h5").exists()]
-    return [row for result in found if result.attrs["complete"] for row in results.rows(result)]
+def write_summary(folder: Path) -> list[Row]:
+    """Write index.html, table.txt and table.csv of every finished study in `folder`, and return their rows."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader("lattice_diffusion", "studies")
+    template = Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template("index.html")
+    found = {name: results.load(path) for name in STUDIES if (path := folder / f"{name}.h5").exists()}
+    tables = {name: results.rows(result) for name, result in found.items() if result.attrs["complete"]}
+    rows = [row for table in tables.values() for row in table]
+    header, *_ = table_cells([])
+    page = template.render(
+        studies=[(find(name), [line[1:] for line in table_cells(table)[1:]]) for name, table in tables.items()],
+        header=header[1:],
+        kinds=results.KINDS,
+        summary=summary(rows),
+    )
+    texts = {"index.html": page, "table.txt": text_table(rows, source=True), "table.csv": csv_table(rows)}
+    for name, text in texts.items():
+        with atomic_write(folder / name) as partial:
+            partial.write_text(text, encoding="utf-8")
+    return rows
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """Return in words how the rows that must agree do agree, and how many others there are of every kind."""
+    counts = Counter(row.kind for row in rows)
+    exact = [row for row in rows if row.kind == "exact" and row.analytic is not None]
+    scores = {row: row.z for row in exact if row.z is not None}
+    closed = [abs(row.value - row.analytic) for row in exact if row.z is None and row.analytic is not None]
+    words = [f"{len(exact)} comparisons are exact."]
+    if scores:
+        worst = max(scores, key=lambda row: abs(scores[row]))
+        mean = math.fsum(z**2 for z in scores.values()) / len(scores)
+        words.append(
+            f"For the {len(scores)} with an error mean z² = {mean:.2f}, largest |z| = {abs(scores[worst]):.1f} "
+            f"({worst.experiment}: {worst.quantity})."
+        )
+    if closed:
+        words.append(f"The {len(closed)} without an error differ by at most {max(closed):.1g}.")
+    names = {**{kind: kind for kind in results.KINDS if kind != "exact"}, "none": "without an analytic value"}
+    others = [f"{counts[kind]} {name}" for kind, name in names.items() if counts[kind]]
+    if others:
+        words.append(f"Not counted: {', '.join(others)}.")
+    return " ".join(words)
 
 
 def save_figure(figure: Any, path: Path) -> None:

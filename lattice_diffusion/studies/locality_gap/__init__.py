@@ -11,10 +11,12 @@ import numpy as np
 import xarray as xr
 
 from ... import plots
+from ...estimate import Estimate
 from ...models.domain_walls import SIGMA_STAR
 from ...results import Row, grids, variable
+from ...runs.derived import peak_times
 from ...runs.spec import Spec
-from ..base import Analysis, Study, Variables, draw, grid, measured, panel, peak_times, pooled_z, row
+from ..base import Analysis, Study, Variables, draw, grid, measured, panel, pooled_z, row
 
 NAME = "locality-gap"
 T_STAR = SIGMA_STAR / (1 + SIGMA_STAR)
@@ -66,7 +68,7 @@ def analyse(result: xr.DataTree) -> Analysis:
 
 
 def derived(data: xr.Dataset) -> Variables:
-    """Return D^2 in units of its bound, and the times at which I and D^2 are largest; NaN if not bracketed."""
+    """Return D^2 in units of its bound, and the times at which it is largest; NaN if not bracketed."""
     cmi, gap, sigma = data["cmi"].values, data["gap"].values, data["t"].values[:, None]  # linear schedule
     bound = 4.0 / sigma**2 * np.sqrt(cmi)
     share = np.divide(gap, bound, out=np.zeros_like(bound), where=bound > 0.0)
@@ -75,8 +77,7 @@ def derived(data: xr.Dataset) -> Variables:
     return {
         "bound_ratio": variable(dims, share, "1", "D^2 / (4 sqrt(I) / sigma^2), at most 1"),
         "bound_ratio_stderr": variable(dims, share * relative, "1", what),
-        **peak_times(data, "time at which I is largest", "cmi", "cmi_peak"),
-        **peak_times(data, "time at which D^2 is largest", "gap", "gap_peak"),
+        **peak_times(data, "time at which D^2 is largest", "gap", "gap_peak_time"),
     }
 
 
@@ -93,40 +94,40 @@ def _rows(name: str, data: xr.Dataset) -> list[Row]:
         top = curve.isel(radius=0, t=int(curve["gap"].isel(radius=0).argmax("t")))
         for residual, exact, label, source in IDENTITIES:
             truth, left = float(top[exact]), measured(top, residual)
-            place = f"{what}, t = {float(top['t']):g}, r = 1"
-            rows.append(Row(NAME, f"{label}, {place}", truth, truth + left.value, left.stderr, source))
+            place, found = f"{what}, t = {float(top['t']):g}, r = 1", Estimate(truth + left.value, left.stderr, 0)
+            rows.append(row(f"{label}, {place}", found, truth, source, "exact"))
         for r in (0, 1):
-            of_gap, of_cmi = (measured(curve.isel(radius=r), f"{key}_peak") for key in ("gap", "cmi"))
-            shift, error = of_gap.value - of_cmi.value, float(np.hypot(of_gap.stderr, of_cmi.stderr))
-            if np.isfinite(shift):
+            of_gap, of_cmi = (measured(curve.isel(radius=r), f"{key}peak_time") for key in ("gap_", ""))
+            shift = Estimate(of_gap.value - of_cmi.value, float(np.hypot(of_gap.stderr, of_cmi.stderr)), 0)
+            if np.isfinite(shift.value):
                 label = f"peak of D^2 (t = {of_gap.value:.3f}) less peak of I, {what}, r = {curve['radius'].values[r]}"
-                rows.append(Row(NAME, label, None, shift, error, "same samples; errors as if independent"))
+                rows.append(row(label, shift, source="same samples; errors as if independent"))
     worst = data.isel(data["bound_ratio"].argmax(...))
     label, source = f"largest D^2 / bound, {name}", "at most 1: D^2 <= 4 sqrt(I)/sigma^2"
-    rows.append(row(NAME, label, None, measured(worst, "bound_ratio"), source))
+    rows.append(row(label, measured(worst, "bound_ratio"), source=source))
     seen = data["gap"].values > LARGE
     slope = data["slope"].values[seen] / data["gap"].values[seen]
     odd = float(slope[np.argmax(np.abs(slope - 1.0))])
-    rows.append(Row(NAME, f"-2 (dI/du) / D^2, farthest from 1, {name}", 1.0, odd, 0.0, "de Bruijn, sample by sample"))
-    return rows
+    label = f"-2 (dI/du) / D^2, farthest from 1, {name}"
+    return [*rows, row(label, odd, 1.0, "de Bruijn, sample by sample, to finite differences", "exact")]
 
 
 def _learned(data: xr.Dataset) -> list[Row]:
     narrow, gap = data.isel(radius=0), data["gap"]
     z2 = pooled_z(narrow["excess"], narrow["excess_stderr"], 0.0)
     source = "a function of the box is orthogonal to what the box lacks"
-    rows = [row(NAME, "D_learned^2 = D^2 + error, r = 1: mean of z^2", 1.0, z2, source)]
+    rows = [row("D_learned^2 = D^2 + error, r = 1: mean of z^2", z2, 1.0, source, "exact")]
     for name, what in (("learned_gap", "exact"), ("network_gap", "learned")):
         for k, r in enumerate(data["radius"].values):
             for b, beta in enumerate(data["beta"].values):
                 curve = data.isel(beta=b, radius=k)
                 top = curve.isel(time=int(curve["gap"].argmax("time")))
                 label = f"learned D^2 / exact, beta = {beta:g}, t = {float(top['time']):g}, r = {r} to {what} global"
-                value, error = (float(top[key] / top["gap"]) for key in (name, f"{name}_stderr"))
-                rows.append(Row(NAME, label, None, value, error, "1 for perfect learning"))
+                found = Estimate(*(float(top[key] / top["gap"]) for key in (name, f"{name}_stderr")), 0)
+                rows.append(row(label, found, 1.0, "1 for perfect learning", "learned"))
             off = float(abs(data[name] / gap - 1.0).where(gap > LARGE).isel(radius=k).max())
             label = f"largest |learned D^2 / exact - 1| where D^2 > {LARGE:g}, r = {r} to {what} global"
-            rows.append(Row(NAME, label, None, off, 0.0, "0 for perfect learning; largest at small t"))
+            rows.append(row(label, off, 0.0, "0 for perfect learning; largest at small t", "learned"))
     return rows
 
 
@@ -143,7 +144,7 @@ def figure(result: xr.DataTree) -> Any:
             values, stderr = curve[name].values, curve[f"{name}_stderr"].values
             ax.plot(t, values, color=color, lw=1.5, label=f"r = {r}")
             ax.fill_between(t, (values - stderr).clip(1e-300), values + stderr, color=color, alpha=0.3, lw=0)
-            peak = measured(curve, f"{name}_peak")
+            peak = measured(curve, "peak_time" if name == "cmi" else "gap_peak_time")
             star = {"color": color, "marker": "*", "ms": 10, "mec": "k", "mew": 0.6, "zorder": 5}
             ax.errorbar(peak.value, np.interp(peak.value, t, values), xerr=peak.stderr, **star)
         ax.set(xlabel="time t", ylabel=ylabel, yscale="log", ylim=(1e-6, 3 * ising[name].values.max()))
@@ -174,4 +175,5 @@ def figure(result: xr.DataTree) -> Any:
     return fig
 
 
-STUDY = Study(NAME, "Locality gap: local against global scores", specs, analyse, figure)
+SHOWS = "The squared gap between local and global scores peaks with the CMI, obeys its bound and integrates to it."
+STUDY = Study(NAME, "Locality gap: local against global scores", SHOWS, specs, analyse, figure)

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.special import expit, logit
@@ -29,9 +28,8 @@ from ...errors import InputError
 from ...kernels import mixtures
 from ...lattice import FloatArray, Tripartition
 from ...models import GaussianField
-from ...results import variable
 from ...runs.points import Point
-from ...runs.quantities import Quantity, Values, averages, check_parts, stacked, with_errors
+from ...runs.quantities import Quantity, Values, averages, check_parts, settings_axis, stacked, with_errors
 from ..base import TrainingSettings, trained
 
 if TYPE_CHECKING:
@@ -283,10 +281,6 @@ def learned_gap(q: FloatArray, p: FloatArray, f: FloatArray, law: FloatArray) ->
     return expected_gap(q, f, law), np.asarray((weight * (means[0] - means[1]) ** 2).sum(axis=1))
 
 
-def _coordinates(table: dict[str, Any]) -> dict[str, xr.Variable]:
-    return {"time": variable("time", table["settings"]["times"], "1", "diffusion time of the comparison")}
-
-
 DIMS = ("time", "radius")
 LEARNED_GAP = Quantity(
     "learned_gap",
@@ -299,7 +293,7 @@ LEARNED_GAP = Quantity(
         **with_errors("network_gap", DIMS, "1", "D^2 of the learned local to the learned global denoiser"),
     },
     learned_locality_gap,
-    _coordinates,
+    settings_axis("time", "times", "1", "diffusion time of the comparison"),
     settings=LearnedGapSettings,
     reads=("radii", "center"),
     models=("ising",),

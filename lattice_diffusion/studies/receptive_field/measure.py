@@ -25,8 +25,18 @@ from ...models import DomainWalls, GaussianField
 from ...phases import Allocation, evaluate_schedule, log_rule, optimal_schedule, two_level_schedule
 from ...results import variable
 from ...runs.points import Point
-from ...runs.quantities import Column, Quantity, Settings, Values, check_solvable, sign_divergence, with_errors
+from ...runs.quantities import (
+    Column,
+    Quantity,
+    Settings,
+    Values,
+    check_solvable,
+    settings_axis,
+    sign_divergence,
+    with_errors,
+)
 from ..area_law import field_excess
+from ..base import check_loops
 
 if TYPE_CHECKING:
     from ...denoisers import GlobalNet, LocalNet
@@ -280,21 +290,20 @@ def _field_error(model: GaussianField, channel: Any, times: NDArray, radius: NDA
     return gaussian_divergence(model, law) / model.lattice.n_sites
 
 
+BUDGETS = settings_axis("budget", "budgets", "nat", "allowed KL per site")
+
+
 def _coordinates(table: dict[str, Any]) -> dict[str, xr.Variable]:
-    settings = table["settings"]
     return {
-        "budget": variable("budget", settings["budgets"], "nat", "allowed KL per site"),
+        **BUDGETS(table),
         "schedule": variable("schedule", np.array(SCHEDULES), "1", "how the radii were chosen"),
-        "slice": variable("slice", np.arange(settings["n_slices"]), "1", "slice of time"),
+        "slice": variable("slice", np.arange(table["settings"]["n_slices"]), "1", "slice of time"),
         **_radii_and_global(table),
     }
 
 
 def _check(point: Point) -> None:
-    check_solvable(point)
-    model = point.model
-    if isinstance(model, DomainWalls) and (point.channel.name != "erasure" or model.beta != 0.0 or model.periodic):
-        raise InputError("radius schedules of domain walls take uniform loops, beta = 0, open, and the channel erasure")
+    (check_loops if isinstance(point.model, DomainWalls) else check_solvable)(point)
     if sorted(set(point.radii)) != point.radii:
         raise InputError(f"radii must increase, got {point.radii}")
 

@@ -18,7 +18,6 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.special import digamma
@@ -36,7 +35,6 @@ from ...denoisers import (
 from ...errors import InputError
 from ...lattice import FloatArray
 from ...models import DomainWalls, GaussianField
-from ...results import variable
 from ...runs.points import Point
 from ...runs.quantities import (
     Column,
@@ -45,12 +43,12 @@ from ...runs.quantities import (
     Values,
     averages,
     check_solvable,
+    settings_axis,
     sign_divergence,
     stacked,
     with_errors,
 )
-from ..area_law import check_loops
-from ..base import Times, TrainingSettings, trained
+from ..base import Times, TrainingSettings, check_loops, trained
 
 CERTAIN_SNR = 50.0  # of spins: the last step goes from here to t = 0 at once, and errs by exp(-25) a site
 
@@ -286,8 +284,7 @@ def spectrum_error(powers: FloatArray) -> tuple[float, float]:
     return float(value.mean()), float(np.sqrt(variance) / site.size)
 
 
-def _coordinates(table: dict[str, Any]) -> dict[str, xr.Variable]:
-    return {"start": variable("start", table["settings"]["starts"], "1", "time T_f up to which noise is added")}
+STARTS = settings_axis("start", "starts", "1", "time T_f up to which noise is added")
 
 
 def _check_learned(point: Point) -> None:
@@ -304,7 +301,7 @@ LEARNED_RECOVERY = Quantity(
     "the learned recovery error",
     _columns(("start", "radius")),
     learned_recovery,
-    _coordinates,
+    STARTS,
     settings=LearnedRecoverySettings,
     reads=("radii",),
     models=("ising", "gaussian-field", "domain-walls"),
@@ -352,7 +349,7 @@ LEARNED_UNMASKING = Quantity(
         **with_errors("excess", DIMS, "nat", "how much of it is learning: KL(p_local || p_net) per bond"),
     },
     learned_unmasking,
-    _coordinates,
+    STARTS,
     settings=StartSettings,
     reads=("radii",),
     models=("domain-walls",),
