@@ -87,7 +87,10 @@ Beta = Annotated[float | None, Option(help="Inverse temperature of spin models."
 MassSquared = Annotated[float | None, Option(help="Mass squared of the Gaussian field.")]
 Mean = Annotated[float | None, Option(help="Mean of one class of gaussian-mixture; the other has its negative.")]
 Std = Annotated[float | None, Option(help="Standard deviation within a class of gaussian-mixture.")]
-Periodic = Annotated[bool, Option("--periodic", help="Use periodic boundaries along all axes.")]
+Periodic = Annotated[
+    str | None,
+    Option(help="Use periodic boundaries along all axes, or those given, such as 0 or 0,2.", metavar="[AXES]"),
+]
 Others = Annotated[list[str] | None, Option("--set", help="Parameter without an option of its own, such as field=0.3.")]
 ImagesPath = Annotated[Path, Argument(help="File of images (.npy, .npz, .h5, IDX), or a folder.", metavar="IMAGES")]
 Key = Annotated[str | None, Option(help="Name of the array in a .npz or .h5 file.")]
@@ -104,6 +107,9 @@ ValueRange = Annotated[
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; unexpected exceptions pass through."""
     arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    for k in range(len(arguments) - 1, -1, -1):  # an option whose value may be left out, which typer has not
+        if arguments[k] == "--periodic" and (k + 1 == len(arguments) or arguments[k + 1].startswith("-")):
+            arguments.insert(k + 1, "all")
     try:
         code = app(arguments, prog_name="lattice-diffusion", standalone_mode=False)
     except Exception as error:
@@ -169,7 +175,7 @@ def cmi(
     mass_squared: MassSquared = None,
     mean: Mean = None,
     std: Std = None,
-    periodic: Periodic = False,
+    periodic: Periodic = None,
     regions: Annotated[str | None, Option(help="Sizes a,b,c of A, B and C for curie-weiss.")] = None,
     center: Annotated[str | None, Option(help="Site of A, such as 2,1 (default: the middle).")] = None,
     bond: Annotated[str | None, Option(help="A of domain-walls: the bond between faces i,j,k,l.")] = None,
@@ -187,7 +193,7 @@ def cmi(
     from .runs.cmi import assigned, measure_one, options
 
     given = {
-        "shape": shape, "periodic": periodic or None, "center": center, "bond": bond, "block": block,
+        "shape": shape, "periodic": periodic, "center": center, "bond": bond, "block": block,
         "radius": radius, "patch": patch, "beta": beta, "mass_squared": mass_squared, "mean": mean, "std": std,
         "regions": regions, **assigned(others or []),
     }  # fmt: skip
@@ -211,7 +217,7 @@ def sample(
     mean: Mean = None,
     std: Std = None,
     others: Others = None,
-    periodic: Periodic = False,
+    periodic: Periodic = None,
     method: Annotated[
         Literal["auto", "transfer_matrix", "swendsen_wang", "wolff", "heat_bath", "multispin", "coupling_from_the_past"]
         | None,
@@ -232,7 +238,7 @@ def sample(
         from .runs.sampling import recipe, sample_to_file
 
         given = {
-            "shape": integers(shape, "shape", "64x64", "x"), "periodic": periodic or None,
+            "shape": integers(shape, "shape", "64x64", "x"), "periodic": periodic,
             "beta": beta, "mass_squared": mass_squared, "mean": mean, "std": std, **assigned(others or []),
             "dtype": dtype, "method": method, "burn_in": burn_in, "thin": thin,
         }  # fmt: skip

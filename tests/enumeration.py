@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import chi2
 
 
-def ising_law(shape, periodic, beta):
+def ising_law(shape, periodic, beta, field=0.0, anisotropy=1.0):
     """p_0 of nearest-neighbour spins as an array of shape (2,) * N, index 1 for spin +1."""
     sites = list(itertools.product(*(range(n) for n in shape)))
     index = {site: k for k, site in enumerate(sites)}
@@ -25,10 +25,11 @@ def ising_law(shape, periodic, beta):
                 if not periodic[axis]:
                     continue
                 other[axis] = 0
-            bonds.append((index[site], index[tuple(other)]))
+            strength = anisotropy if axis == len(shape) - 1 else 1.0
+            bonds.append((index[site], index[tuple(other)], strength))
     states = all_states(len(sites))
-    energy = sum(states[:, i] * states[:, j] for i, j in bonds)
-    law = np.exp(beta * energy).reshape(law.shape)
+    energy = sum(strength * states[:, i] * states[:, j] for i, j, strength in bonds)
+    law = np.exp(beta * energy + field * states.sum(axis=1)).reshape(law.shape)
     return law / law.sum()
 
 

@@ -130,6 +130,7 @@ def test_cmi_prints_a_line_to_read(shell: Shell) -> None:
         "--model gaussian-mixture --shape 6x6 --mean 1 --std 0.5 --patch 2 --radius 1",
         "--model gaussian-mixture --shape 4x5 --mean 1 --mass-squared 0.5 --radius 1",
         "--model ising-chain --shape 12 --beta 0.5 --channel erasure --radius 1",
+        "--model ising --shape 4x5 --beta 0.3 --set field=0.2 --set anisotropy=0.5 --periodic 1 --radius 1 --samples 9",
         "--model curie-weiss --beta 1.2 --regions 1,3,20",
     ],
 )
@@ -168,8 +169,8 @@ SMALL = "cmi --model ising --shape 5x4 --beta 0.4 --t 0.3"
         (SMALL.replace("--beta 0.4", "") + " --radius 1", "ising needs --beta; add it"),
         (
             SMALL + " --radius 1 --mass-squared 1",
-            "--mass-squared has no meaning for ising, which takes --shape, --beta, --radius, --periodic, "
-            "--center, --patch; leave it out",
+            "--mass-squared has no meaning for ising, which takes --shape, --beta, --radius, --field, "
+            "--anisotropy, --periodic, --center, --patch; leave it out",
         ),
         (
             SMALL + " --radius 1 --schedule cos",

@@ -1,11 +1,11 @@
 """Nearest-neighbour Ising models of one and two dimensions, solved by sums along the chain or from row to row.
 
-ChainSolver is a hidden Markov model under any channel, with a closed form under erasure; TransferMatrix takes planar
-grids with any couplings and fields.
+ChainSolver is a hidden Markov model under any channel, with a closed form under erasure; TransferMatrix takes open
+grids and cylinders with any couplings and fields.
 """
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..channels import Channel, Erasure
 from ..errors import InputError, check_memory
@@ -13,7 +13,7 @@ from ..kernels import chain as chain_kernel
 from ..kernels import rows
 from ..kernels import transfer_matrix as kernel
 from ..lattice import BoolArray, FloatArray, Lattice, Tripartition
-from .spins import SpinSolver, spin_weights
+from .spins import SpinSolver, block_states, spin_weights
 
 MAX_WIDTH = 14
 
@@ -108,43 +108,53 @@ def bond_information(correlation: FloatArray) -> FloatArray:
 
 
 class TransferMatrix(SpinSolver):
-    """p_0(s) ~ exp(sum K s s') on an open L x W grid.
+    """Exact answers for p_0(s) ~ exp(sum K s s' + sum f s) on an open L x W grid, or on a cylinder.
 
-    Cost per sample of order L W 2^min(L, W); memory of order (L + W) 2^min(L, W) numbers.
+    Cost per sample of order L W 2^w, memory of order (L + W) 2^w numbers, w the shorter side, or the periodic one.
 
     Args:
-        right: (L, W-1), K between (i, j) and (i, j+1).
-        down: (L-1, W), K between (i, j) and (i+1, j).
+        right: (L, W-1), K between (i, j) and (i, j+1); (L, W) if the last column meets the first.
+        down: (L-1, W), K between (i, j) and (i+1, j); (L, W) if the last row meets the first.
+        field: f, one number or (L, W).
 
     Raises:
-        InputError: the shorter side is longer than 14.
+        InputError: w is longer than 14, or both axes are periodic.
     """
 
-    def __init__(self, right: FloatArray, down: FloatArray) -> None:
+    def __init__(self, right: FloatArray, down: FloatArray, field: ArrayLike = 0.0) -> None:
         right, down = np.asarray(right, float), np.asarray(down, float)
-        self.shape = (right.shape[0], down.shape[1])
-        if min(self.shape) > MAX_WIDTH:
-            raise InputError(
-                f"the exact Ising solution needs a shorter side <= {MAX_WIDTH}, got {self.shape[0]}x{self.shape[1]}; "
-                f"{MAX_WIDTH}x{max(self.shape)} is feasible, and samplers draw any size"
-            )
-        self._transposed = self.shape[1] > self.shape[0]
+        self.shape = shape = (right.shape[0], down.shape[1])
+        periodic = (down.shape[0] == shape[0], right.shape[1] == shape[1])
+        if all(periodic):
+            raise InputError(f"the exact Ising solution takes one periodic axis, got two ({shape[0]}x{shape[1]})")
+        self._transposed = periodic[0] or (shape[1] > shape[0] and not periodic[1])
         if self._transposed:
             right, down = down.T, right.T
         n_rows, width = right.shape[0], down.shape[1]
-        self._right = np.ones((n_rows, width, 2))
+        if width > MAX_WIDTH:
+            side = "periodic side" if any(periodic) else "shorter side"
+            raise InputError(
+                f"the exact Ising solution needs a {side} <= {MAX_WIDTH}, got {shape[0]}x{shape[1]}; "
+                f"{MAX_WIDTH}x{n_rows} is feasible, and samplers draw any size"
+            )
+        self._right = np.ones((n_rows, 1 + right.shape[1], 2))
         self._right[:, 1:] = link_factors(right)
         self._down = np.ones((n_rows + 1, width, 2))
         self._down[1:-1] = link_factors(down)
-        free = np.ones((1, n_rows, width, 2))
+        self._field = np.broadcast_to(np.asarray(field, float), shape)
+        self._prior = self._oriented(spin_weights(self._field)[None])
         self._above = np.empty((n_rows + 1, 1 << width))
         self._below = np.empty_like(self._above)
-        kernel.row_vectors(self._right, self._down, free[0], self._above, self._below)
-        self._log_z = self._log_sum(free)[0]
+        kernel.row_vectors(self._right, self._down, self._prior[0], self._above, self._below)
+        self._log_z = self._log_sum(self._prior)[0]
+
+    def _oriented(self, weights: FloatArray) -> FloatArray:
+        """Return weights (n, L, W, 2) as (n, rows, width, 2) of the kernels."""
+        return np.ascontiguousarray(np.swapaxes(weights, 1, 2) if self._transposed else weights)
 
     def _weights(self, h: FloatArray) -> FloatArray:
-        """Return (n, rows, width, 2) in the kernel's orientation."""
-        return np.ascontiguousarray(spin_weights(np.swapaxes(h, 1, 2) if self._transposed else h))
+        """Return the weights of likelihood fields and of the model's own, (n, rows, width, 2)."""
+        return self._oriented(spin_weights(h)) * self._prior
 
     def _log_sum(self, weights: FloatArray) -> FloatArray:
         out = np.empty(len(weights))
@@ -161,15 +171,18 @@ class TransferMatrix(SpinSolver):
         return np.swapaxes(out, 1, 2) if self._transposed else out
 
     def blind_log_odds(self, h: FloatArray, lattice: Lattice, radius: int | None, wanted: BoolArray) -> FloatArray:
+        everything = radius is None or radius >= max(self.shape) - 1
+        if not everything and (any(lattice.periodic) or self._field.any()):
+            return super().blind_log_odds(h, lattice, radius, wanted)
         weights = self._weights(h)
         out = np.empty_like(weights)
-        if radius is None or radius >= max(self.shape) - 1:
+        if everything:
             rows.site_odds(self._right, self._down, weights, out)
         else:
             rows.local_site_odds(self._right, self._down, weights, self._above, self._below, radius, out)
         with np.errstate(divide="ignore"):
             log_odds = np.log(out[..., 1]) - np.log(out[..., 0])
-        return np.swapaxes(log_odds, 1, 2) if self._transposed else log_odds
+        return (np.swapaxes(log_odds, 1, 2) if self._transposed else log_odds) + 2.0 * self._field
 
     def block_posterior(self, h: FloatArray, sites: NDArray[np.int64]) -> FloatArray:
         k = len(sites)
@@ -178,10 +191,11 @@ class TransferMatrix(SpinSolver):
         order = np.lexsort((cells[:, 1], cells[:, 0]))
         weights = self._weights(h)
         # rows without any observation are summed over once, not for every sample
-        seen = np.flatnonzero((weights != 1.0).any(axis=(0, 2, 3)))
+        seen = np.flatnonzero((weights != self._prior).any(axis=(0, 2, 3)))
         first, last = cells[order[0], 0], cells[order[-1], 0]
         if len(seen):
             first, last = min(first, seen[0]), max(last, seen[-1])
+        weights[:, cells[:, 0], cells[:, 1]] = 1.0
         out = np.empty((len(h), 1 << k))
         kernel.block_weights(
             self._right,
@@ -196,15 +210,19 @@ class TransferMatrix(SpinSolver):
         )
         # axes of the kernel's states follow the sorted sites; put them back into the order asked for
         axes = 1 + np.argsort(order)
-        return out.reshape(-1, *(2,) * k).transpose(0, *axes).reshape(len(h), 1 << k)
+        law = out.reshape(-1, *(2,) * k).transpose(0, *axes).reshape(len(h), 1 << k)
+        if not self._field.any():
+            return law
+        own = spin_weights(self._field.ravel()[sites])  # (k, 2)
+        law *= np.where(block_states(k) > 0, own[:, 1], own[:, 0]).prod(axis=1)
+        return law / law.sum(axis=1, keepdims=True)
 
     def sample(self, n_samples: int, rng: np.random.Generator) -> NDArray[np.int8]:
         """Return perfect, independent samples of p_0, (n_samples, L, W) of +-1, row by row backwards."""
-        n_rows, width = self._right.shape[:2]
-        free = np.ones((width, 2))
+        n_rows, width = self._down.shape[0] - 1, self._down.shape[1]
         states = np.searchsorted(np.cumsum(self._above[-1]), rng.random(n_samples) * self._above[-1].sum())
         out = np.empty((n_samples, n_rows, width), np.int8)
         for i in range(n_rows - 1, -1, -1):
             out[:, i] = 2 * ((states[:, None] >> np.arange(width - 1, -1, -1)) & 1) - 1
-            kernel.sample_row_above(self._above[i], self._right[i], self._down[i], free, states, rng)
+            kernel.sample_row_above(self._above[i], self._right[i], self._down[i], self._prior[0, i], states, rng)
         return np.swapaxes(out, 1, 2) if self._transposed else out

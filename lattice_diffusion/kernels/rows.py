@@ -16,7 +16,7 @@ edges; `weights` (n, L, W, 2) the likelihoods of spin -1 and +1.
 import numpy as np
 from numba import njit
 
-from .transfer_matrix import dot, normalise
+from .transfer_matrix import close_row, dot, normalise
 
 
 @njit(cache=True, fastmath={"contract"})
@@ -54,9 +54,10 @@ def spread(v, down):
 
 @njit(cache=True)
 def row_weights(right, weights, out):
-    """out (2^W,) = D of one row; right and weights (W, 2)."""
+    """Write D of one row into out (2^W,); right (W, 2), or (W+1, 2) for a ring, and weights (W, 2)."""
+    width = weights.shape[0]
     out[0], out[1] = weights[0, 0], weights[0, 1]
-    for j in range(1, right.shape[0]):
+    for j in range(1, width):
         equal, opposite = right[j]
         minus, plus = weights[j]
         for k in range((1 << j) - 1, -1, -1):
@@ -64,6 +65,8 @@ def row_weights(right, weights, out):
             value = out[k]
             out[2 * k + 1] = value * plus * (equal if left else opposite)
             out[2 * k] = value * minus * (opposite if left else equal)
+    if right.shape[0] > width:
+        close_row(out, right[width])
 
 
 @njit(cache=True)
@@ -75,7 +78,7 @@ def _times(v, factor):
 @njit(cache=True)
 def _rows_below(right, down, weights, D, below):
     """D (L, 2^W) of all rows, and below[i] (L, 2^W): the sum over rows i+1 .. L-1 as a function of row i."""
-    n_rows, width = right.shape[:2]
+    n_rows, width = weights.shape[:2]
     below[n_rows - 1] = 0.5**width
     for i in range(n_rows - 1, -1, -1):
         row_weights(right[i], weights[i], D[i])
@@ -110,7 +113,7 @@ def _sites_of_row(joint, weights, table, out):
 @njit(cache=True)
 def site_odds(right, down, weights, out):
     """out[n, i, j] = relative weights of s = -1 and +1 at every site, given all weights but its own."""
-    n_rows, width = right.shape[:2]
+    n_rows, width = weights.shape[1:3]
     size = 1 << width
     D, below, links = np.empty((n_rows, size)), np.empty((n_rows, size)), np.empty((n_rows, size))
     v, joint, table = np.empty(size), np.empty(size), np.empty(size)
@@ -135,7 +138,7 @@ def local_site_odds(right, down, weights, above, below, radius, out):
 
     above, below (L+1, 2^W): sums without weights over rows 0 .. i-1 and i .. L-1, as functions of row i-1.
     """
-    n_rows, width = right.shape[:2]
+    n_rows, width = weights.shape[1:3]
     size = 1 << width
     D = np.empty((n_rows, width, size))  # of row i under the box around column b
     v, u, centre = np.empty(size), np.empty(size), np.empty(size)

@@ -1,4 +1,4 @@
-"""Site-by-site transfer matrix of a planar Ising model with fields, open L x W, over the 2^W states of a row.
+"""Site-by-site transfer matrix of an Ising model with fields over the 2^W states of a row: open L x W, or a cylinder.
 
 A state holds one bit per column, 1 for spin +1. Adding site (i, j) takes out the spin above it, which is the
 highest bit, and puts the new one in as the lowest; after a whole row site j is bit W-1-j. Adding a site is
@@ -7,7 +7,8 @@ with all factors scaled to at most 1; what the scaling takes out is accumulated 
 
 Arrays (float64): `right` (L, W, 2) and `down` (L+1, W, 2) hold the factors of equal and of opposite neighbours,
 right[i, j] between (i, j-1) and (i, j), down[i, j] between (i-1, j) and (i, j), (1, 1) at the edges;
-`weights` (n, L, W, 2) the likelihoods of spin -1 and +1.
+`weights` (n, L, W, 2) the likelihoods of spin -1 and +1. With `right` (L, W+1, 2) rows are rings, closed by right[i, W]
+between (i, W-1) and (i, 0).
 """
 
 import numpy as np
@@ -120,9 +121,18 @@ def normalise(source, v):
 
 
 @njit(cache=True)
+def close_row(v, link):
+    """Multiply v by the factors `link` (2,) of equal and of opposite first and last spins of the row."""
+    half = v.size >> 1
+    for k in range(half):
+        v[k] *= link[k & 1]
+        v[half + k] *= link[1 - (k & 1)]
+
+
+@njit(cache=True)
 def add_row(v, work, right, down, weights):
-    """v, a function of the row above, becomes one of this row; returns the log of the scale taken out."""
-    width = right.shape[0]
+    """Turn v, a function of the row above, into one of this row; return the log of the scale taken out."""
+    width = down.shape[0]
     source, target = v, work
     for j in range(0, width - 1, 2):
         add_two_sites(source, target, right[j : j + 2], down[j : j + 2], weights[j : j + 2])
@@ -130,13 +140,17 @@ def add_row(v, work, right, down, weights):
     if width % 2 == 1:
         add_site(source, target, right[width - 1], down[width - 1], weights[width - 1])
         source = target
+    if right.shape[0] > width:
+        close_row(source, right[width])
     return normalise(source, v)
 
 
 @njit(cache=True)
 def take_row(v, work, right, down, weights):
-    """The adjoint of `add_row`: v, the sum over what follows this row, takes the row in as well."""
-    width = right.shape[0]
+    """Apply the adjoint of `add_row`: v, the sum over what follows this row, takes the row in as well."""
+    width = down.shape[0]
+    if right.shape[0] > width:
+        close_row(v, right[width])
     source, target = v, work
     if width % 2 == 1:
         take_site(source, target, right[width - 1], down[width - 1], weights[width - 1])
@@ -150,7 +164,7 @@ def take_row(v, work, right, down, weights):
 @njit(cache=True)
 def log_evidence(right, down, weights, out):
     """out[n] = log of the sum over all states of the scaled factors and weights, for each sample."""
-    n_rows, width = right.shape[:2]
+    n_rows, width = weights.shape[1:3]
     v = np.empty(1 << width)
     work = np.empty(1 << width)
     for n in range(weights.shape[0]):
@@ -168,7 +182,7 @@ def block_weights(right, down, weights, sites, above, below, first, last, out):
     first-1 and last; only rows first..last (which hold the block) of `weights` are read.
     out: (n, 2^k); the first site is the highest bit. Block sites must have weights (1, 1).
     """
-    width = right.shape[1]
+    width = weights.shape[2]
     k_sites = sites.shape[0]
     top, bottom = sites[0, 0], sites[k_sites - 1, 0]
     n_early = 0  # sites above the block's last row are clamped, those in it are read off the state
@@ -219,7 +233,7 @@ def block_weights(right, down, weights, sites, above, below, first, last, out):
 @njit(cache=True)
 def site_probabilities(right, down, weights, out):
     """out[n, i, j] = (P(s = -1), P(s = +1)) of every site, from one pass down and one up."""
-    n_rows, width = right.shape[:2]
+    n_rows, width = weights.shape[1:3]
     size = 1 << width
     forward = np.empty((n_rows, size))
     v, work, joint = np.empty(size), np.empty(size), np.empty(size)
@@ -248,7 +262,7 @@ def site_probabilities(right, down, weights, out):
 def row_vectors(right, down, weights, above, below):
     """Normalised sums over rows, (L+1, 2^W): above[i] over those before row i, as a function of row i-1,
     below[i] over row i and those after it, as a function of row i-1 too."""
-    n_rows, width = right.shape[:2]
+    n_rows, width = weights.shape[:2]
     work = np.empty(1 << width)
     above[0] = 0.5**width
     for i in range(n_rows):
@@ -266,7 +280,7 @@ def sample_row_above(vector, right, down, weights, states, rng):
 
     vector: (2^W,) row vector of the row above; right, down, weights: those of the sampled row; states: (n,).
     """
-    width = right.shape[0]
+    width = down.shape[0]
     half = (1 << width) >> 1
     before = np.empty((width + 1, 1 << width))
     before[0] = vector

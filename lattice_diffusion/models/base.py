@@ -47,7 +47,9 @@ class OnLattice:
     def from_parameters(
         cls, shape: int | Sequence[int], periodic: bool | Sequence[bool] = False, **numbers: Any
     ) -> Self:
-        return cls(Lattice(shape, periodic), **numbers)  # type: ignore[call-arg]
+        """Return the model; numbers that are None take their defaults."""
+        given = {name: value for name, value in numbers.items() if value is not None}
+        return cls(Lattice(shape, periodic), **given)  # type: ignore[call-arg]
 
     @classmethod
     def numbers(cls) -> dict[str, Any]:

@@ -72,8 +72,11 @@ class DomainWalls(OnLattice):
     def from_parameters(
         cls, shape: int | Sequence[int], periodic: bool | Sequence[bool] = False, **numbers: Any
     ) -> Self:
-        """Build the model of the faces `shape` = (L, W); a torus where `periodic` is set for any axis."""
-        return cls(tuple(shape), periodic=bool(np.any(periodic)), **numbers)  # type: ignore[arg-type]
+        """Build the model of the faces `shape` = (L, W), open, or a torus where both axes are `periodic`."""
+        if np.any(periodic) and not np.all(periodic):
+            raise InputError(f"domain walls are periodic along both axes or none, got periodic = {periodic}")
+        given = {name: value for name, value in numbers.items() if value is not None}
+        return cls(tuple(shape), periodic=bool(np.all(periodic)), **given)  # type: ignore[arg-type]
 
     @classmethod
     def numbers(cls) -> dict[str, Any]:

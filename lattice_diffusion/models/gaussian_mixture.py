@@ -67,7 +67,7 @@ class GaussianMixture(OnLattice):
         cls, shape: int | Sequence[int], periodic: bool | Sequence[bool] = False, **numbers: Any
     ) -> Self:
         cls.check_numbers(numbers)
-        return super().from_parameters(shape, periodic, **{key: x for key, x in numbers.items() if x is not None})
+        return super().from_parameters(shape, periodic, **numbers)
 
     @cached_property
     def solver(self) -> MixtureSolver:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -14,41 +14,68 @@ from ..errors import InputError
 from ..exact.ising import ChainSolver, TransferMatrix
 from ..lattice import Lattice, Rng
 from ..samplers.chains import Schedule, check_beta, check_memory, check_n_samples, check_schedule
-from ..samplers.ising import IsingMethod, ising, resolve, uniform_transfer_matrix
+from ..samplers.ising import IsingMethod, ising, resolve, transfer_matrix
 from .base import OnLattice, Transition
 
 BETA_CRITICAL = math.log(1.0 + math.sqrt(2.0)) / 2.0
 
 
-def onsager_magnetization(beta: float) -> float:
-    """Return the spontaneous magnetisation of the infinite square lattice, (1 - sinh(2 beta)^-4)^(1/8) (Yang 1952)."""
-    return (1.0 - math.sinh(2.0 * beta) ** -4) ** 0.125 if beta > BETA_CRITICAL else 0.0
+def onsager_magnetization(beta: float, anisotropy: float = 1.0) -> float:
+    """Return the spontaneous magnetisation of the infinite square lattice with couplings beta and anisotropy * beta.
+
+    (1 - k^2)^(1/8), 1/k = sinh(2 beta) sinh(2 anisotropy beta), 0 where k >= 1 (Yang 1952, Chang 1952).
+    """
+    inverse = math.sinh(2.0 * beta) * math.sinh(2.0 * anisotropy * beta)
+    return (1.0 - inverse**-2) ** 0.125 if inverse > 1.0 else 0.0
 
 
 @dataclass(frozen=True)
 class Ising(OnLattice):
-    """p_0(s) ~ exp(beta sum_<ij> s_i s_j).
+    """p_0(s) ~ exp(sum_a beta_a sum_<ij>_a s_i s_j + field sum_i s_i).
 
-    Sampled on any lattice; solved exactly on open 2D lattices with a shorter side <= 14. Under its own noise it
-    has no transition at finite t; for beta > beta_c the global sign is a label that noise hides as t -> 1.
+    Sampled on any lattice; solved exactly on open 2D lattices with a shorter side <= 14, and on cylinders with a
+    periodic side <= 14. Under its own noise it has no transition at finite t; for beta > beta_c and no field the global
+    sign is a label that noise hides as t -> 1.
+
+    Args:
+        beta: coupling along all axes but the last, in units of the temperature.
+        field: uniform field, in the same units.
+        anisotropy: coupling along the last axis, in units of beta.
     """
 
     name: ClassVar[str] = "ising"
     sampling: ClassVar[Mapping[str, Any]] = {"method": "auto", "burn_in": None, "thin": None}
     lattice: Lattice
     beta: float
+    field: float = 0.0
+    anisotropy: float = 1.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "beta", check_beta(self.beta))
+        for name in ("field", "anisotropy"):
+            object.__setattr__(self, name, float(getattr(self, name)))
+        if not math.isfinite(self.field):
+            raise InputError(f"field must be finite, got {self.field}")
+        if not 0.0 <= self.anisotropy < math.inf:
+            raise InputError(f"anisotropy must be finite and >= 0, got {self.anisotropy}; flip one sublattice instead")
+
+    @classmethod
+    def numbers(cls) -> dict[str, Any]:
+        return {"beta": MISSING, "field": None, "anisotropy": None}
+
+    @property
+    def betas(self) -> tuple[float, ...]:
+        """Couplings along each axis."""
+        return (self.beta,) * (self.lattice.ndim - 1) + (self.beta * self.anisotropy,)
+
+    def check_plain(self, what: str) -> None:
+        """Raise InputError unless edges are open, the field is 0 and all axes couple alike, as `what` needs."""
+        if any(self.lattice.periodic) or self.field != 0.0 or self.anisotropy != 1.0:
+            raise InputError(f"{what} takes Ising models of open edges, no field and one coupling, got {self}")
 
     @cached_property
     def solver(self) -> TransferMatrix:
-        if self.lattice.ndim != 2 or any(self.lattice.periodic):
-            raise InputError(
-                f"the exact Ising solution needs an open 2D lattice, got shape {self.lattice.shape} with periodic = "
-                f"{self.lattice.periodic}; open its edges, or use IsingChain in one dimension"
-            )
-        return uniform_transfer_matrix((self.lattice.shape[0], self.lattice.shape[1]), self.beta)
+        return transfer_matrix(self.lattice, self.betas, self.field)
 
     def sample(
         self,
@@ -59,23 +86,23 @@ class Ising(OnLattice):
         thin: int | None = None,
     ) -> NDArray[np.int8]:
         """Return samples, int8 (n_samples, *lattice.shape); see `samplers.ising` for the options."""
-        rng = np.random.default_rng(rng)
-        return ising(self.lattice, self.beta, n_samples, rng, method, burn_in=burn_in, thin=thin)
+        return ising(self.lattice, self.betas, n_samples, rng, method, field=self.field, burn_in=burn_in, thin=thin)
 
     def sampling_options(
         self, method: IsingMethod = "auto", burn_in: int | None = None, thin: int | None = None
     ) -> dict[str, Any]:
-        resolved = resolve(self.lattice, self.beta, method)
+        resolved = resolve(self.lattice, self.betas, method, self.field)
         check_schedule(self.lattice, Schedule(burn_in, thin))
         return {"method": resolved, "burn_in": burn_in, "thin": thin}
 
     def transition(self, channel: Channel) -> Transition | None:
         """Return the speciation of the global sign, where the snr g reaches 1/(N m_0^2), on a square lattice.
 
-        None for beta <= beta_c, on chains, which have no order, and in three dimensions, where no formula is exact.
+        None where there is no order or no symmetry: for beta <= beta_c, on chains, in a field; and in three dimensions,
+        where no formula is exact.
         """
-        m_0 = onsager_magnetization(self.beta)
-        if m_0 == 0.0 or self.lattice.ndim != 2 or min(self.lattice.shape) == 1:
+        m_0 = onsager_magnetization(self.beta, self.anisotropy)
+        if m_0 == 0.0 or self.field != 0.0 or self.lattice.ndim != 2 or min(self.lattice.shape) == 1:
             return None
         time = channel.time(1.0 / (self.lattice.n_sites * m_0**2))
         return Transition(time, "speciation", "g N m_0^2 = 1 with the Onsager-Yang magnetisation m_0")

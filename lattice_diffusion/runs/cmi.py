@@ -44,7 +44,7 @@ def options(model: str, given: Mapping[str, Any], channel: str, schedule: str | 
     given = {key: _list(key, value) if key in _LISTS else value for key, value in given.items()}
     table = {"name": model, **{key: given[key] for key in (*numbers, *kind.geometry) if key in given}}
     if "periodic" in kind.geometry:
-        table["periodic"] = [bool(given.get("periodic", False))] * len(given["shape"])
+        table["periodic"] = periodic_axes(given.get("periodic"), len(given["shape"]))
     where = build_model(table).placement(**{key: given[key] for key in kind.placement_keys if key in given})
     table |= {key: value for key, value in where.items() if key not in ON_GRIDS}
     radii = {"radii": [given["radius"]]} if "radius" in given else {}
@@ -96,6 +96,16 @@ def integers(text: str, option: str, example: str, separator: str) -> list[int]:
             f"--{option} must look like {example}, got {shown(text)}; whole numbers with {separator} between"
         )
     return [int(word) for word in text.split(separator)]
+
+
+def periodic_axes(given: str | bool | None, n_axes: int) -> list[bool]:
+    """Return which axes are periodic: all, none, or those of a list as typed; raise InputError for anything else."""
+    if isinstance(given, bool | None) or given == "all":
+        return [bool(given)] * n_axes
+    axes = integers(given, "periodic", "0,2", ",")
+    if max(axes) >= n_axes:
+        raise InputError(f"--periodic must list axes from 0 to {n_axes - 1}, got {given}")
+    return [axis in axes for axis in range(n_axes)]
 
 
 def assigned(words: list[str]) -> dict[str, float]:

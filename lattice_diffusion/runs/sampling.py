@@ -30,7 +30,7 @@ from ..errors import InputError
 from ..progress import Stop, duration, progress_bar, say
 from ..samplers.chains import block_rng, check_memory, check_n_samples
 from ..store import Journal, atomic_write, check_output, check_same, journal_path
-from .cmi import only
+from .cmi import only, periodic_axes
 from .executors import Engine, InProcess, completed
 
 GROUP = "samples"
@@ -61,11 +61,14 @@ def recipe(model: str, given: Mapping[str, Any]) -> Recipe:
     own = kind.numbers()
     needed = ("shape", *(name for name, default in own.items() if default is MISSING))
     given = only(model, given, needed, (*own, "periodic", *kind.sampling))
-    shape, periodic = tuple(given["shape"]), bool(given.get("periodic", False))
+    shape = tuple(given["shape"])
+    periodic = periodic_axes(given.get("periodic"), len(shape))
     numbers = {name: given.get(name, default) for name, default in own.items()}
     made = kind.from_parameters(shape, periodic, **numbers)
     how = made.sampling_options(**{key: given[key] for key in kind.sampling if key in given})
-    parameters = {"model": model, "shape": list(shape), "periodic": periodic, **numbers, **how}
+    edges = periodic[0] if len(set(periodic)) == 1 else periodic
+    given_numbers = {name: value for name, value in numbers.items() if value is not None}
+    parameters = {"model": model, "shape": list(shape), "periodic": edges, **given_numbers, **how}
 
     def draw(n: int, rng: np.random.Generator) -> NDArray[Any]:
         return np.asarray(made.sample(n, rng, **how))

@@ -6,7 +6,7 @@ row of `lattice.bonds`; h is one number or an array of `lattice.shape`, and h_i 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Protocol
@@ -38,6 +38,22 @@ def check_beta(beta: float) -> float:
     if not 0.0 <= beta < np.inf:
         raise InputError(f"beta must be finite and >= 0, got {beta}; for an antiferromagnet flip one sublattice")
     return float(beta)
+
+
+def check_betas(lattice: Lattice, beta: float | Sequence[float]) -> tuple[float, ...]:
+    """Return beta along each axis, given for all or one by one. Raises InputError if it does not fit."""
+    if np.ndim(beta) == 0:
+        return (check_beta(beta),) * lattice.ndim  # type: ignore[arg-type]
+    betas = tuple(check_beta(b) for b in beta)  # type: ignore[union-attr]
+    if len(betas) != lattice.ndim:
+        raise InputError(f"beta must be one number or one for each of {lattice.ndim} axes, got {len(betas)}")
+    return betas
+
+
+def axis_couplings(lattice: Lattice, betas: Sequence[float]) -> NDArray[np.float64]:
+    """Return the coupling of each row of `lattice.bonds` from one for each axis."""
+    lengths = zip(lattice.shape, lattice.periodic, strict=True)
+    return np.repeat(betas, [lattice.n_sites // n * (n if flag else n - 1) for n, flag in lengths])
 
 
 def check_n_samples(n_samples: int, sample_bytes: float = 0.0, name: str = "n_samples") -> int:

@@ -119,7 +119,7 @@ def _is_one(time: AutocorrelationTime | None) -> bool:
 
 def diagnose(
     lattice: Lattice,
-    beta: float,
+    couplings: NDArray[np.float64],
     field: ArrayLike,
     method: str,
     sources: Sequence[Source],
@@ -163,7 +163,7 @@ def diagnose(
         doubt,
         first.burn_in,
         first.thin,
-        _acceptance(method, lattice, beta, field, parts),
+        _acceptance(method, lattice, couplings, field, parts),
         first.burn_in + first.thin * mser(found["energy"]) if found["energy"].shape[1] >= 10 else None,
     )
 
@@ -208,21 +208,23 @@ def _difference(
 
 
 def _acceptance(
-    method: str, lattice: Lattice, beta: float, field: ArrayLike, parts: Sequence[NDArray[np.int8]]
+    method: str, lattice: Lattice, couplings: NDArray[np.float64], field: ArrayLike, parts: Sequence[NDArray[np.int8]]
 ) -> float | None:
     """Return what an update does on average in equilibrium, from the samples alone."""
     if method in ("swendsen_wang", "wolff"):
         return None if np.any(field) else float(np.mean(np.concatenate([magnetizations(part) for part in parts]) ** 2))
-    flips = [np.mean([flip_probability(s, lattice, beta, field) for s in part]) for part in parts]
+    flips = [np.mean([flip_probability(s, lattice, couplings, field) for s in part]) for part in parts]
     return float(np.average(flips, weights=[len(part) for part in parts]))
 
 
-def flip_probability(spins: NDArray[np.int8], lattice: Lattice, beta: float, field: ArrayLike) -> float:
-    """Return the mean over free sites of 1/(1 + exp(2 s_i (beta sum_j s_j + h_i))): a heat bath flips s_i."""
+def flip_probability(
+    spins: NDArray[np.int8], lattice: Lattice, couplings: NDArray[np.float64], field: ArrayLike
+) -> float:
+    """Return the mean over free sites of 1/(1 + exp(2 s_i (sum_j J_ij s_j + h_i))): a heat bath flips s_i."""
     flat = spins.ravel().astype(float)
     i, j = lattice.bonds.T
-    neighbours = np.bincount(i, flat[j], flat.size) + np.bincount(j, flat[i], flat.size)
+    neighbours = np.bincount(i, couplings * flat[j], flat.size) + np.bincount(j, couplings * flat[i], flat.size)
     h = np.broadcast_to(np.asarray(field, float), lattice.shape).ravel()
     free = np.isfinite(h)
-    along = flat[free] * (beta * neighbours[free] + h[free])
+    along = flat[free] * (neighbours[free] + h[free])
     return float(np.mean(0.5 * (1.0 - np.tanh(along)))) if free.any() else 0.0

@@ -152,14 +152,6 @@ def _draw(
             f"{amplitude.max():.3g}; use dtype=float64, or fields in other units"
         )
     amplitude = amplitude.astype(dtype)
-    amplitude = np.sqrt(power).ravel()
-    limit, largest = np.finfo(dtype), float(10.0 * amplitude.sum())  # no mode is drawn beyond 9 standard deviations
-    if largest > 0.0 and not float(limit.tiny) <= largest <= float(limit.max):
-        raise InputError(
-            f"fields must stay within the range of {dtype}, but their modes have standard deviations of up to "
-            f"{amplitude.max():.3g}; use dtype=float64, or fields in other units"
-        )
-    amplitude = amplitude.astype(dtype)
     x = np.empty((n_samples, *lattice.shape), dtype)
     pairs = max(1, BATCH_BYTES // (2 * dtype.itemsize * lattice.n_sites))
     work = np.empty((min(pairs, (n_samples + 1) // 2), *lattice.shape), np.result_type(dtype, np.complex64))

@@ -1,7 +1,7 @@
 """Ising configurations by whichever method fits: perfect where possible, cluster updates beyond; arrays or streams."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import InputError, check_memory
 from ..exact.ising import MAX_WIDTH, ChainSolver, TransferMatrix
 from ..lattice import Lattice, Rng
-from .chains import Perfect, Schedule, Source, Spins, check_beta, check_n_samples
+from .chains import Couplings, Perfect, Schedule, Source, Spins, axis_couplings, check_betas, check_n_samples
 from .clusters import swendsen_wang_chain, wolff_chain
 from .diagnostics import CorrelatedError, Diagnostics, diagnose
 from .heat_bath import PastCoupling, heat_bath_chain, uniform_chain
@@ -22,12 +22,12 @@ from .multispin import heat_bath_replicas
 IsingMethod = Literal[
     "auto", "transfer_matrix", "swendsen_wang", "wolff", "heat_bath", "multispin", "coupling_from_the_past"
 ]
-TAKES_FIELD = ("swendsen_wang", "heat_bath", "coupling_from_the_past")
+TAKES_FIELD = ("transfer_matrix", "swendsen_wang", "heat_bath", "coupling_from_the_past")
 
 
 def ising(
     lattice: Lattice,
-    beta: float,
+    beta: float | Sequence[float],
     n_samples: int,
     rng: Rng = None,
     method: IsingMethod = "auto",
@@ -42,14 +42,16 @@ def ising(
     """Return samples of p(s) ~ exp(beta sum_<ij> s_i s_j + sum_i h_i s_i), int8 (n_samples, *lattice.shape).
 
     Args:
-        method: "transfer_matrix" (perfect, independent; chains, and open lattices with a shorter side <= 14);
+        beta: one number, or one for each axis of the lattice.
+        method: "transfer_matrix" (perfect, independent; chains without field, open 2D lattices with a shorter side
+            <= 14, and cylinders with a periodic side <= 14);
             "coupling_from_the_past" (perfect, independent, slow towards and below the critical temperature);
             "swendsen_wang", "wolff" (cluster updates, Markov chains), "multispin" (local updates, 64 spins per word:
             one lattice in strips if a side is a multiple of 64 and the other even, else 64 replicas) or "heat_bath"
             (single-site updates, the slow reference); "auto" is the first where it applies and "swendsen_wang"
             beyond.
-        field: h, one number or an array of lattice.shape; "swendsen_wang" ("auto"), whose clusters mix in the ordered
-            phase too, "coupling_from_the_past" and "heat_bath" take it.
+        field: h, one number or an array of lattice.shape; "transfer_matrix", "swendsen_wang", whose clusters mix in
+            the ordered phase too, "coupling_from_the_past" and "heat_bath" take it.
         burn_in, thin: updates before the first and between samples of a Markov chain, by default enough for its
             relaxation at the critical point.
         chains: independent chains, each with its own burn-in and a generator spawned from `rng`, whose samples
@@ -71,7 +73,12 @@ def ising(
 
 
 def ising_with_diagnostics(
-    lattice: Lattice, beta: float, n_samples: int, rng: Rng = None, method: IsingMethod = "auto", **options: Any
+    lattice: Lattice,
+    beta: float | Sequence[float],
+    n_samples: int,
+    rng: Rng = None,
+    method: IsingMethod = "auto",
+    **options: Any,
 ) -> tuple[NDArray[np.int8], Diagnostics]:
     """Return the samples that `ising` draws, and what they are worth: see `Diagnostics`.
 
@@ -84,7 +91,7 @@ def ising_with_diagnostics(
 
 def stream(
     lattice: Lattice,
-    beta: float,
+    beta: float | Sequence[float],
     batch_size: int,
     rng: Rng = None,
     method: IsingMethod = "auto",
@@ -104,7 +111,7 @@ def stream(
     Raises:
         InputError: as `ising` does, at the call.
     """
-    batch_size, beta = check_n_samples(batch_size, lattice.n_sites, "batch_size"), check_beta(beta)
+    batch_size = check_n_samples(batch_size, lattice.n_sites, "batch_size")
     method = resolve(lattice, beta, method, field)
     source = open_source(lattice, beta, np.random.default_rng(rng), method, field, Schedule(burn_in, thin))
 
@@ -125,11 +132,17 @@ class _Options:
 
 
 def _run(
-    lattice: Lattice, beta: float, n_samples: int, rng: Rng, method: IsingMethod, options: _Options, measured: bool
+    lattice: Lattice,
+    beta: float | Sequence[float],
+    n_samples: int,
+    rng: Rng,
+    method: IsingMethod,
+    options: _Options,
+    measured: bool,
 ) -> tuple[list[Spins], Diagnostics | None]:
     """Return the samples of each chain and, if `measured`, their diagnostics."""
     field, chains, workers = options.field, options.chains, options.workers
-    n_samples, rng, beta = check_n_samples(n_samples, lattice.n_sites), np.random.default_rng(rng), check_beta(beta)
+    n_samples, rng = check_n_samples(n_samples, lattice.n_sites), np.random.default_rng(rng)
     method = resolve(lattice, beta, method, field)
     if not 1 <= chains <= n_samples:
         raise InputError(f"chains must be between 1 and n_samples = {n_samples}, got {chains}")
@@ -156,56 +169,94 @@ def _run(
         schedule = Schedule(options.burn_in, options.thin, start)
         return open_source(lattice, beta, np.random.default_rng(n), method, field, schedule).draw(n)
 
-    return parts, diagnose(lattice, beta, field, method, [source for source, _ in runs], parts, seconds, anew)
+    couplings = axis_couplings(lattice, check_betas(lattice, beta))
+    return parts, diagnose(lattice, couplings, field, method, [source for source, _ in runs], parts, seconds, anew)
 
 
 # -- methods ------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=4)
-def uniform_transfer_matrix(shape: tuple[int, int], beta: float) -> TransferMatrix:
-    """Return the solution of the open L x W ferromagnet; it is kept, since models and samplers share it."""
-    L, W = shape
-    vectors = 16.0 * max(shape) * 2 ** min(*shape, MAX_WIDTH)
+def transfer_matrix(lattice: Lattice, beta: float | Sequence[float], field: ArrayLike = 0.0) -> TransferMatrix:
+    """Return the exact solution of an open 2D lattice or a cylinder.
+
+    Those of a uniform field are kept, since models and samplers share them.
+
+    Raises:
+        InputError: another lattice, or one that is too wide.
+    """
+    betas = check_betas(lattice, beta)
+    if np.ndim(field) == 0:
+        return _kept(lattice, betas, float(field))  # type: ignore[arg-type]
+    return _solve(lattice, betas, Couplings.on(lattice, 0.0, field).h.reshape(lattice.shape))
+
+
+def _solve(lattice: Lattice, betas: tuple[float, ...], field: ArrayLike) -> TransferMatrix:
+    if lattice.ndim != 2 or all(lattice.periodic):
+        raise InputError(
+            f"the exact Ising solution needs an open 2D lattice or a cylinder, got shape {lattice.shape} with periodic "
+            f"= {lattice.periodic}; open an axis, or use IsingChain in one dimension"
+        )
+    (L, W), (around_rows, around_columns) = lattice.shape, lattice.periodic
+    width = L if around_rows else W if around_columns else min(L, W)
+    vectors = 16.0 * L * W / width * 2 ** min(width, MAX_WIDTH)
     check_memory("lattice", 100.0 * L * W + vectors, "take a smaller one")
-    return TransferMatrix(np.full((L, W - 1), beta), np.full((L - 1, W), beta))
+    right, down = (L, W - (not around_columns)), (L - (not around_rows), W)
+    return TransferMatrix(np.full(right, betas[1]), np.full(down, betas[0]), field)
 
 
-def resolve(lattice: Lattice, beta: float, method: IsingMethod, field: ArrayLike = 0.0) -> IsingMethod:
+_kept = lru_cache(maxsize=4)(_solve)
+
+
+def resolve(
+    lattice: Lattice, beta: float | Sequence[float], method: IsingMethod, field: ArrayLike = 0.0
+) -> IsingMethod:
     """Return the method that "auto" stands for. Raises InputError if beta, method, lattice and field do not fit."""
-    check_beta(beta)
+    betas = check_betas(lattice, beta)
     if method not in get_args(IsingMethod):
         raise InputError(f"method must be one of {', '.join(get_args(IsingMethod))}, got {method!r}")
-    in_field, open_planar = bool(np.any(field)), lattice.ndim == 2 and not any(lattice.periodic)
+    in_field, chain = bool(np.any(field)), lattice.ndim == 1
+    around = [n for n, flag in zip(lattice.shape, lattice.periodic, strict=True) if flag]
+    exact = not in_field if chain else lattice.ndim == 2 and len(around) < 2
     if method == "auto":
-        perfect = not in_field and (lattice.ndim == 1 or (open_planar and min(lattice.shape) <= MAX_WIDTH))
+        perfect = exact and (chain or min(around or lattice.shape) <= MAX_WIDTH)
         return "transfer_matrix" if perfect else "swendsen_wang"
     if in_field and method not in TAKES_FIELD:
         raise InputError(f"method {method!r} takes no field; in a field use auto or one of {', '.join(TAKES_FIELD)}")
-    if method == "transfer_matrix" and not (lattice.ndim == 1 or open_planar):
-        raise InputError("the transfer matrix needs an open 2D lattice or a chain; use method='swendsen_wang'")
+    if method == "transfer_matrix" and not exact:
+        need = "an open 2D lattice, a cylinder, or a chain without field"
+        raise InputError(f"the transfer matrix needs {need}; use method='swendsen_wang'")
+    if method == "multispin" and len(set(betas)) > 1:
+        raise InputError(f"method {method!r} takes one beta for all axes, got {betas}; use swendsen_wang or heat_bath")
     return method
 
 
 def open_source(
-    lattice: Lattice, beta: float, rng: np.random.Generator, method: IsingMethod, field: ArrayLike, schedule: Schedule
+    lattice: Lattice,
+    beta: float | Sequence[float],
+    rng: np.random.Generator,
+    method: IsingMethod,
+    field: ArrayLike,
+    schedule: Schedule,
 ) -> Source:
     """Return what a resolved method draws from: a chain that has burnt in, or perfect samples."""
+    betas = check_betas(lattice, beta)
+    uniform = len(set(betas)) == 1
+    couplings = betas[0] if uniform else axis_couplings(lattice, betas)
     if method == "transfer_matrix":
         solver = (
-            ChainSolver(lattice.n_sites, beta, lattice.periodic[0])
+            ChainSolver(lattice.n_sites, betas[0], lattice.periodic[0])
             if lattice.ndim == 1
-            else uniform_transfer_matrix((lattice.shape[0], lattice.shape[1]), beta)
+            else transfer_matrix(lattice, betas, field)
         )
         return Perfect(lambda n: solver.sample(n, rng))
     if method == "coupling_from_the_past":
-        return PastCoupling(lattice, beta, rng, field)
-    if method == "heat_bath" and np.any(field):
-        return heat_bath_chain(lattice, beta, rng, field, schedule)
+        return PastCoupling(lattice, couplings, rng, field)
+    if method == "heat_bath" and (np.any(field) or not uniform):
+        return heat_bath_chain(lattice, couplings, rng, field, schedule)
     if method == "heat_bath":
-        return uniform_chain(lattice, beta, rng, schedule)
+        return uniform_chain(lattice, betas[0], rng, schedule)
     if method == "multispin":
-        return heat_bath_replicas(lattice, beta, rng, schedule)
+        return heat_bath_replicas(lattice, betas[0], rng, schedule)
     if method == "wolff":
-        return wolff_chain(lattice, beta, rng, schedule)
-    return swendsen_wang_chain(lattice, beta, rng, field, schedule)
+        return wolff_chain(lattice, couplings, rng, schedule)
+    return swendsen_wang_chain(lattice, couplings, rng, field, schedule)

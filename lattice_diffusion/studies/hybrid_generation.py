@@ -38,7 +38,7 @@ from ..denoisers import (
 )
 from ..errors import InputError
 from ..exact.magnetisation import magnetisation_law, patch_law
-from ..models import DomainWalls
+from ..models import DomainWalls, Ising
 from ..phases import nonlocality_window
 from ..results import grids, variable
 from ..runs.points import Point
@@ -309,6 +309,8 @@ def _check(point: Point) -> None:
     if len(point.radii) != 1:
         raise InputError(f"radii must hold the one radius of the local denoiser, got {point.radii}")
     model = point.model
+    if isinstance(model, Ising):
+        model.check_plain("the quality of generated spins")
     if _unmasked(model, point.channel) and (model.beta > 0.0 or model.periodic):
         raise InputError("erased domain walls are generated for uniform loops only, beta = 0 on an open grid")
 

@@ -99,6 +99,7 @@ def _check(point: Point) -> None:
     check_parts(point)
     if isinstance(point.model, GaussianMixture):
         return
+    point.model.check_plain("the information about the label")
     shape, A = point.model.lattice.shape, point.parts[0].A
     if A.size % 2 == 0 or min(shape) > MAX_WIDTH or A.sum() != 1:
         raise InputError(

@@ -24,13 +24,17 @@ SYSTEMS = {
     "curie-weiss 9": (ld.Lattice((9,)), ld.models.CurieWeiss, 1.3),
     "curie-weiss 7": (ld.Lattice((7,)), ld.models.CurieWeiss, 0.4),
     "free spins": (ld.Lattice((3, 3)), ld.models.Ising, 0.0),
+    "in a field": (ld.Lattice((3, 4)), ld.models.Ising, 0.4, -0.3),
+    "anisotropic": (ld.Lattice((4, 3)), ld.models.Ising, 0.4, 0.0, 1.7),
+    "cylinder along 0": (ld.Lattice((3, 4), (True, False)), ld.models.Ising, 0.5),
+    "cylinder along 1": (ld.Lattice((2, 5), (False, True)), ld.models.Ising, 0.3, 0.2, 0.6),
 }
 
 
-def clean_law(lattice, kind, beta):
+def clean_law(lattice, kind, beta, *others):
     if kind is ld.models.CurieWeiss:
         return enumeration.curie_weiss_law(lattice.n_sites, beta)
-    return enumeration.ising_law(lattice.shape, lattice.periodic, beta)
+    return enumeration.ising_law(lattice.shape, lattice.periodic, beta, *others)
 
 
 def likelihood(name, x, t):
@@ -45,8 +49,8 @@ def likelihood(name, x, t):
 
 @pytest.fixture(params=SYSTEMS, scope="module")
 def system(request):
-    lattice, kind, beta = SYSTEMS[request.param]
-    return lattice, kind(lattice, beta), clean_law(lattice, kind, beta)
+    lattice, kind, *numbers = SYSTEMS[request.param]
+    return lattice, kind(lattice, *numbers), clean_law(lattice, kind, *numbers)
 
 
 @pytest.mark.parametrize("name", CHANNELS)
@@ -73,6 +77,21 @@ def test_posteriors_and_marginals_by_enumeration(system, name, t):
         assert block.probabilities[k] == pytest.approx(truth, abs=1e-10)
         assert block.mean[k] == pytest.approx((posterior @ states)[sites], abs=1e-10)
         assert block.variance[k] == pytest.approx(1 - (posterior @ states)[sites] ** 2, abs=1e-10)
+
+
+@pytest.mark.parametrize("numbers", [(0.5, 0.0, 1.0), (0.3, 0.4, 0.6)])
+@pytest.mark.parametrize("radius", [None, 0, 1])
+def test_blind_log_odds_on_a_cylinder_and_in_a_field(numbers, radius):
+    """Each site's law given the fields in its box, which wraps around; none of them is its own."""
+    lattice, rng = ld.Lattice((4, 3), (True, False)), np.random.default_rng(9)
+    law, states = enumeration.ising_law((4, 3), (True, False), *numbers).ravel(), enumeration.all_states(12)
+    h = rng.normal(size=(1, 4, 3))
+    found = ld.models.Ising(lattice, *numbers).solver.blind_log_odds(h, lattice, radius, np.ones(h.shape, bool))
+    for site in np.ndindex(4, 3):
+        seen = np.ones((4, 3), bool) if radius is None else lattice.box(site, radius)
+        seen[site] = False
+        weight, up = law * np.exp(states @ np.where(seen, h[0], 0.0).ravel()), states[:, 3 * site[0] + site[1]] > 0
+        assert found[(0, *site)] == pytest.approx(np.log(weight[up].sum() / weight[~up].sum()), abs=1e-10)
 
 
 def divisions(lattice):
@@ -225,7 +244,10 @@ def test_default_block_posterior_agrees_with_the_fast_one():
         (lambda: ld.models.Ising(ld.Lattice((3, 3)), -0.3), "beta must be finite and >= 0, got -0.3; for an antiferro"),
         (lambda: ld.models.Ising(ld.Lattice((3, 3)), float("nan")), "beta must be finite and >= 0, got nan"),
         (lambda: ld.models.Ising(ld.Lattice((20, 20)), 0.4).solver, "shorter side <= 14, got 20x20; 14x20 is feasible"),
-        (lambda: ld.models.Ising(ld.Lattice((5, 5), periodic=True), 0.4).solver, "needs an open 2D lattice"),
+        (lambda: ld.models.Ising(ld.Lattice((5, 5), periodic=True), 0.4).solver, "needs an open 2D lattice or a cyl"),
+        (lambda: ld.models.Ising(ld.Lattice((5, 15), (False, True)), 0.4).solver, "needs a periodic side <= 14, got 5"),
+        (lambda: ld.models.Ising(ld.Lattice((3, 3)), 0.4, np.inf), "field must be finite, got inf"),
+        (lambda: ld.models.Ising(ld.Lattice((3, 3)), 0.4, 0.0, -1), "anisotropy must be finite and >= 0, got -1"),
         (lambda: ld.models.IsingChain(ld.Lattice((5, 5)), 0.4), "takes a 1D lattice"),
         (lambda: ask(t=1.5), r"t must be in \[0, 1\]"),
         (lambda: ask(n_samples=1), "n_samples must be >= 2"),

@@ -101,7 +101,7 @@ NUMBERS = {  # as typed, and as the model takes them
     "domain-walls": ("--beta 0.4", {"beta": 0.4}),
     "gaussian-field": ("--set mass_squared=0.7", {"mass_squared": 0.7}),
     "gaussian-mixture": ("--mean -0.6 --mass-squared 0.5", {"mean": -0.6, "mass_squared": 0.5}),
-    "ising": ("--beta 0.4 --method transfer_matrix", {"beta": 0.4}),
+    "ising": ("--beta 0.4 --set field=0.3 --set anisotropy=2", {"beta": 0.4, "field": 0.3, "anisotropy": 2.0}),
     "ising-chain": ("--beta 0.9", {"beta": 0.9}),
 }
 
@@ -282,7 +282,12 @@ def test_bad_input_is_refused_in_one_sentence(shell, tmp_path):
             "multi-spin coding takes 2D",
         ),
         (f"{base} --n 5 --method x", "Invalid value for '--method': 'x' is not one of 'auto', 'transfer_matrix'"),
-        (f"{base} --n 5 --set field=0.3", "--field has no meaning for ising, which takes --shape, --beta, --periodic"),
+        (
+            f"{base} --n 5 --set std=3",
+            "--std has no meaning for ising, which takes --shape, --beta, --field, --anisotropy",
+        ),
+        (f"{base} --n 5 --periodic 2", "--periodic must list axes from 0 to 1, got 2"),
+        (f"{base} --n 5 --periodic x", "--periodic must look like 0,2, got 'x'"),
         (f"{base} --n 5 --set shape=3", "--set takes numbers of the model, such as field"),
         (f"{base} --n 5 --set field", "--set must look like field=0.3, got 'field'; a name and a number"),
         (

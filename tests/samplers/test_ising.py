@@ -12,6 +12,7 @@ PERFECT = {
     "open 3x3": (ld.models.Ising(ld.Lattice((3, 3)), 0.5), (3, 3), (False, False)),
     "open 2x4": (ld.models.Ising(ld.Lattice((2, 4)), 0.7), (2, 4), (False, False)),
     "open 4x2": (ld.models.Ising(ld.Lattice((4, 2)), 0.3), (4, 2), (False, False)),
+    "cylinder in a field": (ld.models.Ising(ld.Lattice((2, 4), (False, True)), 0.3, 0.4, 1.5), (2, 4), (False, True)),
     "chain": (ld.models.IsingChain(ld.Lattice((8,)), 0.6), (8,), (False,)),
     "ring": (ld.models.IsingChain(ld.Lattice((7,), periodic=True), 0.6), (7,), (True,)),
 }
@@ -22,8 +23,9 @@ def test_perfect_samples_follow_the_law_of_all_states(name):
     model, shape, periodic = PERFECT[name]
     samples = model.sample(100_000, np.random.default_rng(21))
     assert samples.dtype == np.int8
-    assert p_value(samples, enumeration.ising_law(shape, periodic, model.beta)) > 1e-4
-    assert p_value(samples, enumeration.ising_law(shape, periodic, 1.1 * model.beta)) < 1e-4
+    others = (model.field, model.anisotropy) if isinstance(model, ld.models.Ising) else ()
+    assert p_value(samples, enumeration.ising_law(shape, periodic, model.beta, *others)) > 1e-4
+    assert p_value(samples, enumeration.ising_law(shape, periodic, 1.1 * model.beta, *others)) < 1e-4
 
 
 def test_curie_weiss_samples():
@@ -49,6 +51,20 @@ def test_other_methods_follow_the_law_of_all_states(method):
     samples = ld.samplers.ising(lattice, 0.4, 20_000, np.random.default_rng(28), method, **options)
     assert p_value(samples, enumeration.ising_law((3, 3), lattice.periodic, 0.4)) > 1e-4
     assert p_value(samples, enumeration.ising_law((3, 3), lattice.periodic, 0.44)) < 1e-4
+    samples = ld.samplers.ising(lattice, (0.4, 0.6), 20_000, np.random.default_rng(29), method, **options)
+    assert p_value(samples, enumeration.ising_law((3, 3), lattice.periodic, 0.4, 0.0, 1.5)) > 1e-4
+    assert p_value(samples, enumeration.ising_law((3, 3), lattice.periodic, 0.6, 0.0, 1 / 1.5)) < 1e-4
+
+
+def test_independence_of_samples_in_a_field_with_two_couplings():
+    """Cluster updates against the exact solution of a lattice with a coupling for each axis, in a field."""
+    lattice, betas, field = ld.Lattice((6, 5), (False, True)), (0.6, 0.3), 0.05
+    spins = ld.samplers.ising(lattice, betas, 4000, 3, "swendsen_wang", field=field, thin=10, independent=True)
+    solver = ld.models.Ising(lattice, 0.6, field, 0.5).solver
+    right = solver.probabilities(np.zeros((1, 6, 5))) @ [-1.0, 1.0]
+    m = spins.reshape(4000, -1).mean(axis=1)
+    assert abs(m.mean() - right.mean()) < 5 * m.std() / np.sqrt(4000)
+    assert right.mean() > 0.1
 
 
 def energy_per_site(spins, lattice):
@@ -98,6 +114,8 @@ def test_samples_are_reproducible_and_leave_the_global_state_alone():
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
+        (lambda rng: ld.samplers.ising(ld.Lattice((4, 4)), (0.4,), 3, rng), "one for each of 2 axes, got 1"),
+        (lambda rng: ld.samplers.ising(ld.Lattice((4, 4)), (0.4, 1), 3, rng, "multispin"), "takes one beta for all"),
         (lambda rng: ld.samplers.ising(ld.Lattice((4, 4)), np.inf, 3, rng), "beta must be finite and >= 0, got inf"),
         (lambda rng: ld.samplers.ising(ld.Lattice((4, 4)), 0.4, 0, rng), "n_samples must be a positive integer, got 0"),
         (
@@ -106,7 +124,7 @@ def test_samples_are_reproducible_and_leave_the_global_state_alone():
         ),
         (
             lambda rng: ld.samplers.ising(ld.Lattice((4, 4), True), 0.4, 1, rng, "transfer_matrix"),
-            "needs an open 2D lattice or a chain; use method='swendsen_wang'",
+            "needs an open 2D lattice, a cylinder, or a chain without field; use method='swendsen_wang'",
         ),
         (
             lambda rng: ld.samplers.ising(ld.Lattice((4, 4)), 0.4, 1, rng, "heat_bath", thin=0),
