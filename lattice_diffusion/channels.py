@@ -8,20 +8,21 @@ line in `CHANNELS`; it need not inherit from anything. Noise that treats the two
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Protocol, TypeGuard, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import registry
-from .errors import InputError
+from .errors import InputError, shown
 from .lattice import FloatArray, Rng
 
 Schedule = Literal["linear", "vp", "ve"]
 SHARP = 1e-70  # noise at an earlier time cannot be told from none in double precision
 # Beyond this ratio a Gaussian observation tells a spin from its opposite up to exp(-200).
 SNR_CERTAIN = 400.0
+MASK = -1.0  # of a token; a masked spin is 0
 
 
 class Channel(Protocol):
@@ -60,6 +61,32 @@ class Channel(Protocol):
 
         Continuous outcomes are discretised by a quadrature that is exact to rounding.
         """
+
+
+class TokenNoise(Protocol):
+    """Local noise on tokens 0..q-1: a channel with likelihoods in place of fields."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def q(self) -> int | None: ...
+
+    @property
+    def alphabet(self) -> tuple[float, ...]: ...
+
+    def snr(self, t: float) -> float: ...
+
+    def corrupt(self, x_0: NDArray, t: float, rng: Rng = None) -> FloatArray: ...
+
+    def likelihoods(self, x_t: NDArray, t: float) -> FloatArray:
+        """Return p(x_t|s) / max_s p(x_t|s) for s = 0..q-1, (*x_t.shape, q)."""
+
+    def peak_log_likelihood(self, x_t: NDArray, t: float) -> FloatArray:
+        """Return max over s of log p(x_t|s), elementwise."""
+
+    def output_law(self, t: float) -> FloatArray:
+        """Return the law of a site's observation, (n_outcomes, q): p(outcome|s)."""
 
 
 class GaussianNoise(Channel, Protocol):
@@ -270,10 +297,29 @@ class BitFlip:
 
 @dataclass(frozen=True)
 class Erasure:
-    """Each spin is masked, x = 0, with probability eps = t: masked diffusion."""
+    """Each site is masked with probability eps = t: masked diffusion.
+
+    Spins become 0, tokens become `MASK`. Noise of spins is `Erasure()`, of tokens `Erasure(q)`. Tokens in an array of
+    unsigned integers, as models sample them, and models of tokens tell `Erasure()` what they are.
+
+    Args:
+        q: number of symbols; None for spins.
+    """
 
     name: ClassVar[str] = "erasure"
-    alphabet: ClassVar[tuple[float, ...]] = (-1.0, 0.0, 1.0)
+    q: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "q", None if self.q is None else check_symbols(self.q))
+
+    @property
+    def mask(self) -> float:
+        """The value of a masked site."""
+        return 0.0 if self.q is None else MASK
+
+    @property
+    def alphabet(self) -> tuple[float, ...]:
+        return (-1.0, 0.0, 1.0) if self.q is None else (MASK, *map(float, range(self.q)))
 
     def snr(self, t: float) -> float:
         t = check_time(t)
@@ -283,34 +329,141 @@ class Erasure:
         return 1.0 / (1.0 + check_snr(snr))
 
     def corrupt(self, x_0: NDArray, t: float, rng: Rng = None) -> FloatArray:
-        return np.where(np.random.default_rng(rng).random(x_0.shape) < check_time(t), 0.0, x_0)
+        x_0 = np.asarray(x_0)
+        mask = MASK if x_0.dtype.kind == "u" else self.mask
+        if mask == 0.0 and x_0.dtype.kind == "i" and x_0.max(initial=0) > 1:
+            raise InputError(f"x_0 holds {x_0.max()}, which no spin is; mask tokens of q symbols by Erasure(q)")
+        return np.where(np.random.default_rng(rng).random(x_0.shape) < check_time(t), mask, x_0)
 
     def add_noise(self, x_s: NDArray, s: float, t: float, rng: Rng = None) -> FloatArray:
         s, t = check_order(s, t)
-        return np.where(np.random.default_rng(rng).random(x_s.shape) * (1.0 - s) < t - s, 0.0, x_s)
+        return np.where(np.random.default_rng(rng).random(x_s.shape) * (1.0 - s) < t - s, self.mask, x_s)
 
     def bridge(self, x_t: NDArray, x_0: NDArray, t: float, s: float, rng: Rng = None) -> FloatArray:
         check_shapes(x_t, x_0)
         s, t = check_order(s, t)
-        return np.where((x_t == 0) & (np.random.default_rng(rng).random(x_t.shape) * t >= s), x_0, x_t)
+        return np.where((x_t == self.mask) & (np.random.default_rng(rng).random(x_t.shape) * t >= s), x_0, x_t)
 
     def likelihood_field(self, x_t: NDArray, t: float) -> FloatArray:
         check_time(t)
         x_t = np.asarray(x_t, float)
         return np.asarray(np.where(x_t == 0, 0.0, np.copysign(math.inf, x_t)))
 
+    def likelihoods(self, x_t: NDArray, t: float) -> FloatArray:
+        check_time(t)
+        x_t = np.asarray(x_t)[..., None]
+        return np.where(x_t == MASK, 1.0, x_t == np.arange(self.q or 2))
+
     def peak_log_likelihood(self, x_t: NDArray, t: float) -> FloatArray:
         t = check_time(t)
         with np.errstate(divide="ignore"):  # log 0 is right: that observation cannot occur
             masked, kept = np.log(t), np.log1p(-t)
-        return np.asarray(np.where(np.asarray(x_t) == 0, masked, kept), float)
+        return np.asarray(np.where(np.asarray(x_t) == self.mask, masked, kept), float)
 
     def output_law(self, t: float) -> FloatArray:
+        t, q = check_time(t), self.q or 2
+        return np.concatenate([(1 - t) * np.eye(q), np.full((1, q), t)])
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Each token is replaced, with probability t, by one drawn uniformly from all q symbols (which may be the same).
+
+    Also called multinomial diffusion (Hoogeboom et al. 2021, arXiv:2102.05379; Austin et al. 2021, arXiv:2107.03006).
+    For q = 2 it is the bit flip with p = t/2. Its signal-to-noise ratio is rho^2 / (1 - rho^2), where rho = 1 - t is
+    the correlation of any function of the symbol with the same function of its noisy version.
+
+    Args:
+        q: number of symbols; None: that of the model it is used with.
+    """
+
+    name: ClassVar[str] = "uniform"
+    q: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "q", None if self.q is None else check_symbols(self.q))
+
+    @property
+    def _symbols(self) -> int:
+        if self.q is None:
+            raise InputError("q must be given to draw symbols without a model; use Uniform(q)")
+        return self.q
+
+    @property
+    def alphabet(self) -> tuple[float, ...]:
+        return tuple(map(float, range(self._symbols)))
+
+    def snr(self, t: float) -> float:
+        return BitFlip().snr(t)
+
+    def time(self, snr: float) -> float:
+        return BitFlip().time(snr)
+
+    def corrupt(self, x_0: NDArray, t: float, rng: Rng = None) -> FloatArray:
+        return self.add_noise(x_0, 0.0, t, rng)
+
+    def add_noise(self, x_s: NDArray, s: float, t: float, rng: Rng = None) -> FloatArray:
+        (s, t), rng = check_order(s, t), np.random.default_rng(rng)
+        drawn = rng.integers(0, self._symbols, np.shape(x_s)).astype(float)
+        return np.where(rng.random(np.shape(x_s)) * (1.0 - s) < t - s, drawn, x_s)
+
+    def bridge(self, x_t: NDArray, x_0: NDArray, t: float, s: float, rng: Rng = None) -> FloatArray:
+        check_shapes(x_t, x_0)
+        (s, t), rng = check_order(s, t), np.random.default_rng(rng)
+        late, q = (t - s) / (1.0 - s) if s < t else 0.0, self._symbols
+        # p(x_t | x_s) p(x_s | x_0) is a sum over which of the two noises replaced the token
+        neither, first = np.where(x_t == x_0, (1 - late) * (1 - s), 0.0), (1 - late) * s / q
+        second, both = late * (1 - s) / q, late * s / q
+        u = rng.random(np.shape(x_t)) * (neither + first + second + both)
+        drawn = rng.integers(0, q, np.shape(x_t)).astype(float)
+        return np.where(u < neither + first, x_t, np.where(u < neither + first + second, x_0, drawn))
+
+    def likelihoods(self, x_t: NDArray, t: float) -> FloatArray:
+        t, q = check_time(t), self._symbols
+        other = (t / q) / (1 - t + t / q)
+        return np.where(np.asarray(x_t)[..., None] == np.arange(q), 1.0, other)
+
+    def peak_log_likelihood(self, x_t: NDArray, t: float) -> FloatArray:
         t = check_time(t)
-        return np.array([[1 - t, 0.0], [0.0, 1 - t], [t, t]])
+        return np.full(np.shape(x_t), math.log1p(t / self._symbols - t))
+
+    def output_law(self, t: float) -> FloatArray:
+        t, q = check_time(t), self._symbols
+        return (1 - t) * np.eye(q) + t / q
 
 
-CHANNELS: list[Any] = [Gaussian, BitFlip, Erasure]
+CHANNELS: list[Any] = [Gaussian, BitFlip, Erasure, Uniform]
+
+
+def for_tokens(channel: Any, q: int) -> TokenNoise:
+    """Return the noise of tokens of q symbols, its number of symbols filled in where it was left open.
+
+    Raises InputError for noise of other data, or of another number of symbols.
+    """
+    if not hasattr(channel, "likelihoods"):
+        raise InputError(f"tokens take erasure or uniform noise, got {channel.name}")
+    if channel.q not in (None, q):
+        raise InputError(f"channel must be noise of the data's {q} symbols, got q = {channel.q}")
+    return replace(channel, q=q) if channel.q is None else channel
+
+
+def for_model(model: Any, channel: Any) -> Any:
+    """Return the channel as it acts on the data of a model; raise InputError for noise that they do not take."""
+    data = getattr(model, "data", "spins")
+    if data == "tokens":
+        return for_tokens(channel, model.q)
+    if getattr(channel, "q", None) is not None or not hasattr(channel, "likelihood_field"):
+        raise InputError(
+            f"{channel.name} noise of symbols is for tokens, the data are {data}; use Erasure() or BitFlip()"
+        )
+    return channel
+
+
+def check_symbols(q: Any, name: str = "q") -> int:
+    """Return the number of symbols; raise InputError unless it is an integer from 2 to 65,536."""
+    if not isinstance(q, int | np.integer | float | np.floating) or q != int(q) or not 2 <= q <= 1 << 16:
+        raise InputError(f"{name} must be an integer >= 2 (at most 65,536), the number of symbols, got {shown(q)}")
+    return int(q)
 
 
 def find(name: str) -> Any:

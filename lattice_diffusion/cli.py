@@ -81,7 +81,8 @@ Model = Annotated[
     str, Option(help="Model, such as ising or gaussian-field, or file.py:Class.", autocompletion=_complete(_models))
 ]
 Channel = Annotated[
-    str, Option(help="Channel: gaussian, bitflip, erasure or file.py:Class.", autocompletion=_complete(_channels))
+    str,
+    Option(help="Channel: gaussian, bitflip, erasure, uniform or file.py:Class.", autocompletion=_complete(_channels)),
 ]
 Beta = Annotated[float | None, Option(help="Inverse temperature of spin models.")]
 MassSquared = Annotated[float | None, Option(help="Mass squared of the Gaussian field.")]

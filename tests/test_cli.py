@@ -183,8 +183,8 @@ SMALL = "cmi --model ising --shape 5x4 --beta 0.4 --t 0.3"
         (SMALL + " --radius 1 --channel bitflop", "unknown channel 'bitflop'; did you mean 'bitflip'?"),
         ("cmi --model isng --t 0.3", "unknown model 'isng'; did you mean 'ising'?"),
         (
-            "cmi --model potts --t 0.3",
-            "unknown model 'potts'; known: curie-weiss, domain-walls, gaussian-field",
+            "cmi --model quux --t 0.3",
+            "unknown model 'quux'; known: curie-weiss, domain-walls, gaussian-field",
         ),
         (
             "cmi --model gaussian-field --shape 9 --mass-squared 1 --t 0.3 --radius 1 --channel bitflip",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..channels import Channel, check_time
+from ..channels import Channel, check_time, for_model
 from ..errors import InputError, check_memory, shown
 from ..estimate import Curve, Estimate
 from ..lattice import BoolArray, FloatArray, Lattice, Rng, Tripartition
@@ -105,7 +105,7 @@ def cmi_curve(
     parts = list(parts)
     if not parts:
         raise InputError("parts must hold at least one division into A, B and C, got none")
-    solver = model.solver
+    solver, channel = model.solver, for_model(model, channel)
     solver.check_channel(channel)
     for part in parts:
         if part.shape != model.lattice.shape:
@@ -131,7 +131,7 @@ def cmi_curve(
     curve = solver.sampled_cmi(NoisySamples(channel, t, model.sample, n_samples, np.random.default_rng(rng)), parts)
     if curve.n_samples == 0:
         return curve
-    return curve.where_nothing_varied(float(np.log(2.0)), [part.C.any() for part in parts])
+    return curve.where_nothing_varied(float(np.log(getattr(solver, "q", 2))), [part.C.any() for part in parts])
 
 
 def cmi_map(
@@ -188,9 +188,11 @@ def cmi_map(
     )
 
 
-def _check_data(model: ExactModel, channel: Channel, t: float, x_t: NDArray, **masks: NDArray) -> FloatArray:
-    """Return x_t as floats. The last of the masks is that of the sites that are read."""
-    t = check_time(t)
+def _checked(
+    model: ExactModel, channel: Channel, t: float, x_t: NDArray, **masks: NDArray
+) -> tuple[Channel, FloatArray]:
+    """Return the channel for the model's data, and x_t as floats. The last mask is that of the sites that are read."""
+    t, channel = check_time(t), for_model(model, channel)
     model.solver.check_channel(channel)
     x_t = np.asarray(x_t, float)
     shape = model.lattice.shape
@@ -202,14 +204,16 @@ def _check_data(model: ExactModel, channel: Channel, t: float, x_t: NDArray, **m
     if not np.isfinite(x_t).all():
         raise InputError("x_t must be finite, got NaN or infinity")
     alphabet = getattr(channel, "alphabet", (-1.0, 1.0) if channel.snr(t) == np.inf else None)
-    if model.data == "spins" and alphabet is not None:
+    if model.data != "real" and alphabet is not None:
         read = x_t[:, mask & model.sites]
         if not np.isin(read, alphabet).all():
+            remedy = "; convert 0/1 data by 2*x - 1" if model.data == "spins" else ", masked tokens as -1"
+            known = ", ".join(f"{value:g}" for value in alphabet[:6]) + (", .." if len(alphabet) > 6 else "")
             raise InputError(
-                f"x_t must hold only {', '.join(f'{value:g}' for value in alphabet)} under {channel.name} noise at "
-                f"t = {t:g}, got {read[~np.isin(read, alphabet)][0]:g}; convert 0/1 data by 2*x - 1"
+                f"x_t must hold only {known} under {channel.name} noise at "
+                f"t = {t:g}, got {read[~np.isin(read, alphabet)][0]:g}{remedy}"
             )
-    return x_t
+    return channel, x_t
 
 
 def log_marginal(model: ExactModel, channel: Channel, t: float, x_t: NDArray, region: BoolArray) -> FloatArray:
@@ -219,7 +223,8 @@ def log_marginal(model: ExactModel, channel: Channel, t: float, x_t: NDArray, re
         x_t: noisy configurations (n, *lattice.shape); values outside the region are not read.
         region: boolean mask R.
     """
-    return model.solver.log_marginal(channel, t, _check_data(model, channel, t, x_t, region=region), region)
+    channel, x_t = _checked(model, channel, t, x_t, region=region)
+    return model.solver.log_marginal(channel, t, x_t, region)
 
 
 def posterior(
@@ -233,13 +238,17 @@ def posterior(
     """Return the law of the clean values on `sites` given the noisy values on `observed`.
 
     Returns:
-        For spins the joint law over the 2^k states (k <= 4), for fields a Gaussian, for mixtures two;
-        all have `.mean` and `.variance` (n, k), sites in C order.
+        For spins the joint law over the 2^k states (k <= 4), for tokens over the q^k states (at most 4096), for
+        fields a Gaussian, for mixtures two; all have `.mean` and `.variance` (n, k), sites in C order.
     """
-    x_t = _check_data(model, channel, t, x_t, sites=sites, observed=observed)
+    channel, x_t = _checked(model, channel, t, x_t, sites=sites, observed=observed)
     return model.solver.posterior(channel, t, x_t, sites, observed)
 
 
 def posterior_mean(model: ExactModel, channel: Channel, t: float, x_t: NDArray, observed: BoolArray) -> FloatArray:
-    """Return E[x_0 | x_t on `observed`] at every site, (n, *lattice.shape): the least-squares denoiser of that view."""
-    return model.solver.posterior_mean(channel, t, _check_data(model, channel, t, x_t, observed=observed), observed)
+    """Return E[x_0 | x_t on `observed`] at every site, (n, *lattice.shape): the least-squares denoiser of that view.
+
+    For tokens it is the law of each, (n, *lattice.shape, q), the mean of its indicators.
+    """
+    channel, x_t = _checked(model, channel, t, x_t, observed=observed)
+    return model.solver.posterior_mean(channel, t, x_t, observed)

@@ -4,7 +4,7 @@ A model is a frozen dataclass whose fields are its geometry and its own numbers,
 `MODELS`, or in a file of the user's own, which specs and the command line take as `file.py:Class`. It has
 
     name                    how specs and the command line call it, for instance "ising"
-    data                    "real" or "spins" (two values, -1 and +1)
+    data                    "real", "spins" (two values, -1 and +1) or "tokens" (integers 0..q-1, with an attribute q)
     lattice                 shape of the data, lattice.shape
     sites                   boolean mask of that shape, True where an entry is a site
     image_shape, axes       (channels, *shape) as networks see it; names of the data's axes
@@ -38,6 +38,7 @@ from .domain_walls import DomainWalls, homology
 from .gaussian_field import GaussianField
 from .gaussian_mixture import GaussianMixture
 from .ising import Ising, IsingChain
+from .potts import Potts, PottsChain
 
 __all__ = [
     "MODELS",
@@ -48,12 +49,14 @@ __all__ = [
     "Ising",
     "IsingChain",
     "OnLattice",
+    "Potts",
+    "PottsChain",
     "Transition",
     "find",
     "homology",
 ]
 
-MODELS: list[Any] = [CurieWeiss, DomainWalls, GaussianField, GaussianMixture, Ising, IsingChain]
+MODELS: list[Any] = [CurieWeiss, DomainWalls, GaussianField, GaussianMixture, Ising, IsingChain, Potts, PottsChain]
 
 
 def find(name: str) -> Any:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..channels import Channel
 from ..lattice import Lattice, Tripartition
 
-DataKind = Literal["real", "spins"]
+DataKind = Literal["real", "spins", "tokens"]
 
 
 @dataclass(frozen=True)

@@ -174,6 +174,8 @@ _AXES = {
     "beta": ("1", "inverse temperature beta"),
     "mean": ("1", "class mean"),
     "std": ("1", "standard deviation within a class"),
+    "coupling": ("1", "coupling J"),
+    "q": ("1", "number of symbols"),
     "mass_squared": ("1", "mass squared m^2"),
     "t": ("1", "diffusion time t, 0 clean and 1 pure noise"),
 }

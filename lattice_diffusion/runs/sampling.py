@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from .. import models, results
 from ..errors import InputError
+from ..exact.tokens import token_type
 from ..progress import Stop, duration, progress_bar, say
 from ..samplers.chains import block_rng, check_memory, check_n_samples
 from ..store import Journal, atomic_write, check_output, check_same, journal_path
@@ -73,7 +74,8 @@ def recipe(model: str, given: Mapping[str, Any]) -> Recipe:
     def draw(n: int, rng: np.random.Generator) -> NDArray[Any]:
         return np.asarray(made.sample(n, rng, **how))
 
-    dtype = how.get("dtype", float if made.data == "real" else np.int8)
+    own_type = {"real": float, "spins": np.int8}.get(made.data) or token_type(made.q)
+    dtype = how.get("dtype", own_type)
     return Recipe(parameters, draw, made.lattice.shape, made.axes, np.dtype(dtype))
 
 

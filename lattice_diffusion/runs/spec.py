@@ -194,7 +194,8 @@ def _channel(table: Any) -> dict[str, Any]:
         made = kind(**{key: value for key, value in table.items() if key != "name"})
     except InputError as error:
         raise InputError(f"cannot be made: {error}") from None
-    return {"name": table["name"], **{key: getattr(made, key) for key in known if key != "name"}}
+    given = {key: getattr(made, key) for key in known if key != "name"}
+    return {"name": table["name"], **{key: value for key, value in given.items() if value is not None}}
 
 
 def _named(table: Any, find: Callable[[str], Any], known: Iterable[Any]) -> Any:

@@ -14,6 +14,8 @@ Spins
     heat_bath               local updates for any couplings, fields and clamped spins: spins given noisy data
     replica_exchange        heat baths over a ladder of temperatures
     coupling_from_the_past  perfect samples of ferromagnets of any size, where it ends within its budget
+Tokens
+    potts                   cluster updates of Potts models
 Fields
     gaussian_field          the massive free field; any boundary, float32 or float64
     spectral_field          stationary fields of any power spectrum
@@ -50,6 +52,7 @@ from .observables import (
     specific_heat,
     susceptibility,
 )
+from .potts import potts
 
 if TYPE_CHECKING:
     from .training_data import torch_dataset
@@ -57,7 +60,7 @@ if TYPE_CHECKING:
 # fmt: off
 __all__ = [  # noqa: RUF022  grouped as above
     "ising", "ising_with_diagnostics", "stream", "torch_dataset", "multispin_chain", "swendsen_wang", "wolff",
-    "heat_bath", "replica_exchange", "coupling_from_the_past",
+    "heat_bath", "replica_exchange", "coupling_from_the_past", "potts",
     "gaussian_field", "spectral_field", "wave_vectors", "conditional_field", "conditional_mean",
     "energy", "magnetization", "binder_cumulant", "susceptibility", "specific_heat", "correlation",
     "correlation_length", "energies", "magnetizations", "jackknife",

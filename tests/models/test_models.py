@@ -17,6 +17,8 @@ PLAIN: dict[str, tuple[dict[str, Any], dict[str, float], dict[str, Any]]] = {
     "gaussian-mixture": ({"shape": [4, 3]}, {"mean": 0.5, "std": 0.7}, {"center": [0, 0]}),
     "curie-weiss": ({"regions": [1, 4, 6]}, {"beta": 1.2}, {"regions": [1, 4, 6]}),
     "domain-walls": ({"shape": [4, 3], "periodic": [False, False]}, {"beta": 0.2}, {"block": [1, 0]}),
+    "potts": ({"shape": [4, 3], "periodic": [False, True]}, {"coupling": 0.9, "q": 3}, {"center": [1, 1]}),
+    "potts-chain": ({"shape": [5], "periodic": [True]}, {"coupling": 0.9, "q": 3}, {"center": [4]}),
 }
 
 
@@ -32,7 +34,8 @@ def test_a_model_describes_itself(kind: Any) -> None:
     x = model.sample(3, 7)
     assert x.shape == (3, *shape)
     assert np.array_equal(x, model.sample(3, np.random.default_rng(7)))
-    assert (np.unique(x[:, model.sites]).tolist() in ([-1, 1], [-1], [1])) == (kind.data == "spins")
+    assert kind.data == "tokens" or (set(np.unique(x[:, model.sites])) <= {-1, 1}) == (kind.data == "spins")
+    assert kind.data != "tokens" or (x.dtype.kind == "u" and x.max() < model.q)
     assert not x[:, ~model.sites].any()
     assert np.prod(model.image_shape) == model.lattice.n_sites == np.prod(shape)
     assert len(model.axes) == len(shape)

@@ -145,7 +145,7 @@ def test_points_and_seeds_have_distinct_random_numbers() -> None:
     assert len(set(first)) == len(first)
 
 
-MODELS = "curie-weiss, domain-walls, gaussian-field, gaussian-mixture, ising, ising-chain"
+MODELS = "curie-weiss, domain-walls, gaussian-field, gaussian-mixture, ising, ising-chain, potts, potts-chain"
 AVERAGES = ", ".join(name for name in QUANTITIES if find(name).averages)
 KEYS = (
     "model, channel, t, radii, patch, center, n_samples, method, quantity, settings, "
@@ -167,8 +167,8 @@ KEYS = (
             "grids.sq.model has an unknown model 'isng'; did you mean 'ising'?",
         ),
         (
-            {"model": {"name": "potts"}},
-            f"grids.sq.model has an unknown model 'potts'; known: {MODELS}; or give your own as file.py:Class",
+            {"model": {"name": "quux"}},
+            f"grids.sq.model has an unknown model 'quux'; known: {MODELS}; or give your own as file.py:Class",
         ),
         (
             {"channel": {"name": "bitflop"}},

@@ -1,0 +1,150 @@
+"""Exact answers for tokens 0..q-1 from likelihoods of their symbols: what `spins` has for two values.
+
+Observations enter as weights (n, *shape, q), the likelihoods of the symbols, 1 where nothing is observed. Information
+is averaged in its Rao-Blackwell form, see `spins`.
+"""
+
+import itertools
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from ..channels import TokenNoise, for_tokens
+from ..errors import InputError
+from ..estimate import Curve
+from ..kernels.potts import token_divergence
+from ..lattice import BoolArray, FloatArray, Tripartition
+from .spins import NoisySamples
+
+MAX_STATES = 4096  # of A, and of a joint posterior
+
+
+def token_type(q: int) -> np.dtype:
+    """Return the type of tokens: the shortest unsigned integers that hold q symbols."""
+    return np.dtype(np.uint8 if q <= 1 << 8 else np.uint16)
+
+
+def block_states(q: int, k: int) -> NDArray[np.unsignedinteger]:
+    """Return the q^k states of k tokens, (q^k, k), first token highest digit."""
+    return np.array(list(itertools.product(range(q), repeat=k)), token_type(q)).reshape(-1, k)
+
+
+@dataclass(frozen=True)
+class TokenPosterior:
+    """Law of clean tokens given a noisy region.
+
+    Attributes:
+        states: (q^k, k), the states of the k tokens asked for, in C order of their sites.
+        probabilities: (n, q^k).
+    """
+
+    states: NDArray[np.unsignedinteger]
+    probabilities: FloatArray
+
+    @property
+    def marginals(self) -> FloatArray:
+        """(n, k, q), the law of each token."""
+        q = int(self.states.max()) + 1
+        return np.einsum("nb,bks->nks", self.probabilities, self.states[..., None] == np.arange(q))
+
+    @property
+    def mean(self) -> FloatArray:
+        """(n, k), E[s_i | x] of the symbols as numbers."""
+        return self.probabilities @ self.states
+
+    @property
+    def variance(self) -> FloatArray:
+        """(n, k), Var[s_i | x] of the symbols as numbers."""
+        return np.maximum(self.probabilities @ self.states.astype(float) ** 2 - self.mean**2, 0.0)
+
+
+class TokenSolver(ABC):
+    """Exact sums over clean tokens with weights (n, *shape, q)."""
+
+    shape: tuple[int, ...]
+    q: int
+    batch = 256  # noisy samples held at a time
+
+    @abstractmethod
+    def log_evidence(self, weights: FloatArray) -> FloatArray:
+        """Return (n,), log sum_s p_0(s) prod_i weights_i(s_i)."""
+
+    @abstractmethod
+    def probabilities(self, weights: FloatArray) -> FloatArray:
+        """Return (n, *shape, q), the law of every token; 0 where the weights allow no state."""
+
+    def block_posterior(self, weights: FloatArray, sites: NDArray[np.int64]) -> FloatArray:
+        """Return (n, q^k), the law of the tokens at the flat indices `sites`, their own weights left out."""
+        clamped = weights.reshape(len(weights), -1, self.q).copy()
+        logs = np.empty((len(weights), self.q ** len(sites)))
+        for b, state in enumerate(block_states(self.q, len(sites))):
+            clamped[:, sites] = np.eye(self.q)[state]
+            logs[:, b] = self.log_evidence(clamped.reshape(weights.shape))
+        if np.isneginf(logs.max(axis=1)).any():
+            raise InputError("x_t must be possible under the model, got observations that contradict each other")
+        return softmax(logs, axis=1)
+
+    def law(self) -> tuple[NDArray[np.unsignedinteger], FloatArray]:
+        """Return all q^N clean states (S, *shape) and their probabilities (S,); for small systems."""
+        states = block_states(self.q, math.prod(self.shape)).reshape(-1, *self.shape)
+        return states, softmax(self.log_evidence(np.eye(self.q)[states]))
+
+    def check_channel(self, channel: TokenNoise) -> None:
+        """Raise InputError for a channel that the solver does not take."""
+        for_tokens(channel, self.q)
+
+    def closed_cmi(self, channel: TokenNoise, t: float, parts: Tripartition) -> float | None:
+        """Return I(A;C|B) in closed form, or None where none is known."""
+        return None
+
+    def weights(self, channel: TokenNoise, t: float, x_t: NDArray, observed: BoolArray) -> FloatArray:
+        """Return the weights of what is observed of x_t."""
+        return np.where(observed[..., None], channel.likelihoods(x_t, t), 1.0)
+
+    def sampled_cmi(self, noisy: NoisySamples, parts: Sequence[Tripartition]) -> Curve:
+        """Return I(A;C|B) of several tripartitions that share A and A + B + C, on one set of noisy samples."""
+        channel, t, sites = noisy.channel, noisy.t, self._block("A", parts[0].A)
+
+        def posterior(x_t: FloatArray, region: BoolArray) -> FloatArray:
+            return self.block_posterior(self.weights(channel, t, x_t, region), sites)  # type: ignore[arg-type]
+
+        law, out = channel.output_law(t), np.zeros((noisy.n, len(parts)))
+        for rows, x_t in noisy.batches(self.batch):
+            full = posterior(x_t, parts[0].BC)
+            for k, part in enumerate(parts):
+                if part.C.any():
+                    found = np.empty(len(full))
+                    token_divergence(full, posterior(x_t, part.B), law, noisy.rng, found)
+                    out[rows, k] = found
+        return Curve.from_samples(out, "Rao-Blackwell average over exact posteriors")
+
+    def log_marginal(self, channel: TokenNoise, t: float, x_t: NDArray, region: BoolArray) -> FloatArray:
+        peaks = channel.peak_log_likelihood(x_t, t).reshape(len(x_t), -1)
+        evidence = self.log_evidence(self.weights(channel, t, x_t, region))
+        return evidence + peaks[:, np.flatnonzero(region)].sum(axis=1)
+
+    def posterior(
+        self, channel: TokenNoise, t: float, x_t: NDArray, sites: BoolArray, observed: BoolArray
+    ) -> TokenPosterior:
+        """Return the joint law of the clean tokens on `sites`; their own observations enter where they are observed."""
+        flat = self._block("sites", sites)
+        weights = self.weights(channel, t, x_t, observed)
+        own = weights.reshape(len(x_t), -1, self.q)[:, flat]  # (n, k, q)
+        states = block_states(self.q, len(flat))
+        law = self.block_posterior(weights, flat) * np.take_along_axis(own, states.T[None], axis=2).prod(axis=1)
+        return TokenPosterior(states, law / law.sum(axis=1, keepdims=True))
+
+    def posterior_mean(self, channel: TokenNoise, t: float, x_t: NDArray, observed: BoolArray) -> FloatArray:
+        """Return the law of every token, (n, *shape, q), which is the mean of its indicator."""
+        return self.probabilities(self.weights(channel, t, x_t, observed))
+
+    def _block(self, name: str, mask: BoolArray) -> NDArray[np.int64]:
+        sites, most = np.flatnonzero(mask), int(math.log(MAX_STATES, self.q) + 1e-9)
+        if not 1 <= len(sites) <= most:
+            raise InputError(f"{name} must hold 1 to {most} tokens of {self.q} symbols, got {len(sites)}")
+        return sites
