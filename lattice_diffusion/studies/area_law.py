@@ -64,16 +64,16 @@ def specs(preset: str) -> Spec:
     radii, wide = [1, 2, 3, 4, 6, 8, 11, 16], [2, 4, 8, 11, 16, 22, *([32, 45, 64] if full else [])]
     unmasked = {"t": [1.0], "quantity": "unmasking"}
     law = {"t": [1.0], "quantity": "generated_law"}
-    steps, n_spins = {"n_steps": 200 if full else 40}, 1000000 if full else 50000
+    steps, n_spins = {"n_steps": 200 if full else 40}, 1000000 if full else 30000
     grids = {
-        "loops-area": grid(loops, "erasure", t=nodes, radii=radii, n_samples=400 if full else 16, quantity="denoising"),
-        "loops-unmasked": grid(loops, "erasure", radii=radii, n_samples=4000 if full else 200, **unmasked),
-        "large-loops": grid(large, "erasure", radii=wide, n_samples=40 if full else 8, **unmasked),
-        "field": grid(field, "gaussian", radii=[1, 2, 3, 4], settings={"n_steps": 600 if full else 200}, **law),
+        "loops-area": grid(loops, "erasure", t=nodes, radii=radii, n_samples=400 if full else 6, quantity="denoising"),
+        "loops-unmasked": grid(loops, "erasure", radii=radii, n_samples=4000 if full else 80, **unmasked),
+        "large-loops": grid(large, "erasure", radii=wide, n_samples=40 if full else 4, **unmasked),
+        "field": grid(field, "gaussian", radii=[1, 2, 3, 4], settings={"n_steps": 600 if full else 100}, **law),
         "spins": grid(spins, "gaussian", radii=[0, 1], n_samples=n_spins, settings=steps, **law),
     }
     for name, (_, model) in SMALL.items():
-        keys = {"radii": [0, 1, 2], "n_samples": 4000 if full else 400, "quantity": "masked_area"}
+        keys = {"radii": [0, 1, 2], "n_samples": 4000 if full else 100, "quantity": "masked_area"}
         grids[name] = grid(model, "erasure", **keys)
     return Spec(name=NAME, grids=grids)
 

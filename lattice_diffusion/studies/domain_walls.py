@@ -45,16 +45,16 @@ def times(noise: Any) -> list[float]:
 def specs(preset: str) -> Spec:
     full, grids = preset == "full", {}
     for beta, ends in LINE.items():
-        model = {"name": NAME, "length": [8, 10, 12, 14] if full else [6, 8, 10, 12], "beta": beta}
-        keys = {"quantity": "label_entropy", "n_samples": 100000 if full else 5000}
+        model = {"name": NAME, "length": [8, 10, 12, 14] if full else [6, 8, 10], "beta": beta}
+        keys = {"quantity": "label_entropy", "n_samples": 100000 if full else 3000}
         grids[f"line-{1000 * beta:03.0f}"] = grid(
             model, "gaussian", t=times(np.linspace(*ends, 9 if full else 7)), **keys
         )
     for beta in IDENTITY_BETAS:
         model = {"name": NAME, "length": 14 if full else 10, "beta": beta}
-        keys = {"quantity": "squared_correlation", "n_samples": 100000 if full else 10000}
+        keys = {"quantity": "squared_correlation", "n_samples": 100000 if full else 5000}
         grids[f"identity-{1000 * beta:03.0f}"] = grid(model, "gaussian", t=times([1 / math.sqrt(beta)]), **keys)
-    model, n_samples = {"name": NAME, "length": 14, "beta": [CUT_BETA]}, 20000 if full else 1000
+    model, n_samples = {"name": NAME, "length": 14, "beta": [CUT_BETA]}, 20000 if full else 300
     grids["cut"] = grid(model, "gaussian", t=times(CUT), radii=[1, 2, 3, 4], n_samples=n_samples)
     return Spec(name=NAME, grids=grids)
 

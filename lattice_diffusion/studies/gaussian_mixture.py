@@ -37,7 +37,7 @@ def specs(preset: str) -> Spec:
         "method": "sampled",
     }
     grids = {}
-    for length in [20, 30, 40, 60, 80, 120, 160] if full else [20, 30, 40, 60, 80]:
+    for length in [20, 30, 40, 60, 80, 120, 160] if full else [20, 30, 40, 80]:
         model = {"name": NAME, "length": length, "mean": 1.0, "std": 1.0}
         grids[f"length-{length}"] = grid(model, "gaussian", radii=[length // 5], patch=length // 5, **common)
     return Spec(name=NAME, grids=grids)

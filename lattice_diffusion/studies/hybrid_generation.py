@@ -76,12 +76,12 @@ def specs(preset: str) -> Spec:
     full = preset == "full"
     walls, quantity = {"name": "domain-walls", "beta": 0.0}, {"quantity": "generation"}
     spins = {"name": "ising", "length": 10 if full else 8}
-    n, radii = 20000 if full else 2000, [1]
-    settings = {"n_steps": 150 if full else 60, "tolerance": 2e-3, "n_noise": 2000 if full else 300}
+    n, radii = 20000 if full else 500, [1]
+    settings = {"n_steps": 150 if full else 40, "tolerance": 2e-3, "n_noise": 2000 if full else 100}
     training = {"train_steps": 4000, "global_steps": 6000, "width": 48}
-    short = {"train_steps": 500, "global_steps": 700, "width": 32}
-    erased = {"radii": [4], "n_samples": 1000 if full else 100, "settings": {"tolerance": 3e-4}, **quantity}
-    noisy = {"n_samples": 4000 if full else 600, "settings": {**settings, "tolerance": 1e-2}, **quantity}
+    short = {"train_steps": 300, "global_steps": 400, "width": 32}
+    erased = {"radii": [4], "n_samples": 1000 if full else 50, "settings": {"tolerance": 3e-4}, **quantity}
+    noisy = {"n_samples": 4000 if full else 200, "settings": {**settings, "tolerance": 1e-2}, **quantity}
     learned = {"quantity": "learned_generation", "settings": {**settings, **(training if full else short)}}
     exact_ = {"radii": radii, "n_samples": n, "settings": settings, **quantity}
     return Spec(
@@ -90,7 +90,7 @@ def specs(preset: str) -> Spec:
             "loops-erasure": grid({**walls, "length": 64}, "erasure", **erased),
             "loops-gaussian": grid({**walls, "length": 12 if full else 8}, "gaussian", radii=radii, **noisy),
             "learned": grid(
-                {**spins, "beta": 0.6}, "gaussian", radii=radii, n_samples=8000 if full else 1000, **learned
+                {**spins, "beta": 0.6}, "gaussian", radii=radii, n_samples=8000 if full else 400, **learned
             ),
             "ising": grid({**spins, "beta": 0.44}, "gaussian", **exact_),
             "ising-ordered": grid({**spins, "beta": 0.6}, "gaussian", **exact_),

@@ -30,13 +30,12 @@ WINDOW = "peak r^(-5/4) times width r^(-3/4) (expected), asymptotic"
 BOUND = "KL <= sum of CMI drops <= sum of CMI: at most 1"
 FLOOR = 1e-6  # of colours, nats per bond
 MAX_STATES = 1 << 16  # of a table, as there and back visits every site twice
-SEGMENTS = {"data phase": (0.1, 0.3), "trivial phase": (0.7, 0.9), "across t*": (0.3, 0.7)}
+SEGMENTS = {"data-phase": (0.1, 0.3), "trivial-phase": (0.7, 0.9), "across": (0.3, 0.7)}  # grids
 
 
 def specs(preset: str) -> Spec:
     full = preset == "full"
     edges = [round(0.05 * k, 2) for k in range(1, 20)] if full else [round(0.1 * k, 1) for k in range(1, 10)]
-    starts, stops = zip(*SEGMENTS.values(), strict=True)
     loops = {"name": "domain-walls", "length": 128 if full else 64}
     large = {**loops, "length": 512 if full else 192}
     flipped, erased = [round(0.1 * k, 1) for k in range(1, 10)], [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
@@ -47,11 +46,15 @@ def specs(preset: str) -> Spec:
     trip, exact = {"quantity": "round_trip"}, {"quantity": "exact_round_trip"}
     small, radii = {"name": "domain-walls", "faces": [3, 3]}, [1, 2, 3, 4, 6, 8, 11, 16]
     ising = {"name": "ising", "shape": [3, 3], "beta": 0.44}
+    decay = {
+        name: trips(large, "erasure", [start], [stop], radii, n_samples=100 if full else 12, **trip)
+        for name, (start, stop) in SEGMENTS.items()
+    }
     return Spec(
         name=NAME,
         grids={
-            "map": trips(loops, "erasure", edges, edges, [2, 8], n_samples=400 if full else 40, **trip),
-            "decay": trips(large, "erasure", starts, sorted({*stops}), radii, n_samples=100 if full else 12, **trip),
+            "map": trips(loops, "erasure", edges, edges, [2, 8], n_samples=400 if full else 16, **trip),
+            **decay,
             "small": trips(small, "bitflip", flipped[:-1], flipped, [0, 1], **exact),
             "small-ising": trips(ising, "erasure", erased[:-1], erased[1:], [0, 1], **exact),
         },
@@ -166,22 +169,21 @@ EXACT_ROUND_TRIP = Quantity(
 
 
 def segments(result: xr.DataTree) -> dict[str, xr.Dataset]:
-    """Return the segments of the grid "decay" by name, over the radius."""
-    decay = grids(result)["decay"]
-    return {name: decay.sel(t=start, stop=stop) for name, (start, stop) in SEGMENTS.items()}
+    """Return the three segments by name, over the radius."""
+    return {name: grids(result)[name].isel(t=0, stop=0) for name in SEGMENTS}
 
 
 def analyse(result: xr.DataTree) -> Analysis:
     analysis, found = Analysis(), segments(result)
-    last = found["across t*"].isel(radius=slice(-3, None))
+    last = found["across"].isel(radius=slice(-3, None))
     radii = last["radius"].values
     law = power_law(radii, last["divergence"], last["divergence_stderr"])
     label = f"exponent of the error across t*, r = {radii[0]}..{radii[-1]}"
     analysis.rows.append(row(label, law.exponent, -2.0, WINDOW, "asymptotic"))
-    across = measured(found["across t*"].sel(radius=8), "divergence").value
-    for name in ("data phase", "trivial phase"):
+    across = measured(found["across"].sel(radius=8), "divergence").value
+    for name in ("data-phase", "trivial-phase"):
         inside = measured(found[name].sel(radius=8), "divergence")
-        ends = f"{list(SEGMENTS[name])} ({name}) over {list(SEGMENTS['across t*'])}"
+        ends = f"{list(SEGMENTS[name])} ({name}) over {list(SEGMENTS['across'])}"
         share = Estimate(inside.value / across, inside.stderr / across, 0)
         label = f"error of segment {ends}, r = 8"
         analysis.rows.append(row(label, share, 0.0, "0 for large r: harmless inside a phase", "asymptotic"))

@@ -23,7 +23,7 @@ SMALLEST = {
         "": {"t": {"start": 0.2, "stop": 0.8, "num": 4}},
         "square": {"length": 41, "mass_squared": [0.25, 1.0]},
     },
-    "gaussian-mixture": {"": {"n_samples": 300}, "length-60": None, "length-80": None},
+    "gaussian-mixture": {"": {"n_samples": 300}, "length-80": None},
     "ising-chain": {"": {"n_samples": 500}, "erasure": {"beta": [0.4, 0.7, 1.0]}},
     "ising": {"": {"n_samples": 100, "beta": [0.3, 0.6]}},
     "curie-weiss": {"": {"n_samples": 100}, "bitflip": {"n_samples": 400}},
@@ -54,7 +54,7 @@ SMALLEST = {
     "phases": {
         "": {"n_samples": 10},
         "map": {"length": 16},
-        "decay": {"length": 48},
+        **{name: {"length": 48} for name in ("data-phase", "trivial-phase", "across")},
         "small": {"t": [0.3, 0.6], "settings": {"stops": [0.5, 0.9]}},
         "small-ising": {"t": [0.0, 0.4], "settings": {"stops": [0.4, 0.8]}},
     },

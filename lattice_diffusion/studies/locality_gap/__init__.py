@@ -37,20 +37,20 @@ def specs(preset: str) -> Spec:
     ising = {"name": "ising", "length": 11 if full else 9}
     field = {"name": "gaussian-field", "length": 24 if full else 16, "periodic": True, "mass_squared": 0.04}
     loops = {"name": "domain-walls", "length": 24 if full else 16, "beta": 0.0}
-    exact = {"t": t, "radii": [1, 2, 3, 4] if full else [1, 2, 3], "n_samples": 40000 if full else 8000, **gap}
-    broken = {"t": near, "radii": [1, 2, 3, 5], "n_samples": 4000 if full else 800, **gap}
-    training = {"train_steps": 3000, "batch_size": 96, "width": 48} if full else {"train_steps": 450}
+    exact = {"t": t, "radii": [1, 2, 3, 4] if full else [1, 2, 3], "n_samples": 40000 if full else 2500, **gap}
+    broken = {"t": near, "radii": [1, 2, 3, 5], "n_samples": 4000 if full else 250, **gap}
+    training = {"train_steps": 3000, "batch_size": 96, "width": 48} if full else {"train_steps": 250}
     learned = {
         "quantity": "learned_gap",
         "radii": [1, 2, 3] if full else [1, 2],
-        "n_samples": 20000 if full else 2000,
+        "n_samples": 20000 if full else 1000,
         "settings": {"times": [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9], **training},
     }
     return Spec(
         name=NAME,
         grids={
             "ising": grid({**ising, "beta": betas}, "gaussian", **exact),
-            "field": grid(field, "gaussian", t=t, radii=[1, 2, 3, 4], n_samples=40000, **gap),
+            "field": grid(field, "gaussian", t=t, radii=[1, 2, 3, 4], n_samples=40000 if full else 10000, **gap),
             "loops": grid(loops, "gaussian", **broken),
             "learned": grid({**ising, "beta": betas if full else betas[1:]}, "gaussian", **learned),
         },

@@ -28,17 +28,15 @@ COSTS = {"loops": "entries read", "field": "entries read", "field-seconds": "sec
 def specs(preset: str) -> Spec:
     full = preset == "full"
     loops = {"name": "domain-walls", "length": 64}
-    model = {"name": "gaussian-field", "length": 16 if full else 12, "mass_squared": 0.03}
-    field = {"budgets": [0.03, 0.01, 0.003, 0.001], "n_slices": 400 if full else 120}
+    model = {"name": "gaussian-field", "length": 16 if full else 10, "mass_squared": 0.03}
+    field = {"budgets": [0.03, 0.01, 0.003, 0.001], "n_slices": 400 if full else 40}
     budgets = [0.03, 0.01, 0.003, 0.001, 0.0003]
     schedule, radii = {"quantity": "radius_schedule"}, [1, 2, 3, 4, 6, 8, 11, 16]
-    settings = {"budgets": budgets, "n_slices": 32, "n_noise": 400 if full else 24}
+    settings = {"budgets": budgets, "n_slices": 32, "n_noise": 400 if full else 6}
     return Spec(
         name=NAME,
         grids={
-            "loops": grid(
-                loops, "erasure", radii=radii, n_samples=2000 if full else 100, settings=settings, **schedule
-            ),
+            "loops": grid(loops, "erasure", radii=radii, n_samples=2000 if full else 40, settings=settings, **schedule),
             "field": grid(model, "gaussian", radii=[1, 2, 3, 4, 5], settings=field, **schedule),
             "field-seconds": grid(
                 model, "gaussian", radii=[1, 2, 3, 4, 5], settings={**field, "cost": "seconds"}, **schedule

@@ -34,7 +34,7 @@ def _area_nodes(n: int) -> tuple[list[float], np.ndarray]:
 
 def specs(preset: str) -> Spec:
     full = preset == "full"
-    spins, faces, side = (10, 12, 16) if full else (7, 10, 10)
+    spins, faces, side = (10, 12, 16) if full else (7, 8, 10)
     field = {"name": "gaussian-field", "length": side, "periodic": True, "mass_squared": 0.04}
     ising = {"name": "ising", "length": spins, "beta": [0.3, 0.44, 0.6]}
     loops = {"name": "domain-walls", "beta": 0.0}
@@ -42,10 +42,10 @@ def specs(preset: str) -> Spec:
     t = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97]
     late = sorted({*STARTS, *((0.2, 0.4, 0.6, 0.8, 0.95) if full else ())})
     near = [0.2, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8] if full else [0.3, 0.4, 0.5, 0.6, 0.75]
-    erased = {"radii": [1, 2, 4, 8, 16] if full else [1, 2, 4, 8], "n_samples": 200 if full else 20}
+    erased = {"radii": [1, 2, 4, 8, 16] if full else [1, 2, 4, 8], "n_samples": 200 if full else 8}
     stops = {"start": 0.2, "stop": 0.8, "num": 31 if full else 13}
     nodes = _area_nodes(16 if full else 10)[0]
-    few, many, starts = (500, 2000, list(STARTS)) if full else (100, 400, list(STARTS))
+    few, many, starts = (500, 2000, list(STARTS)) if full else (40, 300, list(STARTS))
 
     def steps(n: int) -> dict[str, Any]:
         return {"quantity": "recovery", "settings": {"n_steps": n}}
@@ -54,11 +54,13 @@ def specs(preset: str) -> Spec:
     n = 60 if full else 30
     exact = {
         "field": grid(field, "gaussian", t=t, radii=[1, 2, 3, 4, side], **steps(200 if full else 100)),
-        "ising": grid(ising, "gaussian", t=late, radii=widths, n_samples=2000 if full else 300, **steps(60)),
+        "ising": grid(
+            ising, "gaussian", t=late, radii=widths, n_samples=2000 if full else 100, **steps(60 if full else 40)
+        ),
         "erased": grid(large, "erasure", t=stops, quantity="unmasking", **erased),
         "erased-rate": grid(large, "erasure", t=nodes, quantity="denoising", **erased),
         "erased-small": grid(
-            small, "erasure", t=starts, radii=[1], n_samples=10000 if full else 2000, quantity="unmasking"
+            small, "erasure", t=starts, radii=[1], n_samples=10000 if full else 1000, quantity="unmasking"
         ),
         "loops-gaussian": grid(noisy, "gaussian", t=near, radii=[1, 2, 3, faces], n_samples=few, **steps(n)),
         "loops-small": grid(small, "gaussian", t=starts, radii=[1], n_samples=many, **steps(n)),
@@ -70,10 +72,10 @@ def specs(preset: str) -> Spec:
         asked = {**exact[name], "radii": radii, "quantity": "learned_recovery", "settings": settings, **changes}
         return {key: value for key, value in asked.items() if key != "t"}
 
-    long, short = {"train_steps": 3000, "width": 48}, {"train_steps": 400}
-    of_loops = {"train_steps": 6000, "width": 48} if full else {"train_steps": 600, "batch_size": 48}
+    long, short = {"train_steps": 3000, "width": 48}, {"train_steps": 200}
+    of_loops = {"train_steps": 6000, "width": 48} if full else {"train_steps": 300, "batch_size": 48}
     of_erased = (
-        of_loops if full else {**of_loops, "train_steps": 300}
+        of_loops if full else {**of_loops, "train_steps": 200}
     )  # enough for vertices; longer loops take far more
     grids = {
         **exact,
