@@ -384,7 +384,7 @@ def test_reproduce_makes_files_figures_and_one_table(shell: Shell, tmp_path: Pat
 
 @pytest.mark.usefixtures("toys")
 def test_reproduce_resumes_forces_or_refuses(shell: Shell, tmp_path: Path) -> None:
-    assert shell("reproduce toy-two --out now")[0] == 0
+    assert shell("reproduce toy-two --out now --workers 1")[0] == 0
     before = (tmp_path / "now" / "toy-two.h5").read_bytes()
     assert refused(shell, "reproduce --out now").startswith("now/toy-two.h5 exists; use --resume to go on with it")
     assert not (tmp_path / "now" / "toy-one.h5").exists()

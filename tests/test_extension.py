@@ -206,7 +206,7 @@ def test_the_command_line_measures_draws_and_plots_them(shell: Shell, folder: Pa
     assert answer["parameters"]["model"]["right"] == 0.5
     shell(f"sample {line} --n 10 --out x.h5")
     assert ld.load("x.h5")["samples"]["samples"].shape == (10, *SHAPE)
-    shell("run spec.toml --out a.h5 --workers 2")
+    shell("run spec.toml --out a.h5 --workers 1")
     grid = ld.load("a.h5")["grid"]
     assert dict(grid.cmi.sizes) == {"right": 2, "t": 2, "radius": 1}
     assert (grid.cmi > 0).all()

@@ -35,14 +35,14 @@ def test_the_wiener_filter_knows_its_error_and_is_not_the_best_for_spins():
         0.6,
         np.random.default_rng(1),
     )
-    wiener = WienerFilter(model.sample(8000, rng)[:, None], channel, 1)
-    x_0 = model.sample(8000, rng)[:, None]
+    wiener = WienerFilter(model.sample(2500, rng)[:, None], channel, 1)
+    x_0 = model.sample(2500, rng)[:, None]
     x_t = channel.corrupt(x_0, t, rng)
     errors = [((d(x_t, t).mean - x_0) ** 2).mean(axis=(1, 2, 3)) for d in (wiener, ExactDenoiser(model, channel, 1))]
     excess = errors[0] - wiener(x_t, t).variance.mean(axis=(1, 2, 3))
-    assert abs(excess.mean()) < 5 * np.sqrt(2) * excess.std() / np.sqrt(8000)  # both samples are finite
+    assert abs(excess.mean()) < 5 * np.sqrt(2) * excess.std() / np.sqrt(2500)  # both samples are finite
     gap = errors[0] - errors[1]
-    assert gap.mean() > 5 * gap.std() / np.sqrt(8000)
+    assert gap.mean() > 5 * gap.std() / np.sqrt(2500)
 
 
 def test_translation_invariant_filters_of_two_channels():

@@ -82,7 +82,7 @@ def test_one_step_keeps_the_joint_law_of_each_site_with_the_noisy_data(channel, 
 @pytest.mark.parametrize("channel", SPIN_CHANNELS, ids=repr)
 def test_a_path_of_many_steps_ends_in_the_data(channel):
     """The energy after K and 2K steps, extrapolated to infinitely many, is the exact one; 2K is closer than K."""
-    rng, n = np.random.default_rng(4), 40_000
+    rng, n = np.random.default_rng(4), 10_000
     bonds = LATTICE.bonds
 
     def energy(n_steps):

@@ -24,7 +24,12 @@ def truth(channel, t: float, n_samples: int = 1500):
 
 @pytest.mark.parametrize(
     ("channel", "times"),
-    [(Gaussian("vp"), (0.5, 0.65)), (Gaussian("ve"), (0.65, 0.75)), (BitFlip(), (0.3, 0.5)), (Erasure(), (0.5, 0.7))],
+    [
+        (Gaussian("vp"), (0.5, 0.65)),
+        (BitFlip(), (0.3, 0.5)),
+        pytest.param(Gaussian("ve"), (0.65, 0.75), marks=pytest.mark.slow),
+        pytest.param(Erasure(), (0.5, 0.7), marks=pytest.mark.slow),
+    ],
 )
 def test_every_channel_gives_the_exact_information(channel, times):
     x_0 = MODEL.sample(5000, np.random.default_rng(3))

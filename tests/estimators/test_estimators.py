@@ -91,7 +91,7 @@ def test_the_tasks_span_five_orders_of_magnitude():
 
 @pytest.mark.parametrize("name", ["ising-bitflip", "curie-weiss-gaussian", "loops-bitflip", "loops-erasure"])
 def test_stored_truths_are_found_again(name):
-    task, again = est.tasks.find(name), measure(name, np.random.default_rng(5), 4000, 5000)
+    task, again = est.tasks.find(name), measure(name, np.random.default_rng(5), 1000, 1500)
     z = (again["value"] - task.truth.value) / np.hypot(again["stderr"], task.truth.stderr)
     assert abs(z) < 5
     assert again["method"] == task.truth.method
@@ -105,7 +105,7 @@ def test_the_oracle_scatters_as_it_says():
         task = est.tasks.find(name)
         for seed in (1, 2):
             rng = est.benchmark.generator("test", name, seed)
-            x_t = task.sample(3000, rng)
+            x_t = task.sample(1500, rng)
             answer = est.Oracle(task.model).fit(x_t, task.parts, channel=task.channel, t=task.t).estimate()
             z.append((answer.value - task.truth.value) / np.hypot(answer.stderr, task.truth.stderr))
     z = np.array(z)

@@ -2,14 +2,18 @@
 
 import asyncio
 import json
+import logging
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import xarray as xr
@@ -17,6 +21,7 @@ import xarray as xr
 from lattice_diffusion import results
 from lattice_diffusion.cli import main
 from lattice_diffusion.errors import InputError
+from lattice_diffusion.runs import executors
 from lattice_diffusion.runs.executors import InProcess, open_engine
 from lattice_diffusion.runs.runner import measure_points, run
 from lattice_diffusion.runs.spec import load
@@ -67,25 +72,13 @@ def environment() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def cluster(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A Dask scheduler on loopback with two worker processes, and the process that keeps those alive."""
-    pytest.importorskip("distributed")
-    dask, place, log = [sys.executable, "-m", "dask"], folder / "scheduler.json", open(folder / "dask.log", "wb")  # noqa: SIM115
-    options = {"stdout": log, "stderr": log, "env": environment(), "cwd": folder}
-    here = ["--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(place)]
-    scheduler = subprocess.Popen([*dask, "scheduler", "--port", "0", *here], **options)
-    workers = subprocess.Popen([*dask, "worker", "--nworkers", "2", "--nthreads", "1", *here], **options)
-    try:
-        deadline = time.monotonic() + 60
-        while not (place.exists() and place.read_text().endswith("}")):
-            assert time.monotonic() < deadline, (folder / "dask.log").read_text()
-            time.sleep(0.05)
-        yield json.loads(place.read_text())["address"], workers
-    finally:
-        for process in (workers, scheduler):
-            process.terminate()
-            process.wait(timeout=30)
-        log.close()
+def cluster() -> Iterator[Any]:
+    """A Dask scheduler on loopback with two worker processes."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None, silence_logs=logging.CRITICAL
+    ) as cluster:
+        yield cluster
 
 
 def assert_same_bits(one: xr.DataTree, other: xr.DataTree) -> None:
@@ -99,80 +92,65 @@ def assert_same_bits(one: xr.DataTree, other: xr.DataTree) -> None:
 
 
 def test_two_processes(folder: Path, alone: xr.DataTree) -> None:
+    before = dict(os.environ)
     assert_same_bits(run(load(folder / "spec.toml"), folder / "two.h5", workers=2, progress=False), alone)
+    assert dict(os.environ) == before
+    assert not [item for item in folder.iterdir() if item.name.startswith("two.h5.")]
 
 
-def test_a_cluster(folder: Path, alone: xr.DataTree, cluster: tuple[str, object]) -> None:
-    assert main(["run", str(folder / "spec.toml"), "--out", str(folder / "dask.h5"), "--scheduler", cluster[0]]) == 0
+def test_a_cluster(folder: Path, alone: xr.DataTree, cluster: Any) -> None:
+    address = cluster.scheduler_address
+    assert main(["run", str(folder / "spec.toml"), "--out", str(folder / "dask.h5"), "--scheduler", address]) == 0
     assert_same_bits(results.load(folder / "dask.h5"), alone)
 
 
-def test_a_cluster_from_a_running_event_loop(folder: Path, alone: xr.DataTree, cluster: tuple[str, object]) -> None:
+def test_a_cluster_from_a_running_event_loop_loses_a_worker(folder: Path, alone: xr.DataTree, cluster: Any) -> None:
+    """The points of a worker that is killed are measured by another one."""
+    path, worker, killed = folder / "loop.h5", next(iter(cluster.workers.values())), []
+
+    def kill() -> None:
+        deadline = time.monotonic() + 300
+        while time.monotonic() < deadline:
+            if journal_path(path).exists() and journal_path(path).read_bytes().count(b"\n") > 2:
+                os.kill(worker.pid, signal.SIGKILL)
+                killed.append(time.monotonic())
+                return
+            time.sleep(0.002)
+
     async def notebook() -> xr.DataTree:
-        return run(load(folder / "spec.toml"), folder / "loop.h5", scheduler=cluster[0], progress=False)
+        return run(load(folder / "spec.toml"), path, scheduler=cluster.scheduler_address, progress=False)
 
-    assert_same_bits(asyncio.run(notebook()), alone)
+    with ThreadPoolExecutor(1) as pool:
+        killing = pool.submit(kill)
+        result = asyncio.run(notebook())
+        ended = time.monotonic()
+        killing.result()
+    assert killed[0] < ended
+    assert_same_bits(result, alone)
 
 
-def test_the_environment_stays_as_it_is(folder: Path) -> None:
-    before = dict(os.environ)
-    run(load(folder / "spec.toml"), folder / "env.h5", workers=2, progress=False)
-    assert dict(os.environ) == before
-
-
-def test_a_cluster_whose_workers_are_killed(
-    folder: Path, alone: xr.DataTree, cluster: tuple[str, subprocess.Popen]
+def test_a_scheduler_that_goes_away_is_said_in_one_sentence(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    psutil = pytest.importorskip("psutil")
-    path = folder / "killed.h5"
-    command = [
-        sys.executable,
-        "-m",
-        "lattice_diffusion",
-        "run",
-        "spec.toml",
-        "--out",
-        path.name,
-        "--scheduler",
-        cluster[0],
-    ]
-    running = subprocess.Popen(command, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not journal_path(path).exists() or journal_path(path).read_bytes().count(b"\n") < 3:
-        assert running.poll() is None, "ended before a worker could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    workers = [
-        child for child in psutil.Process(cluster[1].pid).children() if "spawn_main" in " ".join(child.cmdline())
-    ]
-    assert len(workers) == 2
-    workers[0].kill()
-    _, err = running.communicate(timeout=120)
-    assert running.returncode == 0, err
-    assert_same_bits(results.load(path), alone)
-
-
-def test_a_scheduler_that_goes_away_is_said_in_one_sentence(folder: Path) -> None:
     pytest.importorskip("distributed")
     place, quiet = folder / "lonely.json", {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     command = [sys.executable, "-m", "dask", "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
-    scheduler = subprocess.Popen([*command, "--scheduler-file", str(place)], env=environment(), **quiet)
-    try:
-        deadline = time.monotonic() + 60
+    with subprocess.Popen([*command, "--scheduler-file", str(place)], **quiet) as scheduler:
         while not (place.exists() and place.read_text().endswith("}")):
-            assert time.monotonic() < deadline
+            assert scheduler.poll() is None
             time.sleep(0.05)
         address = json.loads(place.read_text())["address"]
-        command = [sys.executable, "-m", "lattice_diffusion", "run", "spec.toml", "--out", "gone.h5"]
-        command += ["--scheduler", address]
-        running = subprocess.Popen(command, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True)
-        assert "has no workers yet; waiting for them" in running.stderr.readline()
-    finally:
-        scheduler.kill()
-        scheduler.wait()
-    _, err = running.communicate(timeout=120)
+        said = []
+
+        def kill(sentence: str) -> None:
+            said.append(sentence)
+            scheduler.kill()
+
+        monkeypatch.setattr(executors, "say", kill)
+        assert main(["run", str(folder / "spec.toml"), "--out", str(folder / "gone.h5"), "--scheduler", address]) == 2
+    assert said == [f"the scheduler at {address} has no workers yet; waiting for them"]
     gone = f"the scheduler at {address} went away; the points done are kept: run again with --resume"
-    assert (running.returncode, err) == (2, f"error: {gone}\n")
+    assert capsys.readouterr().err == f"error: {gone}\n"
 
 
 def test_mpi_ranks(folder: Path, alone: xr.DataTree) -> None:
