@@ -190,7 +190,7 @@ def test_networks_learn_and_states_are_generated(model: Any, channel: Any) -> No
 
 def test_estimators_tell_the_information(model: Any, channel: Any) -> None:
     parts = model.tripartition(1, center=(1, 1))
-    x_t = channel.corrupt(model.sample(3000, 8), 0.1, np.random.default_rng(8))
+    x_t = channel.corrupt(model.sample(1500, 8), 0.1, np.random.default_rng(8))
     estimator = ld.estimators.ConditionalLikelihood()
     found = estimator.fit(x_t, parts, channel=channel, t=0.1, rng=np.random.default_rng(9)).estimate()
     truth = ld.exact.cmi(model, channel, 0.1, parts, 4000, 10).value

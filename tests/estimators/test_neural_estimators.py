@@ -84,7 +84,7 @@ def test_the_middle_is_half_way_whatever_is_missing():
 
 
 @pytest.mark.parametrize(
-    ("draw", "truth"), [(triple, TRIPLE), (spins, SPINS)], ids=["real", "spins"]
+    ("draw", "truth"), [(triple, TRIPLE), pytest.param(spins, SPINS, marks=pytest.mark.slow)], ids=["real", "spins"]
 )  # fmt: skip
 def test_the_default_is_right_on_flat_data_and_conditions(draw, truth):
     a, c, b = draw(2000, np.random.default_rng(3))
@@ -435,7 +435,7 @@ QUICK = {
 }
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", [name for name in QUICK if not name.endswith("in-sample")])
 def test_seeds_decide_everything(name):
     data = triple(400, np.random.default_rng(11))
 

@@ -312,7 +312,7 @@ def test_a_perfect_probe_is_where_the_truth_is() -> None:
     assert not missed
 
 
-def test_distances_are_in_errors_of_both() -> None:
+def test_distances_are_in_errors_of_both(undrawn: None) -> None:
     """Unbiased: z of unit variance. A probe that misses 10% of the information lies far from exact, and is said to."""
     z = np.array([distance(calibration(np.random.default_rng(seed)), "cmi") for seed in range(4)])
     shared = np.sqrt(STDERR**2 / (STDERR**2 + EXACT_STDERR**2))  # the exact values of this test have no scatter
@@ -343,6 +343,12 @@ def test_table_of_a_calibration_is_exact_beside_measured() -> None:
     assert len(lengths) == np.isfinite(distance(found, "markov_length")).sum() > 3
     assert "start of the nonlocality window, r = 1" in rows
     assert "end of the nonlocality window, r = 1" in rows
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures of pages are not drawn, which takes seconds."""
+    monkeypatch.setattr("lattice_diffusion.images.page._picture", lambda figure: "")
 
 
 class Page(HTMLParser):
@@ -403,7 +409,7 @@ def test_text_of_a_file_cannot_become_code(kind: str) -> None:
     assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
-def test_page_of_a_probe_says_what_was_found() -> None:
+def test_page_of_a_probe_says_what_was_found(undrawn: None) -> None:
     made = probe()
     text = Page(html_page(made, "a.h5")).text
     assert re.search(r"pixel A\s*6, 4\s*training steps of a network\s*1234\s*radii\s*1, 2, 3", text)
@@ -432,7 +438,6 @@ def test_command_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: 
     assert Path("a.html").read_text().count("data:image/png;base64,") == 3
     assert cli.main(["report", "a.h5"]) == 2
     assert "a.html exists; use --force to overwrite it, or another name" in capfd.readouterr().err
-    assert cli.main(["report", "a.h5", "--force"]) == 0
     assert cli.main(["report", "a.h5", "--out", "b.txt"]) == 2
     assert "must end in .html, got 'b.txt'" in capfd.readouterr().err
     assert cli.main(["report", "none.h5"]) == 2
@@ -440,10 +445,11 @@ def test_command_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: 
     assert not Path("none.html").exists()
     assert cli.main(["plot", "a.h5"]) == 0
     assert image.imread("a.png")[..., :3].std() > 0.05
-    again = results.load("a.h5")
-    again.report("again.html")
-    assert Path("again.html").read_text().count("data:image/png;base64,") == 3
-    assert len(again.plot().axes) == 4 + 1 + 3
+    monkeypatch.setattr("lattice_diffusion.images.page.html_page", lambda result, name: name + result.attrs["seed"])
+    results.load("a.h5").report("again.html")
+    assert Path("again.html").read_text() == "3"
+    assert cli.main(["report", "a.h5", "--force"]) == 0
+    assert Path("a.html").read_text() == "a.h53"
 
 
 def test_any_result_file_has_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -476,7 +482,7 @@ def test_any_result_file_has_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "sample: 2, row: 3, column: 3" in Page(nothing).text
 
 
-def test_window_ends_outside_the_times_are_said_to_be_outside() -> None:
+def test_window_ends_outside_the_times_are_said_to_be_outside(undrawn: None) -> None:
     late = labels() | {f"label_information{name}": np.full(T.size, x) for name, x in (("", 0.6), ("_lost", 0.3))}
     made = probe_result(probe_variables(**measured(np.random.default_rng(1), **late)), {}, {}, 0)
     text = Page(html_page(made, "a.h5")).text
