@@ -1,14 +1,20 @@
-"""Figures of results: data as markers with error bars, what is known analytically in black."""
+"""Figures of results: data as markers with error bars, what is known analytically in black.
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+`curves` and `cells` draw a variable of a labelled grid along one axis and over two. Values that rare samples carry are
+told apart: with too few samples the estimate of a small, positive mean lacks the samples that matter, and so does its
+error. Outward from the peak over time, all that lies beyond the first value below three of its errors is drawn with
+open markers, or hatched; see `trusted`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError, check_finite, shown
-from ..results import grids
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,18 +23,59 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours, told apart by colour-blind readers
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+CMI, XI = r"$I_t(A;C|B)$ (nats)", r"Markov length $\xi$ (sites)"
+SYMBOLS = {"t": "t", "radius": "r", "beta": "β", "length": "L", "mass_squared": "m²", "mean": "μ", "std": "s"}
+WORDS = {"t": "time t", "radius": "radius r", "beta": "β", "length": "side L"}
+SIGNIFICANT = 3.0  # errors
+DECADES = 9  # of a logarithmic scale of colours, at most
+Style = Literal["paper", "talk"]
+STYLES: dict[str, dict[str, Any]] = {
+    "paper": {"font.size": 10, "axes.titlesize": 10.5, "legend.fontsize": 8.5, "lines.markersize": 4},
+    "talk": {
+        **{"font.size": 17, "axes.titlesize": 17, "legend.fontsize": 14, "lines.markersize": 7.5},
+        **{"lines.linewidth": 2.5, "axes.linewidth": 1.4, "errorbar.capsize": 3.0},
+    },
+}
 
 
-def new_figure(n_panels: int = 1, width: float = 5.0, height: float = 3.9) -> tuple["Figure", Any]:
-    """Return a figure with a row of panels, and its axes, an array for more than one."""
+@contextmanager
+def style(name: Style = "paper") -> Iterator[None]:
+    """Draw with fonts and lines for a page, or for a projector."""
+    import matplotlib as mpl
+
+    if name not in STYLES:
+        raise InputError(f"style must be paper or talk, got {name!r}")
+    common = {"legend.frameon": False, "errorbar.capsize": 1.5, "lines.linewidth": 1.2, "hatch.linewidth": 0.6}
+    with mpl.rc_context({**common, "hatch.color": "0.55", **STYLES[name]}):
+        yield
+
+
+def new_figure(
+    n_panels: int = 1, width: float = 5.0, height: float = 3.9, *, rows: int = 1
+) -> tuple["Figure", Any]:
+    """Return a figure with rows of panels, and its axes, an array for more than one."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, n_panels, figsize=(width * n_panels, height), layout="constrained")
-    return figure, axes
+    large = max(1.0, plt.rcParams["font.size"] / 12)  # room for the fonts of a talk
+    size = (width * n_panels * large, height * rows * large)
+    return plt.subplots(rows, n_panels, figsize=size, layout="constrained")
 
 
 def _axes(ax: "Axes | None") -> "Axes":
     return new_figure()[1] if ax is None else ax
+
+
+def legend(ax: "Axes", ncols: int = 3, **options: Any) -> None:
+    """Put the legend below the axes, where it leaves the data free."""
+    import matplotlib.pyplot as plt
+    from matplotlib.transforms import offset_copy
+
+    below = offset_copy(ax.transAxes, ax.get_figure(root=True), 0, -3.4 * plt.rcParams["font.size"], units="points")
+    options = {"handlelength": 1.4, "columnspacing": 1.2, "borderaxespad": 0.0, **options}
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), bbox_transform=below, ncols=ncols, **options)
+
+
+# -- plain arrays ------------------------------------------------------------------------------------------------------
 
 
 def heat_map(
@@ -40,14 +87,20 @@ def heat_map(
     *,
     log: bool = False,
     vmin: float | None = None,
+    vmax: float | None = None,
+    hatched: ArrayLike | None = None,
 ) -> "Axes":
     """Draw `values` (len(y), len(x)) as coloured cells with a colour bar; cells without a value stay grey.
 
-    On a logarithmic scale values that are not positive have no colour, and `vmin` cuts the scale.
+    On a logarithmic scale values that are not positive have no colour. `vmin` and `vmax` cut the scale, and cells of
+    the mask `hatched` have stripes in place of a colour. Axes of whole numbers have ticks at whole numbers.
     """
     from matplotlib.colors import LogNorm, Normalize
-    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
+    from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullLocator
 
+    for axis, coordinate in ((ax.xaxis, np.asarray(x)), (ax.yaxis, np.asarray(y))):
+        if coordinate.dtype.kind in "iu":
+            axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     x, y = np.asarray(x, float), np.asarray(y, float)
     z = np.ma.masked_invalid(np.asarray(values, float))
     if x.ndim != 1 or z.shape != (y.size, x.size):
@@ -55,23 +108,26 @@ def heat_map(
     check_finite(x=x, y=y, vmin=0.0 if vmin is None else vmin)
     if log:
         z = np.ma.masked_less_equal(z, 0.0)
+    striped = np.zeros(z.shape, bool) if hatched is None else np.asarray(hatched, bool)
+    z = np.ma.masked_where(striped, z)
     low, high = (float(z.min()), float(z.max())) if z.count() else (1.0, 10.0)
-    low = max(low, vmin) if vmin is not None else low
+    cut = vmin is not None and low < vmin
+    if vmin is not None:
+        low = vmin if vmax is not None else max(low, vmin)
+    high = high if vmax is None else vmax
     high = max(high, 2 * low) if log else high
-    mesh = ax.pcolormesh(
-        _edges(x),
-        _edges(y),
-        z,
-        cmap="viridis",
-        norm=LogNorm(low, high) if log else Normalize(low, high),
-        rasterized=True,
-    )
-    bar = ax.figure.colorbar(mesh, ax=ax, label=label)
+    edges = _edges(x), _edges(y)
+    norm = LogNorm(low, high) if log else Normalize(low, high)
+    mesh = ax.pcolormesh(*edges, z, cmap="viridis", norm=norm, rasterized=True)
+    bar = ax.figure.colorbar(mesh, ax=ax, label=label, extend="min" if cut else "neither")
     if log and high < 1e3 * low:
         bar.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         bar.ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
         bar.ax.yaxis.set_minor_locator(NullLocator())
     ax.set_facecolor("0.85")
+    if striped.any():
+        nothing = np.ma.masked_where(~striped, np.ones(z.shape))
+        ax.pcolor(*edges, nothing, hatch="////", cmap="Greys", vmin=0.9, vmax=10.0, edgecolor="0.55", lw=0)
     return ax
 
 
@@ -83,59 +139,196 @@ def _edges(x: np.ndarray) -> np.ndarray:
     return np.concatenate([[2 * x[0] - middle[0]], middle, [2 * x[-1] - middle[-1]]])
 
 
-def curve(ax: "Axes", k: int, x: ArrayLike, y: ArrayLike, stderr: ArrayLike | None, label: str | None = None) -> "Axes":
-    """Draw the k-th data set as markers with error bars."""
-    x, y = np.asarray(x, float), np.asarray(y, float)
+def curve(
+    ax: "Axes",
+    k: int,
+    x: ArrayLike,
+    y: ArrayLike,
+    stderr: ArrayLike | None,
+    label: str | None = None,
+    **options: Any,
+) -> "Axes":
+    """Draw the k-th data set as markers with error bars; more options are those of matplotlib's `errorbar`."""
+    x, y = np.asarray(x), np.asarray(y, float)
+    x = x if x.dtype.kind in "OUT" else x.astype(float)
     if x.shape != y.shape or x.ndim > 1:
         raise InputError(f"x and y must have one shape (n,), got {x.shape} and {y.shape}")
     stderr = None if stderr is None else np.asarray(stderr, float)
     if stderr is not None and (stderr.shape not in ((), y.shape, (2, *y.shape)) or (stderr < 0).any()):
         raise InputError(f"stderr must be >= 0, one for every value or two, got {shown(stderr)}")
-    ax.errorbar(
-        x, y, stderr, label=label, color=COLORS[k % 7], marker=MARKERS[k % 7], ms=4, lw=0, elinewidth=1, capsize=1.5
-    )
+    given = {"color": COLORS[k % 7], "marker": MARKERS[k % 7], "lw": 0, "elinewidth": 1, "label": label}
+    ax.errorbar(x, y, stderr, **{**given, **options})
     return ax
 
 
-def plot_cmi(
-    result: xr.DataTree, grid: str | None = None, *, at: Mapping[str, int] | None = None, ax: "Axes | None" = None
+# -- variables of labelled grids ---------------------------------------------------------------------------------------
+
+
+def words(coordinate: xr.DataArray) -> str:
+    """Return the label of an axis."""
+    return WORDS.get(str(coordinate.name), str(coordinate.attrs.get("long_name", coordinate.name)))
+
+
+def named(**values: Any) -> str:
+    """Return "β = 0.5, r = 2" of coordinates and values."""
+    texts = {key: x if isinstance(x, str) else f"{x:.6g}" for key, x in values.items()}
+    return ", ".join(f"{SYMBOLS.get(key, key.replace('_', ' '))} = {text}" for key, text in texts.items())
+
+
+def what(array: xr.DataArray) -> str:
+    """Return the name of a variable with its unit, in two lines where it is long."""
+    import textwrap
+
+    known = {"cmi": CMI, "markov_length": XI, "peak_time": "peak time", "label_entropy": r"$E\,H(S|x)$ (nats)"}
+    unit = {"nat": " (nats)", "1": ""}.get(array.attrs.get("units", "1"), f" ({array.attrs.get('units')})")
+    long_name = str(array.attrs.get("long_name", array.name)).partition(" (")[0]
+    return known.get(str(array.name)) or "\n".join(textwrap.wrap(long_name + unit, 36))
+
+
+def errors(data: xr.Dataset, name: str) -> xr.DataArray | None:
+    """Return the standard errors of a variable, None where it has none."""
+    return data.get(f"{name}_stderr")
+
+
+def trusted(data: xr.Dataset, name: str) -> xr.DataArray:
+    """Return where a variable is above three of its errors, over time in one stretch around its peak.
+
+    Once rare samples carry a mean, none of them is seen at all a little further from the peak: what is found there may
+    be far too low, and its error too. Exact values, without an error, are trusted.
+    """
+    stderr = errors(data, name)
+    if stderr is None or not (stderr > 0.0).any():
+        return data[name].notnull()
+    seen = data[name] > SIGNIFICANT * stderr
+    if "t" not in seen.dims or data[name].attrs.get("units") != "nat":
+        return seen
+    values = data[name].fillna(-np.inf).transpose(..., "t").values
+    peak, good = values.argmax(axis=-1)[..., None], seen.transpose(..., "t").values
+    places = np.arange(values.shape[-1])
+    before = np.where(~good & (places <= peak), places, -1).max(axis=-1, keepdims=True)
+    after = np.where(~good & (places >= peak), places, places.size).min(axis=-1, keepdims=True)
+    inside = (places > before) & (places < after)
+    return xr.DataArray(inside, dims=seen.transpose(..., "t").dims).transpose(*seen.dims)
+
+
+def is_logarithmic(data: xr.Dataset, name: str) -> bool:
+    """Return whether a variable is positive and spans so much that its logarithm is to be drawn."""
+    values, seen = data[name].values, trusted(data, name).values
+    positive, wide = values[seen & (values > 0)], 5.0 if name == "markov_length" else 50.0
+    return bool(np.nanmin(values, initial=0.0) >= 0.0 and positive.size > 1 and positive.max() > wide * positive.min())
+
+
+def scale(data: xr.Dataset, name: str) -> dict[str, Any]:
+    """Return the scale of colours of a variable: logarithmic or not, from its least trusted value to the largest."""
+    values = data[name].where(trusted(data, name)).values
+    if not is_logarithmic(data, name):
+        finite = data[name].values[np.isfinite(data[name].values)]
+        return {"vmin": float(finite.min()), "vmax": float(finite.max())} if finite.size else {}
+    high = float(np.nanmax(values))
+    return {"log": True, "vmin": max(float(values[values > 0].min()), high / 10**DECADES), "vmax": high}
+
+
+def places(coordinate: xr.DataArray) -> NDArray[Any]:
+    """Return where the values of an axis are drawn by `cells`: whole numbers and names a step apart, others as is."""
+    return coordinate.values if coordinate.dtype.kind == "f" else np.arange(coordinate.size)
+
+
+def cells(
+    ax: "Axes", data: xr.Dataset, name: str, x: str = "t", y: str = "radius", *, label: str = "", **scales: Any
 ) -> "Axes":
-    """Draw log I_t(A;C|B) over time and buffer width, or over time and the first axis if r has one value.
+    """Draw a variable of two axes as a map, its scale cut where it is noise; what is not `trusted` is hatched.
+
+    Where the grid has the time of the peak along `y`, it is marked. `scales` replaces what `scale` says.
+    """
+    scales = {**scale(data, name), **scales}
+    seen = trusted(data, name) if scales.get("log") else None
+    hatched = None if seen is None else (~seen & data[name].notnull()).transpose(y, x)
+    values = data[name].transpose(y, x)
+    heat_map(ax, places(data[x]), places(data[y]), values, label or what(data[name]), hatched=hatched, **scales)
+    for axis, key in ((ax.xaxis, x), (ax.yaxis, y)):
+        if data[key].dtype.kind != "f":
+            step = -(-data[key].size // 14)
+            axis.set_ticks(places(data[key])[::step], [str(n) for n in data[key].values[::step]])
+    ax.set(xlabel=words(data[x]), ylabel=words(data[y]))
+    peak = data.get("peak_time")
+    if peak is not None and name == "cmi" and x == "t" and peak.dims == (y,):
+        error = data["peak_time_stderr"]
+        ax.errorbar(peak, places(data[y]), xerr=error, fmt="o", color="k", mfc="white", elinewidth=1, label="peak")
+    return ax
+
+
+def curves(
+    ax: "Axes",
+    data: xr.Dataset,
+    name: str,
+    x: str = "t",
+    by: str | None = None,
+    *,
+    k: int = 0,
+    at: ArrayLike | None = None,
+    log: bool | None = None,
+    join: bool = True,
+    most: int = 7,
+    label: str | None = None,
+    **options: Any,
+) -> "Axes":
+    """Draw a variable along `x` with its errors, a data set for each value of `by`; open markers are not `trusted`.
+
+    Known values, the variables NAME_closed, _predicted or _exact, are drawn in black.
 
     Args:
-        grid: which grid of the result; its first with cmi by default.
-        at: index along axes that are not shown, 0 by default.
+        k: number of the first data set, which decides on colours and markers.
+        at: what to draw along the axis in place of the coordinate `x`, such as the noise at every time.
+        log: whether the axis is logarithmic; by default where the values say so.
+        join: whether markers are joined by thin lines.
+        most: number of data sets at most, spread evenly over the values of `by`.
+        label: of a single data set; those of several are their values.
     """
-    known = {name: group for name, group in grids(result).items() if {"cmi", "t", "radius"} <= {*group.variables}}
-    if not known or grid not in (None, *known):
-        names = ", ".join(known) or "of which there is none"
-        raise InputError(f"grid must be one that holds cmi over t and radius, {names}, got {grid!r}")
-    name = next(iter(known)) if grid is None else grid
-    cmi = known[name]["cmi"]
-    others = [str(dim) for dim in cmi.dims if dim not in ("t", "radius")]
-    other = "radius" if cmi.sizes["radius"] > 1 or not others else others[0]
-    at = {**dict.fromkeys((str(dim) for dim in cmi.dims if dim not in ("t", other)), 0), **(at or {})}
-    for dim, i in at.items():
-        if dim not in cmi.dims or not -cmi.sizes[dim] <= i < cmi.sizes[dim]:
-            raise InputError(f"at must hold indices along axes of cmi, of sizes {dict(cmi.sizes)}, got {dim!r}: {i}")
-    shown = cmi.isel({dim: i for dim, i in at.items() if dim not in ("t", other)}).transpose(other, "t")
-    ax = heat_map(_axes(ax), cmi["t"], cmi[other], shown, r"$I_t(A;C|B)$ (nats)", log=True)
-    ax.set(xlabel="time t", ylabel=cmi[other].attrs["long_name"], title=f"{result.attrs.get('name', '')}: {name}")
+    log = is_logarithmic(data, name) if log is None else log
+    seen = trusted(data, name) if log else data[name].notnull()
+    known = next((key for end in ("closed", "predicted", "exact") if (key := f"{name}_{end}") in data), None)
+    along = places(data[x]) if data[x].dtype.kind in "OUT" else data[x].values if at is None else np.asarray(at)
+    chosen: Any = [None] if by is None else np.unique(np.linspace(0, data[by].size - 1, most).round().astype(int))
+    for n, i in enumerate(chosen, k):
+        one, good = (data, seen) if i is None else (data.isel({by: i}), seen.isel({by: i}))
+        text = label if by is None else named(**{by: one[by].item()})
+        values, mask, stderr = one[name].values, good.values, errors(one, name)
+        error = np.zeros(values.shape) if stderr is None else np.nan_to_num(stderr.values)
+        color = options.get("color", COLORS[n % 7])
+        if known:
+            ax.plot(along, one[known], color="k", lw=1, zorder=1)
+        elif join:
+            ax.plot(along, np.where(mask, values, np.nan), color=color, lw=1, alpha=0.6)
+        curve(ax, n, along[mask], values[mask], error[mask], text, **options)
+        rest = ~mask & (values > 0)
+        if rest.any():
+            around = np.minimum(error[rest], 0.999 * values[rest]), error[rest]
+            curve(ax, n, along[rest], values[rest], around, mfc="white", alpha=0.45, **options)
+    if log:
+        positive = data[name].values[seen.values & (data[name].values > 0)]
+        low, high = (positive.min() / 2, 2 * positive.max()) if positive.size else (1.0, 10.0)
+        if ax.get_yscale() == "log":  # of what was drawn before
+            low, high = min(low, ax.get_ylim()[0]), max(high, ax.get_ylim()[1])
+        ax.set(yscale="log", ylim=(low, high))
+    if at is None:
+        ticks(ax, data[x])
+    ax.set(xlabel=words(data[x]), ylabel=what(data[name]))
     return ax
 
 
-def plot_markov_length(
-    variables: Mapping[str, xr.Variable] | xr.Dataset, control: str, *, ax: "Axes | None" = None
-) -> "Axes":
-    """Draw a heat map of the Markov length over time and the `control` parameter (variable of dims (control, t))."""
-    missing = [name for name in ("t", control, "markov_length") if name not in variables]
-    if missing:
-        raise InputError(f"variables must hold t, {control} and markov_length, got no {', '.join(missing)}")
-    ax = _axes(ax)
-    label = r"Markov length $\xi$ (sites)"
-    heat_map(ax, variables["t"].values, variables[control].values, variables["markov_length"].values, label, log=True)
-    ax.set_xlabel("time t")
-    return ax
+def ticks(ax: "Axes", coordinate: xr.DataArray) -> None:
+    """Mark whole numbers and names along x, on a logarithmic scale where they rise by factors."""
+    values, kind = coordinate.values, coordinate.dtype.kind
+    if kind == "f":
+        return
+    if kind in "iu" and values[0] > 0 and values[-1] >= 8 * values[0] and np.ptp(np.diff(values)) > 0:
+        ax.set_xscale("log")
+    step = -(-values.size // 10)
+    ax.set_xticks(values[::step] if kind in "iu" else places(coordinate)[::step], [str(v) for v in values[::step]])
+    ax.minorticks_off()
+
+
+# -- a table -----------------------------------------------------------------------------------------------------------
 
 
 def plot_scores(

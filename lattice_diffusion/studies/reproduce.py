@@ -10,8 +10,9 @@ from typing import Any
 
 import xarray as xr
 
-from .. import results
+from .. import plots, results
 from ..errors import InputError
+from ..plots.grids import plot_grids
 from ..registry import hint
 from ..report import csv_table, table_cells, text_table
 from ..results import Row
@@ -65,7 +66,8 @@ def reproduce(
             result = analysed(study, measured)
             if result is not measured:
                 results.write(path, result)
-            save_figure(study.figure(result), path.with_suffix(".png"))
+            with plots.style():
+                save_figure(study.figure(result), path.with_suffix(".png"))
             rows = write_summary(out)
     return rows
 
@@ -129,31 +131,34 @@ def summary(rows: Sequence[Row]) -> str:
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """Write a matplotlib figure and release it."""
+    """Write a matplotlib figure and release it; a PNG of true colours, as small as it gets."""
     import matplotlib.pyplot as plt
 
-    figure.savefig(path, dpi=200, bbox_inches="tight")
+    options = {"pil_kwargs": {"optimize": True}} if path.suffix == ".png" else {}
+    figure.savefig(path, dpi=min(150, 20_000 / figure.get_figheight()), bbox_inches="tight", **options)
     plt.close(figure)
 
 
-def draw(file: Path, out: Path) -> None:
-    """Draw the result file `file`: the figure of its study, probe or hybrid, a plain one for any other."""
+def draw(file: Path, out: Path, style: plots.Style = "paper", **choice: Any) -> None:
+    """Draw the result file `file`: the figure of its study, probe or hybrid, all its grids for any other.
+
+    A `choice` is that of `plot_grids`, which then draws the grids of any result.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     result = results.load(file)
-    with results.reading(file):
-        figure = figure_of(result)
-    save_figure(figure, out)
+    with results.reading(file), plots.style(style):
+        figure = plot_grids(result, **choice) if any(choice.values()) else figure_of(result)
+        save_figure(figure, out)
 
 
 def figure_of(result: xr.DataTree) -> Any:
-    """Return the figure of the study, probe or hybrid that a result is of, or else a map of its CMI."""
-    from .. import plots
+    """Return the figure of the study, probe or hybrid that a result is of, or else one of all its grids."""
     from ..images.figures import plot_hybrid, plot_probe
 
     name = str(result.attrs["name"])
-    if name in STUDIES:
-        return find(name).figure(result)
     figures = {"probe": plot_probe, "image-hybrid": plot_hybrid}
-    return figures[name](result) if name in figures else plots.plot_cmi(result).figure
+    if name in STUDIES and results.rows(result):
+        figures[name] = find(name).figure
+    return figures.get(name, plot_grids)(result)
