@@ -6,7 +6,7 @@ error. Outward from the peak over time, all that lies beyond the first value bel
 open markers, or hatched; see `trusted`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -50,9 +50,7 @@ def style(name: Style = "paper") -> Iterator[None]:
         yield
 
 
-def new_figure(
-    n_panels: int = 1, width: float = 5.0, height: float = 3.9, *, rows: int = 1
-) -> tuple["Figure", Any]:
+def new_figure(n_panels: int = 1, width: float = 5.0, height: float = 3.9, *, rows: int = 1) -> tuple["Figure", Any]:
     """Return a figure with rows of panels, and its axes, an array for more than one."""
     import matplotlib.pyplot as plt
 
@@ -65,12 +63,14 @@ def _axes(ax: "Axes | None") -> "Axes":
     return new_figure()[1] if ax is None else ax
 
 
-def legend(ax: "Axes", ncols: int = 3, **options: Any) -> None:
+def legend(ax: "Axes", ncols: int | None = None, **options: Any) -> None:
     """Put the legend below the axes, where it leaves the data free."""
     import matplotlib.pyplot as plt
     from matplotlib.transforms import offset_copy
 
     below = offset_copy(ax.transAxes, ax.get_figure(root=True), 0, -3.4 * plt.rcParams["font.size"], units="points")
+    n = len(ax.get_legend_handles_labels()[0])
+    ncols = ncols or (n if n <= 4 else 3)
     options = {"handlelength": 1.4, "columnspacing": 1.2, "borderaxespad": 0.0, **options}
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), bbox_transform=below, ncols=ncols, **options)
 
@@ -208,7 +208,7 @@ def trusted(data: xr.Dataset, name: str) -> xr.DataArray:
     before = np.where(~good & (places <= peak), places, -1).max(axis=-1, keepdims=True)
     after = np.where(~good & (places >= peak), places, places.size).min(axis=-1, keepdims=True)
     inside = (places > before) & (places < after)
-    return xr.DataArray(inside, dims=seen.transpose(..., "t").dims).transpose(*seen.dims)
+    return seen.transpose(..., "t").copy(data=inside).transpose(*seen.dims)
 
 
 def is_logarithmic(data: xr.Dataset, name: str) -> bool:

@@ -137,17 +137,18 @@ def _variable(data: xr.Dataset, name: str, over: tuple[str, ...], at: dict[str, 
         others.remove(series)
     else:
         series = shown[1] if len(shown) == 2 and not others else None
+    most = data.sizes[series] if series and over else 7
     for place in itertools.product(*(range(data.sizes[dim]) for dim in others)):
         part = data.isel(dict(zip(others, place, strict=True)))
         title = named(**{dim: part[dim].item() for dim in others}, **fixed)
         if len(shown) == 2:
             yield Panel(title, lambda ax, part=part: cells(ax, part, name, *shown, **scales))
         if len(shown) == 1 or (series and not over):
-            yield Panel(title, lambda ax, part=part: _curves(ax, part, name, shown[0], series))
+            yield Panel(title, lambda ax, part=part: _curves(ax, part, name, shown[0], series, most))
 
 
-def _curves(ax: "Axes", data: xr.Dataset, name: str, x: str, by: str | None) -> None:
-    curves(ax, data, name, x, by)
+def _curves(ax: "Axes", data: xr.Dataset, name: str, x: str, by: str | None, most: int) -> None:
+    curves(ax, data, name, x, by, most=most)
     if by is not None:
         legend(ax)
 
@@ -188,7 +189,9 @@ def _loops(ax: "Axes", x: NDArray[Any]) -> None:
 
     right, down = (np.argwhere(bonds < 0) for bonds in x)
     upright = [[(j + 0.5, i - 0.5), (j + 0.5, i + 0.5)] for i, j in right]
-    ax.add_collection(LineCollection([*upright, *([(j - 0.5, i + 0.5), (j + 0.5, i + 0.5)] for i, j in down)], color="k"))
+    ax.add_collection(
+        LineCollection([*upright, *([(j - 0.5, i + 0.5), (j + 0.5, i + 0.5)] for i, j in down)], color="k")
+    )
     ax.set(xlim=(-0.5, x.shape[2] - 0.5), ylim=(x.shape[1] - 0.5, -0.5), aspect="equal", xticks=[], yticks=[])
 
 

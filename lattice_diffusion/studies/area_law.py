@@ -38,7 +38,7 @@ from ..results import grids, variable
 from ..runs.points import Point
 from ..runs.quantities import Quantity, Settings, Values, averages, check_solvable, with_errors
 from ..runs.spec import Spec
-from .base import Analysis, Study, check_loops, draw, grid, log_ticks, measured, panel, ratio, row
+from .base import Analysis, Study, check_loops, grid, measured, ratio, row
 
 NAME = "area-law"
 LAW = "masked area law, exact by the chain rule"
@@ -293,38 +293,38 @@ def analyse(result: xr.DataTree) -> Analysis:
 
 
 def figure(result: xr.DataTree) -> Any:
-    fig, (left, middle, right) = plots.new_figure(3, width=4.8)
+    fig, (left, middle, right) = plots.new_figure(3, width=4.4)
     data = grids(result)
     loops, large = data["loops-unmasked"].isel(t=0), data["large-loops"].isel(t=0)
-    side = json.loads(result.attrs["parameters"])["grids"]["large-loops"]["model"]["length"]
-    left.plot(loops["radius"], loops["area"], color="k", lw=1.5, label="area under the CMI, L = 64")
-    draw(left, 0, loops, "divergence", "radius", "KL as generated, L = 64")
-    draw(left, 1, large, "divergence", "radius", f"L = {side}")
-    draw(left, 2, loops, "violations", "radius", "broken loops per vertex")
+    sides = [
+        json.loads(result.attrs["parameters"])["grids"][key]["model"]["length"]
+        for key in ("loops-unmasked", "large-loops")
+    ]
+    left.plot(loops["radius"], loops["area"], color="k", label=f"area under the CMI, L = {sides[0]}")
+    for k, (side, one) in enumerate(zip(sides, (loops, large), strict=True)):
+        plots.curves(left, one, "divergence", "radius", k=k, log=True, join=False, label=f"KL as generated, L = {side}")
+    plots.curves(left, loops, "violations", "radius", k=2, log=True, join=False, label="broken loops per vertex")
     guide, height = large["radius"].values[2:], 0.4 * large["divergence"].values[2]
-    left.plot(guide, height * (guide / guide[0]) ** -2.0, "k--", lw=1, label=r"$r^{-2}$")
-    left.set(xscale="log", yscale="log")
-    log_ticks(left, [1, 2, 4, 8, 16])
-    panel(left, "best", xlabel="radius r", ylabel="nats per bond", title="Loops, unmasked bond by bond")
-
+    left.plot(guide, height * (guide / guide[0]) ** -2.0, "k--", label=r"$r^{-2}$")
+    left.set(ylabel="nats per bond", title="Loops, unmasked bond by bond")
+    left.set_xticks([1, 2, 4, 8, 16], ["1", "2", "4", "8", "16"])
     for k, (name, (title, _)) in enumerate(SMALL.items()):
         seen = data[name].isel(radius=data[name]["divergence"].values > 0)
         plots.curve(middle, k, seen["area"], seen["divergence"], seen["divergence_stderr"], title)
-    low, high = middle.get_xlim()
-    line = np.geomspace(max(low, 1e-5), max(high, 0.5), 2)
-    middle.plot(line, line, "k", lw=1)
-    ylabel, logs = r"KL$(p_0\,\|\,p_{local})$ (nats per site)", {"xscale": "log", "yscale": "log"}
-    middle.set(xlabel="area under the CMI (nats per site)", **logs)
-    panel(middle, "best", ylabel=ylabel, title="Masked, over all states; r = 0, 1, 2")
-
     field, spins = data["field"].isel(t=0), data["spins"].isel(t=0)
     for k, mass in enumerate(field["mass_squared"].values):
-        draw(right, k, field.isel(mass_squared=k), "divergence", field["bound"][k], f"field, m² = {mass:g}")
-    draw(right, 3, spins, "divergence", spins["bound"], "Ising 3 x 3")
-    line = np.geomspace(1e-5, 1.0, 2)
-    right.plot(line, line, "k", lw=1)
-    right.set(xlabel="Girsanov bound (nats per site)", **logs)
-    panel(right, "best", ylabel=ylabel, title="Gaussian noise: below the line")
+        one = field.isel(mass_squared=k)
+        plots.curve(right, k, one["bound"], one["divergence"], one["divergence_stderr"], f"field, m² = {mass:g}")
+    plots.curve(right, 3, spins["bound"], spins["divergence"], spins["divergence_stderr"], "Ising 3 x 3")
+    for ax, known, title in (
+        (middle, "area under the CMI", "Masked, all states, r = 0, 1, 2: equal"),
+        (right, "Girsanov bound", "Gaussian noise: below the bound"),
+    ):
+        ax.axline((1e-3, 1e-3), (1e-2, 1e-2), color="k", lw=1)
+        ylabel = r"KL$(p_0\,\|\,p_{local})$ (nats per site)"
+        ax.set(xscale="log", yscale="log", xlabel=f"{known} (nats per site)", ylabel=ylabel, title=title)
+    for ax in (left, middle, right):
+        plots.legend(ax, 2 if ax is right else 1)
     return fig
 
 

@@ -1,8 +1,8 @@
-"""What a study is, and what several share: grids, crossings, rows, panels, trained networks."""
+"""What a study is, and what several share: grids, crossings, rows, trained networks."""
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike
 from pydantic import Field
 from scipy.optimize import minimize_scalar
 
-from .. import plots
 from ..channels import Channel
 from ..errors import InputError
 from ..estimate import Estimate
@@ -24,8 +23,6 @@ from ..runs.quantities import Settings, check_solvable, find
 from ..runs.spec import Spec
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from ..denoisers import LocalNet
 
 Variables = dict[str, xr.Variable]
@@ -134,28 +131,6 @@ def maximum(function: Callable[[float], float], low: float, high: float, toleran
     options = {"xatol": tolerance}
     best = minimize_scalar(lambda t: -function(t), bounds=(low, high), method="bounded", options=options)
     return float(best.x)
-
-
-# -- what is drawn -----------------------------------------------------------------------------------------------------
-
-
-def draw(ax: "Axes", k: int, data: xr.Dataset, name: str, x: Any = "t", label: str | None = None) -> None:
-    """Draw a one-dimensional variable with its errors as the k-th data set, against a coordinate or given values."""
-    plots.curve(ax, k, data[x] if isinstance(x, str) else x, data[name], data[f"{name}_stderr"], label)
-
-
-def panel(ax: "Axes", legend: str | None = None, **labels: Any) -> None:
-    """Set labels, limits and scales, and add a legend at the place `legend` ("best", "upper left", ..)."""
-    ax.set(**labels)
-    if legend is not None:
-        ax.legend(frameon=False, fontsize=8, loc=legend)  # type: ignore[call-overload]
-
-
-def log_ticks(ax: "Axes", values: ArrayLike, names: Sequence[str] | None = None) -> None:
-    """Mark sizes or radii, and nothing else, on a logarithmic x axis."""
-    values = np.asarray(values)
-    ax.set_xticks(values, [str(x) for x in values] if names is None else names)
-    ax.minorticks_off()
 
 
 # -- networks trained inside a point, from the point's own random numbers ----------------------------------------------

@@ -15,7 +15,7 @@ from ..models.curie_weiss import mean_field_magnetization
 from ..phases import power_law
 from ..results import grids, variable
 from ..runs.spec import Spec
-from .base import Analysis, Study, draw, grid, grid_times, maximum, measured, panel, pooled_z, row
+from .base import Analysis, Study, grid, grid_times, maximum, measured, pooled_z, row
 
 NAME = "curie-weiss"
 MIXTURE = "peak of the white mixture with mu = m_0 = tanh(beta m_0), std^2 = 1 - m_0^2; large N"
@@ -83,25 +83,23 @@ def analyse(result: xr.DataTree) -> Analysis:
 
 
 def figure(result: xr.DataTree) -> Any:
-    fig, (left, right) = plots.new_figure(2, width=5.4)
+    fig, (left, right) = plots.new_figure(2)
     size, data = list(by_size(result).items())[-1]
-    betas, times, peak = data["beta"].values, data["t"].values, data["peak_time"]
-    plots.heat_map(left, times, betas, data["cmi"], r"$I_t(A;C|B)$ (nats)", log=True, vmin=1e-7)
-    left.errorbar(peak, betas, xerr=data["peak_time_stderr"], fmt="wo", ms=4, mec="k", label="peak")
-    ordered = np.linspace(1.15, betas[-1], 16)
-    left.plot([mixture_peak(size, beta) for beta in ordered], ordered, "k", lw=1.5, label="mixture peak")
+    ordered = np.linspace(1.15, float(data["beta"][-1]), 16)
+    plots.cells(left, data, "cmi", y="beta", vmin=1e-7)
+    left.plot([mixture_peak(size, beta) for beta in ordered], ordered, "k", label="mixture's peak")
     lattice, channel = Lattice((size,)), Gaussian("linear")
     speciation = [CurieWeiss(lattice, beta).transition(channel) for beta in ordered]
-    left.plot([s.time for s in speciation if s], ordered[: len(speciation)], "k:", lw=1.5, label=r"$g N m_0^2 = 1$")
-    left.axhline(1.0, color="k", lw=1, ls="--")
-    title = f"Curie-Weiss, N = {size}, |A| = 1, |B| = N/4"
-    left.set(xlabel="time t", ylabel="β", xlim=(times[0], times[-1]), title=title)
-    left.legend(loc="lower left", fontsize=8)
+    left.plot([s.time for s in speciation if s], ordered[: len(speciation)], "k:", label=r"$g N m_0^2 = 1$")
+    left.axhline(1.0, color="k", ls="--")
+    left.set(title=f"N = {size}, |A| = 1, |B| = N/4; hatched: rare samples", xlim=data["t"].values[[0, -1]])
     for k, (n, group) in enumerate(by_size(result).items()):
-        draw(right, k, group, "peak_time", "beta", f"N = {n}")
-        right.plot(ordered, [mixture_peak(n, beta) for beta in ordered], "k", lw=1)
-    right.axvline(1.0, color="k", lw=1, ls="--")
-    panel(right, "best", xlabel="β", ylabel="peak time", title="Peak of the CMI; black: mixture with m₀(β)")
+        plots.curves(right, group, "peak_time", "beta", k=k, join=False, label=f"N = {n}")
+        right.plot(ordered, [mixture_peak(n, beta) for beta in ordered], color=plots.COLORS[k])
+    right.axvline(1.0, color="k", ls="--")
+    right.set(title="Peak of the CMI; lines: mixture with m₀(β)")
+    for ax in (left, right):
+        plots.legend(ax)
     return fig
 
 

@@ -18,7 +18,7 @@ from ..results import estimates, grids, variable
 from ..runs.points import Point
 from ..runs.quantities import Column, Quantity, Values, with_errors
 from ..runs.spec import Spec
-from .base import Analysis, Study, draw, grid, label_crossing, measured, panel, row
+from .base import Analysis, Study, grid, label_crossing, measured, row
 
 NAME = "domain-walls"
 DUALITY = (0.978694, "duality conjecture at beta = 0")
@@ -115,27 +115,27 @@ def analyse(result: xr.DataTree) -> Analysis:
 
 
 def figure(result: xr.DataTree) -> Any:
-    fig, (left, middle, right) = plots.new_figure(3, width=4.7)
+    fig, (left, middle, right) = plots.new_figure(3, width=4.4)
     line, cut = grids(result)["line"], grids(result)["cut"].isel(beta=0)
-    draw(left, 0, line, "critical_noise", "line_beta", "crossing")
+    plots.curves(left, line, "critical_noise", "line_beta", label="crossing")
     beta = np.linspace(0.35, 0.7, 100)
-    left.plot(beta, beta**-0.5, "k--", lw=1, label=r"$\sigma^2/\alpha^2 = 1/\beta$")
-    left.plot([0, BETA_CRITICAL], [DUALITY[0], TRICRITICAL[0]], "k*", ms=10, label="duality; tricritical")
+    left.plot(beta, beta**-0.5, "k--", label=r"$\sigma^2/\alpha^2 = 1/\beta$")
+    left.plot([0, BETA_CRITICAL], [DUALITY[0], TRICRITICAL[0]], "k*", ms=10, label="known")
     left.axvline(BETA_CRITICAL, color="k", lw=1, ls=":")
-    left.text(0.1, 1.35, "walls lost", fontsize=9)
-    left.text(0.25, 0.92, "walls known", fontsize=9)
-    limits = {"xlim": (-0.03, 0.62), "ylim": (0.85, 1.75)}
-    panel(left, "upper left", xlabel="β", ylabel="noise σ/α", title="Line of learning transitions", **limits)
-    s = noise_of(cut)
-    for k, r in enumerate(cut["radius"].values):
-        draw(middle, k, cut.isel(radius=k), "cmi", s, f"r = {r}")
-    title, scale = f"Cut at β = {CUT_BETA}: CMI of a bond", {"yscale": "log", "ylim": (1e-9, 1)}
-    panel(middle, "best", xlabel="noise σ/α", ylabel=r"$I(A;C|B)$ (nats)", title=title, **scale)
-    draw(right, 0, cut, "markov_length", s)
-    right.set(xlabel="noise σ/α", ylabel=r"Markov length $\xi$ (sites)", title="and its Markov length")
+    left.text(0.1, 1.35, "walls lost")
+    left.text(0.22, 0.9, "walls known")
+    left.set(
+        xlabel="β", ylabel="noise σ/α", title="Line of learning transitions", xlim=(-0.03, 0.62), ylim=(0.85, 1.75)
+    )
+    plots.curves(middle, cut, "cmi", by="radius", at=noise_of(cut))
+    plots.curves(right, cut, "markov_length", at=noise_of(cut), log=False)
+    middle.set(xlabel="noise σ/α", title=f"CMI of a bond at β = {CUT_BETA}; dashed: transition")
+    right.set(xlabel="noise σ/α", title=f"Markov length at β = {CUT_BETA}")
     critical = np.interp(CUT_BETA, line["line_beta"].values, line["critical_noise"].values)
     for ax in (middle, right):
-        ax.axvline(critical, color="k", lw=1, ls="--")
+        ax.axvline(critical, color="k", ls="--")
+    for ax in (left, middle):
+        plots.legend(ax)
     return fig
 
 

@@ -11,7 +11,7 @@ from ..lattice import Lattice
 from ..models import GaussianField
 from ..results import grids, variable
 from ..runs.spec import Spec
-from .base import Analysis, Study, draw, grid, measured, panel, row
+from .base import Analysis, Study, grid, measured, row
 
 NAME = "gaussian-field"
 SOURCE = "xi = 1/(2 kappa), cosh kappa = 1 + (m^2 + snr)/2"
@@ -57,22 +57,21 @@ def analyse(result: xr.DataTree) -> Analysis:
 
 
 def figure(result: xr.DataTree) -> Any:
-    fig, (left, middle, right) = plots.new_figure(3, width=4.6)
-    square = grids(result)["square"]
-    t, masses, label = square["t"], np.sqrt(square["mass_squared"].values), r"Markov length $\xi$ (sites)"
-    plots.heat_map(left, t, masses, square["markov_length"], label, log=True)
-    levels = [0.25, 0.5, 1.0, 2.0, 3.0]
-    lines = left.contour(t, masses, square["markov_length_predicted"], levels=levels, colors="k", linewidths=1)
-    left.clabel(lines, fmt="%g", fontsize=8)
-    panel(left, xlabel="time t", ylabel="mass m", title="2D field; black: 1/(2κ)")
+    fig, (left, middle, right) = plots.new_figure(3, width=4.4)
+    by_mass = {
+        name: data.assign_coords(mass_squared=np.sqrt(data["mass_squared"]).round(3)).rename(mass_squared="m")
+        for name, data in grids(result).items()
+    }
+    square = by_mass["square"]
+    plots.cells(left, square, "markov_length", y="m")
+    known = square["markov_length_predicted"]
+    lines = left.contour(square["t"], square["m"], known, [0.25, 0.5, 1.0, 2.0], colors="k", linewidths=1)
+    left.clabel(lines, fmt="%g")
+    left.set(ylabel="mass m", title="2D field; black: 1/(2κ)")
     for ax, name, title in ((middle, "chain", "1D"), (right, "square", "2D")):
-        data = grids(result)[name]
-        fine = np.linspace(data["t"].values[0], data["t"].values[-1], 200)
-        for k, i in enumerate(np.linspace(0, data.sizes["mass_squared"] - 1, 4).astype(int)):
-            m = np.sqrt(data["mass_squared"].values[i])
-            ax.plot(fine, [predicted_length(m**2, t) for t in fine], "k", lw=1)
-            draw(ax, k, data.isel(mass_squared=i), "markov_length", label=f"m = {m:.2f}")
-        panel(ax, "best", xlabel="time t", ylabel=label, title=f"{title}; black: 1/(2κ)")
+        plots.curves(ax, by_mass[name], "markov_length", by="m", most=4, log=False)
+        ax.set(title=f"{title}; black: 1/(2κ)")
+        plots.legend(ax, 2)
     return fig
 
 

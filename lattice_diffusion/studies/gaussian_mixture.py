@@ -20,7 +20,7 @@ from ..models import GaussianMixture
 from ..phases import nonlocality_window, peak_time, power_law, speciation_window
 from ..results import estimates, grids, variable
 from ..runs.spec import Spec
-from .base import Analysis, Study, draw, grid, grid_times, log_ticks, maximum, panel, pooled_z, row
+from .base import Analysis, Study, grid, grid_times, maximum, pooled_z, row
 
 NAME = "gaussian-mixture"
 TOLERANCE = 0.01  # nats, of both windows
@@ -119,32 +119,34 @@ def analyse(result: xr.DataTree) -> Analysis:
 
 
 def figure(result: xr.DataTree) -> Any:
-    fig, (left, middle, right) = plots.new_figure(3, width=4.8)
+    fig, (left, middle, right) = plots.new_figure(3, width=4.4)
     systems = [System.of(name) for name in grids(result) if name.startswith("length-")]
     curves = [grids(result)[f"length-{system.length}"].isel(radius=0) for system in systems]
-    sizes, side = grids(result)["sizes"], np.arange(len(systems))
-    u, length = 1 - curves[0]["t"].values, sizes["length"].values
-    plots.heat_map(left, np.log10(u), side, [data["cmi"] for data in curves], r"$I_t(A;C|B)$ (nats)")
-    left.plot(np.log10(1 - np.array([system.peak(1 - u) for system in systems])), side, "k", lw=1.5)
-    left.errorbar(np.log10(1 - sizes["peak_time"].values), side, fmt="wo", ms=4, mec="k")
-    panel(left, xlabel=r"$\log_{10}(1 - t)$", ylabel="side L", title="CMI and its peak; black: closed form")
-    left.set_yticks(side, [str(n) for n in length])
-    left.invert_xaxis()
-    fine, step = np.geomspace(u[0], u[-1], 120), max(1, len(systems) // 3)
-    for k, (system, data) in enumerate(zip(systems[::step], curves[::step], strict=True)):
-        draw(middle, k, data, "cmi", u, f"L = {system.length}")
-        middle.plot(fine, [system.cmi(1 - x) for x in fine], "k", lw=1)
-    title = "Monte Carlo; black: closed form"
-    panel(middle, xscale="log", xlabel="1 - t", ylabel=r"$I_t(A;C|B)$ (nats)", title=title)
-    middle.invert_xaxis()
-    middle.legend(frameon=False, fontsize=8)
+    sizes = grids(result)["sizes"]
+    u, length = 1 - curves[0]["t"].values, sizes["length"]
+    stacked = xr.concat([data[["cmi", "cmi_stderr"]] for data in curves], length).assign_coords(t=np.log10(u))
+    plots.cells(left, stacked, "cmi", y="length", log=False, vmin=0.0)
+    side = plots.places(length)
+    left.plot(np.log10([1 - system.peak(1 - u) for system in systems]), side, "k", label="peak, closed form")
+    left.plot(np.log10(1 - sizes["peak_time"]), side, "o", color="k", mfc="white", label="peak, sampled")
+    left.set(xlabel=r"$\log_{10}(1 - t)$", title="The window moves to pure noise")
+    for k, (system, data) in enumerate(zip(systems, curves, strict=True)):
+        plots.curves(middle, data, "cmi", k=k, at=u, log=False, label=f"L = {system.length}")
+    middle.set(xscale="log", xlabel="1 - t", title="CMI by sampling; black: closed form")
+    for ax in (left, middle):
+        ax.invert_xaxis()
     for k, key in enumerate(ENDS):
         signal = np.array([signal_per_site(t) for t in sizes[f"{key}_time"].values])
-        plots.curve(right, k, length, signal, sizes[f"{key}_time_stderr"], key.replace("_", " "))
-        right.plot(length, signal[0] * length[0] / length, "k", lw=1)
-    panel(right, xscale="log", yscale="log", xlabel="side L", ylabel="signal per site", title="Windows; black: 1/L")
-    log_ticks(right, length)
-    right.legend(frameon=False, fontsize=8)
+        error = np.abs(signal / (1 - sizes[f"{key}_time"])) * sizes[f"{key}_time_stderr"]
+        plots.curve(right, k, length, signal, error, key.replace("_", " "))
+        right.plot(length, signal[0] * float(length[0]) / length, "k", lw=1, zorder=1)
+    right.set(
+        xscale="log", yscale="log", xlabel="side L", ylabel="signal per site", title="All times scale as 1/L (black)"
+    )
+    right.set_xticks(length.values, [str(n) for n in length.values], minor=False)
+    right.minorticks_off()
+    for ax in (left, middle, right):
+        plots.legend(ax, 2 if ax is right else 3)
     return fig
 
 

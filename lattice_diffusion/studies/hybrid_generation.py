@@ -371,36 +371,40 @@ def analyse(result: xr.DataTree) -> Analysis:
     return Analysis(rows=rows)
 
 
+WORDS = {
+    "LLL": "local at all times (LLL)",
+    "GLG": "local inside the window (GLG)",
+    "LGL": "global inside the window (LGL)",
+    "GGG": "global at all times (GGG)",
+}
+
+
 def figure(result: xr.DataTree) -> Any:
-    import matplotlib.pyplot as plt
-
-    fig, axes = plt.subplots(2, len(TITLES), figsize=(3.5 * len(TITLES), 7.4), layout="constrained")
-    for column, (name, title) in zip(axes.T, TITLES.items(), strict=True):
-        data = grids(result)[name]
-        for ax, (key, _, label, _) in zip(column, QUALITIES[is_spins(name)], strict=True):
-            _quality_and_cost(ax, data, key)
-            ax.set_ylabel(label)
-        start, stop = data["window"].values
-        column[0].set_title(f"{title}\nwindow {start:.2f} to {stop:.2f}")
-        column[1].set_xlabel("cost per value")
-    axes[0, 0].legend(frameon=False, fontsize=8, title="before / inside / after", title_fontsize=8)
-    return fig
-
-
-def _quality_and_cost(ax: Any, data: xr.Dataset, name: str) -> None:
-    """Zero is perfect; the axis is linear near it, and all over where no schedule differs from it."""
-    from matplotlib.ticker import NullFormatter
-
-    cost, quality, stderr = (data[key].values for key in ("cost", name, f"{name}_stderr"))
+    """Draw error, law of the mean value and cost of the four schedules, a column for each system; zero is perfect."""
+    fig, (left, middle, right) = plots.new_figure(3, height=4.6)
+    data, place = [grids(result)[name] for name in TITLES], np.arange(len(TITLES))
     for k, kind in enumerate(SCHEDULES):
-        style = {"fmt": plots.MARKERS[k], "color": plots.COLORS[k], "ms": 7, "capsize": 3, "label": kind}
-        ax.errorbar(cost[k], quality[k], stderr[k], **style)
-    if np.abs(quality).max() > 5 * stderr.max():
-        floor = 2 * (stderr.max() if name == "mean_distance" else stderr.min()) if (quality <= stderr).any() else 0.0
-        ax.set_yscale("symlog", linthresh=max(floor, 0.01 * np.abs(quality).max()), linscale=0.5)
-    ax.axhline(0.0, color="k", lw=1)
-    ax.set(xscale="log", xlim=(0.6 * cost.min(), 1.7 * cost.max()))
-    ax.xaxis.set_minor_formatter(NullFormatter())
+        chosen, x = [one.sel(schedule=kind) for one in data], place + 0.16 * (k - 1.5)
+        for ax, key in ((left, "error"), (middle, "mean_distance")):
+            found = [measured(one, key) for one in chosen]
+            plots.curve(ax, k, x, [e.value for e in found], [e.stderr for e in found], WORDS[kind], ms=7)
+        cost = [float(one["cost"].sel(schedule=kind) / one["cost"].sel(schedule="GGG")) for one in data]
+        plots.curve(right, k, x, cost, None, ms=7)
+    left.set(title="Small scale: vertices of loops, patches of spins")
+    left.set(ylabel=r"broken vertices; patch error $\frac{1}{2}\chi^2$ (nats)")
+    left.set_yscale("symlog", linthresh=1e-3, linscale=0.5)
+    middle.set(title="Large scale: the law of the mean value", ylabel=r"$W_1$ to the true law, less its null")
+    middle.set_yscale("symlog", linthresh=1e-2)
+    right.set(title="What it costs", ylabel="cost / cost of global at all times", yscale="log")
+    windows = [one["window"].values for one in data]
+    systems = [f"{title}\n{low:.2f} to {high:.2f}" for title, (low, high) in zip(TITLES.values(), windows, strict=True)]
+    for ax in (left, middle, right):
+        ax.axhline(1.0 if ax is right else 0.0, color="k", lw=1, zorder=1)
+        for k in place[1:]:
+            ax.axvline(k - 0.5, color="0.85", lw=1)
+        ax.set_xticks(place, systems, rotation=30, ha="right", rotation_mode="anchor")
+    fig.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return fig
 
 
 SHOWS = (

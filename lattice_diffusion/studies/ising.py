@@ -15,7 +15,7 @@ from ..results import grids
 from ..runs.derived import markov_lengths
 from ..runs.points import grid_points
 from ..runs.spec import Spec
-from .base import Analysis, Study, draw, grid, maximum, measured, panel, row, spec_of
+from .base import Analysis, Study, grid, maximum, measured, row, spec_of
 
 NAME = "ising"
 PEAK = ["peak_time", "peak_time_stderr"]
@@ -67,28 +67,25 @@ def analyse(result: xr.DataTree) -> Analysis:
 
 
 def figure(result: xr.DataTree) -> Any:
-    fig, (left, middle, right) = plots.new_figure(3, width=4.7)
-    groups = {name: data.assign(data[PEAK].sel(radius=RADIUS)) for name, data in grids(result).items()}
-    name, data = list(groups.items())[-1]
-    length, betas = int(name.removeprefix("length-")), data["beta"].values
-    ordered = BETA_CRITICAL + np.geomspace(1e-3, betas[-1] - BETA_CRITICAL, 16)
-    predicted = [mixture_peak(length, float(beta)) for beta in ordered]
-    cmi, errors = data["cmi"].sel(radius=RADIUS), {"xerr": data["peak_time_stderr"], "fmt": "wo", "ms": 4, "mec": "k"}
-    plots.heat_map(left, data["t"], betas, cmi, r"$I_t(A;C|B)$ (nats)", log=True, vmin=1e-6)
-    left.errorbar(data["peak_time"], betas, label="peak", **errors)
-    left.set(title=f"L = {length}, r = {RADIUS}; black: β_c and mixture peak")
-    plots.plot_markov_length(data, "beta", ax=middle)
+    fig, (left, middle, right) = plots.new_figure(3, width=4.4)
+    sizes = {int(name.removeprefix("length-")): data.sel(radius=RADIUS) for name, data in grids(result).items()}
+    length, data = list(sizes.items())[-1]
+    ordered = BETA_CRITICAL + np.geomspace(1e-3, float(data["beta"][-1]) - BETA_CRITICAL, 16)
+    plots.cells(left, data, "cmi", y="beta", vmin=1e-6)
+    left.set(title=f"CMI, L = {length}, r = {RADIUS}; hatched: rare samples")
+    plots.cells(middle, data, "markov_length", y="beta")
     middle.set(title=f"Markov length, L = {length}; grey: none")
     for ax in (left, middle):
-        ax.axhline(BETA_CRITICAL, color="k", lw=1, ls="--")
-        ax.plot(predicted, ordered, "k", lw=1.5)
-        ax.set(xlabel="time t", ylabel="β", ylim=(betas[0] - 0.02, betas[-1] + 0.02))
-    for k, (other, group) in enumerate(groups.items()):
-        size = int(other.removeprefix("length-"))
-        draw(right, k, group, "peak_time", "beta", f"L = {size}")
-        right.plot(ordered, [mixture_peak(size, float(beta)) for beta in ordered], "k", lw=1)
-    right.axvline(BETA_CRITICAL, color="k", lw=1, ls="--")
-    panel(right, "best", xlabel="β", ylabel="peak time", title="Peak of the CMI; black: mixture with m₀(β)")
+        ax.axhline(BETA_CRITICAL, color="k", ls="--", label=r"$\beta_c$")
+        ax.plot([mixture_peak(length, float(beta)) for beta in ordered], ordered, "k", label="mixture's peak")
+        plots.legend(ax)
+    for k, (size, one) in enumerate(sizes.items()):
+        shifted = one["beta"] + 0.004 * (k - 1)  # so that error bars stand beside each other
+        plots.curves(right, one, "peak_time", "beta", k=k, at=shifted, join=False, label=f"L = {size}")
+        right.plot(ordered, [mixture_peak(size, float(beta)) for beta in ordered], color=plots.COLORS[k])
+    right.axvline(BETA_CRITICAL, color="k", ls="--")
+    right.set(title=f"Peak at r = {RADIUS}; lines: mixture with m₀(β)")
+    plots.legend(right)
     return fig
 
 

@@ -13,7 +13,7 @@ from ..lattice import Lattice
 from ..models import IsingChain
 from ..results import grids, variable
 from ..runs.spec import Spec
-from .base import Analysis, Study, draw, grid, measured, panel, pooled_z, row
+from .base import Analysis, Study, grid, measured, pooled_z, row
 
 NAME = "ising-chain"
 ERASURE = "xi = 1/log(coth(beta)^2/eps), exact"
@@ -81,19 +81,17 @@ def analyse(result: xr.DataTree) -> Analysis:
 
 
 def figure(result: xr.DataTree) -> Any:
-    fig, (left, right) = plots.new_figure(2, width=5.2)
-    data, levels = grids(result)["erasure"], [0.25, 0.5, 1.0, 2.0, 3.0]
-    plots.plot_markov_length(data, "beta", ax=left)
-    predicted = data["markov_length_predicted"]
-    lines = left.contour(data["t"], data["beta"], predicted, levels=levels, colors="k", linewidths=1)
-    left.clabel(lines, fmt="%g", fontsize=8)
-    panel(left, xlabel="erasure probability ε = t", ylabel="β", title="Erasure; black: 1/log(coth²β/ε)")
-    data = grids(result)["gaussian"]
-    for k, beta in enumerate(data["beta"].values):
-        draw(right, k, data.isel(beta=k), "markov_length", label=f"β = {beta:g}")
+    fig, (left, right) = plots.new_figure(2)
+    data = grids(result)["erasure"]
+    plots.cells(left, data, "markov_length", y="beta")
+    known, levels = data["markov_length_predicted"], [0.25, 0.5, 1.0, 2.0, 3.0]
+    left.clabel(left.contour(data["t"], data["beta"], known, levels, colors="k", linewidths=1), fmt="%g")
+    left.set(xlabel="erasure probability ε = t", title="Erasure; black: 1/log(coth²β/ε)")
+    plots.curves(right, grids(result)["gaussian"], "markov_length", by="beta", log=False)
+    for beta in grids(result)["gaussian"]["beta"].values:
         right.axhline(limit_length(beta), color="k", lw=1)
-    ylabel, title = r"Markov length $\xi$ (sites)", "Gaussian noise; black: limit t → 1"
-    panel(right, "best", xlabel="time t", ylabel=ylabel, title=title)
+    right.set(title="Gaussian noise; black: limit t → 1")
+    plots.legend(right)
     return fig
 
 

@@ -21,7 +21,7 @@ from .. import plots
 from ..phases import Crossing, finite_size_crossing, power_law
 from ..results import Row, grids
 from ..runs.spec import Spec
-from .base import Analysis, Study, draw, grid, label_crossing, panel, row
+from .base import Analysis, Study, grid, label_crossing, row
 
 ERASURE = "loops-erasure"
 KESTEN = "bond percolation on the square lattice, Kesten (1980), exact"
@@ -31,7 +31,6 @@ NU_EXACT, ARMS = 4 / 3, 1.25
 COLLAPSE = 0.4  # largest |t - 1/2| r^(3/4) at which log r^(5/4) I is fitted by a cubic
 FIRST_CROSSING = 11  # radius of the crossing: smaller boxes feel the lattice
 FIRST_RADIUS = 8  # of the fit at t*: smaller boxes feel the lattice
-CMI, XI = r"$I_t(A;C|B)$ (nats)", r"Markov length $\xi$ (sites)"
 
 
 def loops(length: int | list[int]) -> dict[str, Any]:
@@ -98,35 +97,26 @@ def _divergence(data: xr.Dataset) -> list[Row]:
 
 
 def draw_erasure(result: xr.DataTree) -> Any:
-    fig, (left, middle, right) = plots.new_figure(3, width=4.8)
+    fig, (left, middle, right) = plots.new_figure(3, width=4.4)
     data, near = grids(result)["map"], grids(result)["near"]
-    t, radii = data["t"].values, data["radius"].values
-    for k, i in enumerate(range(0, len(radii), 2)):
-        draw(left, k, data.isel(radius=i), "cmi", label=f"r = {radii[i]}")
-        left.plot(t, data["cmi"].values[:, i], color=plots.COLORS[k], lw=1)
-    left.set(xlabel="masked fraction t", ylabel=CMI, title="Masked loops; black: t* = 1/2")
-    panel(left, "best", yscale="log", ylim=(1e-4, 0.7))
-    radius_axis(middle, t, data, 1e-5)
-    middle.plot(data["peak_time"].values, np.arange(len(radii)), "wo", ms=4, mec="k")
-    middle.set(xlabel="masked fraction t", ylabel="radius r", title="The peak marches to 1/2")
+    plots.curves(left, data, "cmi", by="radius", most=6)
+    left.set(ylim=(1e-5, None), title="The CMI of masked loops peaks ..")
+    plots.cells(middle, data, "cmi", vmin=1e-5)
+    middle.set(title=".. at times that move to t* = 1/2 (line)")
     for ax in (left, middle):
         ax.axvline(0.5, color="k", lw=1.5)
-    for k, i in enumerate(range(2, near["radius"].size, 2)):
-        r, curve = near["radius"].values[i], near.isel(radius=i)
-        x, scale = (near["t"].values - 0.5) * r ** (1 / NU_EXACT), r**ARMS
-        plots.curve(right, k, x, scale * curve["cmi"], scale * curve["cmi_stderr"], f"r = {r}")
-    labels = {"xlabel": r"$(t - 1/2)\, r^{3/4}$", "ylabel": r"$r^{5/4} I$ (nats)", "title": "Collapse with ν = 4/3"}
-    right.set(xlim=(-1.3, 0.9), yscale="log", ylim=(1e-3, 3), **labels)
-    right.locator_params(axis="x", nbins=6)
-    right.legend(frameon=False, fontsize=8)
+        ax.set(xlabel="masked fraction t")
+    far = near.isel(radius=near["radius"].values >= FIRST_RADIUS)
+    seen = plots.trusted(far, "cmi")
+    for k, r in enumerate(far["radius"].values[:7]):
+        one = far.sel(radius=r).where(seen.sel(radius=r), drop=True)
+        plots.curve(right, k, (one["t"] - 0.5) * r ** (1 / NU_EXACT), r**ARMS * one["cmi"], r**ARMS * one["cmi_stderr"])
+        right.lines[-1].set_label(f"r = {r}")
+    labels = {"xlabel": r"$(t - 1/2)\, r^{3/4}$", "ylabel": r"$r^{5/4} I$ (nats)"}
+    right.set(xlim=(-1.3, 0.9), yscale="log", title="All radii collapse with ν = 4/3", **labels)
+    for ax in (left, right):
+        plots.legend(ax)
     return fig
-
-
-def radius_axis(ax: Any, x: Any, data: xr.Dataset, vmin: float) -> None:
-    """Draw the CMI over noise and radius, one row of cells for each radius."""
-    rows = np.arange(data["radius"].size)
-    plots.heat_map(ax, x, rows, data["cmi"].values.T, CMI, log=True, vmin=vmin)
-    ax.set_yticks(rows, [str(r) for r in data["radius"].values])
 
 
 # -- bit flips and Gaussian noise --------------------------------------------------------------------------------------
@@ -193,23 +183,25 @@ def analyse_noise(noise: Noise, result: xr.DataTree) -> Analysis:
 
 
 def draw_noise(noise: Noise, result: xr.DataTree) -> Any:
-    fig, (left, middle, right) = plots.new_figure(3, width=4.8)
+    fig, (left, middle, right) = plots.new_figure(3, width=4.4)
     data, label = grids(result)["map"], grids(result)["label"]
     control, x = (noise.control(g["t"].values) for g in (data, label))
-    radius_axis(left, control, data, 1e-7)
-    side, symbol = json.loads(result.attrs["parameters"])["grids"]["map"]["model"]["length"], f"noise {noise.symbol}"
-    left.set(xlabel=symbol, ylabel="radius r", title=f"L = {side}; black: known transition")
-    draw(middle, 0, data, "markov_length", control)
-    middle.set(xlabel=symbol, ylabel=XI, title="Markov length", yscale="log")
+    side = json.loads(result.attrs["parameters"])["grids"]["map"]["model"]["length"]
+    plots.cells(left, data.assign_coords(t=control), "cmi", vmin=1e-7)
+    left.set(title=f"CMI, L = {side}; hatched: rare samples")
+    plots.curves(middle, data, "markov_length", at=control, log=False)
+    middle.set(title="Markov length; black: known transition", ylim=(0, None))
     fit, fine = crossing(label, noise), np.linspace(x[0], x[-1], 100)
-    for k, length in enumerate(label["length"].values):
-        draw(right, k, label.isel(length=k) / math.log(2), "label_entropy", x, f"L = {length}")
-        scaled = fit.scaled(fine, length)
-        right.plot(fine, np.polynomial.polynomial.polyval(scaled, fit.coefficients), color=plots.COLORS[k % 7], lw=1)
-    ylabel, title = r"$E\,H(S|x)\,/\,\log 2$", "Label entropy crosses at the transition"
-    panel(right, "best", xlabel=symbol, ylabel=ylabel, title=title)
+    bits = label.assign({name: label[name] / math.log(2) for name in ("label_entropy", "label_entropy_stderr")})
+    plots.curves(right, bits, "label_entropy", by="length", at=x, log=False, join=False)
+    for k, length in enumerate(label["length"].values[:7]):
+        values = np.polynomial.polynomial.polyval(fit.scaled(fine, length), fit.coefficients)
+        right.plot(fine, values, color=plots.COLORS[k], lw=1)
+    right.set(ylabel=r"$E\,H(S|x)\,/\,\log 2$", title="Label entropies cross at the transition")
+    plots.legend(right)
     for ax in (left, middle, right):
         ax.axvline(noise.critical[0][0], color="k", lw=1.5)
+        ax.set(xlabel=f"noise {noise.symbol}")
         ax.locator_params(axis="x", nbins=6)
     return fig
 

@@ -23,7 +23,7 @@ from ..results import grids
 from ..runs.points import Point
 from ..runs.quantities import Quantity, Settings, Values, averages, check_solvable, settings_axis, with_errors
 from ..runs.spec import Spec
-from .base import Analysis, Study, Times, check_loops, grid, log_ticks, measured, panel, row
+from .base import Analysis, Study, Times, check_loops, grid, measured, row
 
 NAME = "phases"
 WINDOW = "peak r^(-5/4) times width r^(-3/4) (expected), asymptotic"
@@ -197,32 +197,28 @@ def analyse(result: xr.DataTree) -> Analysis:
 
 
 def figure(result: xr.DataTree) -> Any:
-    fig, axes = plots.new_figure(4, width=4.3)
+    fig, ((left, middle), (third, right)) = plots.new_figure(2, rows=2)
     data, small = grids(result)["map"], grids(result)["small"]
-    for r, ax in enumerate(axes[:2]):
-        _map(ax, data.isel(radius=r), "divergence", FLOOR, "KL (nats per bond)", 0.5)
-        ax.set_title(f"Loops under erasure, r = {data['radius'].values[r]}")
-    _map(axes[2], small.isel(radius=1), "total_variation", 1e-3, "total variation", 2 * 0.10919)
-    axes[2].set_title("Loops 3 x 3, bit flips, r = 1: all states")
+    for ax, r in zip((left, middle), data["radius"].values, strict=False):
+        _map(ax, data.sel(radius=r), "divergence", FLOOR, "KL (nats per bond)", 0.5)
+        ax.set_title(f"Erased loops, r = {r}; black: t*")
+    _map(third, small.isel(radius=1), "total_variation", 1e-3, "total variation", 2 * 0.10919)
+    third.set_title("Loops 3 x 3, bit flips, r = 1: all states")
     for k, (name, curve) in enumerate(segments(result).items()):
-        seen, (start, stop) = curve.isel(radius=curve["divergence"].values > 0), SEGMENTS[name]
-        x, label = seen["radius"], f"{start} to {stop}: {name}"
-        plots.curve(axes[3], k, x, seen["divergence"], seen["divergence_stderr"], label)
+        start, stop = SEGMENTS[name]
+        plots.curves(right, curve, "divergence", "radius", k=k, log=True, label=f"{start} to {stop}: {name}")
     across = curve.isel(radius=slice(3, None))
-    radii, kl = across["radius"].values, across["divergence"].values
-    axes[3].plot(radii, 0.5 * kl[0] * (radii / radii[0]) ** -2.0, "k--", lw=1, label=r"$r^{-2}$")
-    axes[3].set(xscale="log", yscale="log", ylim=(1e-11, None))
-    log_ticks(axes[3], [1, 2, 4, 8, 16])
-    labels = {"xlabel": "radius r", "ylabel": "KL (nats per bond)", "title": "Error of three segments"}
-    panel(axes[3], "lower left", **labels)
+    kl, radii = across["divergence"], across["radius"]
+    right.plot(radii, 0.5 * kl[0] * (radii / radii[0]) ** -2.0, "k--", label=r"$r^{-2}$")
+    right.set(ylabel="KL (nats per bond)", title="Error of three segments")
+    plots.legend(right, 2)
     return fig
 
 
 def _map(ax: Any, data: xr.Dataset, name: str, floor: float, label: str, t_star: float) -> None:
-    values = np.maximum(data[name].values.T, floor)  # NaN, no segment, stays NaN
-    plots.heat_map(ax, data["t"], data["stop"], values, label, log=True)
-    ax.axvline(t_star, color="k", lw=1.5)
-    ax.axhline(t_star, color="k", lw=1.5)
+    plots.cells(ax, data, name, "t", "stop", label=label, vmin=floor)
+    ax.axvline(t_star, color="k")
+    ax.axhline(t_star, color="k")
     ax.set(xlabel=r"start $t_a$", ylabel=r"stop $t_b$")
 
 

@@ -16,7 +16,7 @@ from ...models.domain_walls import SIGMA_STAR
 from ...results import Row, grids, variable
 from ...runs.derived import peak_times
 from ...runs.spec import Spec
-from ..base import Analysis, Study, Variables, draw, grid, measured, panel, pooled_z, row
+from ..base import Analysis, Study, Variables, grid, measured, pooled_z, row
 
 NAME = "locality-gap"
 T_STAR = SIGMA_STAR / (1 + SIGMA_STAR)
@@ -132,26 +132,30 @@ def _learned(data: xr.Dataset) -> list[Row]:
 
 
 def figure(result: xr.DataTree) -> Any:
-    import matplotlib.pyplot as plt
-
-    fig, ((left, middle), (third, right)) = plt.subplots(2, 2, figsize=(11.0, 8.2), layout="constrained")
+    fig, ((left, middle), (third, right)) = plots.new_figure(2, rows=2)
     data = grids(result)
     ising, learned = (data[name].sel(beta=CRITICAL, method="nearest") for name in ("ising", "learned"))
-    t = ising["t"].values
-    for ax, name, ylabel in ((left, "gap", r"$D^2$"), (middle, "cmi", r"$I_t(A;C|B)$ (nats)")):
-        for k, r in enumerate(ising["radius"].values):
-            curve, color = ising.isel(radius=k), plots.COLORS[k]
-            values, stderr = curve[name].values, curve[f"{name}_stderr"].values
-            ax.plot(t, values, color=color, lw=1.5, label=f"r = {r}")
-            ax.fill_between(t, (values - stderr).clip(1e-300), values + stderr, color=color, alpha=0.3, lw=0)
+    for ax, name, ylabel in ((left, "gap", r"$D^2$"), (middle, "cmi", plots.CMI)):
+        plots.curves(ax, ising, name, by="radius", log=True)
+        for k in range(ising["radius"].size):
+            curve = ising.isel(radius=k)
             peak = measured(curve, "peak_time" if name == "cmi" else "gap_peak_time")
-            star = {"color": color, "marker": "*", "ms": 10, "mec": "k", "mew": 0.6, "zorder": 5}
-            ax.errorbar(peak.value, np.interp(peak.value, t, values), xerr=peak.stderr, **star)
-        ax.set(xlabel="time t", ylabel=ylabel, yscale="log", ylim=(1e-6, 3 * ising[name].values.max()))
+            height, look = np.interp(peak.value, curve["t"], curve[name]), {"marker": "*", "ms": 12, "mec": "k"}
+            plots.curve(ax, k, [peak.value], [height], None, **look, zorder=5)
+        ax.set(ylabel=ylabel, ylim=(1e-6, None))
     for k in range(learned["radius"].size):
-        draw(left, k, learned.isel(radius=k), "learned_gap", "time", "learned" if k == 0 else None)
-    panel(left, "lower center", title=f"Ising, β = {float(ising['beta']):g}")
-    panel(middle, "best", title="Its CMI; stars: peaks of either")
+        one, look = learned.isel(radius=k), {"mfc": "white", "ms": 7}
+        plots.curve(
+            left,
+            k,
+            one["time"],
+            one["learned_gap"],
+            one["learned_gap_stderr"],
+            f"learned, r = {one['radius']:d}",
+            **look,
+        )
+    left.set(title=f"Locality gap, Ising, β = {float(ising['beta']):g}; stars: peaks")
+    middle.set(title="Its CMI")
     shown = {
         label: curve.isel(radius=0)
         for name, title in (("ising", "Ising"), ("field", "field"), ("loops", "loops"))
@@ -159,19 +163,16 @@ def figure(result: xr.DataTree) -> Any:
     }
     for k, (name, curve) in enumerate(shown.items()):
         label = name.replace("beta", "β")
-        draw(third, k, curve, "bound_ratio", "t", label)
-        style = {"color": plots.COLORS[k], "marker": plots.MARKERS[k], "ms": 4, "lw": 0, "elinewidth": 1}
-        area = curve["cmi"] + curve["integral"]
-        right.errorbar(curve["cmi"], area, curve["integral_stderr"], label=label, **style)
+        plots.curves(third, curve, "bound_ratio", k=k, log=True, label=label)
+        plots.curve(right, k, curve["cmi"], curve["cmi"] + curve["integral"], curve["integral_stderr"], label)
     third.axhline(1.0, color="k", lw=1.5)
-    third.set(xlabel="time t", ylabel=r"$D^2 \sigma^2 / 4\sqrt{I}$", yscale="log", ylim=(1e-4, 40))
-    third.set(title="The bound (black), r = 1")
-    third.legend(frameon=False, fontsize=8, loc="upper center", ncols=3)
+    third.set(ylabel=r"$D^2 \sigma^2 / 4\sqrt{I}$", ylim=(1e-4, 2), title="The bound (black) at r = 1")
     ends = np.array([1e-4, 0.3])
-    right.plot(ends, ends, "k", lw=1.5)
+    right.plot(ends, ends, "k", zorder=1)
     right.set(xlabel="exact CMI, r = 1 (nats)", ylabel=r"$\frac{1}{2}\int D(u)^2\,du$ (nats)")
-    right.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
-    panel(right, "best", title="CMI from squared errors; black: equal")
+    right.set(xscale="log", yscale="log", xlim=ends, ylim=ends, title="CMI from squared errors; black: equal")
+    for ax in (left, middle, third, right):
+        plots.legend(ax)
     return fig
 
 

@@ -15,7 +15,7 @@ from ...estimate import Estimate
 from ...phases import schedule_frontier
 from ...results import Row, grids, variable
 from ...runs.spec import Spec
-from ..base import Analysis, Study, draw, grid, measured, panel, ratio, row
+from ..base import Analysis, Study, grid, measured, ratio, row
 
 NAME = "receptive-field"
 LAW = "masked area law, exact by the chain rule"
@@ -102,31 +102,31 @@ def _network_rows(name: str, exact: xr.Dataset, column: str, timed: xr.Dataset) 
 
 
 def figure(result: xr.DataTree) -> Any:
-    import matplotlib.pyplot as plt
-
-    fig, ((left, middle), (right, last)) = plt.subplots(2, 2, figsize=(10.6, 8.4), layout="constrained")
+    fig, ((left, middle), (right, last)) = plots.new_figure(2, rows=2)
     loops = grids(result)["loops"].sel(schedule="optimal")
     top, ticks = 2 * loops["radius"].values[-2], [1, 2, 4, 8, 16]
     for b, budget in enumerate(loops["budget"].values):
         chosen = loops["chosen_radius"].values[b]
-        style = {"color": plots.COLORS[b % len(plots.COLORS)], "lw": 1.6, "label": f"{budget:g} nats per bond"}
+        style = {"color": plots.COLORS[b % len(plots.COLORS)], "lw": 1.6, "label": f"{budget:g}"}
         left.step(loops["slice_time"], np.where(chosen < 0, top, chosen), where="mid", **style)
     left.axvline(0.5, color="k", lw=1.5)
-    left.set(yscale="log", xlabel="masked fraction t", ylabel="radius r(t)")
+    left.set(
+        yscale="log", xlabel="masked fraction t", ylabel="radius r(t)", title="Optimal radius, loops; black: t* = 1/2"
+    )
     left.set_yticks([*ticks, top], [*map(str, ticks), "global"])
     left.minorticks_off()
-    panel(left, "best", title="Optimal radius, loops; black: t* = 1/2")
+    plots.legend(left, title="budget (nats per bond)")
     for ax, (name, title) in zip((middle, right, last), SYSTEMS.items(), strict=True):
         data = grids(result)[name]
-        ax.plot(data["frontier_cost"], data["frontier_error"], "k", lw=1.2, label="frontier, predicted")
+        ax.plot(data["frontier_cost"], data["frontier_error"], "k", label="frontier, predicted")
         for k, kind in enumerate(data["schedule"].values):
             chosen = data.sel(schedule=kind)
-            draw(ax, k, chosen, "achieved", chosen["cost"], f"{kind}, achieved")
+            plots.curve(ax, k, chosen["cost"], chosen["achieved"], chosen["achieved_stderr"], f"{kind}, achieved")
             ax.plot(chosen["cost"], chosen["predicted"], "_", ms=12, color=plots.COLORS[k])
-        ax.axvline(float(data["radius_cost"][-1]) * data["slice"].size, color="k", lw=1, ls=":")
+        ax.axvline(float(data["radius_cost"][-1]) * data["slice"].size, color="k", lw=1, ls=":", label="global")
         ax.set(xscale="log", yscale="log", xlabel=f"cost ({COSTS[name]}, per site)", ylabel="KL (nats per site)")
-        ax.set_ylim(data["predicted"].values[:, :2].min() / 30, None)
-        panel(ax, "lower left", title=title)
+        ax.set(ylim=(data["predicted"].values[:, :2].min() / 30, None), title=title)
+        plots.legend(ax, 2)
     return fig
 
 

@@ -17,7 +17,7 @@ from ...models.domain_walls import SIGMA_STAR
 from ...results import Row, grids
 from ...runs.derived import peak_times
 from ...runs.spec import Spec
-from ..base import Analysis, Study, Variables, grid, measured, panel, pooled_z, row
+from ..base import Analysis, Study, Variables, grid, measured, pooled_z, row
 
 NAME = "recovery"
 T_STAR = SIGMA_STAR / (1 + SIGMA_STAR)
@@ -203,61 +203,43 @@ def _beside(
 
 
 def figure(result: xr.DataTree) -> Any:
-    import matplotlib.pyplot as plt
-
-    fig, (upper, (field, erased, loops)) = plt.subplots(2, 3, figsize=(14.4, 7.8), layout="constrained")
+    fig, (upper, (field, erased, loops)) = plots.new_figure(3, rows=2, width=4.6)
     data = grids(result)
     for k, (ax, beta) in enumerate(zip(upper, data["ising"]["beta"].values, strict=True)):
-        _curves(ax, data["ising"].isel(beta=k), "error")
-        _mark(ax, data["learned"].isel(beta=k), "error", "learned")
-        ax.axhline(0.0, color="k", lw=1)
+        _radii(ax, data["ising"].isel(beta=k), "error", data["learned"].isel(beta=k))
         ax.set(ylabel=r"patch error $\frac{1}{2}\chi^2$ (nats)", title=f"Ising, β = {beta:g}")
         ax.set_yscale("symlog", linthresh=2e-3)
         ax.set_ylim(-2e-3, 0.6)
-    _curves(field, data["field"], "error")
-    _mark(field, data["learned-field"], "error", "learned")
-    field.axhline(0.0, color="k", lw=1)
+    _radii(field, data["field"], "error", data["learned-field"])
     field.set(ylabel="KL per site (nats)", title="Gaussian field, m² = 0.04")
     field.set_yscale("symlog", linthresh=1e-5)  # learned errors are below zero by chance
     field.set_ylim(-3e-4, 0.1)
-    _curves(erased, data["erased"], "divergence", last_global=False)
-    _mark_small(erased, data["erased-small"], data["learned-erased"], "divergence")
-    _curves(loops, data["loops-gaussian"], "error")
-    _mark_small(loops, data["loops-small"], data["learned-loops"], "error")
-    erased.set(ylabel="KL per bond (nats)", yscale="log", title="Erased loops, L = 64; black: t* = 1/2")
+    for ax in (*upper, field):
+        ax.axhline(0.0, color="k", lw=1, zorder=1)
+    _radii(erased, data["erased"], "divergence", data["learned-erased"], data["erased-small"])
+    _radii(loops, data["loops-gaussian"], "error", data["learned-loops"], data["loops-small"])
+    erased.set(ylabel="KL per bond (nats)", yscale="log", title="Erased loops; black: t* = 1/2")
     loops.set(ylabel="fraction of broken vertices", title=f"Loops, Gaussian noise; black: t* = {T_STAR:.3f}")
     erased.axvline(0.5, color="k", lw=1.5)
     loops.axvline(T_STAR, color="k", lw=1.5)
     for ax in (*upper, field, erased, loops):
-        panel(ax, "upper left" if ax is loops else "best", xlabel="noise up to $T_f$")
+        ax.set(xlabel="noise up to $T_f$")
+        plots.legend(ax)
     return fig
 
 
-def _curves(ax: Any, data: xr.Dataset, name: str, *, last_global: bool = True) -> None:
-    """Draw every radius against T_f; the last one is the global denoiser, in black."""
-    radii = data["radius"].values
-    for k, r in enumerate(radii):
-        black = last_global and k == len(radii) - 1
-        color, label = ("k", "global") if black else (plots.COLORS[k], f"r = {r}")
-        style = {"color": color, "marker": plots.MARKERS[k], "ms": 4, "lw": 1, "elinewidth": 1, "capsize": 1.5}
-        curve = data.isel(radius=k)
-        ax.errorbar(curve["t"], curve[name], curve[f"{name}_stderr"], label=label, **style)
-
-
-def _mark(ax: Any, data: xr.Dataset, name: str, label: str) -> None:
-    """Draw every learned radius with open markers."""
-    for m in range(data["radius"].size):
-        curve, color = data.isel(radius=m), plots.COLORS[m]
-        style = {"color": color, "mfc": "white", "marker": plots.MARKERS[m], "ms": 7, "lw": 0, "elinewidth": 1}
-        x = curve["start"].values + 0.008
-        ax.errorbar(x, curve[name], curve[f"{name}_stderr"], label=label if m == 0 else None, **style)
-
-
-def _mark_small(ax: Any, exact: xr.Dataset, learned: xr.Dataset, name: str) -> None:
-    """Draw loops on the small grid, r = 1: exact, dashed, and learned."""
-    curve, style = exact.isel(radius=0), {"color": plots.COLORS[0], "ls": "--", "lw": 1, "label": "r = 1, 6×6"}
-    ax.errorbar(curve["t"], curve[name], curve[f"{name}_stderr"], **style)
-    _mark(ax, learned, name, "learned, 6×6")
+def _radii(ax: Any, data: xr.Dataset, name: str, learned: xr.Dataset, small: xr.Dataset | None = None) -> None:
+    """Draw every radius against T_f, the global denoiser in black, and learned ones with open markers."""
+    whole = name != "divergence"
+    plots.curves(ax, data.isel(radius=slice(None, -1)) if whole else data, name, by="radius", log=False)
+    if whole:
+        plots.curves(ax, data.isel(radius=-1), name, k=6, log=False, color="k", label="global")
+    if small is not None:
+        plots.curves(ax, small.isel(radius=0), name, log=False, join=False, ls="--", lw=1, ms=0, label="r = 1, 6×6")
+    for k in range(learned["radius"].size):
+        one, text = learned.isel(radius=k), "learned" if small is None else "learned, 6×6"
+        look = {"mfc": "white", "ms": 7, "label": text if k == 0 else None}
+        plots.curve(ax, k, one["start"] + 0.008, one[name], one[f"{name}_stderr"], **look)
 
 
 SHOWS = (
