@@ -109,9 +109,9 @@ def draw_erasure(result: xr.DataTree) -> Any:
     far = near.isel(radius=near["radius"].values >= FIRST_RADIUS)
     seen = plots.trusted(far, "cmi")
     for k, r in enumerate(far["radius"].values[:7]):
-        one = far.sel(radius=r).where(seen.sel(radius=r), drop=True)
-        plots.curve(right, k, (one["t"] - 0.5) * r ** (1 / NU_EXACT), r**ARMS * one["cmi"], r**ARMS * one["cmi_stderr"])
-        right.lines[-1].set_label(f"r = {r}")
+        one, power = far.sel(radius=r).where(seen.sel(radius=r), drop=True), float(r) ** ARMS
+        x, y, error = (one["t"] - 0.5) * r ** (1 / NU_EXACT), power * one["cmi"], power * one["cmi_stderr"]
+        plots.curve(right, k, x, y, error, f"r = {r}")
     labels = {"xlabel": r"$(t - 1/2)\, r^{3/4}$", "ylabel": r"$r^{5/4} I$ (nats)"}
     right.set(xlim=(-1.3, 0.9), yscale="log", title="All radii collapse with ν = 4/3", **labels)
     for ax in (left, right):

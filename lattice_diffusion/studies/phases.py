@@ -216,7 +216,7 @@ def figure(result: xr.DataTree) -> Any:
 
 
 def _map(ax: Any, data: xr.Dataset, name: str, floor: float, label: str, t_star: float) -> None:
-    plots.cells(ax, data, name, "t", "stop", label=label, vmin=floor)
+    plots.cells(ax, data, name, "t", "stop", label=label, log=True, vmin=floor)
     ax.axvline(t_star, color="k")
     ax.axhline(t_star, color="k")
     ax.set(xlabel=r"start $t_a$", ylabel=r"stop $t_b$")
