@@ -57,7 +57,9 @@ def write_page(result: xr.DataTree, path: str | os.PathLike[str], name: str = ""
     Raises OSError where the page cannot be written, ResultError (an InputError) for a result that lacks what is shown.
     """
     path = Path(path)
-    with reading(Path(name or path)):
+    from ..plots import style
+
+    with reading(Path(name or path)), style():
         page = html_page(result, name)
     with atomic_write(path) as partial:
         partial.write_text(page, encoding="utf-8")
@@ -122,15 +124,18 @@ def _picture(figure: Any) -> str:
 
 
 def _plain_sections(result: xr.DataTree) -> Iterator[Section]:
+    from ..plots.grids import panels, plot_grids
     from ..studies import STUDIES
     from ..studies.reproduce import figure_of
 
     name = str(result.attrs.get("name"))
-    drawn = bool(rows(result)) if name in STUDIES else any("cmi" in group for group in grids(result).values())
-    if drawn or name == "image-hybrid":
+    if name == "image-hybrid" or (name in STUDIES and rows(result)):
         yield Section("Figure", picture=_picture(figure_of(result)), alternative="figure of the result")
     if rows(result):
         yield _table(result)
+    if name != "image-hybrid":
+        for grid in panels(result):
+            yield Section(f"Grid {grid}", picture=_picture(plot_grids(result, grid)), alternative=f"grid {grid}")
     yield Section("What the file holds", code=describe(tree({"": ""}, grids(result))).strip())
 
 

@@ -252,8 +252,16 @@ def cells(
     ax.set(xlabel=words(data[x]), ylabel=words(data[y]))
     peak = data.get("peak_time")
     if peak is not None and name == "cmi" and x == "t" and peak.dims == (y,):
-        error = data["peak_time_stderr"]
-        ax.errorbar(peak, places(data[y]), xerr=error, fmt="o", color="k", mfc="white", elinewidth=1, label="peak")
+        ax.errorbar(
+            peak,
+            places(data[y]),
+            xerr=data.get("peak_time_stderr"),
+            fmt="o",
+            color="k",
+            mfc="white",
+            elinewidth=1,
+            label="peak",
+        )
     return ax
 
 

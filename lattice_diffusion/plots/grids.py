@@ -55,18 +55,7 @@ def plot_grids(
     """
     import matplotlib.pyplot as plt
 
-    known = grids(result)
-    if grid is not None and grid not in known:
-        raise InputError(f"grid must be one of {', '.join(known)}, got {grid!r}")
-    blocks = {}
-    for name, data in known.items():
-        if grid in (None, name):
-            found = list(_panels(result, data, dict(at or {}), tuple(over), tuple(quantity)))
-            if found:
-                blocks[name] = found
-    if not blocks:
-        axes = {name: ", ".join(f"{d} ({n})" for d, n in g.sizes.items()) for name, g in known.items()}
-        raise InputError(f"no grid has these quantities over these axes; there are {axes}")
+    blocks = panels(result, grid, at=at, over=over, quantity=quantity)
     n_panels = sum(map(len, blocks.values()))
     if n_panels > MAX_PANELS:
         raise InputError(f"a figure has at most {MAX_PANELS} panels, got {n_panels}; choose by grid, quantity or at")
@@ -87,11 +76,38 @@ def plot_grids(
     return figure
 
 
+def panels(
+    result: xr.DataTree,
+    grid: str | None = None,
+    *,
+    at: Mapping[str, Any] | None = None,
+    over: Sequence[str] = (),
+    quantity: Sequence[str] = (),
+) -> dict[str, list[Panel]]:
+    """Return the panels of `plot_grids` by grid, for grids that have any."""
+    known = grids(result)
+    if grid is not None and grid not in known:
+        raise InputError(f"grid must be one of {', '.join(known)}, got {grid!r}")
+    model = json.loads(str(result.attrs["parameters"])).get("model")
+    found = {
+        name: list(_panels(data, model, dict(at or {}), tuple(over), tuple(quantity)))
+        for name, data in known.items()
+        if grid in (None, name)
+    }
+    found = {name: those for name, those in found.items() if those}
+    if not found:
+        held = "; ".join(
+            f"{name}: {', '.join(map(str, [*data.data_vars, *data.sizes]))}" for name, data in known.items()
+        )
+        raise InputError(f"no grid has such quantities and axes; there are {held}")
+    return found
+
+
 def _panels(
-    result: xr.DataTree, data: xr.Dataset, at: dict[str, Any], over: tuple[str, ...], quantity: tuple[str, ...]
+    data: xr.Dataset, model: Any, at: dict[str, Any], over: tuple[str, ...], quantity: tuple[str, ...]
 ) -> Iterator[Panel]:
     if "samples" in data:
-        yield from _samples(data["samples"], json.loads(str(result.attrs["parameters"])).get("model"))
+        yield from _samples(data["samples"], model)
         return
     if any(dim not in data.dims for dim in (*at, *over)):
         return  # another grid may have it
@@ -123,8 +139,9 @@ def _variable(data: xr.Dataset, name: str, over: tuple[str, ...], at: dict[str, 
     dims = sorted(map(str, data[name].dims), key=lambda dim: (dim != "t", -data.sizes[dim]))
     shown = list(over) or dims[: 2 if len(dims) > 1 and data.sizes[dims[1]] > FEW else 1]
     others = [dim for dim in map(str, data[name].dims) if dim not in shown]
-    if not data[name].notnull().any():
-        yield Panel(named(**fixed), lambda ax: _text(ax, f"{what(data[name])}:\nnone found"))
+    if not data[name].notnull().any() or (shown and not data[name].any()):
+        nothing = "zero everywhere" if data[name].notnull().any() else "none found"
+        yield Panel(named(**fixed), lambda ax: _text(ax, f"{what(data[name])}:\n{nothing}"))
         return
     if not shown:
         error = float(data[f"{name}_stderr"]) if f"{name}_stderr" in data else 0.0

@@ -12,7 +12,7 @@ from matplotlib import image
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex
 
-from lattice_diffusion import cli, plots, results
+from lattice_diffusion import cli, results
 from lattice_diffusion.channels import BitFlip, Gaussian
 from lattice_diffusion.estimate import Curve
 from lattice_diffusion.images import figures
@@ -26,6 +26,7 @@ from lattice_diffusion.images.decisions import (
 )
 from lattice_diffusion.images.page import calibration_verdict, html_page
 from lattice_diffusion.phases import nonlocality_window, speciation_window
+from lattice_diffusion.plots.grids import plot_grids
 from lattice_diffusion.results import Row
 from lattice_diffusion.runs.spec import Spec
 from lattice_diffusion.studies import STUDIES
@@ -470,15 +471,15 @@ def test_any_result_file_has_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def figure(result: xr.DataTree) -> Any:
         drawn.append(result)
-        return plots.plot_cmi(result).figure
+        return plot_grids(result)
 
-    monkeypatch.setitem(STUDIES, "toy", Study("toy", "A toy & its title", Spec, Analysis, figure))
+    monkeypatch.setitem(STUDIES, "toy", Study("toy", "A toy & its title", "It is small.", Spec, Analysis, figure))
     named = html_page(results.tree(attributes, {"square": grid}, rows), "a.h5")
     assert len(drawn) == 1
     assert "<h1>A toy &amp; its title</h1>" in named
     samples = {"samples": results.variable(("sample", "row", "column"), np.ones((2, 3, 3)), "1", "samples")}
     nothing = html_page(results.tree({**attributes, "name": "samples"}, {"samples": samples}), "a.h5")
-    assert "<img" not in nothing
+    assert nothing.count("<img") == 1  # the samples and the histogram of their means
     assert "sample: 2, row: 3, column: 3" in Page(nothing).text
 
 
