@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from ..channels import BitFlip, Channel, Erasure, Gaussian
 from ..errors import InputError, Limits, check_limits
 from ..lattice import Rng
+from ..progress import say
 from .amortised_data import Field, Pixel, field_of_array
-from .base import Parameters
+from .base import Parameters, threads_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -146,6 +147,8 @@ class AmortisedLikelihood(Parameters):
         pixel: Pixel | Literal["center", "average"] = "center",
         channel: Channel | None = None,
         rng: Rng = None,
+        verbose: bool = False,
+        threads: int | None = 1,
     ) -> Self:
         """Learn from clean samples; noise is drawn as it is needed.
 
@@ -156,6 +159,7 @@ class AmortisedLikelihood(Parameters):
             pixel: A; "average": another pixel in every sample.
             channel: None: `Gaussian("linear")`; bit flips and erasures need spins of -1 and 1.
             rng: Generator, seed or None, for folds, weights and noise.
+            verbose, threads: as of `Estimator.fit`.
 
         Raises:
             InputError: too few samples, values that do not vary or do not fit the channel, a pixel outside, a box that
@@ -176,7 +180,15 @@ class AmortisedLikelihood(Parameters):
             schedule=channel.schedule if isinstance(channel, Gaussian) else "linear",
             **{name: value for name, value in self.get_params().items() if name != "device"},
         )
-        found = measure(field_of_array(x_0, place), plan, device=self.device)
+        field, steps = field_of_array(x_0, place), itertools.count(1)
+        n_steps = plan.steps * plan.folds * len(plan.kinds(field))
+
+        def on_step() -> None:
+            if verbose and (done := next(steps)) % max(1, n_steps // 10) == 0:
+                say(f"AmortisedLikelihood: {done} of {n_steps} training steps are done")
+
+        with threads_of(threads):
+            found = measure(field, plan, device=self.device, on_step=on_step)
         self.estimate_ = _dataset(found, plan, len(x_0), f"AmortisedLikelihood, {self.folds}-fold cross-fitted")
         return self
 

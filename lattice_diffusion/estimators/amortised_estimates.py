@@ -40,7 +40,7 @@ from .amortised_training import VALIDATION, Indices, Objective, fit_law, number
 from .neural import middle
 
 EVALUATED = 512  # images at a time
-WEIGHTS = torch.linspace(0, 1, 21)
+WEIGHTS = torch.linspace(0, 1, 21, dtype=torch.float32)
 ALMOST_CLEAN = 0.01  # time at which images tell as much about labels as clean ones do
 TRIAL = 0.1  # of the steps, to tell whether pixels near A help
 CLEARLY = 2.0  # errors
@@ -57,7 +57,7 @@ def view_weights(law: PixelLaw, objective: Objective, rows: Indices, seed: SeedS
     its own errors, z, and is multiplied by 1 - 1/z^2, or 0 (James and Stein 1961), so that noise is not believed.
     """
     rng = torch.Generator(objective.noise.levels.device).manual_seed(number(seed))
-    found = torch.ones(len(objective.noise.times), law.n_views, device=rng.device)
+    found = torch.ones(len(objective.noise.times), law.n_views, dtype=torch.float32, device=rng.device)
     repeated = np.tile(rows, repeats)
     for t in range(len(found)):
         laws, levels = [], []

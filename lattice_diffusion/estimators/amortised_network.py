@@ -76,7 +76,7 @@ class Views:
             return torch.tensor(self.pixel, device=rng.device).expand(n, 2)
         start = torch.tensor(self.start, device=rng.device)
         width = torch.tensor(self.stop, device=rng.device) - start + 1
-        return start + (torch.rand((n, 2), generator=rng, device=rng.device) * width).long()
+        return start + (torch.rand((n, 2), generator=rng, dtype=torch.float32, device=rng.device) * width).long()
 
     def centre(self, x: Tensor, at: Tensor) -> Tensor:
         """Return x (n, channel, row, column) at A, (n, channel)."""
@@ -121,7 +121,7 @@ class Noise:
 
     def corrupt(self, x_0: Tensor, k: Tensor, rng: torch.Generator) -> Tensor:
         """Return x_t of images (n, channel, row, column) at times of indices k (n,)."""
-        z = torch.randn(x_0.shape, generator=rng, device=x_0.device)
+        z = torch.randn(x_0.shape, generator=rng, dtype=x_0.dtype, device=x_0.device)
         return _each(self.alpha[k]) * x_0 + _each(self.sigma[k]) * z
 
     def shown(self, x_t: Tensor, k: Tensor) -> Tensor:
@@ -140,12 +140,12 @@ class Noise:
 
     def observations(self, a_0: Tensor, k: int, n_draws: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return log p(x_A | v) of every level for noisy values x_A of a_0, (n, m, K), and their weights, (m,)."""
-        z = torch.randn((len(a_0), n_draws, a_0.shape[1]), generator=rng, device=a_0.device)
+        z = torch.randn((len(a_0), n_draws, a_0.shape[1]), generator=rng, dtype=a_0.dtype, device=a_0.device)
         a_t = self.alpha[k] * a_0[:, None] + self.sigma[k] * z
         variance = self.sigma[k] ** 2 + self.alpha[k] ** 2 * self.spread
         square = (a_t[:, :, None] - self.alpha[k] * self.levels) ** 2 / variance
         log_p = -0.5 * (square + (2 * math.pi * variance).log()).sum(dim=3)
-        return log_p, torch.full((n_draws,), 1 / n_draws, device=a_0.device)
+        return log_p, a_0.new_full((n_draws,), 1 / n_draws)
 
 
 class SpinNoise(Noise):
@@ -162,7 +162,7 @@ class SpinNoise(Noise):
         self.rate = self.tensor([t if self.erased else t / 2 for t in times])
 
     def corrupt(self, x_0: Tensor, k: Tensor, rng: torch.Generator) -> Tensor:
-        hit = torch.rand(x_0.shape, generator=rng, device=x_0.device) < _each(self.rate[k])
+        hit = torch.rand(x_0.shape, generator=rng, dtype=x_0.dtype, device=x_0.device) < _each(self.rate[k])
         return torch.where(hit, 0.0 if self.erased else -x_0, x_0)
 
     def shown(self, x_t: Tensor, k: Tensor) -> Tensor:
@@ -173,7 +173,7 @@ class SpinNoise(Noise):
         rate, right = float(self.rate[k]), self.levels[:, 0] == a_0
         kept = torch.where(right, math.log1p(-rate), -math.inf if self.erased else math.log(rate))
         hit = torch.where(right, math.log(rate), math.log(rate) if self.erased else math.log1p(-rate))
-        return torch.stack([kept, hit], dim=1), self.tensor([1 - rate, rate])
+        return torch.stack([kept, hit], dim=1).float(), self.tensor([1 - rate, rate])
 
 
 def noise_of(channel: Channel, times: NDArray[np.float64], pixels: Pixels, device: str) -> Noise:
@@ -223,12 +223,17 @@ class PixelLaw(nn.Module):
         check_memory("width", 32 * weights, "take a smaller one")  # gradients, averages and moments beside them
         seed = torch_generator(rng)
         self.weights = nn.ParameterDict(
-            {name: torch.randn(shape, generator=seed) / math.sqrt(shape[1]) for name, shape in shapes.items()}
+            {
+                name: torch.randn(shape, generator=seed, dtype=torch.float32) / math.sqrt(shape[1])
+                for name, shape in shapes.items()
+            }
         )
         zeros = {"place": (width, 6), "last": (n_levels, width), "first_bias": (width,), "inner_bias": (width,)}
         zeros |= {"last_bias": (n_levels,), "view_bias": (n_views, n_levels)}
         zeros |= {"own": (width, views.channels)} if sees_a else {}
-        self.weights.update({name: nn.Parameter(torch.zeros(shape)) for name, shape in zeros.items()})
+        self.weights.update(
+            {name: nn.Parameter(torch.zeros(shape, dtype=torch.float32)) for name, shape in zeros.items()}
+        )
         # every ring of pixels starts with the same weight, and learns the more slowly the farther: near ones tell more
         ring = torch.as_tensor((8.0 * views.distance * views.channels) ** -0.5, dtype=torch.float32)
         self.register_buffer("near", ring / ring[0], persistent=False)
@@ -274,5 +279,5 @@ class PixelLaw(nn.Module):
         return bends
 
     def _place(self, at: Tensor) -> Tensor:
-        place = at / torch.tensor(self.views.shape, device=at.device) - 0.5
+        place = at / torch.tensor(self.views.shape, dtype=torch.float32, device=at.device) - 0.5
         return torch.cat([place, (2 * math.pi * place).sin(), place**2], dim=1)

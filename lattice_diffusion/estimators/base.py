@@ -10,7 +10,9 @@ Estimators are scikit-learn's: the constructor stores its arguments under their 
 read and change them, and fitted attributes end in an underscore.
 """
 
+import contextlib
 import copy
+import time
 import warnings
 from abc import ABC
 from collections.abc import Callable, Mapping
@@ -25,6 +27,8 @@ from ..channels import Channel
 from ..errors import InputError, Limits, array_of, check_device, check_limits, shown
 from ..estimate import Estimate
 from ..lattice import FloatArray, Rng, Tripartition
+from ..progress import duration, say
+from ..threads import one_thread
 
 FEW_VALUES = 8  # columns with so few values are spins or categories, not continuous
 
@@ -163,6 +167,8 @@ def group_index(groups: ArrayLike | None, n: int) -> NDArray[np.intp]:
     labels = np.asarray(groups)
     if labels.shape != (n,):
         raise InputError(f"groups must hold one label per sample, shape ({n},), got {labels.shape}")
+    if missing := int((labels != labels).sum()):
+        raise InputError(f"groups must hold a label for every sample, got nan for {missing}; leave those samples out")
     return np.unique(labels, return_inverse=True)[1].astype(np.intp)
 
 
@@ -221,6 +227,7 @@ class Estimator(Parameters, ABC):
     folds: int
     estimate_: Estimate
     log_ratios_: FloatArray
+    _verbose: bool = False
 
     def __init__(self, folds: int = 5) -> None:
         self.folds = folds
@@ -237,6 +244,8 @@ class Estimator(Parameters, ABC):
         t: float | None = None,
         groups: ArrayLike | None = None,
         rng: Rng = None,
+        verbose: bool = False,
+        threads: int | None = 1,
     ) -> Self:
         """Learn from samples, either flat arrays or noisy lattices.
 
@@ -248,6 +257,9 @@ class Estimator(Parameters, ABC):
             groups: (n,) labels; samples that share one are correlated, as neighbours in a Markov chain are. They
                 stay in one fold, and the error is that of independent groups.
             rng: Generator, seed or None; draws the folds and whatever the estimator needs.
+            verbose: print on stderr what was fitted, a line for every fold and network.
+            threads: 1, which is fastest for networks this small and gives the same numbers on every machine, or None
+                to leave torch and BLAS as they are set.
 
         Raises:
             InputError: lengths that differ, NaN, masked entries, a constant column of a, fewer samples (or groups) than
@@ -259,8 +271,15 @@ class Estimator(Parameters, ABC):
         sample = sample_of(a, c, b, parts, channel, t)
         if self.continuous_only:
             sample.check_continuous(type(self).__name__)
-        self.estimate_ = self._estimate(sample, group_index(groups, len(sample)), np.random.default_rng(rng))
+        self._verbose, self._start = verbose, time.monotonic()
+        with threads_of(threads):
+            self.estimate_ = self._estimate(sample, group_index(groups, len(sample)), np.random.default_rng(rng))
         return self
+
+    def _tell(self, text: str) -> None:
+        """Print a line about the fit, where it is wanted."""
+        if self._verbose:
+            say(f"{type(self).__name__}, {duration(time.monotonic() - self._start)}: {text}")
 
     def estimate(self) -> Estimate:
         """Return I(A;C|B) in nats with its standard error; it may be negative."""
@@ -279,6 +298,7 @@ class Estimator(Parameters, ABC):
         for k in range(self.folds):
             held_out, others = np.flatnonzero(fold == k), np.flatnonzero(fold != k)
             self.log_ratios_[held_out] = self._log_ratios(sample.take(others), sample.take(held_out), rng)
+            self._tell(f"fold {k + 1} of {self.folds} is fitted")
         return mean_estimate(self.log_ratios_, groups, f"{type(self).__name__}, {self.folds}-fold cross-fitted")
 
     def _fold(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.intp]:
@@ -294,6 +314,13 @@ class Estimator(Parameters, ABC):
         fold = np.empty(n_groups, np.intp)
         fold[order] = np.arange(n_groups) % self.folds
         return fold[groups]
+
+
+def threads_of(number: int | None) -> contextlib.AbstractContextManager[None]:
+    """Return what computes on one thread inside a block and restores the caller's setting, or leaves it as it is."""
+    if number not in (1, None):
+        raise InputError(f"threads must be 1, or None for those that torch and BLAS are set to, got {shown(number)}")
+    return one_thread() if number else contextlib.nullcontext()
 
 
 def clone(estimator: Any) -> Any:

@@ -86,7 +86,7 @@ def plan(
     """Return all runs, cheapest first within a task; samples are the same for all estimators.
 
     Args:
-        task_list: names, or tasks of your own.
+        task_list: names of tasks or of groups ("tables", "atoms"), or tasks of your own.
         estimators: names that `estimators.find` knows, or names with objects.
         sizes: numbers of samples of the fixed track.
         seeds: which repetitions.
@@ -96,7 +96,10 @@ def plan(
         InputError: unknown names, sizes below 2, budgets that are not positive, nothing to do.
     """
     named = estimators if isinstance(estimators, Mapping) else {name: find(name)() for name in estimators}
-    found = [task if isinstance(task, Task) else tasks.find(task) for task in task_list]
+    each = [
+        name for task in task_list for name in (tasks.GROUPS.get(task, [task]) if isinstance(task, str) else [task])
+    ]
+    found = [task if isinstance(task, Task) else tasks.find(task) for task in each]
     if any(size < 2 for size in sizes):
         raise InputError(f"sizes must be at least 2 samples, got {min(sizes)}")
     if any(not 0 < seconds < np.inf for seconds in budgets):

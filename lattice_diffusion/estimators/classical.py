@@ -16,6 +16,7 @@ from ..estimate import Estimate
 from ..exact import log_marginal
 from ..lattice import FloatArray, Tripartition
 from .base import Estimator, Sample, mean_estimate, warn_at_cap
+from .tables import Table
 
 TREE_DIMENSIONS = 10  # beyond that a tree visits almost every point, and plain distances are faster
 BLOCK_BYTES = 2**25  # of one block of distances
@@ -44,9 +45,12 @@ class Oracle(Estimator):
             raise InputError(
                 "Oracle needs the law of the data; pass a model, such as Oracle(models.Ising(lattice, 0.4))"
             )
-        if sample.x_t is None or sample.parts is None or sample.channel is None or sample.t is None:
+        if isinstance(self.model, Table):
+            self.log_ratios_ = self.model.log_ratios(np.hstack([sample.a, sample.b, sample.c]))
+        elif sample.x_t is None or sample.parts is None or sample.channel is None or sample.t is None:
             raise InputError("Oracle needs lattice samples and their noise; call fit(x_t, parts, channel=..., t=...)")
-        self.log_ratios_ = exact_log_ratios(self.model, sample.channel, sample.t, sample.x_t, sample.parts)
+        else:
+            self.log_ratios_ = exact_log_ratios(self.model, sample.channel, sample.t, sample.x_t, sample.parts)
         return mean_estimate(self.log_ratios_, groups, "mean of the exact log ratio")
 
 

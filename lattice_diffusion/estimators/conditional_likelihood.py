@@ -140,11 +140,11 @@ class ConditionalLikelihood(Neural):
     def _check_size(self, sample: Sample, columns: FloatArray, head: Head) -> None:
         """Raise InputError for fewer samples than the columns of b and c need."""
         rank = int((np.linalg.eigvalsh(columns.T @ columns / len(columns)) > FLAT).sum())
-        share = (1 - VALIDATION) * (1 - 1 / self.folds)
-        need, n = (
-            math.ceil((head.samples_per_column * rank + FEWEST) / share),
-            round(len(sample) / (1 - 1 / self.folds)),
-        )
+        if rank >= len(columns) - 1:  # more samples would show more
+            rank = np.unique(columns[:, np.ptp(columns, axis=0) > 0], axis=1).shape[1]
+        rest = 1 - 1 / self.folds
+        need = math.ceil((head.samples_per_column * rank + FEWEST) / ((1 - VALIDATION) * rest))
+        n = round(len(sample) / rest)
         if n < need:
             raise InputError(
                 f"ConditionalLikelihood needs at least {need:,} samples where b and c have {rank} independent columns, "

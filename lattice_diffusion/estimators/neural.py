@@ -7,6 +7,7 @@ of its error, the mean of the two is off by (1 - s) [s - (1 - s) theta^2] / 2n, 
 theta^2 / (1 + theta^2), and never above 1/8n, where the held-out average alone is off by -1/2n at s = 1.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -126,9 +127,11 @@ class Neural(Estimator):
             patience=8 if stop else None,
         )
         rows = batches()
-        for _ in minimise(net, batch_loss, config, score=(lambda one: float(judge(one, *valid))) if stop else None):
-            pass
+        steps, best = 0, math.inf
+        for step in minimise(net, batch_loss, config, score=(lambda one: float(judge(one, *valid))) if stop else None):
+            steps, best = step.number, min(best, step.loss if step.score is None else step.score)
         net.requires_grad_(False)
+        self._tell(f"a network is trained, {steps} steps, least loss {best:.4g}")
 
     def _learn(self, train: Sample, rng: Generator) -> Learned:
         raise NotImplementedError(f"{type(self).__name__} must define _learn(train, rng)")
@@ -147,6 +150,7 @@ class Neural(Estimator):
             held_out[rows] = learned.log_ratio(sample.take(rows), False)
             total[fitted] += learned.log_ratio(sample.take(fitted), True)
             times[fitted] += 1
+            self._tell(f"fold {k + 1} of {self.folds} is fitted")
         used = times > 0
         in_sample = np.full(n, np.nan)
         in_sample[used] = total[used] / times[used]

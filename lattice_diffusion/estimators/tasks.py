@@ -3,6 +3,9 @@
 The truth is a closed form where one is known, and otherwise a Rao-Blackwell average over exact posteriors, kept with
 its error in truths.json, which `python -m lattice_diffusion.estimators.tasks` makes. So is `spread`, the standard
 deviation of the exact log ratio log p(a|b,c)/p(a|b) of single samples: spread/sqrt(n) is the statistical floor.
+
+TASKS are noisy lattices. GROUPS are further tasks, flat rows without noise, that are measured where they are asked for:
+"tables" (many columns, copies, categories, a rare class) and "atoms" (values of positive probability in A).
 """
 
 import json
@@ -26,6 +29,7 @@ from ..lattice import Lattice, Rng, Tripartition
 from ..models import CurieWeiss, DomainWalls, GaussianField, GaussianMixture, Ising
 from ..registry import hint
 from .classical import exact_log_ratios
+from .tables import Categories, EightBit, Numbers, RareClass, Rectified, Table
 
 TRUTHS = Path(__file__).with_name("truths.json")
 SIZES = (5_000, 20_000, 60_000)  # samples of the fixed track
@@ -37,7 +41,7 @@ class Task:
 
     Attributes:
         name: as in the tables; it also seeds the samples.
-        model, channel, t: the law of the noisy lattice x_t.
+        model, channel, t: the law of the noisy lattice x_t; channel and t are None where there is no noise.
         parts: A | B | C.
         truth: I(A;C|B) in nats, with its error and its method.
         spread: standard deviation of the exact log ratio of one sample, None where it is not known.
@@ -45,8 +49,8 @@ class Task:
 
     name: str
     model: Any
-    channel: Channel
-    t: float
+    channel: Channel | None
+    t: float | None
     parts: Tripartition
     truth: Estimate
     spread: float | None = None
@@ -63,7 +67,8 @@ class Task:
     def sample(self, n_samples: int, rng: Rng = None) -> NDArray:
         """Return noisy samples x_t, (n_samples, *lattice)."""
         rng = np.random.default_rng(rng)
-        return self.channel.corrupt(self.model.sample(n_samples, rng), self.t, rng)
+        x_0 = self.model.sample(n_samples, rng)
+        return x_0 if self.channel is None else self.channel.corrupt(x_0, self.t, rng)
 
     def stream(self, batch: int, rng: Rng = None) -> Iterator[NDArray]:
         """Yield fresh batches without end."""
@@ -188,11 +193,32 @@ TASKS: dict[str, Problem] = {
 }
 
 
+GROUPS: dict[str, dict[str, Table]] = {
+    "tables": {
+        "table-numbers": Numbers(20),
+        "table-wide": Numbers(100),
+        "table-copies": Numbers(10, copies=2, constants=3),
+        "table-categories": Categories(20),
+        "table-rare-class": RareClass(10),
+    },
+    "atoms": {"atoms-rectified": Rectified(), "atoms-8-bit": EightBit()},
+}
+
+
+def names() -> list[str]:
+    """Return the names of all tasks, those of the groups last."""
+    return [*TASKS, *(name for group in GROUPS.values() for name in group)]
+
+
 @cache
 def find(name: str) -> Task:
     """Return the task of that name, with its truth. Raises InputError for an unknown name."""
     if name not in TASKS:
-        raise InputError(f"unknown task {name!r}; {hint(name, TASKS)}")
+        for group in GROUPS.values():
+            if law := group.get(name):
+                spread = float(law.log_ratios(law.sample(50_000, 0)).std())
+                return Task(name, law, None, None, law.parts, Estimate(law.information, 0.0, 0, "quadrature"), spread)
+        raise InputError(f"unknown task {name!r}; {hint(name, [*GROUPS, *names()])}")
     known = json.loads(TRUTHS.read_text())["tasks"][name]
     if known["stderr"] == 0.0:
         truth = cmi(*TASKS[name], method="closed")

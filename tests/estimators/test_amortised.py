@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import torch
+import xarray as xr
 
 import lattice_diffusion as ld
 from lattice_diffusion import exact
@@ -98,6 +100,24 @@ def test_an_array_on_disk_gives_the_numbers_of_the_one_in_memory(tmp_path):
         for x in (x_0, np.load(tmp_path / "x.npy", mmap_mode="r"))
     )
     assert one.identical(two)
+
+
+@pytest.mark.parametrize("channel", [Gaussian("linear"), BitFlip(), Erasure()], ids=lambda channel: channel.name)
+def test_the_default_dtype_and_threads_change_nothing(channel, capfd):
+    x_0 = MODEL.sample(100, np.random.default_rng(8))
+    options = {"radii": (1,), "times": (0.5,), "channel": channel, "rng": 0}
+    one = AmortisedLikelihood(width=8, steps=20, batch_size=32, null=True).fit(x_0, **options).estimate()
+    threads = torch.get_num_threads()
+    torch.set_default_dtype(torch.float64)
+    torch.set_num_threads(2)
+    try:
+        two = AmortisedLikelihood(width=8, steps=20, batch_size=32, null=True).fit(x_0, verbose=True, **options)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_num_threads(threads)
+    assert "AmortisedLikelihood: 80 of 80 training steps are done" in capfd.readouterr().err
+    xr.testing.assert_identical(one, two.estimate())
 
 
 def test_conventions():

@@ -98,6 +98,35 @@ def test_stored_truths_are_found_again(name):
     assert again["spread"] == pytest.approx(task.spread, rel=0.3)
 
 
+@pytest.mark.parametrize("name", [name for group in est.tasks.GROUPS.values() for name in group])
+def test_tables_know_their_information(name):
+    """Log ratios average to the quadrature, and ratios to 1 where C is another row's; numbers also by `Gaussian`."""
+    task, n = est.tasks.find(name), 20_000
+    x = task.sample(n, np.random.default_rng(3))
+    answer = est.Oracle(task.model).fit(x, task.parts).estimate()
+    assert abs(answer.z_score(task.truth.value)) < 5
+    assert answer.stderr == pytest.approx(task.floor(n), rel=0.05)
+    if task.dims[1]:
+        assert abs(est.Gaussian().fit(x, task.parts).estimate().z_score(task.truth.value)) < 5
+    else:
+        ratios = np.exp(task.model.log_ratios(np.hstack([x[:, :1], x[::-1, 1:]])))
+        assert abs(ratios.mean() - 1) < 5 * ratios.std() / n**0.5
+
+
+def test_rectified_information_is_that_of_its_two_parts():
+    """I(max(a, 0); c) of a Gaussian pair: that of (a > 0) and c, and of a and c where a > 0."""
+    rho = 0.7
+    c, weights = np.polynomial.hermite_e.hermegauss(200)
+    weights /= weights.sum()
+    inside = ndtr(rho * c / np.sqrt(1 - rho**2))  # P(a > 0 | c)
+    sign = np.log(2) - weights @ (entr(inside) + entr(1 - inside))
+    a = np.linspace(0, 12, 4001)[:, None]
+    joint = norm.pdf(a, rho * c, np.sqrt(1 - rho**2))
+    given = xlogy(joint, joint) - xlogy(joint, 2 * norm.pdf(a) * inside)
+    expected = sign + weights @ np.trapezoid(given, a[:, 0], axis=0)
+    assert est.tasks.find("atoms-rectified").truth.value == pytest.approx(expected, abs=1e-5)
+
+
 def test_the_oracle_scatters_as_it_says():
     """z-scores over all tasks: their sum of squares is chi-squared, so an error 1.5 times off would show."""
     z = []
@@ -211,31 +240,16 @@ def test_nearest_neighbours_with_ties_are_right(seed):
     a, b, c = np.unravel_index(rng.choice(12, n, p=table.ravel()), table.shape)
     truth = entropies(table, (0, 1)) + entropies(table, (1, 2)) - entropies(table, (1,)) - entropies(table, (0, 1, 2))
     assert abs(est.MesnerShalizi().fit(a, c, b, rng=rng).estimate().value - truth) < 0.03
-    x = rng.standard_normal(n)
-    z = 0.7 * x + 0.51**0.5 * rng.standard_normal(n)
-    assert abs(est.MesnerShalizi().fit(np.maximum(x, 0), z, rng=rng).estimate().value - RECTIFIED) < 0.05
+    law = est.tasks.find("atoms-rectified")
+    x, z = law.sample(n, rng).T
+    assert abs(est.MesnerShalizi().fit(x, z, rng=rng).estimate().value - law.truth.value) < 0.05
     i, j = rng.integers(0, 10, (2, n))
     assert abs(est.MesnerShalizi().fit(i, j, rng=rng).estimate().value) < 0.05
-    for tied in ((i, j), (x.round(1), z)):
+    for tied in ((i, j), (z.round(1), j)):
         with pytest.raises(ValueError, match=r"FrenzelPompe needs values without ties, .*use MesnerShalizi"):
             est.FrenzelPompe().fit(*tied)
     repeated = est.MesnerShalizi().fit(np.repeat(i, 8), np.repeat(j, 8), rng=rng).estimate()
     assert np.isfinite([repeated.value, repeated.stderr]).all()
-
-
-def rectified_truth(rho):
-    """I(max(a, 0); c) of a Gaussian pair of correlation rho: that of (a > 0) and c, and of a and c where a > 0."""
-    c, weights = np.polynomial.hermite_e.hermegauss(200)
-    weights /= weights.sum()
-    inside = ndtr(rho * c / np.sqrt(1 - rho**2))  # P(a > 0 | c)
-    sign = np.log(2) - weights @ (entr(inside) + entr(1 - inside))
-    a = np.linspace(0, 12, 4001)[:, None]
-    joint = norm.pdf(a, rho * c, np.sqrt(1 - rho**2))
-    given = xlogy(joint, joint) - xlogy(joint, 2 * norm.pdf(a) * inside)
-    return float(sign + weights @ np.trapezoid(given, a[:, 0], axis=0))
-
-
-RECTIFIED = rectified_truth(0.7)
 
 
 def test_an_estimate_at_its_cap_says_so():
@@ -414,6 +428,8 @@ RNG = np.random.default_rng(0)
         (lambda: est.Gaussian().fit(LATTICE, X, parts=PARTS), "give either parts or the flat arrays c and b, not both"),
         (lambda: est.Gaussian().fit(X, PARTS), r"x_t must have shape \(n, 2, 3\) or \(n, channel, 2, 3\)"),
         (lambda: est.Gaussian().fit(X, X, groups=[1, 2]), r"groups must hold one label per sample, shape \(100,\)"),
+        (lambda: est.Gaussian().fit(X, X, groups=NAN[:, 0]), "groups must hold a label for every sample, got nan"),
+        (lambda: est.Gaussian().fit(X, X, threads=4), "threads must be 1, or None for those"),
         (lambda: est.Gaussian().fit(X, X), "not combinations of one another, b and c, got a singular covariance"),
         (lambda: est.Gaussian().fit(X, np.ma.masked_less(X, 0)), "c must not have masked entries, got"),
         (lambda: est.Gaussian().fit(X[:5], X[5:10]), "more samples than the 6 columns .* at least 8, got 5"),
@@ -428,7 +444,7 @@ RNG = np.random.default_rng(0)
         (lambda: est.Oracle(1).fit(X, X), "Oracle needs lattice samples and their noise"),
         (lambda: est.Gaussian().estimate(), r"Gaussian has not been fitted; call fit\(a, c, b\)"),
         (lambda: est.find("Gausian"), "unknown estimator 'Gausian'; did you mean 'Gaussian'?"),
-        (lambda: est.tasks.find("isng"), "unknown task 'isng'; known: charges-3, "),
+        (lambda: est.tasks.find("isng"), "unknown task 'isng'; known: tables, atoms, charges-3, "),
     ],
 )  # fmt: skip
 def test_bad_input_is_refused_in_one_sentence(call, sentence):
@@ -441,3 +457,10 @@ def test_a_seed_gives_the_same_numbers_every_time():
     first, again = (LinearRegression().fit(X, y, rng=rng).estimate() for rng in (7, np.random.default_rng(7)))
     assert first == again
     assert first != LinearRegression().fit(X, y).estimate()
+
+
+def test_a_fit_says_what_it_does_where_it_is_asked(capsys):
+    LinearRegression(3).fit(X[:, :1], X[:, 1:])
+    assert capsys.readouterr().err == ""
+    LinearRegression(3).fit(X[:, :1], X[:, 1:], verbose=True, threads=None)
+    assert "LinearRegression, 1 s: fold 3 of 3 is fitted" in capsys.readouterr().err

@@ -1,0 +1,228 @@
+"""Laws of tables, whose information is known: numbers, categories, rare classes, atoms beside a continuum.
+
+A row holds A, one column, then B, then C. The pointwise log ratio log p(a|b,c)/p(a|b) of every law is a formula, and so
+is its mean I(A;C|B), up to a quadrature over one Gaussian variable.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+from scipy.special import entr, log_ndtr, ndtr, xlogy
+
+from ..lattice import FloatArray, Rng, Tripartition
+
+NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(200)
+WEIGHTS = WEIGHTS / WEIGHTS.sum()  # of averages over one standard normal variable
+
+
+class Table(ABC):
+    """A law of rows: `draw` them, compute their `log_ratios` and the mean of those, `information`."""
+
+    data: ClassVar[str] = "real"
+    n_b: int = 0
+    n_c: int = 1
+
+    @property
+    def parts(self) -> Tripartition:
+        """Which columns are A, B and C."""
+        return Tripartition.from_sizes(1, self.n_b, self.n_c)
+
+    def sample(self, n_samples: int, rng: Rng = None) -> FloatArray:
+        """Return (n_samples, 1 + n_b + n_c)."""
+        return self.draw(n_samples, np.random.default_rng(rng))
+
+    @abstractmethod
+    def draw(self, n: int, rng: np.random.Generator) -> FloatArray:
+        """Return n rows."""
+
+    @abstractmethod
+    def log_ratios(self, x: FloatArray) -> FloatArray:
+        """Return log p(a|b,c) - log p(a|b) of rows, (n,)."""
+
+    @cached_property
+    @abstractmethod
+    def information(self) -> float:
+        """I(A;C|B) in nats."""
+
+
+@dataclass(frozen=True)
+class Numbers(Table):
+    """Gaussian columns with one common factor, half of them in B, half in C; A is their sum and noise.
+
+    Args:
+        n_columns: of B and C together, correlated by 1/2 with one another.
+        information: I(A;C|B), which decides the noise.
+        copies: how often every column is there.
+        constants: number of columns of 1/10 beside those of B, and of C.
+    """
+
+    n_columns: int
+    information: float = 0.3
+    copies: int = 1
+    constants: int = 0
+
+    @property
+    def n_b(self) -> int:  # type: ignore[override]
+        return self.copies * (self.n_columns // 2) + self.constants
+
+    @property
+    def n_c(self) -> int:  # type: ignore[override]
+        return self.copies * (self.n_columns - self.n_columns // 2) + self.constants
+
+    @property
+    def _given_b(self) -> tuple[float, float]:
+        """Slope of sum(c) on sum(b), and the variance of the former given B."""
+        p, q = self.n_columns // 2, self.n_columns - self.n_columns // 2
+        slope = q / (1 + p)  # the common factor's mean given B is sum(b) sqrt(2)/(1 + p)
+        return slope, 0.5 * q + 0.5 * q**2 / (1 + p)
+
+    @property
+    def _noise(self) -> float:
+        return float(self._given_b[1] / np.expm1(2 * self.information))
+
+    def draw(self, n: int, rng: np.random.Generator) -> FloatArray:
+        x = np.sqrt(0.5) * (rng.standard_normal((n, self.n_columns)) + rng.standard_normal((n, 1)))
+        a = x.sum(axis=1, keepdims=True) + np.sqrt(self._noise) * rng.standard_normal((n, 1))
+        constant = np.full((n, self.constants), 0.1)
+        b, c = np.split(x, [self.n_columns // 2], axis=1)
+        return np.hstack([a, *[b] * self.copies, constant, *[c] * self.copies, constant])
+
+    def log_ratios(self, x: FloatArray) -> FloatArray:
+        b, c = x[:, 1 : 1 + self.n_columns // 2].sum(axis=1), x[:, 1 + self.n_b :]
+        c = c[:, : self.n_columns - self.n_columns // 2].sum(axis=1)
+        slope, variance = self._given_b
+        near = (x[:, 0] - b - c) ** 2 / self._noise
+        far = (x[:, 0] - (1 + slope) * b) ** 2 / (variance + self._noise)
+        return self.information + 0.5 * (far - near)
+
+
+@dataclass(frozen=True)
+class Categories(Table):
+    """A of four values in one of many contexts, whose one-hot codes are C.
+
+    Args:
+        n_c: number of contexts, equally likely.
+        seed: of the laws p(a|context), drawn from a Dirichlet distribution.
+    """
+
+    n_c: int
+    seed: int = 5
+
+    @cached_property
+    def laws(self) -> FloatArray:
+        """p(a|context), (n_c, 4)."""
+        return np.random.default_rng(self.seed).dirichlet(np.full(4, 0.3), self.n_c)
+
+    def draw(self, n: int, rng: np.random.Generator) -> FloatArray:
+        z = rng.integers(self.n_c, size=n)
+        a = (self.laws[z].cumsum(axis=1) < rng.random((n, 1))).sum(axis=1)
+        return np.c_[np.minimum(a, 3), np.eye(self.n_c)[z]]
+
+    def log_ratios(self, x: FloatArray) -> FloatArray:
+        a = x[:, 0].astype(int)
+        return np.log(self.laws[x[:, 1:].argmax(axis=1), a] / self.laws.mean(axis=0)[a])
+
+    @cached_property
+    def information(self) -> float:
+        return float(entr(self.laws.mean(axis=0)).sum() - entr(self.laws).sum(axis=1).mean())
+
+
+@dataclass(frozen=True)
+class RareClass(Table):
+    """A is 1 in few rows, where the first column of C is larger by `shift`; the others are noise.
+
+    Args:
+        n_c: Gaussian columns.
+        share: P(A = 1).
+    """
+
+    n_c: int
+    share: float = 0.01
+    shift: float = 2.0
+
+    def draw(self, n: int, rng: np.random.Generator) -> FloatArray:
+        a = (rng.random((n, 1)) < self.share).astype(float)
+        c = rng.standard_normal((n, self.n_c))
+        c[:, :1] += self.shift * a
+        return np.hstack([a, c])
+
+    def log_ratios(self, x: FloatArray) -> FloatArray:
+        return self._ratio(x[:, 0], x[:, 1])
+
+    def _ratio(self, a: FloatArray, c: FloatArray) -> FloatArray:
+        """Return log p(c|a)/p(c)."""
+        p = self.share
+        likelihood = self.shift * (c - self.shift / 2)
+        return a * likelihood - np.logaddexp(np.log1p(-p), np.log(p) + likelihood)
+
+    @cached_property
+    def information(self) -> float:
+        rare, common = self._ratio(np.ones(200), NODES + self.shift), self._ratio(np.zeros(200), NODES)
+        return float(WEIGHTS @ (self.share * rare + (1 - self.share) * common))
+
+
+@dataclass(frozen=True)
+class Rectified(Table):
+    """max(a, 0) and c of a Gaussian pair: half of A is an atom at 0.
+
+    Args:
+        correlation: of the pair.
+    """
+
+    correlation: float = 0.7
+
+    def draw(self, n: int, rng: np.random.Generator) -> FloatArray:
+        a, c = _pair(n, self.correlation, rng)
+        return np.c_[np.maximum(a, 0), c]
+
+    def log_ratios(self, x: FloatArray) -> FloatArray:
+        (a, c), left = x.T, 1 - self.correlation**2
+        density = 0.5 * (a**2 - (a - self.correlation * c) ** 2 / left - np.log(left))
+        return np.where(a > 0, density, np.log(2) + log_ndtr(-self.correlation * c / np.sqrt(left)))
+
+    @cached_property
+    def information(self) -> float:
+        p = ndtr(-self.correlation * NODES / np.sqrt(1 - self.correlation**2))
+        return float(-0.25 * np.log1p(-(self.correlation**2)) + WEIGHTS @ xlogy(p, 2 * p))
+
+
+@dataclass(frozen=True)
+class EightBit(Table):
+    """A Gaussian pair of which A is rounded to 256 levels 1/64 apart and clipped at both ends.
+
+    Args:
+        correlation: of the pair.
+    """
+
+    correlation: float = 0.7
+
+    def draw(self, n: int, rng: np.random.Generator) -> FloatArray:
+        a, c = _pair(n, self.correlation, rng)
+        return np.c_[np.clip(np.round(128 + 64 * a), 0, 255), c]
+
+    def log_ratios(self, x: FloatArray) -> FloatArray:
+        level = x[:, 0].astype(int)
+        return np.log(self._given(x[:, 1])[np.arange(len(x)), level] / self._marginal[level])
+
+    def _given(self, c: FloatArray, correlation: float | None = None) -> FloatArray:
+        """Return P(level | c), (n, 256)."""
+        rho = self.correlation if correlation is None else correlation
+        edges = (np.arange(0.5, 255) - 128) / 64
+        below = ndtr((edges - rho * c[:, None]) / np.sqrt(1 - rho**2))
+        return np.diff(below, axis=1, prepend=0.0, append=1.0)
+
+    @cached_property
+    def _marginal(self) -> FloatArray:
+        return self._given(np.zeros(1), 0.0)[0]
+
+    @cached_property
+    def information(self) -> float:
+        return float(entr(self._marginal).sum() - WEIGHTS @ entr(self._given(NODES)).sum(axis=1))
+
+
+def _pair(n: int, correlation: float, rng: np.random.Generator) -> FloatArray:
+    a, z = rng.standard_normal((2, n))
+    return np.array([a, correlation * a + np.sqrt(1 - correlation**2) * z])
