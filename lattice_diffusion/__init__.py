@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         samplers,
         studies,
     )
+    from .denoisers.comparison import compare
     from .images.hybrid import hybrid
     from .images.probe import probe
     from .lattice import Lattice, Tripartition
@@ -36,6 +37,7 @@ __all__ = [  # noqa: RUF022  rooms in the order data flow through them
     "Tripartition",
     "NoiseLevel",
     "load",
+    "compare",
     "probe",
     "hybrid",
     "images",
@@ -57,6 +59,7 @@ _HOMES = {
     "Tripartition": "lattice",
     "NoiseLevel": "noise_units",
     "load": "results",
+    "compare": "denoisers.comparison",
     "probe": "images.probe",
     "hybrid": "images.hybrid",
 }

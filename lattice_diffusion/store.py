@@ -26,6 +26,7 @@ import fcntl
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -228,6 +229,25 @@ class Parts:
         os.close(self._lock)
         if self.plan is None:  # nothing was begun
             shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def unfinished(out: str | os.PathLike[str] | None, *, resume: bool, force: bool) -> Iterator[Parts | None]:
+    """Yield the folder of what is finished of a result file; None where the file itself is, and `resume` is asked for.
+
+    Without `out` the folder is a temporary one.
+    """
+    if out is None:
+        with tempfile.TemporaryDirectory() as folder, Parts(Path(folder) / "result.h5") as parts:
+            yield parts
+        return
+    path = Path(out)
+    check_output(path, resume=resume, force=force)
+    with Parts(path, resume, force) as parts:
+        done = resume and path.exists() and parts.plan is None
+        if done:
+            say(f"{path} is finished")
+        yield None if done else parts
 
 
 def parts_folder(out: Path) -> Path:

@@ -31,7 +31,13 @@ ORDER = [
     ("__main__",),
 ]
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
-LATER = {("results", "studies"), ("results", "images"), ("images", "studies")}  # a result draws itself, when asked to
+LATER = {
+    ("results", "studies"),
+    ("results", "images"),
+    ("images", "studies"),
+    ("denoisers", "images"),
+    ("denoisers", "plots"),
+}  # a result draws itself, when asked to
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 
 

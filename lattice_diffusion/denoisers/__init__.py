@@ -4,7 +4,8 @@
     WienerFilter, NearestPatch      baselines made from a data set
     LocalNet, GlobalNet             networks for spins, fields and bonds; network_arguments(model) for a model's data
     LocalImageNet, GlobalImageNet   networks for images of a few grey levels
-    Bernoulli, Normal, Categorical  the posteriors they return
+    wrap, from_diffusers, from_azula   anyone's network, whatever it predicts, on any noise schedule
+    Bernoulli, Normal, Categorical, Dirac   the posteriors they return
     train, fit                      fit a network to clean data, step by step or to the end
     save, load                      networks on disk
     minimise, TrainingConfig        the training loop of every network of the package
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING
 from ..lazy import attach
 from .baselines import NearestPatch, WienerFilter
 from .exact import ExactDenoiser
-from .posterior import Bernoulli, Categorical, Denoiser, Normal, Posterior
+from .posterior import Bernoulli, Categorical, Denoiser, Dirac, Normal, Posterior
 from .reverse_process import (
     Step,
     Switch,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from .local_net import LocalNet
     from .network import network_arguments
     from .training import CheckpointError, TrainingConfig, TrainingError, TrainingStep, minimise
+    from .wrapped import WrappedDenoiser, from_azula, from_diffusers, scheduler_unit, wrap
 
 _HOMES = {
     **dict.fromkeys(["fit", "load", "save", "train"], "fitting"),
@@ -53,13 +55,15 @@ _HOMES = {
     "GlobalNet": "global_net",
     "LocalNet": "local_net",
     "network_arguments": "network",
+    **dict.fromkeys(["WrappedDenoiser", "from_azula", "from_diffusers", "scheduler_unit", "wrap"], "wrapped"),
 }
 __all__ = ["ExactDenoiser", "NearestPatch", "WienerFilter"]
-__all__ += ["Bernoulli", "Categorical", "Denoiser", "Normal", "Posterior"]
+__all__ += ["Bernoulli", "Categorical", "Denoiser", "Dirac", "Normal", "Posterior"]
 __all__ += ["Step", "Switch", "always", "hybrid", "pure_noise", "reverse", "reverse_steps"]
 __all__ += ["Unmasked", "gaussian_divergence", "generated_covariance", "unmask_loops", "violated_vertices"]
 __all__ += ["GlobalImageNet", "GlobalNet", "LocalImageNet", "LocalNet", "network_arguments"]
 __all__ += ["CheckpointError", "TrainingConfig", "TrainingError", "TrainingStep", "minimise"]
 __all__ += ["fit", "load", "save", "train"]
+__all__ += ["WrappedDenoiser", "from_azula", "from_diffusers", "scheduler_unit", "wrap"]
 
 __getattr__, __dir__ = attach(__name__, _HOMES, __all__)

@@ -4,7 +4,7 @@ Weights are drawn from a NumPy generator, never from global state.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -95,25 +95,7 @@ class Network(nn.Module):
             )
         if isinstance(x_t, Tensor):
             return law(x_t, t)
-        weight = next(self.parameters())
-        times, x_t = check_times(t, len(x_t)), array_of("x_t", x_t)
-        if x_t.size:
-            check_finite(x_t=x_t)
-        step = max(1, CHUNK_SITES // max(1, x_t[0].size)) if len(x_t) else 1
-        parts: list[Any] = []
-        with torch.no_grad():
-            for start in range(0, max(1, len(x_t)), step):
-                rows = slice(start, start + step)
-                x = torch.as_tensor(x_t[rows].astype(float), dtype=weight.dtype, device=weight.device)
-                parts.append(law(x, times[rows] if times.ndim else times))
-
-        def join(values: list[Any]) -> Any:
-            """Return per-sample tensors end to end, and what is common to all samples as it is."""
-            return torch.cat(values).cpu().double().numpy() if isinstance(values[0], Tensor) else values[0]
-
-        names = [field.name for field in fields(parts[0])]
-        answer: Posterior = type(parts[0])(*(join([getattr(part, name) for part in parts]) for name in names))
-        return answer
+        return in_chunks(law, x_t, t, next(self.parameters()))
 
     def _level(self, x_t: Tensor, t: Any) -> "NoiseLevel":
         return noise_level(self.channel, t, x_t, self.variance)
@@ -125,6 +107,36 @@ class Network(nn.Module):
             signal = per_sample(level.signal, x_t).clamp(min=1e-4)
             features.append(level.field(x_t).tanh() / signal)
         return torch.stack(features, dim=2).flatten(1, 2)
+
+
+def in_chunks(
+    law: Callable[..., Posterior], x_t: NDArray, t: Any, like: Tensor, given: Mapping[str, Any] | None = None
+) -> Posterior:
+    """Return the law of NumPy arrays in NumPy arrays, without gradients, in chunks of bounded memory.
+
+    Args:
+        law: law(x_t, t) of tensors in the type and on the device of `like`; law(x_t, t, given) with `given`, whose
+            values have one entry per sample, or a single one for all.
+    """
+    times, x_t = check_times(t, len(x_t)), array_of("x_t", x_t)
+    if x_t.size:
+        check_finite(x_t=x_t)
+    step = max(1, CHUNK_SITES // max(1, x_t[0].size)) if len(x_t) else 1
+    parts: list[Any] = []
+    with torch.no_grad():
+        for start in range(0, max(1, len(x_t)), step):
+            rows = slice(start, start + step)
+            x = torch.as_tensor(x_t[rows].astype(float), dtype=like.dtype, device=like.device)
+            more = () if given is None else ({k: v if len(v) == 1 else v[rows] for k, v in given.items()},)
+            parts.append(law(x, times[rows] if times.ndim else times, *more))
+
+    def join(values: list[Any]) -> Any:
+        """Return per-sample tensors end to end, and what is common to all samples as it is."""
+        return torch.cat(values).cpu().double().numpy() if isinstance(values[0], Tensor) else values[0]
+
+    names = [field.name for field in fields(parts[0])]
+    answer: Posterior = type(parts[0])(*(join([getattr(part, name) for part in parts]) for name in names))
+    return answer
 
 
 def network_arguments(model: Any) -> dict[str, Any]:

@@ -94,6 +94,21 @@ class Normal:
 
 
 @dataclass(frozen=True)
+class Dirac:
+    """All that is known of a network that gives the mean alone; a reverse step takes it for x_0, as DDPM does."""
+
+    mean: Array
+
+    @property
+    def variance(self) -> Array:
+        """0, for want of an estimate."""
+        return 0 * self.mean
+
+    def sample(self, rng: Rng = None) -> NDArray[np.float64]:
+        return np.asarray(self.mean, float)
+
+
+@dataclass(frozen=True)
 class Categorical:
     """One of `levels` at every site, such as grey levels.
 

@@ -24,7 +24,7 @@ from ..lattice import Rng
 from ..phases import nonlocality_window
 from ..progress import duration, progress_bar, say
 from ..results import Result, grids, load, provenance, tree, variable, write
-from ..store import Parts
+from ..store import Parts, unfinished
 from .hybrid_measurements import Effort, Radii, four_schedules, images_denoised, measure, stepwise, ticks
 from .hybrid_networks import (
     Split,
@@ -39,7 +39,7 @@ from .hybrid_networks import (
 )
 from .hybrid_quality import NAME, Judge, hybrid_groups
 from .images import Images, open_images
-from .probe import parse_radii, plain, seed_of, unfinished
+from .probe import parse_radii, plain, seed_of
 
 STEPS = ("steps", "global_steps")
 STORED = ("file", "array", "labels", "classes", "memory_bytes")  # what may differ between copies of the same images

@@ -237,12 +237,12 @@ def classifier_of(data: Split, seed: int, parts: Path) -> Classifier | None:
         with understood(path, "of this classifier"):
             net.load_state_dict(read_checkpoint(path)["average"])
         return net
-    _fit(net, data.train, data.labels[0], rng)
+    fit_classifier(net, data.train, data.labels[0], rng)
     write_checkpoint(path, {"average": net.state_dict()})
     return net
 
 
-def _fit(net: Classifier, images: NDArray, labels: NDArray, rng: np.random.Generator) -> None:
+def fit_classifier(net: Classifier, images: NDArray, labels: NDArray, rng: np.random.Generator) -> None:
     """Train over EPOCHS passes through the images, each moved by up to one pixel."""
     x, y = torch.as_tensor(images, dtype=torch.float32), torch.as_tensor(labels)
     background = float(np.median(images))

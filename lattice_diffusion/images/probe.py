@@ -8,8 +8,7 @@ result.report("probe.html")
 import contextlib
 import os
 import re
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -24,7 +23,7 @@ from ..estimators.amortised_data import LEVEL_SAMPLE, MAX_LEVELS, Field, Pixel, 
 from ..lattice import Rng
 from ..progress import duration, progress_bar, say
 from ..results import Result, load, write
-from ..store import Parts, check_output
+from ..store import unfinished
 from .calibration import calibrate_all, exact_seconds, pictures, plan_for
 from .decisions import probe_result, probe_variables
 from .images import Images, open_images
@@ -282,25 +281,6 @@ def _costed(
 
 
 # -- what probe and hybrid share -----------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def unfinished(out: str | os.PathLike[str] | None, *, resume: bool, force: bool) -> Iterator[Parts | None]:
-    """Yield the folder of what is finished of a result file; None where the file itself is, and `resume` is asked for.
-
-    Without `out` the folder is a temporary one.
-    """
-    if out is None:
-        with tempfile.TemporaryDirectory() as folder, Parts(Path(folder) / "result.h5") as parts:
-            yield parts
-        return
-    path = Path(out)
-    check_output(path, resume=resume, force=force)
-    with Parts(path, resume, force) as parts:
-        done = resume and path.exists() and parts.plan is None
-        if done:
-            say(f"{path} is finished")
-        yield None if done else parts
 
 
 def seed_of(rng: Rng) -> int:

@@ -1,0 +1,432 @@
+"""Several denoisers of one data set: what each costs in likelihood and in time, and where which of them may work.
+
+    found = ld.compare({"global": g, "small": s, "r3": l}, images, levels=20, unit="log_snr")
+    found.window(0.1, "small")                where the small network must not be used
+    plan = found.schedule(budget=1.0)         the cheapest network at every noise level, for 1 nat per image
+    plan.bounds("sigma"), plan.saving
+
+By Girsanov's theorem a denoiser m in place of the best one m* adds to the Kullback-Leibler divergence of the generated
+data at most
+
+    KL = 1/2 int d(snr) sum_i [mse_i(m) - mse_i(m*)],
+
+which is taken by the trapezoidal rule in log snr between the levels; nothing is added outside them. All networks see
+one noise, so that errors are subtracted image by image; the best is, at every level, the one of least error there.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import InputError, array_of, shown
+from ..estimate import Estimate
+from ..lattice import FloatArray, Rng
+from ..noise_units import NoiseLevel, unit_of
+from ..phases import Allocation, Window, evaluate_schedule, nonlocality_window, optimal_schedule, schedule_frontier
+from ..progress import progress_bar
+from ..results import Result, Row, load, provenance, tree, write
+from ..store import unfinished
+from .paired_errors import (
+    Draw,
+    Networks,
+    Samples,
+    fingerprint,
+    groups_of,
+    log_snr_of,
+    measured,
+    named_networks,
+    trapezoid,
+)
+from .posterior import Denoiser
+from .reverse_process import pure_noise, reverse_steps
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NAME = "compare"
+Cost = Literal["seconds", "multiply_adds"]
+
+
+def compare(
+    networks: Networks,
+    data: NDArray | Draw,
+    levels: ArrayLike | int = 16,
+    *,
+    unit: Any = "linear",
+    n_samples: int | None = None,
+    condition: ArrayLike | None = None,
+    budget: float | None = None,
+    batch_size: int = 64,
+    rng: Rng = 0,
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    force: bool = False,
+    progress: bool = False,
+) -> "Comparison":
+    """Return the errors and costs of denoisers at noise levels, and what follows from them.
+
+    A run that was killed goes on with `resume`, to the same errors.
+
+    Args:
+        networks: denoisers by name, of Gaussian noise on any schedule: `wrap` makes them of anyone's networks.
+        data: clean values (n, channel, *lattice) that the networks were not trained on, or draw(n, rng) -> such an
+            array, for fresh ones.
+        levels: noise levels in `unit`, two or more; or how many, at equal steps of log snr from 6 to -6.
+        unit: see `noise_units`.
+        n_samples: how many are taken, by default all of an array, and 1,024 fresh ones.
+        condition: one value per sample, (n, ...), for the networks that take one (see `wrap`).
+        budget: KL in nats per sample of the schedule that the result file, figure and report show.
+        batch_size: samples denoised at a time.
+        rng: decides noise and fresh data.
+        out: result file; resume: go on with an interrupted run; force: overwrite what is there.
+        progress: whether a bar shows the progress on a terminal.
+
+    Raises InputError for networks, levels or data that do not fit, each in one sentence.
+    """
+    named = named_networks(networks)
+    log_snr = log_snr_of(levels, unit, named)
+    samples = Samples.of(data, n_samples, condition, batch_size, rng)
+    plan = {
+        "networks": {name: fingerprint(net) for name, net in named.items()},
+        "log_snr": log_snr.tolist(),
+        "unit": unit_of(unit).name,
+        **samples.describe(),
+    }
+    with unfinished(out, resume=resume, force=force) as parts:
+        if parts is None:
+            return Comparison(load(out), named)  # type: ignore[arg-type]
+        parts.begin(plan)
+        with progress_bar("comparing", samples.n_batches, shown=progress) as advance:
+            errors, seconds = measured(named, samples, log_snr, parts, advance)
+        groups = groups_of(named, errors, seconds, log_snr, samples)
+        attributes = provenance(NAME, json.dumps({**plan, "budget": budget}), samples.seed, complete=True)
+        found = Comparison(tree(attributes, groups), named)
+        found = Comparison(tree(attributes, groups, found.rows(budget)), named)
+        if out is not None:
+            write(out, found.result)
+        parts.remove()
+    return found
+
+
+# -- what follows ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SwitchingSchedule:
+    """Which network works at which noise level.
+
+    schedule(t) is the network at the time t of the networks' channel, as `reverse` asks for it.
+
+    Attributes:
+        log_snr: of the levels, falling; names: of the network at each.
+        kl, kl_stderr: predicted KL beyond the best networks, in nats per sample.
+        cost: of all steps, in seconds or multiply-adds per sample; dearest: with the dearest network throughout.
+    """
+
+    log_snr: FloatArray
+    names: tuple[str, ...]
+    kl: float
+    kl_stderr: float
+    cost: float
+    dearest: float
+    networks: Mapping[str, Denoiser]
+
+    @property
+    def saving(self) -> float:
+        """How many times cheaper it is than the dearest network throughout."""
+        return self.dearest / self.cost if self.cost else np.inf
+
+    def bounds(self, unit: Any = "linear") -> list[tuple[str, float, float]]:
+        """Return (network, first, last) from noise to data, switching half-way between levels in log snr."""
+        switches = [k for k in range(1, len(self.names)) if self.names[k] != self.names[k - 1]]
+        cuts = [self.log_snr[0], *(self.log_snr[[k - 1, k]].mean() for k in switches), self.log_snr[-1]]
+        values = np.atleast_1d(NoiseLevel(np.array(cuts)).to(unit))
+        parts = zip([0, *switches], values[:-1], values[1:], strict=True)
+        return [(self.names[k], float(stop), float(start)) for k, start, stop in parts][::-1]
+
+    def __call__(self, t: float) -> Denoiser:
+        if not self.networks:
+            raise InputError("the schedule has no networks to generate with; give them to Comparison(result, networks)")
+        channel: Any = next(iter(self.networks.values())).channel  # type: ignore[attr-defined]
+        with np.errstate(divide="ignore"):
+            level = np.log(channel.snr(t))
+        cuts = -(self.log_snr[1:] + self.log_snr[:-1]) / 2
+        return self.networks[self.names[int(np.searchsorted(cuts, -level, side="right"))]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The result of `compare`.
+
+    Attributes:
+        result: groups `gaps` (level, network), `costs` (network) and `images`, the squared error of every sample.
+        networks: denoisers by name, for generating; empty where only the file is there.
+    """
+
+    result: Result
+    networks: Mapping[str, Any]
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], networks: Networks = ()) -> "Comparison":
+        """Return the comparison in a result file."""
+        result = load(path)
+        if result.attrs.get("name") != NAME:
+            raise InputError(f"{path} must be the result of compare, got one of {result.attrs.get('name')!r}")
+        return cls(result, dict(networks))
+
+    @property
+    def table(self) -> xr.Dataset:
+        """The gaps: mse, gap, kl (level, network) with errors NAME_stderr, on coordinates level and network."""
+        return self._group("gaps")
+
+    def _group(self, name: str) -> xr.Dataset:
+        return self.result[name].to_dataset()  # type: ignore[union-attr]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the networks."""
+        return [str(name) for name in self.table["network"].values]
+
+    @property
+    def log_snr(self) -> FloatArray:
+        """The noise levels, falling."""
+        return np.asarray(self.table["log_snr"].values)
+
+    @property
+    def _per_level(self) -> FloatArray:
+        """Nats of every sample, level and network: 1/2 snr times the squared error, per unit of log snr."""
+        return np.asarray(self._group("images")["squared_error"].values * (0.5 * np.exp(self.log_snr))[:, None])
+
+    def window(
+        self, tolerance: float, network: str | None = None, *, beyond: str | None = None, unit: Any = "linear"
+    ) -> Window | None:
+        """Return where a network must not be used: its KL per unit of log snr exceeds `tolerance` nats per sample.
+
+        Args:
+            network: which, by default the cheapest.
+            beyond: the network it is compared with, by default the best at every level; the unconditional beyond the
+                conditional one gives the interval in which the condition matters.
+            unit: of the ends, from the clean one (`start`) to the noisy one; an end that the levels do not bracket is
+                None.
+
+        Returns None for a network that may be used everywhere.
+        """
+        one = self._index(network or self.names[int(self._costs("seconds").argmin())])
+        other = self._best if beyond is None else np.full(len(self.log_snr), self._index(beyond))
+        rows = np.arange(len(self.log_snr))
+        nats = self._per_level
+        excess = nats[:, :, one] - nats[:, rows, other]
+        stderr = excess.std(axis=0, ddof=1) / len(excess) ** 0.5
+        seen = nonlocality_window(-self.log_snr, excess.mean(axis=0), tolerance, stderr)
+        return seen and Window(*(end and _in_unit(end, unit) for end in (seen.start, seen.stop)))
+
+    def schedule(
+        self, budget: float, *, cost: Cost = "seconds", steps: ArrayLike | None = None, unit: Any = "linear"
+    ) -> SwitchingSchedule:
+        """Return the cheapest choice of a network at every level whose KL beyond the best ones is at most `budget`.
+
+        Args:
+            budget: nats per sample.
+            cost: what is to be small.
+            steps: noise levels in `unit` at which networks are called; by default once at every level.
+
+        Raises InputError where none keeps the budget.
+        """
+        area, costs = self._tables(cost, steps, unit)
+        return self._switching(optimal_schedule(area, costs, budget), costs)
+
+    def frontier(
+        self, *, cost: Cost = "seconds", steps: ArrayLike | None = None, unit: Any = "linear"
+    ) -> list[SwitchingSchedule]:
+        """Return the schedules than which none is cheaper at its error, from the cheapest to the most exact."""
+        area, costs = self._tables(cost, steps, unit)
+        return [self._switching(one, costs) for one in schedule_frontier(area, costs)]
+
+    def throughout(
+        self, network: str, *, cost: Cost = "seconds", steps: ArrayLike | None = None, unit: Any = "linear"
+    ) -> SwitchingSchedule:
+        """Return the schedule of one network at all levels."""
+        area, costs = self._tables(cost, steps, unit)
+        choice = np.full(len(area), self._index(network))
+        return self._switching(evaluate_schedule(choice, area, costs), costs)
+
+    def validate(
+        self,
+        n: int,
+        real: NDArray,
+        *,
+        budget: float,
+        cost: Cost = "seconds",
+        steps: ArrayLike | None = None,
+        unit: Any = "linear",
+        features: Callable[[NDArray], NDArray] | None = None,
+        labels: ArrayLike | None = None,
+        statistics: Mapping[str, Callable[[NDArray], NDArray]] | None = None,
+        deterministic: bool = False,
+        batch_size: int = 64,
+        rng: Rng = 0,
+    ) -> xr.Dataset:
+        """Generate with the cheapest network, the dearest one and the schedule for a budget, and return their quality.
+
+        Args:
+            n: samples generated by each, 40 or more.
+            real: real ones (m, channel, *lattice); distances are to the first half, and `real` is the second half.
+            budget, cost, steps, unit: as for `schedule`; without steps, one step from level to level and then to t = 0.
+            features: images -> (n, feature), in which Frechet distances are measured; or labels: codes (m,) of `real`,
+                by which a small classifier is trained on the first half, whose features are taken.
+            statistics: other measures of every sample by name, such as an energy: samples -> (n,).
+            deterministic: follow the probability flow.
+
+        Returns:
+            kl (predicted), patch_divergence (single-channel images), frechet_distance and statistics with NAME_stderr,
+            seconds and multiply_adds per sample, on the coordinate `schedule`: real, cheapest, schedule, dearest.
+        """
+        from ..images.hybrid_quality import frechet_distance, patch_divergence
+
+        plan = self.schedule(budget, cost=cost, steps=steps, unit=unit)
+        costs = self._costs(cost)
+        ends = {"cheapest": self.names[int(costs.argmin())], "dearest": self.names[int(costs.argmax())]}
+        whole = {name: self.throughout(one, cost=cost, steps=steps, unit=unit) for name, one in ends.items()}
+        plans = {"cheapest": whole["cheapest"], "schedule": plan, "dearest": whole["dearest"]}
+        real, rng = array_of("real", real).astype(float), np.random.default_rng(rng)
+        half = len(real) // 2
+        if labels is not None:
+            features = _classifier_features(real[:half], np.asarray(labels)[:half], rng)
+        channel = next(iter(self.networks.values())).channel if self.networks else plan(0.5)
+        log_snr = self.log_snr[::-1] if steps is None else np.sort(NoiseLevel.of(steps, unit).log_snr)
+        times = [*(channel.time(float(snr)) for snr in np.exp(log_snr)), 0.0]
+        sets, spent = {"real": real[half:]}, {"real": (0.0, 0.0)}
+        for name, one in plans.items():
+            sets[name], *spent[name] = _generated(
+                one, channel, times, n, real.shape[1:], deterministic, batch_size, rng
+            )
+        found: dict[str, list[tuple[float, float]]] = {}
+        reference, middle = real[:half], float(real.min() + real.max()) / 2
+        for samples in sets.values():
+            if real.ndim == 4 and real.shape[1] == 1:
+                apart = patch_divergence(samples, reference, middle)
+                found.setdefault("patch_divergence", []).append((apart.value, apart.stderr))
+            if features is not None:
+                apart = frechet_distance(features(samples), features(reference))
+                found.setdefault("frechet_distance", []).append((apart.value, apart.stderr))
+            for name, measure in (statistics or {}).items():
+                values = np.asarray(measure(samples), float)
+                found.setdefault(name, []).append(
+                    (float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5))
+                )
+        found["kl"] = [(0.0, 0.0), *((one.kl, one.kl_stderr) for one in plans.values())]
+        table = {key: ("schedule", [v[0] for v in values]) for key, values in found.items()}
+        table |= {f"{key}_stderr": ("schedule", [v[1] for v in values]) for key, values in found.items()}
+        table |= {
+            key: ("schedule", [spent[name][k] for name in sets]) for k, key in enumerate(("seconds", "multiply_adds"))
+        }
+        return xr.Dataset(table, coords={"schedule": list(sets)})
+
+    def rows(self, budget: float | None = None) -> list[Row]:
+        """Return the table of a result: KL and cost of every network, and of the schedule for a budget."""
+        found = []
+        for name in self.names:
+            one = self.throughout(name)
+            found.append(Row(NAME, f"KL beyond the best, {name} (nat)", None, one.kl, one.kl_stderr, "Girsanov"))
+        for quantity in ("seconds", "multiply_adds", "parameters"):
+            values = self._group("costs")[quantity].values
+            words = f"{quantity.replace('_', '-')} of a call per sample" if quantity != "parameters" else quantity
+            found += [
+                Row(NAME, f"{words}, {name}", None, float(v), 0.0, "")
+                for name, v in zip(self.names, values, strict=True)
+            ]
+        if budget is not None:
+            plan = self.schedule(budget)
+            where = "; ".join(f"{name} from t = {start:.3g} to {stop:.3g}" for name, start, stop in plan.bounds())
+            found.append(Row(NAME, f"KL, schedule for {budget:g} nat", None, plan.kl, plan.kl_stderr, where))
+            found.append(Row(NAME, "cost, dearest / schedule", None, plan.saving, 0.0, "measured seconds"))
+        return found
+
+    def plot(self, *, unit: Any = "linear", budget: float | None = None) -> "Figure":
+        """Return a figure: KL per unit of log snr over the noise level, and predicted error against cost."""
+        from ..plots.comparison import plot_comparison
+
+        return plot_comparison(self, unit=unit, budget=budget)
+
+    def report(self, path: str | os.PathLike[str]) -> None:
+        """Write one static HTML page with the figure, table and parameters."""
+        self.result.report(path)
+
+    def _index(self, name: str) -> int:
+        if name not in self.names:
+            raise InputError(f"network must be one of {', '.join(self.names)}, got {shown(name)}")
+        return self.names.index(name)
+
+    @property
+    def _best(self) -> NDArray[np.int64]:
+        return np.asarray(self.table["mse"].values.argmin(axis=1))
+
+    def _costs(self, cost: Cost) -> FloatArray:
+        if cost not in ("seconds", "multiply_adds"):
+            raise InputError(f"cost must be seconds or multiply_adds, got {shown(cost)}")
+        return np.asarray(self._group("costs")[cost].values, float)
+
+    def _tables(self, cost: Cost, steps: ArrayLike | None, unit: Any) -> tuple[FloatArray, FloatArray]:
+        """Return KL and cost, (level, network), of one sample."""
+        calls: NDArray[Any] = np.ones(len(self.log_snr))
+        if steps is not None:
+            called = np.atleast_1d(NoiseLevel.of(steps, unit).log_snr)
+            cuts = -(self.log_snr[1:] + self.log_snr[:-1]) / 2
+            calls = np.bincount(np.searchsorted(cuts, -called, side="right"), minlength=len(calls))
+        return np.asarray(self.table["kl"].values), calls[:, None] * self._costs(cost)
+
+    def _switching(self, found: Allocation, costs: FloatArray) -> SwitchingSchedule:
+        rows = np.arange(len(found.choice))
+        nats = self._per_level
+        excess = (nats[:, rows, found.choice] - nats[:, rows, self._best]) @ trapezoid(self.log_snr)
+        return SwitchingSchedule(
+            self.log_snr,
+            tuple(self.names[k] for k in found.choice),
+            found.error,
+            float(excess.std(ddof=1) / len(excess) ** 0.5),
+            found.cost,
+            float(costs.sum(axis=0).max()),
+            self.networks,
+        )
+
+
+def _generated(
+    plan: SwitchingSchedule,
+    channel: Any,
+    times: Sequence[float],
+    n: int,
+    shape: tuple[int, ...],
+    deterministic: bool,
+    batch_size: int,
+    rng: np.random.Generator,
+) -> tuple[FloatArray, float, float]:
+    """Return n samples, and seconds and multiply-adds of each."""
+    samples, seconds, adds = [], 0.0, 0.0
+    for start in range(0, n, batch_size):
+        x = pure_noise((min(batch_size, n - start), *shape), channel, times[0], rng)
+        for step in reverse_steps(x, times, plan, channel, rng, deterministic=deterministic):
+            seconds += step.seconds / n
+            adds += step.multiply_adds * len(x) / n
+            x = step.x
+        samples.append(x)
+    return np.concatenate(samples), seconds, adds
+
+
+def _classifier_features(images: NDArray, labels: NDArray, rng: np.random.Generator) -> Callable[[NDArray], NDArray]:
+    from ..images.hybrid_networks import Classifier, fit_classifier
+
+    net = Classifier(images.shape[2:], int(labels.max()) + 1, rng)
+    fit_classifier(net, images, labels, rng)
+    return lambda x: net.see(x)[0]
+
+
+def _in_unit(end: Estimate, unit: Any) -> Estimate:
+    """Return an end given as -log snr in `unit`, its error carried along."""
+    value, nearby = (NoiseLevel(np.array(-end.value - step)).to(unit) for step in (0.0, 1e-4))
+    return Estimate(value, abs(nearby - value) / 1e-4 * end.stderr, end.n_samples, end.method)
