@@ -371,6 +371,56 @@ def hybrid(
 
 
 @app.command()
+def compare(
+    images: ImagesPath,
+    denoiser: Annotated[
+        list[str],
+        Option(help="Network as NAME=file.py:FUNCTION, a function that returns a denoiser (once for each network)."),
+    ],
+    out: Out = Path("compare.h5"),
+    levels: Annotated[str, Option(help="Number of noise levels, or their list in --unit.")] = "16",
+    unit: Annotated[str, Option(help="Unit of noise levels: linear, vp, sigma, log_snr, flow:3, ddpm, ...")] = "linear",
+    budget: Annotated[float | None, Option(help="Nats per image that the schedule may cost.")] = None,
+    batch_size: Annotated[int, Option(min=1, help="Number of images denoised at a time.")] = 64,
+    condition: Annotated[
+        bool, Option("--condition", help="Give the labels of images to networks that take one.")
+    ] = False,
+    key: Key = None,
+    labels: Labels = None,
+    n_max: NMax = None,
+    value_range: ValueRange = None,
+    seed: Annotated[int, Option(min=0, help="Seed of the noise.")] = 0,
+    resume: Resume = False,
+    force: Force = False,
+) -> None:
+    """Compare networks at every noise level: errors, costs, and the cheapest schedule."""
+    from .store import beside, check_output
+
+    picture = beside(out, ".png")
+    check_output(picture, resume=resume, force=force)
+    with _long_run(torch=True), _image_warnings():
+        from .denoisers.comparison import compare, denoisers_in, levels_in
+        from .images import open_images
+        from .studies.reproduce import draw
+
+        opened = open_images(images, key=key, labels=labels, n_max=n_max, value_range=value_range)
+        options: dict[str, Any] = {"unit": unit, "budget": budget, "batch_size": batch_size, "rng": seed}
+        found = compare(
+            denoisers_in(denoiser),
+            opened.read(range(len(opened))),
+            levels_in(levels),
+            condition=opened.labels if condition else None,
+            out=out,
+            resume=resume,
+            force=force,
+            progress=True,
+            **options,
+        )
+        draw(out, picture)
+        _print_table(found.result)
+
+
+@app.command()
 def doctor(as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False) -> None:
     """Show versions, threads and optional parts, and check ten seconds of exact values; exit code 1 if one fails."""
     from .doctor import examine, show

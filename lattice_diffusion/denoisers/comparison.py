@@ -16,7 +16,7 @@ one noise, so that errors are subtracted image by image; the best is, at every l
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,7 +30,8 @@ from ..lattice import FloatArray, Rng
 from ..noise_units import NoiseLevel, unit_of
 from ..phases import Allocation, Window, evaluate_schedule, nonlocality_window, optimal_schedule, schedule_frontier
 from ..progress import progress_bar
-from ..results import Result, Row, load, provenance, tree, write
+from ..registry import find, is_file
+from ..results import Row, load, provenance, tree, write
 from ..store import unfinished
 from .paired_errors import (
     Draw,
@@ -114,6 +115,29 @@ def compare(
     return found
 
 
+def denoisers_in(texts: Iterable[str]) -> list[tuple[str, Any]]:
+    """Return denoisers by name from NAME=file.py:FUNCTION, each the function's answer, or what stands in its place.
+
+    Raises InputError for text of another form.
+    """
+    found = []
+    for text in texts:
+        name, equals, place = text.partition("=")
+        if not (name and equals and is_file(place)):
+            raise InputError(f"a denoiser must be given as NAME=file.py:FUNCTION, got {shown(text)}")
+        made = find(place, (), "denoiser")
+        found.append((name, made if hasattr(made, "channel") else made()))
+    return found
+
+
+def levels_in(text: str) -> int | list[float]:
+    """Return the number of noise levels, or their list, from text such as 16 or 0.2,0.5,0.8."""
+    try:
+        return int(text) if text.strip().isdigit() else [float(word) for word in text.split(",")]
+    except ValueError:
+        raise InputError(f"levels must be a number such as 16 or a list such as 0.2,0.5, got {shown(text)}") from None
+
+
 # -- what follows ---------------------------------------------------------------------------------------------------
 
 
@@ -135,7 +159,7 @@ class SwitchingSchedule:
     kl_stderr: float
     cost: float
     dearest: float
-    networks: Mapping[str, Denoiser]
+    networks: Mapping[str, Any]
 
     @property
     def saving(self) -> float:
@@ -150,14 +174,19 @@ class SwitchingSchedule:
         parts = zip([0, *switches], values[:-1], values[1:], strict=True)
         return [(self.names[k], float(stop), float(start)) for k, start, stop in parts][::-1]
 
-    def __call__(self, t: float) -> Denoiser:
+    @property
+    def channel(self) -> Any:
+        """The noise of its networks."""
         if not self.networks:
             raise InputError("the schedule has no networks to generate with; give them to Comparison(result, networks)")
-        channel: Any = next(iter(self.networks.values())).channel  # type: ignore[attr-defined]
+        return next(iter(self.networks.values())).channel
+
+    def __call__(self, t: float) -> Denoiser:
         with np.errstate(divide="ignore"):
-            level = np.log(channel.snr(t))
+            level = np.log(self.channel.snr(t))
         cuts = -(self.log_snr[1:] + self.log_snr[:-1]) / 2
-        return self.networks[self.names[int(np.searchsorted(cuts, -level, side="right"))]]
+        found: Denoiser = self.networks[self.names[int(np.searchsorted(cuts, -level, side="right"))]]
+        return found
 
 
 @dataclass(frozen=True)
@@ -169,7 +198,7 @@ class Comparison:
         networks: denoisers by name, for generating; empty where only the file is there.
     """
 
-    result: Result
+    result: xr.DataTree
     networks: Mapping[str, Any]
 
     @classmethod
@@ -186,7 +215,7 @@ class Comparison:
         return self._group("gaps")
 
     def _group(self, name: str) -> xr.Dataset:
-        return self.result[name].to_dataset()  # type: ignore[union-attr]
+        return self.result[name].to_dataset()
 
     @property
     def names(self) -> list[str]:
@@ -203,6 +232,16 @@ class Comparison:
         """Nats of every sample, level and network: 1/2 snr times the squared error, per unit of log snr."""
         return np.asarray(self._group("images")["squared_error"].values * (0.5 * np.exp(self.log_snr))[:, None])
 
+    def density(self, network: str, beyond: str | None = None) -> tuple[FloatArray, FloatArray]:
+        """Return KL per unit of log snr in nats per sample at every level, with its errors.
+
+        It is beyond the best network, or beyond that called `beyond`.
+        """
+        other = self._best if beyond is None else self._index(beyond)
+        nats = self._per_level
+        excess = nats[:, :, self._index(network)] - nats[:, np.arange(len(self.log_snr)), other]
+        return excess.mean(axis=0), excess.std(axis=0, ddof=1) / len(excess) ** 0.5
+
     def window(
         self, tolerance: float, network: str | None = None, *, beyond: str | None = None, unit: Any = "linear"
     ) -> Window | None:
@@ -217,13 +256,9 @@ class Comparison:
 
         Returns None for a network that may be used everywhere.
         """
-        one = self._index(network or self.names[int(self._costs("seconds").argmin())])
-        other = self._best if beyond is None else np.full(len(self.log_snr), self._index(beyond))
-        rows = np.arange(len(self.log_snr))
-        nats = self._per_level
-        excess = nats[:, :, one] - nats[:, rows, other]
-        stderr = excess.std(axis=0, ddof=1) / len(excess) ** 0.5
-        seen = nonlocality_window(-self.log_snr, excess.mean(axis=0), tolerance, stderr)
+        network = network or self.names[int(self._costs("seconds").argmin())]
+        density, stderr = self.density(network, beyond)
+        seen = nonlocality_window(-self.log_snr, density, tolerance, stderr)
         return seen and Window(*(end and _in_unit(end, unit) for end in (seen.start, seen.stop)))
 
     def schedule(
@@ -298,10 +333,10 @@ class Comparison:
         half = len(real) // 2
         if labels is not None:
             features = _classifier_features(real[:half], np.asarray(labels)[:half], rng)
-        channel = next(iter(self.networks.values())).channel if self.networks else plan(0.5)
+        channel = plan.channel
         log_snr = self.log_snr[::-1] if steps is None else np.sort(NoiseLevel.of(steps, unit).log_snr)
         times = [*(channel.time(float(snr)) for snr in np.exp(log_snr)), 0.0]
-        sets, spent = {"real": real[half:]}, {"real": (0.0, 0.0)}
+        sets, spent = {"real": real[half:]}, {"real": [0.0, 0.0]}
         for name, one in plans.items():
             sets[name], *spent[name] = _generated(
                 one, channel, times, n, real.shape[1:], deterministic, batch_size, rng
@@ -356,7 +391,9 @@ class Comparison:
 
     def report(self, path: str | os.PathLike[str]) -> None:
         """Write one static HTML page with the figure, table and parameters."""
-        self.result.report(path)
+        from ..images.page import write_page
+
+        write_page(self.result, path)
 
     def _index(self, name: str) -> int:
         if name not in self.names:

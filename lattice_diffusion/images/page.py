@@ -129,7 +129,7 @@ def _plain_sections(result: xr.DataTree) -> Iterator[Section]:
     from ..studies.reproduce import figure_of
 
     name = str(result.attrs.get("name"))
-    if name == "image-hybrid" or (name in STUDIES and rows(result)):
+    if name in ("image-hybrid", "compare") or (name in STUDIES and rows(result)):
         yield Section("Figure", picture=_picture(figure_of(result)), alternative="figure of the result")
     if rows(result):
         yield _table(result)

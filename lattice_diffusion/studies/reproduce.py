@@ -156,9 +156,10 @@ def draw(file: Path, out: Path, style: plots.Style = "paper", **choice: Any) -> 
 def figure_of(result: xr.DataTree) -> Any:
     """Return the figure of the study, probe or hybrid that a result is of, or else one of all its grids."""
     from ..images.figures import plot_hybrid, plot_probe
+    from ..plots.comparison import plot_result
 
     name = str(result.attrs["name"])
-    figures = {"probe": plot_probe, "image-hybrid": plot_hybrid}
+    figures = {"probe": plot_probe, "image-hybrid": plot_hybrid, "compare": plot_result}
     if name in STUDIES and results.rows(result):
         figures[name] = find(name).figure
     return figures.get(name, plot_grids)(result)

@@ -8,6 +8,7 @@ import pytest
 import xarray as xr
 
 import lattice_diffusion as ld
+from lattice_diffusion import cli
 from lattice_diffusion.denoisers import ExactDenoiser, wrap
 from lattice_diffusion.denoisers.comparison import Comparison
 from lattice_diffusion.errors import InputError
@@ -268,3 +269,59 @@ IMAGES = np.zeros((4, 1, 3, 3))
 def test_refusals(call, sentence):
     with pytest.raises(InputError, match=sentence):
         call()
+
+
+NETWORKS = """
+from lattice_diffusion.denoisers import wrap
+
+def half():
+    return wrap(lambda x, t: x / 2, "x0", "sigma")
+
+none = wrap(lambda x, t: 0 * x, "x0", "sigma")
+"""
+
+
+def test_the_command_writes_a_result_with_figure_and_report(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    np.save("images.npy", np.where(np.random.default_rng(0).random((60, 6, 6)) < 0.5, -1.0, 1.0))
+    (tmp_path / "nets.py").write_text(NETWORKS)
+    line = "compare images.npy --denoiser half=nets.py:half --denoiser none=nets.py:none --unit sigma --budget 50"
+    assert cli.main([*line.split(), "--levels", "0.5,1,2"]) == 0
+    assert "KL, schedule for 50 nat" in capsys.readouterr().out
+    assert (tmp_path / "compare.png").stat().st_size > 10_000
+    found = Comparison.load("compare.h5")
+    # |x/2 - x_0|^2 = 1/4 + sigma^2/4 beside |x_0|^2 = 1, of 36 values
+    assert found.table["mse"].sel(network="half").values == pytest.approx([0.3125, 0.5, 1.25], rel=0.1)
+    assert found.window(1.0, "none", beyond="half", unit="sigma").stop.value == pytest.approx(1.7, abs=0.2)
+    found.report("compare.html")
+    assert "none" in (tmp_path / "compare.html").read_text()
+    assert cli.main([*line.split(), "--levels", "x", "--force"]) == 2
+    assert "levels must be a number such as 16" in capsys.readouterr().err
+    assert cli.main([*line.split(), "--denoiser", "half=nets.py:half", "--force"]) == 2
+    assert "names of their own, got half twice" in capsys.readouterr().err
+
+
+def test_validation_measures_what_the_schedules_generate():
+    lattice = ld.Lattice((4, 4))
+    model = ld.models.GaussianField(lattice, mass_squared=0.5)
+    nets = {"global": ExactDenoiser(model, LINEAR), "blind": ExactDenoiser(model, LINEAR, 0)}
+    x_0 = model.sample(400, 3)[:, None]
+    found = ld.compare(nets, x_0, 20, rng=1)
+    made = found.validate(
+        400, x_0, budget=0.02, cost="multiply_adds", statistics={"energy": model_energy(model)}, features=corners, rng=4
+    )
+    assert list(made.schedule.values) == ["real", "cheapest", "schedule", "dearest"]
+    energy, stderr = made["energy"].values, made["energy_stderr"].values
+    assert abs(energy[2] - energy[0]) < 5 * np.hypot(stderr[2], stderr[0])
+    assert abs(energy[1] - energy[0]) > 5 * np.hypot(stderr[1], stderr[0])  # of a field without neighbours
+    assert made["frechet_distance"].values[1] > made["frechet_distance"].values[3]
+    assert made["multiply_adds"].values[1] < made["multiply_adds"].values[2] <= made["multiply_adds"].values[3]
+
+
+def model_energy(model):
+    precision = model.solver.precision.toarray()
+    return lambda x: np.einsum("ni,ij,nj->n", *[x.reshape(len(x), -1), precision, x.reshape(len(x), -1)]) / 2
+
+
+def corners(x):
+    return x[:, 0, :2, :2].reshape(len(x), -1)
