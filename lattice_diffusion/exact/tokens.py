@@ -85,9 +85,15 @@ class TokenSolver(ABC):
         for b, state in enumerate(block_states(self.q, len(sites))):
             clamped[:, sites] = np.eye(self.q)[state]
             logs[:, b] = self.log_evidence(clamped.reshape(weights.shape))
-        if np.isneginf(logs.max(axis=1)).any():
+        peak = logs.max(axis=1, keepdims=True)
+        return self._possible(np.exp(logs - np.where(np.isneginf(peak), 0.0, peak)))
+
+    def _possible(self, law: FloatArray) -> FloatArray:
+        """Return laws (.., states) of sum 1; raise InputError where all weights are 0."""
+        total = law.sum(axis=-1, keepdims=True)
+        if not total.all():
             raise InputError("x_t must be possible under the model, got observations that contradict each other")
-        return softmax(logs, axis=1)
+        return law / total
 
     def law(self) -> tuple[NDArray[np.unsignedinteger], FloatArray]:
         """Return all q^N clean states (S, *shape) and their probabilities (S,); for small systems."""
@@ -125,8 +131,11 @@ class TokenSolver(ABC):
 
     def log_marginal(self, channel: TokenNoise, t: float, x_t: NDArray, region: BoolArray) -> FloatArray:
         peaks = channel.peak_log_likelihood(x_t, t).reshape(len(x_t), -1)
-        evidence = self.log_evidence(self.weights(channel, t, x_t, region))
-        return evidence + peaks[:, np.flatnonzero(region)].sum(axis=1)
+        evidence = [
+            self.log_evidence(self.weights(channel, t, x_t[start : start + self.batch], region))
+            for start in range(0, len(x_t), self.batch)
+        ]
+        return np.concatenate(evidence) + peaks[:, np.flatnonzero(region)].sum(axis=1)
 
     def posterior(
         self, channel: TokenNoise, t: float, x_t: NDArray, sites: BoolArray, observed: BoolArray
@@ -137,11 +146,15 @@ class TokenSolver(ABC):
         own = weights.reshape(len(x_t), -1, self.q)[:, flat]  # (n, k, q)
         states = block_states(self.q, len(flat))
         law = self.block_posterior(weights, flat) * np.take_along_axis(own, states.T[None], axis=2).prod(axis=1)
-        return TokenPosterior(states, law / law.sum(axis=1, keepdims=True))
+        return TokenPosterior(states, self._possible(law))
 
     def posterior_mean(self, channel: TokenNoise, t: float, x_t: NDArray, observed: BoolArray) -> FloatArray:
         """Return the law of every token, (n, *shape, q), which is the mean of its indicator."""
-        return self.probabilities(self.weights(channel, t, x_t, observed))
+        out = np.empty((*np.shape(x_t), self.q))
+        for start in range(0, len(x_t), self.batch):
+            rows = slice(start, start + self.batch)
+            out[rows] = self._possible(self.probabilities(self.weights(channel, t, x_t[rows], observed)))
+        return out
 
     def _block(self, name: str, mask: BoolArray) -> NDArray[np.int64]:
         sites, most = np.flatnonzero(mask), int(math.log(MAX_STATES, self.q) + 1e-9)
