@@ -210,9 +210,9 @@ def cmi(
 @app.command()
 def sample(
     model: Model,
-    shape: Annotated[str, Option(help="Sites (or faces) along each axis, such as 64x64 or 100.")],
     n: Annotated[int, Option("--n", min=1, help="Number of samples.")],
     out: Out,
+    shape: Annotated[str | None, Option(help="Sites (or faces) along each axis, such as 64x64 or 100.")] = None,
     beta: Beta = None,
     mass_squared: MassSquared = None,
     mean: Mean = None,
@@ -239,7 +239,7 @@ def sample(
         from .runs.sampling import recipe, sample_to_file
 
         given = {
-            "shape": integers(shape, "shape", "64x64", "x"), "periodic": periodic,
+            "shape": shape and integers(shape, "shape", "64x64", "x"), "periodic": periodic,
             "beta": beta, "mass_squared": mass_squared, "mean": mean, "std": std, **assigned(others or []),
             "dtype": dtype, "method": method, "burn_in": burn_in, "thin": thin,
         }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The random hierarchy model, solved by belief propagation on its tree, and the recursions of belief from level to level.
+"""The random hierarchy model, solved by belief propagation on its tree, and recursions of belief from level to level.
 
 Two predictions of where noise hides the root, from how well a parent is known given its children. Let p_j be the belief
 in the right symbol of child j, x = prod_j p_j that in the right tuple. The v^s - 1 other tuples share 1 - x, m v - 1 of

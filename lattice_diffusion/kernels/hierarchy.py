@@ -5,7 +5,7 @@ level 0, is uniform. Nodes are numbered level by level, the root first, so that 
 s i .. s i + s - 1 of the next. Messages are arrays (nodes, v):
 
     up(a)    likelihood of what is seen below a node:  up(a) = 1/m sum_r prod_j up_j(rules[a, r, j])
-    down(b)  law of a node given all that is seen elsewhere:  down_j(b) = sum_{a, r: r_j = b} down(a)/m prod_{k != j} up_k
+    down(b)  law of a node given what is seen elsewhere:  down_j(b) = sum_{a, r: r_j = b} down(a)/m prod_{k != j} up_k
 
 `rules` (depth, v, m, s) integers; `weights` (n, s^depth, v) likelihoods of the leaves' symbols.
 """

@@ -37,6 +37,7 @@ from .curie_weiss import CurieWeiss
 from .domain_walls import DomainWalls, homology
 from .gaussian_field import GaussianField
 from .gaussian_mixture import GaussianMixture
+from .hierarchy import RandomHierarchy
 from .ising import Ising, IsingChain
 from .potts import Potts, PottsChain
 
@@ -51,12 +52,23 @@ __all__ = [
     "OnLattice",
     "Potts",
     "PottsChain",
+    "RandomHierarchy",
     "Transition",
     "find",
     "homology",
 ]
 
-MODELS: list[Any] = [CurieWeiss, DomainWalls, GaussianField, GaussianMixture, Ising, IsingChain, Potts, PottsChain]
+MODELS: list[Any] = [
+    CurieWeiss,
+    DomainWalls,
+    GaussianField,
+    GaussianMixture,
+    Ising,
+    IsingChain,
+    Potts,
+    PottsChain,
+    RandomHierarchy,
+]
 
 
 def find(name: str) -> Any:

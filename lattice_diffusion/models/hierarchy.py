@@ -20,8 +20,8 @@ from .base import DataKind, OnLattice, Transition
 class RandomHierarchy(OnLattice):
     """Leaves of a tree of `depth` levels: each symbol of a level is written as one of its `synonyms` tuples.
 
-    All vocabulary * synonyms tuples of a level are distinct, so that clean leaves tell every symbol above them. The root
-    and the choice among synonyms are uniform (Cagnetta et al. 2024, arXiv:2307.02129).
+    All vocabulary * synonyms tuples of a level are distinct, so that clean leaves tell every symbol above them. The
+    root and the choice among synonyms are uniform (Cagnetta et al. 2024, arXiv:2307.02129).
 
     Args:
         depth: number of levels of rules; there are branching^depth leaves, on an open 1D lattice.
@@ -124,9 +124,7 @@ class RandomHierarchy(OnLattice):
         tree = np.arange(self.lattice.n_sites) // self.branching**height == leaves[0] // self.branching**height
         return Tripartition(A, tree & ~A, ~tree)
 
-    def placement(
-        self, center: Sequence[int] | None = None, patch: int = 1, subtree: bool = False
-    ) -> dict[str, Any]:
+    def placement(self, center: Sequence[int] | None = None, patch: int = 1, subtree: bool = False) -> dict[str, Any]:
         return {**super().placement(center, patch), "subtree": bool(subtree)}
 
     def transition(self, channel: Channel) -> Transition | None:

@@ -60,16 +60,21 @@ def recipe(model: str, given: Mapping[str, Any]) -> Recipe:
     """
     kind = models.find(model)
     own = kind.numbers()
-    needed = ("shape", *(name for name, default in own.items() if default is MISSING))
-    given = only(model, given, needed, (*own, "periodic", *kind.sampling))
-    shape = tuple(given["shape"])
-    periodic = periodic_axes(given.get("periodic"), len(shape))
+    grown = not kind.geometry  # a lattice that follows from the model's numbers
+    needed = (*(() if grown else ("shape",)), *(name for name, default in own.items() if default is MISSING))
+    given = only(model, given, needed, (*own, *(() if grown else ("periodic",)), *kind.sampling))
     numbers = {name: given.get(name, default) for name, default in own.items()}
-    made = kind.from_parameters(shape, periodic, **numbers)
+    place: dict[str, Any] = {}
+    if not grown:
+        shape = tuple(given["shape"])
+        periodic = periodic_axes(given.get("periodic"), len(shape))
+        place = {"shape": list(shape), "periodic": periodic[0] if len(set(periodic)) == 1 else periodic}
+        made = kind.from_parameters(shape, periodic, **numbers)
+    else:
+        made = kind.from_parameters(**numbers)
     how = made.sampling_options(**{key: given[key] for key in kind.sampling if key in given})
-    edges = periodic[0] if len(set(periodic)) == 1 else periodic
     given_numbers = {name: value for name, value in numbers.items() if value is not None}
-    parameters = {"model": model, "shape": list(shape), "periodic": edges, **given_numbers, **how}
+    parameters = {"model": model, **place, **given_numbers, **how}
 
     def draw(n: int, rng: np.random.Generator) -> NDArray[Any]:
         return np.asarray(made.sample(n, rng, **how))
@@ -136,7 +141,7 @@ def sample_to_file(
 
 def _fill(file: "SampleFile", plan: Recipe, n_samples: int, seed: int, batch: int, workers: int, shown: bool) -> None:
     todo = [int(k) for k in np.flatnonzero(~file.done)]
-    name = f"{plan.parameters['model']} {'x'.join(str(n) for n in plan.parameters['shape'])}"
+    name = f"{plan.parameters['model']} {'x'.join(str(n) for n in plan.shape)}"
 
     def draw(k: int) -> NDArray[Any]:
         return plan.draw(min(batch, n_samples - k * batch), block_rng(seed, k))

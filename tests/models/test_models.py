@@ -18,6 +18,11 @@ PLAIN: dict[str, tuple[dict[str, Any], dict[str, float], dict[str, Any]]] = {
     "curie-weiss": ({"regions": [1, 4, 6]}, {"beta": 1.2}, {"regions": [1, 4, 6]}),
     "domain-walls": ({"shape": [4, 3], "periodic": [False, False]}, {"beta": 0.2}, {"block": [1, 0]}),
     "potts": ({"shape": [4, 3], "periodic": [False, True]}, {"coupling": 0.9, "q": 3}, {"center": [1, 1]}),
+    "random-hierarchy": (
+        {},
+        {"depth": 3, "branching": 2, "vocabulary": 3, "synonyms": 2, "rules": 5},
+        {"center": [7], "subtree": True},
+    ),
     "potts-chain": ({"shape": [5], "periodic": [True]}, {"coupling": 0.9, "q": 3}, {"center": [4]}),
 }
 

@@ -145,7 +145,10 @@ def test_points_and_seeds_have_distinct_random_numbers() -> None:
     assert len(set(first)) == len(first)
 
 
-MODELS = "curie-weiss, domain-walls, gaussian-field, gaussian-mixture, ising, ising-chain, potts, potts-chain"
+MODELS = (
+    "curie-weiss, domain-walls, gaussian-field, gaussian-mixture, ising, ising-chain, potts, potts-chain, "
+    "random-hierarchy"
+)
 AVERAGES = ", ".join(name for name in QUANTITIES if find(name).averages)
 KEYS = (
     "model, channel, t, radii, patch, center, n_samples, method, quantity, settings, "
