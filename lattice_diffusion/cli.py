@@ -6,6 +6,8 @@ commands, so that --help answers at once.
 """
 
 import contextlib
+import functools
+import importlib
 import json
 import os
 import sys
@@ -17,13 +19,13 @@ from typing import Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
-app = typer.Typer(
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    help="Where along a diffusion can a denoiser be local, and where must it be global?",
-)
-benchmark_app = typer.Typer(rich_markup_mode=None, help="Compare methods with exact answers.")
+app = typer.Typer(rich_markup_mode="rich", pretty_exceptions_enable=False)
+benchmark_app = typer.Typer(rich_markup_mode="rich")
 app.add_typer(benchmark_app, name="benchmark")
+# panels of options in the help of every command
+What, Noise, Effort, Output = (
+    functools.partial(Option, rich_help_panel=name) for name in ("What", "Noise", "Effort", "Output")
+)
 
 
 # -- completion: names of the registries, imported when TAB asks for them -----------------------------------
@@ -39,67 +41,59 @@ def _complete(names: Callable[[], Sequence[str]], *, several: bool = False) -> C
     return complete
 
 
-def _models() -> list[str]:
-    from . import models, registry
+def _names(registry: str) -> Callable[[], list[str]]:
+    """Return what lists the names of a registry of the package, such as "models:MODELS"."""
 
-    return registry.names(models.MODELS)
+    def listed() -> list[str]:
+        room, _, name = registry.partition(":")
+        known = getattr(importlib.import_module(f".{room}", __package__), name)
+        return known() if callable(known) else [entry if isinstance(entry, str) else entry.name for entry in known]
 
-
-def _channels() -> list[str]:
-    from . import channels, registry
-
-    return registry.names(channels.CHANNELS)
-
-
-def _studies() -> list[str]:
-    from .studies import STUDIES
-
-    return list(STUDIES)
-
-
-def _tasks() -> list[str]:
-    from .estimators.tasks import TASKS
-
-    return list(TASKS)
-
-
-def _estimators() -> list[str]:
-    from .estimators import names
-
-    return names()
+    return listed
 
 
 # -- options of several commands ----------------------------------------------------------------------------
 
-Schedule = Literal["linear", "vp", "ve"]
+ScheduleName = Literal["linear", "vp", "ve"]
 Result = Annotated[Path, Argument(help="Result file to read.", metavar="FILE.h5")]
-Out = Annotated[Path, Option(help="Result file to write (HDF5).", metavar="FILE.h5")]
-Workers = Annotated[int | None, Option(min=1, max=4096, help="Points measured at a time (default: one per core).")]
-Resume = Annotated[bool, Option("--resume", help="Continue an interrupted run; reuse what is finished.")]
-Force = Annotated[bool, Option("--force", help="Overwrite existing files.")]
 Model = Annotated[
-    str, Option(help="Model, such as ising or gaussian-field, or file.py:Class.", autocompletion=_complete(_models))
+    str,
+    What(
+        help="Model, such as ising or gaussian-field, or file.py:Class.",
+        autocompletion=_complete(_names("models:MODELS")),
+    ),
+]
+Shape = Annotated[str | None, What(help="Sites (or faces) along each axis, such as 11x11 or 100.")]
+Beta = Annotated[float | None, What(help="Inverse temperature of spin models.")]
+MassSquared = Annotated[float | None, What(help="Mass squared of the Gaussian field.")]
+Mean = Annotated[float | None, What(help="Mean of one class of gaussian-mixture; the other has its negative.")]
+Std = Annotated[float | None, What(help="Standard deviation within a class of gaussian-mixture.")]
+Periodic = Annotated[
+    str | None,
+    What(help="Use periodic boundaries along all axes, or those given, such as 0 or 0,2.", metavar="[AXES]"),
+]
+Others = Annotated[list[str] | None, What("--set", help="Parameter without an option of its own, such as field=0.3.")]
+ImagesPath = Annotated[Path, Argument(help="File of images (.npy, .npz, .h5, IDX), or a folder.", metavar="IMAGES")]
+Key = Annotated[str | None, What(help="Name of the array in a .npz or .h5 file.")]
+Labels = Annotated[Path | None, What(help="File of labels (default: those beside the images).")]
+NMax = Annotated[int | None, What(help="Largest number of images to use.")]
+ValueRange = Annotated[
+    str | None, What(help="Values of black and white, for example 0,255 (not needed for uint8).", metavar="LOW,HIGH")
 ]
 Channel = Annotated[
     str,
-    Option(help="Channel: gaussian, bitflip, erasure, uniform or file.py:Class.", autocompletion=_complete(_channels)),
+    Noise(
+        help="Channel: gaussian, bitflip, erasure, uniform or file.py:Class.",
+        autocompletion=_complete(_names("channels:CHANNELS")),
+    ),
 ]
-Beta = Annotated[float | None, Option(help="Inverse temperature of spin models.")]
-MassSquared = Annotated[float | None, Option(help="Mass squared of the Gaussian field.")]
-Mean = Annotated[float | None, Option(help="Mean of one class of gaussian-mixture; the other has its negative.")]
-Std = Annotated[float | None, Option(help="Standard deviation within a class of gaussian-mixture.")]
-Periodic = Annotated[
-    str | None,
-    Option(help="Use periodic boundaries along all axes, or those given, such as 0 or 0,2.", metavar="[AXES]"),
-]
-Others = Annotated[list[str] | None, Option("--set", help="Parameter without an option of its own, such as field=0.3.")]
-ImagesPath = Annotated[Path, Argument(help="File of images (.npy, .npz, .h5, IDX), or a folder.", metavar="IMAGES")]
-Key = Annotated[str | None, Option(help="Name of the array in a .npz or .h5 file.")]
-Labels = Annotated[Path | None, Option(help="File of labels (default: those beside the images).")]
-NMax = Annotated[int | None, Option(help="Largest number of images to use.")]
-ValueRange = Annotated[
-    str | None, Option(help="Values of black and white, for example 0,255 (not needed for uint8).", metavar="LOW,HIGH")
-]
+Schedule = Annotated[ScheduleName | None, Noise(help="Schedule of gaussian noise (default linear).")]
+Seed = Annotated[int, Effort(min=0, help="Seed of all random numbers.")]
+Workers = Annotated[int | None, Effort(min=1, max=4096, help="Points measured at a time (default: one per core).")]
+Out = Annotated[Path, Output(help="Result file to write (HDF5).", metavar="FILE.h5")]
+Resume = Annotated[bool, Output("--resume", help="Continue an interrupted run; reuse what is finished.")]
+Force = Annotated[bool, Output("--force", help="Overwrite existing files.")]
+AsJson = Annotated[bool, Output("--json", help="Print one JSON object.")]
 
 
 # -- commands -----------------------------------------------------------------------------------------------
@@ -123,15 +117,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
-@app.command()
+def _version(asked: bool) -> None:
+    if asked:
+        from . import __version__
+
+        typer.echo(f"lattice_diffusion {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Where along a diffusion can a denoiser be local, and where must it be global?"""
+
+
+def _command(example: str, on: typer.Typer = app, name: str | None = None) -> Any:
+    """Register a command, whose help ends with an example."""
+    return on.command(name, epilog=f"Example: lattice-diffusion {example}")
+
+
+@_command("reproduce loops-erasure --workers 2")
 def reproduce(
     experiments: Annotated[
-        list[str] | None, Argument(help="Names of studies (default: all).", autocompletion=_complete(_studies))
+        list[str] | None,
+        Argument(help="Names of studies (default: all).", autocompletion=_complete(_names("studies:STUDIES"))),
     ] = None,
     preset: Annotated[
-        Literal["quick", "full"], Option(help="Size: 12 CPU minutes (7 minutes on two cores), or hours.")
+        Literal["quick", "full"], Effort(help="Size: 12 CPU minutes (7 minutes on two cores), or hours.")
     ] = "quick",
-    out: Annotated[Path, Option(help="Folder of the result files, figures and tables.")] = Path("results"),
+    out: Annotated[Path, Output(help="Folder of the result files, figures and tables.")] = Path("results"),
     workers: Workers = None,
     resume: Resume = False,
     force: Force = False,
@@ -146,13 +163,13 @@ def reproduce(
     typer.echo(f"{text_table(rows)}\n{summary(rows)}\nSee {out / 'index.html'}.")
 
 
-@app.command()
+@_command("run docs/specs/ising-square.toml --out ising.h5 --workers 2")
 def run(
     spec: Annotated[Path, Argument(help="TOML file that says what to measure.", metavar="SPEC.toml")],
     out: Out,
     workers: Workers = None,
     scheduler: Annotated[
-        str | None, Option(help="Dask scheduler tcp://HOST:PORT, or mpi, instead of --workers.")
+        str | None, Effort(help="Dask scheduler tcp://HOST:PORT, or mpi, instead of --workers.")
     ] = None,
     resume: Resume = False,
     force: Force = False,
@@ -165,30 +182,34 @@ def run(
         from .runs.spec import load
 
         run_spec(load(spec), out, scheduler=scheduler, workers=workers or _cores(), resume=resume, force=force)
+    _see(out)
 
 
-@app.command()
+@_command("cmi --model ising --shape 5x4 --beta 0.4 --channel bitflip --t 0.3 --radius 1 --n-samples 1000")
 def cmi(
     model: Model,
-    t: Annotated[float, Option("--t", help="Diffusion time in [0, 1]; bit flips have probability t/2.")],
-    shape: Annotated[str | None, Option(help="Sites (or faces) along each axis, such as 11x11 or 100.")] = None,
+    t: Annotated[float, Noise("--t", help="Diffusion time in [0, 1]; bit flips have probability t/2.")],
+    shape: Shape = None,
     beta: Beta = None,
     mass_squared: MassSquared = None,
     mean: Mean = None,
     std: Std = None,
     periodic: Periodic = None,
-    regions: Annotated[str | None, Option(help="Sizes a,b,c of A, B and C for curie-weiss.")] = None,
-    center: Annotated[str | None, Option(help="Site of A, such as 2,1 (default: the middle).")] = None,
-    bond: Annotated[str | None, Option(help="A of domain-walls: the bond between faces i,j,k,l.")] = None,
-    block: Annotated[str | None, Option(help="A of domain-walls: bonds of the 2x2 faces from i,j.")] = None,
-    radius: Annotated[int | None, Option(help="Width of the buffer B around A.")] = None,
-    patch: Annotated[int | None, Option(help="Side length of A (default 1).")] = None,
+    regions: Annotated[str | None, What(help="Sizes a,b,c of A, B and C for curie-weiss.")] = None,
+    center: Annotated[str | None, What(help="Site of A, such as 2,1 (default: the middle).")] = None,
+    bond: Annotated[str | None, What(help="A of domain-walls: the bond between faces i,j,k,l.")] = None,
+    block: Annotated[str | None, What(help="A of domain-walls: bonds of the 2x2 faces from i,j.")] = None,
+    radius: Annotated[int | None, What(help="Width of the buffer B around A.")] = None,
+    patch: Annotated[int | None, What(help="Side length of A (default 1).")] = None,
     channel: Channel = "gaussian",
-    schedule: Annotated[Schedule | None, Option(help="Schedule of gaussian noise (default linear).")] = None,
+    schedule: Schedule = None,
     others: Others = None,
-    samples: Annotated[int, Option(min=2, help="Number of noise samples where there is no closed form.")] = 1000,
-    seed: Annotated[int, Option(min=0, help="Seed of the noise samples.")] = 0,
-    as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
+    n_samples: Annotated[
+        int,
+        Effort("--n-samples", "--samples", min=2, help="Number of noise samples where there is no closed form."),
+    ] = 1000,
+    seed: Seed = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Compute the conditional mutual information I(A;C|B) of the noisy data, in nats, with its standard error."""
     from .runs.cmi import assigned, measure_one, options
@@ -198,7 +219,7 @@ def cmi(
         "radius": radius, "patch": patch, "beta": beta, "mass_squared": mass_squared, "mean": mean, "std": std,
         "regions": regions, **assigned(others or []),
     }  # fmt: skip
-    answer = measure_one({**options(model, given, channel, schedule), "t": t, "n_samples": samples}, seed)
+    answer = measure_one({**options(model, given, channel, schedule), "t": t, "n_samples": n_samples}, seed)
     if as_json:
         typer.echo(json.dumps(answer))
         return
@@ -207,12 +228,12 @@ def cmi(
     typer.echo(f"I(A;C|B) = {answer['value']:.6g}{error} nat  ({answer['method']}; {counted})")
 
 
-@app.command()
+@_command("sample --model ising --shape 64x64 --beta 0.44 --periodic --n-samples 1000 --out samples.h5")
 def sample(
     model: Model,
-    n: Annotated[int, Option("--n", min=1, help="Number of samples.")],
+    n_samples: Annotated[int, Effort(min=1, help="Number of samples.")],
     out: Out,
-    shape: Annotated[str | None, Option(help="Sites (or faces) along each axis, such as 64x64 or 100.")] = None,
+    shape: Shape = None,
     beta: Beta = None,
     mass_squared: MassSquared = None,
     mean: Mean = None,
@@ -222,14 +243,14 @@ def sample(
     method: Annotated[
         Literal["auto", "transfer_matrix", "swendsen_wang", "wolff", "heat_bath", "multispin", "coupling_from_the_past"]
         | None,
-        Option(help="Sampling algorithm of ising."),
+        Effort(help="Sampling algorithm of ising."),
     ] = None,
-    burn_in: Annotated[int | None, Option(help="Updates before the first sample of a batch.")] = None,
-    thin: Annotated[int | None, Option(help="Updates between samples.")] = None,
-    dtype: Annotated[Literal["float64", "float32"] | None, Option(help="Precision of gaussian-field.")] = None,
-    seed: Annotated[int, Option(min=0, help="Seed of all samples.")] = 0,
-    batch: Annotated[int | None, Option(min=1, help="Samples per batch, an independent chain.")] = None,
-    workers: Annotated[int, Option(min=1, max=4096, help="Batches drawn at a time.")] = 1,
+    burn_in: Annotated[int | None, Effort(help="Updates before the first sample of a batch.")] = None,
+    thin: Annotated[int | None, Effort(help="Updates between samples.")] = None,
+    dtype: Annotated[Literal["float64", "float32"] | None, Output(help="Precision of gaussian-field.")] = None,
+    seed: Seed = 0,
+    batch: Annotated[int | None, Effort(min=1, help="Samples per batch, an independent chain.")] = None,
+    workers: Annotated[int, Effort(min=1, max=4096, help="Batches drawn at a time.")] = 1,
     resume: Resume = False,
     force: Force = False,
 ) -> None:
@@ -244,16 +265,24 @@ def sample(
             "dtype": dtype, "method": method, "burn_in": burn_in, "thin": thin,
         }  # fmt: skip
         plan = recipe(model, given)
-        sample_to_file(plan, n, seed, out, batch=batch, workers=workers, resume=resume, force=force)
+        sample_to_file(plan, n_samples, seed, out, batch=batch, workers=workers, resume=resume, force=force)
+    _see(out)
 
 
-@app.command()
+@_command("plot ising.h5 --at beta=0.44 --over t,radius --style talk")
 def plot(
     file: Result,
-    out: Annotated[Path | None, Option(help="Figure to write: png, pdf or svg (default: FILE.png).")] = None,
+    grid: Annotated[str | None, What(help="Grid to draw (default: all).")] = None,
+    quantity: Annotated[str | None, What(help="Variables to draw, such as cmi,markov_length (default: all).")] = None,
+    at: Annotated[list[str] | None, What(help="Value of an axis, such as beta=0.5 (once for each axis).")] = None,
+    over: Annotated[str | None, What(help="Axes of the maps, such as t,beta, or the one of curves, such as t.")] = None,
+    style: Annotated[
+        Literal["paper", "talk"], Output(help="Fonts and lines: for a page or for a projector.")
+    ] = "paper",
+    out: Annotated[Path | None, Output(help="Figure to write: png, pdf or svg (default: FILE.png).")] = None,
     force: Force = False,
 ) -> None:
-    """Draw the figure of a result file."""
+    """Draw the figure of a result file, or with a choice of what to draw all that was chosen."""
     from .store import beside, check_output
 
     out = out or beside(file, ".png")
@@ -261,10 +290,15 @@ def plot(
     check_output(out, force=force, resumable=False)
     from .studies.reproduce import draw
 
-    draw(file, out)
+    pairs = [word.partition("=") for word in at or []]
+    if wrong := [word for word, (name, _, value) in zip(at or [], pairs, strict=True) if not (name and value)]:
+        raise typer.BadParameter(f"must look like beta=0.5, got '{wrong[0]}'", param_hint="--at")
+    axes = {"at": {name: value for name, _, value in pairs}, "over": over.split(",") if over else ()}
+    draw(file, out, style, grid=grid, quantity=quantity.split(",") if quantity else (), **axes)
+    _see(out)
 
 
-@app.command()
+@_command("show ising.h5")
 def show(file: Result) -> None:
     """Print what a result file holds: its origin, grids and table."""
     from .report import describe
@@ -273,10 +307,10 @@ def show(file: Result) -> None:
     typer.echo(describe(load(file)), nl=False)
 
 
-@app.command()
+@_command("report ising.h5 --out ising.html")
 def report(
     file: Result,
-    out: Annotated[Path | None, Option(help="Page to write (default: FILE.html).", metavar="FILE.html")] = None,
+    out: Annotated[Path | None, Output(help="Page to write (default: FILE.html).", metavar="FILE.html")] = None,
     force: Force = False,
 ) -> None:
     """Write one static HTML page of a result file: figures, tables, parameters."""
@@ -289,37 +323,42 @@ def report(
     from .results import load
 
     write_page(load(file), out, file.name)
+    _see(out)
 
 
-@app.command()
+@_command("probe images.npy --times 11 --radii 1..12 --out probe.h5")
 def probe(
     images: ImagesPath,
     out: Out = Path("probe.h5"),
-    times: Annotated[str, Option(help="Number of times in (0, 1), or their list 0.2,0.3.")] = "11",
-    radii: Annotated[str | None, Option(help="Widths of B, such as 1..12 or 1,2,4 (default: up to 12).")] = None,
-    pixel: Annotated[str, Option(help="Pixel A: center, row,column, or average over all pixels.")] = "center",
+    times: Annotated[str, Noise(help="Number of times in (0, 1), or their list 0.2,0.3.")] = "11",
+    radii: Annotated[str | None, What(help="Widths of B, such as 1..12 or 1,2,4 (default: up to 12).")] = None,
+    pixel: Annotated[str, What(help="Pixel A: center, row,column, or average over all pixels.")] = "center",
     channel: Annotated[
-        str, Option(help="Channel: bitflip and erasure are for two values.", autocompletion=_complete(_channels))
+        str,
+        Noise(
+            help="Channel: bitflip and erasure are for two values.",
+            autocompletion=_complete(_names("channels:CHANNELS")),
+        ),
     ] = "gaussian",
-    schedule: Annotated[Schedule, Option(help="Schedule of gaussian noise.")] = "linear",
+    schedule: Annotated[ScheduleName, Noise(help="Schedule of gaussian noise.")] = "linear",
     key: Key = None,
     labels: Labels = None,
     n_max: NMax = None,
     value_range: ValueRange = None,
     calibrate: Annotated[
         bool | None,
-        Option(
+        Effort(
             "--calibrate/--no-calibrate",
             help="Also probe pictures of known truth (default where possible).",
             show_default=False,
         ),
     ] = None,
-    tolerance: Annotated[float, Option(help="Nats that the CMI exceeds inside the windows.")] = 0.01,
-    kl: Annotated[float, Option(help="Nats per image that the recommended r(t) may cost.")] = 1.0,
-    steps: Annotated[int | None, Option(help="Training steps of every network (default: 2000).")] = None,
-    budget: Annotated[float | None, Option(help="Seconds to take, instead of --steps.")] = None,
-    seed: Annotated[int, Option(min=0, help="Seed of weights, noise and folds.")] = 0,
-    device: Annotated[str, Option(help="Device of torch: cpu, cuda, cuda:1, ...")] = "cpu",
+    tolerance: Annotated[float, What(help="Nats that the CMI exceeds inside the windows.")] = 0.01,
+    kl: Annotated[float, What(help="Nats per image that the recommended r(t) may cost.")] = 1.0,
+    steps: Annotated[int | None, Effort(help="Training steps of every network (default: 2000).")] = None,
+    budget: Annotated[float | None, Effort(help="Seconds to take, instead of --steps.")] = None,
+    seed: Seed = 0,
+    device: Annotated[str, Effort(help="Device of torch: cpu, cuda, cuda:1, ...")] = "cpu",
     resume: Resume = False,
     force: Force = False,
 ) -> None:
@@ -330,28 +369,29 @@ def probe(
 
         result = probe(options.pop("images"), rng=options.pop("seed"), **options)
         _print_table(result)
+    _see(out)
 
 
-@app.command()
+@_command("hybrid images.npy --probe probe.h5 --by error --out hybrid.h5")
 def hybrid(
     images: ImagesPath,
     out: Out = Path("hybrid.h5"),
-    probe: Annotated[Path | None, Option(help="Probe of these images.", metavar="PROBE.h5")] = None,
-    window: Annotated[str | None, Option(help="Times t1,t2 between which networks are global.")] = None,
-    by: Annotated[Literal["cmi", "error"], Option(help="What the probe's window is taken from.")] = "cmi",
-    tolerance: Annotated[float | None, Option(help="Tolerance of that window.")] = None,
-    radius: Annotated[int, Option(min=1, help="Radius of the local network in the schedules.")] = 2,
-    radii: Annotated[str, Option(help="Radii of all local networks, such as 1..6 or 1,2,4.")] = "1..6",
-    levels: Annotated[int, Option(help="Number of grey values that pixels are rounded to.")] = 8,
-    shrink: Annotated[int, Option(help="Side of the blocks of pixels that are averaged.")] = 1,
-    n_samples: Annotated[int, Option("--n", help="Number of images generated by every schedule.")] = 1000,
-    steps: Annotated[int, Option(help="Number of reverse steps from noise to image.")] = 60,
+    probe: Annotated[Path | None, What(help="Probe of these images.", metavar="PROBE.h5")] = None,
+    window: Annotated[str | None, What(help="Times t1,t2 between which networks are global.")] = None,
+    by: Annotated[Literal["cmi", "error"], What(help="What the probe's window is taken from.")] = "cmi",
+    tolerance: Annotated[float | None, What(help="Tolerance of that window.")] = None,
+    radius: Annotated[int, What(min=1, help="Radius of the local network in the schedules.")] = 2,
+    radii: Annotated[str, What(help="Radii of all local networks, such as 1..6 or 1,2,4.")] = "1..6",
+    levels: Annotated[int, What(help="Number of grey values that pixels are rounded to.")] = 8,
+    shrink: Annotated[int, What(help="Side of the blocks of pixels that are averaged.")] = 1,
+    n_samples: Annotated[int, Effort(help="Number of images generated by every schedule.")] = 1000,
+    steps: Annotated[int, Effort(help="Number of reverse steps from noise to image.")] = 60,
     key: Key = None,
     labels: Labels = None,
     n_max: NMax = None,
     value_range: ValueRange = None,
-    budget: Annotated[float, Option(help="Seconds of training, about.")] = 1800.0,
-    seed: Annotated[int, Option(min=0, help="Seed of split, weights and noise.")] = 0,
+    budget: Annotated[float, Effort(help="Seconds of training, about.")] = 1800.0,
+    seed: Seed = 0,
     resume: Resume = False,
     force: Force = False,
 ) -> None:
@@ -368,28 +408,29 @@ def hybrid(
         result = hybrid(options.pop("images"), rng=options.pop("seed"), **options)
         draw(out, picture)
         _print_table(result)
+    _see(out, picture)
 
 
-@app.command()
+@_command("compare images.npy --denoiser mine=net.py:load --denoiser local=net.py:small --out compare.h5")
 def compare(
     images: ImagesPath,
     denoiser: Annotated[
         list[str],
-        Option(help="Network as NAME=file.py:FUNCTION, a function that returns a denoiser (once for each network)."),
+        What(help="Network as NAME=file.py:FUNCTION, a function that returns a denoiser (once for each network)."),
     ],
     out: Out = Path("compare.h5"),
-    levels: Annotated[str, Option(help="Number of noise levels, or their list in --unit.")] = "16",
-    unit: Annotated[str, Option(help="Unit of noise levels: linear, vp, sigma, log_snr, flow:3, ddpm, ...")] = "linear",
-    budget: Annotated[float | None, Option(help="Nats per image that the schedule may cost.")] = None,
-    batch_size: Annotated[int, Option(min=1, help="Number of images denoised at a time.")] = 64,
+    levels: Annotated[str, Noise(help="Number of noise levels, or their list in --unit.")] = "16",
+    unit: Annotated[str, Noise(help="Unit of noise levels: linear, vp, sigma, log_snr, flow:3, ddpm, ...")] = "linear",
+    budget: Annotated[float | None, What(help="Nats per image that the schedule may cost.")] = None,
+    batch_size: Annotated[int, Effort(min=1, help="Number of images denoised at a time.")] = 64,
     condition: Annotated[
-        bool, Option("--condition", help="Give the labels of images to networks that take one.")
+        bool, What("--condition", help="Give the labels of images to networks that take one.")
     ] = False,
     key: Key = None,
     labels: Labels = None,
     n_max: NMax = None,
     value_range: ValueRange = None,
-    seed: Annotated[int, Option(min=0, help="Seed of the noise.")] = 0,
+    seed: Seed = 0,
     resume: Resume = False,
     force: Force = False,
 ) -> None:
@@ -418,10 +459,11 @@ def compare(
         )
         draw(out, picture)
         _print_table(found.result)
+    _see(out, picture)
 
 
-@app.command()
-def doctor(as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False) -> None:
+@_command("doctor")
+def doctor(as_json: AsJson = False) -> None:
     """Show versions, threads and optional parts, and check ten seconds of exact values; exit code 1 if one fails."""
     from .doctor import examine, show
 
@@ -439,20 +481,25 @@ def benchmark() -> None:
     """Compare methods with exact answers."""
 
 
-@benchmark_app.command("estimators")
+@_command("benchmark estimators --tasks charges-chain --n-samples 1000 --seeds 2", benchmark_app, "estimators")
 def benchmark_estimators(
-    out: Annotated[Path, Option(help="Rows to write: .jsonl, or .csv with a .jsonl beside it.")] = Path(
+    out: Annotated[Path, Output(help="Rows to write: .jsonl, or .csv with a .jsonl beside it.")] = Path(
         "estimators.jsonl"
     ),
-    tasks: Annotated[str | None, Option(help="Tasks a,b,...", autocompletion=_complete(_tasks, several=True))] = None,
+    tasks: Annotated[
+        str | None, What(help="Tasks a,b,...", autocompletion=_complete(_names("estimators.tasks:TASKS"), several=True))
+    ] = None,
     estimators: Annotated[
         str | None,
-        Option(help="Estimators x,y,... or file.py:Class.", autocompletion=_complete(_estimators, several=True)),
+        What(
+            help="Estimators x,y,... or file.py:Class.",
+            autocompletion=_complete(_names("estimators:names"), several=True),
+        ),
     ] = None,
-    n: Annotated[str | None, Option("--n", help="Numbers of samples, such as 5000,20000.")] = None,
-    seconds: Annotated[str | None, Option(help="Time budgets of the streaming track, such as 10,60.")] = None,
-    seeds: Annotated[int, Option(min=1, max=10**6, help="Number of repetitions of every point.")] = 10,
-    figure: Annotated[Path | None, Option(help="Heat table to draw: png, pdf or svg.")] = None,
+    n_samples: Annotated[str | None, Effort(help="Numbers of samples, such as 5000,20000.")] = None,
+    seconds: Annotated[str | None, Effort(help="Time budgets of the streaming track, such as 10,60.")] = None,
+    seeds: Annotated[int, Effort(min=1, max=10**6, help="Number of repetitions of every point.")] = 10,
+    figure: Annotated[Path | None, Output(help="Heat table to draw: png, pdf or svg.")] = None,
     resume: Resume = False,
     force: Force = False,
 ) -> None:
@@ -460,9 +507,10 @@ def benchmark_estimators(
     with _long_run(torch=True):
         from .runs.estimator_benchmark import trial
 
-        lists = {"task_names": tasks, "estimators": estimators, "n": n, "seconds": seconds}
+        lists = {"task_names": tasks, "estimators": estimators, "n": n_samples, "seconds": seconds}
         answer = trial(out, **lists, seeds=seeds, figure=figure, resume=resume, force=force)
     typer.echo(answer, nl=False)
+    _see(out, *([figure] if figure else []))
 
 
 # -- helpers ------------------------------------------------------------------------------------------------
@@ -470,6 +518,13 @@ def benchmark_estimators(
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _see(*paths: Path) -> None:
+    """Say on stderr where what was asked for is."""
+    from .progress import say
+
+    say(f"See {' and '.join(map(str, paths))}.")
 
 
 def _check_suffix(path: Path, allowed: Sequence[str], option: str) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from lattice_diffusion import cli, results
+from lattice_diffusion import __version__, cli, results
 from lattice_diffusion.channels import BitFlip
 from lattice_diffusion.estimate import Estimate
 from lattice_diffusion.exact import cmi
@@ -79,7 +79,7 @@ def test_help_imports_nothing_heavy() -> None:
     out = subprocess_python(code)
     assert out.endswith("loaded: []\n")
     for command in ("reproduce", "run", "cmi", "plot", "show"):
-        assert f"\n  {command} " in out
+        assert f"\n│ {command} " in out
 
 
 def test_no_arguments_show_the_help(shell: Shell) -> None:
@@ -200,7 +200,7 @@ SMALL = "cmi --model ising --shape 5x4 --beta 0.4 --t 0.3"
         ),
         ("cmi --model curie-weiss --regions 0,2,3 --beta 1 --t 0.3", "sizes must be a >= 1, b >= 0, c >= 0"),
         (SMALL + " --radius one", "Invalid value for '--radius': "),
-        (SMALL + " --radius 1 --samples 1", "Invalid value for '--samples': "),
+        (SMALL + " --radius 1 --samples 1", "Invalid value for '--n-samples' / '--samples': "),
         (SMALL + " --radius 1 --betta 3", "No such option: --betta"),
         (SMALL + " --radius", "Option '--radius' requires an argument"),
         ("cmi --model ising", "Missing option '--t'; see lattice-diffusion cmi --help"),
@@ -224,6 +224,19 @@ def test_a_defect_is_not_passed_off_as_bad_input(shell: Shell, monkeypatch: pyte
 # -- run, show, plot -----------------------------------------------------------------------------------------
 
 
+def test_every_command_has_a_sentence_an_example_and_panels(shell: Shell) -> None:
+    lines = {}
+    for command in ("reproduce", "run", "cmi", "sample", "plot", "report", "probe", "hybrid", "benchmark estimators"):
+        code, out, _ = shell(f"{command} --help")
+        text = " ".join(out.split())
+        assert code == 0
+        assert f"Example: lattice-diffusion {command} " in text
+        assert "╭─ Output ─" in text
+        lines[command] = [line for line in out.splitlines() if "│ *" in line]
+    assert [line.split()[2] for line in lines["sample"]] == ["--model", "--n-samples", "--out"]
+    assert shell("--version") == (0, f"lattice_diffusion {__version__}\n", "")
+
+
 COST = "{0}: 6 points, 2 of them first, which tell the cost\n{0}: the other 4 points take about 1 s on 1 worker\n"
 
 
@@ -231,15 +244,21 @@ def test_run_show_plot(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "chain.toml").write_text(SPEC)
     code, out, err = shell("run chain.toml --out a.h5 --workers 1")
     assert (code, out) == (0, "")
-    assert err == COST.format("chain")
-    assert shell("run chain.toml --out a.h5 --resume") == (0, "", "")
+    assert err == COST.format("chain") + "See a.h5.\n"
+    assert shell("run chain.toml --out a.h5 --resume") == (0, "", "See a.h5.\n")
     code, out, err = shell("show a.h5")
     assert (code, err) == (0, "")
     assert "grid grid (6 of 6 points measured)" in out
     assert "beta: 2, t: 3, radius: 2" in out
     code, out, err = shell("plot a.h5")
-    assert (code, out, err) == (0, "", "")
+    assert (code, out, err) == (0, "", "See a.png.\n")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    chosen = "plot a.h5 --grid grid --quantity cmi --at beta=0.5 --over t,radius --style talk --out"
+    assert shell(f"{chosen} b.svg")[0] == 0
+    assert "<svg" in (tmp_path / "b.svg").read_text()
+    sentence = refused(shell, f"{chosen} c.svg --at beta")
+    assert sentence.startswith("Invalid value for --at: must look like beta=0.5, got 'beta'; see")
+    assert refused(shell, "plot a.h5 --out c.svg --at beta=0.7") == "beta must be one of 0.5, 0.9, got 0.7"
     assert refused(shell, "plot a.h5").startswith("a.png exists; use --force to overwrite it, or another name")
     assert shell("plot a.h5 --force")[0] == 0
 

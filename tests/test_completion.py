@@ -44,11 +44,11 @@ def test_other_shells_are_served() -> None:
 
 
 def test_names_are_those_of_the_registries() -> None:
-    assert cli._models() == registry.names(models.MODELS)
-    assert cli._channels() == registry.names(channels.CHANNELS)
-    assert cli._studies() == list(STUDIES)
-    assert cli._tasks() == list(tasks.TASKS)
-    assert cli._estimators() == names()
+    assert cli._names("models:MODELS")() == registry.names(models.MODELS)
+    assert cli._names("channels:CHANNELS")() == registry.names(channels.CHANNELS)
+    assert cli._names("studies:STUDIES")() == list(STUDIES)
+    assert cli._names("estimators.tasks:TASKS")() == list(tasks.TASKS)
+    assert cli._names("estimators:names")() == names()
 
 
 def test_the_last_name_of_a_list_is_completed() -> None:

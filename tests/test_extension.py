@@ -204,7 +204,7 @@ def test_the_command_line_measures_draws_and_plots_them(shell: Shell, folder: Pa
     theirs = kind(ld.Lattice(SHAPE), right=0.5)
     assert answer["value"] == ld.exact.cmi(theirs, noise(), 0.3, theirs.tripartition(1), 50, 0).value > 0
     assert answer["parameters"]["model"]["right"] == 0.5
-    shell(f"sample {line} --n 10 --out x.h5")
+    shell(f"sample {line} --n-samples 10 --out x.h5")
     assert ld.load("x.h5")["samples"]["samples"].shape == (10, *SHAPE)
     shell("run spec.toml --out a.h5 --workers 1")
     grid = ld.load("a.h5")["grid"]
@@ -215,10 +215,8 @@ def test_the_command_line_measures_draws_and_plots_them(shell: Shell, folder: Pa
 
 
 def test_an_estimator_of_their_own_goes_on_trial(shell: Shell) -> None:
-    line = (
-        "benchmark estimators --estimators theirs.py:Nothing --tasks field-massive --n 200 --seeds 2 --out rows.jsonl"
-    )
-    assert "othing" in shell(line)
+    line = "benchmark estimators --estimators theirs.py:Nothing --tasks field-massive --n-samples 200 --seeds 2"
+    assert "othing" in shell(f"{line} --out rows.jsonl")
     rows = [json.loads(row) for row in Path("rows.jsonl").read_text().splitlines()]
     assert [row["success"] for row in rows] == [True, True]
     assert all(abs(row["mi_estimate"]) < 1e-9 for row in rows)

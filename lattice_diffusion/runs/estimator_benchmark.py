@@ -37,7 +37,7 @@ def trial(
         raise InputError(f"--out must end in .jsonl or .csv, got '{out}'")
     if figure is not None and figure.suffix not in (".png", ".pdf", ".svg"):
         raise InputError(f"--figure must end in .png, .pdf or .svg, got '{figure}'")
-    sizes = integers(n, "n", "5000,20000", ",") if n else ([] if seconds else tasks.SIZES)
+    sizes = integers(n, "n-samples", "5000,20000", ",") if n else ([] if seconds else tasks.SIZES)
     budgets = integers(seconds, "seconds", "10,60", ",") if seconds else []
     chosen = task_names.split(",") if task_names else list(tasks.TASKS)
     methods = estimators.split(",") if estimators else names()

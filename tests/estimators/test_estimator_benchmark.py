@@ -229,7 +229,16 @@ def test_tasks_of_your_own(tmp_path):
 
 def test_the_command_measures_resumes_and_draws(tmp_path, capfd):
     line = ["benchmark", "estimators", "--tasks", "charges-chain,ising-bitflip", "--estimators", "Oracle,Gaussian"]
-    line += ["--n", "300,500", "--seeds", "2", "--out", str(tmp_path / "e.csv"), "--figure", str(tmp_path / "e.png")]
+    line += [
+        "--n-samples",
+        "300,500",
+        "--seeds",
+        "2",
+        "--out",
+        str(tmp_path / "e.csv"),
+        "--figure",
+        str(tmp_path / "e.png"),
+    ]
     assert cli.main(line) == 0
     out, err = capfd.readouterr()
     assert "16 runs, 0 rows" in err
@@ -247,7 +256,7 @@ def test_the_command_measures_resumes_and_draws(tmp_path, capfd):
     assert "0 rows measured" in capfd.readouterr().err
     assert (tmp_path / "e.jsonl").read_text() == before
     for option, value, sentence in (
-        ("--n", "3e3", "--n must look like 5000,20000, got '3e3'"),
+        ("--n-samples", "3e3", "--n-samples must look like 5000,20000, got '3e3'"),
         ("--out", "e.h5", "--out must end in .jsonl or .csv, got 'e.h5'"),
         ("--figure", "e.gif", "--figure must end in .png, .pdf or .svg, got 'e.gif'"),
         ("--estimators", "Orcale", "unknown estimator 'Orcale'"),
@@ -261,7 +270,7 @@ def test_an_estimator_that_breaks_is_named_with_its_reason(tmp_path, capfd):
         "from lattice_diffusion.estimators import Estimator\n\n\nclass Mine(Estimator):\n"
         "    def _log_ratios(self, train, test, rng):\n        return 1 / 0\n"
     )
-    line = ["benchmark", "estimators", "--tasks", "charges-chain", "--n", "300", "--seeds", "1"]
+    line = ["benchmark", "estimators", "--tasks", "charges-chain", "--n-samples", "300", "--seeds", "1"]
     line += ["--estimators", f"Oracle,{tmp_path}/mine.py:Mine", "--out", str(tmp_path / "e.jsonl")]
     assert cli.main(line) == 2
     err = capfd.readouterr().err

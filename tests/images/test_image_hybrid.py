@@ -161,7 +161,7 @@ def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path, monkeypatch, capsys)
 def test_without_labels_patches_judge_alone(tmp_path, capsys):
     x = ld.models.Ising(ld.Lattice((6, 5)), 0.5).sample(400, np.random.default_rng(2))
     np.save(tmp_path / "spins.npy", (x > 0).astype(np.uint8))
-    options = "--window 0.3,0.8 --radii 1 --radius 1 --n 100 --steps 2 --budget 0.01"
+    options = "--window 0.3,0.8 --radii 1 --radius 1 --n-samples 100 --steps 2 --budget 0.01"
     assert main(["hybrid", str(tmp_path / "spins.npy"), "--out", str(tmp_path / "h.h5"), *options.split()]) == 0
     captured = capsys.readouterr()
     assert "patch_divergence, LGL - GGG" in captured.out

@@ -151,7 +151,7 @@ def test_floats_have_levels_only_where_values_repeat(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["ising --shape 6x5 --beta 0.3", "domain-walls --shape 6x5 --beta 0.1"])
 def test_spins_that_the_package_samples(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.h5"
-    assert cli.main(["sample", "--model", *command.split(), "--n", "1000", "--out", str(path)]) == 0
+    assert cli.main(["sample", "--model", *command.split(), "--n-samples", "1000", "--out", str(path)]) == 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ImageWarning)  # bonds over the edge are 0
         images = open_images(path)
@@ -170,7 +170,7 @@ def test_spins_that_the_package_samples(command: str, tmp_path: Path, monkeypatc
 
 def test_fields_that_the_package_samples_are_not_scaled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.h5"
-    line = "sample --model gaussian-field --shape 6x5 --mass-squared 0.1 --n 1000"
+    line = "sample --model gaussian-field --shape 6x5 --mass-squared 0.1 --n-samples 1000"
     assert cli.main([*line.split(), "--out", str(path)]) == 0
     images = open_images(path)
     with h5py.File(path) as file:

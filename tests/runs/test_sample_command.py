@@ -22,7 +22,7 @@ from lattice_diffusion.runs.sampling import recipe, sample_to_file
 from lattice_diffusion.store import Journal, journal_path
 
 ISING = {"shape": [8, 6], "beta": 0.3, "periodic": True, "burn_in": 10, "thin": 2}
-LINE = "sample --model ising --shape 8x6 --beta 0.3 --periodic --burn-in 10 --thin 2 --n 50 --batch 8 --seed 4"
+LINE = "sample --model ising --shape 8x6 --beta 0.3 --periodic --burn-in 10 --thin 2 --n-samples 50 --batch 8 --seed 4"
 
 
 @pytest.fixture
@@ -84,12 +84,17 @@ def test_xarray_opens_the_file(tmp_path):
 
 
 def test_other_models(shell, tmp_path):
-    assert shell("sample --model gaussian-field --shape 5x4 --mass-squared 0.7 --n 9 --out f.h5 --seed 2")[0] == 0
+    assert (
+        shell("sample --model gaussian-field --shape 5x4 --mass-squared 0.7 --n-samples 9 --out f.h5 --seed 2")[0] == 0
+    )
     field = ld.samplers.gaussian_field(ld.Lattice((5, 4)), 0.7, 9, sampling.block_rng(2, 0))
     assert np.array_equal(samples_in(tmp_path / "f.h5"), field)
-    assert shell("sample --model gaussian-field --shape 7 --mass-squared 1 --dtype float32 --n 9 --out g.h5")[0] == 0
+    assert (
+        shell("sample --model gaussian-field --shape 7 --mass-squared 1 --dtype float32 --n-samples 9 --out g.h5")[0]
+        == 0
+    )
     assert samples_in(tmp_path / "g.h5").dtype == np.float32
-    assert shell("sample --model domain-walls --shape 3x4 --n 9 --out w.h5 --seed 2")[0] == 0
+    assert shell("sample --model domain-walls --shape 3x4 --n-samples 9 --out w.h5 --seed 2")[0] == 0
     walls = results.load(tmp_path / "w.h5")["samples"]["samples"]
     assert walls.dims == ("sample", "direction", "row", "column")
     assert np.array_equal(walls.values, ld.models.DomainWalls((3, 4)).sample(9, sampling.block_rng(2, 0)))
@@ -111,7 +116,8 @@ def test_every_model_is_drawn_from_and_a_stopped_run_goes_on(shell, tmp_path, na
     shape = (7,) if name == "ising-chain" else (3, 4)
     kind = ld.models.find(name)
     model = kind(shape if name == "domain-walls" else ld.Lattice(shape), **numbers)
-    line = f"sample --model {name} --shape {'x'.join(map(str, shape))} {words} --n 10 --batch 4 --seed 2 --out a.h5"
+    line = f"sample --model {name} --shape {'x'.join(map(str, shape))} {words} --n-samples 10 --batch 4 --seed 2"
+    line += " --out a.h5"
     put, stopped = sampling.SampleFile.put, iter((False, True, False, False))
 
     def stopping(*arguments):
@@ -251,7 +257,7 @@ def test_large_arrays_stay_on_disk_until_they_are_looked_at(tmp_path, monkeypatc
 
 def test_a_disk_that_is_too_small_is_refused_before_anything_is_drawn(shell, tmp_path, monkeypatch):
     monkeypatch.setattr(sampling.shutil, "disk_usage", lambda folder: type("", (), {"free": 2**20}))
-    code, out, err = shell("sample --model ising --shape 8x6 --beta 0.3 --n 100000 --out a.h5")
+    code, out, err = shell("sample --model ising --shape 8x6 --beta 0.3 --n-samples 100000 --out a.h5")
     assert (code, out) == (2, "")
     assert err.startswith("error: 100000 samples need 0.00522 GiB, and the disk of ")
     assert err.endswith(" has 0.000977 GiB free; take fewer samples or another folder\n")
@@ -267,44 +273,59 @@ def test_bad_input_is_refused_in_one_sentence(shell, tmp_path):
         pass
     base = "sample --model ising --shape 8x6 --beta 0.3 --out b.h5"
     for line, sentence in [
-        (f"{base} --n 0", "Invalid value for '--n'"),
-        (f"{base} --n 1000000000000000", "n_samples is too large: it needs about "),
-        (f"{base} --n 5 --batch 0", "Invalid value for '--batch'"),
-        (f"{base} --n 5 --thin 0", "burn_in must be >= 0 and thin >= 1"),
+        (f"{base} --n-samples 0", "Invalid value for '--n-samples'"),
+        (f"{base} --n-samples 1000000000000000", "n_samples is too large: it needs about "),
+        (f"{base} --n-samples 5 --batch 0", "Invalid value for '--batch'"),
+        (f"{base} --n-samples 5 --thin 0", "burn_in must be >= 0 and thin >= 1"),
         (
-            "sample --model ising --shape 3x3x3 --beta 1 --n 5 --method multispin --out b.h5",
+            "sample --model ising --shape 3x3x3 --beta 1 --n-samples 5 --method multispin --out b.h5",
             "multi-spin coding takes 2D",
         ),
-        (f"{base} --n 5 --method x", "Invalid value for '--method': 'x' is not one of 'auto', 'transfer_matrix'"),
         (
-            f"{base} --n 5 --set std=3",
+            f"{base} --n-samples 5 --method x",
+            "Invalid value for '--method': 'x' is not one of 'auto', 'transfer_matrix'",
+        ),
+        (
+            f"{base} --n-samples 5 --set std=3",
             "--std has no meaning for ising, which takes --shape, --beta, --field, --anisotropy",
         ),
-        (f"{base} --n 5 --periodic 2", "--periodic must list axes from 0 to 1, got 2"),
-        (f"{base} --n 5 --periodic x", "--periodic must look like 0,2, got 'x'"),
-        (f"{base} --n 5 --set shape=3", "--set takes numbers of the model, such as field"),
-        (f"{base} --n 5 --set field", "--set must look like field=0.3, got 'field'; a name and a number"),
+        (f"{base} --n-samples 5 --periodic 2", "--periodic must list axes from 0 to 1, got 2"),
+        (f"{base} --n-samples 5 --periodic x", "--periodic must look like 0,2, got 'x'"),
+        (f"{base} --n-samples 5 --set shape=3", "--set takes numbers of the model, such as field"),
+        (f"{base} --n-samples 5 --set field", "--set must look like field=0.3, got 'field'; a name and a number"),
         (
-            "sample --model gaussian-mixture --shape 4 --mean 1 --std 2 --mass-squared 1 --n 5 --out b.h5",
+            "sample --model gaussian-mixture --shape 4 --mean 1 --std 2 --mass-squared 1 --n-samples 5 --out b.h5",
             "needs either std (white) or mass_squared (correlated), got both",
         ),
-        ("sample --model ising-chain --shape 4x4 --beta 1 --n 5 --out b.h5", "IsingChain takes a 1D lattice, got sha"),
-        (f"{base} --n 5 --mass-squared 1", "--mass-squared has no meaning for ising, which takes --shape"),
-        ("sample --model isng --shape 8x6 --n 5 --out b.h5", "unknown model 'isng'; did you mean 'ising'?"),
-        ("sample --model ising --shape 8x6 --n 5 --out b.h5", "ising needs --beta; add it"),
-        ("sample --model ising --shape 8,6 --beta 1 --n 5 --out b.h5", "--shape must look like 64x64, got '8,6'"),
-        ("sample --model ising --shape 0x6 --beta 1 --n 5 --out b.h5", "shape must be positive integers"),
-        ("sample --model ising --shape 8x6 --beta inf --n 5 --out b.h5", "beta must be finite and >= 0, got inf"),
         (
-            "sample --model ising --shape 8x6 --beta 1 --n 5 --periodic --method transfer_matrix --out b.h5",
+            "sample --model ising-chain --shape 4x4 --beta 1 --n-samples 5 --out b.h5",
+            "IsingChain takes a 1D lattice, got sha",
+        ),
+        (f"{base} --n-samples 5 --mass-squared 1", "--mass-squared has no meaning for ising, which takes --shape"),
+        ("sample --model isng --shape 8x6 --n-samples 5 --out b.h5", "unknown model 'isng'; did you mean 'ising'?"),
+        ("sample --model ising --shape 8x6 --n-samples 5 --out b.h5", "ising needs --beta; add it"),
+        (
+            "sample --model ising --shape 8,6 --beta 1 --n-samples 5 --out b.h5",
+            "--shape must look like 64x64, got '8,6'",
+        ),
+        ("sample --model ising --shape 0x6 --beta 1 --n-samples 5 --out b.h5", "shape must be positive integers"),
+        (
+            "sample --model ising --shape 8x6 --beta inf --n-samples 5 --out b.h5",
+            "beta must be finite and >= 0, got inf",
+        ),
+        (
+            "sample --model ising --shape 8x6 --beta 1 --n-samples 5 --periodic --method transfer_matrix --out b.h5",
             "the transf",
         ),
-        ("sample --model gaussian-field --shape 8 --mass-squared -1 --n 5 --out b.h5", "mass_squared must be finite"),
         (
-            "sample --model gaussian-field --shape 8 --mass-squared 1 --dtype int --n 5 --out b.h5",
+            "sample --model gaussian-field --shape 8 --mass-squared -1 --n-samples 5 --out b.h5",
+            "mass_squared must be finite",
+        ),
+        (
+            "sample --model gaussian-field --shape 8 --mass-squared 1 --dtype int --n-samples 5 --out b.h5",
             "Invalid value for '--dtype'",
         ),
-        ("sample --model domain-walls --shape 8 --n 5 --out b.h5", "faces must be two positive integers"),
+        ("sample --model domain-walls --shape 8 --n-samples 5 --out b.h5", "faces must be two positive integers"),
         (f"{LINE} --out a.h5", "a.h5 exists; use --resume to go on with it, --force to overwrite it, or another name"),
         (f"{LINE} --out none/a.h5", "there is no folder none for a.h5; make it first"),
         (f"{LINE} --out a.h5 --resume --force", "resume goes on with a file and force overwrites it"),
