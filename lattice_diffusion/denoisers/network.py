@@ -60,6 +60,7 @@ class Network(nn.Module):
         self.ndim, self.periodic, self.variance, self.bonds = ndim, bool(periodic), float(variance), bool(bonds)
         self.n_features = 2 if head == "bernoulli" else 1
         self.n_outputs = 1 if head == "bernoulli" else 2
+        self._multiply_adds: dict[tuple[int, ...], int] = {}
 
     def forward(self, x_t: Array, t: Any) -> Posterior:
         """Return the law of every clean value given what the network sees, the site's own observation included.
@@ -70,10 +71,12 @@ class Network(nn.Module):
 
     def multiply_adds(self, shape: tuple[int, ...]) -> int:
         """Return the cost of denoising one sample (channel, *lattice), the products in its convolutions."""
-        weight = next(self.parameters())
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            self(torch.zeros((1, *shape), dtype=weight.dtype, device=weight.device), 0.5)
-        return int(counter.get_total_flops()) // 2
+        if shape not in self._multiply_adds:
+            weight = next(self.parameters())
+            with torch.no_grad(), FlopCounterMode(display=False) as counter:
+                self(torch.zeros((1, *shape), dtype=weight.dtype, device=weight.device), 0.5)
+            self._multiply_adds[shape] = int(counter.get_total_flops()) // 2
+        return self._multiply_adds[shape]
 
     def sites(self, lattice: tuple[int, ...], like: Tensor) -> Tensor:
         """Return (1, channel, *lattice), 1 where there is a site: not at the unused entries of open bonds."""

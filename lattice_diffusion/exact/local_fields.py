@@ -132,12 +132,8 @@ class LocalFields:
 
     def _box_filters(self, radius: int, alpha: float, sigma: float) -> "_BoxFilters":
         n, C = self.lattice.n_sites, self._covariance
-        weights, labels, variance, constant = (
-            sparse.lil_array((n, n)),
-            sparse.lil_array((n, n)),
-            np.empty(n),
-            np.empty(n),
-        )
+        rows: dict[int, tuple[NDArray[np.int64], FloatArray]] = {}  # of a site: the columns, and both solutions
+        variance, constant = np.empty(n), np.empty(n)
         for site, images in _distinct_sites(self.lattice):
             box = self.lattice.box([int(k) for k in np.unravel_index(site, self.lattice.shape)], radius).ravel()
             box[site] = False
@@ -145,11 +141,14 @@ class LocalFields:
             noisy = alpha**2 * C[np.ix_(R, R)] + sigma**2 * np.eye(len(R))
             solved = np.linalg.solve(noisy, np.stack([alpha * C[R, site], np.ones(len(R))], axis=1))
             for image in images:
-                at = image[site]
-                weights[at, image[R]], labels[at, image[R]] = solved[:, 0], solved[:, 1]
+                at = int(image[site])
+                rows[at] = image[R], solved
                 variance[at] = C[site, site] - alpha * C[R, site] @ solved[:, 0]
                 constant[at] = alpha * solved[:, 0].sum()
-        return _BoxFilters(weights.tocsr(), labels.tocsr(), variance, constant)
+        columns, solutions = (np.concatenate(parts) for parts in zip(*rows.values(), strict=True))
+        index = np.repeat(list(rows), [len(found) for found, _ in rows.values()]), columns
+        weights, labels = (sparse.csr_array((values, index), shape=(n, n)) for values in solutions.T)
+        return _BoxFilters(weights, labels, variance, constant)
 
 
 @dataclass(frozen=True)
