@@ -23,7 +23,7 @@ def test_the_commands_run(tmp_path, monkeypatch):
     commands = [command for command in commands if " probe" not in command]  # takes minutes, see tests/images
     assert len(commands) == 4
     for command in commands:
-        command = command.replace("--n-samples 1000", "--n-samples 100")
+        command = command.replace("--n-samples 1000", "--n-samples 100").replace("--workers 2", "--workers 1")
         assert main(shlex.split(command, comments=True)[1:]) == 0, command
 
 

@@ -55,7 +55,7 @@ def test_closed_form_against_all_states():
 @pytest.mark.parametrize(
     ("method", "beta"), [("swendsen_wang", 0.4), ("swendsen_wang", BETA_CRITICAL), ("multispin", 0.4)]
 )
-@pytest.mark.parametrize("L", [32, 64])
+@pytest.mark.parametrize("L", [32, pytest.param(64, marks=pytest.mark.slow)])
 def test_energy_and_specific_heat_of_large_tori(method, beta, L):
     """Within 5 standard errors, which would show a tenth too much heat and a fiftieth too much energy."""
     lattice, rng = ld.Lattice((L, L), periodic=True), np.random.default_rng(31)

@@ -66,7 +66,9 @@ def test_erasing_everything_and_back_is_masked_generation(model):
 # -- loops of any size ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("segment", [(0.2, 0.6), (0.0, 0.45), (0.5, 1.0)])
+@pytest.mark.parametrize(
+    "segment", [(0.2, 0.6), *(pytest.param(ends, marks=pytest.mark.slow) for ends in ((0.0, 0.45), (0.5, 1.0)))]
+)
 def test_divergence_is_the_area_of_the_segment(segment):
     """sum_i int_{t_a}^{t_b} I_t(A_i;C|B) / (1-t) dt from tables over all states; at r = 0 a tenth more is seen."""
     model, (start, stop) = ld.models.DomainWalls((2, 3)), segment

@@ -24,7 +24,7 @@ SMALLEST = {
         "square": {"length": 41, "mass_squared": [0.25, 1.0]},
     },
     "gaussian-mixture": {"": {"n_samples": 300}, "length-80": None},
-    "ising-chain": {"": {"n_samples": 500}, "erasure": {"beta": [0.4, 0.7, 1.0]}},
+    "ising-chain": {"": {"n_samples": 200}, "erasure": {"beta": [0.4, 0.7, 1.0]}},
     "ising": {"": {"n_samples": 100, "beta": [0.3, 0.6]}},
     "curie-weiss": {"": {"n_samples": 100}, "bitflip": {"n_samples": 400}},
     "loops-erasure": {
