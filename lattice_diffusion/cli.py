@@ -313,16 +313,22 @@ def report(
     out: Annotated[Path | None, Output(help="Page to write (default: FILE.html).", metavar="FILE.html")] = None,
     force: Force = False,
 ) -> None:
-    """Write one static HTML page of a result file: figures, tables, parameters."""
+    """Write one static HTML page of a result file, or of the rows of a benchmark: figures, tables, parameters."""
     from .store import beside, check_output
 
     out = out or beside(file, ".html")
     _check_suffix(out, (".html",), "--out")
     check_output(out, force=force, resumable=False)
-    from .images.page import write_page
+    from .images.page import benchmark_page, write_page
     from .results import load
+    from .store import atomic_write
 
-    write_page(load(file), out, file.name)
+    if file.suffix == ".jsonl":
+        page = benchmark_page(file)
+        with atomic_write(out) as partial:
+            partial.write_text(page, encoding="utf-8")
+    else:
+        write_page(load(file), out, file.name)
     _see(out)
 
 
@@ -487,7 +493,11 @@ def benchmark_estimators(
         "estimators.jsonl"
     ),
     tasks: Annotated[
-        str | None, What(help="Tasks a,b,...", autocompletion=_complete(_names("estimators.tasks:TASKS"), several=True))
+        str | None,
+        What(
+            help="Tasks a,b,...; tables and atoms are groups.",
+            autocompletion=_complete(_names("estimators.tasks:names"), several=True),
+        ),
     ] = None,
     estimators: Annotated[
         str | None,
@@ -497,8 +507,9 @@ def benchmark_estimators(
         ),
     ] = None,
     n_samples: Annotated[str | None, Effort(help="Numbers of samples, such as 5000,20000.")] = None,
-    seconds: Annotated[str | None, Effort(help="Time budgets of the streaming track, such as 10,60.")] = None,
     seeds: Annotated[int, Effort(min=1, max=10**6, help="Number of repetitions of every point.")] = 10,
+    workers: Annotated[int, Effort(min=1, max=4096, help="Rows measured at a time.")] = 1,
+    device: Annotated[str | None, Effort(help="Device of torch: cpu, cuda, cuda:1, ...")] = None,
     figure: Annotated[Path | None, Output(help="Heat table to draw: png, pdf or svg.")] = None,
     resume: Resume = False,
     force: Force = False,
@@ -507,8 +518,9 @@ def benchmark_estimators(
     with _long_run(torch=True):
         from .runs.estimator_benchmark import trial
 
-        lists = {"task_names": tasks, "estimators": estimators, "n": n_samples, "seconds": seconds}
-        answer = trial(out, **lists, seeds=seeds, figure=figure, resume=resume, force=force)
+        lists = {"task_names": tasks, "estimators": estimators, "n": n_samples}
+        options = {"seeds": seeds, "workers": workers, "device": device, "figure": figure}
+        answer = trial(out, **lists, **options, resume=resume, force=force)
     typer.echo(answer, nl=False)
     _see(out, *([figure] if figure else []))
 

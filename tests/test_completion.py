@@ -47,7 +47,7 @@ def test_names_are_those_of_the_registries() -> None:
     assert cli._names("models:MODELS")() == registry.names(models.MODELS)
     assert cli._names("channels:CHANNELS")() == registry.names(channels.CHANNELS)
     assert cli._names("studies:STUDIES")() == list(STUDIES)
-    assert cli._names("estimators.tasks:TASKS")() == list(tasks.TASKS)
+    assert cli._names("estimators.tasks:names")() == tasks.names()
     assert cli._names("estimators:names")() == names()
 
 

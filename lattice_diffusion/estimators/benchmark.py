@@ -3,8 +3,6 @@
 Rows have the columns of benchmark-mi's RunResult (Czyż et al. 2023, arXiv:2306.11078), and what it lacks: the truth
 with its error, the estimate's error, dimensions, the floor, CPU seconds. Every row is a line of JSON, written as soon
 as it is measured; a run that was stopped resumes. Failures are rows too, with the message of the error.
-
-Two tracks: a fixed number of samples, and streaming, where fresh samples are free and seconds are not.
 """
 
 import hashlib
@@ -12,13 +10,12 @@ import json
 import platform
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..estimate import Estimate
@@ -45,24 +42,18 @@ def _checked(path: Path, records: Iterable[Row]) -> list[Row]:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One row to be measured, with `size` samples or with as many fresh ones as `seconds` allow."""
+    """One row to be measured, with `size` samples."""
 
     task: Task
     estimator_id: str
     estimator: Any
     seed: int
-    size: int | None = None
-    seconds: float | None = None
+    size: int
 
     @property
-    def track(self) -> str:
-        """Number of samples, or of seconds, as in the column of that name."""
-        return str(self.size) if self.seconds is None else f"{self.seconds:g} s"
-
-    @property
-    def key(self) -> tuple[str, str, str, int]:
-        """Task, estimator, track and seed: rows that agree in them are the same."""
-        return (self.task.name, self.estimator_id, self.track, self.seed)
+    def key(self) -> tuple[str, str, int, int]:
+        """Task, estimator, samples and seed: rows that agree in them are the same."""
+        return (self.task.name, self.estimator_id, self.size, self.seed)
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -71,57 +62,61 @@ class Run:
         return json.loads(json.dumps(get_params(), default=repr))
 
 
-def key_of(row: Row) -> tuple[str, str, str, int]:
+def key_of(row: Row) -> tuple[str, str, int, int]:
     """Return `Run.key` of a finished row."""
-    return (row["task_id"], row["estimator_id"], row["track"], row["seed"])
+    return (row["task_id"], row["estimator_id"], row["n_samples"], row["seed"])
 
 
 def plan(
     task_list: Sequence[str | Task],
     estimators: Sequence[str] | Mapping[str, Any],
-    sizes: Sequence[int] = (),
+    sizes: Sequence[int],
     seeds: Sequence[int] = range(10),
-    budgets: Sequence[float] = (),
+    device: str | None = None,
 ) -> list[Run]:
     """Return all runs, cheapest first within a task; samples are the same for all estimators.
 
     Args:
         task_list: names of tasks or of groups ("tables", "atoms"), or tasks of your own.
         estimators: names that `estimators.find` knows, or names with objects.
-        sizes: numbers of samples of the fixed track.
+        sizes: numbers of samples.
         seeds: which repetitions.
-        budgets: seconds of the streaming track.
+        device: of torch, for the estimators that have such a parameter; None: as they are.
 
     Raises:
-        InputError: unknown names, sizes below 2, budgets that are not positive, nothing to do.
+        InputError: unknown names, sizes below 2, nothing to do.
     """
     named = estimators if isinstance(estimators, Mapping) else {name: find(name)() for name in estimators}
+    for one in named.values() if device else ():
+        if hasattr(one, "get_params") and "device" in one.get_params():
+            one.set_params(device=device)
     each = [
         name for task in task_list for name in (tasks.GROUPS.get(task, [task]) if isinstance(task, str) else [task])
     ]
     found = [task if isinstance(task, Task) else tasks.find(task) for task in each]
     if any(size < 2 for size in sizes):
         raise InputError(f"sizes must be at least 2 samples, got {min(sizes)}")
-    if any(not 0 < seconds < np.inf for seconds in budgets):
-        raise InputError(f"budgets must be finite seconds > 0, got {min(budgets)}")
-    tracks: list[tuple[int | None, float | None]] = [(size, None) for size in sorted(sizes)]
-    tracks += [(None, seconds) for seconds in sorted(budgets)]
-    n_runs = len(found) * len(tracks) * len(seeds) * len(named)
+    n_runs = len(found) * len(sizes) * len(seeds) * len(named)
     if n_runs > MAX_RUNS:
         raise InputError(f"at most {MAX_RUNS:,} rows are measured at a time, got {n_runs:,}; take fewer seeds")
     if n_runs == 0:
-        raise InputError("there is nothing to measure; give at least one task, estimator, size or budget, and seed")
+        raise InputError("there is nothing to measure; give at least one task, estimator, size and seed")
     return [
-        Run(task, name, estimator, seed, size, seconds)
+        Run(task, name, estimator, seed, size)
         for task in found
-        for size, seconds in tracks
+        for size in sorted(sizes)
         for seed in seeds
         for name, estimator in named.items()
     ]
 
 
-def run(runs: Sequence[Run], path: Path) -> Iterator[Row]:
+def run(
+    runs: Sequence[Run], path: Path, measured: Callable[[Iterator[Run]], Iterator[Row]] | None = None
+) -> Iterator[Row]:
     """Measure what is not yet in the file, yielding each row after it was written.
+
+    Args:
+        measured: gives the rows of runs, in any order, as those of several processes; None: `measure` of one by one.
 
     Raises:
         InputError: the file holds an estimator of that name with other parameters, or is being written by another run.
@@ -134,18 +129,23 @@ def run(runs: Sequence[Run], path: Path) -> Iterator[Row]:
                     f"{path} holds {one.estimator_id} with {done[one.key]}, this one has {one.parameters}; "
                     "name it differently, or use another file"
                 )
-        for one in runs:
-            if one.key not in done:
-                row = measure(one)
-                journal.append([row])
-                journal.sync()
-                yield row
+        todo = (one for one in runs if one.key not in done)
+        for row in map(measure, todo) if measured is None else measured(todo):
+            journal.append([row])
+            journal.sync()
+            yield row
 
 
 def generator(*names: object) -> np.random.Generator:
     """Return a stream of its own for these names: what one row draws depends on no other row."""
     digest = hashlib.sha256("/".join(map(str, names)).encode()).digest()
     return np.random.default_rng(np.random.SeedSequence(int.from_bytes(digest, "big")))
+
+
+def measure_named(key: tuple[str, str, int, int], device: str | None = None) -> Row:
+    """Return the row of `Run.key` of a task and an estimator that are known by name, as a worker process finds them."""
+    task, estimator, size, seed = key
+    return measure(*plan([task], [estimator], [size], [seed], device))
 
 
 def measure(one: Run) -> Row:
@@ -155,9 +155,7 @@ def measure(one: Run) -> Row:
     that of the processor.
     """
     task, rng = one.task, generator("estimate", *one.key)
-    x_t = np.empty(0)
-    if one.size is not None:
-        x_t = task.sample(one.size, generator("samples", task.name, one.size, one.seed))
+    x_t = task.sample(one.size, generator("samples", task.name, one.size, one.seed))
     answer: Estimate | None = None
     words: dict[str, str | list[str]] = {}
     wall, cpu = time.perf_counter(), time.process_time()
@@ -167,8 +165,7 @@ def measure(one: Run) -> Row:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            budget = one.seconds
-            answer = _fit(estimator, task, x_t, rng) if budget is None else stream(estimator, task, budget, rng)
+            answer = estimator.fit(x_t, task.parts, channel=task.channel, t=task.t, rng=rng).estimate()
             if not np.isfinite([answer.value, answer.stderr]).all():
                 raise ArithmeticError(f"the estimate is {answer.value} ± {answer.stderr}")
             words["method"] = answer.method
@@ -177,49 +174,22 @@ def measure(one: Run) -> Row:
     if caught:
         words["warnings"] = list(dict.fromkeys(str(one.message) for one in caught))
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    n_samples = one.size or (answer.n_samples if answer else 0)
     return {
         "task_id": task.name,
         "estimator_id": one.estimator_id,
         "seed": one.seed,
-        "n_samples": n_samples,
+        "n_samples": one.size,
         "mi_estimate": float(answer.value) if answer else None,
         "estimator_params": one.parameters,
         "time_in_seconds": wall,
         "success": answer is not None,
         "additional_information": words,
-        "track": one.track,
         "cmi_true": task.truth.value,
         "cmi_true_stderr": task.truth.stderr,
         "cmi_stderr": float(answer.stderr) if answer else None,
-        "floor": task.floor(n_samples) if n_samples else None,
+        "floor": task.floor(one.size),
         "dims": list(task.dims),
         "truth_method": task.truth.method,
         "device": str(getattr(estimator, "device", None) or f"cpu ({platform.machine()})"),
         "seconds": cpu,
     }
-
-
-def _fit(estimator: Any, task: Task, x_t: NDArray, rng: np.random.Generator) -> Estimate:
-    return estimator.fit(x_t, task.parts, channel=task.channel, t=task.t, rng=rng).estimate()
-
-
-def stream(estimator: Any, task: Task, seconds: float, rng: np.random.Generator, first: int = 1000) -> Estimate:
-    """Return the best estimate in `seconds` of wall time with as many fresh samples as wanted.
-
-    An estimator that learns from a stream has `fit_stream(batches, parts, *, channel, t, seconds, rng)`. Any other
-    is fitted to twice as many fresh samples each time, as long as a cost quadratic in their number would still fit
-    into the time left; the last fit counts.
-    """
-    if hasattr(estimator, "fit_stream"):
-        batches = task.stream(first, rng)
-        keywords = {"channel": task.channel, "t": task.t, "seconds": seconds, "rng": rng}
-        return estimator.fit_stream(batches, task.parts, **keywords).estimate()
-    end, n = time.monotonic() + seconds, first
-    while True:
-        start = time.monotonic()
-        answer = _fit(clone(estimator), task, task.sample(n, rng), rng)
-        now = time.monotonic()
-        if now + 4 * (now - start) > end:
-            return answer
-        n *= 2

@@ -52,9 +52,9 @@ class DenoiserGap(Neural):
     Attributes:
         mse_gap_, orthogonal_: the two forms.
         u_, decay_, decay_stderr_: variances of the extra noise, (levels,), in units of those of `a`, with -dI/du by
-            the orthogonal form and its error.
-        decay_sound_: (levels,), False where the two forms differ by more than their errors, mostly at small u: there
-            `decay_` is what the denoisers err, not what they tell.
+            the orthogonal form and its error, which takes in how far the other form is, or may be, from it.
+        decay_sound_: (levels,), False where that error is more than half of the value, mostly at small u: there
+            `decay_` is what the denoisers err, not what they tell, and reading it warns.
     """
 
     limits: ClassVar[Limits] = {**Neural.limits, "levels": (3, None)}
@@ -93,10 +93,14 @@ class DenoiserGap(Neural):
         weights[[0, -1]] += 0.5 * gamma[[0, -1]] - 0.25 * gamma[[0, -1]] * np.diff(log_gamma)[0]  # tails of 1 and u^2
         orthogonal, self.log_ratios_ = squares @ weights, gaps @ weights
         self.u_ = scale**2 / gamma
-        self.decay_ = 0.5 * (squares * gamma**2).mean(axis=0) / scale**2
-        self.decay_stderr_ = 0.5 * (squares * gamma**2).std(axis=0) / (scale**2 * math.sqrt(len(sample)))
-        distances = [mean_estimate(column, groups, "difference") for column in (squares - gaps).T]
-        self.decay_sound_ = np.array([abs(one.z_score(0.0)) <= DISAGREEMENT for one in distances])
+        rates = 0.5 * (gamma / scale) ** 2
+        decays, distances = (
+            [mean_estimate(column, groups, "rate") for column in (rates * x).T] for x in (squares, squares - gaps)
+        )
+        self._decay = np.array([one.value for one in decays])
+        apart = np.hypot([one.value for one in distances], [one.stderr for one in distances])
+        self.decay_stderr_ = np.hypot([one.stderr for one in decays], apart)
+        self.decay_sound_ = self.decay_stderr_ <= 0.5 * self._decay
         self.orthogonal_ = mean_estimate(orthogonal, groups, "orthogonal form, held out")
         self.mse_gap_ = mean_estimate(self.log_ratios_, groups, "gap of the mean squared errors, held out")
         difference = mean_estimate(orthogonal - self.log_ratios_, groups, "difference")
@@ -109,6 +113,19 @@ class DenoiserGap(Neural):
                 stacklevel=3,
             )
         return self.mse_gap_
+
+    @property
+    def decay_(self) -> FloatArray:
+        """-dI/du, (levels,), with a `DenoiserGapWarning` where it is not sound."""
+        if not self.decay_sound_.all():
+            lost = self.u_[~self.decay_sound_]
+            warnings.warn(
+                f"decay_ cannot be trusted at {len(lost)} of {self.levels} noise levels, u from {lost.min():.2g} to "
+                f"{lost.max():.2g}, where the denoisers err as much as they tell; leave those out by decay_sound_",
+                DenoiserGapWarning,
+                stacklevel=2,
+            )
+        return self._decay
 
     def _denoiser(
         self, a: FloatArray, x: FloatArray, log_gamma: FloatArray, rows: Rows, where: Places | None, rng: Generator

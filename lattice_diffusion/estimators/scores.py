@@ -15,12 +15,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Score:
-    """One estimator on one task and track, over its seeds; numbers are None where all of them failed.
+    """One estimator on one task with so many samples, over its seeds; numbers are None where all of them failed.
 
     Attributes:
-        track: samples ("20000") or seconds ("60 s").
-        n_samples: mean over the seeds.
-        runs, failures: how many seeds, and how many of them gave no estimate.
+        runs, failures: how many seeds, and how many of them gave no estimate; reason: of the first that did not.
         truth: I(A;C|B), in nats like the next four.
         error: mean of estimate - truth.
         scatter: standard deviation among the seeds, None for a single one.
@@ -34,10 +32,10 @@ class Score:
 
     task: str
     estimator: str
-    track: str
-    n_samples: float
+    n_samples: int
     runs: int
     failures: int
+    reason: str | None
     truth: float
     error: float | None
     scatter: float | None
@@ -49,12 +47,12 @@ class Score:
 
 
 def summary(rows: Iterable[Row]) -> list[Score]:
-    """Return the scores of all (task, estimator, track) in the rows, in the order they come."""
-    groups: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
+    """Return the scores of all (task, estimator, samples) in the rows, in the order they come."""
+    groups: dict[tuple[str, str, int], list[Row]] = defaultdict(list)
     for row in rows:
-        groups[row["task_id"], row["estimator_id"], row["track"]].append(row)
-    floors = {(task, track): _rmse(group) for (task, name, track), group in groups.items() if name == "Oracle"}
-    return [_score(group, floors.get((task, track))) for (task, _, track), group in groups.items()]
+        groups[row["task_id"], row["estimator_id"], row["n_samples"]].append(row)
+    floors = {(task, n): _rmse(group) for (task, name, n), group in groups.items() if name == "Oracle"}
+    return [_score(group, floors.get((task, n))) for (task, _, n), group in groups.items()]
 
 
 def _errors(rows: Sequence[Row]) -> np.ndarray:
@@ -76,10 +74,10 @@ def _score(rows: Sequence[Row], oracle_rmse: float | None) -> Score:
     return Score(
         task=first["task_id"],
         estimator=first["estimator_id"],
-        track=first["track"],
-        n_samples=float(np.mean([row["n_samples"] for row in rows])),
+        n_samples=first["n_samples"],
         runs=len(rows),
         failures=len(rows) - len(good),
+        reason=next((row["additional_information"]["error"] for row in rows if not row["success"]), None),
         truth=first["cmi_true"],
         error=float(errors.mean()) if errors.size else None,
         scatter=float(errors.std(ddof=1)) if errors.size > 1 else None,
@@ -92,28 +90,39 @@ def _score(rows: Sequence[Row], oracle_rmse: float | None) -> Score:
 
 
 def table(scores: Sequence[Score]) -> str:
-    """Return every score as a line of a Markdown table."""
+    """Return every score as a line of a Markdown table, with why an estimator failed."""
+    return _markdown(table_cells(scores))
+
+
+def table_cells(scores: Sequence[Score]) -> list[list[str]]:
+    """Return the lines of `table` as text, the first one a header; `seconds` are those of the processor."""
     head = ["task", "estimator", "n", "truth", "error", "scatter", "RMSE", "RMSE/floor", "coverage", "failed"]
-    lines = []
+    lines = [[*head, "seconds", *(["reason"] if any(score.reason for score in scores) else [])]]
     for score in scores:
         numbers = [score.truth, score.error, score.scatter, score.rmse, score.floors]
-        cells = [score.task, score.estimator, score.track, *map(_number, numbers)]
-        lines.append([*cells, _percent(score.coverage), f"{score.failures}/{score.runs}", _number(score.seconds)])
-    return _markdown([*head, "seconds"], lines)
+        cells = [score.task, score.estimator, str(score.n_samples), *map(_number, numbers)]
+        cells += [_percent(score.coverage), f"{score.failures}/{score.runs}", _number(score.seconds)]
+        lines.append(cells if len(lines[0]) == len(cells) else [*cells, " ".join((score.reason or "").split())])
+    return lines
 
 
 def leaderboard(scores: Sequence[Score]) -> str:
-    """Return one line per estimator and track: over the tasks it gave an estimate for, the best median first."""
-    groups: dict[tuple[str, str], list[Score]] = defaultdict(list)
+    """Return one line per estimator and number of samples: over the tasks it has estimates for, best median first."""
+    return _markdown(leaderboard_cells(scores))
+
+
+def leaderboard_cells(scores: Sequence[Score]) -> list[list[str]]:
+    """Return the lines of `leaderboard` as text, the first one a header."""
+    groups: dict[tuple[int, str], list[Score]] = defaultdict(list)
     for score in scores:
-        groups[score.track, score.estimator].append(score)
+        groups[score.n_samples, score.estimator].append(score)
     ranked = []
-    for (track, estimator), group in groups.items():
+    for (n, estimator), group in groups.items():
         floors = [score.floors for score in group if score.floors is not None]
         coverage = [score.coverage for score in group if score.coverage is not None]
         median = float(np.median(floors)) if floors else np.inf
         cells = [
-            track,
+            str(n),
             estimator,
             _number(median if floors else None),
             _number(max(floors, default=None)),
@@ -121,9 +130,9 @@ def leaderboard(scores: Sequence[Score]) -> str:
             f"{sum(score.rmse is None for score in group)}/{len(group)}",
             _number(float(np.mean([score.seconds for score in group]))),
         ]
-        ranked.append((len(track), track, median, cells))
+        ranked.append((n, median, cells))
     head = ["n", "estimator", "RMSE/floor, median", "worst", "coverage", "tasks failed", "seconds"]
-    return _markdown(head, [cells for *_, cells in sorted(ranked)])
+    return [head, *(cells for *_, cells in sorted(ranked))]
 
 
 def _number(x: float | None) -> str:
@@ -134,9 +143,10 @@ def _percent(x: float | None) -> str:
     return "" if x is None else f"{100 * x:.0f}%"
 
 
-def _markdown(head: list[str], lines: list[list[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
-    rows = [head, ["-" * width for width in widths], *lines]
+def _markdown(lines: list[list[str]]) -> str:
+    lines = [[cell.replace("|", "/") for cell in line] for line in lines]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rows = [lines[0], ["-" * width for width in widths], *lines[1:]]
     return "".join(f"| {' | '.join(x.ljust(w) for x, w in zip(row, widths, strict=True))} |\n" for row in rows)
 
 

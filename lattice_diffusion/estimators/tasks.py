@@ -9,7 +9,6 @@ TASKS are noisy lattices. GROUPS are further tasks, flat rows without noise, tha
 """
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -32,7 +31,7 @@ from .classical import exact_log_ratios
 from .tables import Categories, EightBit, Numbers, RareClass, Rectified, Table
 
 TRUTHS = Path(__file__).with_name("truths.json")
-SIZES = (5_000, 20_000, 60_000)  # samples of the fixed track
+SIZES = (5_000, 20_000, 60_000)  # samples, unless told otherwise
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,12 +68,6 @@ class Task:
         rng = np.random.default_rng(rng)
         x_0 = self.model.sample(n_samples, rng)
         return x_0 if self.channel is None else self.channel.corrupt(x_0, self.t, rng)
-
-    def stream(self, batch: int, rng: Rng = None) -> Iterator[NDArray]:
-        """Yield fresh batches without end."""
-        rng = np.random.default_rng(rng)
-        while True:
-            yield self.sample(batch, rng)
 
 
 @dataclass(frozen=True)

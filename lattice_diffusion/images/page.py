@@ -67,21 +67,51 @@ def write_page(result: xr.DataTree, path: str | os.PathLike[str], name: str = ""
 
 def html_page(result: xr.DataTree, file_name: str = "") -> str:
     """Return the whole page as text."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     parameters = _parameters(result)
     is_probe = NAME in grids(result) and "cmi_above_null" in grids(result)[NAME]
     title = f"Probe of {_entries(parameters, 'data').get('file', 'images')}" if is_probe else _title(result)
     sections = _probe_sections(result, parameters) if is_probe else _plain_sections(result)
+    subtitle = ", ".join(filter(None, (file_name, str(result.attrs.get("created", "")))))
+    return _rendered(title, subtitle, [*sections, _provenance(result, parameters)], complete=result.attrs["complete"])
+
+
+def _rendered(title: str, subtitle: str, sections: Sequence[Section], *, complete: bool = True) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     template = Environment(
         loader=PackageLoader("lattice_diffusion", "images"), autoescape=True, undefined=StrictUndefined
     ).get_template("page.html")
-    return template.render(
-        title=title,
-        subtitle=", ".join(filter(None, (file_name, str(result.attrs.get("created", ""))))),
-        complete=result.attrs["complete"],
-        sections=[*sections, _provenance(result, parameters)],
-    )
+    return template.render(title=title, subtitle=subtitle, complete=complete, sections=sections)
+
+
+def benchmark_page(path: Path) -> str:
+    """Return the page of a benchmark of estimators, as text, from its rows. InputError for a file of something else."""
+    from ..estimators.benchmark import read
+    from ..estimators.scores import leaderboard_cells, summary, table_cells
+    from ..plots import style
+    from ..runs.estimator_benchmark import heat_table, reasons
+
+    measured = read(path)
+    scores = summary(measured)
+    header, *best = leaderboard_cells(scores)
+    first = {line[0]: line for line in reversed(best) if line[1] != "Oracle" and line[2]}
+    found = [
+        f"With {n} samples {line[1]} is nearest to the truth: its error is {line[2]} times the statistical floor in "
+        f"the median over tasks, {line[3]} at worst."
+        for n, line in first.items()
+    ]
+    with style():
+        picture = _picture(heat_table(scores))
+    given = {row["estimator_id"]: json.dumps(row["estimator_params"]) for row in measured}
+    head, *lines = table_cells(scores)
+    sections = [
+        Section("What was found", found, [f"{name} failed: {why}" for name, why in reasons(scores).items()]),
+        Section("Errors in units of the floor", picture=picture, alternative="error of every estimator on every task"),
+        Section("Leaderboard", header=header, rows=best, left=(1,)),
+        Section("Scores", text="Information in nats, time in CPU seconds.", header=head, rows=lines, left=(0, 1, 11)),
+        Section("Parameters", header=("estimator", "parameters"), rows=list(given.items()), left=(0, 1)),
+    ]
+    return _rendered("Benchmark of estimators", f"{path.name}, {len(measured)} rows", sections)
 
 
 def _title(result: xr.DataTree) -> str:

@@ -362,9 +362,22 @@ def test_both_forms_of_the_denoiser_gap_are_the_information():
     one = est.DenoiserGap().fit(x_t, task.parts, rng=np.random.default_rng(1))
     assert abs(one.estimate().z_score(task.truth.value)) < 5
     assert abs(one.orthogonal_.z_score(task.truth.value)) < 5
-    assert one.u_.shape == one.decay_.shape == one.decay_stderr_.shape == (24,)
-    assert (one.decay_ > 0).all()
-    assert one.decay_[-1] > one.decay_[0]  # information goes at first fast, u falling along the curve
+
+
+def test_the_decay_of_a_gaussian_pair_is_right_or_warned_of():
+    """-dI/du = rho^2 / 2 (1 + u)(1 + u - rho^2); at small u the denoisers err by more, here by a factor of 2 to 3."""
+    rng, rho = np.random.default_rng(1), 0.6
+    c = rng.standard_normal(2000)
+    a = 3 * (rho * c + 0.8 * rng.standard_normal(2000))
+    one = fitted(est.DenoiserGap(steps=200, levels=12), (a, c), 1)
+    with pytest.warns(DenoiserGapWarning, match=r"decay_ cannot be trusted at \d of 12 noise levels, u from"):
+        decay = one.decay_
+    u, sound = one.u_ / 9, one.decay_sound_
+    truth = 0.5 * rho**2 / ((1 + u) * (1 + u - rho**2)) / 9
+    assert (np.abs(decay - truth) < 4 * one.decay_stderr_).all()
+    assert np.abs(decay / truth - 1)[sound].max() < 0.25
+    assert 6 <= sound.sum() < 12
+    assert decay[-1] > 1.5 * truth[-1]
 
 
 def test_denoisers_of_too_many_columns_disagree():
