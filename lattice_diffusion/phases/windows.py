@@ -8,6 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import InputError, check_finite
 from ..estimate import Estimate
 
+SURE = 2.0  # errors by which one point of a window must exceed the tolerance, where any does
+
 
 def peak_time(
     times: ArrayLike, values: ArrayLike, stderr: ArrayLike | None = None, fraction: float = 0.7
@@ -77,20 +79,21 @@ def nonlocality_window(
 ) -> Window | None:
     """Return the window from inf to sup of {t : I_t(A;C|B) > tolerance}, or None where it is empty.
 
-    Between the times measured a cubic goes through log I of the four nearest; errors of the ends propagate `stderr` and
-    add the change when one point fewer is used. Where I has fallen into its error, an end lies between a line through I
-    and one through log I, and half their distance is in its error.
+    Times at which I exceeds the tolerance by chance do not count: of the runs of such times those are taken that hold
+    one at which it does by 2 errors, or all where none does. Between the times measured a cubic goes through log I of
+    the four nearest; errors of the ends propagate `stderr` and add the change when one point fewer is used. Where I has fallen into its error, an end lies between a line through I and
+    one through log I, and half their distance is in its error. Over synthetic curves (value - truth)/error has a
+    standard deviation of 0.6 to 1.4; up to 2 where errors are half the tolerance on a slope that takes several times,
+    and more where a steep end lies between two times (their distance is not resolved).
 
     Args:
         times, cmi, stderr: (n,); tolerance: in nats.
     """
     t, values, sigma = _checked(times, cmi, stderr, tolerance)
-    above = np.flatnonzero(values > tolerance)
-    if not above.size:
+    first, last = _ends(values > tolerance, values - SURE * sigma > tolerance)
+    if first is None or last is None:
         return None
-    return Window(
-        _crossing(t, values, sigma, tolerance, above[0], -1), _crossing(t, values, sigma, tolerance, above[-1], 1)
-    )
+    return Window(_crossing(t, values, sigma, tolerance, first, -1), _crossing(t, values, sigma, tolerance, last, 1))
 
 
 def speciation_window(
@@ -113,13 +116,23 @@ def speciation_window(
     """
     t, lost, lost_sigma = _checked(times, label_ab_clean - np.asarray(label_b, float), lost_stderr, tolerance)
     _, known, known_sigma = _checked(times, label_abc, label_abc_stderr, tolerance)
-    starts, stops = np.flatnonzero(lost >= tolerance), np.flatnonzero(known >= tolerance)
-    if not starts.size or not stops.size or stops[-1] < starts[0]:
+    start, _ = _ends(lost >= tolerance, lost - SURE * lost_sigma >= tolerance)
+    _, stop = _ends(known >= tolerance, known - SURE * known_sigma >= tolerance)
+    if start is None or stop is None or stop < start:
         return None
     return Window(
-        _crossing(t, lost, lost_sigma, tolerance, starts[0], -1),
-        _crossing(t, known, known_sigma, tolerance, stops[-1], 1),
+        _crossing(t, lost, lost_sigma, tolerance, start, -1), _crossing(t, known, known_sigma, tolerance, stop, 1)
     )
+
+
+def _ends(above: NDArray, sure: NDArray) -> tuple[int, int] | tuple[None, None]:
+    """Return the first and the last index of the runs of `above` that hold a `sure` one, or of all where none is."""
+    starts = np.flatnonzero(np.diff(above, prepend=False) & above)
+    stops = np.flatnonzero(np.diff(above, append=False) & above)
+    if not starts.size:
+        return None, None
+    good = [k for k, (i, j) in enumerate(zip(starts, stops, strict=True)) if sure[i : j + 1].any()] or [0, -1]
+    return int(starts[good[0]]), int(stops[good[-1]])
 
 
 def _checked(

@@ -112,6 +112,22 @@ def test_points_that_noise_hides_stay_in_the_fit():
     assert 0.8 < np.std(z) < 1.2
 
 
+def test_ends_of_windows_are_calibrated():
+    """Errors of half the tolerance put times far outside above it by chance; interpolation is in the error."""
+    rng, z = np.random.default_rng(7), []
+    for stderr, n_times in ((0.0025, 17), (0.00075, 9)):
+        for _ in range(150):
+            t = np.linspace(0, 1, n_times + 2)[1:-1] + rng.uniform(-0.5, 0.5) / (n_times + 1)
+            curve = 0.03 * np.exp(-(((t - 0.62) / 0.16) ** 2)) + stderr * rng.normal(size=n_times)
+            window = nonlocality_window(t, curve, 0.005, np.full(n_times, stderr))
+            half = 0.16 * np.sqrt(np.log(6))
+            if window.start is not None and window.stop is not None:
+                z.append([window.start.z_score(0.62 - half), window.stop.z_score(0.62 + half)])
+        assert len(z) > 140
+        assert np.all(np.abs(np.mean(z, axis=0)) < 0.5)
+        assert np.all(np.std(z, axis=0) < 1.8)
+
+
 def test_rare_events_are_calibrated():
     """Radii r* of first connection, P(r* > r) = exp(-r)/2 of 300 samples, whose errors follow their values."""
     rng, z = np.random.default_rng(6), []
