@@ -81,10 +81,10 @@ def nonlocality_window(
 
     Times at which I exceeds the tolerance by chance do not count: of the runs of such times those are taken that hold
     one at which it does by 2 errors, or all where none does. Between the times measured a cubic goes through log I of
-    the four nearest; errors of the ends propagate `stderr` and add the change when one point fewer is used. Where I has fallen into its error, an end lies between a line through I and
-    one through log I, and half their distance is in its error. Over synthetic curves (value - truth)/error has a
-    standard deviation of 0.6 to 1.4; up to 2 where errors are half the tolerance on a slope that takes several times,
-    and more where a steep end lies between two times (their distance is not resolved).
+    the four nearest; errors of the ends propagate `stderr` and add the change when one point fewer is used. Where I has
+    fallen into its error, an end lies between a line through I and one through log I, and half their distance is in its
+    error. Over synthetic curves (value - truth)/error has a standard deviation of 0.6 to 1.4; it is up to 2 where
+    errors are half the tolerance on a shallow slope, and more where a steep end lies between two times, unresolved.
 
     Args:
         times, cmi, stderr: (n,); tolerance: in nats.
