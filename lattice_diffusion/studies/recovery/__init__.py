@@ -39,7 +39,7 @@ def specs(preset: str) -> Spec:
     ising = {"name": "ising", "length": spins, "beta": [0.3, 0.44, 0.6]}
     loops = {"name": "domain-walls", "beta": 0.0}
     large, small, noisy = {**loops, "length": 64}, {**loops, "length": 6}, {**loops, "length": faces}
-    t = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97]
+    t = [*((0.1, 0.2, 0.4, 0.6, 0.8) if full else ()), *STARTS, 0.97]
     late = sorted({*STARTS, *((0.2, 0.4, 0.6, 0.8, 0.95) if full else ())})
     near = [0.2, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8] if full else [0.3, 0.4, 0.5, 0.6, 0.75]
     erased = {"radii": [1, 2, 4, 8, 16] if full else [1, 2, 4, 8], "n_samples": 200 if full else 8}
@@ -53,7 +53,7 @@ def specs(preset: str) -> Spec:
     widths = [1, 2, 3, spins] if full else [1, 2, spins]
     n = 60 if full else 30
     exact = {
-        "field": grid(field, "gaussian", t=t, radii=[1, 2, 3, 4, side], **steps(200 if full else 100)),
+        "field": grid(field, "gaussian", t=sorted(t), radii=[1, 2, 3, 4, side], **steps(200 if full else 40)),
         "ising": grid(
             ising, "gaussian", t=late, radii=widths, n_samples=2000 if full else 100, **steps(60 if full else 40)
         ),
