@@ -34,7 +34,7 @@ def _area_nodes(n: int) -> tuple[list[float], np.ndarray]:
 
 def specs(preset: str) -> Spec:
     full = preset == "full"
-    spins, faces, side = (10, 12, 16) if full else (7, 8, 10)
+    spins, faces, side = (10, 12, 16) if full else (6, 8, 10)
     field = {"name": "gaussian-field", "length": side, "periodic": True, "mass_squared": 0.04}
     ising = {"name": "ising", "length": spins, "beta": [0.3, 0.44, 0.6]}
     loops = {"name": "domain-walls", "beta": 0.0}
@@ -42,7 +42,7 @@ def specs(preset: str) -> Spec:
     t = [*((0.1, 0.2, 0.4, 0.6, 0.8) if full else ()), *STARTS, 0.97]
     late = sorted({*STARTS, *((0.2, 0.4, 0.6, 0.8, 0.95) if full else ())})
     near = [0.2, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8] if full else [0.3, 0.4, 0.5, 0.6, 0.75]
-    erased = {"radii": [1, 2, 4, 8, 16] if full else [1, 2, 4, 8], "n_samples": 200 if full else 8}
+    erased = {"radii": [1, 2, 4, 8, 16] if full else [1, 2, 4, 8], "n_samples": 200 if full else 20}
     stops = {"start": 0.2, "stop": 0.8, "num": 31 if full else 13}
     nodes = _area_nodes(16 if full else 10)[0]
     few, many, starts = (500, 2000, list(STARTS)) if full else (40, 300, list(STARTS))
@@ -55,7 +55,7 @@ def specs(preset: str) -> Spec:
     exact = {
         "field": grid(field, "gaussian", t=sorted(t), radii=[1, 2, 3, 4, side], **steps(200 if full else 40)),
         "ising": grid(
-            ising, "gaussian", t=late, radii=widths, n_samples=2000 if full else 100, **steps(60 if full else 40)
+            ising, "gaussian", t=late, radii=widths, n_samples=2000 if full else 100, **steps(60 if full else 30)
         ),
         "erased": grid(large, "erasure", t=stops, quantity="unmasking", **erased),
         "erased-rate": grid(large, "erasure", t=nodes, quantity="denoising", **erased),
