@@ -263,6 +263,11 @@ def sign_divergence(log_odds: NDArray, other: NDArray) -> NDArray[np.float64]:
     return np.maximum(up + down, 0.0)
 
 
+def site_divergences(log_odds: NDArray, others: list[NDArray], sites: NDArray) -> NDArray[np.float64]:
+    """Return the KL of laws of signs (n, *shape) to each of the others, averaged over sites, (n, len(others))."""
+    return np.stack([sign_divergence(log_odds, other)[:, sites].mean(axis=1) for other in others], axis=1)
+
+
 def _log_plus(log_odds: NDArray) -> NDArray[np.float64]:
     return -np.logaddexp(0.0, -np.asarray(log_odds, float))
 
@@ -357,8 +362,7 @@ def _denoising(point: "Point", rng: np.random.Generator) -> Values:
         rows["excess"].append(np.stack([over_sites((law.mean - whole.mean) ** 2) for law, _ in laws], axis=1))
         if isinstance(blind, Bernoulli):
             hidden = [local.log_odds for _, local in laws if isinstance(local, Bernoulli)]
-            gaps = [over_sites(sign_divergence(blind.log_odds, log_odds)) for log_odds in hidden]
-            rows["blind_divergence"].append(np.stack(gaps, axis=1))
+            rows["blind_divergence"].append(site_divergences(blind.log_odds, hidden, sites))
     nothing = np.full((2, len(locals_)), np.nan)
     return averages({name: np.concatenate(parts) if parts else nothing for name, parts in rows.items()})
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,9 +12,10 @@ from numpy.typing import ArrayLike
 from pydantic import Field
 from scipy.optimize import minimize_scalar
 
-from ..channels import Channel
+from ..channels import Channel, Gaussian
 from ..errors import InputError
 from ..estimate import Estimate
+from ..exact.gaussian import label_cmi
 from ..models import GaussianField
 from ..phases import Crossing, finite_size_crossing
 from ..results import Row
@@ -131,6 +132,21 @@ def maximum(function: Callable[[float], float], low: float, high: float, toleran
     options = {"xatol": tolerance}
     best = minimize_scalar(lambda t: -function(t), bounds=(low, high), method="bounded", options=options)
     return float(best.x)
+
+
+def mixture_peak(m_0: float, sizes: Sequence[int], low: float) -> float | None:
+    """Return the peak time of the CMI, after `low`, of spins that are independent given the sign of their mean m_0.
+
+    `sizes` are those of B, AB, BC and ABC; Gaussian noise. None for m_0 = 0.
+    """
+    channel = Gaussian("linear")
+
+    def log_cmi(t: float) -> float:
+        alpha, sigma = channel.alpha(t), channel.sigma(t)
+        unit = (alpha * m_0) ** 2 / (alpha**2 * (1 - m_0**2) + sigma**2)
+        return float(np.log(label_cmi(*(n * unit for n in sizes))))
+
+    return maximum(log_cmi, low, 0.999) if m_0 > 0.0 else None
 
 
 # -- networks trained inside a point, from the point's own random numbers ----------------------------------------------

@@ -8,14 +8,13 @@ import xarray as xr
 from .. import plots
 from ..channels import BitFlip, Gaussian
 from ..exact import cmi_curve
-from ..exact.gaussian import label_cmi
 from ..lattice import Lattice, Tripartition
 from ..models import CurieWeiss
 from ..models.curie_weiss import mean_field_magnetization
 from ..phases import power_law
 from ..results import grids, variable
 from ..runs.spec import Spec
-from .base import Analysis, Study, grid, grid_times, maximum, measured, pooled_z, row
+from .base import Analysis, Study, grid, grid_times, measured, mixture_peak, pooled_z, row
 
 NAME = "curie-weiss"
 MIXTURE = "peak of the white mixture with mu = m_0 = tanh(beta m_0), std^2 = 1 - m_0^2; large N"
@@ -35,19 +34,9 @@ def specs(preset: str) -> Spec:
     return Spec(name=NAME, grids=grids)
 
 
-def mixture_peak(size: int, beta: float) -> float | None:
+def predicted_peak(size: int, beta: float) -> float | None:
     """Return the peak time of the CMI of spins independent given the sign of the magnetisation; None for beta <= 1."""
-    m_0 = mean_field_magnetization(beta)
-    if m_0 == 0.0:
-        return None
-    channel = Gaussian("linear")
-
-    def log_cmi(t: float) -> float:
-        alpha, sigma = channel.alpha(t), channel.sigma(t)
-        unit = (alpha * m_0) ** 2 / (alpha**2 * (1 - m_0**2) + sigma**2)
-        return float(np.log(label_cmi(*(n * unit for n in (size // 4, size // 4 + 1, size - 1, size)))))
-
-    return maximum(log_cmi, 0.3, 0.999)
+    return mixture_peak(mean_field_magnetization(beta), (size // 4, size // 4 + 1, size - 1, size), 0.3)
 
 
 def by_size(result: xr.DataTree) -> dict[int, xr.Dataset]:
@@ -60,7 +49,7 @@ def analyse(result: xr.DataTree) -> Analysis:
     analysis, data = Analysis(), by_size(result)
     sizes, largest = np.array(list(data)), list(data)[-1]
     for i, beta in enumerate(data[largest]["beta"].values):
-        predicted = mixture_peak(largest, float(beta))
+        predicted = predicted_peak(largest, float(beta))
         if predicted is not None and beta >= 1.4:
             peak = measured(data[largest].isel(beta=i), "peak_time")
             label = f"peak time (N = {largest}, beta = {beta:.1f})"
@@ -87,7 +76,7 @@ def figure(result: xr.DataTree) -> Any:
     size, data = list(by_size(result).items())[-1]
     ordered = np.linspace(1.15, float(data["beta"][-1]), 16)
     plots.cells(left, data, "cmi", y="beta", vmin=1e-7)
-    left.plot([mixture_peak(size, beta) for beta in ordered], ordered, "k", label="mixture's peak")
+    left.plot([predicted_peak(size, beta) for beta in ordered], ordered, "k", label="mixture's peak")
     lattice, channel = Lattice((size,)), Gaussian("linear")
     speciation = [CurieWeiss(lattice, beta).transition(channel) for beta in ordered]
     left.plot([s.time for s in speciation if s], ordered[: len(speciation)], "k:", label=r"$g N m_0^2 = 1$")
@@ -95,7 +84,7 @@ def figure(result: xr.DataTree) -> Any:
     left.set(title=f"N = {size}, |A| = 1, |B| = N/4; hatched: rare samples", xlim=data["t"].values[[0, -1]])
     for k, (n, group) in enumerate(by_size(result).items()):
         plots.curves(right, group, "peak_time", "beta", k=k, join=False, label=f"N = {n}")
-        right.plot(ordered, [mixture_peak(n, beta) for beta in ordered], color=plots.COLORS[k])
+        right.plot(ordered, [predicted_peak(n, beta) for beta in ordered], color=plots.COLORS[k])
     right.axvline(1.0, color="k", ls="--")
     right.set(title="Peak of the CMI; lines: mixture with m₀(β)")
     for ax in (left, right):

@@ -6,16 +6,12 @@ import numpy as np
 import xarray as xr
 
 from .. import plots
-from ..channels import Gaussian
-from ..exact import cmi_curve
-from ..lattice import Lattice
-from ..models import GaussianMixture
 from ..models.ising import BETA_CRITICAL, onsager_magnetization
 from ..results import grids
 from ..runs.derived import markov_lengths
 from ..runs.points import grid_points
 from ..runs.spec import Spec
-from .base import Analysis, Study, grid, maximum, measured, row, spec_of
+from .base import Analysis, Study, grid, measured, mixture_peak, row, spec_of
 
 NAME = "ising"
 PEAK = ["peak_time", "peak_time_stderr"]
@@ -39,15 +35,10 @@ def specs(preset: str) -> Spec:
     return Spec(name=NAME, grids=grids)
 
 
-def mixture_peak(length: int, beta: float) -> float | None:
+def predicted_peak(length: int, beta: float) -> float | None:
     """Return the peak time of the CMI at RADIUS of spins independent given the global sign; None for beta <= beta_c."""
-    m_0 = onsager_magnetization(beta)
-    if m_0 == 0.0:
-        return None
-    lattice, channel = Lattice((length, length)), Gaussian("linear")
-    model = GaussianMixture(lattice, m_0, float(np.sqrt(1 - m_0**2)))
-    parts = [lattice.tripartition(lattice.center, RADIUS)]
-    return maximum(lambda t: float(np.log(cmi_curve(model, channel, t, parts).values[0])), 0.5, 0.999)
+    seen, n = (2 * RADIUS + 1) ** 2, length**2
+    return mixture_peak(onsager_magnetization(beta), (seen - 1, seen, n - 1, n), 0.5)
 
 
 def analyse(result: xr.DataTree) -> Analysis:
@@ -58,7 +49,7 @@ def analyse(result: xr.DataTree) -> Analysis:
         points = grid_points(name, spec_of(result).grids[name])
         analysis.variables[name] = markov_lengths(data, points, max_radius=(length - 1) // 2 - 2)
         for i, beta in enumerate(data["beta"].values):
-            predicted = mixture_peak(length, float(beta)) if float(beta) in (0.5, 0.6, 0.7) else None
+            predicted = predicted_peak(length, float(beta)) if float(beta) in (0.5, 0.6, 0.7) else None
             peak = measured(data.isel(beta=i).sel(radius=RADIUS), "peak_time")
             if predicted is not None and np.isfinite(peak.value):
                 label = f"peak time (L = {length}, r = {RADIUS}, beta = {beta:.1f})"
@@ -77,12 +68,12 @@ def figure(result: xr.DataTree) -> Any:
     middle.set(title=f"Markov length, L = {length}; grey: none")
     for ax in (left, middle):
         ax.axhline(BETA_CRITICAL, color="k", ls="--", label=r"$\beta_c$")
-        ax.plot([mixture_peak(length, float(beta)) for beta in ordered], ordered, "k", label="mixture's peak")
+        ax.plot([predicted_peak(length, float(beta)) for beta in ordered], ordered, "k", label="mixture's peak")
         plots.legend(ax)
     for k, (size, one) in enumerate(sizes.items()):
         shifted = one["beta"] + 0.004 * (k - 1)  # so that error bars stand beside each other
         plots.curves(right, one, "peak_time", "beta", k=k, at=shifted, join=False, label=f"L = {size}")
-        right.plot(ordered, [mixture_peak(size, float(beta)) for beta in ordered], color=plots.COLORS[k])
+        right.plot(ordered, [predicted_peak(size, float(beta)) for beta in ordered], color=plots.COLORS[k])
     right.axvline(BETA_CRITICAL, color="k", ls="--")
     right.set(title=f"Peak at r = {RADIUS}; lines: mixture with m₀(β)")
     plots.legend(right)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from ...channels import Channel, Erasure, Gaussian
-from ...denoisers import Bernoulli, ExactDenoiser, gaussian_divergence, generated_covariance, unmask_loops
+from ...denoisers import ExactDenoiser, gaussian_divergence, generated_covariance, unmask_loops
 from ...errors import InputError
 from ...models import DomainWalls, GaussianField
 from ...phases import Allocation, evaluate_schedule, log_rule, optimal_schedule, two_level_schedule
@@ -32,7 +32,7 @@ from ...runs.quantities import (
     Values,
     check_solvable,
     settings_axis,
-    sign_divergence,
+    site_divergences,
     with_errors,
 )
 from ..area_law import field_excess
@@ -165,16 +165,10 @@ def loop_areas(model: DomainWalls, radii: list[int], n_slices: int, n: int, rng:
     rows = np.empty((n_slices, n, len(radii)))
     for k, t in enumerate(times):
         x_t = channel.corrupt(model.sample(n, rng), float(t), rng)
-        *locals_, whole = (_log_odds(denoiser, x_t, float(t)) for denoiser in denoisers)
-        for j, log_odds in enumerate(locals_):
-            rows[k, :, j] = sign_divergence(whole, log_odds)[:, model.sites].mean(axis=1)
+        laws: list[Any] = [denoiser.blind(x_t, float(t)) for denoiser in denoisers]
+        *locals_, whole = (law.log_odds for law in laws)
+        rows[k] = site_divergences(whole, locals_, model.sites)
     return Areas.of(times, rows / n_slices, rows.mean(axis=1) * (1 - times[:, None]))
-
-
-def _log_odds(denoiser: ExactDenoiser, x_t: NDArray, t: float) -> NDArray[np.float64]:
-    law = denoiser.blind(x_t, t)
-    assert isinstance(law, Bernoulli)
-    return np.asarray(law.log_odds)
 
 
 def field_areas(model: GaussianField, channel: Gaussian, radii: list[int], times: NDArray) -> Areas:

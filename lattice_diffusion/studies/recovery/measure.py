@@ -44,7 +44,7 @@ from ...runs.quantities import (
     averages,
     check_solvable,
     settings_axis,
-    sign_divergence,
+    site_divergences,
     stacked,
     with_errors,
 )
@@ -332,11 +332,9 @@ def learned_unmasking(point: Point, rng: np.random.Generator) -> Values:
         x_t = np.concatenate([channel.corrupt(x_0[i : i + 1], t[i], rng) for i in range(n_samples)])
         p, *p_local = [law.blind(x_t, t).log_odds for law in (whole, *exact)]  # type: ignore[attr-defined]
         p_net = [net.blind(x_t, t).log_odds for net in nets]  # type: ignore[attr-defined]
-        gaps = {
-            "divergence": np.stack([sign_divergence(p, q) for q in p_net], axis=1),
-            "excess": np.stack([sign_divergence(*pair) for pair in zip(p_local, p_net, strict=True)], axis=1),
-        }
-        rows.append(averages({name: start * gap[..., model.sites].mean(axis=-1) for name, gap in gaps.items()}))
+        excess = [site_divergences(*pair, model.sites) for pair in zip(p_local, ([q] for q in p_net), strict=True)]
+        gaps = {"divergence": site_divergences(p, p_net, model.sites), "excess": np.concatenate(excess, axis=1)}
+        rows.append(averages({name: start * gap for name, gap in gaps.items()}))
     return stacked(rows)
 
 
