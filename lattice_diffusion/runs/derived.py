@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 import xarray as xr
 
+from ..estimate import Estimate
 from ..phases import markov_length, peak_time
 from ..phases.markov_length import MIN_POINTS
 from ..results import estimates, variable
@@ -28,15 +29,15 @@ def markov_lengths(data: xr.Dataset, points: Iterable[Point], max_radius: int | 
     data = data.sortby(["radius", "radius_2"])
     radii = [int(r) for r in data["radius"].values if max_radius is None or r <= max_radius]
     n, (*dims, _), (*shape, _) = len(radii), data["cmi"].dims, data["cmi"].shape
-    xi, p_value = [], np.full(shape, np.nan)
+    xi: list[Estimate | None] = []
+    p_value = np.full(shape, np.nan)
     for point in points:
         cmi, covariance = data["cmi"].values[point.index][:n], data["cmi_covariance"].values[point.index][:n, :n]
         exponent = getattr(point.model, "prefactor_exponent", None)
         prefactor = exponent(point.channel, point.t) if exponent else 0.0
         fit = markov_length(radii, cmi, covariance, prefactor) if np.isfinite(cmi).all() else None
-        xi.append(fit and fit.xi)
-        if fit and fit.xi is not None:
-            p_value[point.index] = fit.p_value
+        xi.append(None if fit is None else fit.xi)
+        p_value[point.index] = np.nan if fit is None or fit.xi is None else fit.p_value
     name = "Markov length (NaN: no exponential window)"
     return {
         **estimates(dims, "markov_length", xi, "sites", name, tuple(shape)),

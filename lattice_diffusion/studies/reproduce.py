@@ -61,8 +61,9 @@ def reproduce(
     with process_pool(workers) as pool:
         for study in studies:
             path = out / f"{study.name}.h5"
-            spec, how = study.specs(preset), {"resume": resume, "force": force, "progress": progress}
-            measured = run(spec, path, executor=pool, workers=min(workers, n_points(spec)), **how)
+            spec = study.specs(preset)
+            wide = min(workers, n_points(spec))
+            measured = run(spec, path, executor=pool, workers=wide, resume=resume, force=force, progress=progress)
             result = analysed(study, measured)
             if result is not measured:
                 results.write(path, result)

@@ -123,7 +123,7 @@ def _learned(data: xr.Dataset) -> list[Row]:
                 curve = data.isel(beta=b, radius=k)
                 top = curve.isel(time=int(curve["gap"].argmax("time")))
                 label = f"learned D^2 / exact, beta = {beta:g}, t = {float(top['time']):g}, r = {r} to {what} global"
-                found = Estimate(*(float(top[key] / top["gap"]) for key in (name, f"{name}_stderr")), 0)
+                found = Estimate(float(top[name] / top["gap"]), float(top[f"{name}_stderr"] / top["gap"]), 0)
                 rows.append(row(label, found, 1.0, "1 for perfect learning", "learned"))
             off = float(abs(data[name] / gap - 1.0).where(gap > LARGE).isel(radius=k).max())
             label = f"largest |learned D^2 / exact - 1| where D^2 > {LARGE:g}, r = {r} to {what} global"
