@@ -13,7 +13,6 @@ from lattice_diffusion.studies.ising import mixture_peak
 from lattice_diffusion.studies.reproduce import save_figure
 
 LINEAR = ld.channels.Gaussian("linear")
-CMI = r"$I_t(A;C|B)$ (nats)"
 
 
 def draw(folder):
@@ -22,7 +21,8 @@ def draw(folder):
     for figure in (gaussian_field, gaussian_mixture, ising_chain, ising, curie_weiss, domain_walls):
         path = folder / f"{figure.__name__.replace('_', '-')}.png"
         if not path.exists():
-            save_figure(figure(), path)
+            with plots.style():
+                save_figure(figure(), path)
 
 
 def gaussian_field():
@@ -37,8 +37,8 @@ def gaussian_field():
         xi = model.markov_length(LINEAR, t)
         plots.curve(left, k, radii, values, None, f"t = {t}")
         left.plot(radii, values[-1] * np.exp(-(np.array(radii) - radii[-1]) / xi), "k", lw=1)
-    left.set(yscale="log", xlabel="radius r", ylabel=CMI, title=r"Chain, $m^2 = 0.1$; black: $e^{-r/\xi}$")
-    left.legend(frameon=False, fontsize=8)
+    left.set(yscale="log", xlabel="radius r", ylabel=plots.CMI, title=r"Chain, $m^2 = 0.1$; black: $e^{-r/\xi}$")
+    plots.legend(left)
     times = np.linspace(0.3, 0.95, 14)
     for k, mass_squared in enumerate((0.01, 0.1, 1.0)):
         model = ld.models.GaussianField(lattice, mass_squared)
@@ -49,7 +49,7 @@ def gaussian_field():
     right.set(
         xlabel="time t", ylabel=r"Markov length $\xi$ (sites)", title=r"Markers: fits; black: $1/2\kappa$", yscale="log"
     )
-    right.legend(frameon=False, fontsize=8)
+    plots.legend(right)
     return figure
 
 
@@ -73,9 +73,9 @@ def gaussian_mixture():
             left.plot(times, ab - b, color=plots.COLORS[0], label="$I(S;A|B)$")
             left.plot(times, abc - bc, color=plots.COLORS[1], label="$I(S;A|BC)$")
     left.set(xlabel="time t", ylabel="information (nats)", title="L = 20, |A| = 16: the CMI is the difference")
-    right.set(xlabel="time t", ylabel=CMI, title="Growing images; dotted: speciation")
+    right.set(xlabel="time t", ylabel=plots.CMI, title="Growing images; dotted: speciation")
     for ax in (left, right):
-        ax.legend(frameon=False, fontsize=8)
+        plots.legend(ax)
     return figure
 
 
@@ -93,11 +93,11 @@ def ising_chain():
         xi = [1 / np.log(values[-2] / values[-1]) for values in curves]
         plots.curve(right, k, times, xi, None, f"β = {beta}")
         right.plot(times, 1 / np.log(1 / (np.tanh(beta) ** 2 * times)), "k", lw=1)
-    left.set(yscale="log", xlabel="radius r", ylabel=CMI, title="Masked fraction t = 0.7")
+    left.set(yscale="log", xlabel="radius r", ylabel=plots.CMI, title="Masked fraction t = 0.7")
     right.set(yscale="log", xlabel="masked fraction t", ylabel=r"Markov length $\xi$ (sites)")
     right.set_title(r"Markers: last two radii; black: $1/\log(\coth^2\!\beta\,/\,t)$", fontsize=10)
     for ax in (left, right):
-        ax.legend(frameon=False, fontsize=8)
+        plots.legend(ax)
     return figure
 
 
@@ -113,17 +113,17 @@ def ising():
         ]
     )
     figure, (left, right) = plots.new_figure(2)
-    plots.heat_map(left, times, betas, values[:, :, 1], CMI, log=True, vmin=1e-6)
+    plots.heat_map(left, times, betas, values[:, :, 1], plots.CMI, log=True, vmin=1e-6)
     ordered = BETA_CRITICAL + np.geomspace(1e-3, betas[-1] - BETA_CRITICAL, 16)
     left.plot([mixture_peak(9, beta) for beta in ordered], ordered, "w", lw=2, label="peak of the label's mixture")
     left.axhline(BETA_CRITICAL, color="k", ls="--", lw=1)
     left.set(xlabel="time t", ylabel="β", ylim=(betas[0] - 0.02, betas[-1] + 0.02), title="L = 9, r = 2; dashed: β_c")
-    left.legend(fontsize=8, loc="lower left")
+    plots.legend(left)
     for k, i in enumerate((0, 5, 10)):
         curve = exact.cmi_curve(ld.models.Ising(lattice, betas[i]), LINEAR, 0.7, parts, 2000, rng)
         plots.curve(right, k, (1, 2, 3), curve.values, curve.stderr, f"β = {betas[i]:.2f}")
-    right.set(yscale="log", xlabel="radius r", ylabel=CMI, title="t = 0.7, 2,000 noise samples", xticks=(1, 2, 3))
-    right.legend(frameon=False, fontsize=8)
+    right.set(yscale="log", xlabel="radius r", ylabel=plots.CMI, title="t = 0.7, 2,000 noise samples", xticks=(1, 2, 3))
+    plots.legend(right)
     return figure
 
 
@@ -134,7 +134,9 @@ def curie_weiss():
     for k, beta in enumerate((0.8, 1.0, 1.3, 1.8)):
         model = ld.models.CurieWeiss(ld.Lattice((128,)), beta)
         left.plot(times, _counts(model, channel, times), color=plots.COLORS[k], label=f"β = {beta}")
-    left.set(xlabel="time t = 2p", ylabel=CMI, title="N = 128, |A| = 1, |B| = N/4", yscale="log", ylim=(1e-6, None))
+    left.set(
+        xlabel="time t = 2p", ylabel=plots.CMI, title="N = 128, |A| = 1, |B| = N/4", yscale="log", ylim=(1e-6, None)
+    )
     for k, size in enumerate((32, 64, 128)):
         model = ld.models.CurieWeiss(ld.Lattice((size,)), 1.8)
         values = _counts(model, channel, times)
@@ -145,7 +147,7 @@ def curie_weiss():
         xlabel=r"$(g N m_0^2)^{1/2}$", ylabel="CMI over its peak", xlim=(0, 6), title="β = 1.8; black: speciation"
     )
     for ax in (left, right):
-        ax.legend(frameon=False, fontsize=8)
+        plots.legend(ax)
     return figure
 
 
@@ -166,7 +168,11 @@ def domain_walls():
     for k, r in enumerate(radii):
         plots.curve(left, k, times, [c.values[k] for c in curves], [c.stderr[k] for c in curves], f"r = {r}")
     left.set(
-        yscale="log", ylim=(1e-4, 0.7), xlabel="masked fraction t", ylabel=CMI, title="64 x 64 faces; black: t* = 1/2"
+        yscale="log",
+        ylim=(1e-4, 0.7),
+        xlabel="masked fraction t",
+        ylabel=plots.CMI,
+        title="64 x 64 faces; black: t* = 1/2",
     )
     times = np.linspace(0.4, 0.6, 11)
     for k, length in enumerate((16, 32, 64)):
@@ -178,5 +184,5 @@ def domain_walls():
     right.set(xlabel="masked fraction t", ylabel="label entropy (bits)", title="All sizes cross at t* = 1/2")
     for ax in (left, right):
         ax.axvline(0.5, color="k", lw=1)
-        ax.legend(frameon=False, fontsize=8)
+        plots.legend(ax)
     return figure

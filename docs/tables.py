@@ -66,7 +66,7 @@ def table(header, rows):
 
 
 def commands():
-    """Yield every command with its arguments and options."""
+    """Yield every command with an example, its arguments and its options."""
     yield from _command(typer.main.get_command(command_line), "lattice-diffusion")
 
 
@@ -74,9 +74,12 @@ def _command(command, name):
     context = command.context_class(command, info_name=name)
     if not hasattr(command, "commands"):
         yield from (f"## {name}", "", command.help or "", "")
-        rows = [parameter.get_help_record(context) for parameter in command.params]
-        rows = [(f"`{row[0]}`", row[1]) for row in rows if row and not row[0].startswith("--help")]
-        yield from table(("option", "meaning"), rows) if rows else ()
+        if command.epilog:
+            yield from (f"    {command.epilog.removeprefix('Example: ')}", "")
+        found = [(parameter, parameter.get_help_record(context)) for parameter in command.params]
+        found = [(one, row) for one, row in found if row and not row[0].startswith("--help")]
+        rows = [(f"`{row[0]}`", getattr(one, "rich_help_panel", None) or "", row[1]) for one, row in found]
+        yield from table(("option", "about", "meaning"), rows) if rows else ()
     for child, sub in getattr(command, "commands", {}).items():
         yield from _command(sub, f"{name} {child}")
 

@@ -11,9 +11,11 @@ random_bits, normals            random words and normal numbers
 import atexit
 import multiprocessing
 import shutil
+import sys
 import tempfile
 
 import numba
+from numba.core import event
 
 from ..progress import say
 
@@ -34,4 +36,20 @@ def _keeps_code() -> bool:
     return True
 
 
+class _Says(event.Listener):
+    """Says once, on a terminal and in one process of a run, that kernels are compiled, which may take a minute."""
+
+    said = False
+
+    def on_start(self, event: event.Event) -> None:
+        if not self.said and multiprocessing.current_process().name.endswith(("MainProcess", "-1")):
+            self.said = True
+            if sys.stderr.isatty():
+                say(f"compiling the kernels that are needed{', once for this installation' if KEPT else ''} ..")
+
+    def on_end(self, event: event.Event) -> None:
+        """Nothing is said at the end."""
+
+
 KEPT = _keeps_code()
+event.register("numba:compile", _Says())

@@ -139,10 +139,6 @@ def _variable(data: xr.Dataset, name: str, over: tuple[str, ...], at: dict[str, 
     dims = sorted(map(str, data[name].dims), key=lambda dim: (dim != "t", -data.sizes[dim]))
     shown = list(over) or dims[: 2 if len(dims) > 1 and data.sizes[dims[1]] > FEW else 1]
     others = [dim for dim in map(str, data[name].dims) if dim not in shown]
-    if not data[name].notnull().any() or (shown and not data[name].any()):
-        nothing = "zero everywhere" if data[name].notnull().any() else "none found"
-        yield Panel(named(**fixed), lambda ax: _text(ax, f"{what(data[name])}:\n{nothing}"))
-        return
     if not shown:
         error = float(data[f"{name}_stderr"]) if f"{name}_stderr" in data else 0.0
         text = f"{what(data[name])}\n{with_error(float(data[name]), error)}"
@@ -157,7 +153,11 @@ def _variable(data: xr.Dataset, name: str, over: tuple[str, ...], at: dict[str, 
     most = data.sizes[series] if series and over else 7
     for place in itertools.product(*(range(data.sizes[dim]) for dim in others)):
         part = data.isel(dict(zip(others, place, strict=True)))
-        title = named(**{dim: part[dim].item() for dim in others}, **fixed)
+        title, found = named(**{dim: part[dim].item() for dim in others}, **fixed), part[name].notnull()
+        if not (found & (part[name] != 0)).any():
+            nothing = "zero everywhere" if found.any() else "none found"
+            yield Panel(title, lambda ax, nothing=nothing: _text(ax, f"{what(data[name])}:\n{nothing}"))
+            continue
         if len(shown) == 2:
             yield Panel(title, lambda ax, part=part: cells(ax, part, name, *shown, **scales))
         if len(shown) == 1 or (series and not over):

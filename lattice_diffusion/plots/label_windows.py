@@ -1,20 +1,20 @@
 """Two windows on one axis: where denoising is nonlocal, and where the label is decided."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from . import COLORS, curve, new_figure
+from . import COLORS, curve, legend, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Measured = tuple[NDArray, NDArray]  # values and their errors
-FLOOR = 1e-5  # nats, of the axis
+FLOOR = 1e-5  # nats; what is smaller is not drawn, and below it there is room for the windows
 
 
 def plot_label_windows(
@@ -28,7 +28,7 @@ def plot_label_windows(
     given_label: NDArray | None = None,
     ax: "Axes | None" = None,
 ) -> "Axes":
-    """I_t(A;C|B) with I_t(S;ABC) and I_0(S;AB) - I_t(S;B), and both windows as bars below them.
+    """Draw I_t(A;C|B) with I_t(S;ABC) and I_0(S;AB) - I_t(S;B), and both windows as bars below them.
 
     Args:
         label: I_t(S;ABC); lost: I_0(S;AB) - I_t(S;B).
@@ -36,55 +36,46 @@ def plot_label_windows(
         given_label: I_t(A;C|B,S).
     """
     ax = new_figure()[1] if ax is None else ax
-    curve(ax, 0, t, *cmi, "$I(A;C|B)$")
+    names = ("$I(A;C|B)$", "$I(S;ABC)$", "$I_0(S;AB) - I(S;B)$")
+    for k, (name, (values, stderr)) in enumerate(zip(names, (cmi, label, lost), strict=True)):
+        curve(ax, k, t, np.where(values > FLOOR, values, np.nan), stderr, name, lw=0.7)
     if given_label is not None:
-        ax.plot(t, given_label, color=COLORS[0], lw=1, ls="--", label="$I(A;C|B,S)$")
-    curve(ax, 1, t, *label, "$I(S;ABC)$")
-    curve(ax, 2, t, *lost, "$I_0(S;AB) - I(S;B)$")
-    ax.set_yscale("log")
-    ax.set_ylim(FLOOR, 30.0)
-    for height, color, (start, stop) in ((0.17, COLORS[3], speciation), (0.09, COLORS[0], nonlocality)):
-        _bar(ax, height, color, start, stop, float(t[0]), float(t[-1]))
-    ax.set(xlabel="time t", ylabel="information (nats)", title="Nonlocality and speciation windows")
-    ax.legend(frameon=False, fontsize=8, ncols=2, loc="upper left")
-    return ax
-
-
-def _bar(ax: "Axes", height: float, color: str, start: float, stop: float, low: float, high: float) -> None:
-    """A horizontal bar at a height in units of the axes; open ends run to the edge and have no cap."""
-    ends = low if np.isnan(start) else start, high if np.isnan(stop) else stop
+        ax.plot(t, np.where(given_label > FLOOR, given_label, np.nan), COLORS[0], ls="--", label="$I(A;C|B,S)$")
+    ax.axhline(FLOOR, color="0.8", lw=0.8)
+    bars = {"speciation": (0.19, COLORS[3], speciation), "nonlocality": (0.07, COLORS[0], nonlocality)}
     where = ax.get_xaxis_transform()
-    ax.plot(ends, (height, height), color=color, lw=4, alpha=0.7, transform=where, solid_capstyle="butt")
-    for given, end in zip((start, stop), ends, strict=True):
-        if not np.isnan(given):
+    for name, (height, color, ends) in bars.items():
+        low, high = (float(t[i]) if np.isnan(end) else end for i, end in zip((0, -1), ends, strict=True))
+        ax.plot((low, high), (height, height), color=color, lw=4, alpha=0.7, transform=where, solid_capstyle="butt")
+        for end in ends:  # open ends have no cap
             ax.plot([end], [height], "|", color=color, ms=10, mew=2, transform=where)
-    name = "speciation" if height > 0.1 else "nonlocality"
-    ax.text(ends[0], height + 0.02, name, transform=where, color=color, fontsize=8)
-
-
-_NEEDED = [
-    *(
-        f"{name}{end}"
-        for name in ("cmi_above_null", "label_information", "label_information_lost")
-        for end in ("", "_stderr")
-    ),
-    *("t", "radius", "tolerance", "window_start", "window_stop", "speciation_start", "speciation_stop"),
-]
+        ax.text(low, height + 0.025, name, transform=where, color=color, fontsize="small")
+    ax.set(yscale="log", ylim=(FLOOR / 150, 2.0), xlabel="time t", ylabel="information (nats)")
+    ax.set_title("Nonlocality and speciation windows")
+    legend(ax, 2)
+    return ax
 
 
 def plot_probe_label_windows(variables: Mapping[str, xr.Variable], *, ax: "Axes | None" = None) -> "Axes":
-    """The same from a probe of labelled images, at its smallest radius."""
+    """Draw the same from a probe of labelled images, at its smallest radius."""
     if "label_information_lost" not in variables:
         raise InputError("a probe without labels has no speciation window; probe again with labels")
-    values = {name: variables[name].values for name in _NEEDED}
+
+    def measured(name: str, *place: int) -> Any:
+        return tuple(variables[f"{name}{end}"].values[(..., *place)] for end in ("", "_stderr"))
+
+    ends = [tuple(float(variables[f"{name}_{end}"].values.flat[0]) for end in ("start", "stop")) for name in _WINDOWS]
     ax = plot_label_windows(
-        values["t"],
-        (values["cmi_above_null"][:, 0], values["cmi_above_null_stderr"][:, 0]),
-        (values["label_information"], values["label_information_stderr"]),
-        (values["label_information_lost"], values["label_information_lost_stderr"]),
-        nonlocality=(float(values["window_start"][0]), float(values["window_stop"][0])),
-        speciation=(float(values["speciation_start"]), float(values["speciation_stop"])),
+        variables["t"].values,
+        measured("cmi_above_null", 0),
+        measured("label_information"),
+        measured("label_information_lost"),
+        **dict(zip(("nonlocality", "speciation"), ends, strict=True)),  # type: ignore[arg-type]
         ax=ax,
     )
-    ax.set_title(f"Images: windows at {float(values['tolerance']):g} nats, r = {values['radius'][0]}")
+    r = variables["radius"].values[0]
+    ax.set_title(f"Images: windows at {float(variables['tolerance'].values):g} nats, r = {r}")
     return ax
+
+
+_WINDOWS = ("window", "speciation")  # as a probe calls them

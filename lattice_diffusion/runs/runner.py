@@ -117,11 +117,16 @@ def run(
 def check_points(spec: Spec) -> None:
     """Build model, solver, channel and partitions for every value of every axis, before computing anything."""
     for name, grid in spec.grids.items():
+        empty: set[int] = set()
         for point in grid_points(name, grid):
             first = {axis: i == 0 for axis, i in zip(point.coordinates, point.index, strict=True)}
             if first.pop("t", True) and list(first.values()).count(False) <= 1:
                 with _at_point(point):
                     find(grid.quantity).check(point)
+                    if grid.quantity == "cmi":
+                        empty |= {r for r, part in zip(point.radii, point.parts, strict=False) if not part.C.any()}
+        if empty:
+            say(f"{name}: C is empty at r = {', '.join(map(str, sorted(empty)))}, where the CMI is 0")
 
 
 def measure_points(batch: list[Point], seed: int, version: str) -> list[Measured]:

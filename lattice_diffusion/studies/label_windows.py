@@ -200,7 +200,7 @@ def _rows(
 
 
 def figure(result: xr.DataTree) -> Any:
-    fig, axes = plots.new_figure(len(TITLES), width=4.8)
+    fig, axes = plots.new_figure(len(TITLES), width=4.4, height=4.4)
     for ax, (name, title) in zip(axes, TITLES.items(), strict=True):
         data = grids(result)[name].isel(radius=0)
         cmi, label, lost = (
@@ -212,7 +212,7 @@ def figure(result: xr.DataTree) -> Any:
             *(data["t"].values, cmi, label, lost),
             nonlocality=(start, stop),
             speciation=(label_start, label_stop),
-            given_label=data["cmi_given_label"].values,
+            given_label=data["cmi_given_label"].where(plots.trusted(data, "cmi_given_label")).values,
             ax=ax,
         )
         ax.set_title(f"{title}: a = {float(data['explained']):.2f}")
