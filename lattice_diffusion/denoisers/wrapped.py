@@ -275,11 +275,11 @@ def from_diffusers(model: Any, scheduler: Any, **options: Any) -> WrappedDenoise
 class _Module(nn.Module):
     """A function of a model, with the model's weights."""
 
-    def __init__(self, model: nn.Module, call: Callable[..., Tensor]) -> None:
+    def __init__(self, model: nn.Module, call: Callable[..., Any]) -> None:
         super().__init__()
         self.model, self.call = model, call
 
-    def forward(self, x: Tensor, time: Tensor, **arguments: Any) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor, **arguments: Any) -> Any:
         return self.call(x, time, **arguments)
 
 
@@ -335,4 +335,7 @@ def from_azula(denoiser: Any, **options: Any) -> WrappedDenoiser:
     def part(index: int) -> Callable[[float], float]:
         return lambda t: float(denoiser.schedule(torch.tensor(t, dtype=torch.float64))[index])
 
-    return wrap(denoiser, "x0", schedule(part(0), part(1), name="azula"), **options)
+    def net(x: Tensor, time: Tensor, **arguments: Any) -> Any:  # some of azula's denoisers take one time only
+        return denoiser(x, time[0] if bool((time == time[0]).all()) else time, **arguments)
+
+    return wrap(_Module(denoiser, net), "x0", schedule(part(0), part(1), name="azula"), **options)
