@@ -6,15 +6,13 @@ may also give
     path/to/file.py:Class       what a user keeps in a file of his own
     the name of an entry point  what an installed package offers, for instance in the group lattice_diffusion.models
 
-The string alone travels in specs, files and to worker processes; `absolute` makes its path independent of the folder
-in which a process runs.
+The string alone travels in specs, files and to worker processes.
 """
 
 import difflib
 import hashlib
 import importlib
 import importlib.util
-import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import entry_points
@@ -82,14 +80,6 @@ def is_file(name: str) -> bool:
     """Return whether `name` has the form file.py:Class."""
     path, colon, kind = str(name).rpartition(":")
     return bool(colon) and path.endswith(".py") and kind.isidentifier()
-
-
-def absolute(name: str, folder: str | os.PathLike[str] = ".") -> str:
-    """Return `name` with the path of file.py:Class made absolute (relative to `folder`); other names as they are."""
-    if not is_file(name):
-        return name
-    path, _, kind = name.rpartition(":")
-    return f"{Path(folder, path).expanduser().resolve()}:{kind}"
 
 
 def _from_file(name: str) -> Any:

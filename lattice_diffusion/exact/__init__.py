@@ -203,17 +203,19 @@ def _checked(
             raise InputError(f"{name} must be a boolean mask of the lattice's shape {shape}, got {shown(mask)}")
     if not np.isfinite(x_t).all():
         raise InputError("x_t must be finite, got NaN or infinity")
-    alphabet = getattr(channel, "alphabet", (-1.0, 1.0) if channel.snr(t) == np.inf else None)
-    if model.data != "real" and alphabet is not None:
-        read = x_t[:, mask & model.sites]
-        if not np.isin(read, alphabet).all():
-            remedy = "; convert 0/1 data by 2*x - 1" if model.data == "spins" else ", masked tokens as -1"
-            known = ", ".join(f"{value:g}" for value in alphabet[:6]) + (", .." if len(alphabet) > 6 else "")
-            raise InputError(
-                f"x_t must hold only {known} under {channel.name} noise at "
-                f"t = {t:g}, got {read[~np.isin(read, alphabet)][0]:g}{remedy}"
-            )
+    check_values(model.data, channel, t, x_t[:, mask & model.sites])
     return channel, x_t
+
+
+def check_values(data: str, channel: Channel, t: float, values: FloatArray) -> None:
+    """Raise InputError unless noisy values are among those that the channel makes of spins or tokens at time t."""
+    alphabet = getattr(channel, "alphabet", (-1.0, 1.0) if data == "spins" and channel.snr(t) == np.inf else None)
+    if alphabet is not None and not (known := np.isin(values, alphabet)).all():
+        remedy = ", masked tokens as -1" if data == "tokens" else "; convert 0/1 data by 2*x - 1"
+        listed = ", ".join(f"{value:g}" for value in alphabet[:6]) + (", .." if len(alphabet) > 6 else "")
+        raise InputError(
+            f"x_t must hold only {listed} under {channel.name} noise at t = {t:g}, got {values[~known][0]:g}{remedy}"
+        )
 
 
 def log_marginal(model: ExactModel, channel: Channel, t: float, x_t: NDArray, region: BoolArray) -> FloatArray:

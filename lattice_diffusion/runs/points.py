@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from .. import channels, models
 from ..errors import InputError
 from ..lattice import Tripartition
+from ..registry import is_file
 from ..results import variable
 from .quantities import OPTIONAL, TARGETS, Column, find
 from .spec import ON_GRIDS, GridSpec, Spec, axes, own_placement, reads
@@ -98,6 +99,9 @@ class Point:
     def digest(self) -> bytes:
         """Return 16 bytes that name what is measured here, whatever grid it is part of."""
         what = {key: value for key, value in self.parameters.items() if key not in _NOT_SEEDING}
+        for key in ("model", "channel"):  # a file of the user's may move to another folder
+            if is_file(what[key]["name"]):
+                what[key] = {**what[key], "name": what[key]["name"].replace("\\", "/").rpartition("/")[2]}
         text = json.dumps(what, sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=16).digest()
 

@@ -23,6 +23,7 @@ from typing import Any, Self
 
 import h5py
 import numpy as np
+from numba.core.event import TimingListener, install_listener
 from numpy.typing import NDArray
 
 from .. import models, results
@@ -146,10 +147,12 @@ def _fill(file: "SampleFile", plan: Recipe, n_samples: int, seed: int, batch: in
     def draw(k: int) -> NDArray[Any]:
         return plan.draw(min(batch, n_samples - k * batch), block_rng(seed, k))
 
-    start = time.perf_counter()
+    start, compiling = time.perf_counter(), _Compiling(name, shown)
     for k in todo[:1]:
-        file.put(k, k * batch, draw(k))
-        cost = (time.perf_counter() - start) * len(todo) / min(workers, len(todo))
+        with install_listener("numba:compile", compiling):
+            file.put(k, k * batch, draw(k))
+        seconds = time.perf_counter() - start - (compiling.duration if compiling.done else 0.0)
+        cost = seconds * len(todo) / min(workers, len(todo))
         if shown:
             size = n_samples * plan.sample_bytes / 2**20
             hands = "1 worker" if workers == 1 else f"{workers} workers"
@@ -161,6 +164,19 @@ def _fill(file: "SampleFile", plan: Recipe, n_samples: int, seed: int, batch: in
         for k, samples in completed(Engine(pool, lambda: workers), iter(todo[1:]), draw, Stop()):
             file.put(k, k * batch, samples)
             advance()
+
+
+class _Compiling(TimingListener):
+    """Time that numba takes to compile kernels, which is said when it begins."""
+
+    def __init__(self, name: str, shown: bool) -> None:
+        super().__init__()
+        self._name, self._shown = name, shown
+
+    def on_start(self, event: Any) -> None:
+        if self._shown and not self.done and self._depth == 0:
+            say(f"{self._name}: compiling, once for this and later runs")
+        super().on_start(event)
 
 
 # -- the file ------------------------------------------------------------------------------------------------
@@ -242,5 +258,6 @@ class SampleFile:
         os.fsync(self._file)
         os.close(self._file)
         if self.done.all():
-            with h5py.File(self.path, "r+", locking=False) as file:  # readers may have it open
+            # readers may have it open, in this process too, in which HDF5 opens a path in one mode only
+            with open(self.path, "r+b") as plain, h5py.File(plain, "r+") as file:
                 file.attrs.modify("complete", True)

@@ -109,6 +109,8 @@ def test_values_that_are_no_spins(channel: Any, t: float, value: float) -> None:
         lambda: X.log_marginal(model, channel, t, x_t, seen),
         lambda: X.posterior(model, channel, t, x_t, site, seen),
         lambda: X.posterior_mean(model, channel, t, x_t, seen),
+        lambda: ld.denoisers.ExactDenoiser(model, channel, 1)(x_t[1:, None], t),
+        lambda: ld.denoisers.ExactDenoiser(model, channel).blind(np.repeat(x_t[1:, None], 2, axis=0), [0.6 * t, t]),
     ):
         with pytest.raises(
             InputError, match=rf"^x_t must hold only -1, .*got {value:g}; convert 0/1 data by 2\*x - 1$"

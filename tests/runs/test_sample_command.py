@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from numba.core.event import trigger_event
 
 import lattice_diffusion as ld
 from lattice_diffusion import cli, results
@@ -244,6 +246,33 @@ def test_a_reader_that_holds_the_file_open_does_not_spoil_the_end(tmp_path, monk
             file.put(0, 0, plan.draw(8, np.random.default_rng(0)))
         reader.stdin.close()
     assert results.load(path).attrs["complete"]
+
+
+def test_a_reader_in_the_same_process_does_not_spoil_the_end(tmp_path, monkeypatch):
+    path, readers, put = tmp_path / "a.h5", [], sampling.SampleFile.put
+
+    def reading(*arguments):
+        readers.append(h5py.File(path, "r"))
+        put(*arguments)
+
+    monkeypatch.setattr(sampling.SampleFile, "put", reading)
+    sample_to_file(recipe("ising", ISING), 50, 4, path, batch=8, progress=False)
+    for reader in readers:
+        reader.close()
+    assert results.load(path).attrs["complete"]
+    assert np.array_equal(samples_in(path), expected())
+
+
+def test_the_estimate_leaves_out_the_time_of_compiling(tmp_path, capfd):
+    def draw(n, rng):
+        with trigger_event("numba:compile"):
+            time.sleep(0.3)
+        return np.ones((n, 8, 6), np.int8)
+
+    sample_to_file(replace(recipe("ising", ISING), draw=draw), 60, 4, tmp_path / "a.h5", batch=1)
+    told = capfd.readouterr().err.splitlines()
+    assert told[0] == "ising 8x6: compiling, once for this and later runs"
+    assert told[1].endswith("about 1 s on 1 worker")
 
 
 def test_large_arrays_stay_on_disk_until_they_are_looked_at(tmp_path, monkeypatch):

@@ -115,6 +115,19 @@ def test_a_points_random_numbers_do_not_depend_on_its_grid(changes: dict[str, An
         assert np.array_equal(before[key].rng(7).random(4), after[key].rng(7).random(4))
 
 
+def test_moving_the_file_of_a_model_keeps_its_random_numbers(tmp_path: Path) -> None:
+    source = "from lattice_diffusion.models import Ising\n\n\nclass Mine(Ising):\n    name = 'mine'\n"
+    digests = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "m.py").write_text(source)
+        model = {"name": f"{tmp_path / folder / 'm.py'}:Mine", "shape": [4, 4], "beta": 0.3}
+        grid = {"model": model, "channel": {"name": "bitflip"}, "t": [0.5], "radii": [1]}
+        digests.append(points(Spec(name="mine", grids={"mine": grid}))[0].digest)
+    assert digests[0] == digests[1]
+    assert points(Spec(name="m", grids={"m": {**grid, "channel": {"name": "erasure"}}}))[0].digest != digests[0]
+
+
 def test_shape_and_length_are_one_point() -> None:
     grid = copy.deepcopy(SQUARE)
     grid["model"] = {"name": "ising", "shape": [4, 4], "beta": 0.3}
@@ -253,7 +266,8 @@ MIXTURE = {"name": "gaussian-mixture", "length": 4, "mean": 1.0}
     [
         (
             lambda table, grid: grid["model"].pop("beta"),
-            "grids.sq.model lacks the key 'beta'; its keys are name, shape, length, dimension, periodic, beta",
+            "grids.sq.model lacks the key 'beta'; its keys are name, shape, length, dimension, periodic, beta, field, "
+            "anisotropy",
         ),
         (
             lambda table, grid: grid["model"].pop("name"),
