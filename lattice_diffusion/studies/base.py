@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,13 +12,13 @@ from numpy.typing import ArrayLike
 from pydantic import Field
 from scipy.optimize import minimize_scalar
 
-from ..channels import Channel, Gaussian
+from ..channels import Channel
 from ..errors import InputError
 from ..estimate import Estimate
 from ..exact.gaussian import label_cmi
 from ..models import GaussianField
 from ..phases import Crossing, finite_size_crossing
-from ..results import Row
+from ..results import Row, grids
 from ..runs.points import Point
 from ..runs.quantities import Settings, check_solvable, find
 from ..runs.spec import Spec
@@ -85,6 +85,12 @@ def check_loops(point: Point) -> None:
         )
 
 
+def by_size(result: xr.DataTree, prefix: str) -> dict[int, xr.Dataset]:
+    """Return the grids named by the prefix and a size, by that size; at their radius where they have one only."""
+    found = {int(n.removeprefix(prefix)): g for n, g in grids(result).items() if n.startswith(prefix)}
+    return {n: g.isel(radius=0) if g.sizes["radius"] == 1 else g for n, g in found.items()}
+
+
 # -- what is derived ---------------------------------------------------------------------------------------------------
 
 
@@ -134,19 +140,29 @@ def maximum(function: Callable[[float], float], low: float, high: float, toleran
     return float(best.x)
 
 
-def mixture_peak(m_0: float, sizes: Sequence[int], low: float) -> float | None:
-    """Return the peak time of the CMI, after `low`, of spins that are independent given the sign of their mean m_0.
+@dataclass(frozen=True)
+class WhiteMixture:
+    """Values that are independent given a label S = +-1, of mean S `mean` and this variance, under Gaussian noise.
 
-    `sizes` are those of B, AB, BC and ABC; Gaussian noise. None for m_0 = 0.
+    Attributes:
+        sizes: numbers of values in B, AB, BC and ABC.
     """
-    channel = Gaussian("linear")
 
-    def log_cmi(t: float) -> float:
-        alpha, sigma = channel.alpha(t), channel.sigma(t)
-        unit = (alpha * m_0) ** 2 / (alpha**2 * (1 - m_0**2) + sigma**2)
-        return float(np.log(label_cmi(*(n * unit for n in sizes))))
+    mean: float
+    variance: float
+    sizes: tuple[int, int, int, int]
 
-    return maximum(log_cmi, low, 0.999) if m_0 > 0.0 else None
+    def gammas(self, t: float) -> list[float]:
+        """Return n alpha^2 mean^2 / (alpha^2 variance + sigma^2) of every size n."""
+        alpha, sigma = 1.0 - t, t
+        return [n * (alpha * self.mean) ** 2 / (alpha**2 * self.variance + sigma**2) for n in self.sizes]
+
+    def cmi(self, t: float) -> float:
+        return label_cmi(*self.gammas(t))
+
+    def peak(self, low: float, high: float = 0.999) -> float:
+        """Return the time between low and high at which the CMI is largest."""
+        return maximum(lambda t: math.log(self.cmi(t)), low, high)
 
 
 # -- networks trained inside a point, from the point's own random numbers ----------------------------------------------

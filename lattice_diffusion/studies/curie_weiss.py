@@ -14,7 +14,7 @@ from ..models.curie_weiss import mean_field_magnetization
 from ..phases import power_law
 from ..results import grids, variable
 from ..runs.spec import Spec
-from .base import Analysis, Study, grid, grid_times, measured, mixture_peak, pooled_z, row
+from .base import Analysis, Study, WhiteMixture, by_size, grid, grid_times, measured, pooled_z, row
 
 NAME = "curie-weiss"
 MIXTURE = "peak of the white mixture with mu = m_0 = tanh(beta m_0), std^2 = 1 - m_0^2; large N"
@@ -36,17 +36,12 @@ def specs(preset: str) -> Spec:
 
 def predicted_peak(size: int, beta: float) -> float | None:
     """Return the peak time of the CMI of spins independent given the sign of the magnetisation; None for beta <= 1."""
-    return mixture_peak(mean_field_magnetization(beta), (size // 4, size // 4 + 1, size - 1, size), 0.3)
-
-
-def by_size(result: xr.DataTree) -> dict[int, xr.Dataset]:
-    """Return the grids under Gaussian noise by the number of spins."""
-    prefix = "size-"
-    return {int(n.removeprefix(prefix)): g.isel(radius=0) for n, g in grids(result).items() if n.startswith(prefix)}
+    m_0, sizes = mean_field_magnetization(beta), (size // 4, size // 4 + 1, size - 1, size)
+    return WhiteMixture(m_0, 1 - m_0**2, sizes).peak(0.3) if m_0 > 0 else None
 
 
 def analyse(result: xr.DataTree) -> Analysis:
-    analysis, data = Analysis(), by_size(result)
+    analysis, data = Analysis(), by_size(result, "size-")
     sizes, largest = np.array(list(data)), list(data)[-1]
     for i, beta in enumerate(data[largest]["beta"].values):
         predicted = predicted_peak(largest, float(beta))
@@ -73,7 +68,7 @@ def analyse(result: xr.DataTree) -> Analysis:
 
 def figure(result: xr.DataTree) -> Any:
     fig, (left, right) = plots.new_figure(2)
-    size, data = list(by_size(result).items())[-1]
+    size, data = list(by_size(result, "size-").items())[-1]
     ordered = np.linspace(1.15, float(data["beta"][-1]), 16)
     plots.cells(left, data, "cmi", y="beta", vmin=1e-7)
     left.plot([predicted_peak(size, beta) for beta in ordered], ordered, "k", label="mixture's peak")
@@ -82,7 +77,7 @@ def figure(result: xr.DataTree) -> Any:
     left.plot([s.time for s in speciation if s], ordered[: len(speciation)], "k:", label=r"$g N m_0^2 = 1$")
     left.axhline(1.0, color="k", ls="--")
     left.set(title=f"N = {size}, |A| = 1, |B| = N/4; hatched: rare samples", xlim=data["t"].values[[0, -1]])
-    for k, (n, group) in enumerate(by_size(result).items()):
+    for k, (n, group) in enumerate(by_size(result, "size-").items()):
         plots.curves(right, group, "peak_time", "beta", k=k, join=False, label=f"N = {n}")
         right.plot(ordered, [predicted_peak(n, beta) for beta in ordered], color=plots.COLORS[k])
     right.axvline(1.0, color="k", ls="--")

@@ -4,29 +4,23 @@ A is a patch of side L/5 and B reaches L/5 beyond it, so that all regions grow w
 characteristic time approaches 1 as 1/L.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from .. import plots
-from ..channels import Gaussian
 from ..estimate import Estimate
-from ..exact import cmi_curve
-from ..lattice import Lattice, Tripartition
-from ..models import GaussianMixture
+from ..exact.gaussian import label_information
 from ..phases import nonlocality_window, peak_time, power_law, speciation_window
 from ..results import estimates, grids, variable
 from ..runs.spec import Spec
-from .base import Analysis, Study, grid, grid_times, maximum, pooled_z, row
+from .base import Analysis, Study, WhiteMixture, by_size, grid, grid_times, pooled_z, row
 
 NAME = "gaussian-mixture"
 TOLERANCE = 0.01  # nats, of both windows
 ENDS = ("nonlocality_start", "nonlocality_stop", "speciation_start", "speciation_stop", "peak")
 CLOSED = "F(K_B) - F(K_AB) - F(K_BC) + F(K_ABC)"
-CHANNEL = Gaussian("linear")
 
 
 def specs(preset: str) -> Spec:
@@ -43,29 +37,9 @@ def specs(preset: str) -> Spec:
     return Spec(name=NAME, grids=grids)
 
 
-@dataclass(frozen=True)
-class System:
-    """The exact side of one grid."""
-
-    length: int
-    model: GaussianMixture
-    parts: Tripartition
-
-    @classmethod
-    def of(cls, name: str) -> "System":
-        length = int(name.removeprefix("length-"))
-        lattice = Lattice((length, length))
-        return cls(length, GaussianMixture(lattice), lattice.tripartition(lattice.center, length // 5, length // 5))
-
-    def cmi(self, t: float) -> float:
-        return float(cmi_curve(self.model, CHANNEL, t, [self.parts]).values[0])
-
-    def peak(self, times: NDArray) -> float:
-        return maximum(self.cmi, times[0], times[-1], 1e-9)
-
-    def known(self, t: float, region: NDArray) -> float:
-        """Return the information of a region about the label."""
-        return self.model.label_information(CHANNEL, t, region)
+def mixture(length: int) -> WhiteMixture:
+    a, ab, abc = (length // 5) ** 2, (3 * (length // 5)) ** 2, length**2
+    return WhiteMixture(1.0, 1.0, (ab - a, ab, abc - a, abc))
 
 
 def signal_per_site(t: float) -> float:
@@ -76,19 +50,19 @@ def signal_per_site(t: float) -> float:
 def analyse(result: xr.DataTree) -> Analysis:
     analysis, measured, exact_peaks = Analysis(), [], []
     ends: dict[str, list[Estimate | None]] = {key: [] for key in ENDS}
-    systems = [System.of(name) for name in grids(result) if name.startswith("length-")]
-    for system in systems:
-        name, parts = f"length-{system.length}", system.parts
-        data = grids(result)[name].isel(radius=0)
+    systems = by_size(result, "length-")
+    for length, data in systems.items():
         times, sampled, stderr = (data[key].values for key in ("t", "cmi", "cmi_stderr"))
-        truth = np.array([system.cmi(t) for t in times])
-        analysis.variables[name] = {"cmi_closed": variable(("t",), truth, "nat", f"closed form {CLOSED}")}
+        exact = mixture(length)
+        truth = np.array([exact.cmi(t) for t in times])
+        analysis.variables[f"length-{length}"] = {"cmi_closed": variable(("t",), truth, "nat", f"closed form {CLOSED}")}
         measured.append((sampled, stderr, truth))
-        exact_peaks.append(system.peak(times))
-        known_b, known_abc = ([system.known(t, region) for t in times] for region in (parts.B, parts.ABC))
+        exact_peaks.append(exact.peak(times[0], times[-1]))
+        gammas = [exact.gammas(t) for t in times]
+        known_b, known_abc = ([label_information(gamma[k]) for gamma in gammas] for k in (0, 3))
         windows = (
             nonlocality_window(times, sampled, TOLERANCE, stderr),
-            speciation_window(times, system.known(0.0, parts.AB), known_b, known_abc, TOLERANCE),
+            speciation_window(times, label_information(exact.gammas(0.0)[1]), known_b, known_abc, TOLERANCE),
         )
         found = [end for window in windows for end in ((window.start, window.stop) if window else (None, None))]
         for key, end in zip(ENDS, (*found, peak_time(times, sampled, stderr)), strict=True):
@@ -97,11 +71,11 @@ def analyse(result: xr.DataTree) -> Analysis:
     seen = truth > TOLERANCE  # below, rare samples dominate the Monte Carlo average and its error
     label = f"mean z^2 of sampled CMI > {TOLERANCE} over (t, L)"
     analysis.rows.append(row(label, pooled_z(sampled[seen], stderr[seen], truth[seen]), 1.0, CLOSED, "exact"))
-    for system, peak, exact in zip(systems, ends["peak"], exact_peaks, strict=True):
+    for length, peak, exact_peak in zip(systems, ends["peak"], exact_peaks, strict=True):
         if peak is not None:
-            label = f"peak time (L = {system.length})"
-            analysis.rows.append(row(label, peak, exact, f"maximum of {CLOSED}", "exact"))
-    lengths = np.array([system.length for system in systems])
+            label = f"peak time (L = {length})"
+            analysis.rows.append(row(label, peak, exact_peak, f"maximum of {CLOSED}", "exact"))
+    lengths = np.array([*systems])
     sizes = {"length": variable(("length",), lengths, "sites", "side L of the image")}
     analysis.variables["sizes"] = sizes
     for key, found in ends.items():
@@ -120,18 +94,18 @@ def analyse(result: xr.DataTree) -> Analysis:
 
 def figure(result: xr.DataTree) -> Any:
     fig, (left, middle, right) = plots.new_figure(3, width=4.4)
-    systems = [System.of(name) for name in grids(result) if name.startswith("length-")]
-    curves = [grids(result)[f"length-{system.length}"].isel(radius=0) for system in systems]
+    lengths, curves = zip(*by_size(result, "length-").items(), strict=True)
     sizes = grids(result)["sizes"]
     u, length = 1 - curves[0]["t"].values, sizes["length"]
     stacked = xr.concat([data[["cmi", "cmi_stderr"]] for data in curves], length).assign_coords(t=np.log10(u))
     plots.cells(left, stacked, "cmi", y="length", log=False, vmin=0.0)
     side = plots.places(length)
-    left.plot(np.log10([1 - system.peak(1 - u) for system in systems]), side, "k", label="peak, closed form")
+    peaks = [mixture(n).peak(1 - u[0], 1 - u[-1]) for n in lengths]
+    left.plot(np.log10(1 - np.array(peaks)), side, "k", label="peak, closed form")
     left.plot(np.log10(1 - sizes["peak_time"]), side, "o", color="k", mfc="white", label="peak, sampled")
     left.set(xlabel=r"$\log_{10}(1 - t)$", title="The window moves to pure noise")
-    for k, (system, data) in enumerate(zip(systems, curves, strict=True)):
-        plots.curves(middle, data, "cmi", k=k, at=u, log=False, label=f"L = {system.length}")
+    for k, (n, data) in enumerate(zip(lengths, curves, strict=True)):
+        plots.curves(middle, data, "cmi", k=k, at=u, log=False, label=f"L = {n}")
     middle.set(xscale="log", xlabel="1 - t", title="CMI by sampling; black: closed form")
     for ax in (left, middle):
         ax.invert_xaxis()

@@ -7,14 +7,12 @@ import xarray as xr
 
 from .. import plots
 from ..models.ising import BETA_CRITICAL, onsager_magnetization
-from ..results import grids
 from ..runs.derived import markov_lengths
 from ..runs.points import grid_points
 from ..runs.spec import Spec
-from .base import Analysis, Study, grid, measured, mixture_peak, row, spec_of
+from .base import Analysis, Study, WhiteMixture, by_size, grid, measured, row, spec_of
 
 NAME = "ising"
-PEAK = ["peak_time", "peak_time_stderr"]
 RADIUS = 2  # at which peaks are located
 MIXTURE = "peak of the white mixture with mu = m_0 (Onsager-Yang), std^2 = 1 - m_0^2; asymptotic"
 
@@ -37,14 +35,14 @@ def specs(preset: str) -> Spec:
 
 def predicted_peak(length: int, beta: float) -> float | None:
     """Return the peak time of the CMI at RADIUS of spins independent given the global sign; None for beta <= beta_c."""
-    seen, n = (2 * RADIUS + 1) ** 2, length**2
-    return mixture_peak(onsager_magnetization(beta), (seen - 1, seen, n - 1, n), 0.5)
+    m_0, seen, n = onsager_magnetization(beta), (2 * RADIUS + 1) ** 2, length**2
+    return WhiteMixture(m_0, 1 - m_0**2, (seen - 1, seen, n - 1, n)).peak(0.5) if m_0 > 0 else None
 
 
 def analyse(result: xr.DataTree) -> Analysis:
     analysis = Analysis()
-    for name, data in grids(result).items():
-        length = int(name.removeprefix("length-"))
+    for length, data in by_size(result, "length-").items():
+        name = f"length-{length}"
         # a C thinner than two sites cuts the decay short: its last radii feel the open edge
         points = grid_points(name, spec_of(result).grids[name])
         analysis.variables[name] = markov_lengths(data, points, max_radius=(length - 1) // 2 - 2)
@@ -59,7 +57,7 @@ def analyse(result: xr.DataTree) -> Analysis:
 
 def figure(result: xr.DataTree) -> Any:
     fig, (left, middle, right) = plots.new_figure(3, width=4.4)
-    sizes = {int(name.removeprefix("length-")): data.sel(radius=RADIUS) for name, data in grids(result).items()}
+    sizes = {length: data.sel(radius=RADIUS) for length, data in by_size(result, "length-").items()}
     length, data = list(sizes.items())[-1]
     ordered = BETA_CRITICAL + np.geomspace(1e-3, float(data["beta"][-1]) - BETA_CRITICAL, 16)
     plots.cells(left, data, "cmi", y="beta", vmin=1e-6)
