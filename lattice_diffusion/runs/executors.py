@@ -11,6 +11,7 @@ cheap ones go out in batches.
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import multiprocessing
 import os
@@ -169,12 +170,14 @@ class Costs:
 def pilots(todo: list[Point], number: int) -> tuple[list[Point], list[Point]]:
     """Return `number` points of every kind, which tell the cost, and the rest.
 
-    With one more than there are workers, one of them at least is not slowed down by compilation.
+    With one more than there are workers, one of them at least is not slowed down by compilation. Kinds take turns, so
+    that workers that begin at the same time compile different kernels, and find each other's.
     """
     kinds: dict[str, list[Point]] = {}
     for point in todo:
         kinds.setdefault(_kind(point), []).append(point)
-    chosen = [point for kind in kinds.values() for point in kind[:: -(-len(kind) // number)]]
+    turns = itertools.zip_longest(*(kind[:: -(-len(kind) // number)] for kind in kinds.values()))
+    chosen = [point for turn in turns for point in turn if point is not None]
     taken = {id(point) for point in chosen}
     return chosen, [point for point in todo if id(point) not in taken]
 

@@ -22,9 +22,10 @@ from lattice_diffusion import results
 from lattice_diffusion.cli import main
 from lattice_diffusion.errors import InputError
 from lattice_diffusion.runs import executors
-from lattice_diffusion.runs.executors import InProcess, open_engine
+from lattice_diffusion.runs.executors import InProcess, open_engine, pilots
+from lattice_diffusion.runs.points import points
 from lattice_diffusion.runs.runner import measure_points, run
-from lattice_diffusion.runs.spec import load
+from lattice_diffusion.runs.spec import Spec, load
 from lattice_diffusion.store import journal_path
 
 ROOT = Path(__file__).parents[2]
@@ -226,3 +227,12 @@ def test_options_that_exclude_each_other(folder: Path, capsys: pytest.CaptureFix
 def test_a_worker_of_another_version_does_not_measure() -> None:
     with pytest.raises(InputError, match=r"^workers must have lattice_diffusion 99\.0, got .*; install the same"):
         measure_points([], 0, "99.0")
+
+
+def test_pilots_of_several_kinds_take_turns():
+    table = {"channel": {"name": "erasure"}, "t": [0.1, 0.3, 0.5, 0.7, 0.9], "radii": [1]}
+    grids = {name: {**table, "model": {"name": "ising-chain", "length": 9, "beta": 0.5}} for name in ("a", "b")}
+    todo = points(Spec(name="two", grids=grids))
+    first, rest = pilots(todo, 3)
+    assert [point.grid for point in first] == ["a", "b"] * 3  # workers that start together compile different kernels
+    assert sorted(map(str, [*first, *rest])) == sorted(map(str, todo))
