@@ -518,9 +518,9 @@ def benchmark_estimators(
     with _long_run(torch=True):
         from .runs.estimator_benchmark import trial
 
-        lists = {"task_names": tasks, "estimators": estimators, "n": n_samples}
-        options = {"seeds": seeds, "workers": workers, "device": device, "figure": figure}
-        answer = trial(out, **lists, **options, resume=resume, force=force)
+        asked: dict[str, Any] = {"task_names": tasks, "estimators": estimators, "n": n_samples, "seeds": seeds}
+        how: dict[str, Any] = {"workers": workers, "device": device, "resume": resume, "force": force}
+        answer = trial(out, figure=figure, **asked, **how)
     typer.echo(answer, nl=False)
     _see(out, *([figure] if figure else []))
 

@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -133,35 +134,35 @@ def _index(coordinate: xr.DataArray, value: Any) -> int:
 
 def _variable(data: xr.Dataset, name: str, over: tuple[str, ...], at: dict[str, Any]) -> Iterator[Panel]:
     """Yield the panels of one variable: those of every combination of values along the axes that are not shown."""
-    fixed = {dim: data[dim].item() for dim in data[name].dims if data[name].sizes[dim] == 1 and dim not in over}
+    axes = [str(dim) for dim in data[name].dims]
+    fixed = {dim: data[dim].item() for dim in axes if data.sizes[dim] == 1 and dim not in over}
     fixed |= {dim: data[dim].item() for dim in at}
     data = data.squeeze([dim for dim in fixed if dim in data.dims])
-    dims = sorted(map(str, data[name].dims), key=lambda dim: (dim != "t", -data.sizes[dim]))
+    dims = sorted((dim for dim in axes if dim in data.dims), key=lambda dim: (dim != "t", -data.sizes[dim]))
     shown = list(over) or dims[: 2 if len(dims) > 1 and data.sizes[dims[1]] > FEW else 1]
-    others = [dim for dim in map(str, data[name].dims) if dim not in shown]
+    others = [dim for dim in axes if dim in dims and dim not in shown]
     if not shown:
         error = float(data[f"{name}_stderr"]) if f"{name}_stderr" in data else 0.0
         text = f"{what(data[name])}\n{with_error(float(data[name]), error)}"
-        yield Panel(named(**fixed), lambda ax: _text(ax, text))
+        yield Panel(named(**fixed), partial(_text, text=text))
         return
     scales = scale(data, name)
+    series = shown[1] if len(shown) == 2 and not others else None
     if len(shown) == 1 and others:  # a curve for every value of another axis
         series = max(others, key=lambda dim: data.sizes[dim])
         others.remove(series)
-    else:
-        series = shown[1] if len(shown) == 2 and not others else None
     most = data.sizes[series] if series and over else 7
     for place in itertools.product(*(range(data.sizes[dim]) for dim in others)):
         part = data.isel(dict(zip(others, place, strict=True)))
         title, found = named(**{dim: part[dim].item() for dim in others}, **fixed), part[name].notnull()
         if not (found & (part[name] != 0)).any():
             nothing = "zero everywhere" if found.any() else "none found"
-            yield Panel(title, lambda ax, nothing=nothing: _text(ax, f"{what(data[name])}:\n{nothing}"))
+            yield Panel(title, partial(_text, text=f"{what(data[name])}:\n{nothing}"))
             continue
         if len(shown) == 2:
-            yield Panel(title, lambda ax, part=part: cells(ax, part, name, *shown, **scales))
+            yield Panel(title, partial(cells, data=part, name=name, x=shown[0], y=shown[1], **scales))
         if len(shown) == 1 or (series and not over):
-            yield Panel(title, lambda ax, part=part: _curves(ax, part, name, shown[0], series, most))
+            yield Panel(title, partial(_curves, data=part, name=name, x=shown[0], by=series, most=most))
 
 
 def _curves(ax: "Axes", data: xr.Dataset, name: str, x: str, by: str | None, most: int) -> None:
@@ -184,19 +185,19 @@ def _samples(samples: xr.DataArray, model: str | None) -> Iterator[Panel]:
     first = samples[:7].values
     if len(dims) == 1:
         first = samples[:40].values[None]
-    limit = float(np.abs(first).max()) or 1.0
     walls = model == "domain-walls"
+    draw = _loops if walls else partial(_picture, limits=(first.min(), first.max()))
     for k, picture in enumerate(first):
         title = f"samples 0 to {len(picture) - 1}" if len(dims) == 1 else f"sample {k}"
-        yield Panel(title, lambda ax, x=picture: _loops(ax, x) if walls else _picture(ax, x, limit))
+        yield Panel(title, partial(draw, x=picture))
     values = np.asarray(samples[:100_000].values, float).reshape(len(samples[:100_000]), -1)
     used = values[:, (values[0] != 0) | ~np.full(values.shape[1], walls)]
-    yield Panel(f"{len(used)} samples", lambda ax: _histogram(ax, used.mean(axis=1)))
+    yield Panel(f"{len(used)} samples", partial(_histogram, means=used.mean(axis=1)))
 
 
-def _picture(ax: "Axes", x: NDArray[Any], limit: float) -> None:
+def _picture(ax: "Axes", x: NDArray[Any], limits: tuple[float, float]) -> None:
     plane = x if x.ndim == 2 else x[tuple(n // 2 for n in x.shape[:-2])]  # the middle slice
-    ax.imshow(plane, cmap="cividis", vmin=-limit, vmax=limit, aspect="equal" if x.ndim > 1 else "auto")
+    ax.imshow(plane, cmap="cividis", vmin=limits[0], vmax=limits[1], aspect="equal" if x.ndim > 1 else "auto")
     ax.set(xticks=[], yticks=[])
 
 

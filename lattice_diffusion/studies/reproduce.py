@@ -160,7 +160,7 @@ def figure_of(result: xr.DataTree) -> Any:
     from ..plots.comparison import plot_result
 
     name = str(result.attrs["name"])
-    figures = {"probe": plot_probe, "image-hybrid": plot_hybrid, "compare": plot_result}
+    figures: dict[str, Any] = {"probe": plot_probe, "image-hybrid": plot_hybrid, "compare": plot_result}
     if name in STUDIES and results.rows(result):
         figures[name] = find(name).figure
     return figures.get(name, plot_grids)(result)

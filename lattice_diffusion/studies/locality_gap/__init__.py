@@ -140,11 +140,11 @@ def figure(result: xr.DataTree) -> Any:
         for k in range(ising["radius"].size):
             curve = ising.isel(radius=k)
             peak = measured(curve, "peak_time" if name == "cmi" else "gap_peak_time")
-            height, look = np.interp(peak.value, curve["t"], curve[name]), {"marker": "*", "ms": 12, "mec": "k"}
-            plots.curve(ax, k, [peak.value], [height], None, **look, zorder=5)
+            height = np.interp(peak.value, curve["t"], curve[name])
+            plots.curve(ax, k, [peak.value], [height], None, marker="*", ms=12, mec="k", zorder=5)
         ax.set(ylabel=ylabel, ylim=(1e-6, None))
     for k in range(learned["radius"].size):
-        one, look = learned.isel(radius=k), {"mfc": "white", "ms": 7}
+        one = learned.isel(radius=k)
         plots.curve(
             left,
             k,
@@ -152,7 +152,8 @@ def figure(result: xr.DataTree) -> Any:
             one["learned_gap"],
             one["learned_gap_stderr"],
             f"learned, r = {one['radius']:d}",
-            **look,
+            mfc="white",
+            ms=7,
         )
     left.set(title=f"Locality gap, Ising, β = {float(ising['beta']):g}; stars: peaks")
     middle.set(title="Its CMI")

@@ -238,7 +238,7 @@ def _radii(ax: Any, data: xr.Dataset, name: str, learned: xr.Dataset, small: xr.
         plots.curves(ax, small.isel(radius=0), name, log=False, join=False, ls="--", lw=1, ms=0, label="r = 1, 6×6")
     for k in range(learned["radius"].size):
         one, text = learned.isel(radius=k), "learned" if small is None else "learned, 6×6"
-        look = {"mfc": "white", "ms": 7, "label": text if k == 0 else None}
+        look: dict[str, Any] = {"mfc": "white", "ms": 7, "label": text if k == 0 else None}
         plots.curve(ax, k, one["start"] + 0.008, one[name], one[f"{name}_stderr"], **look)
 
 
