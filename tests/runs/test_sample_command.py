@@ -109,17 +109,24 @@ NUMBERS = {  # as typed, and as the model takes them
     "gaussian-mixture": ("--mean -0.6 --mass-squared 0.5", {"mean": -0.6, "mass_squared": 0.5}),
     "ising": ("--beta 0.4 --set field=0.3 --set anisotropy=2", {"beta": 0.4, "field": 0.3, "anisotropy": 2.0}),
     "ising-chain": ("--beta 0.9", {"beta": 0.9}),
+    "potts": ("--set coupling=0.9 --set q=3", {"coupling": 0.9, "q": 3}),
+    "potts-chain": ("--set coupling=0.9 --set q=3", {"coupling": 0.9, "q": 3}),
+    "random-hierarchy": (
+        "--set depth=3 --set branching=2 --set vocabulary=4 --set synonyms=2 --set rules=5",
+        {"depth": 3, "branching": 2, "vocabulary": 4, "synonyms": 2, "rules": 5},
+    ),
 }
 
 
 @pytest.mark.parametrize("name", [kind.name for kind in ld.models.MODELS])
 def test_every_model_is_drawn_from_and_a_stopped_run_goes_on(shell, tmp_path, name, monkeypatch):
     words, numbers = NUMBERS[name]
-    shape = (7,) if name == "ising-chain" else (3, 4)
+    shape = (7,) if name.endswith("chain") else (3, 4)
     kind = ld.models.find(name)
-    model = kind(shape if name == "domain-walls" else ld.Lattice(shape), **numbers)
-    line = f"sample --model {name} --shape {'x'.join(map(str, shape))} {words} --n-samples 10 --batch 4 --seed 2"
-    line += " --out a.h5"
+    place = (shape,) if kind.geometry else ()
+    model = kind.from_parameters(*place, **numbers)
+    typed = f"--shape {'x'.join(map(str, shape))}" if place else ""
+    line = f"sample --model {name} {typed} {words} --n-samples 10 --batch 4 --seed 2 --out a.h5"
     put, stopped = sampling.SampleFile.put, iter((False, True, False, False))
 
     def stopping(*arguments):
