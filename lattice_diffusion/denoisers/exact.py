@@ -2,21 +2,22 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..channels import Channel, check_gaussian, check_time
+from ..channels import Channel, check_gaussian, check_time, for_model
 from ..errors import InputError, array_of, check_limits
 from ..exact import check_values
 from ..exact.local_fields import LocalFields
 from ..exact.spins import SpinSolver
+from ..exact.tokens import TokenSolver
 from ..lattice import FloatArray
-from .posterior import Array, Bernoulli, Normal, Posterior, check_times
+from .posterior import LEVEL_AXIS, Array, Bernoulli, Categorical, Normal, Posterior, check_times
 
-ArrayLaw = Bernoulli | Normal
+ArrayLaw = Bernoulli | Normal | Categorical
 
 
 class ArrayDenoiser(ABC):
@@ -70,19 +71,18 @@ class ArrayDenoiser(ABC):
             answer = at(x, times.item())
         else:
             parts = [(times == u, at(x[times == u], u)) for u in np.unique(times)]
-            kind = type(parts[0][1])
-            arrays = {field.name: np.empty(x.shape) for field in fields(kind)}
+            arrays = {name: np.empty((len(x), *array.shape[1:])) for name, array in _arrays(parts[0][1]).items()}
             for rows, part in parts:
                 for name, array in arrays.items():
                     array[rows] = getattr(part, name)
-            answer = kind(**arrays)
+            answer = replace(parts[0][1], **arrays)
         if tensor is None:
             return answer
         import torch
 
         dtype = tensor.dtype if tensor.is_floating_point() else torch.float64
-        values = (getattr(answer, field.name) for field in fields(answer))
-        return type(answer)(*(torch.tensor(array, dtype=dtype, device=tensor.device) for array in values))
+        tensors = {k: torch.tensor(v, dtype=dtype, device=tensor.device) for k, v in _arrays(answer).items()}
+        return replace(answer, **tensors)
 
     def _check(self, x_t: NDArray) -> FloatArray:
         x_t = array_of("x_t", x_t).astype(float)
@@ -100,8 +100,8 @@ class ExactDenoiser(ArrayDenoiser):
 
     Data are (batch, *model.image_shape): one channel, or for domain walls two, whose box holds the bonds between faces
     within `radius` of the bond's own two, as in `DomainWalls.tripartition`. Entries that are no sites are not read and
-    get log-odds 0. Spins and bonds are answered by `Bernoulli`, fields and mixtures by `Normal` (mean and variance of
-    the true law).
+    get log-odds 0. Spins and bonds are answered by `Bernoulli`, tokens by `Categorical`, fields and mixtures by
+    `Normal` (mean and variance of the true law).
 
     Args:
         model: any of `lattice_diffusion.models` with an exact solution.
@@ -115,10 +115,11 @@ class ExactDenoiser(ArrayDenoiser):
 
     def __init__(self, model: Any, channel: Channel, radius: int | None = None, *, strict: bool = True) -> None:
         self.model, self.strict, self._solver = model, strict, model.solver
+        channel = for_model(model, channel)
         self._solver.check_channel(channel)
         super().__init__(channel, model.image_shape, radius)
         self.used, self.data = model.sites.reshape(self.shape), model.data
-        if not isinstance(self._solver, SpinSolver):
+        if not isinstance(self._solver, SpinSolver | TokenSolver):
             self._fields = LocalFields(model.lattice, self._solver)
 
     def blind(self, x_t: Array, t: float | Array) -> Posterior:
@@ -135,6 +136,12 @@ class ExactDenoiser(ArrayDenoiser):
         x = x_t.reshape(-1, *self.model.lattice.shape)
         if isinstance(self._solver, SpinSolver):
             return Bernoulli(self._log_odds(x, t, blind).reshape(x_t.shape))
+        if isinstance(self._solver, TokenSolver):
+            weights = self.channel.likelihoods(x, t)  # type: ignore[attr-defined]
+            with np.errstate(divide="ignore"):
+                law = np.log(self._solver.local_laws(weights, self.model.lattice, self.radius, blind))
+            law = np.moveaxis(law[:, None], -1, LEVEL_AXIS)
+            return Categorical(law, tuple(map(float, range(self._solver.q))))
         gaussian = check_gaussian(self.channel)
         alpha, sigma = gaussian.alpha(t), gaussian.sigma(t)
         law = self._fields.blind(x, alpha, sigma, self.radius)
@@ -150,3 +157,7 @@ class ExactDenoiser(ArrayDenoiser):
         wanted = np.ones(h.shape, bool) if blind else ~certain
         log_odds = self._solver.blind_log_odds(h, self.model.lattice, self.radius, wanted)
         return log_odds if blind else np.where(certain, h, 2.0 * np.where(certain, 0.0, h) + log_odds)
+
+
+def _arrays(law: ArrayLaw) -> dict[str, NDArray]:
+    return {name: value for name, value in vars(law).items() if isinstance(value, np.ndarray)}

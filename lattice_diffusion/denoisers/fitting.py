@@ -24,7 +24,7 @@ from torch.nn.functional import softplus
 
 from .. import __version__
 from ..channels import CHANNELS, Channel
-from ..errors import InputError, array_of, check_device, check_finite, check_limits, check_memory
+from ..errors import InputError, array_of, check_device, check_finite, check_limits, check_memory, shown
 from ..lattice import Rng
 from .global_net import GlobalNet
 from .image_nets import GlobalImageNet, LocalImageNet
@@ -164,6 +164,8 @@ def check_data(net: Network, x_0: NDArray) -> NDArray[np.float64]:
         used = net.sites(x_0.shape[2:], torch.zeros(())).numpy() > 0
         if np.any((np.abs(x_0) != 1) & used):
             raise InputError("data must be +-1 for the bernoulli head; take head='gaussian' for real values")
+    if net.head == "categorical" and not np.isin(x_0, range(net.n_outputs)).all():
+        raise InputError(f"data must be tokens 0..{net.n_outputs - 1} for the channel {shown(net.channel)}")
     return x_0
 
 

@@ -28,7 +28,7 @@ from .network import (
     layer,
     per_sample,
 )
-from .posterior import Bernoulli, Normal, Posterior
+from .posterior import Bernoulli, Categorical, Normal, Posterior
 
 POOL = (functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d)
 
@@ -87,6 +87,8 @@ class GlobalNet(Network):
         if self.head == "bernoulli":
             f = per_sample(level.signal, x_t) * out[:, :, 0] * sites
             return Bernoulli(2 * level.field(x_t) + f)
+        if self.head == "categorical":
+            return Categorical(level.field(x_t) + out, tuple(map(float, range(self.n_outputs))))
         signal, scale, snr = (per_sample(v, x_t) for v in (level.signal, level.scale, level.snr))
         alone = self.variance / (1 + snr * self.variance)
         mean = self.variance**0.5 * signal * x_t / scale + alone.sqrt() * out[:, :, 0]

@@ -2,6 +2,7 @@
 
 A site's own observation enters its posterior through Bayes' rule alone,
     log P(s_i=+1|x)/P(s_i=-1|x) = 2 h_i + f_i(x without i)                  s = +-1, h the channel's likelihood field;
+    log P(s_i=a|x) = log p(x_i|a) + f_a,i(x without i) + const                       tokens a = 0..q-1;
     1/V = 1/v_i + snr,   mean = V (mu_i/v_i + h_i)                          fields, cavity mean mu_i and variance v_i,
 so only the cavity law, f or (mu, v), is learned. It comes from one convolution over the box that leaves out its centre,
 then pointwise layers, and is p(x_A | x_B) with A the site and B the box around it: one network is both the local
@@ -37,7 +38,7 @@ from .network import (
     layer,
     per_sample,
 )
-from .posterior import Array, Bernoulli, Normal, Posterior
+from .posterior import Array, Bernoulli, Categorical, Normal, Posterior
 
 Stencil = NDArray[np.bool_]
 LARGEST = 4096  # of a network's width and depth
@@ -52,7 +53,8 @@ class LocalNet(Network):
         radius: Chebyshev radius of the box; one that exceeds the lattice sees all of it.
         in_channels: values at a pixel; together they are one site, left out of their own box as a whole.
         channel: the noise; one network serves all its times.
-        head: "bernoulli" for two-valued data +-1, "gaussian" for real values.
+        head: "bernoulli" for two-valued data +-1, "gaussian" for real values, "categorical" for tokens, whose channel
+            is `Uniform(q)` or `Erasure(q)`.
         ndim: number of lattice axes.
         periodic: whether the box wraps around; at open edges it is cut.
         variance: of a real value, E x_0^2, to within a factor of a few.
@@ -120,16 +122,20 @@ class LocalNet(Network):
         cavity, h = self._cavity(x_t, level), level.field(x_t)
         if isinstance(cavity, Bernoulli):
             return Bernoulli(2 * h + cavity.log_odds)
+        if isinstance(cavity, Categorical):
+            return Categorical(h + cavity.log_weights, cavity.levels)
         snr = per_sample(level.snr, x_t)
         variance = 1 / (1 / cavity.variance + snr)
         mean = variance * (cavity.mean / cavity.variance + h)
         return Normal(torch.where(snr.isinf(), x_t, mean), variance)  # every schedule has alpha = 1 at t = 0
 
-    def _cavity(self, x_t: Tensor, level: NoiseLevel) -> Bernoulli | Normal:
+    def _cavity(self, x_t: Tensor, level: NoiseLevel) -> Bernoulli | Categorical | Normal:
         signal = per_sample(level.signal, x_t)
         out = self._outputs(x_t, level)
         if self.head == "bernoulli":
             return Bernoulli(signal * out[:, :, 0] * self.sites(x_t.shape[2:], x_t))
+        if self.head == "categorical":
+            return Categorical(out, tuple(map(float, range(self.n_outputs))))
         mean = self.variance**0.5 * signal * out[:, :, 0]
         return Normal(mean, self.variance * out[:, :, 1].exp())
 

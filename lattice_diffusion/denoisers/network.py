@@ -17,13 +17,13 @@ from torch.nn.utils import skip_init
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..channels import Channel, is_gaussian
-from ..errors import InputError, array_of, check_finite, check_limits
+from ..errors import InputError, array_of, check_finite, check_limits, shown
 from ..exact.bonds import bond_mask
 from ..lattice import Rng
 from ..models import DomainWalls
-from .posterior import Array, Posterior, check_times
+from .posterior import LEVEL_AXIS, Array, Posterior, check_times
 
-Head = Literal["bernoulli", "gaussian"]
+Head = Literal["bernoulli", "gaussian", "categorical"]
 CHUNK_SITES = 1 << 17  # NumPy arrays are worked through in chunks, so that memory stays bounded
 LOG_SNR_RANGE = 12.0  # networks see log snr cut to +- this; beyond it nothing changes to float32 accuracy
 N_WAVES = 4
@@ -48,18 +48,25 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         if head not in get_args(Head):
-            raise InputError(f"head must be bernoulli (two-valued data) or gaussian (real values), got {head!r}")
+            raise InputError(
+                f"head must be bernoulli (two values), categorical (tokens) or gaussian (real values), got {head!r}"
+            )
         if head == "gaussian" and not is_gaussian(channel):
             raise InputError(f"head gaussian takes the gaussian channel, got {channel.name}; spins take all channels")
         check_limits({"in_channels": (1, 4096), "ndim": (1, 3)}, {"in_channels": in_channels, "ndim": ndim})
-        if not 0.0 < variance < np.inf or (head == "bernoulli" and variance != 1.0):
+        symbols = getattr(channel, "q", None)
+        if (head == "categorical") != (symbols is not None):
+            raise InputError(
+                f"head categorical takes noise of q symbols, Uniform(q) or Erasure(q), got {shown(channel)}"
+            )
+        if not 0.0 < variance < np.inf or (head != "gaussian" and variance != 1.0):
             raise InputError(f"variance must be that of a site, > 0, and 1 for two-valued data, got {variance}")
         if bonds and (in_channels != 2 or ndim != 2 or head != "bernoulli"):
             raise InputError("bonds=True takes 2-channel images (2, L, W) of +-1; use in_channels=2, ndim=2, bernoulli")
         self.in_channels, self.channel, self.head = in_channels, channel, head
         self.ndim, self.periodic, self.variance, self.bonds = ndim, bool(periodic), float(variance), bool(bonds)
-        self.n_features = 2 if head == "bernoulli" else 1
-        self.n_outputs = 1 if head == "bernoulli" else 2
+        self.n_features = {"bernoulli": 2, "gaussian": 1}.get(head) or symbols
+        self.n_outputs = {"bernoulli": 1, "gaussian": 2}.get(head) or symbols
         self._multiply_adds: dict[tuple[int, ...], int] = {}
 
     def forward(self, x_t: Array, t: Any) -> Posterior:
@@ -105,6 +112,8 @@ class Network(nn.Module):
 
     def _features(self, x_t: Tensor, level: "NoiseLevel") -> Tensor:
         """Return (batch, n_features * channel, *lattice), of order 1 at every noise level, by channel."""
+        if self.head == "categorical":  # a masked token is none of the symbols
+            return torch.stack([(x_t == s).to(x_t) for s in range(self.n_features)], dim=2).flatten(1, 2)
         features = [x_t / per_sample(level.scale, x_t)]
         if self.head == "bernoulli":
             signal = per_sample(level.signal, x_t).clamp(min=1e-4)
@@ -149,7 +158,7 @@ def network_arguments(model: Any) -> dict[str, Any]:
         "in_channels": model.image_shape[0],
         "ndim": len(model.image_shape) - 1,
         "periodic": model.periodic if bonds else any(model.lattice.periodic),
-        "head": "gaussian" if model.data == "real" else "bernoulli",
+        "head": {"real": "gaussian", "tokens": "categorical"}.get(model.data, "bernoulli"),
         "bonds": bonds,
     }
 
@@ -192,7 +201,10 @@ class NoiseLevel:
     channel_field: Callable[[Tensor], Tensor] | None = None
 
     def field(self, x_t: Tensor) -> Tensor:
-        """Return h with p(x_t|s) ~ exp(h s) for s = +-1; +-inf where certain, 0 where nothing is seen."""
+        """Return h with p(x_t|s) ~ exp(h s) for s = +-1; +-inf where certain, 0 where nothing is seen.
+
+        For tokens it is log p(x_t|s) up to a constant, (batch, channel, q, *lattice).
+        """
         if self.channel_field is not None:
             return self.channel_field(x_t)
         strength = per_sample(self.strength, x_t)
@@ -210,7 +222,8 @@ def noise_level(channel: Channel, t: Any, like: Tensor, variance: float = 1.0) -
     where = np.broadcast_to(where.ravel(), len(like))
     snr = np.array([channel.snr(u) for u in unique])
     probes = np.array([1.0, -1.0, 2.0])
-    seen = np.array([channel.likelihood_field(probes, u) for u in unique])
+    tokens = getattr(channel, "q", None) is not None
+    seen = np.array([0 * probes if tokens else channel.likelihood_field(probes, u) for u in unique])
     strength = seen[:, 0]
     linear = np.array_equal(seen, np.where(seen[:, :1] == 0.0, 0.0, seen[:, :1] * probes))
     if is_gaussian(channel):
@@ -225,16 +238,20 @@ def noise_level(channel: Channel, t: Any, like: Tensor, variance: float = 1.0) -
         signal = 1.0 / np.sqrt(1.0 + 1.0 / (snr * variance))
 
     def field(x_t: Tensor) -> Tensor:
-        x, h = x_t.detach().cpu().double().numpy(), np.zeros(x_t.shape)
+        x = x_t.detach().cpu().double().numpy()
+        h = np.zeros((*x.shape, channel.q) if tokens else x.shape)  # type: ignore[attr-defined]
         for k, u in enumerate(unique):
-            h[where == k] = channel.likelihood_field(x[where == k], u)
+            rows = where == k
+            with np.errstate(divide="ignore"):
+                h[rows] = np.log(channel.likelihoods(x[rows], u)) if tokens else channel.likelihood_field(x[rows], u)  # type: ignore[attr-defined]
+        h = np.moveaxis(h, -1, LEVEL_AXIS) if tokens else h
         return torch.as_tensor(h, dtype=x_t.dtype, device=x_t.device)
 
     def tensor(values: NDArray) -> Tensor:
         return torch.as_tensor(values[where], dtype=like.dtype, device=like.device)
 
     levels = tensor(snr), tensor(strength), tensor(log_snr), tensor(signal), tensor(scale)
-    return NoiseLevel(*levels, None if linear else field)
+    return NoiseLevel(*levels, None if linear and not tokens else field)
 
 
 def per_sample(values: Tensor, like: Tensor) -> Tensor:

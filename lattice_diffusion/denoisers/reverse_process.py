@@ -144,10 +144,11 @@ def pure_noise(shape: Sequence[int], channel: Channel, t: float, rng: Rng = None
     if any(n < 1 for n in shape) or not 1 <= len(shape) <= 18:
         raise InputError(f"shape must be positive integers such as (100, 1, 16, 16), got {shown(shape)}")
     check_memory("shape", 24 * math.prod(shape), "draw smaller batches")
-    silent = is_gaussian(channel) or channel.name == "erasure"  # x_0 = 0 gives noise without data at any time
+    mask = getattr(channel, "mask", 0.0)
+    silent = is_gaussian(channel) or channel.name == "erasure"  # this x_0 gives noise without data at any time
     if not silent and t < 1.0:
         raise InputError(f"generation under {channel.name} noise starts at t = 1, where no signal is left, got t = {t}")
-    return channel.corrupt(np.zeros(shape) if silent else np.ones(shape), t, np.random.default_rng(rng))
+    return channel.corrupt(np.full(shape, mask) if silent else np.ones(shape), t, np.random.default_rng(rng))
 
 
 def _falling(times: Sequence[float]) -> list[float]:

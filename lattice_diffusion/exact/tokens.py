@@ -18,7 +18,7 @@ from ..channels import TokenNoise, for_tokens
 from ..errors import InputError
 from ..estimate import Curve
 from ..kernels.potts import token_divergence
-from ..lattice import BoolArray, FloatArray, Tripartition
+from ..lattice import BoolArray, FloatArray, Lattice, Tripartition
 from .spins import NoisySamples
 
 MAX_STATES = 4096  # of A, and of a joint posterior
@@ -94,6 +94,25 @@ class TokenSolver(ABC):
         if not total.all():
             raise InputError("x_t must be possible under the model, got observations that contradict each other")
         return law / total
+
+    def local_laws(self, weights: FloatArray, lattice: Lattice, radius: int | None, blind: bool) -> FloatArray:
+        """Return (n, *shape, q), the law of every token given the weights in the box of `radius` around it.
+
+        All is seen for radius None. Its own weight is left out for `blind`.
+        """
+        if radius is None and not blind:
+            return self._possible(self.probabilities(weights))
+        out = weights.astype(float)
+        known = (weights > 0.0).sum(axis=-1) == 1
+        for site in np.ndindex(*self.shape):
+            todo = ~known[(slice(None), *site)] | blind
+            if not todo.any():
+                continue
+            seen = np.ones(self.shape, bool) if radius is None else lattice.box(site, radius)
+            place = np.array([np.ravel_multi_index(site, self.shape)])
+            law = self.block_posterior(np.where(seen[..., None], weights[todo], 1.0), place)
+            out[(todo, *site)] = law if blind else self._possible(law * weights[(todo, *site)])
+        return out
 
     def law(self) -> tuple[NDArray[np.unsignedinteger], FloatArray]:
         """Return all q^N clean states (S, *shape) and their probabilities (S,); for small systems."""
