@@ -239,13 +239,18 @@ def with_errors(name: str, dims: tuple[str, ...], units: str, long_name: str) ->
     return {name: Column(dims, units, long_name), f"{name}_stderr": Column(dims, units, f"standard error of {name}")}
 
 
-def averages(samples: dict[str, NDArray]) -> Values:
-    """Return NAME and NAME_stderr over the first axis; the error is exactly 0 where all samples are equal."""
+def averages(samples: dict[str, NDArray], unit: float = 1.0) -> Values:
+    """Return NAME and NAME_stderr over the first axis.
+
+    Where all n samples are 0 the error is unit / n: other values, of about `unit`, may occur with a probability of
+    about 1 / n. Give unit = 0 where 0 is known to be exact. It is 0 where all have another value, a closed form.
+    """
     answer = {}
     for name, values in samples.items():
         answer[name] = values.mean(axis=0)
         error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
-        answer[f"{name}_stderr"] = np.where(np.ptp(values, axis=0) > 0.0, error, 0.0)
+        error = np.where(np.ptp(values, axis=0) > 0.0, error, 0.0)
+        answer[f"{name}_stderr"] = np.where(np.any(values, axis=0), error, unit / len(values))
     return answer
 
 
@@ -364,7 +369,9 @@ def _denoising(point: "Point", rng: np.random.Generator) -> Values:
             hidden = [local.log_odds for _, local in laws if isinstance(local, Bernoulli)]
             rows["blind_divergence"].append(site_divergences(blind.log_odds, hidden, sites))
     nothing = np.full((2, len(locals_)), np.nan)
-    return averages({name: np.concatenate(parts) if parts else nothing for name, parts in rows.items()})
+    exact_zero = channel.snr(t) in (0.0, np.inf)  # nothing is left to learn, or to be known
+    samples = {name: np.concatenate(parts) if parts else nothing for name, parts in rows.items()}
+    return averages(samples, unit=0.0 if exact_zero else 1.0)
 
 
 DENOISING = Quantity(

@@ -64,9 +64,12 @@ def squared_correlation(point: Point, rng: np.random.Generator) -> Values:
     squares = solver.squared_correlations(
         NoisySamples(point.channel, point.t, point.model.sample, point.n_samples, rng), bond
     )
+    stderr = squares.std(ddof=1) / np.sqrt(point.n_samples)
+    if stderr <= 1e-10 * squares.mean() and 0.0 < point.channel.snr(point.t) < np.inf:
+        stderr = 1.0 / point.n_samples  # one sample of another value has not been seen
     return {
         "squared_correlation": squares.mean(),
-        "squared_correlation_stderr": squares.std(ddof=1) / np.sqrt(point.n_samples),
+        "squared_correlation_stderr": stderr,
         "clean_correlation": np.array(solver.clean_correlation(bond)),
     }
 

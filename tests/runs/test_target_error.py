@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lattice_diffusion import channels, exact, models, results
 from lattice_diffusion.estimate import Curve
 from lattice_diffusion.runs.points import Point, points
-from lattice_diffusion.runs.quantities import Round, evaluate, pool, until_target
+from lattice_diffusion.runs.quantities import Round, averages, evaluate, pool, until_target
 from lattice_diffusion.runs.runner import run
 from lattice_diffusion.runs.spec import Spec
 
@@ -107,6 +107,15 @@ def test_a_target_does_not_change_the_random_numbers_of_a_point() -> None:
     assert asked.digest == plain.digest
     one, other = (evaluate(point, point.rng(4)) for point in (plain, asked))
     assert one["cmi"].tobytes() == other["cmi"].tobytes()
+
+
+def test_nothing_seen_has_the_error_of_one_event() -> None:
+    """Zeros are counted as rare, unless they are known; other constants are closed forms."""
+    found = averages({"rare": np.zeros((50, 2)), "closed": np.full(50, 0.3), "both": np.eye(50)[:, :1] + [0.0, 1.0]})
+    assert found["rare_stderr"].tolist() == [1 / 50, 1 / 50]
+    assert (found["closed"], found["closed_stderr"]) == (pytest.approx(0.3), 0.0)
+    assert found["both_stderr"] == pytest.approx([1 / 50, 1 / 50])  # one event in 50 gives the same
+    assert averages({"known": np.zeros(50)}, unit=0.0)["known_stderr"] == 0.0
 
 
 def test_no_connection_seen_is_not_an_error_of_zero() -> None:
