@@ -360,9 +360,11 @@ def probe(
         ),
     ] = None,
     tolerance: Annotated[float, What(help="Nats that the CMI exceeds inside the windows.")] = 0.01,
-    kl: Annotated[float, What(help="Nats per image that the recommended r(t) may cost.")] = 1.0,
+    bits_per_dim: Annotated[
+        float, What(help="KL that the recommended r(t) may cost, in bits per value of a pixel.")
+    ] = 0.001,
     steps: Annotated[int | None, Effort(help="Training steps of every network (default: 2000).")] = None,
-    budget: Annotated[float | None, Effort(help="Seconds to take, instead of --steps.")] = None,
+    budget: Annotated[float | None, Effort(help="Seconds that all of it may take, instead of --steps.")] = None,
     seed: Seed = 0,
     device: Annotated[str, Effort(help="Device of torch: cpu, cuda, cuda:1, ...")] = "cpu",
     resume: Resume = False,
@@ -375,6 +377,7 @@ def probe(
 
         result = probe(options.pop("images"), rng=options.pop("seed"), **options)
         _print_table(result)
+        _print_conclusions(result)
     _see(out)
 
 
@@ -396,7 +399,7 @@ def hybrid(
     labels: Labels = None,
     n_max: NMax = None,
     value_range: ValueRange = None,
-    budget: Annotated[float, Effort(help="Seconds of training, about.")] = 1800.0,
+    budget: Annotated[float, Effort(help="Seconds that all of it may take, about.")] = 1800.0,
     seed: Seed = 0,
     resume: Resume = False,
     force: Force = False,
@@ -414,6 +417,7 @@ def hybrid(
         result = hybrid(options.pop("images"), rng=options.pop("seed"), **options)
         draw(out, picture)
         _print_table(result)
+        _print_conclusions(result)
     _see(out, picture)
 
 
@@ -562,6 +566,14 @@ def _print_table(result: Any) -> None:
     from .results import rows
 
     typer.echo(text_table(rows(result)), nl=False)
+
+
+def _print_conclusions(result: Any) -> None:
+    """Print what makes a probe or hybrid doubtful, and what it found, below its table."""
+    from .images.page import summary
+
+    doubts, findings = summary(result)
+    typer.echo("\n".join(["", *(f"! {doubt}" for doubt in doubts), *findings]))
 
 
 @contextlib.contextmanager

@@ -154,6 +154,7 @@ def minimise(
     *,
     rng: Rng | None = None,
     score: Callable[[nn.Module], float] | None = None,
+    scores: dict[int, float] | None = None,
     description: Mapping[str, Any] | None = None,
 ) -> Generator[TrainingStep, None, None]:
     """Train `net` in place, one step per item; whenever the loop is left, it holds the weights that stay.
@@ -165,6 +166,7 @@ def minimise(
         loss: draws a batch and returns the losses of the network in training, of any shape; their mean is minimised.
         rng: the generator that `loss` draws from, stored in checkpoints.
         score: of a network with the averaged weights, the lower the better.
+        scores: receives the score of every step that was scored, those before an interruption, too.
         description: of the network as JSON, stored in checkpoints and compared on resuming.
 
     Raises:
@@ -175,6 +177,7 @@ def minimise(
     generator = type(rng.bit_generator).__name__ if isinstance(rng, np.random.Generator) else type(rng).__name__
     about = {**(description or {}), "optimiser": config.optimiser, "rng": generator}
     number, start = 0, time.perf_counter()
+    scores = {} if scores is None else scores
 
     def towards(average: Any, weights: Any, n_averaged: Any) -> None:
         torch._foreach_lerp_(average, weights, 1 - min(config.ema, number / (number + config.ema_delay)))
@@ -190,12 +193,14 @@ def minimise(
         scored = _scored(score, average.module)
         with _uninterrupted():
             best.compare(scored, average.module, number)
+            scores[number] = scored
         return scored
 
     def save() -> tuple[int, Any]:
         """Write the checkpoint of step `number`, with the state that rng had after it; return both marks of it."""
         state = {"description": about, "step": number, "rng": drawn, "optimiser": optimiser.state_dict()}
         state |= {"weights": net.state_dict(), "average": average.module.state_dict()}
+        state |= {"scores": dict(scores)}
         state |= {"best": vars(best)} if config.keep == "best" else {}
         write_checkpoint(config.checkpoint, state)  # type: ignore[arg-type]
         return number, _stamp(config.checkpoint)
@@ -207,6 +212,7 @@ def minimise(
             net.load_state_dict(state["weights"])
             average.module.load_state_dict(state["average"])
             optimiser.load_state_dict(state["optimiser"])
+            scores.update(state["scores"])
             best = _Best(**state["best"]) if config.keep == "best" else best
             _set_state(rng, state["rng"])
         if config.keep == "best" and number > best.number:  # interrupted while it was scored

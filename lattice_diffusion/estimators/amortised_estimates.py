@@ -136,6 +136,7 @@ class Part(NamedTuple):
     fitted: Indices
     fitted_nats: NDArray[np.float32]
     fitted_errors: NDArray[np.float32]
+    gain_to_come: float  # of `fit_law`
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ class Networks:
         for near in (False, True):
             law, tried = self.law(boxes, start), replace(boxes, near=near)
             state = SeedSequence(training.entropy, spawn_key=training.spawn_key)
-            _, valid = fit_law(law, tried, train, state, steps=steps, batch_size=self.plan.batch_size)
+            _, valid, _ = fit_law(law, tried, train, state, steps=steps, batch_size=self.plan.batch_size)
             losses.append(tried.validate(law, valid, 0, 8000))
         worse = losses[1] - losses[0]
         return bool(worse.mean() <= CLEARLY * worse.std() / math.sqrt(min(len(worse), len(valid))))
@@ -185,13 +186,13 @@ class Networks:
         start, training, weighing, evaluation, again = seed.spawn(5)
         law, plan = self.law(objective, start), self.plan
         options: dict[str, Any] = {"steps": plan.steps, "batch_size": plan.batch_size, "checkpoint": checkpoint}
-        fitted, unfitted = fit_law(law, objective, train, training, on_step=on_step, **options)
+        fitted, unfitted, gain_to_come = fit_law(law, objective, train, training, on_step=on_step, **options)
         weights = view_weights(law, objective, unfitted, weighing)
         some = np.zeros(0, np.int64)
         if plan.corrected and objective.labels is None:
             some = fitted[np.sort(np.random.default_rng(again).permutation(len(fitted))[: len(rows)])]
         held_out = evaluate(law, objective, rows, weights, evaluation)
-        return Part(rows, *held_out, some, *evaluate(law, objective, some, weights, again))
+        return Part(rows, *held_out, some, *evaluate(law, objective, some, weights, again), gain_to_come)
 
 
 def folds(
@@ -262,6 +263,9 @@ def measure(
 ) -> dict[str, Any]:
     """Return all that is measured, as arguments of `images.decisions.probe_variables`.
 
+    Whether training has converged is measured, too: `gain_to_come` of every network (see `fit_law`), and `cmi_folds`, the
+    held-out CMI of every fold's network (fold, t, radius).
+
     Args:
         parts: folder of what is finished and of training in progress; what is there is used.
         on_step: called `plan.steps` times for every network, `plan.folds` of each of `plan.kinds`.
@@ -277,6 +281,11 @@ def measure(
         found.setdefault(kind, []).append(part)
     n_radii, n = len(plan.radii), field.n
     values: dict[str, Any] = {"t": plan.times, "radius": plan.radii}
+    values["gain_to_come"] = [float(part.gain_to_come) for parts_of_kind in found.values() for part in parts_of_kind]
+    each = [_averages("cmi", part.nats[:, :, -1:] - part.nats[:, :, 1:-1]) for part in found["boxes"]]
+    values["cmi_folds"], values["cmi_folds_stderr"] = (
+        np.stack([fold[name] for fold in each]) for name in ("cmi", "cmi_stderr")
+    )
 
     def add(name: str, kind: str, difference: Callable[[NDArray], NDArray], *, errors: bool = False) -> None:
         samples, in_sample = _both(found[kind], n, difference, errors=errors)
@@ -302,7 +311,7 @@ def measure(
         add("excess_mse", "boxes", lambda v: v[:, :, 1:-1] - v[:, :, -1:], errors=True)
     if "labels" in found:
         values.update(_labels(_both(found["labels"], n, lambda v: v)[0]))
-    return {**values, "image_shape": field.shape, "channel": plan.noise()}
+    return {**values, "image_shape": (field.channels, *field.shape), "channel": plan.noise()}
 
 
 def _both(

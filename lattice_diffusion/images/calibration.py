@@ -6,9 +6,8 @@ What the probe misses there it may miss in images, too.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,14 +17,17 @@ from ..errors import InputError
 from ..estimate import Curve
 from ..estimators.amortised import ProbePlan, reach
 from ..estimators.amortised_data import field_of_array
+from ..report import with_error as number
 from ..results import Row, variable
-from .decisions import TOLERANCE, Variables, probe_variables
+from .decisions import TOLERANCE, Group, Variables, probe_variables
 from .lattice_images import Rendering, calibration_shape, ising_image, loop_image
 
 CHANNEL = Gaussian("linear")
 PREFIX = "calibration_"
 TITLES = {"ising": "Ising spins as blocks of 2x2 pixels", "loops": "uniform loops"}
+COMPARED = ("cmi", "total_information", "markov_length", "window_start", "window_stop")
 N_EXACT = 1000
+MISSED = 5.0  # errors by which a measured CMI lies below the exact one
 
 
 def pictures(shape: tuple[int, int]) -> dict[str, Rendering]:
@@ -50,40 +52,21 @@ def exact_seconds(rendering: Rendering, plan: ProbePlan, n_exact: int = N_EXACT,
     return laps[-1] * len(plan.times) * n_exact / n
 
 
-def calibrate_all(
-    known: Mapping[str, Rendering], n_images: int, plan: ProbePlan, *, parts: Path, **options: Any
-) -> tuple[dict[str, Variables], list[Row]]:
-    """Return the calibrations of a probe by name, and their rows of its table.
-
-    Args:
-        plan: of the images; options: of `calibrate`, whose `parts` are folders inside `parts`.
-    """
-    found, rows = {}, []
-    for name, rendering in known.items():
-        (parts / name).mkdir(exist_ok=True)
-        one = calibrate(rendering, n_images, plan_for(plan, rendering), parts=parts / name, **options)
-        found[PREFIX + name] = one
-        rows += comparison(PREFIX + name, one)
-    return found, rows
-
-
 def calibrate(
     rendering: Rendering,
     n_images: int,
     plan: ProbePlan,
+    tolerance: float = TOLERANCE,
     *,
     n_exact: int = N_EXACT,
-    device: str = "cpu",
-    parts: Path | None = None,
-    on_step: Callable[[], None] = lambda: None,
-    tolerance: float = TOLERANCE,
-    budget: float = 1.0,
+    **options: Any,
 ) -> Variables:
     """Return `beside_exact` of a probe of `n_images` pictures.
 
     Args:
-        plan: of `plan_for`; n_exact: number of noisy pictures that the exact answers are averaged over.
-        tolerance, budget: of `probe_variables`.
+        plan: of `plan_for`; tolerance: of `probe_variables`.
+        n_exact: number of noisy pictures that the exact answers are averaged over.
+        options: of `measure`.
     """
     from ..estimators.amortised_estimates import measure
 
@@ -91,9 +74,10 @@ def calibrate(
         raise InputError(f"pixel must be that of the pictures, {rendering.pixel}, got {plan.pixel}; use plan_for")
     samples, truth = (np.random.default_rng(s) for s in np.random.SeedSequence([plan.seed, 1]).spawn(2))
     field = field_of_array(rendering.sample(n_images, samples))
-    measured = measure(field, plan, device=device, parts=parts, on_step=on_step)
+    measured = measure(field, plan, **options)
     curves = [rendering.cmi_curve(CHANNEL, t, (0, *plan.radii), n_exact, truth) for t in plan.times]
-    return beside_exact(measured, curves, tolerance=tolerance, budget=budget)
+    prefactor = [rendering.model.prefactor_exponent(CHANNEL, t) for t in plan.times]
+    return beside_exact(measured, curves, tolerance=tolerance, prefactor=prefactor)
 
 
 def beside_exact(measured: dict[str, Any], curves: Sequence[Curve], **options: Any) -> Variables:
@@ -111,7 +95,7 @@ def beside_exact(measured: dict[str, Any], curves: Sequence[Curve], **options: A
         "cmi": values[:, 1:],
         "total_information": values[:, 0],
         "total_information_stderr": stderr[:, 0],
-        "tolerance": options.get("tolerance", TOLERANCE),
+        **options,
     }
     exact = probe_variables(**known, cmi_stderr=stderr[:, 1:])
     errors = found["cmi_above_null_stderr"].values
@@ -120,12 +104,13 @@ def beside_exact(measured: dict[str, Any], curves: Sequence[Curve], **options: A
         covariance += measured["cmi_covariance"] - found["cmi_stderr"].values[:, :, None] ** 2 * np.eye(errors.shape[1])
     fitted = probe_variables(**known, cmi_stderr=errors, cmi_covariance=covariance)
     exact |= {name: fitted[name] for name in ("markov_length", "markov_length_stderr")}
-    for name in ("cmi", "total_information", "markov_length", "window_start", "window_stop"):
-        for key, of in ((f"{name}_exact", name), (f"{name}_exact_stderr", f"{name}_stderr")):
-            found[key] = variable(
-                exact[of].dims, exact[of].values, exact[of].attrs["units"], f"exact: {exact[of].attrs['long_name']}"
-            )
-    found["n_nonlocal_times_exact"] = exact["n_nonlocal_times"]
+    for name in (name for name in COMPARED if name in found):
+        for end in ("", "_stderr"):
+            of = exact[name + end]
+            about = f"exact: {of.attrs['long_name']}"
+            found[f"{name}_exact{end}"] = variable(of.dims, of.values, of.attrs["units"], about)
+    if "n_nonlocal_times" in found:
+        found["n_nonlocal_times_exact"] = exact["n_nonlocal_times"]
     return found
 
 
@@ -143,28 +128,68 @@ def distance_error(variables: Mapping[Any, Any], name: str) -> np.ndarray:
     return own if name == "markov_length" else np.hypot(own, variables[f"{name}_exact_stderr"].values)
 
 
-def comparison(name: str, variables: Mapping[Any, Any]) -> list[Row]:
-    """Return rows of measured beside exact: I(A;BC), I(A;C|B) and its window, and every Markov length."""
+def comparison(name: str, variables: Mapping[Any, Any]) -> Iterator[Row]:
+    """Yield rows of measured beside exact: I(A;BC), I(A;C|B) and its window, and every Markov length."""
     t, r = variables["t"].values, variables["radius"].values
     top = int(np.argmax(variables["cmi_exact"].values[:, 0]))
     wanted: list[tuple[str, str, tuple[int, ...]]] = [
         (f"I(A;BC) at t = {t[top]:g}", "total_information", (top,)),
         (f"I(A;C|B) at t = {t[top]:g}, r = {r[0]}", "cmi", (top, 0)),
     ]
-    for word, end in (("start", "start"), ("end", "stop")):
-        wanted.append((f"{word} of the nonlocality window, r = {r[0]}", f"window_{end}", (0,)))
-    wanted += [(f"Markov length at t = {x:g}", "markov_length", (k,)) for k, x in enumerate(t)]
-    rows = []
+    if "markov_length" in variables:
+        for word, end in (("start", "start"), ("end", "stop")):
+            wanted.append((f"{word} of the nonlocality window, r = {r[0]}", f"window_{end}", (0,)))
+        wanted += [(f"Markov length at t = {x:g}", "markov_length", (k,)) for k, x in enumerate(t)]
     for quantity, key, at in wanted:
         value = float(variables["cmi_above_null" if key == "cmi" else key].values[at])
         truth = float(variables[f"{key}_exact"].values[at])
         if np.isfinite(value) and np.isfinite(truth):
             error = float(distance_error(variables, key)[at])
-            rows.append(Row(name, quantity, truth, value, error, "exact solution", "learned"))
-    return rows
+            yield Row(name, quantity, truth, value, error, "exact solution", "learned")
 
 
 def share_found(variables: Mapping[Any, Any]) -> float:
     """Return which part of all exact I(A;C|B) beyond the smallest radius, summed over times, the probe finds."""
     found, exact = (variables[name].values[:, 0].sum() for name in ("cmi_above_null", "cmi_exact"))
     return float(found / exact)
+
+
+def calibration_verdict(group: Group) -> tuple[str, bool]:
+    """Return how far the probe lies from what is exact, in words, and whether it misses what is there."""
+    t, radius = group["t"].values, group["radius"].values
+    gap, error = group["cmi_above_null"].values - group["cmi_exact"].values, distance_error(group, "cmi")
+    k, j = np.unravel_index(int(np.abs(gap).argmax()), gap.shape)
+    found, exact = (
+        number(*(float(group[f"{name}{end}"].values[k, j]) for end in ("", "_stderr")))
+        for name in ("cmi_above_null", "cmi_exact")
+    )
+    sentences = [
+        f"The probe finds {share_found(group):.0%} of I(A;C|B) beyond r = {radius[0]}, summed over times. "
+        f"It is furthest from exact at t = {t[k]:g}, r = {radius[j]}: {found} for {exact} nats."
+    ]
+    for quantity, keys in (("ξ(t)", ("markov_length",)), ("Ends of windows", ("window_start", "window_stop"))):
+        if keys[0] not in group:
+            continue
+        z = np.concatenate([np.atleast_1d(distance(group, key)) for key in keys])
+        z = z[np.isfinite(z)]
+        if z.size:
+            rms, most = float(np.sqrt((z**2).mean())), float(np.abs(z).max())
+            sentences.append(f"{quantity}: {z.size} compared, r.m.s. z = {rms:.1f}, largest |z| = {most:.1f}.")
+        else:
+            sentences.append(f"{quantity}: none in both to compare.")
+    return " ".join(sentences), bool(-gap[k, j] > max(MISSED * error[k, j], float(group["tolerance"].values)))
+
+
+def calibration_doubts(result: Mapping[str, Group]) -> Iterator[str]:
+    """Yield a warning where the probe misses known information, from the groups of a result."""
+    missed = [
+        TITLES.get(name.removeprefix(PREFIX), name)
+        for name, group in result.items()
+        if "cmi_exact" in group and calibration_verdict(group)[1]
+    ]
+    if missed:
+        yield (
+            f"From as many pictures of known truth ({' and '.join(missed)}) the probe misses what is there: "
+            "what it does not find in the images may be there too, above all where it is carried by parities of many "
+            "pixels, as in closed loops."
+        )

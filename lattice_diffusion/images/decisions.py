@@ -1,25 +1,30 @@
-"""What follows from a measured CMI map: Markov lengths, windows, and the cheapest receptive field r(t).
+"""What follows from a measured CMI map: whether training has converged, and if so lengths, windows and r(t).
 
 The group `probe` of a result, and those of calibrations, have the dimensions t, times in (0, 1], and radius, widths of
 the buffer B. What is measured is listed in MEASURED, each with its standard error NAME_stderr; C is permuted for
 `cmi_null`, which counts as zero. S is the label of an image, and P_FB the probability that noise to t and its reversal
-keep it. `excess_mse` is E|A - E[A|AB]|^2 - E|A - E[A|ABC]|^2 in scaled units. Here follow from it
+keep it. `excess_mse` is E|A - E[A|AB]|^2 - E|A - E[A|ABC]|^2 in scaled units. From it follow
 
     cmi_above_null (t, radius)       cmi - cmi_null, which lengths and windows are taken from
+    check_value, check_limit (check) what tells whether training has converged, and the largest value that passes
+    converged                        1 where all pass; where it is 0, nothing below is there
     markov_length (t)                xi in sites; where there is none it is NaN, and markov_length_note says why
     window_start, window_stop (radius)   nonlocality window at `tolerance`; NaN where `n_nonlocal_times` (radius) is 0
-                                     or the times measured do not bracket that end
+                                     or the times measured do not bracket that end; also NAME_log_snr
     speciation_start, speciation_stop    window of the label at `tolerance`, valid where `speciation_seen` is 1
-    area (t, radius)                 KL in nats per image that a local denoiser of that radius adds at that time
-    recommended_radius (t)           the cheapest r(t) whose areas, none counted below zero, add up to at most `budget`;
-                                     -1 is the whole image; with schedule_kl, schedule_cost, global_cost, cost_saving
+    bits_lost (t, radius)            bits per dimension that a local denoiser of that radius adds at that time
+    recommended_radius (t)           the cheapest r(t) whose losses, none counted below zero, add up to at most
+                                     `budget`; -1 is the whole image
+    schedule_bits, schedule_saving (schedule)   bits per dimension lost and share of the pixels that need not be read,
+                                     by r(t), first, by r(t) of other budgets, and by fixed radii
 
-The area law is Girsanov's bound for Gaussian noise, KL <= 1/2 int d(snr) sum_i [mmse_i local - mmse_i global], by the
-trapezoidal rule in log snr between the times measured; for erasures it is the chain rule over a random order of the
-sites, KL = int dt sum_i I_t(A_i;C|B) / (1 - t). A stands for every pixel; times outside the measured ones add nothing.
+Markov lengths are of I(r) ~ r^-p exp(-r/xi); of images p is only known to lie in PREFACTOR, which is part of their
+error. The area law is Girsanov's bound for Gaussian noise, KL <= 1/2 int d(snr) sum_i [mmse_i local - mmse_i global],
+by the trapezoidal rule in log snr between the times measured; for erasures it is the chain rule over a random order of
+the sites, KL = int dt sum_i I_t(A_i;C|B) / (1 - t). A stands for every pixel; times outside the measured ones add
+nothing. A dimension is one value of a pixel.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,16 +34,20 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..channels import Channel, Erasure, Gaussian
 from ..errors import InputError, check_finite
-from ..phases import markov_length, nonlocality_window, optimal_schedule, peak_time, speciation_window
-from ..results import Result, Row, provenance, tree, variable
+from ..phases import markov_length, nonlocality_window, optimal_schedule, speciation_window
+from ..results import variable
 
-NAME = "probe"
 GLOBAL = -1  # the radius of the whole image
 TOLERANCE = 0.01  # nats
+BITS_PER_DIM = 0.001
+PREFACTOR = (0.0, 0.5)  # of data in two dimensions that single lines connect, see `models.base`
+BUDGETS = (1.0, 0.1, 10.0)  # of the trade-offs, in units of the one that is asked for
+SIGNIFICANT = 3.0  # standard errors
 MAP, CURVE = ("t", "radius"), ("t",)
 MEASURED = {  # dimensions, units and long name
     "cmi": (MAP, "nat", "conditional mutual information I(A;C|B)"),
     "cmi_null": (MAP, "nat", "I(A;C|B) of permuted C"),
+    "cmi_folds": (("fold", *MAP), "nat", "I(A;C|B) held out, by the network of every fold"),
     "total_information": (CURVE, "nat", "total information I(A;BC)"),
     "label_information": (CURVE, "nat", "information of the image about its label, I(S;ABC)"),
     "label_information_b": (CURVE, "nat", "information of the buffer about the label, I(S;B)"),
@@ -46,74 +55,70 @@ MEASURED = {  # dimensions, units and long name
     "forward_backward": (CURVE, "1", "forward-backward agreement of the label, P_FB"),
     "excess_mse": (MAP, "1", "mean squared error of the local denoiser above that of the global one"),
 }
-WITHOUT_ERROR = {"cmi_held_out": "I(A;C|B) held out", "cmi_in_sample": "I(A;C|B) in sample"}
+WITHOUT_ERROR = {
+    "cmi_held_out": (MAP, "I(A;C|B) held out"),
+    "cmi_in_sample": (MAP, "I(A;C|B) in sample"),
+    "gain_to_come": (("network",), "loss that twice the training is expected to save"),
+}
 Variables = dict[str, xr.Variable]
-
-
-def probe_result(
-    variables: Variables,
-    data: Mapping[str, object],
-    parameters: Mapping[str, Any],
-    seed: int,
-    *,
-    calibrations: Mapping[str, Variables] | None = None,
-    rows: list[Row] | None = None,
-) -> Result:
-    """Return the result of a probe from its `probe_variables`.
-
-    Args:
-        data: `Images.describe()`; parameters: everything else that was asked for, plain JSON types.
-        calibrations: `probe_variables` of data whose truth is known, by name; rows: of theirs in the table.
-    """
-    attributes = provenance(NAME, json.dumps({"data": dict(data), **parameters}), seed, complete=True)
-    return tree(attributes, {NAME: variables, **(calibrations or {})}, [*_rows(variables), *(rows or [])])
+Group = Mapping[Any, Any]  # variables by name
 
 
 def probe_variables(
     *,
     t: ArrayLike,
     radius: ArrayLike,
-    image_shape: tuple[int, int],
+    image_shape: tuple[int, int, int],
     channel: Channel,
     cmi_covariance: ArrayLike | None = None,
     tolerance: float = TOLERANCE,
-    budget: float = 1.0,
+    bits_per_dim: float = BITS_PER_DIM,
+    prefactor: ArrayLike = PREFACTOR,
     **measured: ArrayLike | None,
 ) -> Variables:
     """Return all variables of one probe from the measured ones (see the module).
 
     Args:
+        image_shape: (channel, row, column).
         cmi_covariance: (t, radius, radius), of `cmi` between radii; without it their errors are independent.
-        tolerance: of the windows, in nats; budget: KL per image that r(t) may cost, in nats.
-        measured: NAME and NAME_stderr of MEASURED, None for those that were not measured.
+        tolerance: of the windows, in nats; bits_per_dim: KL that r(t) may cost, in bits per dimension.
+        prefactor: lowest and highest p of the Markov lengths, (2,) or (t, 2).
+        measured: NAME and NAME_stderr of MEASURED, None for those that were not measured. Without `gain_to_come` they
+            are exact, and everything follows.
 
     Raises InputError for values that are not finite, and for squared errors under another channel than the Gaussian.
     """
     times, radii = np.asarray(t, float), np.asarray(radius, np.int64)
+    log_snr = np.log([channel.snr(x) for x in times])
     found: Variables = {
         "t": variable("t", times, "1", "diffusion time t, 0 clean and 1 pure noise"),
+        "log_snr": variable("t", log_snr, "1", "logarithm of the signal-to-noise ratio"),
         "radius": variable("radius", radii, "sites", "width of the buffer B"),
         "tolerance": _scalar(tolerance, "nat", "tolerance of the windows"),
     }
     given = {name: np.asarray(values, float) for name, values in measured.items() if values is not None}
-    check_finite(**given)
+    check_finite(**{name: values for name, values in given.items() if name != "gain_to_come"})
     for name, (dims, units, long_name) in MEASURED.items():
         if name in given:
             found |= with_error(name, dims, given[name], given[f"{name}_stderr"], units, long_name)
-    for name, long_name in WITHOUT_ERROR.items():
+    for name, (dims, long_name) in WITHOUT_ERROR.items():
         if name in given:
-            found[name] = variable(MAP, given[name], "nat", long_name)
+            found[name] = variable(dims, given[name], "nat", long_name)
     found |= _above_null(found)
-    found |= _markov_lengths(found, None if cmi_covariance is None else np.asarray(cmi_covariance, float))
-    found |= _windows(found, tolerance)
+    if "gain_to_come" in given:
+        found |= _checks(found, tolerance)
+        if not found["converged"].values:
+            return found
+    found |= _markov_lengths(found, None if cmi_covariance is None else np.asarray(cmi_covariance, float), prefactor)
+    found |= _windows(found, channel, tolerance)
     if "label_information" in found:
-        found |= _speciation(found, tolerance)
+        found |= _speciation(found, channel, tolerance)
     if "excess_mse" in found:
         if not isinstance(channel, Gaussian):
             raise InputError(f"excess_mse must come with a Gaussian channel, got {channel.name}; leave it out")
-        found |= _schedule(found, "excess_mse", 0.5 * snr_weights(channel, times), image_shape, budget)
+        found |= _schedule(found, "excess_mse", 0.5 * snr_weights(channel, times), image_shape, bits_per_dim)
     elif isinstance(channel, Erasure) and times[-1] < 1:
-        found |= _schedule(found, "cmi_above_null", _widths(times) / (1 - times), image_shape, budget)
+        found |= _schedule(found, "cmi_above_null", _widths(times) / (1 - times), image_shape, bits_per_dim)
     return found
 
 
@@ -167,15 +172,47 @@ def _above_null(found: Variables) -> Variables:
     return with_error("cmi_above_null", MAP, values, stderr, "nat", "I(A;C|B) above its null")
 
 
-def _markov_lengths(found: Variables, covariance: NDArray | None) -> Variables:
+def _checks(found: Variables, tolerance: float) -> Variables:
+    """Return the checks of convergence, each at the time and radius where it comes nearest to failing.
+
+    The resolution is the tolerance, but not more than TOLERANCE, which windows and r(t) are made for.
+    """
+    resolution = min(tolerance, TOLERANCE)
+    cmi, stderr = found["cmi"].values, found["cmi_stderr"].values
+    gain = float(found["gain_to_come"].values.max())
+    checks = {
+        "training goes on: loss that twice the steps would save": (gain, resolution),
+        "errors: standard error of I(A;C|B), median": (float(np.median(stderr)), tolerance),
+    }
+    compared = {"held out against in sample": (found["cmi_in_sample"].values - found["cmi_held_out"].values, cmi / 2)}
+    if "cmi_null" in found:
+        chance = SIGNIFICANT * found["cmi_null_stderr"].values
+        compared["null: I(A;C|B) found where C is of another image"] = (found["cmi_null"].values, chance)
+    folds, errors = found["cmi_folds"].values, found["cmi_folds_stderr"].values
+    compared["folds: one network against the others"] = (folds - folds.mean(axis=0), (SIGNIFICANT + 1) * errors)
+    for name, (value, allowed) in compared.items():
+        limit = np.maximum(resolution, allowed)
+        worst = np.unravel_index((np.abs(value) / limit).argmax(), value.shape)
+        checks[name] = (float(np.abs(value)[worst]), float(limit[worst]))
+    values, limits = np.array(list(checks.values())).T
+    return {
+        "check": variable("check", np.array(list(checks), object), "1", "what tells whether training has converged"),
+        "check_value": variable("check", values, "nat", "where it comes nearest to failing"),
+        "check_limit": variable("check", limits, "nat", "the largest value that passes"),
+        "converged": variable((), np.array(int((values <= limits).all())), "1", "1 where all checks pass"),
+    }
+
+
+def _markov_lengths(found: Variables, covariance: NDArray | None, prefactor: ArrayLike) -> Variables:
     radii = [int(r) for r in found["radius"].values]
     n = found["t"].values.size
+    between = np.broadcast_to(prefactor, (n, 2)).tolist()
     numbers, notes = np.full((3, n), np.nan), np.empty(n, object)
     for k in range(n):
         cov = np.diag(found["cmi_stderr"].values[k] ** 2) if covariance is None else covariance[k]
         if "cmi_null" in found:
             cov = cov + np.diag(found["cmi_null_stderr"].values[k] ** 2)
-        fit = markov_length(radii, found["cmi_above_null"].values[k], cov)
+        fit = markov_length(radii, found["cmi_above_null"].values[k], cov, tuple(between[k]))
         notes[k] = fit.reason
         if fit.xi is not None:
             numbers[:, k] = fit.xi.value, fit.xi.stderr, fit.p_value
@@ -187,28 +224,30 @@ def _markov_lengths(found: Variables, covariance: NDArray | None) -> Variables:
     }
 
 
-def _ends(name: str, dims: tuple[str, ...], windows: Sequence[Any], long_name: str) -> Variables:
-    """Return NAME_start and NAME_stop of windows with their errors, NaN for open ends; scalars without dims."""
+def _ends(name: str, dims: tuple[str, ...], windows: Sequence[Any], channel: Channel, long_name: str) -> Variables:
+    """Return NAME_start and NAME_stop of windows with errors and log snr, NaN for open ends; scalars without dims."""
     found: Variables = {}
     for end, words in (("start", "start"), ("stop", "end")):
         ends = [getattr(window, end) if window else None for window in windows]
-        numbers = np.array([(np.nan, np.nan) if e is None else (e.value, e.stderr) for e in ends])
-        numbers = numbers if dims else numbers[0]
-        found |= with_error(f"{name}_{end}", dims, numbers[..., 0], numbers[..., 1], "1", f"{words} of the {long_name}")
+        numbers = [(np.nan,) * 3 if e is None else (e.value, e.stderr, np.log(channel.snr(e.value))) for e in ends]
+        value, error, log_snr = np.array(numbers).T if dims else np.array(numbers[0])
+        key, about = f"{name}_{end}", f"{words} of the {long_name}"
+        found |= with_error(key, dims, value, error, "1", about)
+        found[f"{key}_log_snr"] = variable(dims, log_snr, "1", f"log snr at the {about}")
     return found
 
 
-def _windows(found: Variables, tolerance: float) -> Variables:
+def _windows(found: Variables, channel: Channel, tolerance: float) -> Variables:
     cmi, stderr = found["cmi_above_null"].values, found["cmi_above_null_stderr"].values
     windows = [nonlocality_window(found["t"].values, cmi[:, r], tolerance, stderr[:, r]) for r in range(cmi.shape[1])]
     count = (cmi > tolerance).sum(axis=0)
     return {
-        **_ends("window", ("radius",), windows, "nonlocality window"),
+        **_ends("window", ("radius",), windows, channel, "nonlocality window"),
         "n_nonlocal_times": variable("radius", count, "1", "times measured with I(A;C|B) above the tolerance"),
     }
 
 
-def _speciation(found: Variables, tolerance: float) -> Variables:
+def _speciation(found: Variables, channel: Channel, tolerance: float) -> Variables:
     known, lost = found["label_information"].values, found["label_information_lost"].values
     errors = {
         "lost_stderr": found["label_information_lost_stderr"].values,
@@ -217,50 +256,39 @@ def _speciation(found: Variables, tolerance: float) -> Variables:
     window = speciation_window(found["t"].values, 0.0, -lost, known, tolerance, **errors)
     return {
         "speciation_seen": variable((), np.array(int(window is not None)), "1", "1 where there is a speciation window"),
-        **_ends("speciation", (), [window], "speciation window"),
+        **_ends("speciation", (), [window], channel, "speciation window"),
     }
 
 
 def _schedule(
-    found: Variables, local: str, scale: NDArray[np.float64], image_shape: tuple[int, int], budget: float
+    found: Variables, local: str, scale: NDArray[np.float64], image_shape: tuple[int, int, int], budget: float
 ) -> Variables:
-    """Return r(t) by the area law, n_sites * scale (T,) * local (T, R); the whole image is a radius of area 0."""
+    """Return r(t) by the area law, scale (T,) * local (T, R) nats per pixel; the whole image is a radius of no loss."""
     times, radii = found["t"].values, found["radius"].values
     if times.size < 2:
         raise InputError(f"t must hold at least two times for an area law, got {times.tolist()}")
-    n_sites = image_shape[0] * image_shape[1]
-    area, stderr = (n_sites * scale[:, None] * found[name].values for name in (local, f"{local}_stderr"))
+    n_channels, *sides = image_shape
+    bits, stderr = (scale[:, None] * found[key].values / (n_channels * np.log(2)) for key in (local, f"{local}_stderr"))
     share = _widths(times) / (times[-1] - times[0])
-    cost = share[:, None] * np.append(read_costs(image_shape, radii), n_sites)
-    adds = np.maximum(area, 0.0)  # below zero by chance: it must not pay for what another time adds
-    best = optimal_schedule(np.pad(adds, ((0, 0), (0, 1))), cost, budget)
-    error = float(np.sqrt((np.pad(stderr, ((0, 0), (0, 1)))[np.arange(times.size), best.choice] ** 2).sum()))
-    chosen = np.append(radii, GLOBAL)[best.choice]
-    return {
-        **with_error("area", MAP, area, stderr, "nat", "KL per image that a local denoiser adds at a time"),
-        "recommended_radius": variable("t", chosen, "sites", "cheapest receptive field r(t); -1 is the whole image"),
-        "budget": _scalar(budget, "nat", "KL per image that r(t) may cost"),
-        "schedule_kl": _scalar(best.error, "nat", "KL per image of r(t), by the area law"),
-        "schedule_kl_stderr": _scalar(error, "nat", "standard error of schedule_kl"),
-        "schedule_cost": _scalar(best.cost, "pixels", "pixels that r(t) reads per pixel, averaged over times"),
-        "global_cost": _scalar(n_sites, "pixels", "pixels that a global denoiser reads per pixel"),
-        "cost_saving": _scalar(1.0 - best.cost / n_sites, "1", "cost saved by r(t) against all global"),
+    read = np.append(read_costs((sides[0], sides[1]), radii) / np.prod(sides), 1.0)
+    # below zero by chance: it must not pay for what another time adds
+    loss, error = (np.pad(x, ((0, 0), (0, 1))) for x in (np.maximum(bits, 0.0), stderr))
+    choices = {
+        f"r(t) for {factor * budget:g} bits": optimal_schedule(loss, share[:, None] * read, factor * budget).choice
+        for factor in BUDGETS
     }
-
-
-def _rows(found: Variables) -> list[Row]:
-    """Return the table: where and how large the CMI is at the smallest radius, the windows, the schedule."""
-    times, r = found["t"].values, int(found["radius"].values[0])
-    cmi, stderr = found["cmi_above_null"].values[:, 0], found["cmi_above_null_stderr"].values[:, 0]
-    top = int(np.argmax(cmi))
-    numbers = [(f"I(A;C|B) at t = {times[top]:g}, its largest, r = {r}", float(cmi[top]), float(stderr[top]))]
-    peak = peak_time(times, cmi, stderr)
-    if peak is not None:
-        numbers.append((f"time of the largest I(A;C|B), r = {r}", peak.value, peak.stderr))
-    for name in ("window_start", "window_stop", "speciation_start", "speciation_stop", "schedule_kl"):
-        if name in found:
-            value, error = (float(found[key].values.flat[0]) for key in (name, f"{name}_stderr"))
-            where = f", r = {r}" if found[name].dims else ""
-            if np.isfinite(value):
-                numbers.append((found[name].attrs["long_name"] + where, value, error))
-    return [Row(NAME, quantity, None, value, error, "") for quantity, value, error in numbers]
+    best = next(iter(choices.values()))
+    choices |= {f"r = {r} always": np.full(times.size, j) for j, r in enumerate(radii)}
+    rows = np.arange(times.size)
+    lost = [(loss[rows, choice].sum(), np.sqrt((error[rows, choice] ** 2).sum())) for choice in choices.values()]
+    values, errors = np.array(lost).T
+    saved = 1.0 - np.array([share @ read[choice] for choice in choices.values()])
+    chosen = np.append(radii, GLOBAL)[best]
+    return {
+        **with_error("bits_lost", MAP, bits, stderr, "bit", "bits per dimension that a local denoiser adds at a time"),
+        "recommended_radius": variable("t", chosen, "sites", "cheapest receptive field r(t); -1 is the whole image"),
+        "budget": _scalar(budget, "bit", "bits per dimension that r(t) may lose"),
+        "schedule": variable("schedule", np.array(list(choices), object), "1", "how the receptive field is chosen"),
+        **with_error("schedule_bits", ("schedule",), values, errors, "bit", "bits per dimension lost, by the area law"),
+        "schedule_saving": variable("schedule", saved, "1", "share of the pixels that need not be read"),
+    }

@@ -12,17 +12,21 @@ import xarray as xr
 
 from ..plots import COLORS, MARKERS, curve, heat_map, new_figure
 from ..results import grids
+from .conclusions import SCHEDULES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
 Variables = Mapping[Any, Any]
+ALARM = "#b00020"
+MOST_TICKS = 6
 SHADE = {"alpha": 0.15, "lw": 0}
 MEASURES = {
     "frechet_distance": "Fréchet distance of features",
     "patch_divergence": "divergence of patches (nats)",
 }
+QUALITY = {"bits": "bits per dimension lost", **MEASURES}
 RECOVERY = {
     "excess_mse": "squared error beyond global",
     "mse": "squared error",
@@ -47,8 +51,16 @@ def plot_probe(result: xr.DataTree) -> "Figure":
 
 
 def plot_probe_panels(result: xr.DataTree, figure: "Figure | SubFigure | None" = None) -> "Figure | SubFigure":
-    """Draw the four panels of a probe: CMI map, CMI curves, Markov length, recommended radius."""
-    figure, variables = figure or _empty(7.8), grids(result)["probe"]
+    """Draw the panels of a probe: CMI map and curves, and what follows from them: Markov length, recommended radius."""
+    variables = grids(result)["probe"]
+    if "markov_length" not in variables:
+        figure = figure or _empty(4.2)
+        axes = figure.subplots(1, 2)
+        plot_probe_map(variables, ax=axes[0])
+        plot_probe_curves(variables, ax=axes[1])
+        figure.suptitle("NOT CONVERGED: may be too large or too small", color=ALARM, fontweight="bold")
+        return figure
+    figure = figure or _empty(7.8)
     axes = figure.subplots(2, 2)
     plot_probe_map(variables, ax=axes[0, 0])
     plot_probe_curves(variables, ax=axes[0, 1])
@@ -62,10 +74,14 @@ def plot_calibration(
 ) -> "Figure | SubFigure":
     """Draw measured beside exact for pictures of known truth: CMI curves, Markov length, nonlocality window."""
     figure, variables = figure or _empty(3.7), grids(result)[group]
-    axes = figure.subplots(1, 3)
+    axes = figure.subplots(1, 3, squeeze=False)[0]
     plot_probe_curves(variables, ax=axes[0], n_curves=3)
-    plot_probe_lengths(variables, ax=axes[1])
-    plot_probe_windows(variables, ax=axes[2])
+    if "markov_length" in variables:
+        plot_probe_lengths(variables, ax=axes[1])
+        plot_probe_windows(variables, ax=axes[2])
+    else:
+        axes[1].remove()
+        axes[2].remove()
     return figure
 
 
@@ -80,6 +96,26 @@ def _empty(height: float) -> "Figure":
     return plt.figure(figsize=(11.0, height), layout="constrained")
 
 
+def noise_axis(ax: "Axes", variables: Variables, dim: str = "t") -> "Axes":
+    """Label the axis of time with t, σ/α and log snr, at some of the times measured."""
+    t, log_snr = variables[dim].values, variables["log_snr"].values
+    shown = np.unique(np.linspace(0, t.size - 1, MOST_TICKS).round().astype(int))
+    ax.set_xticks(t[shown], [_noise(t[k], log_snr[k]) for k in shown], fontsize=8)
+    return _noise_rows(ax)
+
+
+def _noise(t: float, log_snr: float) -> str:
+    return f"{t:.3g}\n{np.exp(-log_snr / 2):.2g}\n{log_snr:+.1f}"
+
+
+def _noise_rows(ax: "Axes") -> "Axes":
+    """Write at the left end of the axis what the three rows of its labels are."""
+    place: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "right", "va": "top"}
+    ax.annotate("t\nσ/α\nlog snr", (0, 0), (-6, -7), fontsize=8, **place)
+    ax.set_xlabel("noise level")
+    return ax
+
+
 def plot_probe_map(variables: Variables, *, ax: "Axes | None" = None) -> "Axes":
     """Draw a heat map of log I_t(A;C|B) above its null over time and radius; below two standard errors it is grey."""
     ax = new_figure()[1] if ax is None else ax
@@ -87,8 +123,9 @@ def plot_probe_map(variables: Variables, *, ax: "Axes | None" = None) -> "Axes":
     seen = np.where(cmi > 2 * stderr, cmi, np.nan)
     t, radii = variables["t"].values, variables["radius"].values
     heat_map(ax, t, radii, seen, r"$I_t(A;C|B)$ above null (nats)", log=True)
-    ax.set(xlabel="time t", ylabel="radius r", title="Nonlocal information; grey: zero within two errors")
-    return ax
+    ax.set(ylabel="radius r", title="Nonlocal information; grey: zero within two errors")
+    ax.set_yticks(radii)
+    return noise_axis(ax, variables)
 
 
 def plot_probe_curves(variables: Variables, *, ax: "Axes | None" = None, n_curves: int = 5) -> "Axes":
@@ -111,9 +148,9 @@ def plot_probe_curves(variables: Variables, *, ax: "Axes | None" = None, n_curve
     ax.set_yscale("symlog", linthresh=tolerance)
     known = variables.get("total_information_exact", total).values
     ax.set_ylim(top=30 * max(float(total.values.max()), float(known.max()), tolerance))  # room for the legend
-    ax.set(xlabel="time t", ylabel="information (nats)", title="Information; dotted: tolerance")
+    ax.set(ylabel="information (nats)", title="Information; dotted: tolerance")
     ax.legend(frameon=False, fontsize=8, ncols=2, loc="upper right")
-    return ax
+    return noise_axis(ax, variables)
 
 
 def plot_probe_lengths(variables: Variables, *, ax: "Axes | None" = None) -> "Axes":
@@ -127,8 +164,8 @@ def plot_probe_lengths(variables: Variables, *, ax: "Axes | None" = None) -> "Ax
         ax.plot(t[none], np.zeros(none.sum()), "|", color="0.5", ms=12, label="no exponential window")
         ax.legend(frameon=False, fontsize=8)
     ax.set_ylim(0.0, None if np.isfinite(ax.dataLim.y1) and ax.dataLim.y1 > 0 else 1.0)
-    ax.set(xlim=_limits(t), xlabel="time t", ylabel=r"Markov length $\xi$ (sites)", title="How far information reaches")
-    return ax
+    ax.set(xlim=_limits(t), ylabel=r"Markov length $\xi$ (sites)", title="How far information reaches")
+    return noise_axis(ax, variables)
 
 
 def plot_probe_radius(variables: Variables, *, ax: "Axes | None" = None) -> "Axes":
@@ -155,10 +192,10 @@ def plot_probe_radius(variables: Variables, *, ax: "Axes | None" = None) -> "Axe
         ax.set_ylim(radii[0] - 0.5, top + 2.5)  # room for the legend
     else:
         ax.set_yticks([])
-    ax.set(xlim=(low, high), xlabel="time t", ylabel="radius r", title="How wide a network must be, and when")
+    ax.set(xlim=(low, high), ylabel="radius r", title="How wide a network must be, and when")
     if ax.get_legend_handles_labels()[0]:
         ax.legend(frameon=False, fontsize=8, ncols=2, loc="upper center")
-    return ax
+    return noise_axis(ax, variables)
 
 
 def plot_probe_windows(variables: Variables, *, ax: "Axes | None" = None) -> "Axes":
@@ -182,10 +219,10 @@ def plot_probe_windows(variables: Variables, *, ax: "Axes | None" = None) -> "Ax
             for end, error in zip(ends, errors, strict=True):
                 if np.isfinite(end[j]):
                     ax.errorbar(end[j], y, xerr=error[j], color=color, capsize=2, lw=1)
-    ax.set(xlim=(low, high), ylim=(radii[0] - 0.6, radii[-1] + 0.6), xlabel="time t", ylabel="radius r")
+    ax.set(xlim=(low, high), ylim=(radii[0] - 0.6, radii[-1] + 0.6), ylabel="radius r")
     ax.set_yticks(radii)
     ax.set_title(f"Where I(A;C|B) > {float(variables['tolerance'].values):g} nats")
-    return ax
+    return noise_axis(ax, variables)
 
 
 def _exact(ax: "Axes", variables: Variables, name: str, radius: int | None = None, label: str | None = None) -> None:
@@ -209,56 +246,42 @@ def _limits(t: np.ndarray) -> tuple[float, float]:
 
 
 def plot_hybrid(result: xr.DataTree) -> "Figure":
-    """Draw quality against cost by classifier and by patches, KL, errors, recovery, and a grid of images."""
+    """Draw quality and loss against cost, errors, recovery, and a grid of images; one legend for all schedules."""
     import matplotlib.pyplot as plt
 
-    figure = plt.figure(figsize=(15.0, 11.5), layout="constrained")
-    parts: Any = figure.subfigures(2, 1, height_ratios=(1.35, 1.0))
-    above, below = parts
-    axes = above.subplots(2, 3)
     groups = grids(result)
-    for ax, name in zip(axes[0], MEASURES, strict=False):
-        if name in groups["generation"]:
-            plot_quality(groups["generation"], name, ax=ax)
-        else:
-            ax.set_axis_off()
-    plot_kl(groups["generation"], ax=axes[0, 2])
-    plot_excess(groups["denoising"], groups["generation"], ax=axes[1, 0])
-    plot_recovery(groups["recovery"], "excess_mse", ax=axes[1, 1])
-    plot_recovery(groups["recovery"], "agreement" if "agreement" in groups["recovery"] else "mse", ax=axes[1, 2])
+    made, recovery = groups["generation"], groups["recovery"]
+    figure = plt.figure(figsize=(15.0, 12.0), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=(1.45, 1.0))
+    axes = above.subplots(2, 3)
+    shown = ["bits", *(name for name in MEASURES if name in made)]
+    for ax, name in zip(axes[0], shown, strict=False):
+        plot_quality(made, name, ax=ax)
+    for ax in axes[0, len(shown) :]:
+        ax.remove()
+    above.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=6, frameon=False)
+    plot_excess(groups["denoising"], made, ax=axes[1, 0])
+    plot_recovery(recovery, "excess_mse", ax=axes[1, 1])
+    plot_recovery(recovery, "agreement" if "agreement" in recovery else "patch_divergence", ax=axes[1, 2])
     plot_images(groups["images"], ax=below.subplots())
     return figure
 
 
 def plot_quality(variables: Variables, name: str, *, ax: "Axes | None" = None) -> "Axes":
-    """Draw a distance to real images against cost, a marker for every schedule; black: real images themselves."""
+    """Draw bits lost, or a distance to real images, against cost, a marker for every schedule; black: real images."""
     ax = new_figure()[1] if ax is None else ax
-    real, error = (float(variables[f"real_{key}"].values) for key in (name, f"{name}_stderr"))
+    keys = (f"real_{name}", f"real_{name}_stderr")
+    real, error = (float(variables[key].values) if key in variables else 0.0 for key in keys)
     ax.axhspan(real - error, real + error, color="0.8", lw=0)
     ax.axhline(real, color="k", lw=1, label="real images")
-    _schedules(ax, variables, name)
-    ax.set(ylabel=MEASURES[name], ylim=(min(0.0, real - 2 * error), None))
-    ax.legend(frameon=False, fontsize=8, title="before / inside / after", title_fontsize=8)
-    start, stop = (float(variables[f"window_{end}"].values) for end in ("start", "stop"))
-    ax.set_title(f"local r = {int(variables['local_radius'].values)}, window {start:.2f} to {stop:.2f}")
-    return ax
-
-
-def plot_kl(variables: Variables, *, ax: "Axes | None" = None) -> "Axes":
-    """Draw the KL per image beyond global everywhere, by the area law, against cost."""
-    ax = new_figure()[1] if ax is None else ax
-    ax.axhline(0.0, color="k", lw=1)
-    _schedules(ax, variables, "kl")
-    ax.set(ylabel="KL per image beyond GGG (nats)", title="What the area law predicts")
-    return ax
-
-
-def _schedules(ax: "Axes", variables: Variables, name: str) -> None:
     whole = variables["cost"].values[list(variables["schedule"].values).index("GGG")]
     for k, schedule in enumerate(variables["schedule"].values):
         cost, value, error = (variables[key].values[k] for key in ("cost", name, f"{name}_stderr"))
-        ax.errorbar(cost / whole, value, error, fmt=MARKERS[k], color=COLORS[k], ms=7, capsize=3, label=str(schedule))
+        style: dict[str, Any] = {"fmt": MARKERS[k], "color": COLORS[k], "ms": 7, "capsize": 3}
+        ax.errorbar(cost / whole, value, error, label=SCHEDULES.get(str(schedule), str(schedule)), **style)
     ax.set(xlabel=f"cost, in {whole:.2g} multiply-adds an image", xlim=(0.0, 1.1))
+    ax.set(ylabel=QUALITY[name], ylim=(min(0.0, real - 2 * error), None))
+    return ax
 
 
 def plot_excess(variables: Variables, generation: Variables | None = None, *, ax: "Axes | None" = None) -> "Axes":
@@ -273,9 +296,9 @@ def plot_excess(variables: Variables, generation: Variables | None = None, *, ax
         window = (float(generation[f"window_{end}"].values) for end in ("start", "stop"))
         ax.axvspan(*window, color="0.9", lw=0, zorder=-1)
     ax.axhline(0.0, color="k", lw=1)
-    ax.set(xlabel="time t", ylabel="squared error beyond global", title="Local denoisers; grey: the window")
+    ax.set(ylabel="squared error beyond global", title="Local denoisers; grey: the window")
     ax.legend(frameon=False, fontsize=8, ncols=2)
-    return ax
+    return noise_axis(ax, variables)
 
 
 def plot_recovery(variables: Variables, name: str, *, ax: "Axes | None" = None) -> "Axes":
@@ -288,10 +311,11 @@ def plot_recovery(variables: Variables, name: str, *, ax: "Axes | None" = None) 
     for (i, j), value in np.ndenumerate(shown):
         dark = value < np.nanmin(shown) + 0.6 * np.ptp(shown)
         ax.text(j, i, f"{value:.2g}", ha="center", va="center", fontsize=7, color="w" if dark else "k")
-    ax.set_xticks(np.arange(len(starts)), [f"{t:g}" for t in starts])
+    labels = [_noise(t, log_snr) for t, log_snr in zip(starts, variables["log_snr"].values, strict=True)]
+    ax.set_xticks(np.arange(len(starts)), labels, fontsize=8)
     ax.set_yticks(kinds, [f"{r}" if r >= 0 else "global" for r in radii])
-    ax.set(xlabel="noised to T_f", ylabel="radius r", title="Noise and back")
-    return ax
+    ax.set(ylabel="radius r", title=f"Noised and returned: {RECOVERY[name]}")
+    return _noise_rows(ax)
 
 
 def plot_images(variables: Variables, *, ax: "Axes | None" = None) -> "Axes":

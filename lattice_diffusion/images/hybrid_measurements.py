@@ -189,14 +189,14 @@ def squared_errors(
         yield np.stack(errors, axis=1)
 
 
-def area(errors: NDArray, kinds: tuple[int, ...], times: NDArray[np.float64], radii: Radii, n_pixels: int) -> NDArray:
-    """Return Girsanov's KL of a schedule beyond that of the global network, for every image, (n,) in nats.
+def bits_lost(errors: NDArray, kinds: tuple[int, ...], times: NDArray[np.float64], radii: Radii) -> NDArray:
+    """Return Girsanov's KL of a schedule beyond that of the global network, (n,) in bits per pixel of every image.
 
-    1/2 int d(snr) sum_i [error_i - error_i global], by the trapezoidal rule in log snr.
+    1/2 int d(snr) [error - error global] / log 2, by the trapezoidal rule in log snr.
 
     Args:
         errors: (n, t, network), of `kinds`.
     """
     used = [kinds.index(radii(float(t))) for t in times]
     excess = errors[:, np.arange(len(times)), used] - errors[:, :, kinds.index(GLOBAL)]
-    return np.asarray(0.5 * n_pixels * excess @ snr_weights(CHANNEL, times))
+    return np.asarray(0.5 / np.log(2) * excess @ snr_weights(CHANNEL, times))

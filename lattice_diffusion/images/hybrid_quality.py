@@ -4,7 +4,7 @@ Groups, with NAME_stderr beside every estimate; `radius` is -1 for the global ne
 
     denoising    mse, excess_mse (t, radius)      E|x_0 - E[x_0|x_t]|^2 a pixel, and how far above the global network's
     recovery     mse, excess_mse, patch_divergence, agreement (start, radius)      of images noised to T_f and returned
-    generation   patch_divergence, frechet_distance, class_entropy, kl, cost, seconds (schedule); real_NAME of real
+    generation   patch_divergence, frechet_distance, class_entropy, bits, cost, seconds (schedule); real_NAME of real
                  images in their place; window_start, window_stop, local_radius
     images       pixels (source, example, row, column), real ones first
 
@@ -16,6 +16,7 @@ within errors. Without labels there is no classifier, so no frechet_distance, cl
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +24,11 @@ from scipy.special import rel_entr
 
 from ..errors import InputError
 from ..results import Row, variable
+from .conclusions import HYBRID
 from .decisions import GLOBAL, Variables, with_error
-from .hybrid_measurements import ERROR_TIMES, Measured, Radii, area
-from .hybrid_networks import Classifier, Split
+from .hybrid_measurements import ERROR_TIMES, Measured, Radii, bits_lost
+from .hybrid_networks import CHANNEL, Classifier, Split
 
-NAME = "image-hybrid"
 BLOCKS = 20
 PATCH = 3
 EXAMPLES = 12
@@ -35,7 +36,7 @@ DESCRIBED = {  # units and long name
     "patch_divergence": ("nat", f"Jensen-Shannon divergence of {PATCH}x{PATCH} patches from real ones"),
     "frechet_distance": ("1", "Frechet distance of classifier features to those of real images"),
     "class_entropy": ("nat", "entropy of the class that a classifier sees in an image"),
-    "kl": ("nat", "KL per image beyond the global network's, by the area law"),
+    "bits": ("bit", "bits per dimension lost against the global network, by the area law"),
     "mse": ("1", "mean squared error of a pixel"),
     "excess_mse": ("1", "mean squared error of a pixel beyond the global network's"),
     "agreement": ("1", "share of images whose class is the same before and after"),
@@ -154,13 +155,19 @@ def hybrid_groups(
     generation, rows = _generation(judge, kinds, schedules, measured)
     denoising = {
         "t": variable("t", ERROR_TIMES, "1", "diffusion time t"),
+        "log_snr": _log_snr("t", ERROR_TIMES),
         **radius,
         **_errors(("t", "radius"), measured.errors),
     }
     start = {"start": variable("start", np.array(starts), "1", "time T_f up to which noise is added")}
+    start["log_snr"] = _log_snr("start", np.array(starts))
     recovery = {**start, **radius, **_recovery(judge, measured.back)}
     images = _images(judge.data, measured)
     return {"denoising": denoising, "recovery": recovery, "generation": generation, "images": images}, rows
+
+
+def _log_snr(dim: str, times: NDArray) -> Any:
+    return variable(dim, np.log([CHANNEL.snr(t) for t in times]), "1", "logarithm of the signal-to-noise ratio")
 
 
 def _recovery(judge: Judge, back: NDArray) -> Variables:
@@ -180,8 +187,8 @@ def _recovery(judge: Judge, back: NDArray) -> Variables:
 def _generation(
     judge: Judge, kinds: tuple[int, ...], schedules: Mapping[str, Radii], measured: Measured
 ) -> tuple[Variables, list[Row]]:
-    data, dims, names = judge.data, ("schedule",), list(schedules)
-    real = judge.distances(data.real)
+    dims, names = ("schedule",), list(schedules)
+    real = judge.distances(judge.data.real)
     judged = {name: judge.distances(one.images) for name, one in measured.generated.items()}
     found = {"schedule": variable(dims, np.array(names, object), "1", "before, inside and after the window")}
     for quantity, value in real.items():
@@ -191,9 +198,8 @@ def _generation(
             f"real_{key}": variable((), v.values, v.attrs["units"], f"{v.attrs['long_name']}, of real images")
             for key, v in _described(quantity, (), np.array([value.value, value.stderr])).items()
         }
-    n_pixels = data.shape[0] * data.shape[1]
-    areas = [area(measured.errors, kinds, ERROR_TIMES, schedules[name], n_pixels) for name in names]
-    found |= _average("kl", dims, np.stack(areas, axis=1))
+    lost = [bits_lost(measured.errors, kinds, ERROR_TIMES, schedules[name]) for name in names]
+    found |= _average("bits", dims, np.stack(lost, axis=1))
     made = [measured.generated[name] for name in names]
     cost, seconds = (np.array([getattr(one, key) for one in made]) for key in ("multiply_adds", "seconds"))
     found["cost"] = variable(dims, cost, "1", "multiply-adds for one image")
@@ -208,18 +214,18 @@ def _rows(
     for quantity, value in real.items():
         null: tuple[float | None, str] = (None, "none") if quantity == "class_entropy" else (0.0, "exact")
         numbers = null[0], value.value, value.stderr
-        rows.append(Row(NAME, f"{quantity}, real images", *numbers, "two real sets", null[1]))
+        rows.append(Row(HYBRID, f"{quantity}, real images", *numbers, "two real sets", null[1]))
         distances = {name: judged[name][quantity] for name in names}
         distances |= {
             f"{a} - {b}": judged[a][quantity] - judged[b][quantity] for a, b in (("LGL", "GGG"), ("GLG", "LGL"))
         }
-        rows += [Row(NAME, f"{quantity}, {name}", None, d.value, d.stderr, "") for name, d in distances.items()]
+        rows += [Row(HYBRID, f"{quantity}, {name}", None, d.value, d.stderr, "") for name, d in distances.items()]
     for k, name in enumerate(names):
-        kl, error = (float(found[key].values[k]) for key in ("kl", "kl_stderr"))
-        rows.append(Row(NAME, f"KL beyond GGG, {name}", None, kl, error, "area law"))
+        bits, error = (float(found[key].values[k]) for key in ("bits", "bits_stderr"))
+        rows.append(Row(HYBRID, f"bits per dimension lost, {name}", None, bits, error, "area law"))
     share = found["cost"].values / found["cost"].values[names.index("GGG")]
     for k, name in enumerate(names):
-        rows.append(Row(NAME, f"cost, {name} / GGG", None, float(share[k]), 0.0, "multiply-adds"))
+        rows.append(Row(HYBRID, f"cost, {name} / GGG", None, float(share[k]), 0.0, "multiply-adds"))
     return rows
 
 

@@ -6,7 +6,7 @@ pixel (two for spins, 256 grey levels for bytes), mean and variance of every pix
 
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -88,6 +88,21 @@ class Images:
             raise InputError(f"the pixel must be in a {rows}x{columns} image, got {row},{column}")
         if self.constant[:, row, column].all():
             raise InputError(f"the pixel {row},{column} has one value in all images; choose a pixel that changes")
+
+    def oddities(self) -> list[str]:
+        """Return sentences on what makes less known from these images than their number suggests."""
+        n, share, name, found = len(self), float(self.constant.mean()), self.source.name, []
+        if n < FEW:
+            found.append(
+                f"{name} has only {n} images; expect errors of about {0.5 / np.sqrt(n):.2g} nats in every information, "
+                f"and take at least {FEW}"
+            )
+        if share:
+            found.append(
+                f"{share:.1%} of the pixels of {name} have one value in all images; they tell nothing, and A cannot be "
+                "one of them"
+            )
+        return found
 
     def describe(self) -> dict[str, object]:
         """Return what the images are as plain JSON types."""
@@ -187,7 +202,7 @@ def open_images(
     )
     if grey:
         warnings.warn(f"the three channels of {source.name} are equal; read as one, grey", ImageWarning, stacklevel=2)
-    for text in _oddities(opened):
+    for text in opened.oddities():
         warnings.warn(text, ImageWarning, stacklevel=2)
     return opened
 
@@ -335,17 +350,3 @@ def _labels(source: Source, given: Any) -> tuple[NDArray[np.int64] | None, tuple
         )
     classes, codes = np.unique(values, return_inverse=True)
     return codes.astype(np.int64), tuple(str(x) for x in classes)
-
-
-def _oddities(images: Images) -> Iterable[str]:
-    n, share, name = len(images), float(images.constant.mean()), images.source.name
-    if n < FEW:
-        yield (
-            f"{name} has only {n} images; expect errors of about {0.5 / np.sqrt(n):.2g} nats in every information, "
-            f"and take at least {FEW}"
-        )
-    if share:
-        yield (
-            f"{share:.1%} of the pixels of {name} have one value in all images; they tell nothing, and A cannot be "
-            "one of them"
-        )

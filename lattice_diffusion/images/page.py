@@ -1,16 +1,15 @@
-"""One static HTML page of a result: what was found in words, figures, tables, parameters; no script, no network.
+"""One static HTML page of a result: what was found in words, how sure that is, figures, tables; no script, no network.
 
-A probe of images gets its findings, its data, windows and tables over time and radius; any other result its figure, its
-table and its grids. The template `page.html` escapes every text, as the file may be anyone's, and its policy
-(Content-Security-Policy) forbids all that the page does not need.
+A probe or hybrid of images says in sentences what it found and what makes that doubtful; any other result has its
+figure, its table and its grids. The template `page.html` escapes every text, as the file may be anyone's, and its
+policy (Content-Security-Policy) forbids all that the page does not need.
 """
 
 import base64
 import io
-import itertools
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,30 @@ import xarray as xr
 from ..report import describe, table_cells, with_error
 from ..results import grids, reading, rows, tree
 from ..store import atomic_write
-from .calibration import PREFIX, TITLES, distance, distance_error, share_found
-from .decisions import GLOBAL, NAME
+from .calibration import PREFIX, TITLES, calibration_doubts, calibration_verdict
+from .conclusions import (
+    HYBRID,
+    PROBE,
+    SCHEDULES,
+    hybrid_doubts,
+    hybrid_findings,
+    interval,
+    probe_doubts,
+    probe_findings,
+    radius_words,
+)
+from .decisions import SIGNIFICANT, Group
 
-SIGNIFICANT = 3.0
 SHOWN = 1e-6  # nats; less is shown as 0, without an error
-MISSED = 5.0  # errors by which a measured CMI lies below the exact one
-Group = Mapping[Any, Any]  # variables by name
 Cell = str | int | tuple[str, str]  # a text, or a text and its class
+NOISE = {
+    "linear": "x_t = (1 - t) x_0 + t z with z ~ N(0, 1): α = 1 - t, σ = t",
+    "vp": "x_t = cos(πt/2) x_0 + sin(πt/2) z with z ~ N(0, 1)",
+    "ve": "x_t = x_0 + t/(1 - t) z with z ~ N(0, 1): α = 1, σ = t/(1 - t)",
+    "bitflip": "every pixel is flipped with probability t/2",
+    "erasure": "every pixel is erased with probability t",
+}
+WORDS = {"pixel": "pixel A", "steps": "training steps of a network", "width": "width of networks"}
 
 
 @dataclass(frozen=True)
@@ -40,8 +55,6 @@ class Section:
     """
 
     title: str
-    findings: Sequence[str] = ()
-    warnings: Sequence[str] = ()
     text: str = ""
     picture: str = ""
     alternative: str = ""
@@ -49,6 +62,17 @@ class Section:
     rows: Sequence[Sequence[Cell]] = ()
     left: Sequence[int] = ()
     code: str = ""
+
+
+def summary(result: xr.DataTree) -> tuple[list[str], list[str]]:
+    """Return what makes the conclusions of a probe or hybrid doubtful, and its findings; nothing of other results."""
+    groups, warned = grids(result), [str(x) for x in _parameters(result).get("warnings", [])]
+    if _is_probe(result):
+        probe = groups[PROBE]
+        return [*probe_doubts(probe), *calibration_doubts(groups), *warned], list(probe_findings(probe))
+    if result.attrs.get("name") == HYBRID:
+        return [*hybrid_doubts(groups), *warned], list(hybrid_findings(groups))
+    return [], []
 
 
 def write_page(result: xr.DataTree, path: str | os.PathLike[str], name: str = "") -> None:
@@ -68,32 +92,48 @@ def write_page(result: xr.DataTree, path: str | os.PathLike[str], name: str = ""
 def html_page(result: xr.DataTree, file_name: str = "") -> str:
     """Return the whole page as text."""
     parameters = _parameters(result)
-    is_probe = NAME in grids(result) and "cmi_above_null" in grids(result)[NAME]
-    title = f"Probe of {_entries(parameters, 'data').get('file', 'images')}" if is_probe else _title(result)
-    sections = _probe_sections(result, parameters) if is_probe else _plain_sections(result)
+    images = str(_entries(parameters, "data").get("file", "images"))
+    title, sections = _title(result), _plain_sections(result)
+    if _is_probe(result):
+        title, sections = f"Probe of {images}", _probe_sections(result, parameters)
+    elif result.attrs.get("name") == HYBRID:
+        parameters = {**parameters, **_entries(parameters, "plan")}
+        images = str(_entries(parameters, "data").get("file", "images"))
+        title, sections = f"Local and global networks on {images}", _hybrid_sections(result, parameters)
     subtitle = ", ".join(filter(None, (file_name, str(result.attrs.get("created", "")))))
-    return _rendered(title, subtitle, [*sections, _provenance(result, parameters)], complete=result.attrs["complete"])
+    shown = [*sections, _provenance(result)]
+    return _rendered(title, subtitle, shown, *summary(result), complete=result.attrs["complete"])
 
 
-def _rendered(title: str, subtitle: str, sections: Sequence[Section], *, complete: bool = True) -> str:
+def _rendered(
+    title: str,
+    subtitle: str,
+    sections: Sequence[Section],
+    doubts: Sequence[str] = (),
+    findings: Sequence[str] = (),
+    *,
+    complete: bool = True,
+) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     template = Environment(
         loader=PackageLoader("lattice_diffusion", "images"), autoescape=True, undefined=StrictUndefined
     ).get_template("page.html")
-    return template.render(title=title, subtitle=subtitle, complete=complete, sections=sections)
+    sections = [one for one in sections if one.text or one.picture or one.rows or one.code]
+    texts = {"title": title, "subtitle": subtitle, "doubts": doubts, "findings": findings}
+    return template.render(**texts, complete=complete, sections=sections)
 
 
 def benchmark_page(path: Path) -> str:
     """Return the page of a benchmark of estimators, as text, from its rows. InputError for a file of something else."""
+    from ..estimators import scores
     from ..estimators.benchmark import read
-    from ..estimators.scores import leaderboard_cells, summary, table_cells
     from ..plots import style
     from ..runs.estimator_benchmark import heat_table, reasons
 
     measured = read(path)
-    scores = summary(measured)
-    header, *best = leaderboard_cells(scores)
+    scored = scores.summary(measured)
+    header, *best = scores.leaderboard_cells(scored)
     first = {line[0]: line for line in reversed(best) if line[1] != "Oracle" and line[2]}
     found = [
         f"With {n} samples {line[1]} is nearest to the truth: its error is {line[2]} times the statistical floor in "
@@ -101,17 +141,21 @@ def benchmark_page(path: Path) -> str:
         for n, line in first.items()
     ]
     with style():
-        picture = _picture(heat_table(scores))
+        picture = _picture(heat_table(scored))
     given = {row["estimator_id"]: json.dumps(row["estimator_params"]) for row in measured}
-    head, *lines = table_cells(scores)
+    head, *lines = scores.table_cells(scored)
     sections = [
-        Section("What was found", found, [f"{name} failed: {why}" for name, why in reasons(scores).items()]),
         Section("Errors in units of the floor", picture=picture, alternative="error of every estimator on every task"),
         Section("Leaderboard", header=header, rows=best, left=(1,)),
         Section("Scores", text="Information in nats, time in CPU seconds.", header=head, rows=lines, left=(0, 1, 11)),
         Section("Parameters", header=("estimator", "parameters"), rows=list(given.items()), left=(0, 1)),
     ]
-    return _rendered("Benchmark of estimators", f"{path.name}, {len(measured)} rows", sections)
+    failed = [f"{name} failed: {why}" for name, why in reasons(scored).items()]
+    return _rendered("Benchmark of estimators", f"{path.name}, {len(measured)} rows", sections, failed, found)
+
+
+def _is_probe(result: xr.DataTree) -> bool:
+    return PROBE in grids(result) and "cmi_above_null" in grids(result)[PROBE]
 
 
 def _title(result: xr.DataTree) -> str:
@@ -137,9 +181,9 @@ def _entries(parameters: dict[str, Any], key: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _provenance(result: xr.DataTree, parameters: dict[str, Any]) -> Section:
+def _provenance(result: xr.DataTree) -> Section:
     lines = [(str(key), str(value)) for key, value in result.attrs.items() if key != "parameters"]
-    lines += [(key, json.dumps(value, ensure_ascii=False)) for key, value in parameters.items()]
+    lines += [(key, json.dumps(value, ensure_ascii=False)) for key, value in _parameters(result).items()]
     return Section("Parameters and provenance", header=("attribute", "value"), rows=lines, left=(0, 1))
 
 
@@ -159,19 +203,22 @@ def _plain_sections(result: xr.DataTree) -> Iterator[Section]:
     from ..studies.reproduce import figure_of
 
     name = str(result.attrs.get("name"))
-    if name in ("image-hybrid", "compare") or (name in STUDIES and rows(result)):
+    if name == "compare" or (name in STUDIES and rows(result)):
         yield Section("Figure", picture=_picture(figure_of(result)), alternative="figure of the result")
-    if rows(result):
-        yield _table(result)
-    if name != "image-hybrid":
-        for grid in panels(result):
-            yield Section(f"Grid {grid}", picture=_picture(plot_grids(result, grid)), alternative=f"grid {grid}")
+    yield _table(result)
+    for grid in panels(result):
+        yield Section(f"Grid {grid}", picture=_picture(plot_grids(result, grid)), alternative=f"grid {grid}")
     yield Section("What the file holds", code=describe(tree({"": ""}, grids(result))).strip())
 
 
 def _table(result: xr.DataTree) -> Section:
     header, *lines = table_cells(rows(result))
-    return Section("Table", header=header, rows=lines, left=(0, 1, 5, 6))
+    return Section("All numbers", header=header, rows=lines, left=(0, 1, 5, 6))
+
+
+def _facts(title: str, facts: dict[str, Any], text: str = "") -> Section:
+    lines = [(WORDS.get(key, key.replace("_", " ")), _plain(value)) for key, value in facts.items()]
+    return Section(title, text=text, rows=[line for line in lines if line[1]], left=(0, 1))
 
 
 # -- probe ----------------------------------------------------------------------------------------------------
@@ -179,160 +226,103 @@ def _table(result: xr.DataTree) -> Section:
 
 def _probe_sections(result: xr.DataTree, parameters: dict[str, Any]) -> Iterator[Section]:
     from ..plots.label_windows import plot_probe_label_windows
-    from .figures import calibrations, plot_calibration, plot_probe_panels
+    from .figures import calibrations, noise_axis, plot_calibration, plot_probe_panels
 
-    probe = grids(result)[NAME]
-    known = {name: grids(result)[name] for name in calibrations(result) if name != NAME}
-    verdicts = {name: calibration_verdict(group) for name, group in known.items()}
-    missed = any(missed for _, missed in verdicts.values())
-    yield Section("What was found", _findings(probe), list(_warnings(probe, missed)))
-    data = [(key.replace("_", " "), _plain(value)) for key, value in _entries(parameters, "data").items()]
-    for title, lines in (("Data", data), ("How it was measured", _plan(parameters))):
-        if lines:
-            yield Section(title, rows=lines, left=(0, 1))
-    yield Section("Figures", picture=_picture(plot_probe_panels(result)), alternative="four panels of the probe")
-    if "label_information_lost" in probe:
-        figure = plot_probe_label_windows(probe.variables).figure  # type: ignore[arg-type]
+    probe = grids(result)[PROBE]
+    known = {name: grids(result)[name] for name in calibrations(result) if name != PROBE}
+    yield _tradeoffs(probe)
+    yield _checks(probe)
+    yield Section("Figures", picture=_picture(plot_probe_panels(result)), alternative="panels of the probe")
+    if "speciation_seen" in probe:
+        ax = plot_probe_label_windows(probe.variables)  # type: ignore[arg-type]
+        noise_axis(ax, probe)
         alternative = "nonlocality and speciation windows on one axis"
-        yield Section("Where the label is decided", picture=_picture(figure), alternative=alternative)
+        yield Section("Where the label is decided", picture=_picture(ax.figure), alternative=alternative)
     for name, group in known.items():
         kind = TITLES.get(name.removeprefix(PREFIX), name)
-        header, times = _calibration_table(group)
         yield Section(
             f"Calibration on known truth: {kind}",
-            text=verdicts[name][0],
+            text=calibration_verdict(group)[0],
             picture=_picture(plot_calibration(result, name)),
             alternative=f"measured beside exact, {kind}",
-            header=header,
-            rows=times,
+            **_calibration_table(group),
         )
     yield _cmi_table(probe)
     yield _time_table(probe)
     yield _window_table(probe)
-    if rows(result):
-        yield _table(result)
+    noise = NOISE.get(str(parameters.get("schedule" if parameters.get("channel") == "gaussian" else "channel")), "")
+    facts = {**_entries(parameters, "data"), **_entries(parameters, "plan")}
+    if facts.get("pixel", ...) is None:
+        facts["pixel"] = "another one in every image"
+    facts |= {name: parameters[name] for name in ("tolerance", "bits_per_dim") if name in parameters}
+    if levels := _entries(parameters, "pixel_levels"):
+        facts["levels of A"] = f"{levels['levels']}, which leave {_plain(levels['unresolved'])} of its variance open"
+    yield _facts("How it was done", facts, f"Noise: {noise}; snr = α²/σ². A network for every fold." if noise else "")
+    yield _table(result)
 
 
-def _plan(parameters: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the parameters that decide the numbers, in words."""
-    plan = _entries(parameters, "plan")
-    if not plan:
-        return []
-    words = {"pixel": "pixel A", "steps": "training steps of a network", "width": "width of networks"}
-    pixel = plan["pixel"] if plan.get("pixel") is not None else "another one in every image"
-    lines: dict[str, Any] = {**plan, "pixel": pixel}
-    lines |= {name: parameters[name] for name in ("channel", "tolerance") if name in parameters}
-    levels = _entries(parameters, "pixel_levels")
-    if levels:
-        share = _plain(levels["unresolved"])
-        lines["levels of A"] = f"{levels['levels']}, which leave {share} of its variance open"
-    return [(words.get(name, name), _plain(value)) for name, value in lines.items()]
-
-
-def calibration_verdict(group: Group) -> tuple[str, bool]:
-    """Return how far the probe lies from what is exact, in words, and whether users should be warned of it."""
-    t, radius = group["t"].values, group["radius"].values
-    gap = group["cmi_above_null"].values - group["cmi_exact"].values
-    k, j = np.unravel_index(int(np.abs(gap).argmax()), gap.shape)
-    truth = _number(group, "cmi_exact", (k, j))
-    sentences = [
-        f"The probe finds {share_found(group):.0%} of I(A;C|B) beyond r = {radius[0]}, summed over times. "
-        f"It is furthest from exact at t = {t[k]:g}, r = {radius[j]}: "
-        f"{_number(group, 'cmi_above_null', (k, j))} for {truth} nats."
+def _tradeoffs(probe: Group) -> Section:
+    """Return the table of what a receptive field costs and saves."""
+    if "schedule" not in probe:
+        return Section("")
+    lines = [
+        (str(name), _number(probe, "schedule_bits", k), f"{float(probe['schedule_saving'].values[k]):.0%}")
+        for k, name in enumerate(probe["schedule"].values)
     ]
-    for quantity, keys in (("ξ(t)", ("markov_length",)), ("Ends of windows", ("window_start", "window_stop"))):
-        z = np.concatenate([distance(group, key) for key in keys])
-        z = z[np.isfinite(z)]
-        if z.size:
-            rms, most = float(np.sqrt((z**2).mean())), float(np.abs(z).max())
-            sentences.append(f"{quantity}: {z.size} compared, r.m.s. z = {rms:.1f}, largest |z| = {most:.1f}.")
-        else:
-            sentences.append(f"{quantity}: none in both to compare.")
-    error = float(distance_error(group, "cmi")[k, j])
-    missed = bool(-gap[k, j] > max(MISSED * error, float(group["tolerance"].values)))
-    return " ".join(sentences), missed
+    lines.append(("the whole image always", "0", "0%"))
+    text = "Bits per dimension (value of a pixel) that local networks lose by the area law, against what they save."
+    header = ("receptive field", "bits per dimension lost", "pixels saved")
+    return Section("Trade-offs", text=text, header=header, rows=lines, left=(0,))
 
 
-def _findings(probe: Group) -> list[str]:
-    """Return the answer to the user's question, a sentence each."""
-    tolerance, r = float(probe["tolerance"].values), int(probe["radius"].values[0])
-    if probe["n_nonlocal_times"].values[0]:
-        window = _interval(probe, "window", 0)
-        sentences = [f"Nonlocality window (I(A;C|B) above {tolerance:g} nats beyond r = {r}): {window}."]
-    else:
-        sentences = [
-            f"I(A;C|B) was nowhere found above {tolerance:g} nats beyond r = {r}: as far as the probe can see, a local "
-            "network suffices at every time."
-        ]
-    if "speciation_seen" in probe:
-        seen = bool(probe["speciation_seen"].values)
-        window = _interval(probe, "speciation") if seen else "none at this tolerance"
-        sentences.append(f"Speciation window (the label is being decided): {window}.")
-    if "recommended_radius" in probe:
-        sentences.append(
-            f"Recommended receptive field: {_schedule_words(probe)}. It saves {float(probe['cost_saving'].values):.0%} "
-            f"of the pixels that a global network would read, at a KL of {_number(probe, 'schedule_kl')} nats per "
-            f"image (budget {float(probe['budget'].values):g})."
-        )
-    return sentences
+def _checks(probe: Group) -> Section:
+    """Return how sure the findings are."""
+    if "check" not in probe:
+        return Section("")
+    columns = (probe[key].values.tolist() for key in ("check", "check_value", "check_limit"))
+    lines: list[list[Cell]] = [
+        [name, f"{value:.2g}", f"{limit:.2g}", "passed" if value <= limit else ("failed", "bad")]
+        for name, value, limit in zip(*columns, strict=True)
+    ]
+    text = "Nothing is concluded unless all of these pass; each is shown at the time and radius where it is worst."
+    header = ("check", "nats", "limit", "")
+    return Section("How sure is it?", text=text, header=header, rows=lines, left=(0, 3))
 
 
-def _warnings(probe: Group, missed: bool) -> Iterator[str]:
-    tolerance, typical = float(probe["tolerance"].values), float(np.median(probe["cmi_above_null_stderr"].values))
-    if tolerance < SIGNIFICANT * typical:
-        yield (
-            f"The tolerance of {tolerance:g} nats is below three standard errors of the information (typically "
-            f"{typical:.2g} nats): ends of windows may be noise."
-        )
-    if missed:
-        yield (
-            "From as many pictures of known truth the probe misses information that is there (see the calibration): "
-            "what it does not find in the images may be there too, above all where it is carried by parities of many "
-            "pixels, as in closed loops."
-        )
-
-
-def _schedule_words(probe: Group) -> str:
-    """Return runs of one radius in order of time, as in "r = 2 for t = 0.1 to 0.4"."""
-    t, chosen = probe["t"].values, probe["recommended_radius"].values
-    cuts = [0, *(np.flatnonzero(np.diff(chosen)) + 1), len(chosen)]
-    runs = []
-    for a, b in itertools.pairwise(cuts):
-        when = f"at t = {t[a]:g}" if b == a + 1 else f"for t = {t[a]:g} to {t[b - 1]:g}"
-        runs.append(f"{_radius(int(chosen[a]))} {when}")
-    return ", ".join(runs)
-
-
-def _lines(group: Group, columns: Sequence[tuple[str, str, int | None]]) -> tuple[list[str], list[list[Cell]]]:
-    """Return header and lines of a table of variables over time, from titles, names and indices of radii."""
+def _lines(
+    group: Group, columns: Sequence[tuple[str, str, int | None]], dim: str = "t"
+) -> tuple[list[str], list[list[Cell]]]:
+    """Return header and lines of a table of variables over noise levels, from titles, names and indices of radii."""
     lines: list[list[Cell]] = []
-    for k, t in enumerate(group["t"].values):
+    for k, (t, log_snr) in enumerate(zip(group[dim].values, group["log_snr"].values, strict=True)):
         places = [(name, k if j is None else (k, j)) for _, name, j in columns]
-        lines.append([f"{t:g}", *(_number(group, name, place) for name, place in places)])
-    return ["t", *(title for title, _, _ in columns)], lines
+        units = [f"{t:g}", f"{np.exp(-log_snr / 2):.3g}", f"{log_snr:+.1f}"]
+        lines.append([*units, *(_number(group, name, place) for name, place in places)])
+    return [dim, "σ/α", "log snr", *(title for title, _, _ in columns)], lines
 
 
-def _calibration_table(group: Group) -> tuple[list[str], list[list[Cell]]]:
-    """Return header and lines of measured beside exact, time by time."""
+def _calibration_table(group: Group) -> dict[str, Any]:
+    """Return header and rows of measured beside exact, time by time."""
     r, total = group["radius"].values, "total_information"
     columns: list[tuple[str, str, int | None]] = [("I(A;BC)", total, None), ("exact", f"{total}_exact", None)]
     for j in sorted({0, min(1, r.size - 1)}):
         columns += [(f"I(A;C|B), r = {r[j]}", "cmi_above_null", j), ("exact", "cmi_exact", j)]
-    return _lines(group, [*columns, ("ξ, pixels", "markov_length", None), ("exact", "markov_length_exact", None)])
+    if "markov_length" in group:
+        columns += [("ξ, pixels", "markov_length", None), ("exact", "markov_length_exact", None)]
+    header, lines = _lines(group, columns)
+    return {"header": header, "rows": lines}
 
 
 def _cmi_table(probe: Group) -> Section:
     cmi, stderr = probe["cmi_above_null"].values, probe["cmi_above_null_stderr"].values
     null = "above that of permuted C, " if "cmi_null" in probe else ""
-    lines: list[list[Cell]] = []
-    for k, t in enumerate(probe["t"].values):
-        pairs = zip(cmi[k].tolist(), stderr[k].tolist(), strict=True)
-        cells = [(with_error(x, error), "" if x > SIGNIFICANT * error else "zero") for x, error in pairs]
-        lines.append([f"{t:g}", *cells])
+    header, lines = _lines(probe, [(f"r = {r}", "cmi_above_null", j) for j, r in enumerate(probe["radius"].values)])
+    for line, grey in zip(lines, cmi <= SIGNIFICANT * stderr, strict=True):
+        line[3:] = [(str(cell), "zero") if x else cell for cell, x in zip(line[3:], grey, strict=True)]
     return Section(
         "Conditional mutual information, nats",
         text=f"I(A;C|B), {null}with one standard error; grey: less than three standard errors above zero.",
-        header=["t", *(f"r = {r}" for r in probe["radius"].values)],
+        header=header,
         rows=lines,
     )
 
@@ -348,29 +338,71 @@ TIMES = {
 
 def _time_table(probe: Group) -> Section:
     header, lines = _lines(probe, [(title, name, None) for name, title in TIMES.items() if name in probe])
-    if "recommended_radius" in probe:
-        header.append("recommended")
-        for line, r in zip(lines, probe["recommended_radius"].values, strict=True):
-            line.append(_radius(int(r)))
-    for line, note in zip(lines, probe["markov_length_note"].values, strict=True):
-        line.append(str(note))
-    return Section("Time by time", header=[*header, "about ξ"], rows=lines, left=(len(header),))
+    left = ()
+    for name, title, words in (
+        ("recommended_radius", "recommended", lambda r: radius_words(int(r))),
+        ("markov_length_note", "about ξ", str),
+    ):
+        if name in probe:
+            left = (len(header),)
+            header.append(title)
+            for line, value in zip(lines, probe[name].values, strict=True):
+                line.append(words(value))
+    text = "Errors of ξ include that its prefactor r^-p is not known, p from 0 to 1/2." if left else ""
+    return Section("Time by time", text=text, header=header, rows=lines, left=left)
 
 
 def _window_table(probe: Group) -> Section:
+    if "n_nonlocal_times" not in probe:
+        return Section("")
     counts = probe["n_nonlocal_times"].values.tolist()
     lines = [
-        (str(r), _interval(probe, "window", j) if counts[j] else "none", str(counts[j]))
+        (str(r), interval(probe, "window", j) if counts[j] else "none", str(counts[j]))
         for j, r in enumerate(probe["radius"].values)
     ]
     header = ("r", f"I(A;C|B) > {float(probe['tolerance'].values):g} nats", "times above")
     return Section("Nonlocality window by radius", header=header, rows=lines, left=(1,))
 
 
+# -- hybrid ---------------------------------------------------------------------------------------------------
+
+
+def _hybrid_sections(result: xr.DataTree, parameters: dict[str, Any]) -> Iterator[Section]:
+    from .figures import MEASURES, plot_hybrid
+
+    made = grids(result)["generation"]
+    names = [str(name) for name in made["schedule"].values]
+    cost = made["cost"].values / made["cost"].values[names.index("GGG")]
+    shown = {"bits": "bits per dimension lost", **MEASURES, "class_entropy": "entropy of the class (nats)"}
+    shown = {name: title for name, title in shown.items() if name in made}
+    lines = [
+        [SCHEDULES.get(name, name), f"{1 - cost[k]:.0%}", *(_number(made, key, k) for key in shown)]
+        for k, name in enumerate(names)
+    ]
+    real = ["–" if key == "bits" else _number(made, f"real_{key}") for key in shown]
+    yield Section(
+        "Trade-offs",
+        text="What each schedule saves, and how far its images are from real ones; last line: other real images.",
+        header=["networks", "multiply-adds saved", *shown.values()],
+        rows=[*lines, ["real images", "–", *real]],
+        left=(0,),
+    )
+    picture = _picture(plot_hybrid(result))
+    yield Section("Figures", picture=picture, alternative="quality against cost, errors, recovery, images")
+    radii = grids(result)["denoising"]["radius"].values
+    header, lines = _lines(grids(result)["denoising"], [(radius_words(int(r)), "mse", j) for j, r in enumerate(radii)])
+    yield Section("Squared error of a pixel, by receptive field", header=header, rows=lines)
+    facts = {**_entries(parameters, "data"), **_entries(parameters, "training"), **_entries(parameters, "effort")}
+    facts |= {name: parameters[name] for name in ("levels", "shrink", "radius", "window") if name in parameters}
+    facts.pop("classes", None)
+    yield _facts("How it was done", facts, f"Noise: {NOISE['linear']}; snr = α²/σ².")
+    yield _table(result)
+
+
 def _plain(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(_plain, value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _number(group: Group, name: str, index: Any = ()) -> str:
@@ -380,16 +412,3 @@ def _number(group: Group, name: str, index: Any = ()) -> str:
     if abs(value) < SHOWN and stderr < SHOWN:
         return "0"
     return "–" if np.isnan(value) else with_error(value, stderr if stderr > SHOWN else 0.0)
-
-
-def _interval(group: Group, name: str, index: Any = ()) -> str:
-    """Return a window in words; an end that the times measured do not bracket is said to be outside."""
-    t = group["t"].values
-    start, stop = (_number(group, f"{name}_{end}", index) for end in ("start", "stop"))
-    begin = f"before t = {t[0]:g}" if start == "–" else f"t = {start}"
-    end = f"after t = {t[-1]:g}" if stop == "–" else f"t = {stop}"
-    return f"from {begin} to {end}"
-
-
-def _radius(r: int) -> str:
-    return "the whole image" if r == GLOBAL else f"r = {r}"

@@ -8,7 +8,8 @@ result.report("probe.html")
 import contextlib
 import os
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -24,14 +25,17 @@ from ..lattice import Rng
 from ..progress import duration, progress_bar, say
 from ..results import Result, load, write
 from ..store import unfinished
-from .calibration import calibrate_all, exact_seconds, pictures, plan_for
-from .decisions import probe_result, probe_variables
+from .calibration import PREFIX, comparison, exact_seconds, pictures, plan_for
+from .calibration import calibrate as calibrate_on
+from .conclusions import probe_result
+from .decisions import BITS_PER_DIM, probe_variables
 from .images import Images, open_images
 from .lattice_images import Rendering
 
 DEFAULT_RADII = 12
 STEPS = 2000  # of training a network, where no budget is given
 FEW_STEPS = 500
+OVERHEAD_STEPS = 12  # of a network, in which its validation and trials take as long
 MOST_TIMES = 1000
 HELD_BYTES = 2**30  # images up to this size are read once and kept
 
@@ -50,7 +54,7 @@ def probe(
     value_range: tuple[float, float] | str | None = None,
     calibrate: bool | None = None,
     tolerance: float = 0.01,
-    kl: float = 1.0,
+    bits_per_dim: float = BITS_PER_DIM,
     budget: float | None = None,
     rng: Rng = 0,
     device: str = "cpu",
@@ -62,7 +66,8 @@ def probe(
 ) -> Result:
     """Return the map of I_t(A;C|B) of images over times and radii, and what follows from it (see `decisions`).
 
-    A run that was killed goes on with `resume`, to the same numbers.
+    Nothing follows from networks whose training has not converged, which is measured: then the result holds the map and
+    the checks alone. A run that was killed goes on with `resume`, to the same numbers.
 
     Args:
         images: a file, a folder, an array or a dataset, see `open_images`; also for key, labels, n_max, value_range.
@@ -73,9 +78,9 @@ def probe(
         calibrate: whether as many pictures of known truth are measured, too; by default under Gaussian noise of linear
             schedule, for which the truth is known.
         tolerance: nats that the CMI must exceed inside the windows.
-        kl: nats per image that the recommended r(t) may cost.
-        budget: about the seconds that it may take, instead of `steps`; 2000 training steps for every network if neither
-            is given.
+        bits_per_dim: KL that the recommended r(t) may cost, in bits per value of a pixel.
+        budget: about the seconds that all of it may take, instead of `steps`; 2000 training steps for every network if
+            neither is given.
         rng: decides weights, noise and folds.
         device: of torch, such as "cuda".
         out: result file; also the name of the folder OUT.parts of what is finished. None: nothing is kept.
@@ -87,7 +92,8 @@ def probe(
         InputError: an argument outside its range, images that cannot be used, another run in the folder of parts.
         OSError: a file that is not there or cannot be written.
     """
-    _check(channel, schedule, tolerance, kl, budget, device)
+    started = time.perf_counter()
+    _check(channel, schedule, tolerance, bits_per_dim, budget, device)
     training = {name: value for name, value in training.items() if value is not None}
     if budget is not None and "steps" in training:
         raise InputError(f"budget and steps must not both be given, got {budget:g} and {training['steps']}")
@@ -97,8 +103,8 @@ def probe(
     calibrate = solved if calibrate is None else calibrate
     seed = seed_of(rng)
     asked = {"times": plain(times), "radii": plain(radii), "pixel": plain(pixel), "channel": channel, "budget": budget}
-    asked |= {"calibrate": calibrate, "tolerance": tolerance, "kl": kl, "seed": seed, "device": device}
-    asked["schedule"] = schedule
+    asked |= {"calibrate": calibrate, "tolerance": tolerance, "seed": seed, "device": device}
+    asked |= {"schedule": schedule, "bits_per_dim": bits_per_dim}
     with unfinished(out, resume=resume, force=force) as parts:
         if parts is None:
             return load(out)  # type: ignore[arg-type]
@@ -106,30 +112,41 @@ def probe(
         noise = {"channel": channel, "schedule": schedule}
         plan = _plan(opened, times, radii, pixel, seed=seed, **noise, **{"steps": STEPS, **training})
         field = field_of_images(opened, plan.pixel)
-        unresolved = _unresolved(field, plan, opened)
+        warned = [*opened.oddities(), *_unresolved(field, plan, opened)]
         if progress:
             say(str(opened))
-        if progress and unresolved:
-            say(unresolved)
         known = pictures(field.shape) if calibrate else {}
         steps = None if parts.plan is None else int(parts.plan["plan"]["steps"])  # may follow from another day's speed
-        plan = _costed(field, plan if steps is None else replace(plan, steps=steps), known, asked, progress, steps)
+        plan = plan if steps is None else replace(plan, steps=steps)
+        within = budget if steps is None else None
+        if within is not None or progress:
+            plan = _costed(field, plan, known, within, device, progress, started)
+        if plan.steps < FEW_STEPS:
+            warned.append(f"{plan.steps} steps of training a network are few; {STEPS} are usual.")
+        if progress:
+            for sentence in warned[len(opened.oddities()) :]:  # the others are warned of by `open_images`
+                say(f"warning: {sentence}")
         parts.begin({"data": opened.describe(), "calibrate": calibrate, "plan": asdict(plan)})
         n_networks = plan.folds * (len(plan.kinds(field)) + 2 * len(known))
-        follows: dict[str, Any] = {"tolerance": tolerance, "budget": kl}
+        found, rows = {}, []
         with progress_bar("probe", n_networks * plan.steps, shown=progress) as advance:
             from ..estimators.amortised_estimates import measure
 
-            where: dict[str, Any] = {"device": device, "parts": parts.folder, "on_step": advance}
-            measured = measure(field, plan, **where)
-            calibrations, rows = calibrate_all(known, field.n, plan, **where, **follows)
+            where: dict[str, Any] = {"device": device, "on_step": advance}
+            measured = measure(field, plan, parts=parts.folder, **where)
+            for name, rendering in known.items():
+                folder = parts.folder / name
+                folder.mkdir(exist_ok=True)
+                one = calibrate_on(rendering, field.n, plan_for(plan, rendering), tolerance, parts=folder, **where)
+                found[PREFIX + name] = one
+                rows += comparison(PREFIX + name, one)
         levels = {"levels": len(field.pixels.levels), "unresolved": field.pixels.unresolved}
         result = probe_result(
-            probe_variables(**measured, **follows),
+            probe_variables(**measured, tolerance=tolerance, bits_per_dim=bits_per_dim),
             opened.describe(),
-            {**asked, "plan": asdict(plan), "pixel_levels": levels},
+            {**asked, "plan": asdict(plan), "pixel_levels": levels, "warnings": warned},
             seed,
-            calibrations=calibrations,
+            calibrations=found,
             rows=rows,
         )
         if out is not None:
@@ -156,14 +173,15 @@ def field_of_images(images: Images, pixel: Pixel | None = None) -> Field:
     return Field(read, n, (rows, columns), pixels, labels)
 
 
-def _check(channel: str, schedule: str, tolerance: float, kl: float, budget: float | None, device: str) -> None:
+def _check(channel: str, schedule: str, tolerance: float, bits: float, budget: float | None, device: str) -> None:
     """Raise InputError for what no probe can do."""
     for name, value, allowed in (("channel", channel, CHANNELS), ("schedule", schedule, get_args(Schedule))):
         if value not in allowed:
             raise InputError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
     if channel != "gaussian" and schedule != "linear":
         raise InputError(f"schedule is of gaussian noise, got {schedule!r} for {channel}; leave it out")
-    for name, number, units in (("budget", budget, "seconds"), ("tolerance", tolerance, "nats"), ("kl", kl, "nats")):
+    limits = (("budget", budget, "seconds"), ("tolerance", tolerance, "nats"), ("bits_per_dim", bits, "bits"))
+    for name, number, units in limits:
         if number is not None and not 0 < number < np.inf:
             raise InputError(f"{name} must be > 0 {units}, got {number:g}")
     check_device(device)
@@ -233,49 +251,50 @@ def _place(pixel: str | Pixel, rows: int, columns: int) -> Pixel | None:
     return int(place[1]), int(place[2])
 
 
-def _unresolved(field: Field, plan: ProbePlan, images: Images) -> str:
-    """Return a sentence on what the levels of a pixel leave open; raise InputError for noise of spins otherwise."""
+def _unresolved(field: Field, plan: ProbePlan, images: Images) -> Iterator[str]:
+    """Yield a sentence on what the levels of a pixel leave open; raise InputError for noise of spins otherwise."""
     pixels = field.pixels
     if plan.channel != "gaussian" and not pixels.spins:
         raise InputError(
             f"channel {plan.channel} needs images of two values, {images.source.name} is {images.kind}; use gaussian"
         )
-    if not pixels.unresolved:
-        return ""
-    within = 0.5 * np.log1p(plan.noise().snr(plan.times[0]) * pixels.spread.mean(axis=0)).sum()
-    return (
-        f"A is told apart by {len(pixels.levels)} {'levels' if field.channels == 1 else 'colours'}, which leave "
-        f"{pixels.unresolved:.2g} of its variance open: up to {within:.2g} nats at t = {plan.times[0]:g}"
-    )
+    if pixels.unresolved:
+        within = 0.5 * np.log1p(plan.noise().snr(plan.times[0]) * pixels.spread.mean(axis=0)).sum()
+        yield (
+            f"A is told apart by {len(pixels.levels)} {'levels' if field.channels == 1 else 'colours'}, which leave "
+            f"{pixels.unresolved:.2g} of its variance open: up to {within:.2g} nats at t = {plan.times[0]:g}."
+        )
 
 
 def _costed(
     field: Field,
     plan: ProbePlan,
     known: dict[str, Rendering],
-    asked: dict[str, Any],
+    budget: float | None,
+    device: str,
     progress: bool,
-    steps: int | None,
+    started: float,
 ) -> ProbePlan:
-    """Return the plan with as many steps as its budget allows, unless they are known; say what it will cost."""
-    budget = asked["budget"] if steps is None else None
-    if budget is None and not progress:
-        return plan
+    """Return the plan with as many steps as the seconds since `started` leave of the budget; say what it will cost."""
     from ..estimators.amortised_estimates import pilot
 
-    seconds, asking = pilot(field, plan, asked["device"])
-    n_networks = plan.folds * (len(plan.kinds(field)) + 2 * len(known))
+    seconds, asking = pilot(field, plan, device)
+    larger = [max(1.0, rendering.site.size / (field.shape[0] * field.shape[1])) for rendering in known.values()]
+    n_networks = plan.folds * (len(plan.kinds(field)) + 2 * sum(larger))
+    exact = sum(exact_seconds(rendering, plan_for(plan, rendering)) for rendering in known.values())
+    spent = time.perf_counter() - started
+    beside = n_networks * (asking + OVERHEAD_STEPS * seconds) + exact
     if budget is not None:
-        plan = replace(plan, steps=max(1, int((0.95 * budget / n_networks - asking) / seconds)))
+        left = 0.95 * budget - spent - beside
+        plan = replace(plan, steps=max(1, int(left / (n_networks * seconds))))
+        if left < 0 and progress:
+            say(f"warning: {duration(spent + beside)} are spent beside training, more than the budget of {budget:g} s")
     if progress:
-        if plan.steps < FEW_STEPS:
-            say(f"warning: {plan.steps} steps a network are few and find less than there is; {STEPS} are usual")
-        exact = sum(exact_seconds(rendering, plan_for(plan, rendering)) for rendering in known.values())
-        beside = ", and as many pictures of Ising spins and of loops" if known else ""
+        pictured = ", and as many pictures of Ising spins and of loops" if known else ""
         say(
             f"probe: {field.n} images of {field.shape[0]}x{field.shape[1]}, {len(plan.times)} times x "
-            f"{len(plan.radii)} radii, {plan.folds} folds, {plan.steps} steps a network{beside}: about "
-            f"{duration(n_networks * (plan.steps * seconds + asking) + exact)} on {asked['device']}"
+            f"{len(plan.radii)} radii, {plan.folds} folds, {plan.steps} steps a network{pictured}: about "
+            f"{duration(spent + n_networks * plan.steps * seconds + beside)} on {device}"
         )
     return plan
 
