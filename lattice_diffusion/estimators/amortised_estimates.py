@@ -263,7 +263,7 @@ def measure(
 ) -> dict[str, Any]:
     """Return all that is measured, as arguments of `images.decisions.probe_variables`.
 
-    Whether training has converged is measured, too: `gain_to_come` of every network (see `fit_law`), and `cmi_folds`, the
+    Whether training has converged is measured, too: `gain_to_come` of every network (see there), and `cmi_folds`, the
     held-out CMI of every fold's network (fold, t, radius).
 
     Args:

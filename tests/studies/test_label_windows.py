@@ -8,7 +8,8 @@ import lattice_diffusion as ld
 from lattice_diffusion import results
 from lattice_diffusion.exact.magnetisation import TERMS, label_terms, sign_log_weights
 from lattice_diffusion.exact.spins import NoisySamples
-from lattice_diffusion.images.decisions import probe_result, probe_variables
+from lattice_diffusion.images.conclusions import probe_result
+from lattice_diffusion.images.decisions import probe_variables
 from lattice_diffusion.phases import nonlocality_window, speciation_window
 from lattice_diffusion.plots.label_windows import plot_probe_label_windows
 from lattice_diffusion.runs.runner import run
