@@ -104,6 +104,9 @@ def probe_variables(
     for name, (dims, long_name) in WITHOUT_ERROR.items():
         if name in given:
             found[name] = variable(dims, given[name], "nat", long_name)
+    for name, dim in (("cmi_folds", "fold"), ("gain_to_come", "network")):
+        if name in given:
+            found[dim] = variable(dim, np.arange(len(given[name])), "1", f"number of the {dim}")
     found |= _above_null(found)
     if "gain_to_come" in given:
         found |= _checks(found, tolerance)

@@ -12,9 +12,10 @@ from lattice_diffusion.channels import Gaussian
 from lattice_diffusion.cli import main
 from lattice_diffusion.errors import InputError
 from lattice_diffusion.images import hybrid_measurements, open_images
-from lattice_diffusion.images.decisions import GLOBAL, probe_result, probe_variables, snr_weights
+from lattice_diffusion.images.conclusions import probe_result
+from lattice_diffusion.images.decisions import GLOBAL, probe_variables, snr_weights
 from lattice_diffusion.images.hybrid import grid_of_probe, window_of
-from lattice_diffusion.images.hybrid_measurements import area, four_schedules, generate, stepwise
+from lattice_diffusion.images.hybrid_measurements import bits_lost, four_schedules, generate, stepwise
 from lattice_diffusion.images.hybrid_networks import Training, split, untrained
 from lattice_diffusion.images.hybrid_quality import frechet_distance, patch_divergence
 
@@ -69,9 +70,9 @@ def test_schedules_and_their_areas():
     assert stepwise(np.array([0.5]), np.array([9]), (1, 2, 5))(0.5) == GLOBAL
     times = np.array([0.2, 0.4, 0.5, 0.8])
     errors = np.random.default_rng(1).random((5, 4, 2))
-    areas = {name: area(errors, (2, GLOBAL), times, radii, 12) for name, radii in schedules.items()}
+    areas = {name: bits_lost(errors, (2, GLOBAL), times, radii) for name, radii in schedules.items()}
     weight = snr_weights(CHANNEL, times)
-    assert areas["LLL"] == pytest.approx(6 * ((errors[:, :, 0] - errors[:, :, 1]) * weight).sum(axis=1))
+    assert areas["LLL"] == pytest.approx(0.5 / np.log(2) * ((errors[:, :, 0] - errors[:, :, 1]) * weight).sum(axis=1))
     assert areas["LGL"] + areas["GLG"] == pytest.approx(areas["LLL"])
     assert np.all(areas["GGG"] == 0)
 
@@ -166,8 +167,10 @@ def test_without_labels_patches_judge_alone(tmp_path, capsys):
     captured = capsys.readouterr()
     assert "patch_divergence, LGL - GGG" in captured.out
     assert "warning: spins.npy has only 400 images" in captured.err
-    assert "no labels, so no classifier: quality is measured by patches alone" in captured.err
-    assert "it has not learned more than they have; give a larger --budget" in captured.err
+    assert "spent beside training, more than the budget of 0.01 s" in captured.err
+    assert "! NOT CONVERGED: local networks everywhere lose" in captured.out
+    assert "There are no labels, so no classifier: the quality of images is measured by their patches" in captured.out
+    assert "save" not in captured.out.partition("!")[2]
     result = ld.load(tmp_path / "h.h5")
     assert "patch_divergence" in result["generation"]
     assert "frechet_distance" not in result["generation"]
@@ -185,7 +188,7 @@ def variables_of_probe(cmi=0.1):
         cmi_stderr=zero + 1e-6,
         total_information=np.ones(4),
         total_information_stderr=np.zeros(4),
-        image_shape=(9, 7),
+        image_shape=(1, 9, 7),
         channel=CHANNEL,
         excess_mse=np.array([[0.001], [0.02], [0.04], [0.002]]) * [2, 1],
         excess_mse_stderr=zero,

@@ -18,10 +18,13 @@ from lattice_diffusion.estimators.amortised import ProbePlan, reach
 from lattice_diffusion.estimators.amortised_data import Pixels, field_of_array
 from lattice_diffusion.estimators.amortised_estimates import measure, pilot
 from lattice_diffusion.estimators.amortised_network import PixelLaw, Views, log_likelihood, noise_of
+from lattice_diffusion.estimators.amortised_training import gain_to_come
 from lattice_diffusion.images import open_images
-from lattice_diffusion.images.calibration import calibrate
+from lattice_diffusion.images.calibration import calibrate, pictures
+from lattice_diffusion.images.decisions import probe_variables
+from lattice_diffusion.images.hybrid import grid_of_probe
 from lattice_diffusion.images.lattice_images import Rendering
-from lattice_diffusion.images.probe import field_of_images
+from lattice_diffusion.images.probe import OVERHEAD_STEPS, _costed, field_of_images
 from lattice_diffusion.models import Ising
 
 SMALL = {"width": 32, "batch_size": 128}
@@ -268,7 +271,7 @@ def test_probe_writes_a_result_and_states_its_cost(tmp_path, capsys):
     captured = capsys.readouterr()
     assert "spins.npy: 1000 images of spins, 6x6, -1 .. 1 scaled to -1 .. 1, no labels\n" in captured.err
     assert "probe: 1000 images of 6x6, 2 times x 2 radii, 2 folds" in captured.err
-    assert "steps a network are few and find less than there is; 2000 are usual" in captured.err
+    assert "steps of training a network are few; 2000 are usual" in captured.err
     assert "I(A;C|B) at t = " in captured.out
     result = results.load(out)
     assert results.grids(result)["probe"]["cmi"].values.shape == (2, 2)
@@ -304,7 +307,7 @@ def test_probe_writes_a_result_and_states_its_cost(tmp_path, capsys):
         (("--channel", "bitflip", "--calibrate"), "calibrate is for gaussian noise of linear schedule; leave it out"),
         (("--value-range", "0"), "value_range must be two numbers low < high, such as 0,255, got '0'"),
         (("--budget", "0"), "budget must be > 0 seconds, got 0"),
-        (("--kl", "-1"), "kl must be > 0 nats, got -1"),
+        (("--bits-per-dim", "-1"), "bits_per_dim must be > 0 bits, got -1"),
         (("--device", "tpu"), "device must be one of cpu"),
     ],
 )
@@ -369,18 +372,83 @@ def test_colour_says_what_its_levels_leave_open_and_needs_gaussian_noise(tmp_pat
     assert "channel bitflip needs images of two values, colour.npy is colour; use gaussian" in capsys.readouterr().err
 
 
-def test_erasures_have_the_area_law_of_a_random_order(tmp_path):
-    """KL = int dt sum_i I_t / (1 - t), by the trapezoidal rule between 0.4 and 0.7."""
+def test_erasures_have_the_area_law_of_a_random_order():
+    """KL = int dt sum_i I_t / (1 - t), by the trapezoidal rule between 0.4 and 0.7, in bits per dimension."""
+    times, cmi, zero = (0.4, 0.7), np.array([[0.02, 0.01], [0.04, 0.01]]), np.zeros((2, 2))
+    known = {"t": times, "radius": (1, 2), "image_shape": (1, 6, 6), "cmi": cmi, "cmi_stderr": zero}
+    known |= {"total_information": (1, 1), "total_information_stderr": (0, 0)}
+    found = probe_variables(channel=Erasure(), **known)
+    expected = 0.15 * cmi / (1 - np.array([[0.4], [0.7]])) / np.log(2)
+    np.testing.assert_allclose(found["bits_lost"].values, expected, rtol=1e-12)
+    assert "recommended_radius" not in probe_variables(channel=BitFlip(), **known)
+
+
+def test_erasures_and_flips_are_measured(tmp_path):
     out = tmp_path / "p.h5"
-    assert run(spins(tmp_path), out, "--channel", "erasure") == 0
-    found = results.load(out)["probe"]
-    expected = 36 * 0.15 * found["cmi_above_null"].values / (1 - np.array([[0.4], [0.7]]))
-    np.testing.assert_allclose(found["area"].values, expected, rtol=1e-12)
-    assert "excess_mse" not in found
-    bits = tmp_path / "bits.h5"
-    assert run(spins(tmp_path), bits, "--channel", "bitflip") == 0
-    assert "recommended_radius" not in results.load(bits)["probe"]
-    assert cli.main(["report", str(bits)]) == 0
+    for channel in ("erasure", "bitflip"):
+        assert run(spins(tmp_path), out, "--channel", channel, "--force") == 0
+        found = results.load(out)["probe"]
+        assert "excess_mse" not in found
+        assert found["log_snr"].values[0] == pytest.approx(
+            np.log((Erasure() if channel == "erasure" else BitFlip()).snr(0.4))
+        )
+    assert cli.main(["report", str(out)]) == 0
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_budget_covers_reading_measuring_and_calibration(monkeypatch, calibrated):
+    """Of seconds that are known: training has what all else leaves."""
+    field = field_of_array(Ising(Lattice((8, 8)), beta=0.4).sample(100, np.random.default_rng(3)))
+    plan = ProbePlan((0.5, 0.7), (1, 2), (4, 4))
+    monkeypatch.setattr("lattice_diffusion.estimators.amortised_estimates.pilot", lambda *_: (0.01, 3.0))
+    monkeypatch.setattr("lattice_diffusion.images.probe.exact_seconds", lambda *_: 20.0)
+    known = pictures((8, 8)) if calibrated else {}
+    n_networks, exact = (4, 0) if not calibrated else (12, 40)
+    spent = 25.0
+    made = _costed(field, plan, known, 200.0, "cpu", False, time.perf_counter() - spent)
+    beside = spent + exact + n_networks * (3.0 + 0.01 * OVERHEAD_STEPS)
+    assert made.steps == pytest.approx((0.95 * 200 - beside) / (0.01 * n_networks), rel=0.01)
+    assert beside + 0.01 * n_networks * made.steps < 200
+    assert _costed(field, plan, known, 1.0, "cpu", False, time.perf_counter() - spent).steps == 1
+
+
+def test_gain_of_more_training_follows_from_two_doublings():
+    """Of a loss a + b n^-c, exactly; of one that falls the faster, at least what it fell by; inf where nothing is known."""
+    for power in (0.5, 1.5):
+        loss = {n: 2 + 30 * n**-power for n in (25, 50, 100, 200)}
+        assert gain_to_come({n: loss[n] for n in (25, 50, 100)}, 100) == pytest.approx(loss[100] - loss[200])
+    assert gain_to_come({4: 4.10, 8: 4.09, 17: 4.05}, 17) == pytest.approx(4 * 0.04)
+    assert gain_to_come({25: 1.0, 50: 0.9, 75: 0.95, 100: 0.91}, 100) == 0.0
+    assert gain_to_come({3: 1.0}, 3) == np.inf
+
+
+@pytest.mark.slow
+def test_a_probe_that_hardly_trained_recommends_nothing(tmp_path, capsys):
+    """17 steps on colour patches: the banner on page and terminal, no window, schedule or saving anywhere."""
+    rng = np.random.default_rng(1)
+    smooth = rng.normal(size=(1500, 4, 4, 3)).repeat(3, axis=1).repeat(3, axis=2) + 0.3 * rng.normal(
+        size=(1500, 12, 12, 3)
+    )
+    np.save(tmp_path / "patches.npy", (127 + 60 * smooth).clip(0, 255).astype(np.uint8))
+    command = f"probe {tmp_path / 'patches.npy'} --times 4 --radii 1,2,4 --no-calibrate --steps 17 --out"
+    assert cli.main([*command.split(), str(tmp_path / "p.h5")]) == 0
+    terminal = capsys.readouterr().out
+    assert (
+        "! NOT CONVERGED: nothing is recommended. The information that is shown may be too large or too small"
+        in terminal
+    )
+    found = ld.load(tmp_path / "p.h5")
+    assert int(found["probe"]["converged"]) == 0
+    assert not [
+        name for name in found["probe"].variables if "window" in name or "recommended" in name or "schedule" in name
+    ]
+    found.report(tmp_path / "p.html")
+    page = (tmp_path / "p.html").read_text()
+    assert '<p class="warn">NOT CONVERGED' in page
+    for text in (page, terminal):
+        assert not any(word in text for word in ("Recommended", "fewer pixels", "must see", "suffices", "window"))
+    with pytest.raises(InputError, match="probe has not converged, so that it recommends nothing"):
+        grid_of_probe(found, open_images(tmp_path / "patches.npy"), 1)
 
 
 def test_images_that_do_not_fit_into_memory_are_read_by_slices(tmp_path, monkeypatch):
