@@ -118,7 +118,7 @@ def probe_doubts(probe: Group) -> Iterator[str]:
             f"by any amount ({failed}). Train longer (--steps, --budget), or take more images."
         )
     tolerance, typical = float(probe["tolerance"].values), float(np.median(probe["cmi_above_null_stderr"].values))
-    if tolerance < SIGNIFICANT * typical:
+    if converged(probe) and tolerance < SIGNIFICANT * typical:
         yield (
             f"The tolerance of {tolerance:g} nats is below three standard errors of the information (typically "
             f"{typical:.2g} nats): ends of windows may be noise."

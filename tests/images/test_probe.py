@@ -385,13 +385,11 @@ def test_erasures_have_the_area_law_of_a_random_order():
 
 def test_erasures_and_flips_are_measured(tmp_path):
     out = tmp_path / "p.h5"
-    for channel in ("erasure", "bitflip"):
-        assert run(spins(tmp_path), out, "--channel", channel, "--force") == 0
+    for noise in (Erasure(), BitFlip()):
+        assert run(spins(tmp_path), out, "--channel", noise.name, "--force") == 0
         found = results.load(out)["probe"]
         assert "excess_mse" not in found
-        assert found["log_snr"].values[0] == pytest.approx(
-            np.log((Erasure() if channel == "erasure" else BitFlip()).snr(0.4))
-        )
+        assert found["log_snr"].values[0] == pytest.approx(np.log(noise.snr(0.4)))
     assert cli.main(["report", str(out)]) == 0
 
 
@@ -413,7 +411,7 @@ def test_budget_covers_reading_measuring_and_calibration(monkeypatch, calibrated
 
 
 def test_gain_of_more_training_follows_from_two_doublings():
-    """Of a loss a + b n^-c, exactly; of one that falls the faster, at least what it fell by; inf where nothing is known."""
+    """Of a loss a + b n^-c, exactly; of one that falls ever faster, more than it fell by; inf where it is unknown."""
     for power in (0.5, 1.5):
         loss = {n: 2 + 30 * n**-power for n in (25, 50, 100, 200)}
         assert gain_to_come({n: loss[n] for n in (25, 50, 100)}, 100) == pytest.approx(loss[100] - loss[200])
