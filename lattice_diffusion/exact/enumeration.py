@@ -16,29 +16,34 @@ from ..errors import InputError
 from ..lattice import BoolArray, FloatArray
 from . import ExactModel
 from .spins import SpinSolver
+from .tokens import TokenSolver
 
 MAX_ENTRIES = 1 << 20
 
 
 def law(model: ExactModel) -> tuple[NDArray[np.int8], FloatArray]:
-    """Return all clean states (S, *lattice.shape) of a two-valued model and their probabilities (S,).
+    """Return all clean states (S, *lattice.shape) of a model of spins or tokens and their probabilities (S,).
 
     Raises:
         InputError: real-valued data, a torus of domain walls, or more than 2^20 states.
     """
     solver = model.solver
-    if not isinstance(solver, SpinSolver):
-        raise InputError(f"only two-valued data have finitely many states, got {type(model).__name__}")
-    _check_size(2, solver.n_free)
+    if isinstance(solver, TokenSolver):
+        _check_size(solver.q, math.prod(solver.shape))
+    elif isinstance(solver, SpinSolver):
+        _check_size(2, solver.n_free)
+    else:
+        raise InputError(f"only spins and tokens have finitely many states, got {type(model).__name__}")
     return solver.law()
 
 
 def clean_table(model: ExactModel) -> FloatArray:
-    """Return p_0 as a table, (2,) * N; for domain walls N counts the bonds of the grid, in C order."""
+    """Return p_0 as a table, (2,) * N or (q,) * N; for domain walls N counts the bonds of the grid, in C order."""
     states, probabilities = law(model)
-    values = states[:, model.sites] > 0
-    _check_size(2, values.shape[1])
-    table = np.zeros((2,) * values.shape[1])
+    q, values = getattr(model.solver, "q", None), states[:, model.sites]
+    values = values if q else values > 0
+    _check_size(q or 2, values.shape[1])
+    table = np.zeros((q or 2,) * values.shape[1])
     np.add.at(table, tuple(values.T.astype(int)), probabilities)
     return table
 
@@ -139,19 +144,21 @@ def there_and_back(table: FloatArray, matrix: FloatArray, around: BoolArray, ord
     return Return(table, np.array(cmi), np.array(drop))
 
 
-def unmasked_law(clean: FloatArray, around: BoolArray, order: Sequence[int]) -> FloatArray:
+def unmasked_law(clean: FloatArray, around: BoolArray, order: Sequence[int | Sequence[int]]) -> FloatArray:
     """Return the law of masked generation in one order, each site given the sites of its box known by then.
 
+    Entries of the order that are several sites are unmasked at once, from the product of their posteriors.
     What is known but impossible under p_0 gives all values alike.
     """
     out = np.ones_like(clean)
     known = np.zeros(clean.ndim, bool)
-    for site in order:
-        hidden = tuple(i for i in range(clean.ndim) if i != site and not (known[i] and around[site, i]))
-        joint = clean.sum(axis=hidden, keepdims=True)
-        given = joint.sum(axis=site, keepdims=True)
-        out = out * np.where(given > 0.0, joint / np.where(given > 0.0, given, 1.0), 1.0 / clean.shape[site])
-        known[site] = True
+    for batch in map(np.atleast_1d, order):
+        for site in map(int, batch):
+            hidden = tuple(i for i in range(clean.ndim) if i != site and not (known[i] and around[site, i]))
+            joint = clean.sum(axis=hidden, keepdims=True)
+            given = joint.sum(axis=site, keepdims=True)
+            out = out * np.where(given > 0.0, joint / np.where(given > 0.0, given, 1.0), 1.0 / clean.shape[site])
+        known[batch] = True
     return out
 
 

@@ -6,6 +6,7 @@ What is not there (no exponential decay, no peak between the times, no time abov
 
 from .finite_size import Crossing, PowerLaw, finite_size_crossing, power_law
 from .markov_length import MarkovLength, markov_length
+from .memorisation import memorisation_time, patch_information
 from .schedules import (
     Allocation,
     evaluate_schedule,
@@ -14,6 +15,14 @@ from .schedules import (
     schedule_frontier,
     two_level_schedule,
 )
+from .unmasking import (
+    UnmaskingSchedule,
+    equal_batches,
+    parallel_divergence,
+    unmasking_cost,
+    unmasking_entropies,
+    unmasking_schedule,
+)
 from .windows import Window, nonlocality_window, peak_time, speciation_window
 
 __all__ = [
@@ -21,16 +30,24 @@ __all__ = [
     "Crossing",
     "MarkovLength",
     "PowerLaw",
+    "UnmaskingSchedule",
     "Window",
+    "equal_batches",
     "evaluate_schedule",
     "finite_size_crossing",
     "log_rule",
     "markov_length",
+    "memorisation_time",
     "nonlocality_window",
     "optimal_schedule",
+    "parallel_divergence",
+    "patch_information",
     "peak_time",
     "power_law",
     "schedule_frontier",
     "speciation_window",
     "two_level_schedule",
+    "unmasking_cost",
+    "unmasking_entropies",
+    "unmasking_schedule",
 ]
