@@ -58,7 +58,11 @@ def specs(preset: str) -> Spec:
     full = preset == "full"
     loops = {"name": "domain-walls", "beta": 0.0, "length": 64}
     large = {**loops, "length": 1024 if full else 320}
-    field = {"name": "gaussian-field", "length": 16 if full else 12, "mass_squared": [0.03, 0.1, 0.3]}
+    field = {
+        "name": "gaussian-field",
+        "length": 16 if full else 10,
+        "mass_squared": [0.03, 0.1, 0.3] if full else [0.03, 0.3],
+    }
     spins = {"name": "ising", "shape": [3, 3], "beta": 0.25}
     nodes = [float(t) for t in (np.polynomial.legendre.leggauss(32 if full else 24)[0] + 1) / 2]
     radii, wide = [1, 2, 3, 4, 6, 8, 11, 16], [2, 4, 8, 11, 16, 22, *([32, 45, 64] if full else [])]
@@ -66,10 +70,16 @@ def specs(preset: str) -> Spec:
     law = {"t": [1.0], "quantity": "generated_law"}
     steps, n_spins = {"n_steps": 200 if full else 40}, 1000000 if full else 30000
     grids = {
-        "loops-area": grid(loops, "erasure", t=nodes, radii=radii, n_samples=400 if full else 6, quantity="denoising"),
+        "loops-area": grid(loops, "erasure", t=nodes, radii=radii, n_samples=400 if full else 5, quantity="denoising"),
         "loops-unmasked": grid(loops, "erasure", radii=radii, n_samples=4000 if full else 80, **unmasked),
         "large-loops": grid(large, "erasure", radii=wide, n_samples=40 if full else 4, **unmasked),
-        "field": grid(field, "gaussian", radii=[1, 2, 3, 4], settings={"n_steps": 600 if full else 100}, **law),
+        "field": grid(
+            field,
+            "gaussian",
+            radii=[1, 2, 3, 4] if full else [1, 2, 3],
+            settings={"n_steps": 600 if full else 200},
+            **law,
+        ),
         "spins": grid(spins, "gaussian", radii=[0, 1], n_samples=n_spins, settings=steps, **law),
     }
     for name, (_, model) in SMALL.items():

@@ -23,13 +23,14 @@ def specs(preset: str) -> Spec:
     masses = {name: np.linspace(low, 1.0, 19 if full else 10) for name, low in (("chain", 0.1), ("square", 0.3))}
     squares = {name: [round(float(m) ** 2, 6) for m in values] for name, values in masses.items()}
     t = {"start": 0.1, "stop": 0.95, "num": 35 if full else 18}
+    few = t if full else {"start": 0.15, "stop": 0.95, "num": 9}
     chain = {"name": NAME, "length": 241, "dimension": 1, "mass_squared": squares["chain"]}
     square = {"name": NAME, "length": 101 if full else 61, "dimension": 2, "mass_squared": squares["square"]}
     return Spec(
         name=NAME,
         grids={
             "chain": grid(chain, "gaussian", t=t, radii=list(range(1, 25))),
-            "square": grid(square, "gaussian", t=t, radii=list(range(2, 17, 2))),
+            "square": grid(square, "gaussian", t=few, radii=list(range(2, 17, 2))),
         },
     )
 

@@ -154,11 +154,11 @@ GAUSSIAN = Noise(
 def noise_specs(noise: Noise, preset: str) -> Spec:
     full = preset == "full"
     ratios = (0.4, 0.5, 0.6, 0.7, 0.78, 0.85, 0.92, 1.0, 1.08, 1.16, 1.25, 1.35, 1.5, 1.7, 2.0)
-    t = [round(float(noise.time(noise.critical[0][0] * x)), 6) for x in ratios]
+    t = [round(float(noise.time(noise.critical[0][0] * x)), 6) for x in (ratios if full else ratios[::2])]
     near = [round(float(noise.time(c)), 6) for c in np.linspace(*noise.window, 9 if full else 7)]
     radii, n_samples = [1, 2, 3, 4, 6, 8, 10, *([14, 18, 22] if full else [])], 5000 if full else 250
     sizes = loops([12, 16, 24, 32, 48, 64] if full else [12, 16, 24])
-    label = {"t": near, "quantity": "label_entropy", "n_samples": 20000 if full else 2000}
+    label = {"t": near, "quantity": "label_entropy", "n_samples": 20000 if full else 1500}
     return Spec(
         name=noise.name,
         grids={

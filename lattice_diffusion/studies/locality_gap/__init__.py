@@ -37,9 +37,9 @@ def specs(preset: str) -> Spec:
     ising = {"name": "ising", "length": 11 if full else 9}
     field = {"name": "gaussian-field", "length": 24 if full else 16, "periodic": True, "mass_squared": 0.04}
     loops = {"name": "domain-walls", "length": 24 if full else 16, "beta": 0.0}
-    exact = {"t": t, "radii": [1, 2, 3, 4] if full else [1, 2, 3], "n_samples": 40000 if full else 2500, **gap}
+    exact = {"t": t, "radii": [1, 2, 3, 4] if full else [1, 2, 3], "n_samples": 40000 if full else 2000, **gap}
     broken = {"t": near, "radii": [1, 2, 3, 5], "n_samples": 4000 if full else 250, **gap}
-    training = {"train_steps": 3000, "batch_size": 96, "width": 48} if full else {"train_steps": 250}
+    training = {"train_steps": 3000, "batch_size": 96, "width": 48} if full else {"train_steps": 200}
     learned = {
         "quantity": "learned_gap",
         "radii": [1, 2, 3] if full else [1, 2],
@@ -50,7 +50,7 @@ def specs(preset: str) -> Spec:
         name=NAME,
         grids={
             "ising": grid({**ising, "beta": betas}, "gaussian", **exact),
-            "field": grid(field, "gaussian", t=t, radii=[1, 2, 3, 4], n_samples=40000 if full else 10000, **gap),
+            "field": grid(field, "gaussian", t=t, radii=[1, 2, 3, 4], n_samples=40000 if full else 5000, **gap),
             "loops": grid(loops, "gaussian", **broken),
             "learned": grid({**ising, "beta": betas if full else betas[1:]}, "gaussian", **learned),
         },
