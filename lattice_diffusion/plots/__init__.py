@@ -252,6 +252,7 @@ def cells(
     ax.set(xlabel=words(data[x]), ylabel=words(data[y]))
     peak = data.get("peak_time")
     if peak is not None and name == "cmi" and x == "t" and peak.dims == (y,):
+        peak = peak.where(trusted(data, name).any("t"))
         ax.errorbar(
             peak,
             places(data[y]),

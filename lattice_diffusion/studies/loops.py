@@ -187,7 +187,9 @@ def draw_noise(noise: Noise, result: xr.DataTree) -> Any:
     data, label = grids(result)["map"], grids(result)["label"]
     control, x = (noise.control(g["t"].values) for g in (data, label))
     side = json.loads(result.attrs["parameters"])["grids"]["map"]["model"]["length"]
-    plots.cells(left, data.assign_coords(t=control), "cmi", vmin=1e-7)
+    peak, error = data["peak_time"], data["peak_time_stderr"]
+    peaks = {"peak_time": noise.control(peak), "peak_time_stderr": noise.control(peak + error) - noise.control(peak)}
+    plots.cells(left, data.assign(peaks).assign_coords(t=control), "cmi", vmin=1e-7)
     left.set(title=f"CMI, L = {side}; hatched: rare samples")
     plots.curves(middle, data, "markov_length", at=control, log=False)
     middle.set(title="Markov length; black: known transition", ylim=(0, None))
