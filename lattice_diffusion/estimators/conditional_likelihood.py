@@ -23,7 +23,7 @@ from ..estimate import Estimate
 from ..lattice import FloatArray
 from .base import Sample, sample_of, standardising, warn_at_cap
 from .laws import FEWEST, FLAT, Head, Law, NoisySpin, head_of
-from .networks import Places, Rows, by_chunks, network, tensor
+from .networks import MLP, Convolution, Places, Rows, by_chunks, places_of, tensor
 from .neural import VALIDATION, Learned, Neural, middle, split
 
 
@@ -33,10 +33,12 @@ class ConditionalLikelihood(Neural):
 
     What a is decides the law: spins (their noise deconvolved where channel and t are given: only the law of the clean
     spin is learned), a few values, or real numbers (mixtures of Gaussians, no narrower than the noise where it is
-    known). The parameters that are not listed here are those of `Neural`. With body="conv", products find parities of
-    `depth` values at a learning rate near 0.01 and a weight decay near 1; with depth 0 all laws are linear.
+    known). The parameters that are not listed here are those of `Neural`; with depth 0 all laws are linear.
 
     Args:
+        body: of the networks: "mlp", or "conv", one stencil for all sites of the lattice (see `networks`), whose
+            products find parities of `depth` values at a learning rate near 0.01 and a weight decay near 1.
+        radius: of the stencil, a box.
         share_positions: learn from, and average over, so many translations of every sample beside itself, wrapped
             around: only right on periodic lattices where law and noise are the same at all sites.
         clean: "spins" or "real", what noisy values were before Gaussian noise; None: told from the second and fourth
@@ -50,13 +52,16 @@ class ConditionalLikelihood(Neural):
 
     limits: ClassVar[Limits] = {
         **Neural.limits,
+        "radius": (0, None),
         "share_positions": (0, None),
         "weight_decay": (0.0, 1e3),
         "components": (1, None),
     }
-    choices: ClassVar = {**Neural.choices, "clean": ("spins", "real")}
+    choices: ClassVar = {"body": ("mlp", "conv"), "clean": ("spins", "real")}
     folds: int = 4
     _: KW_ONLY
+    body: Literal["mlp", "conv"] = "mlp"
+    radius: int = 1
     share_positions: int = 0
     clean: Literal["spins", "real"] | None = None
     corrected: bool = True
@@ -81,7 +86,8 @@ class ConditionalLikelihood(Neural):
         if self.clean == "spins" and not known and not spins:
             raise InputError("clean='spins' needs the noise, or values of +-1; give channel and t")
         spins = spins or self.clean == "spins"
-        where, rows, noise = self._places(train), split(len(train), rng), NoisySpin(train.channel, train.t)
+        where = places_of(train) if self.body == "conv" else None
+        rows, noise = split(len(train), rng), NoisySpin(train.channel, train.t)
 
         def seen(x: FloatArray) -> FloatArray:
             """Return tanh h of noisy spins, or the values as they are."""
@@ -167,7 +173,13 @@ class ConditionalLikelihood(Neural):
         if not (x.shape[1] and self.depth and law.linear.kept == 1.0):  # a network would undo the shrinkage
             return law
         seen, theta = law.seen(x, start).float(), by_chunks(law, x, start)
-        net = network(where, x.shape[1], seen.shape[1], head.n_outputs, rng, n_a=j, **self._size).to(self.device)
+        sizes, size = (seen.shape[1], head.n_outputs), {"width": self.width, "depth": self.depth}
+        if where is None:
+            net: nn.Module = MLP(*sizes, rng=rng, zero=True, **size)
+        else:
+            sites = np.concatenate([where.b, where.a[:j], where.c])[: x.shape[1]]
+            net = Convolution(sites, where.shape, *sizes, rng=rng, radius=self.radius, **size)
+        net.to(self.device)
 
         def nats(net: nn.Module, seen: Tensor, theta: Tensor, y: Tensor) -> Tensor:
             return head.nats(theta + law.gain * net(seen), y)

@@ -25,7 +25,7 @@ from torch.nn.functional import cross_entropy, softplus
 from ..estimate import Estimate
 from ..lattice import FloatArray
 from .base import Sample, mean_estimate, standardising, warn_at_cap
-from .networks import CHUNK, MLP, Places, network, tensor
+from .networks import CHUNK, MLP, tensor
 from .neural import Learned, Loss, Neural, split
 
 MOVING_AVERAGE = 0.99  # decay of MINE's average of e^T
@@ -35,22 +35,20 @@ MOVING_AVERAGE = 0.99  # decay of MINE's average of e^T
 class Difference(Neural):
     """Base of the three: two critics, and where they are evaluated.
 
-    The parameters that are not listed here are those of `Neural`. With body="conv", a reaches all sites of B and C
-    (InfoNCE: the embedding of b and c alone is a convolution); a stencil sees what sites on both sides of A tell
-    together only if it reaches across.
+    The parameters that are not listed here are those of `Neural`.
 
     Args:
         evaluate: "held_out", cross-fitted with early stopping; "in_sample", on the very samples the critics were
             trained on for all `steps`, as in arXiv:2508.06614, which overfitting makes larger.
     """
 
-    choices: ClassVar = {**Neural.choices, "evaluate": ("held_out", "in_sample")}
+    choices: ClassVar = {"evaluate": ("held_out", "in_sample")}
     _: KW_ONLY
     evaluate: Literal["held_out", "in_sample"] = "held_out"
     steps: int = 2000
 
     @abstractmethod
-    def _critic(self, d_a: int, d_z: int, where: Places | None, rng: Generator) -> nn.Module: ...
+    def _critic(self, d_a: int, d_z: int, rng: Generator) -> nn.Module: ...
 
     @abstractmethod
     def _score(self, net: nn.Module, a: Tensor, z: Tensor) -> Tensor:
@@ -72,15 +70,13 @@ class Difference(Neural):
         return self.in_sample_
 
     def _learn(self, train: Sample, rng: Generator) -> Learned:
-        where, rows = self._places(train), (np.arange(len(train)), np.arange(0))
-        if self.evaluate == "held_out":
-            rows = split(len(train), rng)
+        rows = split(len(train), rng) if self.evaluate == "held_out" else (np.arange(len(train)), np.arange(0))
         scaled_a, terms = standardising(train.a[rows[0]]), []
         for sign, region in ((1, "bc"), (-1, "b")):
             z = getattr(train, region)
             if z.shape[1]:
                 scaled_z = standardising(z[rows[0]])
-                net = self._critic(train.a.shape[1], z.shape[1], where, rng).to(self.device)
+                net = self._critic(train.a.shape[1], z.shape[1], rng).to(self.device)
                 pairs = scaled_a(train.a), scaled_z(z)
                 fitted, validated = ([tensor(x[part], self.device) for x in pairs] for part in rows)
                 self._train(net, self._loss(), fitted, validated, rng, score=self._score)
@@ -100,8 +96,8 @@ class Difference(Neural):
 class _OfPairs(Difference):
     """A critic of a and z together, one number for a pair."""
 
-    def _critic(self, d_a: int, d_z: int, where: Places | None, rng: Generator) -> nn.Module:
-        return network(where, d_z, d_a + d_z, 1, rng, first=d_a, **self._size)
+    def _critic(self, d_a: int, d_z: int, rng: Generator) -> nn.Module:
+        return MLP(d_a + d_z, 1, self.width, self.depth, rng, zero=True)
 
 
 class ClassifierRatio(_OfPairs):
@@ -143,9 +139,8 @@ class MINE(_OfPairs):
 class InfoNCE(Difference):
     """Which of K values of z belongs to a value of a: E [ T_ii - log (1/K) sum_j e^T_ij ], K the batch size."""
 
-    def _critic(self, d_a: int, d_z: int, where: Places | None, rng: Generator) -> nn.Module:
-        embed_a = MLP(d_a, self.width, self.width, self.depth, rng)
-        return nn.ModuleList([embed_a, network(where, d_z, d_z, self.width, rng, zero=False, **self._size)])
+    def _critic(self, d_a: int, d_z: int, rng: Generator) -> nn.Module:
+        return nn.ModuleList(MLP(d, self.width, self.width, self.depth, rng) for d in (d_a, d_z))
 
     def _score(self, net: nn.Module, a: Tensor, z: Tensor) -> Tensor:
         return -self._values(net, a, z).mean()

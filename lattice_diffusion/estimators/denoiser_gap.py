@@ -24,7 +24,7 @@ from ..errors import InputError, Limits, check_memory
 from ..estimate import Estimate
 from ..lattice import FloatArray
 from .base import Sample, mean_estimate
-from .networks import Places, Rows, by_chunks, network, tensor
+from .networks import MLP, Rows, by_chunks, tensor
 from .neural import Neural, split
 
 FEWEST, MOST = 1e-2, 1e3  # range of gamma, in units of 1/variance of a and 1/variance left by least squares
@@ -44,7 +44,7 @@ class DenoiserGap(Neural):
 
     Each denoiser is the linear one plus a network that starts at 0, one for all u. Both forms are cross-fitted on
     held-out samples; `estimate()` is the gap of the mean squared errors. The parameters that are not listed here are
-    those of `Neural`; with body="conv" the noisy a reaches all sites of B and C.
+    those of `Neural`.
 
     Args:
         levels: points of the integral over log gamma.
@@ -64,7 +64,7 @@ class DenoiserGap(Neural):
     def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: Generator) -> Estimate:
         check_memory("levels", 32 * len(sample) * self.levels, "take fewer levels")
         sample.check_continuous("DenoiserGap", "a")
-        where, n_columns = self._places(sample), sample.bc.shape[1]
+        n_columns = sample.bc.shape[1]
         if len(sample) < (need := 3 * (n_columns + FEWEST_SAMPLES)):
             raise InputError(
                 f"DenoiserGap needs at least {need:,} samples for {n_columns} columns of b and c, got {len(sample):,}; "
@@ -81,7 +81,7 @@ class DenoiserGap(Neural):
             rows = np.flatnonzero(fold == k)
             part, rest = sample.take(rows), sample.take(np.flatnonzero(fold != k))
             chosen = split(len(rest), rng)
-            near, far = (self._denoiser(rest.a, x, log_gamma, chosen, where, rng) for x in (rest.b, rest.bc))
+            near, far = (self._denoiser(rest.a, x, log_gamma, chosen, rng) for x in (rest.b, rest.bc))
             a = part.a
             for i, level in enumerate(log_gamma):
                 noisy = a + math.exp(-0.5 * level) * rng.standard_normal(a.shape)
@@ -127,12 +127,10 @@ class DenoiserGap(Neural):
             )
         return self._decay
 
-    def _denoiser(
-        self, a: FloatArray, x: FloatArray, log_gamma: FloatArray, rows: Rows, where: Places | None, rng: Generator
-    ) -> "_Denoiser":
+    def _denoiser(self, a: FloatArray, x: FloatArray, log_gamma: FloatArray, rows: Rows, rng: Generator) -> "_Denoiser":
         """Train a denoiser of a (n, d_A) that sees x (n, d_x)."""
         n_x, d_a = x.shape[1], a.shape[1]
-        net = network(where, n_x, n_x + 2 * d_a + 1, d_a, rng, **self._size).to(self.device)
+        net = MLP(n_x + 2 * d_a + 1, d_a, self.width, self.depth, rng, zero=True).to(self.device)
         made = _Denoiser(net, a[rows[0]], x[rows[0]], log_gamma, self.device)
 
         def copies(part: NDArray[np.intp]) -> list[Tensor]:

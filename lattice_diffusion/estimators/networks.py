@@ -1,6 +1,6 @@
 """Networks of the neural estimators: a perceptron for flat arrays, one stencil for all sites of a lattice.
 
-A network sees columns of a flat array, some of which are sites of a lattice. Columns that are missing are missing
+A stencil sees columns of a flat array, the first of which are sites of a lattice. Columns that are missing are missing
 from its image too, so that the receptive field of a law of B is exactly B, whatever the stencil.
 """
 
@@ -54,9 +54,8 @@ class Convolution(nn.Module):
         out = sum over sites i of R_ik . silu f_k(i)      0 before training
 
     Args:
-        places: (d,), flat indices into the image (channel, *lattice) of the columns first, ..., first + d - 1.
+        places: (d,), flat indices into the image (channel, *lattice) of the first d columns.
         shape: of the image, up to 3 lattice axes.
-        n_rest: number of other columns.
         rng: draws the weights.
         radius: of the stencil, a box.
     """
@@ -67,24 +66,23 @@ class Convolution(nn.Module):
         self,
         places: NDArray[np.intp],
         shape: tuple[int, ...],
-        n_rest: int,
+        n_in: int,
         n_out: int,
         rng: np.random.Generator,
         *,
         width: int,
         depth: int,
         radius: int,
-        first: int = 0,
     ) -> None:
         super().__init__()
-        self.shape, self.n_rest, self.first = shape, n_rest, first
+        self.shape, self.n_rest = shape, n_in - len(places)
         self.register_buffer("places", torch.as_tensor(places))
         make = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[len(shape) - 2]
-        n_in, kernel, sites = shape[0] + n_rest, 2 * radius + 1, math.prod(shape[1:])
-        weights = n_in * kernel ** (len(shape) - 1) + sites * n_out
+        n_seen, kernel, sites = shape[0] + self.n_rest, 2 * radius + 1, math.prod(shape[1:])
+        weights = n_seen * kernel ** (len(shape) - 1) + sites * n_out
         check_memory("width", 32 * depth * width * weights, "take a smaller width, depth or radius")
         layers = (
-            nn.utils.skip_init(make, n_in, width, kernel, padding=radius, dtype=torch.float32) for _ in range(depth)
+            nn.utils.skip_init(make, n_seen, width, kernel, padding=radius, dtype=torch.float32) for _ in range(depth)
         )
         self.layers = nn.ModuleList(layers)
         draw_weights(self.layers, rng)
@@ -93,10 +91,10 @@ class Convolution(nn.Module):
         nn.init.zeros_(self.readout.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        before, on, after = x.tensor_split((self.first, self.first + len(self.places)), dim=1)
+        on, rest = x.tensor_split((len(self.places),), dim=1)
         image = x.new_zeros(len(x), math.prod(self.shape))
         image[:, self.places] = on
-        rest = torch.cat([before, after], dim=1).reshape(len(x), self.n_rest, *[1] * (len(self.shape) - 1))
+        rest = rest.reshape(len(x), self.n_rest, *[1] * (len(self.shape) - 1))
         seen = torch.cat([image.unflatten(1, self.shape), rest.expand(-1, -1, *self.shape[1:])], dim=1)
         found, features = x.new_ones(1), []
         for layer in self.layers:
@@ -131,35 +129,6 @@ def places_of(sample: Sample) -> Places:
 
     shape = image if len(image) > 2 or image != parts.shape else (1, *image)
     return Places(shape, columns(parts.A), columns(parts.B), columns(parts.C))
-
-
-def network(
-    where: Places | None,
-    n_columns: int,
-    n_in: int,
-    n_out: int,
-    rng: np.random.Generator,
-    *,
-    width: int,
-    depth: int,
-    radius: int,
-    first: int = 0,
-    n_a: int = 0,
-    zero: bool = True,
-) -> nn.Module:
-    """Return an MLP, or a `Convolution` where the places are known.
-
-    Args:
-        n_columns: b, the first `n_a` columns of a, and c are those from `first` on, as far as there are so many.
-        zero: whether an MLP is 0 before training; a convolution always is.
-    """
-    if where is None:
-        return MLP(n_in, n_out, width, depth, rng, zero=zero)
-    if depth < 1:
-        raise InputError(f"depth must be an integer >= 1 with body='conv', got {depth!r}; use body='mlp'")
-    sites = np.concatenate([where.b, where.a[:n_a], where.c])[:n_columns]
-    options = {"width": width, "depth": depth, "radius": radius, "first": first}
-    return Convolution(sites, where.shape, n_in - len(sites), n_out, rng, **options)
 
 
 def draw_weights(layers: nn.ModuleList, rng: np.random.Generator) -> None:

@@ -10,7 +10,7 @@ theta^2 / (1 + theta^2), and never above 1/8n, where the held-out average alone 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from ..errors import Limits
 from ..estimate import Estimate
 from ..lattice import FloatArray
 from .base import Estimator, Sample, mean_estimate
-from .networks import Places, Rows, places_of, torch_generator
+from .networks import Rows, torch_generator
 
 VALIDATION = 0.15  # share of the samples of a fit that training is stopped by
 Loss = Callable[..., Tensor]
@@ -45,8 +45,6 @@ class Neural(Estimator):
 
     Args:
         folds: K of the cross-fitting.
-        body: of the networks: "mlp", or "conv", one stencil for all sites of the lattice (see `networks`).
-        radius: of the stencil, a box.
         width, depth: of the networks' hidden layers.
         steps, batch_size, learning_rate: of their training, at most; it stops early.
         device: of torch.
@@ -58,32 +56,20 @@ class Neural(Estimator):
 
     limits: ClassVar[Limits] = {
         **Estimator.limits,
-        "radius": (0, None),
         "width": (1, None),
         "depth": (0, None),
         "steps": (0, None),
         "batch_size": (1, None),
         "learning_rate": (0.0, 1e3),
     }
-    choices: ClassVar = {"body": ("mlp", "conv")}
     folds: int = 2
     _: KW_ONLY
-    body: Literal["mlp", "conv"] = "mlp"
-    radius: int = 1
     width: int = 64
     depth: int = 2
     steps: int = 1000
     batch_size: int = 512
     learning_rate: float = 1e-3
     device: str | torch.device | None = None
-
-    @property
-    def _size(self) -> dict[str, Any]:
-        return {"width": self.width, "depth": self.depth, "radius": self.radius}
-
-    def _places(self, sample: Sample) -> Places | None:
-        """Return where a convolution finds its columns; None for the perceptron."""
-        return places_of(sample) if self.body == "conv" else None
 
     def _train(
         self,

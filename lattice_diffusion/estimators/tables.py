@@ -165,8 +165,8 @@ class RareClass(Table):
 
 
 @dataclass(frozen=True)
-class Rectified(Table):
-    """max(a, 0) and c of a Gaussian pair: half of A is an atom at 0.
+class Pair(Table):
+    """A Gaussian pair, of whose first variable A is what `seen` leaves.
 
     Args:
         correlation: of the pair.
@@ -174,9 +174,20 @@ class Rectified(Table):
 
     correlation: float = 0.7
 
+    @abstractmethod
+    def seen(self, a: FloatArray) -> FloatArray:
+        """Return the values A of standard normal ones."""
+
     def draw(self, n: int, rng: np.random.Generator) -> FloatArray:
-        a, c = _pair(n, self.correlation, rng)
-        return np.c_[np.maximum(a, 0), c]
+        a, z = rng.standard_normal((2, n))
+        return np.c_[self.seen(a), self.correlation * a + np.sqrt(1 - self.correlation**2) * z]
+
+
+class Rectified(Pair):
+    """max(a, 0): half of A is an atom at 0."""
+
+    def seen(self, a: FloatArray) -> FloatArray:
+        return np.maximum(a, 0.0)
 
     def log_ratios(self, x: FloatArray) -> FloatArray:
         (a, c), left = x.T, 1 - self.correlation**2
@@ -189,19 +200,11 @@ class Rectified(Table):
         return float(-0.25 * np.log1p(-(self.correlation**2)) + WEIGHTS @ xlogy(p, 2 * p))
 
 
-@dataclass(frozen=True)
-class EightBit(Table):
-    """A Gaussian pair of which A is rounded to 256 levels 1/64 apart and clipped at both ends.
+class EightBit(Pair):
+    """128 + 64 a, rounded and clipped to 0..255, so that a few samples in a hundred are at the ends."""
 
-    Args:
-        correlation: of the pair.
-    """
-
-    correlation: float = 0.7
-
-    def draw(self, n: int, rng: np.random.Generator) -> FloatArray:
-        a, c = _pair(n, self.correlation, rng)
-        return np.c_[np.clip(np.round(128 + 64 * a), 0, 255), c]
+    def seen(self, a: FloatArray) -> FloatArray:
+        return np.clip(np.round(128 + 64 * a), 0, 255)
 
     def log_ratios(self, x: FloatArray) -> FloatArray:
         level = x[:, 0].astype(int)
@@ -221,8 +224,3 @@ class EightBit(Table):
     @cached_property
     def information(self) -> float:
         return float(entr(self._marginal).sum() - WEIGHTS @ entr(self._given(NODES)).sum(axis=1))
-
-
-def _pair(n: int, correlation: float, rng: np.random.Generator) -> FloatArray:
-    a, z = rng.standard_normal((2, n))
-    return np.array([a, correlation * a + np.sqrt(1 - correlation**2) * z])

@@ -1,17 +1,22 @@
 """Neural estimators: each on a task where it must be right, mutants, seeds, what is refused."""
 
+import pickle
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.special import entr, expit
+from sklearn.base import clone as sklearn_clone
+from sklearn.model_selection import GridSearchCV
+from sklearn.utils.validation import check_is_fitted
 
 import lattice_diffusion as ld
 from lattice_diffusion import estimators as est
 from lattice_diffusion.estimators import tables
 from lattice_diffusion.estimators.base import CapWarning
 from lattice_diffusion.estimators.denoiser_gap import DenoiserGapWarning
-from lattice_diffusion.estimators.networks import MLP, Convolution, network, places_of
+from lattice_diffusion.estimators.networks import Convolution, places_of
 from lattice_diffusion.estimators.neural import middle
 
 torch = pytest.importorskip("torch")
@@ -248,7 +253,7 @@ def bodies_of(parts, radius, depth):
     where = places(parts)
     sites = np.concatenate([where.b, where.c])
     rng = np.random.default_rng(0)
-    net = Convolution(sites, where.shape, 1, 1, rng, width=4, depth=depth, radius=radius)
+    net = Convolution(sites, where.shape, len(sites) + 1, 1, rng, width=4, depth=depth, radius=radius)
     torch.nn.init.normal_(net.readout.weight, generator=torch.Generator().manual_seed(1))
     return net, sites
 
@@ -287,43 +292,19 @@ def test_a_stencil_multiplies_what_is_within_reach():
     assert abs(far) < 1e-5
 
 
-def test_columns_before_those_of_the_lattice_go_to_every_site():
-    """As if they came last, number by number; and a law of B finds 0 wherever B is not."""
+def test_columns_beside_those_of_the_lattice_go_to_every_site():
+    """And a law of B finds 0 wherever B is not."""
     parts = ld.Lattice((5, 5)).tripartition((2, 2), 1)
-    where, n_b, size = places(parts), int(parts.B.sum()), {"width": 4, "depth": 2, "radius": 1}
-    made = [network(where, n_b, n_b + 2, 1, np.random.default_rng(0), first=first, **size) for first in (2, 0)]
-    for net in made:
-        torch.nn.init.normal_(net.readout.weight, generator=torch.Generator().manual_seed(1))
+    where, n_b = places(parts), int(parts.B.sum())
+    net = Convolution(where.b, where.shape, n_b + 2, 1, np.random.default_rng(0), width=4, depth=2, radius=1)
     seen = []
-    made[0].layers[0].register_forward_pre_hook(lambda _, x: seen.append(x[0]))
+    net.layers[0].register_forward_pre_hook(lambda _, x: seen.append(x[0]))
     x = torch.as_tensor(np.random.default_rng(2).standard_normal((3, n_b + 2)), dtype=torch.float32)
-    last = torch.cat([x[:, 2:], x[:, :2]], dim=1)
-    assert torch.equal(made[0](x), made[1](last))
+    net(x)
     image, rest = seen[0][:, 0], seen[0][:, 1:]
-    assert torch.equal(image[:, torch.as_tensor(parts.B)], x[:, 2:])
+    assert torch.equal(image[:, torch.as_tensor(parts.B)], x[:, :-2])
     assert not image[:, torch.as_tensor(~parts.B)].any()
-    assert torch.equal(rest, x[:, :2, None, None].expand_as(rest))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", ["ClassifierRatio", pytest.param("MINE", marks=pytest.mark.slow), "InfoNCE", "DenoiserGap"]
-)
-def test_convolutions_are_right_on_a_chain(name):
-    """Sites on both sides of A tell of it together: a stencil has to reach across, and a critic with less misses it."""
-    task = est.tasks.find("charges-chain")
-    x_t = task.sample(4000, np.random.default_rng(0))
-
-    def answer(radius):
-        quick = {"steps": 600, "batch_size": 256, "width": 16, "learning_rate": 0.01}
-        one = est.find(name)(body="conv", radius=radius, **quick)
-        return one.fit(x_t, task.parts, rng=np.random.default_rng(1)).estimate()
-
-    found = answer(2)
-    assert abs(found.z_score(task.truth.value)) < 5
-    assert found.z_score(0.0) > 10
-    if name != "DenoiserGap":  # there linear denoisers, which see all of it, come first
-        assert answer(1).z_score(task.truth.value) < -4
+    assert torch.equal(rest, x[:, -2:, None, None].expand_as(rest))
 
 
 @pytest.mark.slow
@@ -440,16 +421,59 @@ def test_seeds_decide_everything(name):
     assert est.clone(one).get_params() == one.get_params()
 
 
-def test_the_default_body_is_the_perceptron_of_before():
-    for zero in (True, False):
-        same = MLP(5, 2, 4, 2, np.random.default_rng(0), zero=zero).state_dict()
-        size = {"width": 4, "depth": 2, "radius": 1, "first": 2, "zero": zero}
-        made = network(None, 3, 5, 2, np.random.default_rng(0), **size).state_dict()
-        assert made.keys() == same.keys()
-        assert all(torch.equal(made[key], same[key]) for key in same)
+NAMES = ["ConditionalLikelihood", "ClassifierRatio", "MINE", "InfoNCE", "DenoiserGap"]
 
 
-@pytest.mark.parametrize("name", ["ConditionalLikelihood", "ClassifierRatio", "MINE", "InfoNCE", "DenoiserGap"])
+@pytest.mark.parametrize("name", ["Gaussian", "FrenzelPompe", "MesnerShalizi", *NAMES])
+def test_numbers_of_any_kind_give_what_floats_give(name):
+    """And constants and copies among the columns of B and C change nothing, or next to it where weights are drawn."""
+    a, c, b = (np.round(100 * x) for x in triple(300, np.random.default_rng(12)))
+    quick = {"steps": 2} if name in NAMES else {}
+
+    def value(a, c, b):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            return est.find(name)(**quick).fit(a, c, b, rng=0).estimate().value
+
+    if name == "FrenzelPompe":  # refuses ties
+        a, c, b = (x + 1e-3 * np.arange(300) for x in (a, c, b))
+    plain = value(a, c, b)
+    for dtype in (np.float32, np.longdouble, *((np.int16, np.int64, np.float16) if name != "FrenzelPompe" else ())):
+        assert value(*(x.astype(dtype) for x in (a, c, b))) == pytest.approx(plain, abs=1e-4)
+    assert value(a.tolist(), c[:, None], b[:, None]) == plain
+    wide = value(a, np.c_[c, np.ones(300), c], np.c_[np.zeros(300), b, b])
+    assert abs(wide - plain) < (0.05 if name in NAMES else 1e-9)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_estimators_are_those_of_scikit_learn(name):
+    one = est.find(name)(steps=2)
+    assert sklearn_clone(one.set_params(folds=np.int64(3))).get_params() == one.get_params()
+    a, c, _ = triple(120, np.random.default_rng(13))
+    grid = GridSearchCV(one, {"width": [2, 3]}, scoring=lambda one, a, c: -one.estimate().value, cv=2)
+    check_is_fitted(grid.fit(a[:, None], c).best_estimator_)
+    assert pickle.loads(pickle.dumps(one)).get_params() == one.get_params()
+    assert one.__sklearn_tags__().estimator_type is None
+
+
+def test_a_fit_takes_one_thread_and_gives_the_others_back():
+    class Spy(est.Estimator):
+        def _log_ratios(self, train, test, rng):
+            seen.append(torch.get_num_threads())
+            return test.a[:, 0]
+
+    seen, before = [], torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        Spy(folds=2).fit(X[:, 0], X[:, 1])
+        Spy(folds=2).fit(X[:, 0], X[:, 1], threads=None)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1, 1, 3, 3]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_units_offsets_and_the_default_dtype_change_nothing(name):
     a, c, b = triple(400, np.random.default_rng(11))
     plain = fitted(est.find(name)(**QUICK[name]), (a, c, b)).estimate()
@@ -459,15 +483,6 @@ def test_units_offsets_and_the_default_dtype_change_nothing(name):
     finally:
         torch.set_default_dtype(torch.float32)
     assert moved.value == pytest.approx(plain.value, abs=2e-4)
-
-
-@pytest.mark.parametrize("name", ["ClassifierRatio", "MINE", "InfoNCE", "DenoiserGap"])
-def test_the_perceptron_does_not_ask_for_a_lattice(name):
-    data = triple(400, np.random.default_rng(11))
-    values = [
-        fitted(est.find(name)(**QUICK[name], **body), data).estimate() for body in ({}, {"body": "mlp", "radius": 7})
-    ]
-    assert values[0] == values[1]
 
 
 X = np.random.default_rng(0).standard_normal((60, 3))
@@ -499,23 +514,3 @@ PARTS = ld.Lattice((2, 3)).tripartition((0, 0), 1)
 def test_bad_input_is_refused_in_one_sentence(call, sentence):
     with pytest.raises(ValueError, match=sentence):
         call()
-
-
-@pytest.mark.parametrize("name", ["ClassifierRatio", "MINE", "InfoNCE", "DenoiserGap", "MINE-in-sample"])
-@pytest.mark.parametrize(
-    ("params", "sentence"),
-    [
-        ({"body": "cnn"}, "body must be one of mlp, conv, got 'cnn'"),
-        ({"body": "conv", "radius": -1}, "radius must be an integer >= 0, got -1"),
-        ({"body": "conv"}, "body='conv' needs lattice samples; call fit"),
-    ],
-)  # fmt: skip
-def test_bodies_are_refused_in_one_sentence(name, params, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        fitted(est.find(name)(**params), (X, X))
-
-
-@pytest.mark.parametrize("name", ["ClassifierRatio", "MINE", "InfoNCE", "DenoiserGap"])
-def test_a_convolution_without_layers_is_refused(name):
-    with pytest.raises(ValueError, match="depth must be an integer >= 1 with body='conv', got 0; use body='mlp'"):
-        est.find(name)(body="conv", depth=0).fit(np.random.default_rng(0).standard_normal((30, 2, 3)), PARTS)
