@@ -21,6 +21,7 @@ from .tables import Table
 TREE_DIMENSIONS = 10  # beyond that a tree visits almost every point, and plain distances are faster
 BLOCK_BYTES = 2**25  # of one block of distances
 SINGULAR = 1e-11  # share of a column's variance that others must leave; standardised columns carry 16 digits
+TIE = 1e-9  # relative difference of distances that count as equal
 REPEATED = 0.02  # share of samples that may repeat a value of another one where ties are not allowed
 
 
@@ -184,6 +185,11 @@ class MesnerShalizi(FrenzelPompe):
     ties = True
 
 
+def _reach(distance: FloatArray, closed: bool) -> FloatArray:
+    """Return how far others may be: equal distances differ by rounding once columns are scaled."""
+    return distance * (1 + TIE) if closed else np.nextafter(distance, -1.0)
+
+
 def counts_by_tree(a: FloatArray, b: FloatArray, c: FloatArray, k: int, closed: bool = False) -> list[NDArray]:
     """Return n_AB, n_BC, n_B and n_ABC of every sample, (n,) each, by trees: others nearer than the k-th neighbour.
 
@@ -191,9 +197,7 @@ def counts_by_tree(a: FloatArray, b: FloatArray, c: FloatArray, k: int, closed: 
         closed: whether those at its very distance count, too.
     """
     ab, bc, abc = np.hstack([a, b]), np.hstack([b, c]), np.hstack([a, b, c])
-    radius = cKDTree(abc).query(abc, k + 1, p=np.inf)[0][:, k]
-    if not closed:
-        radius = np.nextafter(radius, -1.0)
+    radius = _reach(cKDTree(abc).query(abc, k + 1, p=np.inf)[0][:, k], closed)
 
     def count(x: FloatArray) -> NDArray:
         if x.shape[1] == 0:
@@ -213,8 +217,6 @@ def counts_by_distances(a: FloatArray, b: FloatArray, c: FloatArray, k: int, clo
         d_ab = np.maximum(cdist(a[rows], a, "chebyshev"), d_b)
         d_bc = np.maximum(cdist(c[rows], c, "chebyshev"), d_b)
         d_abc = np.maximum(d_ab, d_bc)
-        radius = np.partition(d_abc, k, axis=1)[:, k, None]  # entry 0 is the sample itself
-        if not closed:
-            radius = np.nextafter(radius, -1.0)
+        radius = _reach(np.partition(d_abc, k, axis=1)[:, k, None], closed)  # entry 0 is the sample itself
         out[:, rows] = [(distance <= radius).sum(axis=1) - 1 for distance in (d_ab, d_bc, d_b, d_abc)]
     return list(out)

@@ -67,7 +67,7 @@ class Task:
         """Return noisy samples x_t, (n_samples, *lattice)."""
         rng = np.random.default_rng(rng)
         x_0 = self.model.sample(n_samples, rng)
-        return x_0 if self.channel is None else self.channel.corrupt(x_0, self.t, rng)
+        return x_0 if self.channel is None or self.t is None else self.channel.corrupt(x_0, self.t, rng)
 
 
 @dataclass(frozen=True)

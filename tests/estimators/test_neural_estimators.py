@@ -198,7 +198,7 @@ def test_tables_are_right_or_refused(n, d):
     laws = [tables.Numbers(d, copies=2, constants=1), tables.Categories(max(d // 2, 2)), tables.RareClass(d, 0.02)]
     for law in laws:
         x = law.sample(n, 1)
-        one = est.ConditionalLikelihood(steps=50)
+        one = est.ConditionalLikelihood(folds=2, steps=50)
         if n == 200 and d == 60:
             with pytest.raises(ValueError, match="needs at least"):
                 one.fit(x, law.parts, rng=0)
@@ -442,7 +442,7 @@ def test_numbers_of_any_kind_give_what_floats_give(name):
         assert value(*(x.astype(dtype) for x in (a, c, b))) == pytest.approx(plain, abs=1e-4)
     assert value(a.tolist(), c[:, None], b[:, None]) == plain
     wide = value(a, np.c_[c, np.ones(300), c], np.c_[np.zeros(300), b, b])
-    assert abs(wide - plain) < (0.05 if name in NAMES else 1e-9)
+    assert abs(wide - plain) < (0.1 if name in NAMES else 1e-9)
 
 
 @pytest.mark.parametrize("name", NAMES)
