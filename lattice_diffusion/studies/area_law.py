@@ -95,9 +95,8 @@ def unmasking(point: Point, rng: np.random.Generator) -> Values:
     x_t = Erasure().corrupt(point.model.sample(point.n_samples, rng), point.t, rng)
     runs = [unmask_loops(x_t, radius, rng) for radius in point.radii]
     divergence = np.stack([run.divergence for run in runs], axis=1)
-    return averages(
-        {"divergence": divergence, "violations": np.stack([violated_vertices(run.x) for run in runs], axis=1)}
-    )
+    violations = np.stack([violated_vertices(run.x) for run in runs], axis=1)
+    return averages({"divergence": divergence, "violations": violations}, unit=1 / point.model.sites.sum())
 
 
 def masked_area(point: Point, rng: np.random.Generator) -> Values:

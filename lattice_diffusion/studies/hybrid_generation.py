@@ -272,7 +272,8 @@ def quality(model: Any, x: NDArray, true: Truth, rng: np.random.Generator) -> di
         found[f"{name}_stderr"] = math.sqrt((one.var(ddof=1) + other.var(ddof=1)) / len(x))
     found["mean_distance"], found["mean_distance_stderr"] = true.means.distance(means(model, x), rng)
     if true.patches is None:
-        return averages({"error": violated_vertices(np.where(model.sites, x, 0))}) | found
+        broken = violated_vertices(np.where(model.sites, x, 0))
+        return averages({"error": broken}, unit=1 / model.sites.sum()) | found
     error, stderr = half_chi_square(patch_frequencies(model, x, side=3) - true.patches, true.patches)
     return {"error": error, "error_stderr": stderr, **found}
 

@@ -89,7 +89,8 @@ def round_trip(point: Point, rng: np.random.Generator) -> Values:
             x_t = Erasure().add_noise(x_s, start, stop, rng)
             for r, radius in enumerate(point.radii):
                 back = unmask_loops(x_t, radius, rng, left=start / stop)
-                found = averages({"divergence": back.divergence, "violations": violated_vertices(back.x)})
+                lost = {"divergence": back.divergence, "violations": violated_vertices(back.x)}
+                found = averages(lost, unit=1 / point.model.sites.sum())
                 for name, value in found.items():
                     answer[name][b, r] = value
     return answer

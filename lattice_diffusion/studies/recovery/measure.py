@@ -112,7 +112,7 @@ def sampled_errors(
     found = averages(_changes(model, x_0, recovered, {"energy_change": energies, "order_change": orders}))
     if isinstance(model, DomainWalls):
         broken = [violated_vertices(np.where(model.sites, x, 0.0)) for x in recovered]
-        return averages({"error": np.stack(broken, axis=1)}) | found
+        return averages({"error": np.stack(broken, axis=1)}, unit=1 / model.sites.sum()) | found
     clean = patch_frequencies(model, x_0)
     pairs = [half_chi_square(patch_frequencies(model, x) - clean, clean.mean(axis=0)) for x in recovered]
     error, stderr = np.array(pairs).T
