@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUT ?= results
 
-.PHONY: reproduce test test-slow benchmark docs clean
+.PHONY: reproduce test test-slow benchmark docs notebooks clean
 
 reproduce: $(READY)
 	$(BIN)/lattice-diffusion reproduce --preset quick --out $(OUT) --resume
@@ -27,6 +27,10 @@ benchmark: $(READY)
 docs: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs build/docs
+
+notebooks: docs
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[peers]"
+	cd notebooks && ../$(BIN)/jupyter execute --inplace --timeout=1800 *.ipynb
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

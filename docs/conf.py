@@ -1,9 +1,12 @@
 """Configuration of Sphinx; `make docs` runs `sphinx-build -W --keep-going -b html docs build/docs`."""
 
+import importlib.util
+import shutil
 import sys
 from pathlib import Path
 
 DOCS = Path(__file__).parent
+NOTEBOOKS = DOCS.parent / "notebooks"
 sys.path[:0] = [str(DOCS), str(DOCS.parent)]
 
 import docstrings  # noqa: E402
@@ -17,8 +20,10 @@ author = "The lattice_diffusion developers"
 copyright = author
 version = release = lattice_diffusion.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx.ext.mathjax"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx.ext.mathjax"]
 exclude_patterns = ["generated/*.md"]
+nb_execution_mode = "off"  # notebooks are committed with their outputs, see `make notebooks`
+mathjax_path = "tex-svg.js"  # one file, put into generated/static below: formulas render without a network
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
 default_role = "code"
@@ -32,12 +37,18 @@ python_maximum_signature_line_length = 90
 html_theme = "furo"
 html_title = "lattice_diffusion"
 html_show_copyright = False
+html_static_path = ["static", "generated/static"]
+html_css_files = ["custom.css"]
 html_theme_options = {"source_repository": "", "navigation_with_keys": True}
 
 
 def setup(app):
     generated = DOCS / "generated"
-    generated.mkdir(exist_ok=True)
+    mathjax = Path(importlib.util.find_spec("sphinx-mathjax-offline").origin).parent / "static" / "mathjax"
+    for folder, files in (("static", [mathjax / mathjax_path]), ("notebooks", NOTEBOOKS.glob("*.ipynb"))):
+        (generated / folder).mkdir(parents=True, exist_ok=True)
+        for file in files:
+            shutil.copy(file, generated / folder)
     tables.write(generated)
     figures.draw(generated)
     docstrings.setup(app)

@@ -18,7 +18,16 @@ LINEAR = ld.channels.Gaussian("linear")
 def draw(folder):
     """Every figure that is not there yet, as NAME.png in `folder`."""
     matplotlib.use("Agg")
-    for figure in (gaussian_field, gaussian_mixture, ising_chain, ising, curie_weiss, domain_walls):
+    for figure in (
+        gaussian_field,
+        gaussian_mixture,
+        ising_chain,
+        ising,
+        curie_weiss,
+        domain_walls,
+        potts,
+        random_hierarchy,
+    ):
         path = folder / f"{figure.__name__.replace('_', '-')}.png"
         if not path.exists():
             with plots.style():
@@ -185,4 +194,47 @@ def domain_walls():
     for ax in (left, right):
         ax.axvline(0.5, color="k", lw=1)
         plots.legend(ax)
+    return figure
+
+
+def potts():
+    """CMI under uniform noise: a chain against r, and a small square lattice of three symbols over time."""
+    figure, (left, right) = plots.new_figure(2)
+    channel, radii = ld.channels.Uniform(), list(range(1, 9))
+    model = ld.models.PottsChain(ld.Lattice((41,)), 2.0, 4)
+    curves = exact.cmi_map(model, channel, (0.1, 0.3, 0.5), radii, 2000, 1)
+    for k, t in enumerate(curves.t.values):
+        plots.curve(left, k, radii, curves.cmi.values[k], curves.cmi_stderr.values[k], f"t = {t}")
+    left.set(yscale="log", xlabel="radius r", ylabel=CMI, title="Chain of q = 4, J = 2")
+    times = np.linspace(0.1, 0.95, 12)
+    for k, coupling in enumerate((0.8, 1.0, 1.2)):
+        model = ld.models.Potts(ld.Lattice((5, 5)), coupling, 3)
+        curve = exact.cmi_map(model, channel, times, (1,), 300, 2)
+        plots.curve(right, k, times, curve.cmi.values[:, 0], curve.cmi_stderr.values[:, 0], f"J = {coupling}")
+    right.set(xlabel="time t", ylabel=CMI, title=r"5 x 5 sites, q = 3, r = 1; $J_c = 1.005$")
+    for ax in (left, right):
+        ax.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def random_hierarchy():
+    """What noisy leaves leave open of the root of deeper and deeper trees, and the CMI of a leaf with subtrees as B."""
+    figure, (left, right) = plots.new_figure(2)
+    channel, times = ld.channels.Uniform(), np.linspace(0.1, 0.9, 17)
+    for k, depth in enumerate((3, 5, 7)):
+        model = ld.models.RandomHierarchy(depth, 2, 8, 2)
+        found = [model.solver.root_entropy(channel, t, 400, 1) for t in times]
+        open_ = np.array([(f.value, f.stderr) for f in found]) / np.log(8)
+        plots.curve(left, k, times, *open_.T, f"depth {depth}")
+    left.axvline(model.transition(channel).time, color="k", lw=1)
+    left.set(xlabel="time t", ylabel=r"$H(\mathrm{root}\,|\,x_t) / \log v$", title="v = 8, m = 2, s = 2; black: t*")
+    model = ld.models.RandomHierarchy(5, 2, 8, 2)
+    parts = [model.tripartition(h, subtree=True) for h in (1, 2, 3, 4)]
+    curves = [exact.cmi_curve(model, channel, t, parts, 1000, 2) for t in times]
+    for k, height in enumerate((1, 2, 3, 4)):
+        found = np.array([(curve.values[k], curve.stderr[k]) for curve in curves])
+        plots.curve(right, k, times, *found.T, f"height {height}")
+    right.set(xlabel="time t", ylabel=CMI, title="Depth 5: a leaf, beyond its subtree")
+    for ax in (left, right):
+        ax.legend(frameon=False, fontsize=8)
     return figure
