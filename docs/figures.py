@@ -205,13 +205,13 @@ def potts():
     curves = exact.cmi_map(model, channel, (0.1, 0.3, 0.5), radii, 2000, 1)
     for k, t in enumerate(curves.t.values):
         plots.curve(left, k, radii, curves.cmi.values[k], curves.cmi_stderr.values[k], f"t = {t}")
-    left.set(yscale="log", xlabel="radius r", ylabel=CMI, title="Chain of q = 4, J = 2")
+    left.set(yscale="log", xlabel="radius r", ylabel=plots.CMI, title="Chain of q = 4, J = 2")
     times = np.linspace(0.1, 0.95, 12)
     for k, coupling in enumerate((0.8, 1.0, 1.2)):
         model = ld.models.Potts(ld.Lattice((5, 5)), coupling, 3)
         curve = exact.cmi_map(model, channel, times, (1,), 300, 2)
         plots.curve(right, k, times, curve.cmi.values[:, 0], curve.cmi_stderr.values[:, 0], f"J = {coupling}")
-    right.set(xlabel="time t", ylabel=CMI, title=r"5 x 5 sites, q = 3, r = 1; $J_c = 1.005$")
+    right.set(xlabel="time t", ylabel=plots.CMI, title=r"5 x 5 sites, q = 3, r = 1; $J_c = 1.005$")
     for ax in (left, right):
         ax.legend(frameon=False, fontsize=8)
     return figure
@@ -234,7 +234,7 @@ def random_hierarchy():
     for k, height in enumerate((1, 2, 3, 4)):
         found = np.array([(curve.values[k], curve.stderr[k]) for curve in curves])
         plots.curve(right, k, times, *found.T, f"height {height}")
-    right.set(xlabel="time t", ylabel=CMI, title="Depth 5: a leaf, beyond its subtree")
+    right.set(xlabel="time t", ylabel=plots.CMI, title="Depth 5: a leaf, beyond its subtree")
     for ax in (left, right):
         ax.legend(frameon=False, fontsize=8)
     return figure

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -311,12 +312,9 @@ def test_an_unwritable_folder_is_refused_to_anyone(
     assert sentence == "the folder . cannot be written to; choose another"
 
 
-def test_a_refusal_in_a_worker_is_one_sentence(shell: Shell, tmp_path: Path) -> None:
-    closed = SPEC.replace("erasure", "gaussian") + 'method = "closed"\n'
-    (tmp_path / "chain.toml").write_text(closed)
-    sentence = refused(shell, "run chain.toml --out a.h5 --workers 2")
-    assert sentence.startswith("grids.grid at beta = 0.")
-    assert sentence.endswith("no closed form is known for this model under gaussian noise; use method='sampled'")
+def test_a_refusal_in_a_worker_comes_back_as_it_was() -> None:
+    error = pickle.loads(pickle.dumps(errors.InputError("beta must be finite")))
+    assert (type(error), str(error)) == (errors.InputError, "beta must be finite")
 
 
 def test_stopping_says_how_to_go_on(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,9 +38,7 @@ CODE = [
 def public_names():
     """Room and name of everything that a room offers: its __all__, or what it defines that is no check or helper."""
     for room in ("estimate", *lattice_diffusion.__all__):
-        if room in ("runs", "studies", "images") or (
-            room != "estimate" and not inspect.ismodule(getattr(lattice_diffusion, room))
-        ):
+        if room in ("runs", "studies", "images", "plots") or callable(getattr(lattice_diffusion, room, None)):
             continue
         module = importlib.import_module(f"lattice_diffusion.{room}")
         defined = [name for name, x in vars(module).items() if getattr(x, "__module__", "") == module.__name__]

@@ -2,8 +2,6 @@
 
 import importlib.metadata
 import pickle
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -46,11 +44,6 @@ def test_a_file_is_loaded_once_and_again_when_it_changes(mine: str, monkeypatch:
     assert models.find("mine.py:Mine") is kind
     path.write_text(SOURCE.replace("2.0", "30.0"))
     assert number(mine) == 30.0
-
-
-def test_a_file_is_found_in_a_worker_process(mine: str) -> None:
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        assert pool.submit(number, mine).result() == 2.0
 
 
 def test_an_entry_point_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ def truth(channel, t: float, n_samples: int = 1500):
 @pytest.mark.parametrize(
     ("channel", "times"),
     [
-        (Gaussian("vp"), (0.5, 0.65)),
+        pytest.param(Gaussian("vp"), (0.5, 0.65), marks=pytest.mark.slow),
         (BitFlip(), (0.3, 0.5)),
         pytest.param(Gaussian("ve"), (0.65, 0.75), marks=pytest.mark.slow),
         pytest.param(Erasure(), (0.5, 0.7), marks=pytest.mark.slow),
@@ -102,7 +102,11 @@ def test_an_array_on_disk_gives_the_numbers_of_the_one_in_memory(tmp_path):
     assert one.identical(two)
 
 
-@pytest.mark.parametrize("channel", [Gaussian("linear"), BitFlip(), Erasure()], ids=lambda channel: channel.name)
+@pytest.mark.parametrize(
+    "channel",
+    [Gaussian("linear"), *(pytest.param(noise, marks=pytest.mark.slow) for noise in (BitFlip(), Erasure()))],
+    ids=lambda channel: channel.name,
+)
 def test_the_default_dtype_and_threads_change_nothing(channel, capfd):
     x_0 = MODEL.sample(100, np.random.default_rng(8))
     options = {"radii": (1,), "times": (0.5,), "channel": channel, "rng": 0}

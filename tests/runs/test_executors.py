@@ -33,7 +33,7 @@ SPEC = """
 name = "every kind of point"
 seed = 3
 [grids.adaptive]
-model = { name = "ising-chain", length = 20, beta = { start = 0.2, stop = 1.0, num = 12 } }
+model = { name = "ising-chain", length = 20, beta = { start = 0.2, stop = 1.0, num = 5 } }
 channel = { name = "gaussian" }
 t = [0.5, 0.8, 0.9]
 radii = [1, 2]
