@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from lattice_diffusion import __version__, cli, results
+from lattice_diffusion import __version__, cli, errors, results
 from lattice_diffusion.channels import BitFlip
 from lattice_diffusion.estimate import Estimate
 from lattice_diffusion.exact import cmi
