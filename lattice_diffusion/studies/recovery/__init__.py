@@ -79,8 +79,8 @@ def specs(preset: str) -> Spec:
     )  # enough for vertices; longer loops take far more
     grids = {
         **exact,
-        "learned": learned("ising", [1, 2, 3] if full else [1, 2], {**long, "batch_size": 96} if full else short),
-        "learned-field": learned("field", [1, 2], long if full else short, n_samples=many),
+        "learned": learned("ising", [1, 2, 3] if full else [1], {**long, "batch_size": 96} if full else short),
+        "learned-field": learned("field", [1, 2] if full else [1], long if full else short, n_samples=many),
         "learned-loops": learned("loops-small", [1], of_loops),
         "learned-erased": learned("erased-small", [1], of_erased, quantity="learned_unmasking"),
     }
