@@ -27,8 +27,6 @@ from ..denoisers import (
     generated_covariance,
     pure_noise,
     reverse,
-    unmask_loops,
-    violated_vertices,
 )
 from ..errors import InputError
 from ..exact import enumeration
@@ -36,9 +34,9 @@ from ..models import GaussianField
 from ..phases import power_law
 from ..results import grids, variable
 from ..runs.points import Point
-from ..runs.quantities import Quantity, Settings, Values, averages, check_solvable, with_errors
+from ..runs.quantities import Quantity, Settings, Values, check_solvable, with_errors
 from ..runs.spec import Spec
-from .base import Analysis, Study, check_loops, grid, measured, ratio, row
+from .base import Analysis, Study, check_loops, grid, measured, ratio, row, unmasking_errors
 
 NAME = "area-law"
 LAW = "masked area law, exact by the chain rule"
@@ -93,10 +91,7 @@ def specs(preset: str) -> Spec:
 
 def unmasking(point: Point, rng: np.random.Generator) -> Values:
     x_t = Erasure().corrupt(point.model.sample(point.n_samples, rng), point.t, rng)
-    runs = [unmask_loops(x_t, radius, rng) for radius in point.radii]
-    divergence = np.stack([run.divergence for run in runs], axis=1)
-    violations = np.stack([violated_vertices(run.x) for run in runs], axis=1)
-    return averages({"divergence": divergence, "violations": violations}, unit=1 / point.model.sites.sum())
+    return unmasking_errors(point.model, x_t, point.radii, rng)
 
 
 def masked_area(point: Point, rng: np.random.Generator) -> Values:

@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 from scipy.optimize import minimize_scalar
 
 from ..channels import Channel
+from ..denoisers import unmask_loops, violated_vertices
 from ..errors import InputError
 from ..estimate import Estimate
 from ..exact.gaussian import label_cmi
-from ..models import GaussianField
+from ..models import DomainWalls, GaussianField
 from ..phases import Crossing, finite_size_crossing
 from ..results import Row, grids
 from ..runs.points import Point
-from ..runs.quantities import Settings, check_solvable, find
+from ..runs.quantities import Settings, Values, averages, check_solvable, find
 from ..runs.spec import Spec
 
 if TYPE_CHECKING:
@@ -163,6 +164,19 @@ class WhiteMixture:
     def peak(self, low: float, high: float = 0.999) -> float:
         """Return the time between low and high at which the CMI is largest."""
         return maximum(lambda t: math.log(self.cmi(t)), low, high)
+
+
+# -- shared measurements -----------------------------------------------------------------------------------------------
+
+
+def unmasking_errors(
+    model: DomainWalls, x_t: NDArray, radii: list[int], rng: np.random.Generator, left: float = 0.0
+) -> Values:
+    """Return the KL of unmasking loops with every radius, and the broken vertices, as means over the samples."""
+    runs = [unmask_loops(x_t, radius, rng, left=left) for radius in radii]
+    divergence = np.stack([run.divergence for run in runs], axis=1)
+    violations = np.stack([violated_vertices(run.x) for run in runs], axis=1)
+    return averages({"divergence": divergence, "violations": violations}, unit=1 / model.sites.sum())
 
 
 # -- networks trained inside a point, from the point's own random numbers ----------------------------------------------

@@ -6,6 +6,7 @@ radius. One that straddles t* costs the area under the CMI's peak, r^(-2). Small
 bound KL <= sum of CMI drops <= sum of CMIs on the way.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import numpy as np
@@ -14,16 +15,15 @@ from pydantic import AfterValidator
 
 from .. import plots
 from ..channels import Erasure
-from ..denoisers import unmask_loops, violated_vertices
 from ..errors import InputError
 from ..estimate import Estimate
 from ..exact import enumeration
 from ..phases import power_law
 from ..results import grids
 from ..runs.points import Point
-from ..runs.quantities import Quantity, Settings, Values, averages, check_solvable, settings_axis, with_errors
+from ..runs.quantities import Quantity, Settings, Values, check_solvable, settings_axis, with_errors
 from ..runs.spec import Spec
-from .base import Analysis, Study, Times, check_loops, grid, measured, row
+from .base import Analysis, Study, Times, check_loops, grid, measured, row, unmasking_errors
 
 NAME = "phases"
 WINDOW = "peak r^(-5/4) times width r^(-3/4) (expected), asymptotic"
@@ -76,46 +76,47 @@ class RoundTripSettings(Settings):
     stops: Annotated[Times, AfterValidator(_rising)] = (0.25, 0.5, 0.75, 1.0)
 
 
-def _filled(point: Point, names: dict[str, Any]) -> Values:
-    return {name: np.full((len(point.settings.stops), len(point.radii)), np.nan) for name in names}
+def _every_stop(point: Point, names: dict[str, Any], trip: Callable[[float], Values]) -> Values:
+    """Return the values over the radii that `trip` gives for every stop after t, NaN at the others."""
+    answer = {name: np.full((len(point.settings.stops), len(point.radii)), np.nan) for name in names}
+    for b, stop in enumerate(point.settings.stops):
+        if stop > point.t:
+            for name, values in trip(stop).items():
+                answer[name][b] = values
+    return answer
 
 
 def round_trip(point: Point, rng: np.random.Generator) -> Values:
     """Loops of any size, bond by bond: KL given what was masked when (it bounds that of p_t), and broken vertices."""
-    answer, start = _filled(point, ROUND_TRIP.columns), point.t
+    start = point.t
     x_s = Erasure().corrupt(point.model.sample(point.n_samples, rng), start, rng)
-    for b, stop in enumerate(point.settings.stops):
-        if stop > start:
-            x_t = Erasure().add_noise(x_s, start, stop, rng)
-            for r, radius in enumerate(point.radii):
-                back = unmask_loops(x_t, radius, rng, left=start / stop)
-                lost = {"divergence": back.divergence, "violations": violated_vertices(back.x)}
-                found = averages(lost, unit=1 / point.model.sites.sum())
-                for name, value in found.items():
-                    answer[name][b, r] = value
-    return answer
+
+    def trip(stop: float) -> Values:
+        x_t = Erasure().add_noise(x_s, start, stop, rng)
+        return unmasking_errors(point.model, x_t, point.radii, rng, left=start / stop)
+
+    return _every_stop(point, ROUND_TRIP.columns, trip)
 
 
 def exact_round_trip(point: Point, rng: np.random.Generator) -> Values:
     """Small systems as tables over all states, site by site, with the sums of CMIs on the way."""
-    answer, start = _filled(point, EXACT_ROUND_TRIP.columns), point.t
     clean = enumeration.clean_table(point.model)
-    before = enumeration.noisy_table(clean, point.channel, start)
-    for b, stop in enumerate(point.settings.stops):
-        if stop > start:
-            matrix = enumeration.noise_matrix(point.channel, start, stop)
-            for r, radius in enumerate(point.radii):
-                around = enumeration.boxes(point.model, radius)
-                back = enumeration.there_and_back(before, matrix, around, range(clean.ndim))
-                found = {
-                    "divergence": enumeration.relative_entropy(before, back.law) / clean.ndim,
-                    "total_variation": enumeration.total_variation(before, back.law),
-                    "drop": back.drop.sum() / clean.ndim,
-                    "cmi": back.cmi.sum() / clean.ndim,
-                }
-                for name, value in found.items():
-                    answer[name][b, r], answer[f"{name}_stderr"][b, r] = value, 0.0
-    return answer
+    before, n = enumeration.noisy_table(clean, point.channel, point.t), clean.ndim
+    boxes = [enumeration.boxes(point.model, radius) for radius in point.radii]
+
+    def trip(stop: float) -> Values:
+        matrix = enumeration.noise_matrix(point.channel, point.t, stop)
+        backs = [enumeration.there_and_back(before, matrix, around, range(n)) for around in boxes]
+        found = {
+            "divergence": [enumeration.relative_entropy(before, back.law) / n for back in backs],
+            "total_variation": [enumeration.total_variation(before, back.law) for back in backs],
+            "drop": [back.drop.sum() / n for back in backs],
+            "cmi": [back.cmi.sum() / n for back in backs],
+        }
+        errors = {f"{name}_stderr": np.zeros(len(boxes)) for name in found}
+        return {name: np.asarray(values) for name, values in {**found, **errors}.items()}
+
+    return _every_stop(point, EXACT_ROUND_TRIP.columns, trip)
 
 
 def _check_exactly(point: Point) -> None:
