@@ -283,11 +283,7 @@ def plot(
     force: Force = False,
 ) -> None:
     """Draw the figure of a result file, or with a choice of what to draw all that was chosen."""
-    from .store import beside, check_output
-
-    out = out or beside(file, ".png")
-    _check_suffix(out, (".png", ".pdf", ".svg"), "--out")
-    check_output(out, force=force, resumable=False)
+    out = _output(file, out, (".png", ".pdf", ".svg"), force)
     from .studies.reproduce import draw
 
     pairs = [word.partition("=") for word in at or []]
@@ -314,11 +310,7 @@ def report(
     force: Force = False,
 ) -> None:
     """Write one static HTML page of a result file, or of the rows of a benchmark: figures, tables, parameters."""
-    from .store import beside, check_output
-
-    out = out or beside(file, ".html")
-    _check_suffix(out, (".html",), "--out")
-    check_output(out, force=force, resumable=False)
+    out = _output(file, out, (".html",), force)
     from .images.page import benchmark_page, write_page
     from .results import load
     from .store import atomic_write
@@ -543,10 +535,16 @@ def _see(*paths: Path) -> None:
     say(f"See {' and '.join(map(str, paths))}.")
 
 
-def _check_suffix(path: Path, allowed: Sequence[str], option: str) -> None:
-    if path.suffix not in allowed:
-        known = " or ".join(filter(None, (", ".join(allowed[:-1]), allowed[-1])))
-        raise typer.BadParameter(f"must end in {known}, got '{path}'", param_hint=option)
+def _output(file: Path, out: Path | None, suffixes: Sequence[str], force: bool) -> Path:
+    """Return where to write what is made of a file: by default beside it, with the first of the suffixes."""
+    from .store import beside, check_output
+
+    out = out or beside(file, suffixes[0])
+    if out.suffix not in suffixes:
+        known = " or ".join(filter(None, (", ".join(suffixes[:-1]), suffixes[-1])))
+        raise typer.BadParameter(f"must end in {known}, got '{out}'", param_hint="--out")
+    check_output(out, force=force, resumable=False)
+    return out
 
 
 @contextlib.contextmanager
