@@ -72,17 +72,14 @@ def specs(preset: str) -> Spec:
         asked = {**exact[name], "radii": radii, "quantity": "learned_recovery", "settings": settings, **changes}
         return {key: value for key, value in asked.items() if key != "t"}
 
-    long, short = {"train_steps": 3000, "width": 48}, {"train_steps": 200}
-    of_loops = {"train_steps": 6000, "width": 48} if full else {"train_steps": 300, "batch_size": 48}
-    of_erased = (
-        of_loops if full else {**of_loops, "train_steps": 200}
-    )  # enough for vertices; longer loops take far more
+    long, short = {"train_steps": 3000, "width": 48}, {"train_steps": 150}
+    of_loops = {"train_steps": 6000, "width": 48} if full else {"train_steps": 200, "batch_size": 48}
     grids = {
         **exact,
         "learned": learned("ising", [1, 2, 3] if full else [1], {**long, "batch_size": 96} if full else short),
         "learned-field": learned("field", [1, 2] if full else [1], long if full else short, n_samples=many),
         "learned-loops": learned("loops-small", [1], of_loops),
-        "learned-erased": learned("erased-small", [1], of_erased, quantity="learned_unmasking"),
+        "learned-erased": learned("erased-small", [1], of_loops, quantity="learned_unmasking"),
     }
     return Spec(name=NAME, grids=grids)
 
