@@ -184,15 +184,23 @@ def _checks(found: Variables, tolerance: float) -> Variables:
     cmi, stderr = found["cmi"].values, found["cmi_stderr"].values
     gain = float(found["gain_to_come"].values.max())
     checks = {
-        "training goes on: loss that twice the steps would save": (gain, resolution),
-        "errors: standard error of I(A;C|B), median": (float(np.median(stderr)), tolerance),
+        "training: loss that twice the steps would still save": (gain, resolution),
+        "resolution: standard error of I(A;C|B), median": (float(np.median(stderr)), tolerance),
     }
-    compared = {"held out against in sample": (found["cmi_in_sample"].values - found["cmi_held_out"].values, cmi / 2)}
+    compared = {
+        "overfitting: I(A;C|B) held out against in sample": (
+            found["cmi_in_sample"].values - found["cmi_held_out"].values,
+            cmi / 2,
+        )
+    }
     if "cmi_null" in found:
         chance = SIGNIFICANT * found["cmi_null_stderr"].values
         compared["null: I(A;C|B) found where C is of another image"] = (found["cmi_null"].values, chance)
     folds, errors = found["cmi_folds"].values, found["cmi_folds_stderr"].values
-    compared["folds: one network against the others"] = (folds - folds.mean(axis=0), (SIGNIFICANT + 1) * errors)
+    compared["folds: I(A;C|B) by one network against the others"] = (
+        folds - folds.mean(axis=0),
+        (SIGNIFICANT + 1) * errors,
+    )
     for name, (value, allowed) in compared.items():
         limit = np.maximum(resolution, allowed)
         worst = np.unravel_index((np.abs(value) / limit).argmax(), value.shape)

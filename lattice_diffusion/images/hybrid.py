@@ -41,7 +41,7 @@ from .hybrid_networks import (
 )
 from .hybrid_quality import Judge, hybrid_groups
 from .images import Images, open_images
-from .probe import parse_radii, plain, seed_of
+from .probe import parse_radii, seed_of
 
 STEPS = ("steps", "global_steps")
 STORED = ("file", "array", "labels", "classes", "memory_bytes")  # what may differ between copies of the same images
@@ -128,8 +128,7 @@ def hybrid(
     seed, trained_radii = seed_of(rng), parse_radii(radii)
     if radius not in trained_radii:
         raise InputError(f"radius must be one of the radii {list(trained_radii)}, got {radius}")
-    asked = {"window": plain(window), "by": by, "tolerance": tolerance, "radius": radius, "radii": plain(radii)}
-    asked |= {"levels": levels, "shrink": shrink, "n": n_samples, "steps": steps, "budget": budget, "seed": seed}
+    asked = {"by": by, "tolerance": tolerance, "budget": budget, "seed": seed}
     with unfinished(out, resume=resume, force=force) as parts:
         if parts is None:
             return load(out)  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ numbers.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from .hybrid_networks import CHANNEL, Split, name_of, stream
 
 ERROR_TIMES = np.round(np.arange(0.04, 0.97, 0.04), 2)
 CHUNK = 250  # images at a time
+COSTS = ("multiply_adds", "seconds")
 Nets = Mapping[int, Denoiser]
 Radii = Callable[[float], int]
 
@@ -70,18 +71,18 @@ def measure(
 ) -> Measured:
     """Return all that is measured; `tick` is called `ticks(..)` times."""
     error_seed, back_seed, generation_seed = stream(seed, "measuring").spawn(3)
-    errors = _kept(parts, "errors", _errors, nets, data.real[: effort.n_errors], error_seed)["x"]
+    errors = _kept(parts / "errors.npz", squared_errors, nets, data.real[: effort.n_errors], ERROR_TIMES, error_seed)
     tick()
     back, clean = [], data.real[: effort.n_returned]
     for start, row in zip(effort.starts, back_seed.spawn(len(effort.starts)), strict=True):
         for (kind, net), path in zip(nets.items(), row.spawn(len(nets)), strict=True):
-            name = f"back-{start:g}-{name_of(kind)}"
-            back.append(_kept(parts, name, _back, net, clean, start, effort.n_steps, path)["x"])
+            name = f"back-{start:g}-{name_of(kind)}.npz"
+            back.append(_kept(parts / name, returned, net, clean, start, effort.n_steps, path))
             tick()
     generated = {}
     for (name, radii), path in zip(schedules.items(), generation_seed.spawn(len(schedules)), strict=True):
-        one = _kept(parts, f"generated-{name}", _made, nets, radii, effort.n_generated, effort.n_steps, path)
-        generated[name] = Generated(one["x"].astype(float), *(float(v) for v in one["cost"]))
+        kept = parts / f"generated-{name}.npz"
+        generated[name] = _kept(kept, generate, nets, radii, effort.n_generated, effort.n_steps, path)
         tick()
     shape = (len(effort.starts), len(nets), *clean.shape)
     return Measured(errors, np.stack(back).reshape(shape).astype(float), generated)
@@ -92,29 +93,19 @@ def ticks(nets: Nets, schedules: Mapping[str, Radii], effort: Effort) -> int:
     return 1 + len(effort.starts) * len(nets) + len(schedules)
 
 
-def _kept(folder: Path, name: str, compute: Callable[..., dict[str, NDArray]], *arguments: Any) -> dict[str, NDArray]:
-    """Return arrays of the folder of parts, computed where they are not there."""
-    path = folder / f"{name}.npz"
-    if path.exists():
-        with np.load(path) as file:
-            return dict(file)
-    arrays = compute(*arguments)
-    with atomic_write(path) as partial:
-        np.savez(partial, **arrays)  # type: ignore[arg-type]
-    return arrays
+def _kept(path: Path, compute: Callable[..., Any], *arguments: Any) -> Any:
+    """Return the array, or the `Generated` images, in a file of the folder of parts, computed where it is not there.
 
-
-def _errors(nets: Nets, x_0: NDArray, seed: np.random.SeedSequence) -> dict[str, NDArray]:
-    return {"x": np.stack(list(squared_errors(nets, x_0, ERROR_TIMES, np.random.default_rng(seed))), axis=1)}
-
-
-def _back(net: Denoiser, x_0: NDArray, start: float, n_steps: int, seed: np.random.SeedSequence) -> dict[str, NDArray]:
-    return {"x": returned(net, x_0, start, n_steps, np.random.default_rng(seed)).astype(np.float32)}
-
-
-def _made(nets: Nets, radii: Radii, n: int, n_steps: int, seed: np.random.SeedSequence) -> dict[str, NDArray]:
-    made = generate(nets, radii, n, n_steps, np.random.default_rng(seed))
-    return {"x": made.images.astype(np.float32), "cost": np.array([made.multiply_adds, made.seconds])}
+    The last of the arguments is a seed, of which `compute` gets a generator.
+    """
+    if not path.exists():
+        *others, seed = arguments
+        found = compute(*others, np.random.default_rng(seed))
+        arrays = vars(found) if isinstance(found, Generated) else {"x": found}
+        with atomic_write(path) as partial:
+            np.savez(partial, **arrays)
+    with np.load(path) as file:
+        return file["x"] if "x" in file else Generated(file["images"], *(float(file[k]) for k in COSTS))
 
 
 def images_denoised(nets: Nets, schedules: Mapping[str, Radii], effort: Effort) -> dict[int, int]:
@@ -179,14 +170,14 @@ def returned(net: Denoiser, x_0: NDArray, start: float, n_steps: int, rng: np.ra
     return np.concatenate([reverse(x_t, times, always(net), CHANNEL, rng) for x_t in noisy])
 
 
-def squared_errors(
-    nets: Nets, x_0: NDArray, times: NDArray[np.float64], rng: np.random.Generator
-) -> Iterator[NDArray[np.float64]]:
-    """Yield the mean over pixels of |x_0 - E[x_0|x_t]|^2, (n, network), time by time, on one noise for all networks."""
-    for t in times:
+def squared_errors(nets: Nets, x_0: NDArray, times: NDArray[np.float64], rng: np.random.Generator) -> NDArray:
+    """Return the mean over pixels of |x_0 - E[x_0|x_t]|^2, (n, t, network), on one noise for all networks."""
+    errors = np.empty((len(x_0), len(times), len(nets)))
+    for k, t in enumerate(times):
         x_t = CHANNEL.corrupt(x_0, float(t), rng)
-        errors = [((x_0 - net(x_t, float(t)).mean) ** 2).mean(axis=(1, 2, 3)) for net in nets.values()]
-        yield np.stack(errors, axis=1)
+        for j, net in enumerate(nets.values()):
+            errors[:, k, j] = ((x_0 - net(x_t, float(t)).mean) ** 2).mean(axis=(1, 2, 3))
+    return errors
 
 
 def bits_lost(errors: NDArray, kinds: tuple[int, ...], times: NDArray[np.float64], radii: Radii) -> NDArray:
