@@ -187,20 +187,14 @@ def _checks(found: Variables, tolerance: float) -> Variables:
         "training: loss that twice the steps would still save": (gain, resolution),
         "resolution: standard error of I(A;C|B), median": (float(np.median(stderr)), tolerance),
     }
-    compared = {
-        "overfitting: I(A;C|B) held out against in sample": (
-            found["cmi_in_sample"].values - found["cmi_held_out"].values,
-            cmi / 2,
-        )
-    }
+    overfitted = found["cmi_in_sample"].values - found["cmi_held_out"].values
+    compared = {"overfitting: I(A;C|B) held out against in sample": (overfitted, cmi / 2)}
     if "cmi_null" in found:
         chance = SIGNIFICANT * found["cmi_null_stderr"].values
         compared["null: I(A;C|B) found where C is of another image"] = (found["cmi_null"].values, chance)
-    folds, errors = found["cmi_folds"].values, found["cmi_folds_stderr"].values
-    compared["folds: I(A;C|B) by one network against the others"] = (
-        folds - folds.mean(axis=0),
-        (SIGNIFICANT + 1) * errors,
-    )
+    apart = found["cmi_folds"].values - found["cmi_folds"].values.mean(axis=0)
+    by_chance = (SIGNIFICANT + 1) * found["cmi_folds_stderr"].values
+    compared["folds: I(A;C|B) by one network against the others"] = (apart, by_chance)
     for name, (value, allowed) in compared.items():
         limit = np.maximum(resolution, allowed)
         worst = np.unravel_index((np.abs(value) / limit).argmax(), value.shape)

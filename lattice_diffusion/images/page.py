@@ -252,7 +252,7 @@ def _probe_sections(result: xr.DataTree, parameters: dict[str, Any]) -> Iterator
     yield Section("Figures", picture=_picture(plot_probe_panels(result)), alternative="panels of the probe")
     if "speciation_seen" in probe:
         ax = plot_probe_label_windows(probe.variables)  # type: ignore[arg-type]
-        noise_axis(ax, probe)
+        noise_axis(ax, probe).legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.02, 0.5))
         alternative = "nonlocality and speciation windows on one axis"
         yield Section("Where the label is decided", picture=_picture(ax.figure), alternative=alternative)
     for name, group in known.items():
