@@ -58,8 +58,8 @@ def plot_label_windows(
 
 def plot_probe_label_windows(variables: Mapping[str, xr.Variable], *, ax: "Axes | None" = None) -> "Axes":
     """Draw the same from a probe of labelled images, at its smallest radius."""
-    if "label_information_lost" not in variables:
-        raise InputError("a probe without labels has no speciation window; probe again with labels")
+    if "speciation_start" not in variables:
+        raise InputError("a probe without labels, or not converged, has no speciation window; probe again with labels")
 
     def measured(name: str, *place: int) -> Any:
         return tuple(variables[f"{name}{end}"].values[(..., *place)] for end in ("", "_stderr"))

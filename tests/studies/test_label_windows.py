@@ -148,5 +148,7 @@ def test_refusals():
     grid["model"] = {"name": "ising", "shape": [4, 4], "beta": 0.6}
     with pytest.raises((ValueError, SpecError), match="odd number of spins"):
         run(Spec(name="x", grids={"ising": grid}), "x.h5", workers=1)
-    with pytest.raises(ValueError, match="without labels has no speciation window; probe again with labels"):
+    with pytest.raises(
+        ValueError, match="without labels, or not converged, has no speciation window; probe again with labels"
+    ):
         plot_probe_label_windows({})
