@@ -9,7 +9,7 @@ import lattice_diffusion as ld
 from lattice_diffusion import exact, phases, plots
 from lattice_diffusion.models.curie_weiss import mean_field_magnetization
 from lattice_diffusion.models.ising import BETA_CRITICAL
-from lattice_diffusion.studies.ising import mixture_peak
+from lattice_diffusion.studies.ising import predicted_peak
 from lattice_diffusion.studies.reproduce import save_figure
 
 LINEAR = ld.channels.Gaussian("linear")
@@ -124,7 +124,7 @@ def ising():
     figure, (left, right) = plots.new_figure(2)
     plots.heat_map(left, times, betas, values[:, :, 1], plots.CMI, log=True, vmin=1e-6)
     ordered = BETA_CRITICAL + np.geomspace(1e-3, betas[-1] - BETA_CRITICAL, 16)
-    left.plot([mixture_peak(9, beta) for beta in ordered], ordered, "w", lw=2, label="peak of the label's mixture")
+    left.plot([predicted_peak(9, beta) for beta in ordered], ordered, "w", lw=2, label="peak of the label's mixture")
     left.axhline(BETA_CRITICAL, color="k", ls="--", lw=1)
     left.set(xlabel="time t", ylabel="β", ylim=(betas[0] - 0.02, betas[-1] + 0.02), title="L = 9, r = 2; dashed: β_c")
     plots.legend(left)

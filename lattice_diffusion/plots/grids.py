@@ -52,6 +52,7 @@ def plot_grids(
         at: values of axes, such as {"beta": 0.5}; all by default.
         over: the two axes of the maps, or the one of the curves; by default the time and the longest other one.
         quantity: names of the variables to draw; all that were measured or derived by default.
+
     Raises InputError for names and values that the result does not have.
     """
     import matplotlib.pyplot as plt
