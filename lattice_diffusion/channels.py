@@ -246,7 +246,7 @@ def gaussian_output_law(snr: float) -> FloatArray:
 
 @dataclass(frozen=True)
 class BitFlip:
-    """Each spin is flipped with probability p = t/2."""
+    """Bit flips: each spin changes its sign with probability p = t/2."""
 
     name: ClassVar[str] = "bitflip"
     alphabet: ClassVar[tuple[float, ...]] = (-1.0, 1.0)

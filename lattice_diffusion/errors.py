@@ -20,7 +20,7 @@ class InputError(ValueError):
 
 
 def shown(value: Any) -> str:
-    """A value in a message: short, on one line; arrays by their shape."""
+    """Return a value as messages show it: short, on one line; arrays by their shape."""
     if isinstance(value, np.ndarray):
         return f"an array of {value.dtype} of shape {value.shape}"
     try:
@@ -31,7 +31,7 @@ def shown(value: Any) -> str:
 
 
 def array_of(name: str, value: Any) -> NDArray:
-    """`value` as an array of real numbers. Raises InputError, naming it, for anything else."""
+    """Return `value` as an array of real numbers; raise InputError, naming it, for anything else."""
     try:
         array = np.asarray(value)
     except (ValueError, TypeError, OverflowError):
@@ -42,7 +42,7 @@ def array_of(name: str, value: Any) -> NDArray:
 
 
 def check_finite(**arrays: Any) -> None:
-    """Raises InputError, naming the array, for one that is empty or holds NaN or infinity."""
+    """Raise InputError, naming the array, for one that is empty or holds NaN or infinity."""
     for name, array in arrays.items():
         if not np.size(array):
             raise InputError(f"{name} must hold at least one value, got none")
@@ -51,7 +51,7 @@ def check_finite(**arrays: Any) -> None:
 
 
 def check_limits(limits: Limits, given: Mapping[str, Any]) -> None:
-    """Raises InputError, naming it, for a number among `given` outside its limits; an integer where the lower one is.
+    """Raise InputError, naming it, for a number among `given` outside its limits; an integer where the lower one is.
 
     Numbers that are None, or not given, are left out.
     """
@@ -67,7 +67,7 @@ def check_limits(limits: Limits, given: Mapping[str, Any]) -> None:
 
 
 def check_device(device: Any) -> None:
-    """Raises InputError for a device of torch that this machine does not have; None and "cpu" are always there."""
+    """Raise InputError for a device of torch that this machine does not have; None and "cpu" are always there."""
     if device is None or device == "cpu":
         return
     import torch
@@ -83,7 +83,7 @@ def check_device(device: Any) -> None:
 
 
 def available_memory() -> int:
-    """Bytes that can be had without swapping, where the system tells; all of its memory otherwise."""
+    """Return the bytes that can be had without swapping, where the system tells; all of its memory otherwise."""
     try:
         with open("/proc/meminfo", encoding="ascii") as lines:
             return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
@@ -96,7 +96,7 @@ def available_memory() -> int:
 
 
 def check_memory(what: str, n_bytes: float, remedy: str) -> None:
-    """Refuse, before it is made, what takes more bytes than this machine has available.
+    """Raise InputError for what takes more bytes than this machine has available, before it is made.
 
     Raises InputError: `what` is too large, the bytes it needs, those that there are, `remedy`.
     """
@@ -109,5 +109,5 @@ def check_memory(what: str, n_bytes: float, remedy: str) -> None:
 
 
 def gibibytes(n_bytes: float) -> str:
-    """A number of bytes in words."""
+    """Return a number of bytes in words."""
     return f"{float(min(n_bytes, 2**1000)) / 2**30:.3g} GiB"

@@ -19,7 +19,7 @@ MAX_AXES = 16  # so that there is room for samples, channels and times
 
 @dataclass(frozen=True, eq=False)
 class Tripartition:
-    """A | B | C: disjoint boolean masks of one shape, A not empty.
+    """Division of the sites into A, B and C: disjoint boolean masks of one shape, A not empty.
 
     B and C may be empty (then I(A;C|B) is I(A;C), or 0); sites in none of the three are unobserved.
     """

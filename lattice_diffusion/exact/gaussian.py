@@ -44,7 +44,7 @@ class GaussianPosterior:
 
     @property
     def variance(self) -> FloatArray:
-        """(n, k), the same for every sample."""
+        """Posterior variance (n, k), the same for every sample."""
         return np.broadcast_to(np.diag(self.covariance), self.mean.shape)
 
 
@@ -236,13 +236,13 @@ class MixturePosterior:
 
     @property
     def mean(self) -> FloatArray:
-        """(n, k)."""
+        """Posterior mean (n, k)."""
         minus, plus = self.components
         return self.label_probabilities[:, :1] * minus.mean + self.label_probabilities[:, 1:] * plus.mean
 
     @property
     def variance(self) -> FloatArray:
-        """(n, k), within plus between the components."""
+        """Posterior variance (n, k), within plus between the components."""
         minus, plus = self.components
         between = self.label_probabilities.prod(axis=1, keepdims=True) * (plus.mean - minus.mean) ** 2
         return plus.variance + between

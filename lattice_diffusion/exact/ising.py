@@ -58,6 +58,8 @@ class ChainSolver(SpinSolver):
         return out
 
     def closed_cmi(self, channel: Channel, t: float, parts: Tripartition) -> float | None:
+        if self.correlation == 0.0 or separated(channel, t, parts):
+            return 0.0
         if self.periodic or not isinstance(channel, Erasure) or not parts.ABC.all() or parts.A.sum() != 1:
             return None
         site = int(np.argmax(parts.A))
@@ -66,6 +68,12 @@ class ChainSolver(SpinSolver):
             return None
         inside = (site - int(buffer[0]), int(buffer[-1]) - site)
         return erasure_cmi(self.correlation, t, inside, reach=(site, self.shape[0] - 1 - site))
+
+
+def separated(channel: Channel, t: float, parts: Tripartition) -> bool:
+    """Return whether there is no noise and B parts A from C, all sites being observed: then I(A;C|B) = 0 (Markov)."""
+    moves = [np.roll(parts.A, step, axis) for axis in range(parts.A.ndim) for step in (1, -1)]
+    return channel.snr(t) == np.inf and bool(parts.ABC.all()) and not np.any(np.array(moves) & parts.C)
 
 
 def erasure_cmi(correlation: float, eps: float, buffer: tuple[int, int], reach: tuple[int, int]) -> float:
@@ -163,6 +171,11 @@ class TransferMatrix(SpinSolver):
 
     def log_evidence(self, h: FloatArray) -> FloatArray:
         return self._log_sum(self._weights(h)) - self._log_z
+
+    def closed_cmi(self, channel: Channel, t: float, parts: Tripartition) -> float | None:
+        """Return 0 where that is known: for independent spins, and without noise beyond B; else None."""
+        independent = bool((self._right == 1.0).all() and (self._down == 1.0).all())
+        return 0.0 if independent or separated(channel, t, parts) else None
 
     def probabilities(self, h: FloatArray) -> FloatArray:
         weights = self._weights(h)

@@ -90,12 +90,12 @@ class SpinPosterior:
 
     @property
     def mean(self) -> FloatArray:
-        """(n, k), E[s_i | x]."""
+        """Posterior mean E[s_i | x], (n, k)."""
         return self.probabilities @ self.states
 
     @property
     def variance(self) -> FloatArray:
-        """(n, k), Var[s_i | x], from both probabilities so that small ones keep their digits."""
+        """Posterior variance Var[s_i | x], (n, k), from both probabilities so that small ones keep their digits."""
         plus = self.probabilities @ (self.states > 0)
         minus = self.probabilities @ (self.states < 0)
         return 4.0 * plus * minus
@@ -145,7 +145,7 @@ class SpinSolver(ABC):
 
     @property
     def n_free(self) -> int:
-        """Number of signs that a clean state is made of."""
+        """The number of signs that a clean state is made of."""
         return math.prod(self.shape)
 
     def law(self) -> tuple[NDArray[np.int8], FloatArray]:

@@ -13,7 +13,7 @@ from numba import njit
 
 @njit(cache=True)
 def _step(v, link, weight):
-    """v[s0, s] -> sum_s v[s0, s] link(s, s') w(s'), in place, scaled to sum 1; returns the sum."""
+    """Replace v[s0, s] by sum_s v[s0, s] link(s, s') w(s'), scaled to sum 1, and return the sum."""
     for s0 in range(2):
         minus, plus = v[s0, 0], v[s0, 1]
         v[s0, 0] = (minus * link[0] + plus * link[1]) * weight[0]
@@ -26,7 +26,7 @@ def _step(v, link, weight):
 
 @njit(cache=True)
 def log_evidence(links, weights, out):
-    """out[n] = log of the sum over all states of factors and weights."""
+    """Write the log of the sum over all states of factors and weights into out (n,)."""
     v = np.empty((2, 2))
     for n in range(weights.shape[0]):
         v[:] = 0.0
@@ -41,7 +41,7 @@ def log_evidence(links, weights, out):
 
 @njit(cache=True)
 def site_probabilities(links, weights, out):
-    """out[n, i] = (P(s = -1), P(s = +1))."""
+    """Write P(s_i = -1) and P(s_i = +1) of every site into out (n, N, 2)."""
     n_sites = links.shape[0]
     forward = np.empty((n_sites, 2, 2))
     v = np.empty((2, 2))
@@ -68,7 +68,7 @@ def site_probabilities(links, weights, out):
 
 @njit(cache=True, nogil=True)
 def sample(correlation, closing, rng, out):
-    """Perfect samples: out (n, N) of +-1, neighbours equal with probability (1 + correlation) / 2.
+    """Draw perfect samples of +-1 into out (n, N); neighbours are equal with probability (1 + correlation) / 2.
 
     closing: correlation carried by the ring's closing bond, 0 for an open chain. The rest of the ring, bond i
     to the closing one, is a chain between the present spin and the first one.

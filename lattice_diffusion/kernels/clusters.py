@@ -22,7 +22,7 @@ def _count_ones(typing_context, word):
 
 @intrinsic
 def _lowest_one(typing_context, word):
-    """Position of the lowest set bit of a word that is not 0."""
+    """Return the position of the lowest set bit of a word that is not 0."""
 
     def code(context, builder, signature, args):
         return builder.cttz(args[0], context.get_constant(types.boolean, True))
@@ -32,14 +32,14 @@ def _lowest_one(typing_context, word):
 
 @njit(cache=True, inline="always")
 def next_word(s):
-    """One word of xoshiro256++ and the next state, kept in registers."""
+    """Return one word of xoshiro256++ and the next state, both kept in registers."""
     word, s0, s1, s2, s3 = advance(s[0], s[1], s[2], s[3])
     return word, (s0, s1, s2, s3)
 
 
 @njit(cache=True, inline="always")
 def _bernoulli(wanted, threshold, s):
-    """One bit in each `wanted` place, 1 with probability threshold / 2^64.
+    """Draw one bit in each `wanted` place, 1 with probability threshold / 2^64.
 
     64 uniform numbers are compared with the threshold bit by bit from the highest, until every place is decided:
     about log2(64) + 1 random words.
@@ -85,7 +85,7 @@ def _merge_runs(parent, links, upper, upper_base, lower, lower_base):
 
 @njit(cache=True, nogil=True)
 def swendsen_wang_square(words, width, wrap_rows, wrap_columns, threshold, n_sweeps, state):
-    """`n_sweeps` Swendsen-Wang sweeps of a uniform square ferromagnet, in place.
+    """Make `n_sweeps` Swendsen-Wang sweeps of a uniform square ferromagnet, in place.
 
     words: (L, ceil(width / 64)) uint64, bit b of word w the spin in column 64 w + b, unused bits 0;
     wrap_rows, wrap_columns: whether row L-1 meets row 0, the last column the first;
@@ -143,7 +143,7 @@ def _join_rows(words, joined, starts, base, parent, i, j, threshold, last_bit, s
 
 @njit(cache=True, inline="always")
 def _flip(words, starts, base, parent, flipped, last_bit, s):
-    """A fair coin for each root; parents precede children, so one pass settles every run."""
+    """Flip every run by the fair coin of its root; parents precede children, so that one pass settles all."""
     n_rows, n_words = words.shape
     for i in range(n_rows):
         for w in range(n_words):
@@ -167,7 +167,7 @@ def _flip(words, starts, base, parent, flipped, last_bit, s):
 
 @njit(cache=True, nogil=True)
 def swendsen_wang_bonds(spins, bonds, couplings, thresholds, n_sweeps, state):
-    """`n_sweeps` Swendsen-Wang sweeps for any couplings and fields, in place.
+    """Make `n_sweeps` Swendsen-Wang sweeps for any couplings and fields, in place.
 
     spins: (N+1,) int8, spins[0] = +1 the ghost spin that never flips; bonds: (M, 2), a field h_i is the bond (0, i)
     of coupling h_i (Coniglio et al. 1989); couplings: (M,), only their sign matters here;
@@ -194,7 +194,7 @@ def swendsen_wang_bonds(spins, bonds, couplings, thresholds, n_sweeps, state):
 
 @njit(cache=True, nogil=True)
 def wolff(spins, neighbors, couplings, thresholds, n_clusters, state):
-    """Flip `n_clusters` Wolff clusters in place; returns the number of spins flipped.
+    """Flip `n_clusters` Wolff clusters in place, and return the number of spins flipped.
 
     spins: (N,) int8; neighbors: (N, z), i itself where there is none, with threshold 0; couplings and
     thresholds: (N, z) as in `swendsen_wang_bonds`; state: (4,) uint64.

@@ -11,7 +11,7 @@ STEPS = ((0, 1), (1, 0), (0, -1), (-1, 0))
 
 @njit(cache=True)
 def _kept(x, i, j, step):
-    """The kept bond of face (i, j) towards STEPS[step], 0 if there is none."""
+    """Return the kept bond of face (i, j) towards STEPS[step], 0 if there is none."""
     rows, columns = x.shape[1:]
     if step == 0:
         return x[0, i, j]
@@ -24,7 +24,7 @@ def _kept(x, i, j, step):
 
 @njit(cache=True)
 def first_contradiction(x):
-    """The first sample whose kept bonds contradict each other round a closed path, -1 if none; open grids."""
+    """Return the first sample whose kept bonds contradict each other round a closed path, -1 if none; open grids."""
     rows, columns = x.shape[2:]
     spin = np.empty(rows * columns, np.int8)
     stack = np.empty(rows * columns, np.int64)
@@ -52,7 +52,7 @@ def first_contradiction(x):
 
 @njit(cache=True)
 def path_sign(x, c, i, j, radius, stamp, spin, queue, mark):
-    """Product along a kept path around bond (c, i, j) of one sample x (2, L, W), not over it; 0 if there is none.
+    """Return the product along a kept path around bond (c, i, j) of x (2, L, W), not over it; 0 if there is none.
 
     Only faces within Chebyshev distance `radius` of the bond's two are used; on a torus that box must not close
     round it. Paths grow from both faces in turn, so the search ends when the smaller cluster does.
@@ -99,14 +99,14 @@ def path_sign(x, c, i, j, radius, stamp, spin, queue, mark):
 
 @njit(cache=True)
 def _workspace(rows, columns):
-    """stamp and spin (L, W) and queue (2, L W, 2) of `path_sign`."""
+    """Return the arrays stamp and spin (L, W) and queue (2, L W, 2) that `path_sign` works in."""
     n = rows * columns
     return np.zeros((rows, columns), np.int64), np.empty((rows, columns), np.int8), np.empty((2, n, 2), np.int64)
 
 
 @njit(cache=True)
 def signs(x, wanted, radius, out):
-    """out[n, c, i, j] = `path_sign` of every bond of `wanted` (n, 2, L, W), 0 for the others."""
+    """Write `path_sign` of every bond of `wanted` (n, 2, L, W) into out of that shape, 0 for the others."""
     rows, columns = x.shape[2:]
     stamp, spin, queue = _workspace(rows, columns)
     mark = 0

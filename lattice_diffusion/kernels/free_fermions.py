@@ -45,7 +45,7 @@ STRONG = 4.0  # |K| beyond which the answer is checked from the other side
 
 @njit(cache=True, error_model="numpy")
 def _column(gamma, a, out):
-    """out_k = Gamma_ka, antisymmetric, from the upper triangle."""
+    """Write the column Gamma_ka of the antisymmetric matrix into out_k, from its upper triangle."""
     for k in range(a):
         out[k] = gamma[k, a]
     out[a] = 0.0
@@ -55,7 +55,7 @@ def _column(gamma, a, out):
 
 @njit(cache=True, error_model="numpy", fastmath={"contract", "nsz"})
 def _rank_two(gamma, p, q, c):
-    """Gamma_jk += c (q_j p_k - p_j q_k) for j < k: the whole cost of the method."""
+    """Add c (q_j p_k - p_j q_k) to Gamma_jk for j < k: the whole cost of the method."""
     n = gamma.shape[0]
     for j in range(n - 1):
         x, y = c * q[j], c * p[j]
@@ -67,7 +67,7 @@ def _rank_two(gamma, p, q, c):
 
 @njit(cache=True, error_model="numpy")
 def flip_gate(gamma, a, kappa, p, q):
-    """Apply 1 + kappa sigma^x on row a, between walls a and a + 1; returns the log of the norm."""
+    """Apply 1 + kappa sigma^x on row a, between walls a and a + 1, and return the log of the norm."""
     n, b = gamma.shape[0], a + 1
     pair = gamma[a, b]
     norm = 1.0 + kappa * pair
@@ -86,7 +86,7 @@ def flip_gate(gamma, a, kappa, p, q):
 
 @njit(cache=True, error_model="numpy")
 def _pivot(gamma, wall, a, b, p, q):
-    """Toggle walls a < b in the reference; returns log psi(new) / psi(old)."""
+    """Toggle walls a < b in the reference, and return log psi(new) / psi(old)."""
     n, pair = gamma.shape[0], gamma[a, b]
     _column(gamma, a, p)
     _column(gamma, b, q)
@@ -110,7 +110,7 @@ def _pivot(gamma, wall, a, b, p, q):
 
 @njit(cache=True, error_model="numpy")
 def _partner(gamma, j):
-    """The wall k of the largest Gamma_jk, that value, and the smallest one."""
+    """Return the wall k of the largest Gamma_jk, that value, and the smallest one."""
     best, smallest, largest = -1, np.inf, -np.inf
     for k in range(gamma.shape[0]):
         if k != j:
@@ -170,7 +170,7 @@ def right_gate(gamma, wall, i, coupling, p, q):
 
 @njit(cache=True, error_model="numpy")
 def _sweep(gamma, wall, right, down, first, last):
-    """Columns first..last - 1 with the right bonds that leave them; log weight less the sum of finite |K|."""
+    """Take in columns first..last-1 and the right bonds that leave them; return log weight less sum of finite |K|."""
     rows, columns = right.shape[0], right.shape[1] + 1
     p, q = np.empty(rows + 1), np.empty(rows + 1)
     log_weight = 0.0
@@ -185,7 +185,7 @@ def _sweep(gamma, wall, right, down, first, last):
 
 @njit(cache=True, error_model="numpy")
 def _sum_out(gamma):
-    """log sum_s psi(s) / psi(reference): flip every row or not."""
+    """Return log sum_s psi(s) / psi(reference), each row flipped or not."""
     n = gamma.shape[0]
     p, q = np.empty(n), np.empty(n)
     log_weight = 0.0
@@ -196,7 +196,7 @@ def _sum_out(gamma):
 
 @njit(cache=True, error_model="numpy")
 def _free_edge(down):
-    """Before the first column all amplitudes are 1 and any reference will do: take what its bonds prefer."""
+    """Return the state before the first column, all amplitudes 1, with the reference that its bonds prefer."""
     rows = down.shape[0] + 1
     gamma, wall = np.ones((rows + 1, rows + 1)), np.zeros(rows + 1, np.bool_)
     for i in range(rows - 1):
@@ -206,7 +206,7 @@ def _free_edge(down):
 
 @njit(cache=True, error_model="numpy")
 def _sizes(bonds):
-    """Sum and maximum of |K| over the finite couplings."""
+    """Return the sum and the maximum of |K| over the finite couplings."""
     total, largest = 0.0, 0.0
     for k in bonds.ravel():
         if np.isfinite(k):
@@ -222,7 +222,7 @@ def _agreed(value, again):
 
 @njit(cache=True, error_model="numpy")
 def _chain(right, down, mirrored):
-    """Contiguous copies with the columns along the shorter side, left and right exchanged if mirrored."""
+    """Return contiguous copies with columns along the shorter side, left and right exchanged if mirrored."""
     if right.shape[0] > down.shape[1]:
         right, down = down.T, right.T
     step = -1 if mirrored else 1
@@ -231,7 +231,7 @@ def _chain(right, down, mirrored):
 
 @njit(cache=True, error_model="numpy")
 def log_partition(right, down):
-    """log Z of right[L, W-1], down[L-1, W]; -inf if ties conflict."""
+    """Return log Z of right[L, W-1], down[L-1, W]; -inf if ties conflict."""
     (sum_right, max_right), (sum_down, max_down) = _sizes(right), _sizes(down)
     largest = max(max_right, max_down)
     values = np.zeros(2)
@@ -244,7 +244,7 @@ def log_partition(right, down):
 
 @njit(cache=True, error_model="numpy")
 def log_partitions(right, down):
-    """log Z of each sample: right[n, L, W-1], down[n, L-1, W] -> [n]."""
+    """Return log Z of each sample (n,), from right[n, L, W-1] and down[n, L-1, W]."""
     out = np.empty(right.shape[0])
     for n in range(right.shape[0]):
         out[n] = log_partition(right[n], down[n])
@@ -253,7 +253,7 @@ def log_partitions(right, down):
 
 @njit(cache=True, error_model="numpy")
 def _log_odds(right, down, axis, i, j):
-    """The bond tied + against tied -; the columns left of it are shared."""
+    """Return the log ratio of the bond tied + to tied -; the columns left of it are shared."""
     bonds = right if axis == 0 else down
     gamma, wall = _free_edge(down)
     if _sweep(gamma, wall, right, down, 0, j) == -np.inf:
@@ -268,7 +268,7 @@ def _log_odds(right, down, axis, i, j):
 
 @njit(cache=True, error_model="numpy")
 def bond_log_odds(right, down, axis, i, j):
-    """log Z(s s' = +1) / Z(s s' = -1) of one bond from all the others; its own coupling K is not read.
+    """Return log Z(s s' = +1) / Z(s s' = -1) of one bond from all the others; its own coupling K is not read.
 
     axis 0: the right bond of face (i, j), axis 1: its down bond. The posterior with its own field is
     P(s s' = +-1) = 1/(1 + exp(-+(2K + log-odds))): both probabilities to relative accuracy. Swept from the side
@@ -290,7 +290,7 @@ def bond_log_odds(right, down, axis, i, j):
 
 @njit(cache=True, error_model="numpy")
 def bonds_log_odds(right, down, axis, i, j):
-    """bond_log_odds of the same bond in each sample: right[n, L, W-1], down[n, L-1, W] -> [n]."""
+    """Return `bond_log_odds` of one bond in each sample (n,), from right[n, L, W-1] and down[n, L-1, W]."""
     out = np.empty(right.shape[0])
     for n in range(right.shape[0]):
         out[n] = bond_log_odds(right[n], down[n], axis, i, j)
@@ -299,7 +299,7 @@ def bonds_log_odds(right, down, axis, i, j):
 
 @njit(cache=True, error_model="numpy")
 def label_log_odds(right, down):
-    """log P(S = +1 | x) / P(S = -1 | x), S = s s' of the left and the right edge column, each tied to one sign.
+    """Return log P(S = +1 | x) / P(S = -1 | x), S = s s' of left and right edge column, each tied to one sign.
 
     The sweep starts from the single amplitude "all up" and ends on "all up" and "all down", whose ratio is
     Gamma_0L: both signs of S from one sweep. down[:, 0] and down[:, -1] are not read. W >= 2.
@@ -319,7 +319,7 @@ def label_log_odds(right, down):
 
 @njit(cache=True, error_model="numpy")
 def labels_log_odds(right, down):
-    """label_log_odds of each sample: right[n, L, W-1], down[n, L-1, W] -> [n]."""
+    """Return `label_log_odds` of each sample (n,), from right[n, L, W-1] and down[n, L-1, W]."""
     out = np.empty(right.shape[0])
     for n in range(right.shape[0]):
         out[n] = label_log_odds(right[n], down[n])

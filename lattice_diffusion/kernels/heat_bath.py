@@ -46,7 +46,7 @@ def _uniform(s):
 
 @njit(cache=True, inline="always")
 def _below_logistic(u, x):
-    """u < 1/(1 + exp(-x)); at fixed u it never decreases with x."""
+    """Return whether u < 1/(1 + exp(-x)); at fixed u it never turns false as x grows."""
     place = (x + _REACH) * _PER_UNIT
     place = place if place > 0.0 else 0.0
     k = np.uint32(place if place < _LAST else _LAST)
@@ -75,7 +75,7 @@ def _sweep(spins, order, neighbors, couplings, fields, beta, s):
 
 @njit(cache=True, nogil=True)
 def sweeps(spins, order, neighbors, couplings, fields, n_sweeps, state):
-    """`n_sweeps` sweeps in place over the sites in `order`; the others stay clamped.
+    """Make `n_sweeps` sweeps in place over the sites in `order`; the others stay clamped.
 
     spins: (N,) int8; neighbors: (N, z) int32, i itself where there is none, with coupling 0;
     couplings: (N, z); fields: (N,), finite; state: (4,) uint64 of xoshiro256++.
@@ -88,7 +88,7 @@ def sweeps(spins, order, neighbors, couplings, fields, n_sweeps, state):
 
 @njit(cache=True, nogil=True)
 def coupled_sweeps(upper, lower, order, neighbors, couplings, fields, n_sweeps, state):
-    """The same random numbers drive both chains: for couplings >= 0, lower <= upper stays true."""
+    """Make sweeps of two chains by the same random numbers: for couplings >= 0, lower <= upper stays true."""
     s = (state[0], state[1], state[2], state[3])
     for _ in range(n_sweeps):
         for i in order:
@@ -110,7 +110,7 @@ def _energy(spins, neighbors, couplings, fields):
 
 @njit(cache=True, nogil=True)
 def exchange(spins, rung, betas, order, neighbors, couplings, fields, n_rounds, n_sweeps, accepted, state):
-    """`n_rounds` of `n_sweeps` sweeps of every replica and then swaps of neighbouring temperatures, in place.
+    """Make `n_rounds` of `n_sweeps` sweeps of every replica and swaps of neighbouring temperatures, in place.
 
     spins: (K, N) int8; rung: (K,), replica rung[k] sits at betas[k]; accepted: (K-1,), swaps are added.
     Each round tries the pairs (0, 1), (2, 3), ... and then (1, 2), (3, 4), ..., accepting with probability

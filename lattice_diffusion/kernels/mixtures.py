@@ -8,7 +8,7 @@ from numba import njit
 
 @njit(cache=True)
 def relative_entropy_term(u):
-    """(1+u) log(1+u) - u >= 0, which is u^2/2 for small u, to full relative accuracy for u >= -1."""
+    """Return (1+u) log(1+u) - u >= 0, about u^2/2 for small u, to full relative accuracy for u >= -1."""
     if abs(u) < 0.02:
         total = 0.0
         for n in range(10, 1, -1):
@@ -21,7 +21,7 @@ def relative_entropy_term(u):
 
 @njit(cache=True)
 def binary_divergence(q_minus, q_plus, p_minus, p_plus, law):
-    """KL(q || p) between the laws of an observation of one spin, in nats, non-negative term by term.
+    """Return KL(q || p) between the laws of an observation of one spin, in nats, non-negative term by term.
 
     q, p: laws of the spin; law (n_outcomes, 2): p(outcome | +1), p(outcome | -1).
     """
@@ -39,7 +39,7 @@ def binary_divergence(q_minus, q_plus, p_minus, p_plus, law):
 
 @njit(cache=True)
 def block_divergence(q, p, law, rng, out):
-    """out[n] with mean KL(q_n || p_n) between the laws of the observations of a block of k spins.
+    """Write values of mean KL(q_n || p_n) into out (n,), between the laws of observations of a block of k spins.
 
     q, p: (n, 2^k) laws of the clean block, first site highest bit; law: as in `binary_divergence`.
     Chain rule over the sites: each site's divergence given the observations of the sites before it, which are
@@ -79,7 +79,7 @@ def block_divergence(q, p, law, rng, out):
 
 @njit(cache=True)
 def log_likelihood(fields, weights, out):
-    """out[n, m] = sum_i log sum_s p(s|y_m) w_i(s), with p(s|y) = e^{s y} / 2 cosh y.
+    """Write sum_i log sum_s p(s|y_m) w_i(s) into out (n, m), with p(s|y) = e^{s y} / 2 cosh y.
 
     fields: (m,) values y; weights: (n, N, 2) likelihoods of spin -1 and +1.
     """

@@ -26,7 +26,7 @@ U0, LANES_U = np.uint64(0), np.uint64(LANES)
 
 @njit(cache=True)
 def flip_words(spins, work, lane, n, place, up, down, level, left, right, side, unlike, odd, glauber):
-    """Updates words place .. place + n - 1 of the flat array `spins` with the random words of lanes lane, lane + 1 ..
+    """Update words place .. place + n - 1 of the flat array `spins` with the random words of lanes lane, lane + 1 ..
 
     up, down, level, left, right: where the neighbours' words start; the fourth neighbour is the right one for the
     bits of `side`, else the left one. unlike: bits whose fourth neighbour is complemented; odd: bits of sites with
@@ -52,7 +52,7 @@ def flip_words(spins, work, lane, n, place, up, down, level, left, right, side, 
 
 @njit(cache=True)
 def refresh_halo(spins, color, height, width, edges, periodic):
-    """Copies into the frame of the other colour what the sites of `color` see beyond their strip or row.
+    """Copy into the frame of the other colour what the sites of `color` see beyond their strip or row.
 
     spins: (2, height + 2, width + 2); edges: (height,) bits of the rows at an end of an open axis 0.
     """
@@ -70,7 +70,7 @@ def refresh_halo(spins, color, height, width, edges, periodic):
 
 @njit(cache=True, nogil=True)
 def sweep_strips(spins, work, n_sweeps, periodic, side, edges, segments, kinds, odd, digits, rates, values, glauber):
-    """Checkerboard sweeps of one lattice cut into 64 strips of `height` rows, bit b of a word in strip b.
+    """Make checkerboard sweeps of one lattice cut into 64 strips of `height` rows, bit b of a word in strip b.
 
     spins: (2, height + 2, width + 2) uint64, [colour, row, pair of columns], with a frame. The site of strip b is in
     row b height + i, column 2 j + q, where q = (b height + i + colour) mod 2 is bit b of side[colour, i].
@@ -104,7 +104,7 @@ def sweep_strips(spins, work, n_sweeps, periodic, side, edges, segments, kinds, 
 
 @njit(cache=True, nogil=True)
 def sweep_replicas(spins, work, n_sweeps, order, blocks, kinds, neighbors, unlike, odd, digits, rates, values, glauber):
-    """Sweeps of 64 G independent lattices, site after site; bit b of word g is replica 64 g + b.
+    """Make sweeps of 64 G independent lattices, site after site; bit b of word g is replica 64 g + b.
 
     spins: (N, G) uint64; order: (N,) sites; blocks: (n, 2) ranges of `order` whose words are drawn at once (several
     sites only if their words fit LANES), kinds: (n,) the table of digits of each; neighbors: (N, 4), the site itself

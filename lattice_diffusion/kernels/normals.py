@@ -27,7 +27,7 @@ L1, L2, L3 = (np.uint64(k * LANES) for k in (1, 2, 3))
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
 def horner(c, x):
-    """c[0] + c[1] x + c[2] x^2 + ..."""
+    """Return c[0] + c[1] x + c[2] x^2 + ..."""
     p = c[-1]
     for k in range(2, len(c) + 1):
         p = p * x + c[-k]
@@ -52,7 +52,7 @@ COS = tuple(np.float32(c) for c in (4.166664568298827e-2, -1.388731625493765e-3,
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
 def minus_two_log_float32(u):
-    """-2 log u of a normal float32 u <= 1: u = 2^e (1 + f), 1 + f between sqrt(1/2) and sqrt(2)."""
+    """Return -2 log u of a normal float32 u <= 1: u = 2^e (1 + f), 1 + f between sqrt(1/2) and sqrt(2)."""
     bits = np.int32(np.float32(u).view(np.int32) - SQRT_HALF)
     e = np.float32(bits >> I23)
     f = np.int32((bits & MANTISSA) + SQRT_HALF).view(np.float32) - ONE
@@ -61,7 +61,7 @@ def minus_two_log_float32(u):
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
 def cos_sin_float32(turn):
-    """cos and sin of 2 pi turn / 2^32, int32: a whole number of quarter turns and the rest, |rest| <= pi/4."""
+    """Return cos and sin of 2 pi turn / 2^32, int32: whole quarter turns and the rest, |rest| <= pi/4."""
     quarter = np.int32(np.int32(turn + EIGHTH) >> I30)
     x = np.float32(np.int32(turn - np.int32(quarter << I30))) * TO_RADIANS
     y = x * x
@@ -74,7 +74,7 @@ def cos_sin_float32(turn):
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
 def complex_noise_float32(out, amplitude, state):
-    """out[row, j] = amplitude[j] z, z with independent standard normal real and imaginary part.
+    """Write amplitude[j] z into out[row, j], z of independent standard normal real and imaginary part.
 
     Args:
         out: (rows, 2 N) float32, real and imaginary parts in turn.
@@ -125,7 +125,7 @@ COS_64 = (
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
 def minus_two_log_float64(u):
-    """-2 log u of a normal float64 u <= 1: u = 2^e (1 + f), 1 + f between sqrt(1/2) and sqrt(2)."""
+    """Return -2 log u of a normal float64 u <= 1: u = 2^e (1 + f), 1 + f between sqrt(1/2) and sqrt(2)."""
     bits = np.float64(u).view(np.int64) - SQRT_HALF_64
     f = np.int64((bits & MANTISSA_64) + SQRT_HALF_64).view(np.float64) - 1.0
     s, half = f / (2.0 + f), 0.5 * f * f
@@ -135,7 +135,7 @@ def minus_two_log_float64(u):
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
 def cos_sin_float64(turn):
-    """cos and sin of 2 pi turn / 2^64, int64, as in `cos_sin_float32`."""
+    """Return cos and sin of 2 pi turn / 2^64, int64, as `cos_sin_float32` does."""
     quarter = (turn + EIGHTH_64) >> J62
     x = np.float64(turn - (quarter << J62)) * TO_RADIANS_64
     y = x * x
@@ -148,7 +148,7 @@ def cos_sin_float64(turn):
 
 @njit(cache=True, error_model="numpy", fastmath={"contract"})
 def complex_noise_float64(out, amplitude, state):
-    """As `complex_noise_float32`, all float64; a lane gives the word of the radius, then that of the angle."""
+    """Write the same as `complex_noise_float32` in float64; a lane gives the word of the radius, then of the angle."""
     words = np.empty(2 * LANES, np.uint64)
     for row in range(out.shape[0]):
         line = out[row]

@@ -24,7 +24,7 @@ FAR = 32767  # distance of the border around the lattice
 
 @njit(cache=True)
 def _distances(rows, columns, i, j, height, width):
-    """Chebyshev distance of each face to the patch at (i, j), flat, with a border of FAR one face wide."""
+    """Return the Chebyshev distance of each face to the patch at (i, j), flat, with a border of FAR one face wide."""
     out = np.full((rows + 2, columns + 2), FAR, np.int16)
     for a in range(rows):
         for b in range(columns):
@@ -34,7 +34,7 @@ def _distances(rows, columns, i, j, height, width):
 
 @njit(cache=True)
 def _workspace(rows, columns, i, j, height, width):
-    """Arrays that `_draw` needs for the patch of height x width faces at (i, j), and the stride of a row of faces."""
+    """Return the arrays that `_draw` needs for the patch of height x width faces at (i, j), and a row's stride."""
     stride, n = columns + 2, height * width
     distance = _distances(rows, columns, i, j, height, width)
     seeds = np.empty(n, np.int64)
@@ -47,7 +47,7 @@ def _workspace(rows, columns, i, j, height, width):
 
 @njit(cache=True)
 def _draw(rng, keep, base, workspace):
-    """One sample: joined[a, b] = first radius at which patch faces a and b are connected, FAR if never.
+    """Draw one sample: joined[a, b] is the first radius at which patch faces a and b are connected, FAR if never.
 
     stamp[face] - base is the cluster that visited it (negative: none). pending[parity, cluster] lists the faces just
     outside the box beyond a bond not drawn yet. Returns the number of bonds drawn.
@@ -118,7 +118,7 @@ def _draw(rng, keep, base, workspace):
 
 @njit(cache=True)
 def bond_radii(rng, keep, rows, columns, axis, i, j, n_samples):
-    """Histogram of r* for the right (axis 0) or down (axis 1) bond of face (i, j), and the bonds drawn.
+    """Return the histogram of r* for the right (axis 0) or down (axis 1) bond of face (i, j), and the bonds drawn.
 
     out[r], r = 1..max(L, W): samples whose faces are first connected in box r; out[0]: never. Then
     I(A;C|B_r) = keep log 2 sum(out[r + 1:]) / n_samples.
@@ -134,7 +134,7 @@ def bond_radii(rng, keep, rows, columns, axis, i, j, n_samples):
 
 @njit(cache=True)
 def _merges(joined, r, keep):
-    """Mean number of merges that the kept bonds of the 4-cycle 0 1 3 2 add, its faces joined up to radius r."""
+    """Return the mean number of merges by the kept bonds of the 4-cycle 0 1 3 2, its faces joined up to radius r."""
     beside = (joined[0, 1] <= r) + (joined[0, 2] <= r) + (joined[1, 3] <= r) + (joined[2, 3] <= r)
     across = (joined[0, 3] <= r) + (joined[1, 2] <= r)
     if beside == 0:
@@ -148,7 +148,7 @@ def _merges(joined, r, keep):
 
 @njit(cache=True)
 def block_samples(rng, keep, rows, columns, i, j, out):
-    """A = the 4 bonds of the 2x2 block at face (i, j): out[n, r] = merges(A | B_r) - merges(A | B_r + C).
+    """Write merges(A | B_r) - merges(A | B_r + C) into out[n, r], A the 4 bonds of the 2x2 block at face (i, j).
 
     One row per sample, r = 0..max(L, W); I(A;C|B_r) = log 2 times the mean.
     """
@@ -164,7 +164,7 @@ def block_samples(rng, keep, rows, columns, i, j, out):
 
 @njit(cache=True)
 def spanning(rng, keep, rows, columns, n_samples):
-    """Samples in which kept bonds connect the left and the right edge column, and the bonds drawn.
+    """Return the number of samples whose kept bonds connect left and right edge column, and the bonds drawn.
 
     Each edge column is tied to one sign, its own bonds are not drawn. The label S is known exactly there and free
     otherwise: E H(S|x) = log 2 (1 - P). On L x (L + 1) faces P = 1/2 at keep = 1/2, by duality.

@@ -33,7 +33,7 @@ NEVER = np.int64(2**62)
 
 @njit(cache=True)
 def advance(s0, s1, s2, s3):
-    """One step of xoshiro256++: the random word and the new state."""
+    """Return the random word and the new state of one step of xoshiro256++."""
     r = s0 + s3
     r = ((r << U23) | (r >> U41)) + s0
     t = s1 << U17
@@ -48,14 +48,14 @@ def advance(s0, s1, s2, s3):
 
 @njit(cache=True)
 def horner(s0, s1, s2, s3, a0, a1, a2, d0, d1, d2):
-    """One binary digit of each class, d0, d1, d2, with one random word."""
+    """Take in one binary digit of each class, d0, d1, d2, with one random word."""
     r, s0, s1, s2, s3 = advance(s0, s1, s2, s3)
     return s0, s1, s2, s3, (r & a0) | (d0 & (r | a0)), (r & a1) | (d1 & (r | a1)), (r & a2) | (d2 & (r | a2))
 
 
 @njit(cache=True)
 def bernoulli_words(work, n, digits, kind):
-    """Truncated Bernoulli words of the three classes, lanes 0 .. n - 1 <= LANES of blocks 4, 5 and 6.
+    """Draw truncated Bernoulli words of the three classes, lanes 0 .. n - 1 <= LANES of blocks 4, 5 and 6.
 
     digits: (kinds, 3, K + 1) uint64, a word per class and binary digit, least significant first; [..., K] is the
     word that Horner starts from.
@@ -74,7 +74,7 @@ def bernoulli_words(work, n, digits, kind):
 
 @njit(cache=True)
 def uniform(work):
-    """Uniform in (0, 1], 53 bits, from the scalar generator."""
+    """Draw a uniform number in (0, 1], 53 bits, from the scalar generator."""
     r, work[B7], work[B7 + U1], work[B7 + U2], work[B7 + U3] = advance(
         work[B7], work[B7 + U1], work[B7 + U2], work[B7 + U3]
     )
@@ -83,7 +83,7 @@ def uniform(work):
 
 @njit(cache=True)
 def geometric_gap(work, log_miss):
-    """Bits without a rare event before the next one; log_miss = log(1 - rate), 0 where there is none."""
+    """Draw the number of bits before the next rare event; log_miss = log(1 - rate), 0 where there is none."""
     if log_miss == 0.0:
         return NEVER
     gap = math.floor(math.log(uniform(work)) / log_miss)
@@ -92,7 +92,7 @@ def geometric_gap(work, log_miss):
 
 @njit(cache=True)
 def repair(work, n, odd, rates, values, log_miss, gap):
-    """Overrides the bits of blocks 4, 5 and 6 where the truncated expansion errs; returns the gap that remains.
+    """Override the bits of blocks 4, 5 and 6 where the truncated expansion errs, and return the gap that remains.
 
     rates, values: (2, 3) by parity of the site's degree (`odd`: a word, 1 for odd) and class: the probability that
     a bit is overridden, and by what. Events come at the largest rate and are thinned, since a site uses one class.

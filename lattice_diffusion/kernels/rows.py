@@ -31,7 +31,7 @@ def _butterfly(v, length, same, flip):
 
 @njit(cache=True, fastmath={"contract"})
 def _two_butterflies(v, same, flip, same_last, flip_last):
-    """The last two columns in one pass, whose butterflies alone are too short to run fast."""
+    """Apply the last two columns in one pass, whose butterflies alone are too short to run fast."""
     for k in range(0, v.size, 4):
         a, b, c, d = v[k], v[k + 1], v[k + 2], v[k + 3]
         a, c = same * a + flip * c, flip * a + same * c
@@ -42,7 +42,7 @@ def _two_butterflies(v, same, flip, same_last, flip_last):
 
 @njit(cache=True)
 def spread(v, down):
-    """v, a function of one row, becomes one of the next; down (W, 2)."""
+    """Turn v, a function of one row, into one of the next; down (W, 2)."""
     width = down.shape[0]
     if width == 1:
         _butterfly(v, 1, down[0, 0], down[0, 1])
@@ -77,7 +77,7 @@ def _times(v, factor):
 
 @njit(cache=True)
 def _rows_below(right, down, weights, D, below):
-    """D (L, 2^W) of all rows, and below[i] (L, 2^W): the sum over rows i+1 .. L-1 as a function of row i."""
+    """Write D (L, 2^W) of all rows, and the sums below[i] over rows i+1 .. L-1 as functions of row i."""
     n_rows, width = weights.shape[:2]
     below[n_rows - 1] = 0.5**width
     for i in range(n_rows - 1, -1, -1):
@@ -91,9 +91,9 @@ def _rows_below(right, down, weights, D, below):
 
 @njit(cache=True)
 def _sites_of_row(joint, weights, table, out):
-    """out[j] = weights of s_j = -1, +1 under joint (2^W,) times all weights (W, 2) but its own; joint is used up.
+    """Write the weights of s_j = -1, +1 into out[j], under joint (2^W,) times all weights (W, 2) but its own.
 
-    table (2^W,) is workspace: at [2^k : 2^(k+1)] it holds the product of the last k columns' weights.
+    joint is used up; table (2^W,) is workspace: at [2^k : 2^(k+1)] it holds the product of the last k columns' weights.
     """
     width = weights.shape[0]
     table[1] = 1.0
@@ -112,7 +112,7 @@ def _sites_of_row(joint, weights, table, out):
 
 @njit(cache=True)
 def site_odds(right, down, weights, out):
-    """out[n, i, j] = relative weights of s = -1 and +1 at every site, given all weights but its own."""
+    """Write the relative weights of s = -1 and +1 at every site into out[n, i, j], given all weights but its own."""
     n_rows, width = weights.shape[1:3]
     size = 1 << width
     D, below, links = np.empty((n_rows, size)), np.empty((n_rows, size)), np.empty((n_rows, size))
@@ -134,7 +134,7 @@ def site_odds(right, down, weights, out):
 
 @njit(cache=True)
 def local_site_odds(right, down, weights, above, below, radius, out):
-    """The same given only the weights in the box of `radius` around each site, less its own.
+    """Write the same given only the weights in the box of `radius` around each site, less its own.
 
     above, below (L+1, 2^W): sums without weights over rows 0 .. i-1 and i .. L-1, as functions of row i-1.
     """
@@ -176,7 +176,7 @@ def local_site_odds(right, down, weights, above, below, radius, out):
 
 @njit(cache=True)
 def _bond_sums(v, u, run, out):
-    """out = sums of v(s) u(s') over equal and over opposite spins at the bit of value `run`, all others equal."""
+    """Write the sums of v(s) u(s') over equal and opposite spins at the bit of value `run`, all others equal."""
     out[:] = 0.0
     for k in range(0, v.size, 2 * run):
         v_minus, v_plus = v[k : k + run], v[k + run : k + 2 * run]
@@ -187,7 +187,7 @@ def _bond_sums(v, u, run, out):
 
 @njit(cache=True)
 def _right_bonds_of_row(joint, right, table, out):
-    """out[j-1] = weights of s_j-1 = s_j, = -s_j under joint (2^W,) times all links (W, 2) but this; joint is used up.
+    """Write the weights of s_j-1 = s_j and -s_j into out[j-1], under joint (2^W,) times all links (W, 2) but this.
 
     table (2^(W+1),) is workspace: at [2^k : 2^(k+1)] it holds the links among the last k columns.
     """
@@ -213,7 +213,7 @@ def _right_bonds_of_row(joint, right, table, out):
 
 @njit(cache=True)
 def bond_odds(right, down, out):
-    """out[n, 0 or 1, i, j] = relative weights of equal and opposite spins over the right and the down bond of (i, j).
+    """Write relative weights of equal and opposite spins over right and down bond of (i, j) into out[n, 0 or 1, i, j].
 
     Links of their own for every sample, right (n, L, W, 2) and down (n, L+1, W, 2); no field. Each bond is given all
     couplings but its own. Entries without a bond are left alone.
@@ -247,7 +247,7 @@ def bond_odds(right, down, out):
 
 @njit(cache=True)
 def local_down_bond_odds(right, down, radius, out):
-    """out[n, i, j]: the same for the down bond of (i, j), i < L-1, given the other couplings in the box around it.
+    """Write the same for the down bond of (i, j), i < L-1, given the other couplings in the box, into out[n, i, j].
 
     The box holds rows i-r .. i+1+r and columns j-r .. j+r; right (n, L+2r, W+2r, 2) and down (n, L+1+2r, W+2r, 2) are
     padded by r faces without couplings, factors (1, 1), on all sides.

@@ -33,7 +33,7 @@ def add_site(v, out, right, down, weight):
 
 @njit(cache=True, fastmath={"contract"})
 def take_site(v, out, right, down, weight):
-    """The adjoint of `add_site`."""
+    """Apply the adjoint of `add_site`."""
     half = v.size >> 1
     low, high = out[:half], out[half:]
     same, flip = down
@@ -49,7 +49,7 @@ def take_site(v, out, right, down, weight):
 
 @njit(cache=True, inline="always")
 def _pair_factors(right, down, weight):
-    """Factors of the first of two sites, and products of those of the second by its spin and its two neighbours'."""
+    """Return factors of the first of two sites, and products of the second's by its spin and its neighbours'."""
     same, flip = down[0]
     equal, opposite = right[0]
     w_minus, w_plus = weight[0]
@@ -62,7 +62,7 @@ def _pair_factors(right, down, weight):
 
 @njit(cache=True, fastmath={"contract"})
 def add_two_sites(v, out, right, down, weight):
-    """Two neighbouring sites in one pass over memory; right, down, weight are (2, 2), one row a site."""
+    """Add two neighbouring sites in one pass over memory; right, down, weight are (2, 2), one row a site."""
     q = v.size >> 2
     v00, v01, v10, v11 = v[:q], v[q : 2 * q], v[2 * q : 3 * q], v[3 * q :]
     same, flip, equal, opposite, w_minus, w_plus, a0, a1, b0, b1, c0, c1, d0, d1 = _pair_factors(right, down, weight)
@@ -82,7 +82,7 @@ def add_two_sites(v, out, right, down, weight):
 
 @njit(cache=True, fastmath={"contract"})
 def take_two_sites(v, out, right, down, weight):
-    """The adjoint of `add_two_sites`."""
+    """Apply the adjoint of `add_two_sites`."""
     q = v.size >> 2
     o00, o01, o10, o11 = out[:q], out[q : 2 * q], out[2 * q : 3 * q], out[3 * q :]
     same, flip, equal, opposite, w_minus, w_plus, a0, a1, b0, b1, c0, c1, d0, d1 = _pair_factors(right, down, weight)
@@ -110,7 +110,7 @@ def dot(v, w):
 
 @njit(cache=True, fastmath={"reassoc"})
 def normalise(source, v):
-    """v = source / sum(source); returns the logarithm of the sum."""
+    """Write source / sum(source) into v, and return the logarithm of the sum."""
     total = 0.0
     for k in range(v.size):
         total += source[k]
@@ -163,7 +163,7 @@ def take_row(v, work, right, down, weights):
 
 @njit(cache=True)
 def log_evidence(right, down, weights, out):
-    """out[n] = log of the sum over all states of the scaled factors and weights, for each sample."""
+    """Write the log of the sum over all states of the scaled factors and weights into out (n,)."""
     n_rows, width = weights.shape[1:3]
     v = np.empty(1 << width)
     work = np.empty(1 << width)
@@ -176,7 +176,7 @@ def log_evidence(right, down, weights, out):
 
 @njit(cache=True)
 def block_weights(right, down, weights, sites, above, below, first, last, out):
-    """Relative weights of the 2^k states of the block `sites` (k, 2) = (row, column), sorted by row.
+    """Write relative weights of the 2^k states of the block `sites` (k, 2) = (row, column), sorted by row.
 
     above, below: (2^W,) sums over rows 0..first-1 and last+1..L-1 without their weights, as functions of rows
     first-1 and last; only rows first..last (which hold the block) of `weights` are read.
@@ -232,7 +232,7 @@ def block_weights(right, down, weights, sites, above, below, first, last, out):
 
 @njit(cache=True)
 def site_probabilities(right, down, weights, out):
-    """out[n, i, j] = (P(s = -1), P(s = +1)) of every site, from one pass down and one up."""
+    """Write P(s = -1) and P(s = +1) of every site into out[n, i, j], from one pass down and one up."""
     n_rows, width = weights.shape[1:3]
     size = 1 << width
     forward = np.empty((n_rows, size))
@@ -260,7 +260,7 @@ def site_probabilities(right, down, weights, out):
 
 @njit(cache=True)
 def row_vectors(right, down, weights, above, below):
-    """Normalised sums over rows, (L+1, 2^W): above[i] over those before row i, as a function of row i-1,
+    """Write normalised sums over rows, (L+1, 2^W): above[i] over those before row i, as a function of row i-1,
     below[i] over row i and those after it, as a function of row i-1 too."""
     n_rows, width = weights.shape[:2]
     work = np.empty(1 << width)

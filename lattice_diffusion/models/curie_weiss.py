@@ -28,7 +28,7 @@ def mean_field_magnetization(beta: float) -> float:
 
 @dataclass(frozen=True)
 class CurieWeiss(OnLattice):
-    """p_0(s) ~ exp(beta (sum s)^2 / 2N), the mean-field ferromagnet, critical at beta = 1.
+    """Mean-field ferromagnet, p_0(s) ~ exp(beta (sum s)^2 / 2N), critical at beta = 1.
 
     Geometry does not matter: only the numbers of spins in A, B and C do, which `regions` = (a, b, c) gives.
     """

@@ -35,7 +35,7 @@ def homology(x: NDArray) -> NDArray[np.int8]:
 
 @dataclass(frozen=True)
 class DomainWalls(OnLattice):
-    """x_e = s s' on the bonds between neighbouring faces of an L x W grid, p_0(x) ~ exp(beta sum_e x_e).
+    """Domain walls x_e = s s' between neighbouring faces of an L x W grid, p_0(x) ~ exp(beta sum_e x_e).
 
     Data are 2-channel images (2, L, W): [0] right bonds, between faces (i, j) and (i, j+1), [1] down bonds,
     between (i, j) and (i+1, j); entries beyond an open edge are unused and 0. beta = 0 is the uniform ensemble of

@@ -19,7 +19,7 @@ from .base import DataKind, OnLattice
 
 @dataclass(frozen=True)
 class GaussianField(OnLattice):
-    """p_0(x) ~ exp(-x K x / 2), K = m^2 - Laplacian: Markov at t = 0, exponential at all t.
+    """Massive free field, p_0(x) ~ exp(-x K x / 2), K = m^2 - Laplacian: Markov at t = 0, exponential at all t.
 
     Real values, Gaussian noise only. The score kernel decays as exp(-kappa r) along an axis,
     cosh kappa = 1 + (m^2 + g)/2 at signal-to-noise ratio g, and the Markov length is 1/(2 kappa).

@@ -23,7 +23,7 @@ TINY = 1e-70
 
 @dataclass(frozen=True)
 class GaussianMixture(OnLattice):
-    """x_0 = S mu + xi, S = +-1 with equal weights; Gaussian noise only.
+    """Mixture of two classes, x_0 = S mu + xi, S = +-1 with equal weights; Gaussian noise only.
 
     Args:
         lattice: only its number of sites matters while xi is white.

@@ -31,7 +31,7 @@ def onsager_magnetization(beta: float, anisotropy: float = 1.0) -> float:
 
 @dataclass(frozen=True)
 class Ising(OnLattice):
-    """p_0(s) ~ exp(sum_a beta_a sum_<ij>_a s_i s_j + field sum_i s_i).
+    """Ising spins on a lattice, p_0(s) ~ exp(sum_a beta_a sum_<ij>_a s_i s_j + field sum_i s_i), a the axes.
 
     Sampled on any lattice; solved exactly on open 2D lattices with a shorter side <= 14, and on cylinders with a
     periodic side <= 14. Under its own noise it has no transition at finite t; for beta > beta_c and no field the global
@@ -110,7 +110,7 @@ class Ising(OnLattice):
 
 @dataclass(frozen=True)
 class IsingChain(OnLattice):
-    """p_0(s) ~ exp(beta sum s_i s_i+1): under noise a hidden Markov model, of bounded Markov length for all t."""
+    """Ising chain or ring, p_0(s) ~ exp(beta sum s_i s_i+1): a hidden Markov model, of bounded Markov length."""
 
     name: ClassVar[str] = "ising-chain"
     dimension: ClassVar[int | None] = 1

@@ -34,7 +34,7 @@ class Crossing:
         return float(chi2.sf(self.chi2, self.dof))
 
     def scaled(self, control: ArrayLike, size: ArrayLike) -> NDArray[np.float64]:
-        """(c - c*) L^(1/nu), on which all sizes collapse."""
+        """Return (c - c*) L^(1/nu), on which all sizes collapse."""
         return (np.asarray(control, float) - self.critical.value) * np.asarray(size, float) ** (1.0 / self.nu.value)
 
 
@@ -113,7 +113,7 @@ def finite_size_crossing(
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """y = amplitude x^exponent, with errors and chi2 over dof of the fit of log y."""
+    """Power law y = amplitude x^exponent, with errors and chi2 over dof of the fit of log y."""
 
     exponent: Estimate
     amplitude: float

@@ -147,7 +147,7 @@ def _fill(file: "SampleFile", plan: Recipe, n_samples: int, seed: int, batch: in
     def draw(k: int) -> NDArray[Any]:
         return plan.draw(min(batch, n_samples - k * batch), block_rng(seed, k))
 
-    start, compiling = time.perf_counter(), _Compiling(name, shown)
+    start, compiling = time.perf_counter(), TimingListener()
     for k in todo[:1]:
         with install_listener("numba:compile", compiling):
             file.put(k, k * batch, draw(k))
@@ -164,19 +164,6 @@ def _fill(file: "SampleFile", plan: Recipe, n_samples: int, seed: int, batch: in
         for k, samples in completed(Engine(pool, lambda: workers), iter(todo[1:]), draw, Stop()):
             file.put(k, k * batch, samples)
             advance()
-
-
-class _Compiling(TimingListener):
-    """Time that numba takes to compile kernels, which is said when it begins."""
-
-    def __init__(self, name: str, shown: bool) -> None:
-        super().__init__()
-        self._name, self._shown = name, shown
-
-    def on_start(self, event: Any) -> None:
-        if self._shown and not self.done and self._depth == 0:
-            say(f"{self._name}: compiling, once for this and later runs")
-        super().on_start(event)
 
 
 # -- the file ------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ MIN_BLOCKS, MAX_BLOCKS = 10, 100
 
 
 class AutocorrelationTime(NamedTuple):
-    """tau and its standard error, in steps of the series."""
+    """Autocorrelation time tau and its standard error, in steps of the series."""
 
     tau: float
     error: float

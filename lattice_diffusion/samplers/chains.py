@@ -23,7 +23,7 @@ MAX_UPDATES = 10**9  # in one go, during which nothing can interrupt
 
 
 class Schedule(NamedTuple):
-    """burn_in and thin, None for the default of the method; where free spins start: 0 at random, 1 or -1 all alike."""
+    """Updates before and between samples, None for the default; free spins start at random (0) or all alike (1, -1)."""
 
     burn_in: int | None = None
     thin: int | None = None
@@ -34,14 +34,14 @@ class Schedule(NamedTuple):
 
 
 def check_beta(beta: float) -> float:
-    """Return beta as a float. Raises InputError if it is negative or not finite."""
+    """Return beta as a float. Raise InputError if it is negative or not finite."""
     if not 0.0 <= beta < np.inf:
         raise InputError(f"beta must be finite and >= 0, got {beta}; for an antiferromagnet flip one sublattice")
     return float(beta)
 
 
 def check_betas(lattice: Lattice, beta: float | Sequence[float]) -> tuple[float, ...]:
-    """Return beta along each axis, given for all or one by one. Raises InputError if it does not fit."""
+    """Return beta along each axis, given for all or one by one. Raise InputError if it does not fit."""
     if np.ndim(beta) == 0:
         return (check_beta(beta),) * lattice.ndim  # type: ignore[arg-type]
     betas = tuple(check_beta(b) for b in beta)  # type: ignore[union-attr]
@@ -57,7 +57,7 @@ def axis_couplings(lattice: Lattice, betas: Sequence[float]) -> NDArray[np.float
 
 
 def check_n_samples(n_samples: int, sample_bytes: float = 0.0, name: str = "n_samples") -> int:
-    """Return n_samples. Raises InputError unless it is a positive integer and so many samples fit into memory."""
+    """Return n_samples. Raise InputError unless it is a positive integer and so many samples fit into memory."""
     if not isinstance(n_samples, int | np.integer) or n_samples < 1:
         raise InputError(f"{name} must be a positive integer, got {errors.shown(n_samples)}")
     check_memory(int(n_samples) * sample_bytes)
@@ -65,7 +65,7 @@ def check_n_samples(n_samples: int, sample_bytes: float = 0.0, name: str = "n_sa
 
 
 def check_memory(n_bytes: float) -> None:
-    """Raises InputError for an output larger than the memory that this machine has available."""
+    """Raise InputError for an output larger than the memory that this machine has available."""
     errors.check_memory("n_samples", n_bytes, "draw smaller batches, one after the other")
 
 
@@ -75,7 +75,7 @@ def relaxation_sweeps(lattice: Lattice, exponent: float = 0.5) -> int:
 
 
 def check_schedule(lattice: Lattice, schedule: Schedule, exponent: float = 0.5) -> tuple[int, int]:
-    """Return burn_in and thin, by default 20 L^exponent and L^exponent. Raises InputError if they are out of range."""
+    """Return burn_in and thin, by default 20 L^exponent and L^exponent. Raise InputError if they are out of range."""
     relaxation = relaxation_sweeps(lattice, exponent)
     burn_in = 20 * relaxation if schedule.burn_in is None else schedule.burn_in
     thin = relaxation if schedule.thin is None else schedule.thin
@@ -110,7 +110,7 @@ class Couplings:
 
     @classmethod
     def on(cls, lattice: Lattice, couplings: ArrayLike, field: ArrayLike = 0.0) -> "Couplings":
-        """Raises InputError for wrong shapes, couplings that are not finite and fields that are NaN."""
+        """Return the couplings; raise InputError for wrong shapes, infinite couplings and fields that are NaN."""
         J, h = np.asarray(couplings, float), np.asarray(field, float)
         n_bonds = len(lattice.bonds)
         if J.shape not in ((), (n_bonds,)):
@@ -135,13 +135,13 @@ class Couplings:
 
     @property
     def neighbors(self) -> NDArray[np.uint32]:
-        """(N, 2 d) flat neighbour indices, i itself beyond an open edge."""
+        """Flat indices of neighbours (N, 2 d), i itself beyond an open edge."""
         table = self._tables[0]
         return np.where(table >= 0, table, np.arange(len(table))[:, None]).astype(np.uint32)
 
     @property
     def neighbor_J(self) -> NDArray[np.float64]:
-        """(N, 2 d) couplings to them, 0 beyond an open edge."""
+        """Couplings to the neighbours (N, 2 d), 0 beyond an open edge."""
         return np.append(self.J, 0.0)[self._tables[1]]
 
     @property

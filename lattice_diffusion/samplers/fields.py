@@ -36,7 +36,7 @@ def check_mass_squared(mass_squared: float) -> float:
 
 
 def check_field(lattice: Lattice, mass_squared: float, boundary: str) -> float:
-    """Return mass_squared. Raises InputError unless it is > 0, or 0 where an open axis is fixed at both ends."""
+    """Return mass_squared; raise InputError unless it is > 0, or 0 where an open axis is fixed at both ends."""
     if boundary not in ("free", "fixed"):
         raise InputError(f"boundary of open axes must be 'free' or 'fixed', got {boundary!r}")
     if mass_squared == 0.0 and boundary == "fixed" and not all(lattice.periodic):

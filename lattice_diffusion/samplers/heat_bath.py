@@ -188,7 +188,7 @@ def coupling_from_the_past(
 
 
 class PastCoupling:
-    """Draws one perfect sample after the other; `n_drawn` of them coalesced from `total_past` sweeps in all."""
+    """Source of one perfect sample after the other; `n_drawn` of them coalesced from `total_past` sweeps in all."""
 
     def __init__(
         self,

@@ -194,7 +194,7 @@ def _solve(lattice: Lattice, betas: tuple[float, ...], field: ArrayLike) -> Tran
     if lattice.ndim != 2 or all(lattice.periodic):
         raise InputError(
             f"the exact Ising solution needs an open 2D lattice or a cylinder, got shape {lattice.shape} with periodic "
-            f"= {lattice.periodic}; open an axis, or use IsingChain in one dimension"
+            f"= {lattice.periodic}; open an axis, or use IsingChain or shape (N, 1) in one dimension"
         )
     (L, W), (around_rows, around_columns) = lattice.shape, lattice.periodic
     width = L if around_rows else W if around_columns else min(L, W)
@@ -210,7 +210,7 @@ _kept = lru_cache(maxsize=4)(_solve)
 def resolve(
     lattice: Lattice, beta: float | Sequence[float], method: IsingMethod, field: ArrayLike = 0.0
 ) -> IsingMethod:
-    """Return the method that "auto" stands for. Raises InputError if beta, method, lattice and field do not fit."""
+    """Return the method that "auto" stands for. Raise InputError if beta, method, lattice and field do not fit."""
     betas = check_betas(lattice, beta)
     if method not in get_args(IsingMethod):
         raise InputError(f"method must be one of {', '.join(get_args(IsingMethod))}, got {method!r}")

@@ -131,7 +131,7 @@ def _scaled(scale: float, estimate: Estimate) -> Estimate:
 
 
 def _check(samples: NDArray[np.int8], lattice: Lattice | None = None) -> None:
-    """Raises InputError unless samples are spins, (n, *lattice.shape)."""
+    """Raise InputError unless samples are spins, (n, *lattice.shape)."""
     fits = samples.ndim > 1 if lattice is None else samples.shape[1:] == lattice.shape
     if not fits or not samples.size or samples.dtype.kind not in "if" or not (np.abs(samples) == 1).all():
         shape = "..." if lattice is None else ", ".join(map(str, lattice.shape))

@@ -23,7 +23,7 @@ class Samples(Protocol):
 
 
 class SampleDataset(IterableDataset[torch.Tensor]):
-    """Yields batches float32 (batch_size, channel, *shape) for ever; made by `torch_dataset`."""
+    """Endless data set of batches float32 (batch_size, channel, *shape); made by `torch_dataset`."""
 
     def __init__(self, draw: Draw, batch_size: int, seed: np.random.SeedSequence, add_channel: bool) -> None:
         self.draw, self.batch_size, self.seed, self.add_channel = draw, batch_size, seed, add_channel

@@ -179,7 +179,12 @@ def test_limits_of_the_noise(name):
     lattice = ld.Lattice((5, 4))
     model, parts, rng = ld.models.Ising(lattice, 0.5), lattice.tripartition((2, 2), 1), np.random.default_rng(1)
     assert ld.exact.cmi(model, CHANNELS[name], 1.0, parts, 10, rng).value == 0.0
-    assert ld.exact.cmi(model, CHANNELS[name], 0.0, parts, 10, rng).value == pytest.approx(0.0, abs=1e-25)
+    clean = ld.exact.cmi(model, CHANNELS[name], 0.0, parts, 10, rng)
+    assert (clean.value, clean.stderr, clean.n_samples) == (0.0, 0.0, 0)  # B parts A from C: known, not sampled
+    touching = ld.exact.cmi(model, CHANNELS[name], 0.0, lattice.tripartition((2, 2), 0), 200, rng)
+    assert touching.value > 5 * touching.stderr > 0.0
+    free = ld.exact.cmi(ld.models.Ising(lattice, 0.0), CHANNELS[name], 0.4, parts, 10, rng)
+    assert (free.value, free.stderr) == (0.0, 0.0)
     assert ld.exact.cmi(model, CHANNELS[name], 1 - 1e-4, parts, 200, rng).value < 1e-7
 
 

@@ -277,9 +277,7 @@ def test_the_estimate_leaves_out_the_time_of_compiling(tmp_path, capfd):
         return np.ones((n, 8, 6), np.int8)
 
     sample_to_file(replace(recipe("ising", ISING), draw=draw), 60, 4, tmp_path / "a.h5", batch=1)
-    told = capfd.readouterr().err.splitlines()
-    assert told[0] == "ising 8x6: compiling, once for this and later runs"
-    assert told[1].endswith("about 1 s on 1 worker")
+    assert "about 1 s on 1 worker" in capfd.readouterr().err
 
 
 def test_large_arrays_stay_on_disk_until_they_are_looked_at(tmp_path, monkeypatch):
