@@ -149,6 +149,11 @@ class FrenzelPompe(Estimator):
         value = self._information(a, b, c)
         parts = [self._information(a[rows], b[rows], c[rows]) for rows in (block == i for i in range(self.blocks))]
         stderr = float(np.std(parts, ddof=1) / np.sqrt(self.blocks))
+        if value == stderr == 0.0:
+            raise InputError(
+                f"{type(self).__name__} needs columns of a and c that decide which samples are near, got "
+                f"{a.shape[1] + b.shape[1] + c.shape[1]} columns in which they never do; leave columns of b and c out"
+            )
         if value > 0.8 * (most := float(digamma(len(sample)) - digamma(self.k))):
             warn_at_cap(type(self).__name__, f"about {most:.3g}", "draw more samples")
         return Estimate(value, stderr, len(sample), f"k = {self.k} nearest neighbours, error from {self.blocks} blocks")

@@ -74,6 +74,7 @@ class ConditionalLikelihood(Neural):
         return middle(held_out, in_sample) if self.corrected else held_out
 
     def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: Generator) -> Estimate:
+        self._values = [np.unique(column) for column in sample.a.T]
         if not self.share_positions:
             return super()._estimate(sample, groups, rng)
         moved = translated(sample, self.share_positions, rng)
@@ -104,7 +105,8 @@ class ConditionalLikelihood(Neural):
 
         laws = []
         for j in range(train.a.shape[1]):
-            head = noise if spins and known else head_of(train.a[:, j], train.channel, train.t, self.components)
+            law = train.a[:, j], self._values[j], train.channel, train.t, self.components
+            head = noise if spins and known else head_of(*law)
             b, bc, y, start = arrays(train, head, j)
             self._check_size(train, bc.cpu().numpy(), head)
             marginal = Law(head, b[:, :0], y, start, rows, bent=False)

@@ -12,7 +12,7 @@ as I(A;B) or larger, and so are their errors, which need not cancel.
 
 import math
 from abc import abstractmethod
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -26,7 +26,7 @@ from ..estimate import Estimate
 from ..lattice import FloatArray
 from .base import Sample, mean_estimate, standardising, warn_at_cap
 from .networks import CHUNK, MLP, tensor
-from .neural import Learned, Loss, Neural, split
+from .neural import VALIDATION, Learned, Loss, Neural, split
 
 MOVING_AVERAGE = 0.99  # decay of MINE's average of e^T
 
@@ -36,6 +36,9 @@ class Difference(Neural):
     """Base of the three: two critics, and where they are evaluated.
 
     The parameters that are not listed here are those of `Neural`.
+
+    A gain that so few validation samples cannot tell from chance, 1/2m nats for m of them (Wilks 1938), is part of the
+    error, so that a critic that stays at 0 does not claim to know it.
 
     Args:
         evaluate: "held_out", cross-fitted with early stopping; "in_sample", on the very samples the critics were
@@ -64,7 +67,8 @@ class Difference(Neural):
 
     def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: Generator) -> Estimate:
         if self.evaluate == "held_out":
-            return super()._estimate(sample, groups, rng)
+            answer, n_valid = super()._estimate(sample, groups, rng), VALIDATION * (1 - 1 / self.folds) * len(sample)
+            return replace(answer, stderr=math.hypot(answer.stderr, 0.5 / n_valid))
         self.log_ratios_ = self._learn(sample, rng).log_ratio(sample, True)
         self.in_sample_ = mean_estimate(self.log_ratios_, groups, f"{type(self).__name__}, in sample")
         return self.in_sample_

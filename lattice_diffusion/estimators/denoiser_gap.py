@@ -28,7 +28,7 @@ from .networks import MLP, Rows, by_chunks, tensor
 from .neural import Neural, split
 
 FEWEST, MOST = 1e-2, 1e3  # range of gamma, in units of 1/variance of a and 1/variance left by least squares
-FEWEST_SAMPLES = 5
+PER_COLUMN, FEWEST_COLUMNS = 10, 5  # samples that the fits need: with 100 columns and 1,000 the answer is 6 errors off
 DISAGREEMENT = 4.0  # standard errors
 RIDGE = 1e-6
 COPIES = 8  # noise levels drawn for each sample
@@ -65,7 +65,7 @@ class DenoiserGap(Neural):
         check_memory("levels", 32 * len(sample) * self.levels, "take fewer levels")
         sample.check_continuous("DenoiserGap", "a")
         n_columns = sample.bc.shape[1]
-        if len(sample) < (need := 3 * (n_columns + FEWEST_SAMPLES)):
+        if len(sample) < (need := PER_COLUMN * (n_columns + FEWEST_COLUMNS)):
             raise InputError(
                 f"DenoiserGap needs at least {need:,} samples for {n_columns} columns of b and c, got {len(sample):,}; "
                 "draw more, or leave columns out"

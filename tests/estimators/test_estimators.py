@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 import lattice_diffusion as ld
 from lattice_diffusion import estimators as est
 from lattice_diffusion import registry
+from lattice_diffusion.estimators import tables
 from lattice_diffusion.estimators.base import CapWarning, mean_estimate
 from lattice_diffusion.estimators.classical import counts_by_distances, counts_by_tree, exact_log_ratios
 from lattice_diffusion.estimators.identities import noisy_chain
@@ -254,6 +255,12 @@ def test_frenzel_pompe_collapses_in_many_dimensions():
     task = est.tasks.find("charges-0.5")
     answer = est.FrenzelPompe().fit(task.sample(1500, np.random.default_rng(3)), task.parts).estimate()
     assert answer.value + 5 * answer.stderr < 0.1 * task.truth.value
+
+
+def test_nearest_neighbours_that_tell_nothing_are_refused():
+    law = tables.Numbers(100)
+    with pytest.raises(ValueError, match=r"MesnerShalizi needs columns of a and c that decide .*, got 101 columns"):
+        est.MesnerShalizi().fit(law.sample(300, 0), law.parts)
 
 
 def test_neighbours_by_tree_and_by_distances_are_the_same():

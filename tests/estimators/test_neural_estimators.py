@@ -218,6 +218,12 @@ def test_tables_of_too_many_columns_are_refused_with_what_would_do(n, d):
         fitted(est.DenoiserGap(), (x[:n, 0], x[:n, 1 : d + 1], x[:n, d + 1 :]))
 
 
+def test_a_class_of_one_sample_is_missing_in_a_fold():
+    rng = np.random.default_rng(0)
+    answer = fitted(est.ConditionalLikelihood(steps=1), (np.arange(100) == 7, rng.standard_normal(100))).estimate()
+    assert abs(answer.value) < max(5 * answer.stderr, 0.1)
+
+
 def test_no_signal_is_left_at_the_last_time():
     s = np.random.default_rng(0).choice([-1, 1], (200, 2))
     one = est.ConditionalLikelihood().fit(s[:, 0], s[:, 0] * s[:, 1], channel=ld.channels.BitFlip(), t=1.0, rng=0)
@@ -382,6 +388,14 @@ def test_critics_are_right_in_few_dimensions(name):
     pair = -0.5 * np.log(1 - 1.1**2 / (2 * 1.25))  # Cov(a, c) = 1.1
     assert abs(fitted(est.find(name)(**quick), data[:2]).estimate().value - pair) < 0.05
     assert pair - TRIPLE > 0.1
+
+
+@pytest.mark.parametrize("name", ["MINE", "ClassifierRatio"])
+def test_a_critic_that_finds_nothing_does_not_claim_to_know(name):
+    law = tables.RareClass(20)
+    answer = est.find(name)(steps=25).fit(law.sample(200, 0), law.parts, rng=0).estimate()
+    assert answer.stderr >= 0.5 / (0.15 * 100)
+    assert abs(answer.z_score(law.information)) < 5
 
 
 @pytest.mark.parametrize("name", ["MINE", "InfoNCE"])
