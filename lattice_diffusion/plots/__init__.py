@@ -345,7 +345,8 @@ def plot_scores(
 ) -> "Axes":
     """Draw a table of RMSE in units of the statistical floor, (len(estimators), len(tasks)); 1 is as good as it gets.
 
-    Every cell carries its number; a cell without one (NaN: no estimate) stays grey and says "failed".
+    Every cell carries its number; a cell of NaN (no estimate) stays grey and says "failed", one of infinity (not
+    measured) is empty.
     """
     from matplotlib.colors import LogNorm
 
@@ -354,7 +355,7 @@ def plot_scores(
         raise InputError(f"floors must have shape ({len(estimators)}, {len(tasks)}), got {values.shape}")
     if ax is None:
         ax = new_figure(width=2.5 + 0.62 * len(tasks), height=2.0 + 0.45 * len(estimators))[1]
-    largest = float(np.nanmax(values)) if np.isfinite(values).any() else 1.0
+    largest = float(values[np.isfinite(values)].max(initial=1.0))
     norm = LogNorm(1.0, max(10.0, largest), clip=True)
     mesh = ax.pcolormesh(np.ma.masked_invalid(values), cmap="viridis", norm=norm, rasterized=True)
     ax.figure.colorbar(mesh, ax=ax, label="RMSE / floor")
@@ -364,7 +365,7 @@ def plot_scores(
         text = f"{value:.2g}" if value < 100 else f"{value:.0f}"
         ax.text(
             *(j + 0.5, i + 0.5),
-            text if np.isfinite(value) else "failed",
+            text if np.isfinite(value) else "failed" if np.isnan(value) else "",
             ha="center",
             va="center",
             fontsize=8,

@@ -106,8 +106,8 @@ def heat_table(scores: Sequence[Score]) -> "Figure":
     problems = list(dict.fromkeys(score.task for score in scores))
     figure, axes = new_figure(len(sizes), 2.5 + 0.62 * len(problems), 2.0 + 0.45 * len(methods))
     for ax, n in zip(np.atleast_1d(axes), sizes, strict=True):
-        found = {(s.estimator, s.task): s.floors for s in scores if s.n_samples == n and s.floors}
-        floors = [[found.get((method, task), np.nan) for task in problems] for method in methods]
+        found = {(s.estimator, s.task): s.floors or np.nan for s in scores if s.n_samples == n}
+        floors = [[found.get((method, task), np.inf) for task in problems] for method in methods]
         plot_scores(floors, [method.rpartition("/")[2] for method in methods], problems, ax=ax)
         ax.set_title(f"n = {n:,}")
     return figure

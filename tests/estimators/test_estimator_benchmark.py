@@ -247,9 +247,9 @@ def test_an_estimator_that_breaks_is_named_with_its_reason(tmp_path, capfd):
 
 
 def test_the_heat_table_shows_numbers_and_failures():
-    floors = [[1.0, 23.4], [np.nan, 456.0]]
-    ax = ld.plots.plot_scores(floors, ["Oracle", "kNN"], ["a", "b"], ax=Figure().add_subplot())
-    assert [text.get_text() for text in ax.texts] == ["1", "23", "failed", "456"]
+    floors = [[1.0, 23.4, np.inf], [np.nan, 456.0, 1.0]]
+    ax = ld.plots.plot_scores(floors, ["Oracle", "kNN"], ["a", "b", "c"], ax=Figure().add_subplot())
+    assert [text.get_text() for text in ax.texts] == ["1", "23", "", "failed", "456", "1"]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["Oracle", "kNN"]
-    with pytest.raises(ValueError, match=r"floors must have shape \(1, 2\), got \(2, 2\)"):
+    with pytest.raises(ValueError, match=r"floors must have shape \(1, 2\), got \(2, 3\)"):
         ld.plots.plot_scores(floors, ["Oracle"], ["a", "b"])
