@@ -243,7 +243,8 @@ def averages(samples: dict[str, NDArray], unit: float = 1.0) -> Values:
     """Return NAME and NAME_stderr over the first axis.
 
     Where all n samples are 0 the error is unit / n: other values, of about `unit`, may occur with a probability of
-    about 1 / n. Give unit = 0 where 0 is known to be exact. It is 0 where all have another value, a closed form.
+    about 1 / n. Give unit = 0 where 0 is known to be exact, and 1 / N for means over N sites. It is 0 where all have
+    another value, a closed form.
     """
     answer = {}
     for name, values in samples.items():
@@ -371,7 +372,7 @@ def _denoising(point: "Point", rng: np.random.Generator) -> Values:
     nothing = np.full((2, len(locals_)), np.nan)
     exact_zero = channel.snr(t) in (0.0, np.inf)  # nothing is left to learn, or to be known
     samples = {name: np.concatenate(parts) if parts else nothing for name, parts in rows.items()}
-    return averages(samples, unit=0.0 if exact_zero else 1.0)
+    return averages(samples, unit=0.0 if exact_zero else 1.0 / sites.sum())
 
 
 DENOISING = Quantity(
