@@ -152,7 +152,9 @@ def rows(result: xr.DataTree) -> list[Row]:
     if TABLE not in result.children:
         return []
     table = result.children[TABLE].to_dataset()
-    columns = [table[field.name].values.tolist() for field in fields(Row) if field.name in table]  # old ones: no kind
+    columns = [
+        table[field.name].values.tolist() for field in fields(Row) if field.name in table or field.name != "kind"
+    ]
     return [
         Row(experiment, quantity, None if math.isnan(analytic) else analytic, *rest)
         for experiment, quantity, analytic, *rest in zip(*columns, strict=True)

@@ -1,5 +1,6 @@
 """The figure of any result file: every grid, every quantity, every slice along the axes that a panel does not show."""
 
+import contextlib
 import itertools
 import json
 import math
@@ -90,7 +91,9 @@ def panels(
     known = grids(result)
     if grid is not None and grid not in known:
         raise InputError(f"grid must be one of {', '.join(known)}, got {grid!r}")
-    model = json.loads(str(result.attrs["parameters"])).get("model")
+    model = None
+    with contextlib.suppress(ValueError, AttributeError):  # parameters of a damaged file
+        model = json.loads(str(result.attrs["parameters"])).get("model")
     found = {
         name: list(_panels(data, model, dict(at or {}), tuple(over), tuple(quantity)))
         for name, data in known.items()

@@ -69,7 +69,7 @@ def test_the_file_holds_what_the_sampler_draws(shell, tmp_path):
     assert code == 0
     assert "(7 of 7 points measured)" in out
     assert "sample: 50, row: 8, column: 6" in out
-    assert shell(f"{LINE} --out a.h5 --resume") == (0, "", "")
+    assert shell(f"{LINE} --out a.h5 --resume") == (0, "", "See a.h5.\n")
 
 
 @pytest.mark.parametrize("workers", [2, 5])

@@ -233,8 +233,11 @@ def test_specs_are_refused(changes, sentence):
 @pytest.mark.parametrize(
     ("point", "sentence"),
     [
-        (point({**LOOPS, "beta": 0.3}, "erasure", "unmasking", [1]), "unmasking takes uniform loops, beta = 0"),
-        (point({**LOOPS, "beta": 0.3}, "erasure", "radius_schedule", [1]), "radius schedules of domain walls take"),
+        (
+            point({**LOOPS, "beta": 0.3}, "erasure", "unmasking", [1]),
+            "masked generation of domain walls takes uniform loops",
+        ),
+        (point({**LOOPS, "beta": 0.3}, "erasure", "radius_schedule", [1]), "the radius schedule of domain walls takes"),
         (point(LOOPS, "erasure", "radius_schedule", [2, 1]), r"radii must increase, got \[2, 1\]"),
         (point(LOOPS, "bitflip", "masked_area", [1]), "the masked area takes the channel erasure, got 'bitflip'"),
         (

@@ -168,7 +168,7 @@ def test_specs_are_refused(changes, sentence):
     ("point", "sentence"),
     [
         (point(loops(4, 4), "bitflip", "round_trip", [1], [0.5], 0.1), "uniform loops, beta = 0 .* channel erasure"),
-        (point(loops(4, 4, beta=0.3), "erasure", "round_trip", [1], [0.5], 0.1), "take uniform loops, beta = 0"),
+        (point(loops(4, 4, beta=0.3), "erasure", "round_trip", [1], [0.5], 0.1), "takes uniform loops, beta = 0"),
         (
             point(ISING, "gaussian", "exact_round_trip", [1], [0.5], 0.1),
             "take discrete noise, bitflip or erasure, got 'gaussian'",
