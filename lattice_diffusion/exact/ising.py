@@ -222,8 +222,7 @@ class TransferMatrix(SpinSolver):
             out,
         )
         # axes of the kernel's states follow the sorted sites; put them back into the order asked for
-        axes = 1 + np.argsort(order)
-        law = out.reshape(-1, *(2,) * k).transpose(0, *axes).reshape(len(h), 1 << k)
+        law = out.reshape(-1, *(2,) * k).transpose(0, *(1 + np.argsort(order))).reshape(len(h), 1 << k)
         if not self._field.any():
             return law
         own = spin_weights(self._field.ravel()[sites])  # (k, 2)

@@ -19,6 +19,7 @@ from ..errors import InputError
 from ..lattice import Lattice
 
 Spins = NDArray[np.int8]
+Betas = float | Sequence[float]  # for all axes, or one by one
 MAX_UPDATES = 10**9  # in one go, during which nothing can interrupt
 
 
@@ -40,7 +41,7 @@ def check_beta(beta: float) -> float:
     return float(beta)
 
 
-def check_betas(lattice: Lattice, beta: float | Sequence[float]) -> tuple[float, ...]:
+def check_betas(lattice: Lattice, beta: Betas) -> tuple[float, ...]:
     """Return beta along each axis, given for all or one by one. Raise InputError if it does not fit."""
     if np.ndim(beta) == 0:
         return (check_beta(beta),) * lattice.ndim  # type: ignore[arg-type]

@@ -43,9 +43,6 @@ def swendsen_wang(
         field: h, one number or an array of lattice.shape; +-inf clamps a spin.
         burn_in, thin: sweeps before the first and between samples; by default 20 sqrt(L) and sqrt(L), L the
             longest side: the Li-Sokal bound on the critical relaxation of ferromagnets in 2D and 3D.
-
-    Raises:
-        InputError: couplings or field of a wrong shape or value, bad n_samples, burn_in or thin.
     """
     n_samples = check_n_samples(n_samples, lattice.n_sites)
     return swendsen_wang_chain(lattice, couplings, np.random.default_rng(rng), field, Schedule(burn_in, thin)).draw(

@@ -50,9 +50,6 @@ def heat_bath(
         couplings: J of either sign, one number or one per row of `lattice.bonds`.
         field: h, one number or an array of lattice.shape; +-inf clamps a spin.
         burn_in, thin: sweeps before the first and between samples; by default 20 L and L, L the longest side.
-
-    Raises:
-        InputError: couplings or field of a wrong shape or value, bad n_samples, burn_in or thin.
     """
     n_samples = check_n_samples(n_samples, lattice.n_sites)
     return heat_bath_chain(lattice, couplings, np.random.default_rng(rng), field, Schedule(burn_in, thin)).draw(
@@ -127,9 +124,6 @@ def replica_exchange(
         couplings, field: as in `heat_bath`.
         betas: K factors >= 0 in order; swap rates of 0.2 or more need neighbours closer than about 1/sqrt(N).
         burn_in, thin: rounds before the first and between samples; by default 20 L and L, L the longest side.
-
-    Raises:
-        InputError: betas that are not a monotone list of finite numbers >= 0, and as `heat_bath` does.
     """
     ladder = np.asarray(betas, float)
     rising = ladder.ndim == 1 and len(ladder) > 0 and (np.all(np.diff(ladder) > 0) or np.all(np.diff(ladder) < 0))
@@ -181,7 +175,6 @@ def coupling_from_the_past(
     Raises:
         NotCoalescedError: the chains have not met from max_sweeps in the past. Calling again until it succeeds
             would favour states that coalesce fast.
-        InputError: negative couplings, and couplings, field or n_samples of a wrong shape or value.
     """
     n_samples = check_n_samples(n_samples, lattice.n_sites)
     return PastCoupling(lattice, couplings, np.random.default_rng(rng), field, max_sweeps).draw(n_samples)

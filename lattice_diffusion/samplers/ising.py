@@ -1,7 +1,7 @@
 """Ising configurations by whichever method fits: perfect where possible, cluster updates beyond; arrays or streams."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import InputError, check_memory
 from ..exact.ising import MAX_WIDTH, ChainSolver, TransferMatrix
 from ..lattice import Lattice, Rng
-from .chains import Couplings, Perfect, Schedule, Source, Spins, axis_couplings, check_betas, check_n_samples
+from .chains import Betas, Couplings, Perfect, Schedule, Source, Spins, axis_couplings, check_betas, check_n_samples
 from .clusters import swendsen_wang_chain, wolff_chain
 from .diagnostics import CorrelatedError, Diagnostics, diagnose
 from .heat_bath import PastCoupling, heat_bath_chain, uniform_chain
@@ -27,7 +27,7 @@ TAKES_FIELD = ("transfer_matrix", "swendsen_wang", "heat_bath", "coupling_from_t
 
 def ising(
     lattice: Lattice,
-    beta: float | Sequence[float],
+    beta: Betas,
     n_samples: int,
     rng: Rng = None,
     method: IsingMethod = "auto",
@@ -73,12 +73,7 @@ def ising(
 
 
 def ising_with_diagnostics(
-    lattice: Lattice,
-    beta: float | Sequence[float],
-    n_samples: int,
-    rng: Rng = None,
-    method: IsingMethod = "auto",
-    **options: Any,
+    lattice: Lattice, beta: Betas, n_samples: int, rng: Rng = None, method: IsingMethod = "auto", **options: Any
 ) -> tuple[NDArray[np.int8], Diagnostics]:
     """Return the samples that `ising` draws, and what they are worth: see `Diagnostics`.
 
@@ -91,7 +86,7 @@ def ising_with_diagnostics(
 
 def stream(
     lattice: Lattice,
-    beta: float | Sequence[float],
+    beta: Betas,
     batch_size: int,
     rng: Rng = None,
     method: IsingMethod = "auto",
@@ -132,13 +127,7 @@ class _Options:
 
 
 def _run(
-    lattice: Lattice,
-    beta: float | Sequence[float],
-    n_samples: int,
-    rng: Rng,
-    method: IsingMethod,
-    options: _Options,
-    measured: bool,
+    lattice: Lattice, beta: Betas, n_samples: int, rng: Rng, method: IsingMethod, options: _Options, measured: bool
 ) -> tuple[list[Spins], Diagnostics | None]:
     """Return the samples of each chain and, if `measured`, their diagnostics."""
     field, chains, workers = options.field, options.chains, options.workers
@@ -176,13 +165,10 @@ def _run(
 # -- methods ------------------------------------------------------------------------------------------------------
 
 
-def transfer_matrix(lattice: Lattice, beta: float | Sequence[float], field: ArrayLike = 0.0) -> TransferMatrix:
-    """Return the exact solution of an open 2D lattice or a cylinder.
+def transfer_matrix(lattice: Lattice, beta: Betas, field: ArrayLike = 0.0) -> TransferMatrix:
+    """Return the exact solution of an open 2D lattice or a cylinder; raise InputError for others, or too wide ones.
 
     Those of a uniform field are kept, since models and samplers share them.
-
-    Raises:
-        InputError: another lattice, or one that is too wide.
     """
     betas = check_betas(lattice, beta)
     if np.ndim(field) == 0:
@@ -207,9 +193,7 @@ def _solve(lattice: Lattice, betas: tuple[float, ...], field: ArrayLike) -> Tran
 _kept = lru_cache(maxsize=4)(_solve)
 
 
-def resolve(
-    lattice: Lattice, beta: float | Sequence[float], method: IsingMethod, field: ArrayLike = 0.0
-) -> IsingMethod:
+def resolve(lattice: Lattice, beta: Betas, method: IsingMethod, field: ArrayLike = 0.0) -> IsingMethod:
     """Return the method that "auto" stands for. Raise InputError if beta, method, lattice and field do not fit."""
     betas = check_betas(lattice, beta)
     if method not in get_args(IsingMethod):
@@ -231,12 +215,7 @@ def resolve(
 
 
 def open_source(
-    lattice: Lattice,
-    beta: float | Sequence[float],
-    rng: np.random.Generator,
-    method: IsingMethod,
-    field: ArrayLike,
-    schedule: Schedule,
+    lattice: Lattice, beta: Betas, rng: np.random.Generator, method: IsingMethod, field: ArrayLike, schedule: Schedule
 ) -> Source:
     """Return what a resolved method draws from: a chain that has burnt in, or perfect samples."""
     betas = check_betas(lattice, beta)
