@@ -4,6 +4,7 @@ import math
 
 import matplotlib
 import numpy as np
+import xarray as xr
 
 import lattice_diffusion as ld
 from lattice_diffusion import exact, phases, plots
@@ -115,18 +116,18 @@ def ising():
     lattice, rng = ld.Lattice((9, 9)), np.random.default_rng(1)
     parts = [lattice.tripartition(lattice.center, r) for r in (1, 2, 3)]
     betas, times = np.linspace(0.2, 0.7, 11), np.linspace(0.3, 0.97, 12)
-    values = np.array(
-        [
-            [exact.cmi_curve(ld.models.Ising(lattice, beta), LINEAR, t, parts, 400, rng).values for t in times]
-            for beta in betas
-        ]
-    )
+    maps = [exact.cmi_map(ld.models.Ising(lattice, b), LINEAR, times, (1, 2, 3), n_samples=400, rng=rng) for b in betas]
     figure, (left, right) = plots.new_figure(2)
-    plots.heat_map(left, times, betas, values[:, :, 1], plots.CMI, log=True, vmin=1e-6)
+    plots.cells(left, xr.concat(maps, xr.Variable("beta", betas)).sel(radius=2), "cmi", y="beta", vmin=1e-6)
     ordered = BETA_CRITICAL + np.geomspace(1e-3, betas[-1] - BETA_CRITICAL, 16)
-    left.plot([predicted_peak(9, beta) for beta in ordered], ordered, "w", lw=2, label="peak of the label's mixture")
+    left.plot([predicted_peak(9, beta) for beta in ordered], ordered, "k", label="peak of the label's mixture")
     left.axhline(BETA_CRITICAL, color="k", ls="--", lw=1)
-    left.set(xlabel="time t", ylabel="β", ylim=(betas[0] - 0.02, betas[-1] + 0.02), title="L = 9, r = 2; dashed: β_c")
+    left.set(
+        xlabel="time t",
+        ylabel="β",
+        ylim=(betas[0] - 0.02, betas[-1] + 0.02),
+        title="L = 9, r = 2; hatched: rare samples",
+    )
     plots.legend(left)
     for k, i in enumerate((0, 5, 10)):
         curve = exact.cmi_curve(ld.models.Ising(lattice, betas[i]), LINEAR, 0.7, parts, 2000, rng)
