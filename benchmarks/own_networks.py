@@ -1,7 +1,7 @@
 """Networks of diffusers compared: does masking attention measure locality, and what does switching networks save?
 
-    python benchmarks/own_networks.py [--only attention digits] [--digits mnist60k.npz] [--out FOLDER] [--quick]
-                                      [--json FILE]
+    python benchmarks/own_networks.py [--only attention digits] [--train NAME] [--digits mnist60k.npz] [--out FOLDER]
+                                      [--quick] [--json FILE]
 
 attention   A DiT of the library diffusers, two layers, trained for minutes on Ising samples (6 x 6, beta = 0.44) with
             full attention; its attention cut to windows of radius r afterwards, as arXiv:2605.04830 does; DiTs trained
@@ -10,12 +10,13 @@ attention   A DiT of the library diffusers, two layers, trained for minutes on I
 digits      14 x 14 digits of 8 grey levels: three U-Nets of diffusers and three local networks; the table, the
             schedule for a budget, predicted against achieved quality, and measured seconds.
 
-Both write NAME.h5 and NAME.png into the folder. Seconds of training are CPU seconds.
+Both write NAME.h5 and NAME.png into the folder, and NETWORK.pt for every network that is trained, which is used again;
+--train trains one of them and stops, so that several can be trained at a time. Seconds of training are CPU seconds.
 """
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,8 @@ class WindowedAttention:
         return attn.to_out[0](out.transpose(1, 2).flatten(2))
 
 
-def dit(rng: np.random.Generator) -> DiTTransformer2DModel:
-    torch.manual_seed(int(rng.integers(1 << 31)))  # the library draws weights from global state
+def dit(seed: int) -> DiTTransformer2DModel:
+    torch.manual_seed(seed)  # the library draws weights from global state
     return DiTTransformer2DModel(
         sample_size=6, patch_size=1, in_channels=1, out_channels=1, num_layers=2, num_attention_heads=4,
         attention_head_dim=16, num_embeds_ada_norm=1, dropout=0.0,
@@ -104,25 +105,43 @@ def train(
     return time.process_time() - start
 
 
-def attention(folder: Path, quick: bool) -> Numbers:
+def kept(folder: Path, name: str, model: torch.nn.Module, fitted: Callable[[], float]) -> float:
+    """Train a network, or take it from the folder; return its CPU seconds of training."""
+    path = folder / f"{name.replace(' ', '-')}.pt"
+    if not path.exists():
+        seconds = fitted()
+        torch.save({"weights": model.state_dict(), "seconds": seconds}, path)
+    stored = torch.load(path)
+    model.load_state_dict(stored["weights"])
+    model.eval()
+    return stored["seconds"]
+
+
+def attention(folder: Path, quick: bool, only: str | None) -> Numbers:
     """Yield KL and windows of local denoisers by three definitions of local."""
     rng = np.random.default_rng(1)
     model = ld.models.Ising(LATTICE, BETA)
-    steps, n_train, n_test = (3, 200, 32) if quick else (450, 20_000, 512)
+    steps, n_train, n_test = (3, 200, 32) if quick else (300, 20_000, 384)
     data, fresh = (model.sample(n, rng)[:, None].astype(float) for n in (n_train, n_test))
     nets: dict[str, Any] = {"exact": ExactDenoiser(model, CHANNEL)}
     for radius in RADII:
         nets[f"exact, radius {2 * radius}"] = ExactDenoiser(model, CHANNEL, 2 * radius)
-    full = dit(rng)
-    nets["DiT"] = wrapped_dit(full)
-    yield "DiT: CPU seconds of training", train(full, nets["DiT"], data, steps, 48, rng)
-    for radius in RADII:
-        masked = dit(rng)
-        masked.load_state_dict(full.state_dict())
-        nets[f"DiT cut to {radius}"] = wrapped_dit(cut(masked, radius).eval(), 2 * radius)
-        local = cut(dit(rng), radius)
-        net = nets[f"DiT trained at {radius}"] = wrapped_dit(local, 2 * radius)
-        yield f"DiT trained at {radius}: CPU seconds of training", train(local, net, data, steps, 48, rng)
+    for seed, radius in enumerate((None, *RADII)):
+        name = "DiT" if radius is None else f"DiT trained at {radius}"
+        if only not in (None, name):
+            continue
+        one = dit(seed) if radius is None else cut(dit(seed), radius)
+        nets[name] = wrapped_dit(one, None if radius is None else 2 * radius)
+        batches = np.random.default_rng([seed, 1])
+        seconds = kept(folder, name, one, lambda: train(one, nets[name], data, steps, 48, batches))  # noqa: B023
+        yield f"{name}: CPU seconds of training", seconds
+        if radius is None:
+            for r in RADII:
+                masked = dit(seed)
+                masked.load_state_dict(one.state_dict())
+                nets[f"DiT cut to {r}"] = wrapped_dit(cut(masked, r).eval(), 2 * r)
+    if only:
+        return
     found = ld.compare(
         nets, fresh, np.linspace(4, -5, 13), unit="log_snr", rng=2, out=folder / "attention.h5", force=True
     )
@@ -164,27 +183,40 @@ def draw_attention(found: Comparison, path: Path) -> None:
     figure.savefig(path, dpi=150, bbox_inches="tight")
 
 
-def digits(file: str, folder: Path, quick: bool) -> Numbers:
+def digits(file: str, folder: Path, quick: bool, only: str | None) -> Numbers:
     """Yield costs, errors, the schedule, and predicted against achieved quality of digits."""
-    rng = np.random.default_rng(3)
-    data = split(open_images(file), 8, 2, rng)
-    steps, n_test, n_made = (3, 80, 80) if quick else (600, 512, 400)
+    data = split(open_images(file), 8, 2, np.random.default_rng(3))
+    steps, n_test, n_made = (3, 80, 80) if quick else (250, 256, 200)
     nets: dict[str, Any] = {}
     for width in (4, 8, 16):
-        torch.manual_seed(int(rng.integers(1 << 31)))
+        name = f"U-Net {width}"
+        if only not in (None, name):
+            continue
+        torch.manual_seed(width)
         unet = UNet2DModel(
             sample_size=14, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(width, 2 * width),
             norm_num_groups=4, down_block_types=("DownBlock2D", "AttnDownBlock2D"),
             up_block_types=("AttnUpBlock2D", "UpBlock2D"), add_attention=False, attention_head_dim=4,
         )  # fmt: skip
-        net = nets[f"U-Net {width}"] = from_diffusers(unet, DDPMScheduler(prediction_type="v_prediction"))
-        yield f"U-Net {width}: CPU seconds of training", train(unet, net, data.train, steps, 32, rng)
+        nets[name] = from_diffusers(unet, DDPMScheduler(prediction_type="v_prediction"))
+        batches = np.random.default_rng(width)
+        seconds = kept(folder, name, unet, lambda: train(unet, nets[name], data.train, steps, 32, batches))  # noqa: B023
+        yield f"{name}: CPU seconds of training", seconds
     for radius in (1, 2, 4):
-        start = time.process_time()
-        local = LocalImageNet(radius, data.levels, data.prior, width=24, rng=rng)
-        fit(local, data.train, rng=rng, steps=steps, batch_size=32)
-        nets[f"local {radius}"] = local
-        yield f"local {radius}: CPU seconds of training", time.process_time() - start
+        name = f"local {radius}"
+        if only not in (None, name):
+            continue
+        rng = np.random.default_rng(radius)
+        nets[name] = LocalImageNet(radius, data.levels, data.prior, width=24, rng=rng)
+
+        def fitted(net: LocalImageNet = nets[name], rng: np.random.Generator = rng) -> float:
+            start = time.process_time()
+            fit(net, data.train, rng=rng, steps=steps, batch_size=32)
+            return time.process_time() - start
+
+        yield f"{name}: CPU seconds of training", kept(folder, name, nets[name], fitted)
+    if only:
+        return
     budget = 5.0
     found = ld.compare(nets, data.real[:n_test], 16, rng=4, budget=budget, out=folder / "digits.h5", force=True)
     found.plot(budget=budget).savefig(folder / "digits.png", dpi=150, bbox_inches="tight")
@@ -204,13 +236,14 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--only", nargs="+", default=["attention", "digits"], choices=["attention", "digits"])
     options.add_argument("--quick", action="store_true", help="few steps, to see that it runs")
+    options.add_argument("--train", metavar="NAME", help="train this network only, such as 'U-Net 8'")
     options.add_argument("--digits", default="mnist60k.npz", help="images of digits, see ld.probe")
     options.add_argument("--out", type=Path, default=Path("."))
     given: argparse.Namespace = options.parse_args()
     numbers: dict[str, float] = {}
     parts = {
-        "attention": lambda: attention(given.out, given.quick),
-        "digits": lambda: digits(given.digits, given.out, given.quick),
+        "attention": lambda: attention(given.out, given.quick, given.train),
+        "digits": lambda: digits(given.digits, given.out, given.quick, given.train),
     }
     for name in given.only:
         for quantity, value in parts[name]():

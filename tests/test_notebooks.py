@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
-SLOW = ("probe-your-images", "benchmark-your-estimator")
+SLOW = ("probe-your-images", "benchmark-your-estimator", "your-networks")
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ class Network(nn.Module):
         if head == "gaussian" and not is_gaussian(channel):
             raise InputError(f"head gaussian takes the gaussian channel, got {channel.name}; spins take all channels")
         check_limits({"in_channels": (1, 4096), "ndim": (1, 3)}, {"in_channels": in_channels, "ndim": ndim})
-        symbols = getattr(channel, "q", None)
+        symbols: Any = getattr(channel, "q", None)
         if (head == "categorical") != (symbols is not None):
             raise InputError(
                 f"head categorical takes noise of q symbols, Uniform(q) or Erasure(q), got {shown(channel)}"
@@ -65,8 +65,8 @@ class Network(nn.Module):
             raise InputError("bonds=True takes 2-channel images (2, L, W) of +-1; use in_channels=2, ndim=2, bernoulli")
         self.in_channels, self.channel, self.head = in_channels, channel, head
         self.ndim, self.periodic, self.variance, self.bonds = ndim, bool(periodic), float(variance), bool(bonds)
-        self.n_features = {"bernoulli": 2, "gaussian": 1}.get(head) or symbols
-        self.n_outputs = {"bernoulli": 1, "gaussian": 2}.get(head) or symbols
+        self.n_features: int = {"bernoulli": 2, "gaussian": 1}.get(head) or symbols
+        self.n_outputs: int = {"bernoulli": 1, "gaussian": 2}.get(head) or symbols
         self._multiply_adds: dict[tuple[int, ...], int] = {}
 
     def forward(self, x_t: Array, t: Any) -> Posterior:

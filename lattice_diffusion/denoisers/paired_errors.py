@@ -199,9 +199,9 @@ def groups_of(
     weight = 0.5 * (np.exp(log_snr) * trapezoid(log_snr))[:, None]
 
     def with_error(name: str, values: FloatArray, units: str, long_name: str) -> dict[str, xr.Variable]:
-        stderr = values.std(axis=0, ddof=1) / len(values) ** 0.5
+        mean, stderr = mean_and_error(values)
         return {
-            name: variable(dims, values.mean(axis=0), units, long_name),
+            name: variable(dims, mean, units, long_name),
             f"{name}_stderr": variable(dims, stderr, units, f"standard error of the {long_name}"),
         }
 
@@ -226,6 +226,11 @@ def groups_of(
     }
     images = {**names, "squared_error": variable(("image", *dims), errors, "1", "squared error summed over a sample")}
     return {"gaps": table, "costs": costs, "images": images}
+
+
+def mean_and_error(values: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the mean over samples, axis 0, and its standard error."""
+    return values.mean(axis=0), values.std(axis=0, ddof=1) / len(values) ** 0.5
 
 
 def trapezoid(log_snr: FloatArray) -> FloatArray:

@@ -55,12 +55,12 @@ class Switch:
 
 
 def always(denoiser: Denoiser) -> Switch:
-    """The same denoiser at all times."""
+    """Return the schedule of one denoiser at all times."""
     return Switch((), (denoiser,))
 
 
 def hybrid(local: Denoiser, other: Denoiser, start: float, stop: float) -> Switch:
-    """`local` but for start <= t < stop, where `other` (the global one, usually) takes over."""
+    """Return the schedule of `local`, but for start <= t < stop of `other`, usually the global denoiser."""
     return Switch((start, stop), (local, other, local))
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from ..denoisers.comparison import Comparison
-from ..noise_units import NoiseLevel, unit_of
+from ..noise_units import UNITS, NoiseLevel, unit_of
 from . import COLORS, MARKERS, curve, new_figure
 
 if TYPE_CHECKING:
@@ -47,4 +47,5 @@ def plot_comparison(found: Comparison, *, unit: Any = "linear", budget: float | 
 def plot_result(result: xr.DataTree) -> "Figure":
     """Draw the comparison in a result, in the unit and with the budget that were asked for."""
     asked = json.loads(result.attrs["parameters"])
-    return plot_comparison(Comparison(result, {}), unit=asked["unit"], budget=asked["budget"])
+    unit = asked["unit"] if asked["unit"] in UNITS or asked["unit"] == "ddpm" else "linear"  # no schedules of others
+    return plot_comparison(Comparison(result, {}), unit=unit, budget=asked["budget"])
