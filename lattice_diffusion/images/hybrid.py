@@ -41,7 +41,7 @@ from .hybrid_networks import (
 )
 from .hybrid_quality import Judge, hybrid_groups
 from .images import Images, open_images
-from .probe import parse_radii, seed_of
+from .probe import FEW_STEPS, parse_radii, seed_of
 
 STEPS = ("steps", "global_steps")
 STORED = ("file", "array", "labels", "classes", "memory_bytes")  # what may differ between copies of the same images
@@ -157,6 +157,9 @@ def hybrid(
         parts.begin(asdict(plan))
         groups, rows = _measured(plan, data, schedules, parts, progress)
         warned = opened.oddities() if data.labels is not None else [*opened.oddities(), UNLABELLED]
+        few = plan.training.steps, plan.training.global_steps
+        if min(few) < FEW_STEPS:
+            warned.append(f"{few[0]} training steps of a local network and {few[1]} of the global one are few.")
         parameters = json.dumps({**asked, "plan": asdict(plan), "warnings": warned})
         result = tree(provenance(HYBRID, parameters, seed, complete=True), groups, rows)
         if out is not None:

@@ -398,6 +398,18 @@ def _hybrid_sections(result: xr.DataTree, parameters: dict[str, Any]) -> Iterato
         rows=[*lines, ["real images", "–", *real]],
         left=(0,),
     )
+    compared = [row for row in rows(result) if " - " in row.quantity or row.kind == "exact"]
+    yield Section(
+        "How sure is it?",
+        text="Errors are one standard error, over blocks of images. Two sets of real images must be at distance 0.",
+        header=("comparison", "value", "in standard errors"),
+        rows=[
+            (_in_words(row.quantity), with_error(row.value, row.stderr), f"{row.value / row.stderr:+.1f}")
+            for row in compared
+            if row.stderr > 0
+        ],
+        left=(0,),
+    )
     picture = _picture(plot_hybrid(result))
     yield Section("Figures", picture=picture, alternative="quality against cost, errors, recovery, images")
     radii = grids(result)["denoising"]["radius"].values
@@ -408,6 +420,15 @@ def _hybrid_sections(result: xr.DataTree, parameters: dict[str, Any]) -> Iterato
     facts.pop("classes", None)
     yield _facts("How it was done", facts, f"Noise: {NOISE['linear']}; snr = α²/σ².")
     yield _table(result)
+
+
+def _in_words(quantity: str) -> str:
+    """Return the quantity of a row with the names of schedules and measures in words."""
+    from .figures import MEASURES
+
+    for name, words in {**MEASURES, **SCHEDULES, "class_entropy": "entropy of the class", " - ": " less "}.items():
+        quantity = quantity.replace(name, words)
+    return quantity
 
 
 def _plain(value: object) -> str:
