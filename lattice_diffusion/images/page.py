@@ -223,7 +223,8 @@ def _plain_sections(result: xr.DataTree) -> Iterator[Section]:
     if name == "compare" or (name in STUDIES and rows(result)):
         yield Section("Figure", picture=_picture(figure_of(result)), alternative="figure of the result")
     yield _table(result)
-    for grid in panels(result):
+    readable = set(_parameters(result)) != {"parameters"}
+    for grid in panels(result) if readable else ():
         yield Section(f"Grid {grid}", picture=_picture(plot_grids(result, grid)), alternative=f"grid {grid}")
     yield Section("What the file holds", code=describe(tree({"": ""}, grids(result))).strip())
 
