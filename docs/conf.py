@@ -22,6 +22,7 @@ version = release = lattice_diffusion.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx.ext.mathjax"]
 exclude_patterns = ["generated/*.md"]
+nb_merge_streams = True
 nb_execution_mode = "off"  # notebooks are committed with their outputs, see `make notebooks`
 mathjax_path = "tex-svg.js"  # one file, put into generated/static below: formulas render without a network
 myst_enable_extensions = ["dollarmath", "colon_fence"]

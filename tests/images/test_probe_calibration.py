@@ -1,19 +1,22 @@
 """The probe's calibration from the command line to the page, and what it refuses."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lattice_diffusion import Lattice, cli, results
+from lattice_diffusion.images import calibration
 from lattice_diffusion.images.calibration import calibrate, exact_seconds, pictures, plan_for
 from lattice_diffusion.images.probe import ProbePlan
 from lattice_diffusion.models import Ising
 
 
 def test_calibrated_probe_holds_exact_answers_of_both_pictures(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(calibration, "calibrate", functools.partial(calibrate, n_exact=300))
     images, out = tmp_path / "spins.npy", tmp_path / "p.h5"
     np.save(images, Ising(Lattice((6, 6)), beta=0.4).sample(1000, np.random.default_rng(4)).astype(np.int8))
     options = ("--times", "0.4,0.7", "--radii", "1,2", "--steps", "20")
