@@ -70,6 +70,8 @@ def legend(ax: "Axes", ncols: int | None = None, **options: Any) -> None:
 
     below = offset_copy(ax.transAxes, ax.get_figure(root=True), 0, -3.4 * plt.rcParams["font.size"], units="points")
     n = len(ax.get_legend_handles_labels()[0])
+    if n == 0:
+        return
     ncols = ncols or (n if n <= 4 else 3)
     options = {"handlelength": 1.4, "columnspacing": 1.2, "borderaxespad": 0.0, **options}
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), bbox_transform=below, ncols=ncols, **options)
