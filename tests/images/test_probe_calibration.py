@@ -18,8 +18,8 @@ def test_calibrated_probe_holds_exact_answers_of_both_pictures(
 ) -> None:
     monkeypatch.setattr(calibration, "calibrate", functools.partial(calibrate, n_exact=300))
     images, out = tmp_path / "spins.npy", tmp_path / "p.h5"
-    np.save(images, Ising(Lattice((6, 6)), beta=0.4).sample(1000, np.random.default_rng(4)).astype(np.int8))
-    options = ("--times", "0.4,0.7", "--radii", "1,2", "--steps", "20")
+    np.save(images, Ising(Lattice((6, 6)), beta=0.4).sample(500, np.random.default_rng(4)).astype(np.int8))
+    options = ("--times", "0.4,0.7", "--radii", "1,2", "--steps", "8")
     assert cli.main(["probe", str(images), "--out", str(out), *options]) == 0
     assert "and as many pictures of Ising spins and of loops: about" in capsys.readouterr().err
     result = results.load(out)

@@ -180,7 +180,7 @@ def closed_port() -> int:
 def refused(folder: Path, scheduler: str, capsys: pytest.CaptureFixture[str]) -> str:
     start = time.monotonic()
     assert main(["run", str(folder / "spec.toml"), "--out", str(folder / "no.h5"), "--scheduler", scheduler]) == 2
-    assert time.monotonic() - start < 30  # seconds, on a busy machine
+    assert time.monotonic() - start < 120  # seconds, on a busy machine
     assert not (folder / "no.h5.journal").exists()
     sentence = capsys.readouterr().err
     assert sentence.count("\n") == 1
