@@ -160,10 +160,11 @@ def gain_to_come(scores: Mapping[int, float], steps: int) -> float:
     """Return by how much twice as many steps are expected to lower the validation loss, in nats; inf where unknown.
 
     The best losses after a quarter, half and all of the steps give the gains of two doublings, g_1 and g_2; the next
-    one is expected to gain g_2^2 / g_1 (a power law), at most MOST_GROWTH g_2.
+    one is expected to gain g_2^2 / g_1 (a power law), at most MOST_GROWTH g_2. A quarter of the steps must lie beyond
+    the warm-up of the learning rate, before which losses hardly fall and tell nothing.
     """
     best = [min((x for n, x in scores.items() if n <= steps * part), default=math.inf) for part in (0.25, 0.5, 1.0)]
-    if not math.isfinite(best[0]):
+    if steps < 4 * TrainingConfig.warmup or not math.isfinite(best[0]):
         return math.inf
     first, second = best[0] - best[1], best[1] - best[2]
     return second * min(second / first, MOST_GROWTH) if first > 0 else second * MOST_GROWTH

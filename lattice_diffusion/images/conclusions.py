@@ -110,9 +110,7 @@ def probe_doubts(probe: Group) -> Iterator[str]:
     """Yield what makes the conclusions of a probe impossible, or uncertain."""
     if not converged(probe):
         columns = (probe[key].values.tolist() for key in ("check", "check_value", "check_limit"))
-        failed = "; ".join(
-            f"{name} is {x:.2g} nats, above {y:.2g}" for name, x, y in zip(*columns, strict=True) if x > y
-        )
+        failed = "; ".join(f"{name}: {x:.2g} nats, limit {y:.2g}" for name, x, y in zip(*columns, strict=True) if x > y)
         yield (
             f"NOT CONVERGED: nothing is recommended. The information that is shown may be too large or too small "
             f"by any amount ({failed}). Train longer (--steps, --budget), or take more images."

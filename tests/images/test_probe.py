@@ -413,11 +413,11 @@ def test_budget_covers_reading_measuring_and_calibration(monkeypatch, calibrated
 def test_gain_of_more_training_follows_from_two_doublings():
     """Of a loss a + b n^-c, exactly; of one that falls ever faster, more than it fell by; inf where it is unknown."""
     for power in (0.5, 1.5):
-        loss = {n: 2 + 30 * n**-power for n in (25, 50, 100, 200)}
-        assert gain_to_come({n: loss[n] for n in (25, 50, 100)}, 100) == pytest.approx(loss[100] - loss[200])
-    assert gain_to_come({4: 4.10, 8: 4.09, 17: 4.05}, 17) == pytest.approx(4 * 0.04)
-    assert gain_to_come({25: 1.0, 50: 0.9, 75: 0.95, 100: 0.91}, 100) == 0.0
-    assert gain_to_come({3: 1.0}, 3) == np.inf
+        loss = {n: 2 + 30 * n**-power for n in (100, 200, 400, 800)}
+        assert gain_to_come({n: loss[n] for n in (100, 200, 400)}, 400) == pytest.approx(loss[400] - loss[800])
+    assert gain_to_come({100: 4.10, 200: 4.09, 400: 4.05}, 400) == pytest.approx(4 * 0.04)
+    assert gain_to_come({100: 1.0, 200: 0.9, 300: 0.95, 400: 0.91}, 400) == 0.0
+    assert gain_to_come({4: 4.10, 8: 4.09, 17: 4.089}, 17) == np.inf  # the learning rate still rises
 
 
 @pytest.mark.slow
