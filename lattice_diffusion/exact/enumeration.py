@@ -41,10 +41,10 @@ def clean_table(model: ExactModel) -> FloatArray:
     """Return p_0 as a table, (2,) * N or (q,) * N; for domain walls N counts the bonds of the grid, in C order."""
     states, probabilities = law(model)
     q, values = getattr(model.solver, "q", None), states[:, model.sites]
-    values = values if q else values > 0
-    _check_size(q or 2, values.shape[1])
-    table = np.zeros((q or 2,) * values.shape[1])
-    np.add.at(table, tuple(values.T.astype(int)), probabilities)
+    digits = (values if q else values > 0).astype(int)
+    _check_size(q or 2, digits.shape[1])
+    table = np.zeros((q or 2,) * digits.shape[1])
+    np.add.at(table, tuple(digits.T), probabilities)
     return table
 
 
