@@ -160,30 +160,19 @@ SMALL = "cmi --model ising --shape 5x4 --beta 0.4 --t 0.3"
             "--shape must look like 11x11, got '5x'; whole numbers with x between",
         ),
         (SMALL.replace("0.4", "-0.3") + " --radius 1", "beta must be finite and >= 0, got -0.3"),
-        (SMALL.replace("0.4", "nan") + " --radius 1", "beta must be finite and >= 0, got nan"),
         (SMALL.replace("0.3", "1.3") + " --radius 1", "t must be in [0, 1], 0 clean and 1 pure noise, got 1.3"),
         (SMALL + " --radius -1", "radius must be >= 0, got -1"),
-        (SMALL + " --radius 1 --center 5,0", "center must be a site of the 5x4 lattice, 0-based, got (5, 0)"),
-        (SMALL + " --radius 1 --center 2;1", "--center must look like 5,5, got '2;1'; whole numbers with ,"),
-        (SMALL.replace("5x4", "15x16") + " --radius 1", "the exact Ising solution needs a shorter side <= 14"),
-        (SMALL + " --radius 1 --periodic", "the exact Ising solution needs an open 2D lattice"),
         (SMALL, "ising needs --radius; add it"),
-        (SMALL.replace("--beta 0.4", "") + " --radius 1", "ising needs --beta; add it"),
         (
             SMALL + " --radius 1 --mass-squared 1",
             "--mass-squared has no meaning for ising, which takes --shape, --beta, --radius, --field, "
             "--anisotropy, --periodic, --center, --patch; leave it out",
         ),
         (
-            SMALL + " --radius 1 --schedule cos",
-            "Invalid value for '--schedule': 'cos' is not one of 'linear', 'vp', 've'",
-        ),
-        (
             SMALL + " --radius 1 --schedule vp --channel erasure",
             "--schedule has no meaning for erasure; leave it out",
         ),
         (SMALL + " --radius 1 --channel bitflop", "unknown channel 'bitflop'; did you mean 'bitflip'?"),
-        ("cmi --model isng --t 0.3", "unknown model 'isng'; did you mean 'ising'?"),
         (
             "cmi --model quux --t 0.3",
             "unknown model 'quux'; known: curie-weiss, domain-walls, gaussian-field",
@@ -196,17 +185,8 @@ SMALL = "cmi --model ising --shape 5x4 --beta 0.4 --t 0.3"
             "cmi --model gaussian-mixture --shape 9 --mean 1 --t 0.3 --radius 1",
             "needs either std (white) or mass_squared (correlated), got neither",
         ),
-        (
-            "cmi --model curie-weiss --regions 1,2 --beta 1 --t 0.3",
-            "--regions must look like 1,20,40, got '1,2'; 3 whole numbers",
-        ),
-        ("cmi --model curie-weiss --regions 0,2,3 --beta 1 --t 0.3", "sizes must be a >= 1, b >= 0, c >= 0"),
-        (SMALL + " --radius one", "Invalid value for '--radius': "),
-        (SMALL + " --radius 1 --samples 1", "Invalid value for '--n-samples' / '--samples': "),
         (SMALL + " --radius 1 --betta 3", "No such option: --betta"),
-        (SMALL + " --radius", "Option '--radius' requires an argument"),
         ("cmi --model ising", "Missing option '--t'; see lattice-diffusion cmi --help"),
-        ("rn a.toml", "No such command 'rn'"),
         ("show", "Missing argument 'FILE.h5'; see lattice-diffusion show --help"),
     ],
 )
