@@ -138,7 +138,7 @@ def in_chunks(
     with torch.no_grad():
         for start in range(0, max(1, len(x_t)), step):
             rows = slice(start, start + step)
-            x = torch.as_tensor(x_t[rows].astype(float), dtype=like.dtype, device=like.device)
+            x = torch.as_tensor(x_t[rows].astype(float, copy=False), dtype=like.dtype, device=like.device)
             more = () if given is None else ({k: v if len(v) == 1 else v[rows] for k, v in given.items()},)
             parts.append(law(x, times[rows] if times.ndim else times, *more))
 
