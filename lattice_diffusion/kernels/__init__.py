@@ -36,20 +36,24 @@ def _keeps_code() -> bool:
     return True
 
 
-class _Says(event.Listener):
-    """Says once, on a terminal and in one process of a run, that kernels are compiled, which may take a minute."""
+class _Compilation(event.TimingListener):
+    """Measures the seconds spent compiling; says so once, on a terminal and in one process of a run."""
 
     said = False
 
+    @property
+    def seconds(self) -> float:
+        """Seconds that this process has spent compiling."""
+        return float(self.duration) if self.done else 0.0
+
     def on_start(self, event: event.Event) -> None:
+        super().on_start(event)
         if not self.said and multiprocessing.current_process().name.endswith(("MainProcess", "-1")):
             self.said = True
             if sys.stderr.isatty():
                 say(f"compiling the kernels that are needed{', once for this installation' if KEPT else ''} ..")
 
-    def on_end(self, event: event.Event) -> None:
-        """Nothing is said at the end."""
-
 
 KEPT = _keeps_code()
-event.register("numba:compile", _Says())
+compilation = _Compilation()
+event.register("numba:compile", compilation)

@@ -23,12 +23,12 @@ from typing import Any, Self
 
 import h5py
 import numpy as np
-from numba.core.event import TimingListener, install_listener
 from numpy.typing import NDArray
 
 from .. import models, results
 from ..errors import InputError
 from ..exact.tokens import token_type
+from ..kernels import compilation
 from ..progress import Stop, duration, progress_bar, say
 from ..samplers.chains import block_rng, check_memory, check_n_samples
 from ..store import Journal, atomic_write, check_output, check_same, journal_path
@@ -147,11 +147,10 @@ def _fill(file: "SampleFile", plan: Recipe, n_samples: int, seed: int, batch: in
     def draw(k: int) -> NDArray[Any]:
         return plan.draw(min(batch, n_samples - k * batch), block_rng(seed, k))
 
-    start, compiling = time.perf_counter(), TimingListener()
+    start, compiled = time.perf_counter(), compilation.seconds
     for k in todo[:1]:
-        with install_listener("numba:compile", compiling):
-            file.put(k, k * batch, draw(k))
-        seconds = time.perf_counter() - start - (compiling.duration if compiling.done else 0.0)
+        file.put(k, k * batch, draw(k))
+        seconds = time.perf_counter() - start - (compilation.seconds - compiled)
         cost = seconds * len(todo) / min(workers, len(todo))
         if shown:
             size = n_samples * plan.sample_bytes / 2**20
