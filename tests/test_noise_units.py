@@ -7,6 +7,7 @@ import pytest
 
 import lattice_diffusion as ld
 from lattice_diffusion.errors import InputError
+from lattice_diffusion.estimate import Estimate
 from lattice_diffusion.noise_units import UNITS, NoiseLevel, flow, schedule, steps, unit_of
 
 COSINE = schedule(lambda t: math.cos(math.pi * t / 2), lambda t: math.sin(math.pi * t / 2))
@@ -61,6 +62,17 @@ def test_ends_are_kept():
     assert NoiseLevel.of([0.0, 1.0], "vp").log_snr.tolist() == [math.inf, -math.inf]
     assert NoiseLevel.of([0.0, 1.0], "linear").to("sigma").tolist() == [0.0, math.inf]
     assert NoiseLevel(np.array([math.inf, -math.inf])).to(COSINE).tolist() == [0.0, 1.0]
+
+
+def test_windows_are_said_in_any_unit_with_their_errors():
+    window = ld.phases.Window(Estimate(0.4, 1e-3, 0), Estimate(0.8, 2e-3, 0))
+    moved = window.to("sigma")  # sigma = t/(1-t), of slope (1-t)^-2
+    for end, t, stderr in ((moved.start, 0.4, 1e-3), (moved.stop, 0.8, 2e-3)):
+        assert end.value == pytest.approx(t / (1 - t), rel=1e-12)
+        assert end.stderr == pytest.approx(stderr / (1 - t) ** 2, rel=1e-3)
+    back = moved.to(ld.channels.Gaussian("linear"), "sigma")
+    assert back.stop.value == pytest.approx(0.8, rel=1e-12)
+    assert ld.phases.Window(None, window.stop).to("ddpm").start is None
 
 
 @pytest.mark.parametrize(

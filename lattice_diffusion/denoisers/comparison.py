@@ -17,7 +17,7 @@ one noise, so that errors are subtracted image by image; the best is, at every l
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -25,7 +25,6 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError, array_of, shown
-from ..estimate import Estimate
 from ..lattice import FloatArray, Rng
 from ..noise_units import NoiseLevel, unit_of
 from ..phases import Allocation, Window, evaluate_schedule, nonlocality_window, optimal_schedule, schedule_frontier
@@ -259,7 +258,8 @@ class Comparison:
         network = network or self.names[int(self._costs("seconds").argmin())]
         density, stderr = self.density(network, beyond)
         seen = nonlocality_window(-self.log_snr, density, tolerance, stderr)
-        return seen and Window(*(end and _in_unit(end, unit) for end in (seen.start, seen.stop)))
+        ends = (end and replace(end, value=-end.value) for end in (seen.start, seen.stop)) if seen else ()
+        return Window(*ends).to(unit, "log_snr") if seen else None
 
     def schedule(
         self, budget: float, *, cost: Cost = "seconds", steps: ArrayLike | None = None, unit: Any = "linear"
@@ -443,9 +443,3 @@ def _classifier_features(images: NDArray, labels: NDArray, rng: np.random.Genera
     net = Classifier(images.shape[2:], int(labels.max()) + 1, rng)
     fit_classifier(net, images, labels, rng)
     return lambda x: net.see(x)[0]
-
-
-def _in_unit(end: Estimate, unit: Any) -> Estimate:
-    """Return an end given as -log snr in `unit`, its error carried along."""
-    value, nearby = (NoiseLevel(np.array(-end.value - step)).to(unit) for step in (0.0, 1e-4))
-    return Estimate(value, abs(nearby - value) / 1e-4 * end.stderr, end.n_samples, end.method)

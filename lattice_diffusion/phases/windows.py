@@ -1,12 +1,14 @@
 """Peaks and windows in time: where a quantity is largest, where denoising is nonlocal, where a label is decided."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError, check_finite
 from ..estimate import Estimate
+from ..noise_units import NoiseLevel
 
 SURE = 2.0  # errors by which one point of a window must exceed the tolerance, where any does
 
@@ -72,6 +74,24 @@ class Window:
             return None
         stderr = float(np.hypot(self.start.stderr, self.stop.stderr))
         return Estimate(self.stop.value - self.start.value, stderr, 0, "difference of window ends")
+
+    def to(self, unit: Any, given: Any = "linear") -> "Window":
+        """Return the window in another unit for noise levels (see `noise_units`), errors carried along.
+
+        Args:
+            given: the unit that the ends are in, for instance the channel of the times.
+        """
+
+        def moved(end: Estimate | None) -> Estimate | None:
+            if end is None:
+                return None
+            log_snr = np.asarray(NoiseLevel.of(end.value, given).log_snr)
+            step = 1e-4  # of log snr; the slopes are smooth functions of it
+            value, there = NoiseLevel(log_snr).to(unit), NoiseLevel(log_snr + step).to(unit)
+            slope = (there - value) / (NoiseLevel(log_snr + step).to(given) - end.value)
+            return replace(end, value=value, stderr=abs(slope) * end.stderr)
+
+        return Window(moved(self.start), moved(self.stop))
 
 
 def nonlocality_window(
