@@ -19,9 +19,8 @@ ORDER = [
     ("exact",),
     ("samplers",),
     ("models",),
-    ("phases",),
     ("denoisers",),
-    ("estimators",),
+    ("estimators", "phases"),
     ("report",),
     ("plots",),
     ("runs",),
@@ -37,6 +36,7 @@ LATER = {
     ("results", "images"),
     ("images", "studies"),
     ("denoisers", "images"),
+    ("denoisers", "phases"),  # a comparison finds windows and schedules
     ("denoisers", "plots"),
 }  # a result draws itself, when asked to
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
