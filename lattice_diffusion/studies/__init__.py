@@ -24,6 +24,7 @@ STUDIES: dict[str, Any] = {  # a study, or "module:NAME" that is imported when i
     "area-law": "lattice_diffusion.studies.area_law:STUDY",
     "receptive-field": "lattice_diffusion.studies.receptive_field:STUDY",
     "label-windows": "lattice_diffusion.studies.label_windows:STUDY",
+    "hierarchy": "lattice_diffusion.studies.hierarchy:STUDY",
 }
 
 __all__ = ["STUDIES", "find"]
