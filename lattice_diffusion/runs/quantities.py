@@ -30,6 +30,8 @@ QUANTITIES: dict[str, Any] = {
     "label_entropy": "lattice_diffusion.runs.quantities:LABEL_ENTROPY",
     "label_information": "lattice_diffusion.studies.label_windows:LABEL_INFORMATION",
     "squared_correlation": "lattice_diffusion.studies.domain_walls:SQUARED_CORRELATION",
+    "parallel_unmasking": "lattice_diffusion.studies.parallel_unmasking:PARALLEL",
+    "memorisation": "lattice_diffusion.studies.memorisation:COPYING",
     "root_entropy": "lattice_diffusion.studies.hierarchy:ROOT",
     "denoising": "lattice_diffusion.runs.quantities:DENOISING",
     "unmasking": "lattice_diffusion.studies.area_law:UNMASKING",

@@ -24,7 +24,10 @@ STUDIES: dict[str, Any] = {  # a study, or "module:NAME" that is imported when i
     "area-law": "lattice_diffusion.studies.area_law:STUDY",
     "receptive-field": "lattice_diffusion.studies.receptive_field:STUDY",
     "label-windows": "lattice_diffusion.studies.label_windows:STUDY",
+    "potts": "lattice_diffusion.studies.potts:STUDY",
     "hierarchy": "lattice_diffusion.studies.hierarchy:STUDY",
+    "parallel-unmasking": "lattice_diffusion.studies.parallel_unmasking:STUDY",
+    "memorisation": "lattice_diffusion.studies.memorisation:STUDY",
 }
 
 __all__ = ["STUDIES", "find"]

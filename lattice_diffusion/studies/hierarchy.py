@@ -153,6 +153,8 @@ def figure(result: xr.DataTree) -> Any:
         floor = max(1e-9, 0.3 * float(one["cmi"].where(one["cmi"] > 0).min()))
         xlabel = "leaves of B and A" if kind == "subtree" else "radius"
         ax.set(xscale="log", yscale="log", xlabel=xlabel, ylabel="I(A;C|B) (nats)", title=title, ylim=(floor, 3))
+        ax.set_xticks(distance, [f"{x:g}" for x in distance])
+        ax.minorticks_off()
     one = data["erasure-box"]
     plots.heat_map(axes[3], one["t"], one["radius"], one["cmi"].transpose("radius", "t"), "I(A;C|B) (nats)", log=True)
     axes[3].axvline(predicted("erasure"), color="k", lw=1)
