@@ -33,8 +33,8 @@ PROCESSES = {  # channel, leaves, times around the transition
     "uniform": ("uniform", "noisy", [0.135, 0.145, 0.155, 0.165, 0.175, 0.185]),
     "epsilon": ("uniform", "believed", [0.70, 0.71, 0.72, 0.73, 0.74, 0.75]),
 }
-MEAN = "unstable fixed point of F(p), mean belief (2402.16991)"
-LAW = "law of beliefs from level to level, averaged over rules"
+MEAN = "unstable fixed point of F(p) (2402.16991), asymptotic in depth"
+LAW = "law of beliefs from level to level, asymptotic in depth"
 
 
 class RootSettings(Settings):
@@ -116,8 +116,8 @@ def analyse(result: xr.DataTree) -> Analysis:
     for name in PROCESSES:
         t_star = predicted(name)
         found = crossing(data[name], t_star)
-        source, kind = (MEAN, "literature") if name == "epsilon" else (LAW, "asymptotic")
-        rows.append(row(f"t* ({name}): the root's entropy crosses over depths", found.critical, t_star, source, kind))
+        source, label = MEAN if name == "epsilon" else LAW, f"t* ({name}): the root's entropy crosses over depths"
+        rows.append(row(label, found.critical, t_star, source, "asymptotic"))
         rows.append(row(f"nu ({name}), in leaves", found.nu))
     for channel in ("erasure", "uniform"):
         curve = data[f"{channel}-subtree"]

@@ -26,7 +26,7 @@ from ..runs.spec import Spec
 from .base import Analysis, Study, grid, row
 
 NAME = "memorisation"
-SOURCE = "I(X_0,R; X_t,R) = log n; finite n and R smear it"
+SOURCE = "I(X_0,R; X_t,R) = log n, asymptotic in n"
 TITLES = {"field": "Gaussian field", "chain": "Ising chain, flips", "masked": "Ising chain, masks"}
 
 

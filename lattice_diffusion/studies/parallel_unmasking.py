@@ -21,7 +21,7 @@ from .base import Analysis, Study, grid, measured, ratio, row
 
 NAME = "parallel-unmasking"
 EVERYTHING = 99  # a radius that covers every lattice here
-RIEMANN = "left Riemann error of h (2511.04647)"
+RIEMANN = "left Riemann error of h (2511.04647), asymptotic in the size of batches"
 CASES = {
     "loops": "closed loops",
     "chain": "Potts chain, q = 3",
@@ -108,7 +108,7 @@ def analyse(result: xr.DataTree) -> Analysis:
     data, rows = grids(result), []
     loops = data["loops"].sel(radius=EVERYTHING)
     for k in (4, 8):
-        found, source = measured(loops.sel(steps=k), "divergence_equal"), "(log 2)/(2k) per bond of infinite loops"
+        found, source = measured(loops.sel(steps=k), "divergence_equal"), "(log 2)/(2k) per bond, asymptotic in size"
         rows.append(
             row(f"KL per bond, closed loops, {k} equal steps", found, math.log(2) / (2 * k), source, "asymptotic")
         )

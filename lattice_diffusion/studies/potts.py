@@ -14,7 +14,7 @@ from .base import Analysis, Study, grid, measured, row
 
 NAME = "potts"
 ERASURE = "xi = 1/log(1/(eps lambda^2)), lambda = (e^J - 1)/(e^J + q - 1), exact"
-LIMIT = "xi -> 1/(2 log(1/lambda)) as t -> 1, half the clean correlation length"
+LIMIT = "xi -> 1/(2 log(1/lambda)) as t -> 1, half the clean correlation length, asymptotic"
 COUPLING, LATE, Q_SQUARE = 1.4, 0.99, 3
 
 

@@ -80,6 +80,30 @@ SMALLEST = {
         "field-seconds": {"length": 5, "radii": [1, 2], "settings": {"rounds": 2, "passes": 1, "n_slices": 30}},
     },
     "label-windows": {"": {"n_samples": 100}, "ising": {"shape": [5, 5]}},
+    "potts": {
+        "": {"n_samples": 200, "length": 21, "t": [0.6, 0.9, 0.99]},
+        "square-erasure": {"shape": [3, 3], "n_samples": 20, "t": [0.5]},
+        "square-uniform": {"shape": [3, 3], "n_samples": 20, "t": [0.5]},
+    },
+    "hierarchy": {
+        "": {"n_samples": 60, "settings": {"rules": 30}},
+        **{name: {"depth": [4, 6, 8]} for name in ("erasure", "uniform", "epsilon")},
+        **{f"{name}-subtree": {"depth": 4, "radii": [1, 2, 3]} for name in ("erasure", "uniform")},
+        **{f"{name}-box": {"depth": 4, "radii": [1, 2, 3]} for name in ("erasure", "uniform")},
+    },
+    "parallel-unmasking": {
+        "": {"n_samples": 12, "settings": {"n_times": 9}},
+        "loops": {"length": 8},
+        "chain": {"length": 12},
+        "ising": {"shape": [3, 3]},
+        "hierarchy": {"depth": 3},
+    },
+    "memorisation": {
+        "": {"n_samples": 50, "settings": {"sizes": [10, 60], "asked": 10, "repeats": 2}},
+        "chain": {"radii": [5]},
+        "masked": {"radii": [5]},
+        "field": {"radii": [1]},
+    },
 }
 
 
