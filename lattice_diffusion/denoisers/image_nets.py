@@ -53,7 +53,7 @@ class LocalImageNet(LocalNet):
         self.first_modulation = PlacedModulation(width, width, log_prior.shape[1:])
         _answer_with_levels(self, arguments, log_prior, width, rng)
 
-    def _cavity(self, x_t: Tensor, level: NoiseLevel) -> Categorical:  # type: ignore[override]
+    def _cavity(self, x_t: Tensor, level: NoiseLevel) -> Categorical:
         return _law(self, self._outputs(x_t, level), level)
 
     def _posterior(self, x_t: Tensor, t: Any) -> Categorical:

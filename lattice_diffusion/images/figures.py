@@ -252,7 +252,8 @@ def plot_hybrid(result: xr.DataTree) -> "Figure":
     groups = grids(result)
     made, recovery = groups["generation"], groups["recovery"]
     figure = plt.figure(figsize=(15.0, 12.0), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(1.45, 1.0))
+    halves: Any = figure.subfigures(2, 1, height_ratios=(1.45, 1.0))
+    above, below = halves
     axes = above.subplots(2, 3)
     shown = ["bits", *(name for name in MEASURES if name in made)]
     for ax, name in zip(axes[0], shown, strict=False):

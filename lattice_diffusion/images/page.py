@@ -387,7 +387,7 @@ def _hybrid_sections(result: xr.DataTree, parameters: dict[str, Any]) -> Iterato
     cost = made["cost"].values / made["cost"].values[names.index("GGG")]
     shown = {"bits": "bits per dimension lost", **MEASURES, "class_entropy": "entropy of the class (nats)"}
     shown = {name: title for name, title in shown.items() if name in made}
-    lines = [
+    lines: list[list[Cell]] = [
         [SCHEDULES.get(name, name), f"{1 - cost[k]:.0%}", *(_number(made, key, k) for key in shown)]
         for k, name in enumerate(names)
     ]

@@ -128,7 +128,8 @@ def probe(
                 say(f"warning: {sentence}")
         parts.begin({"data": opened.describe(), "calibrate": calibrate, "plan": asdict(plan)})
         n_networks = plan.folds * (len(plan.kinds(field)) + 2 * len(known))
-        found, rows = {}, []
+        found: dict[str, Any] = {}
+        rows: list[Any] = []
         with progress_bar("probe", n_networks * plan.steps, shown=progress) as advance:
             from ..estimators.amortised_estimates import measure
 

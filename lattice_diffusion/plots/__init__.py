@@ -46,7 +46,8 @@ def style(name: Style = "paper") -> Iterator[None]:
     if name not in STYLES:
         raise InputError(f"style must be paper or talk, got {name!r}")
     common = {"legend.frameon": False, "errorbar.capsize": 1.5, "lines.linewidth": 1.2, "hatch.linewidth": 0.6}
-    with mpl.rc_context({**common, "hatch.color": "0.55", **STYLES[name]}):
+    chosen: dict[Any, Any] = {**common, "hatch.color": "0.55", **STYLES[name]}
+    with mpl.rc_context(chosen):
         yield
 
 

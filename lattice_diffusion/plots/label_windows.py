@@ -61,8 +61,8 @@ def plot_probe_label_windows(variables: Mapping[str, xr.Variable], *, ax: "Axes 
     if "speciation_start" not in variables:
         raise InputError("a probe without labels, or not converged, has no speciation window; probe again with labels")
 
-    def measured(name: str, *place: int) -> Any:
-        return tuple(variables[f"{name}{end}"].values[(..., *place)] for end in ("", "_stderr"))
+    def measured(name: str, *place: Any) -> Any:
+        return tuple(variables[f"{name}{end}"].values[..., *place] for end in ("", "_stderr"))
 
     ends = [tuple(float(variables[f"{name}_{end}"].values.flat[0]) for end in ("start", "stop")) for name in _WINDOWS]
     ax = plot_label_windows(
