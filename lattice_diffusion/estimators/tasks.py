@@ -25,7 +25,8 @@ from ..estimate import Estimate
 from ..exact import cmi
 from ..exact.gaussian import GaussianSolver
 from ..lattice import Lattice, Rng, Tripartition
-from ..models import CurieWeiss, DomainWalls, GaussianField, GaussianMixture, Ising
+from ..models import CurieWeiss, DomainWalls, GaussianField, GaussianMixture, Ising, OnLattice
+from ..models.base import DataKind
 from ..registry import hint
 from .classical import exact_log_ratios
 from .tables import Categories, EightBit, Numbers, RareClass, Rectified, Table
@@ -71,7 +72,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Charges:
+class Charges(OnLattice):
     """Charges that almost add up to zero: a Gaussian field in which far sites tell much about a near one.
 
         x = (div E + m phi) / sqrt(2 d + m^2),   E white on the bonds, phi white on the sites,
@@ -86,7 +87,7 @@ class Charges:
         mass_squared: m^2 > 0; the smaller, the better conserved.
     """
 
-    data: ClassVar[str] = "real"
+    data: ClassVar[DataKind] = "real"
     lattice: Lattice
     mass_squared: float
 

@@ -60,7 +60,7 @@ def test_the_law_of_domain_walls(beta):
 
 
 def test_what_has_no_table():
-    with pytest.raises(ValueError, match="only two-valued data have finitely many states, got GaussianField"):
+    with pytest.raises(ValueError, match="only spins and tokens have finitely many states, got GaussianField"):
         full.law(ld.models.GaussianField(ld.Lattice((3, 3)), 0.1))
     with pytest.raises(ValueError, match=r"tables hold at most 2\^20 states, got 2\^25"):
         full.law(ld.models.Ising(ld.Lattice((5, 5)), 0.1))
