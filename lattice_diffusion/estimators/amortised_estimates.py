@@ -354,6 +354,10 @@ def _covariance(samples: NDArray, gap: NDArray, plan: ProbePlan) -> NDArray:
 
 
 def _averages(name: str, samples: NDArray) -> dict[str, NDArray]:
-    """Return the mean over samples and its error."""
+    """Return the mean over samples and its error: at least the smallest visible gain where all samples are equal."""
     samples = samples.astype(float)
-    return {name: samples.mean(axis=0), f"{name}_stderr": samples.std(axis=0, ddof=1) / np.sqrt(len(samples))}
+    error = samples.std(axis=0, ddof=1) / np.sqrt(len(samples))
+    return {
+        name: samples.mean(axis=0),
+        f"{name}_stderr": np.where(error > 0.0, error, 0.5 / (VALIDATION * len(samples))),
+    }
