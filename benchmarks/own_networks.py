@@ -217,7 +217,7 @@ def digits(file: str, folder: Path, quick: bool, only: str | None) -> Numbers:
         yield f"{name}: CPU seconds of training", kept(folder, name, nets[name], fitted)
     if only:
         return
-    budget = 5.0
+    budget = 0.5
     found = ld.compare(nets, data.real[:n_test], 16, rng=4, budget=budget, out=folder / "digits.h5", force=True)
     found.plot(budget=budget).savefig(folder / "digits.png", dpi=150, bbox_inches="tight")
     for row in found.rows(budget):
