@@ -68,9 +68,9 @@ class ArrayDenoiser(ABC):
             return law(x, check_time(t))
 
         if times.ndim == 0:
-            answer = at(x, times.item())
+            answer: Any = at(x, times.item())
         else:
-            parts = [(times == u, at(x[times == u], u)) for u in np.unique(times)]
+            parts: list[Any] = [(times == u, at(x[times == u], u)) for u in np.unique(times)]
             arrays = {name: np.empty((len(x), *array.shape[1:])) for name, array in _arrays(parts[0][1]).items()}
             for rows, part in parts:
                 for name, array in arrays.items():
@@ -139,9 +139,8 @@ class ExactDenoiser(ArrayDenoiser):
         if isinstance(self._solver, TokenSolver):
             weights = self.channel.likelihoods(x, t)  # type: ignore[attr-defined]
             with np.errstate(divide="ignore"):
-                law = np.log(self._solver.local_laws(weights, self.model.lattice, self.radius, blind))
-            law = np.moveaxis(law[:, None], -1, LEVEL_AXIS)
-            return Categorical(law, tuple(map(float, range(self._solver.q))))
+                log_laws = np.log(self._solver.local_laws(weights, self.model.lattice, self.radius, blind))
+            return Categorical(np.moveaxis(log_laws[:, None], -1, LEVEL_AXIS), tuple(map(float, range(self._solver.q))))
         gaussian = check_gaussian(self.channel)
         alpha, sigma = gaussian.alpha(t), gaussian.sigma(t)
         law = self._fields.blind(x, alpha, sigma, self.radius)
