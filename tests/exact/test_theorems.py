@@ -223,7 +223,7 @@ class TestGaussianNoise:
         """I = 1/2 int_0^inf D(u)^2 du, with w = sigma^2 / (sigma^2 + u) as the variable."""
         nodes, weights = np.polynomial.legendre.leggauss(18)
         w = (nodes + 1) / 2
-        gaps = np.array([ThreeSpins(t, t**2 * (1 / v - 1), 61).gap for v in w])
+        gaps = np.array([ThreeSpins(t, t**2 * (1 / v - 1), 81).gap for v in w])
         integral = 0.5 * (weights / 2 * gaps * t**2 / w**2).sum()
         assert integral == pytest.approx(ThreeSpins(t).information, rel=1e-7)
 
