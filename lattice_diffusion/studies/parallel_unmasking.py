@@ -90,7 +90,7 @@ def specs(preset: str) -> Spec:
     tree = {"name": "random-hierarchy", "depth": 5, "branching": 2, "vocabulary": 8, "synonyms": 2, "rules": 1}
     models = {
         "loops": ({"name": "domain-walls", "length": 48 if full else 24, "beta": 0.0}, [1, 2, 4, EVERYTHING], 20),
-        "chain": ({"name": "potts-chain", "length": 32, "coupling": 2.0, "q": 3}, [1, 2, 4, EVERYTHING], 80),
+        "chain": ({"name": "potts-chain", "length": 24, "coupling": 2.0, "q": 3}, [1, 2, 4, EVERYTHING], 40),
         "ising": ({"name": "ising", "shape": [7, 7], "beta": 0.44}, [1, 2, EVERYTHING], 60),
         "hierarchy": (tree, [1, 3, 7, EVERYTHING], 60),
     }
