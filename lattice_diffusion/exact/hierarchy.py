@@ -12,7 +12,8 @@ denominator over the rules,
         posteriors: a leaf is seen right or wrong, and g is concave, so that F overestimates what survives.
     density_transition      the law of p instead of its mean: leaves as the channel leaves them, p_j independent. Under
         erasure p is 1 with probability 1 - t, else 1/v; under uniform noise it is P = 1 - t + t/v with probability P,
-        else t/v.
+        else t/v. That a wrong belief sits on one symbol is not followed: the entropy of the root crosses at 0.2695(16)
+        under erasure, where it gives 0.2715, and at 0.154(1) under uniform noise, where it gives 0.162 (v = 32, m = 8).
 """
 
 import math
@@ -105,7 +106,7 @@ def mean_belief_transition(v: int, m: int, s: int) -> float | None:
     """
 
     def gain(p: float) -> float:
-        return float(parent_belief(np.float64(p) ** s, v, m, s)) - p
+        return float(parent_belief(np.array(p**s), v, m, s)) - p
 
     low, high = (1 + 1e-6) / v, 1 - 1e-6
     if gain(low) >= 0.0 or gain(high) <= 0.0:
@@ -152,4 +153,4 @@ def _binned(x: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
     total = np.bincount(bins, weight, N_BINS)
     mean = np.bincount(bins, weight * x, N_BINS)
     held = total > 0.0
-    return mean[held] / total[held], total[held]
+    return mean[held] / total[held], np.asarray(total[held], float)

@@ -129,8 +129,7 @@ class RandomHierarchy(OnLattice):
 
     def transition(self, channel: Channel) -> Transition | None:
         """Return where noise begins to hide the root of infinitely deep trees; None where even t = 0+ hides it."""
-        channel = for_tokens(channel, self.q)
-        time = density_transition(channel.name, self.vocabulary, self.synonyms, self.branching)
+        time = density_transition(for_tokens(channel, self.q).name, self.vocabulary, self.synonyms, self.branching)
         if time is None:
             return None
         return Transition(time, "critical", "law of beliefs from level to level, p -> g(prod p_j), averaged over rules")

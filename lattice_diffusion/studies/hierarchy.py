@@ -27,7 +27,7 @@ from ..runs.spec import Spec
 from .base import Analysis, Study, grid, row, spec_of
 
 NAME = "hierarchy"
-TREE = {"name": "random-hierarchy", "branching": 2, "vocabulary": 32, "synonyms": 8}
+TREE: dict[str, Any] = {"name": "random-hierarchy", "branching": 2, "vocabulary": 32, "synonyms": 8}
 PROCESSES = {  # channel, leaves, times around the transition
     "erasure": ("erasure", "noisy", [0.24, 0.255, 0.27, 0.285, 0.30, 0.315]),
     "uniform": ("uniform", "noisy", [0.135, 0.145, 0.155, 0.165, 0.175, 0.185]),
@@ -84,8 +84,8 @@ def specs(preset: str) -> Spec:
         keys = {"t": times, "n_samples": 2000 if full else 200, "quantity": "root_entropy"}
         table[name] = grid(model, channel, settings=settings, **keys)
     depth = 9 if full else 7
-    times = {"erasure": [0.1, 0.2, 0.2715, 0.35, 0.5, 0.7], "uniform": [0.08, 0.162, 0.3, 0.5]}
-    for channel, t in times.items():
+    late = {"erasure": [0.1, 0.2, 0.2715, 0.35, 0.5, 0.7], "uniform": [0.08, 0.162, 0.3, 0.5]}
+    for channel, t in late.items():
         model, n = {**TREE, "depth": depth, "rules": 1}, 4000 if full else 400
         table[f"{channel}-subtree"] = grid(
             {**model, "subtree": True}, channel, t=t, radii=list(range(1, depth)), n_samples=n, patch=1
