@@ -79,14 +79,17 @@ def specs(preset: str) -> Spec:
     full = preset == "full"
     table: dict[str, Any] = {}
     for name, (channel, leaves, times) in PROCESSES.items():
-        model = {**TREE, "depth": [8, 10, 12]}  # beliefs fall at first in shallower ones, whatever becomes of them
+        model = {
+            **TREE,
+            "depth": [8, 10, 12] if full else [7, 9, 11],
+        }  # beliefs fall at first in shallower ones, whatever becomes of them
         settings = {"leaves": leaves, "rules": 400 if full else 100}
         keys = {"t": times, "n_samples": 2000 if full else 200, "quantity": "root_entropy"}
         table[name] = grid(model, channel, settings=settings, **keys)
     depth = 9 if full else 7
     late = {"erasure": [0.1, 0.2, 0.2715, 0.35, 0.5, 0.7], "uniform": [0.08, 0.162, 0.3, 0.5]}
     for channel, t in late.items():
-        model, n = {**TREE, "depth": depth, "rules": 1}, 4000 if full else 400
+        model, n = {**TREE, "depth": depth, "rules": 1}, 4000 if full else 300
         table[f"{channel}-subtree"] = grid(
             {**model, "subtree": True}, channel, t=t, radii=list(range(1, depth)), n_samples=n, patch=1
         )
