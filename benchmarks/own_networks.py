@@ -121,7 +121,7 @@ def attention(folder: Path, quick: bool, only: str | None) -> Numbers:
     """Yield KL and windows of local denoisers by three definitions of local."""
     rng = np.random.default_rng(1)
     model = ld.models.Ising(LATTICE, BETA)
-    steps, n_train, n_test = (3, 200, 32) if quick else (300, 20_000, 384)
+    steps, n_train, n_test = (3, 200, 32) if quick else (3000, 20_000, 384)
     data, fresh = (model.sample(n, rng)[:, None].astype(float) for n in (n_train, n_test))
     nets: dict[str, Any] = {"exact": ExactDenoiser(model, CHANNEL)}
     for radius in RADII:
@@ -186,7 +186,7 @@ def draw_attention(found: Comparison, path: Path) -> None:
 def digits(file: str, folder: Path, quick: bool, only: str | None) -> Numbers:
     """Yield costs, errors, the schedule, and predicted against achieved quality of digits."""
     data = split(open_images(file), 8, 2, np.random.default_rng(3))
-    steps, n_test, n_made = (3, 80, 80) if quick else (250, 256, 200)
+    steps, n_test, n_made = (3, 80, 80) if quick else (1500, 256, 400)
     nets: dict[str, Any] = {}
     for width in (4, 8, 16):
         name = f"U-Net {width}"
