@@ -1,9 +1,11 @@
 # Two commands do everything on a machine with Python and make: `make reproduce` and `make test`.
+# Tests run in the random order of the seed ORDER.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUT ?= results
+ORDER ?= 1
 
 .PHONY: reproduce test test-slow benchmark docs notebooks clean
 
@@ -14,7 +16,7 @@ test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow" -n 2
+	$(BIN)/python -m pytest -m "not slow" -n 2 --random-order --random-order-seed=$(ORDER)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

@@ -1,12 +1,10 @@
 """The figure of any result: every slice of every grid, what is chosen, what is hatched, pictures of samples."""
 
 import itertools
-from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from lattice_diffusion import plots, results
@@ -15,12 +13,6 @@ from lattice_diffusion.plots.grids import panels, plot_grids
 
 T, RADII, BETAS, SIDES, FIELDS = [0.2, 0.5, 0.8], [1, 2], [0.3, 0.44, 0.5, 0.6], [8, 16], [0.0, 0.1]
 AXES = {"length": SIDES, "field": FIELDS, "beta": BETAS, "t": T, "radius": RADII}
-
-
-@pytest.fixture(autouse=True)
-def _closed() -> Any:
-    yield
-    plt.close("all")
 
 
 def array(values: np.ndarray, *dims: str, units: str = "nat") -> xr.Variable:
