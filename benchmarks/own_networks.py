@@ -177,9 +177,9 @@ def draw_attention(found: Comparison, path: Path) -> None:
             density, stderr = found.density(name, beyond="DiT")
             label = ("trained with", "cut afterwards to")[k] + f" windows of radius {radius}"
             ax.errorbar(sigma, density, stderr, color=COLORS[k], marker=MARKERS[k], ms=4, lw=0.7, label=label)
-        ax.set(xscale="log", xlabel="sigma", yscale="symlog", ylabel="KL beyond global per unit of log snr (nats)")
-        ax.set_yscale("symlog", linthresh=0.1)
-        ax.legend(fontsize=8)
+        ax.set(xscale="log", xlabel="sigma", ylabel="KL beyond global per unit of log snr (nats)")
+        ax.legend(fontsize=8, loc="upper left")
+        ax.set_ylim(top=1.35 * ax.get_ylim()[1])  # room for the legend
     figure.savefig(path, dpi=150, bbox_inches="tight")
 
 
