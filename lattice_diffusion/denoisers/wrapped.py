@@ -247,10 +247,10 @@ def from_diffusers(model: Any, scheduler: Any, **options: Any) -> WrappedDenoise
 
     Raises InputError for a scheduler that lacks what is needed, which the message names.
     """
-    names = inspect.signature(model.forward).parameters
+    unit, kind = scheduler_unit(scheduler), _kind(scheduler)
+    names = inspect.signature(getattr(model, "forward", model)).parameters
     if "timestep" not in names:
         raise InputError(f"model must take a keyword timestep, got one of {', '.join(names)}; use wrap")
-    unit, kind = scheduler_unit(scheduler), _kind(scheduler)
     known = {"epsilon": "epsilon", "sample": "x0", "v_prediction": "v", "flow_prediction": "flow"}
     asked = "flow_prediction" if kind == "flow" else _setting(scheduler, "prediction_type")
     if asked not in known:
