@@ -146,7 +146,7 @@ def reproduce(
         Argument(help="Names of studies (default: all).", autocompletion=_complete(_names("studies:STUDIES"))),
     ] = None,
     preset: Annotated[
-        Literal["quick", "full"], Effort(help="Size: about 12 CPU minutes (7 minutes on two cores), or hours.")
+        Literal["quick", "full"], Effort(help="Size: about 17 CPU minutes (9 minutes on two cores), or hours.")
     ] = "quick",
     out: Annotated[Path, Output(help="Folder of the result files, figures and tables.")] = Path("results"),
     workers: Workers = None,
