@@ -21,7 +21,7 @@ def test_the_commands_run(tmp_path, monkeypatch):
     (tmp_path / "docs").symlink_to(ROOT / "docs")
     commands = [line.strip() for line in README.splitlines() if line.startswith("    lattice-diffusion ")]
     # probes take minutes, see tests/images, and networks to compare are the reader's
-    commands = [command for command in commands if not re.search(" (probe|compare) ", command)]
+    commands = [command for command in commands if not re.search(" (probe|compare)", command)]
     assert len(commands) == 4
     for command in commands:
         command = command.replace("--n-samples 1000", "--n-samples 100").replace("--workers 2", "--workers 1")
