@@ -30,9 +30,10 @@ docs: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs build/docs
 
-notebooks: docs
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[peers]"
-	cd notebooks && ../$(BIN)/jupyter execute --inplace --timeout=1800 *.ipynb
+notebooks: $(READY)  # run before `make docs`, whose pages then show their output
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs,peers]"
+	mkdir -p build/notebooks && cp notebooks/*.ipynb build/notebooks
+	cd build/notebooks && ../../$(BIN)/jupyter execute --inplace --timeout=1800 *.ipynb
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 DOCS = Path(__file__).parent
-NOTEBOOKS = DOCS.parent / "notebooks"
+NOTEBOOKS = [DOCS.parent / "notebooks", DOCS.parent / "build" / "notebooks"]  # those that were run replace the others
 sys.path[:0] = [str(DOCS), str(DOCS.parent)]
 
 import docstrings  # noqa: E402
@@ -23,7 +23,7 @@ version = release = lattice_diffusion.__version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx.ext.mathjax"]
 exclude_patterns = ["generated/*.md"]
 nb_merge_streams = True
-nb_execution_mode = "off"  # notebooks are committed with their outputs, see `make notebooks`
+nb_execution_mode = "off"  # `make notebooks` runs them
 mathjax_path = "tex-svg.js"  # one file, put into generated/static below: formulas render without a network
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
@@ -46,7 +46,8 @@ html_theme_options = {"source_repository": "", "navigation_with_keys": True}
 def setup(app):
     generated = DOCS / "generated"
     mathjax = Path(importlib.util.find_spec("sphinx-mathjax-offline").origin).parent / "static" / "mathjax"
-    for folder, files in (("static", [mathjax / mathjax_path]), ("notebooks", NOTEBOOKS.glob("*.ipynb"))):
+    notebooks = [path for folder in NOTEBOOKS for path in folder.glob("*.ipynb")]
+    for folder, files in (("static", [mathjax / mathjax_path]), ("notebooks", notebooks)):
         (generated / folder).mkdir(parents=True, exist_ok=True)
         for file in files:
             shutil.copy(file, generated / folder)
