@@ -330,6 +330,8 @@ def curves(
 
 def ticks(ax: "Axes", coordinate: xr.DataArray) -> None:
     """Mark whole numbers and names along x, on a logarithmic scale where they rise by factors."""
+    from matplotlib.ticker import NullLocator
+
     values, kind = coordinate.values, coordinate.dtype.kind
     if kind == "f":
         return
@@ -337,7 +339,7 @@ def ticks(ax: "Axes", coordinate: xr.DataArray) -> None:
         ax.set_xscale("log")
     step = -(-values.size // 10)
     ax.set_xticks(values[::step] if kind in "iu" else places(coordinate)[::step], [str(v) for v in values[::step]])
-    ax.minorticks_off()
+    ax.xaxis.set_minor_locator(NullLocator())
 
 
 # -- a table -----------------------------------------------------------------------------------------------------------

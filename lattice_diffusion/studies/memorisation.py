@@ -19,7 +19,7 @@ from ..errors import InputError
 from ..estimate import Estimate
 from ..exact import posterior_mean
 from ..phases import memorisation_time, patch_information
-from ..results import grids, variable
+from ..results import estimates, grids, variable
 from ..runs.points import Point
 from ..runs.quantities import Quantity, Settings, Values, check_solvable, settings_axis, with_errors
 from ..runs.spec import Spec
@@ -130,19 +130,21 @@ def analyse(result: xr.DataTree) -> Analysis:
     analysis = Analysis()
     for name, data in grids(result).items():
         sizes, radii = data["size"].values, data["radius"].values
-        found = np.full((2, len(radii), len(sizes)), np.nan)
-        for i, j in np.ndindex(len(radii), len(sizes)):
+        shape = len(radii), len(sizes)
+        known, found = np.full(shape, np.nan), []
+        for i, j in np.ndindex(shape):
             place = data.isel(radius=i, size=j)
             predicted = memorisation_time((data["t"].values, place["information"].values), int(sizes[j]))
             seen = departure(place)
-            found[:, i, j] = np.nan if predicted is None else predicted, np.nan if seen is None else seen.value
+            known[i, j] = np.nan if predicted is None else predicted
+            found.append(seen)
             if predicted is not None and seen is not None and i == len(radii) - 1:
                 label = f"memorisation time, {TITLES[name]}, r = {radii[i]}, n = {sizes[j]}"
                 analysis.rows.append(row(label, seen, predicted, SOURCE, "asymptotic"))
-        words = ("predicted", "I = log n"), ("measured", "training error half the exact one")
+        dims, words = ("radius", "size"), "memorisation time, training error half the exact one"
         analysis.variables[name] = {
-            f"memorisation_{key}": variable(("radius", "size"), values, "1", f"memorisation time, {text}")
-            for (key, text), values in zip(words, found, strict=True)
+            "memorisation_predicted": variable(dims, known, "1", "memorisation time, I = log n"),
+            **estimates(dims, "memorisation_measured", found, "1", words, shape),
         }
     return analysis
 
@@ -155,7 +157,7 @@ def figure(result: xr.DataTree) -> Any:
         for k, n in enumerate(one["size"].values):
             at = widest.isel(size=k)
             plots.curve(top, k, one["t"], at["copy_error"], at["copy_error_stderr"], f"n = {n}")
-            top.axvline(float(at["memorisation_predicted"]), color=f"C{k}", lw=1, ls=":")
+            top.axvline(float(at["memorisation_predicted"]), color=plots.COLORS[k], lw=1, ls=":")
         top.axhline(1.0, color="k", lw=1)
         top.set(
             xlabel="time t",
@@ -165,7 +167,8 @@ def figure(result: xr.DataTree) -> Any:
         for k, r in enumerate(one["radius"].values):
             at = one.isel(radius=k)
             bottom.plot(one["size"], at["memorisation_predicted"], color="k", lw=1)
-            plots.curve(bottom, k, one["size"], at["memorisation_measured"], None, f"r = {r}")
+            measured, error = at["memorisation_measured"], at["memorisation_measured_stderr"]
+            plots.curve(bottom, k, one["size"], measured, error, f"r = {r}")
         bottom.set(xscale="log", xlabel="training samples n", ylabel="memorisation time", title="Black: I = log n")
         plots.legend(top)
         plots.legend(bottom)

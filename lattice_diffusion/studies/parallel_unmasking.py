@@ -153,7 +153,7 @@ def figure(result: xr.DataTree) -> Any:
             top.axvline(t, color="0.8", lw=0.8, zorder=0)
         top.set(xlabel="masked fraction t", ylabel="h(t) (nats)", title=f"{title}: grey, the best 8 steps")
         bottom.set(xscale="log", yscale="log", xlabel="steps k", ylabel="KL per site (nats)", title="Lines: predicted")
-        bottom.set_xticks(one["steps"].values, [str(k) for k in one["steps"].values])
+        plots.ticks(bottom, one["steps"])
         plots.legend(bottom)
     return fig
 
