@@ -1,8 +1,8 @@
 """Noise levels in the conventions of physicists and of diffusion libraries, converted both ways.
 
     level = NoiseLevel.of(520, "ddpm")        # step 520 of DDPM's table of 1,000
-    level.to("sigma")                         # 3.83, the sigma of EDM
-    level.to("linear")                        # 0.793, our t of the linear schedule
+    level.to("sigma")                         # 3.85, the sigma of EDM
+    level.to("linear")                        # 0.794, our t of the linear schedule
 
 All that a denoiser can know of a Gaussian noise level is its signal-to-noise ratio g = alpha^2/sigma^2, so every
 convention is a monotone function of log g, and a level in one is a level in all:

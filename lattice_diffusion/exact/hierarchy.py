@@ -22,6 +22,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
+from scipy.special import entr
 
 from ..channels import TokenNoise, for_tokens
 from ..errors import check_memory
@@ -80,7 +81,7 @@ class HierarchySolver(TokenSolver):
             rows = slice(start, min(start + self.batch, n_samples))
             x_t = channel.corrupt(self.sample(rows.stop - start, rng), t, rng)
             law = self.beliefs(channel.likelihoods(x_t, t), 0)[:, 0]
-            found[rows] = -(law * np.log(np.where(law > 0.0, law, 1.0))).sum(axis=1)
+            found[rows] = entr(law).sum(axis=1)
         return Estimate(float(found.mean()), float(found.std(ddof=1) / math.sqrt(n_samples)), n_samples)
 
 

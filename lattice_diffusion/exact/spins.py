@@ -44,12 +44,14 @@ class NoisySamples:
         posterior: Callable[[FloatArray, BoolArray], FloatArray],
         law: FloatArray,
         size: int,
+        divergence: Callable[..., None] = block_divergence,
     ) -> FloatArray:
         """Return values (n, tripartition) whose means are I(A;C|B); all share A and A + B + C.
 
         Args:
             posterior: law of the states of A, or of a label that A depends on, given x_t on a region, (size, state).
-            law: law of an observation given the state, (outcome, 2), see `Channel.output_law`.
+            law: law of an observation given the state, (outcome, 2), see `Channel.output_law`; (outcome, q) for tokens.
+            divergence: kernel that averages the divergence of two posteriors over observations.
         """
         out = np.zeros((self.n, len(parts)))
         for rows, x_t in self.batches(size):
@@ -57,7 +59,7 @@ class NoisySamples:
             for k, part in enumerate(parts):
                 if part.C.any():
                     found = np.empty(len(q))
-                    block_divergence(q, posterior(x_t, part.B), law, self.rng, found)
+                    divergence(q, posterior(x_t, part.B), law, self.rng, found)
                     out[rows, k] = found
         return out
 

@@ -138,15 +138,8 @@ class TokenSolver(ABC):
         def posterior(x_t: FloatArray, region: BoolArray) -> FloatArray:
             return self.block_posterior(self.weights(channel, t, x_t, region), sites)  # type: ignore[arg-type]
 
-        law, out = channel.output_law(t), np.zeros((noisy.n, len(parts)))
-        for rows, x_t in noisy.batches(self.batch):
-            full = posterior(x_t, parts[0].BC)
-            for k, part in enumerate(parts):
-                if part.C.any():
-                    found = np.empty(len(full))
-                    token_divergence(full, posterior(x_t, part.B), law, noisy.rng, found)
-                    out[rows, k] = found
-        return Curve.from_samples(out, "Rao-Blackwell average over exact posteriors")
+        divergences = noisy.divergences(parts, posterior, channel.output_law(t), self.batch, token_divergence)
+        return Curve.from_samples(divergences, "Rao-Blackwell average over exact posteriors")
 
     def log_marginal(self, channel: TokenNoise, t: float, x_t: NDArray, region: BoolArray) -> FloatArray:
         peaks = channel.peak_log_likelihood(x_t, t).reshape(len(x_t), -1)

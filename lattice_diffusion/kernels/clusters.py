@@ -61,7 +61,7 @@ def _bernoulli(wanted, threshold, s):
 
 
 @njit(cache=True, inline="always")
-def _merge(parent, a, b):
+def merge(parent, a, b):
     """Join two trees by Rem's splicing (Patwary, Blair and Manne 2010); a parent never exceeds its child."""
     while parent[a] != parent[b]:
         if parent[a] < parent[b]:
@@ -79,7 +79,7 @@ def _merge_runs(parent, links, upper, upper_base, lower, lower_base):
         below = links ^ (links - _1)
         a = upper_base + _count_ones(upper & below) - _1
         b = lower_base + _count_ones(lower & below) - _1
-        _merge(parent, a, b)
+        merge(parent, a, b)
         links &= links - _1
 
 
@@ -121,7 +121,7 @@ def swendsen_wang_square(words, width, wrap_rows, wrap_columns, threshold, n_swe
             for w in range(n_words):
                 edge = w == n_words - 1
                 if (joined[i, w] >> (last_bit if edge else _63)) & _1:
-                    _merge(parent, base[i, w + 1] - _1, base[i, 0 if edge else w + 1])
+                    merge(parent, base[i, w + 1] - _1, base[i, 0 if edge else w + 1])
             if i > 0:
                 s = _join_rows(words, joined, starts, base, parent, i - 1, i, threshold, last_bit, s)
         if wrap_rows:
@@ -183,7 +183,7 @@ def swendsen_wang_bonds(spins, bonds, couplings, thresholds, n_sweeps, state):
             i, j = bonds[b]
             word, s = next_word(s)
             if word <= thresholds[b] and (spins[i] == spins[j]) == (couplings[b] > 0.0):
-                _merge(parent, np.uint64(i), np.uint64(j))
+                merge(parent, np.uint64(i), np.uint64(j))
         for i in range(1, len(spins)):
             word, s = next_word(s)
             flipped[i] = word >> _63 == _1 if parent[i] == i else flipped[parent[i]]

@@ -17,6 +17,7 @@ import math
 import numpy as np
 from numba import njit
 
+from .clusters import merge
 from .mixtures import relative_entropy_term
 
 
@@ -249,12 +250,6 @@ def swendsen_wang(tokens, bonds, probability, q, n_sweeps, rng):
         for b in range(len(bonds)):
             i, j = bonds[b]
             if tokens[i] == tokens[j] and rng.random() < probability:
-                while parent[i] != i:
-                    parent[i] = parent[parent[i]]
-                    i = parent[i]
-                while parent[j] != j:
-                    parent[j] = parent[parent[j]]
-                    j = parent[j]
-                parent[max(i, j)] = min(i, j)
+                merge(parent, i, j)
         for i in range(len(tokens)):  # parents precede children
             tokens[i] = rng.integers(0, q) if parent[i] == i else tokens[parent[i]]

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import entr
 
 from ..channels import Channel, check_time, for_model, is_gaussian
 from ..errors import InputError, shown
@@ -42,8 +43,7 @@ def patch_information(
     if is_gaussian(channel):
         noise = 0.5 * math.log(2 * math.pi * math.e * channel.sigma(t) ** 2)
     else:
-        law = channel.output_law(t)[:, 0]
-        noise = -float((law * np.log(np.where(law > 0.0, law, 1.0))).sum())
+        noise = float(entr(channel.output_law(t)[:, 0]).sum())
     error = float(surprise.std(ddof=1) / math.sqrt(n_samples))
     return Estimate(float(surprise.mean()) - size * noise, error, n_samples, "evidence of samples")
 

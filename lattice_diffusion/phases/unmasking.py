@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import isotonic_regression
+from scipy.special import entr
 
 from ..channels import Erasure, for_model
 from ..denoisers.exact import ExactDenoiser
@@ -156,7 +157,7 @@ def _entropy(law: Posterior) -> FloatArray:
         a = np.minimum(np.abs(law.log_odds), 700.0)
         return np.log1p(np.exp(-a)) + a / (1.0 + np.exp(a))
     p: NDArray = law.probabilities  # type: ignore[attr-defined]
-    return -(p * np.log(np.where(p > 0.0, p, 1.0))).sum(axis=LEVEL_AXIS)
+    return np.asarray(entr(p).sum(axis=LEVEL_AXIS))
 
 
 def _log_probability(law: Posterior, x_0: FloatArray) -> FloatArray:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import xarray as xr
 from pydantic import Field
+from scipy.special import entr
 
 from .. import plots
 from ..estimate import Estimate
@@ -56,7 +57,7 @@ def root(point: Point, rng: np.random.Generator) -> Values:
         seen = x_0 if settings.leaves == "believed" else channel.corrupt(x_0, point.t, rng)
         law = tree.solver.beliefs(channel.likelihoods(seen, point.t), 0)[:, 0]
         truth = tree.solver.beliefs(channel.likelihoods(x_0, 0.0), 0)[:, 0]
-        entropy = -(law * np.log(np.where(law > 0.0, law, 1.0))).sum(axis=1)
+        entropy = entr(law).sum(axis=1)
         rows.append([entropy.mean() / np.log(tree.q), (law * truth).sum(axis=1).mean()])
     found = np.array(rows)
     return averages({"root_entropy": found[:, 0], "root_belief": found[:, 1]})
