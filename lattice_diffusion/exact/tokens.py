@@ -48,18 +48,18 @@ class TokenPosterior:
 
     @property
     def marginals(self) -> FloatArray:
-        """(n, k, q), the law of each token."""
+        """Law of each token, (n, k, q)."""
         q = int(self.states.max()) + 1
         return np.einsum("nb,bks->nks", self.probabilities, self.states[..., None] == np.arange(q))
 
     @property
     def mean(self) -> FloatArray:
-        """(n, k), E[s_i | x] of the symbols as numbers."""
+        """Posterior mean E[s_i | x] of the symbols as numbers, (n, k)."""
         return self.probabilities @ self.states
 
     @property
     def variance(self) -> FloatArray:
-        """(n, k), Var[s_i | x] of the symbols as numbers."""
+        """Posterior variance Var[s_i | x] of the symbols as numbers, (n, k)."""
         return np.maximum(self.probabilities @ self.states.astype(float) ** 2 - self.mean**2, 0.0)
 
 

@@ -18,7 +18,7 @@ from numba import njit
 
 @njit(cache=True)
 def first_nodes(depth, branching):
-    """The number of the first node of every level, and that of all nodes."""
+    """Return the number of the first node of every level, and that of all nodes."""
     out = np.zeros(depth + 2, np.int64)
     for level in range(depth + 1):
         out[level + 1] = out[level] + branching**level
@@ -27,7 +27,7 @@ def first_nodes(depth, branching):
 
 @njit(cache=True)
 def upward(rules, first, weights, up, seen):
-    """Fill `up`, every message scaled to sum 1, from the weights (leaves, v); returns the log evidence.
+    """Fill `up`, every message scaled to sum 1, from the weights (leaves, v); return the log evidence.
 
     seen: (nodes,), whether anything below a node is observed; messages of the others are constant and not summed.
     """
@@ -105,7 +105,7 @@ def log_evidence(rules, weights, out):
 
 @njit(cache=True, nogil=True)
 def beliefs(rules, weights, level, out):
-    """out (n, s^level, v): laws of all nodes of a level given everything; 0 where the weights allow nothing."""
+    """Write the laws of all nodes of a level into out (n, s^level, v); 0 where the weights allow nothing."""
     depth, v, _, s = rules.shape
     first = first_nodes(depth, s)
     up, seen, down = np.empty((first[-1], v)), np.empty(first[-1], np.bool_), np.empty((first[level + 1], v))
@@ -129,7 +129,7 @@ def beliefs(rules, weights, level, out):
 
 @njit(cache=True, nogil=True)
 def leaf_law(rules, weights, leaf, out):
-    """out (n, v): law of one leaf given the weights of all others, by the messages down its path alone."""
+    """Write the law of one leaf given the weights of all others into out (n, v), from the messages down its path."""
     depth, v, _, s = rules.shape
     first = first_nodes(depth, s)
     up, seen = np.empty((first[-1], v)), np.empty(first[-1], np.bool_)
@@ -150,7 +150,7 @@ def leaf_law(rules, weights, leaf, out):
 
 @njit(cache=True, nogil=True)
 def sample(rules, rng, out):
-    """Perfect samples out (n, s^depth); symbols of a level are written over by those of the next, from the right."""
+    """Write perfect samples into out (n, s^depth); a level is replaced by the next, from the right."""
     depth, v, m, s = rules.shape
     for n in range(out.shape[0]):
         out[n, 0] = rng.integers(0, v)

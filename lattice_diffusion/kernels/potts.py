@@ -39,7 +39,7 @@ def add_site(v, out, right, down, weight):
 
 @njit(cache=True)
 def take_site(v, out, right, down, weight):
-    """The adjoint of `add_site`."""
+    """Apply the adjoint of `add_site`."""
     q = weight.size
     rest = v.size // q
     equal, other = right
@@ -56,7 +56,7 @@ def take_site(v, out, right, down, weight):
 
 @njit(cache=True)
 def normalise(v):
-    """Scale v to sum 1 in place; returns the logarithm of the sum."""
+    """Scale v to sum 1 in place and return the logarithm of the sum."""
     total = v.sum()
     if total > 0.0:
         v /= total
@@ -66,7 +66,7 @@ def normalise(v):
 
 @njit(cache=True)
 def add_row(v, work, right, down, weights):
-    """v, a function of the row above, becomes one of this row; returns the log of the scale taken out."""
+    """Turn v, a function of the row above, into one of this row; return the log of the scale taken out."""
     for j in range(right.shape[0]):
         add_site(v, work, right[j], down[j], weights[j])
         v[:] = work
@@ -83,7 +83,7 @@ def take_row(v, work, right, down, weights):
 
 @njit(cache=True)
 def _start(v, closed, k):
-    """The row before the first: state k of a ring, anything (summed over with weight 1) of an open lattice."""
+    """Set v to the row before the first: state k of a ring, a uniform sum over states of an open lattice."""
     if closed:
         v[:] = 0.0
         v[k] = 1.0
@@ -93,7 +93,7 @@ def _start(v, closed, k):
 
 @njit(cache=True)
 def log_sums(right, down, weights, closed, out):
-    """out[n, k] = log of the sum over all states, those of a ring by the state k of its last row."""
+    """Write the log of the sum over all states into out[n, k], those of a ring by the state k of its last row."""
     size = weights.shape[3] ** right.shape[1]
     v, work = np.empty(size), np.empty(size)
     for n in range(weights.shape[0]):
@@ -108,7 +108,10 @@ def log_sums(right, down, weights, closed, out):
 
 @njit(cache=True)
 def site_probabilities(right, down, weights, closed, out):
-    """out[n, i, j] = law of every token, from one pass down and one up for every start; 0 where nothing is possible."""
+    """Write the law of every token into out[n, i, j], 0 where nothing is possible.
+
+    There is one pass down and one up for every start.
+    """
     n_rows, width = right.shape[:2]
     q = weights.shape[3]
     size = q**width
@@ -155,7 +158,7 @@ def site_probabilities(right, down, weights, closed, out):
 
 @njit(cache=True, nogil=True)
 def sample(right, down, weights, closed, starts, rng, out):
-    """Perfect samples out (n, L, W) of the weighted law, drawn site by site backwards.
+    """Write perfect samples of the weighted law into out (n, L, W), drawn site by site backwards.
 
     weights: (L, W, q); starts: (n,) state of the last row of a ring, 0 for open lattices.
     """
@@ -193,7 +196,7 @@ def sample(right, down, weights, closed, starts, rng, out):
 
 @njit(cache=True)
 def token_divergence(r, p, law, rng, out):
-    """out[n] with mean KL(r_n || p_n) between the laws of the observations of a block of k tokens.
+    """Write values of mean KL(r_n || p_n) into out (n,), between the laws of observations of a block of k tokens.
 
     r, p: (n, q^k) laws of the clean block, first site highest digit; law: (n_outcomes, q), p(outcome | symbol).
     As `mixtures.block_divergence`: chain rule over the sites, each given the observations of those before it, drawn
@@ -239,7 +242,7 @@ def token_divergence(r, p, law, rng, out):
 
 @njit(cache=True, nogil=True)
 def swendsen_wang(tokens, bonds, probability, q, n_sweeps, rng):
-    """`n_sweeps` Swendsen-Wang sweeps in place: clusters of satisfied bonds, each kept with `probability`, recoloured.
+    """Make Swendsen-Wang sweeps in place: satisfied bonds are kept with `probability`, and clusters recoloured.
 
     tokens: (N,); bonds: (M, 2).
     """

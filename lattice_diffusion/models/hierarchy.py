@@ -135,7 +135,7 @@ class RandomHierarchy(OnLattice):
         return Transition(time, "critical", "law of beliefs from level to level, p -> g(prod p_j), averaged over rules")
 
     def mean_belief_transition(self) -> Transition | None:
-        """Return the same of the epsilon process, whose leaves are believed to be what they were (see `exact`)."""
+        """Return the transition of the epsilon process: every leaf keeps the belief 1 - t + t/v in its clean symbol."""
         time = mean_belief_transition(self.vocabulary, self.synonyms, self.branching)
         if time is None:
             return None

@@ -24,7 +24,7 @@ def critical_coupling(q: int) -> float:
 
 @dataclass(frozen=True)
 class Potts(OnLattice):
-    """p_0(s) ~ exp(J sum_<ij> delta(s_i, s_j)), s_i = 0..q-1; for q = 2 the Ising model of beta = J/2.
+    """Potts model, p_0(s) ~ exp(J sum_<ij> delta(s_i, s_j)), s_i = 0..q-1; for q = 2 the Ising model of beta = J/2.
 
     Sampled on any lattice: perfectly where it is solved exactly, which is on open 2D lattices with q^W up to 16384, W
     the shorter side, and by Swendsen-Wang updates elsewhere.
@@ -57,7 +57,7 @@ class Potts(OnLattice):
 
 @dataclass(frozen=True)
 class PottsChain(Potts):
-    """p_0(s) ~ exp(J sum delta(s_i, s_i+1)): under noise a hidden Markov model, of bounded Markov length for all t."""
+    """Potts chain or ring, p_0(s) ~ exp(J sum delta(s_i, s_i+1)): a hidden Markov model, of bounded Markov length."""
 
     name: ClassVar[str] = "potts-chain"
     dimension: ClassVar[int | None] = 1
