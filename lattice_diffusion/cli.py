@@ -377,6 +377,10 @@ def probe(
 def hybrid(
     images: ImagesPath,
     out: Out = Path("hybrid.h5"),
+    denoiser: Annotated[
+        list[str] | None,
+        What(help="Trained network as RADIUS=file.py:FUNCTION, the global one as global=.. (default: train all)."),
+    ] = None,
     probe: Annotated[Path | None, What(help="Probe of these images.", metavar="PROBE.h5")] = None,
     window: Annotated[str | None, What(help="Times t1,t2 between which networks are global.")] = None,
     by: Annotated[Literal["cmi", "error"], What(help="What the probe's window is taken from.")] = "cmi",
@@ -403,9 +407,12 @@ def hybrid(
     picture = beside(out, ".png")
     check_output(picture, resume=resume, force=force)
     with _long_run(torch=True), _image_warnings():
+        from .denoisers.comparison import denoisers_in
         from .images.hybrid import hybrid
         from .studies.reproduce import draw
 
+        given = options.pop("denoiser")
+        options["networks"] = dict(denoisers_in(given)) if given else None
         result = hybrid(options.pop("images"), rng=options.pop("seed"), **options)
         draw(out, picture)
         _print_table(result)

@@ -34,6 +34,7 @@ from .posterior import Array, Dirac, Normal, Posterior, check_times
 
 Prediction = Literal["epsilon", "x0", "v", "flow", "score", "edm"]
 LINEAR = Gaussian("linear")
+LEAST_LOG_SNR = -12.0  # pure noise for every purpose, where a schedule ends without any signal
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,13 @@ class WrappedDenoiser:
         if isinstance(x_t, Tensor) or self.arrays == "numpy":
             return self._posterior(x_t, check_times(t, len(x_t)), self.given)
         return in_chunks(self._posterior, x_t, t, self._like(), self.given)
+
+    @property
+    def latest(self) -> float:
+        """The largest time of the channel at which the network can be asked: generation starts from noise there."""
+        with np.errstate(divide="ignore"):
+            end = float(self.unit.log_snr(np.array(self.unit.high if self.unit.name != "log_snr" else -np.inf)))
+        return self.channel.time(float(np.exp(max(end, LEAST_LOG_SNR) + 1e-9)))
 
     def on(self, condition: Any) -> "WrappedDenoiser":
         """Return the denoiser under a condition, an array or tensor of one value per sample, or of one for all."""

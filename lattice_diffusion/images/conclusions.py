@@ -189,8 +189,8 @@ def hybrid_findings(groups: Mapping[str, Group]) -> Iterator[str]:
 
     yield (
         f"Networks that are global in the window alone, from {ends[0]} to {ends[1]}, and see r = {r} elsewhere, save "
-        f"{1 - share:.0%} of the multiply-adds of global networks everywhere, and lose {value('bits', 'LGL')} bits per "
-        f"dimension against them; local networks everywhere lose {value('bits', 'LLL')}."
+        f"{1 - share:.0%} of the {cost.attrs['long_name'].split()[0]} of global networks everywhere, and lose "
+        f"{value('bits', 'LGL')} bits per dimension; local networks everywhere lose {value('bits', 'LLL')}."
     )
     name = "frechet_distance" if "frechet_distance" in made else "patch_divergence"
     kind = "Fréchet distance" if name == "frechet_distance" else "divergence of patches"

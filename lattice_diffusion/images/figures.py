@@ -280,7 +280,7 @@ def plot_quality(variables: Variables, name: str, *, ax: "Axes | None" = None) -
         cost, value, error = (variables[key].values[k] for key in ("cost", name, f"{name}_stderr"))
         style: dict[str, Any] = {"fmt": MARKERS[k], "color": COLORS[k], "ms": 7, "capsize": 3}
         ax.errorbar(cost / whole, value, error, label=SCHEDULES.get(str(schedule), str(schedule)), **style)
-    ax.set(xlabel=f"cost, in {whole:.2g} multiply-adds an image", xlim=(0.0, 1.1))
+    ax.set(xlabel=f"cost, in {whole:.2g} {variables['cost'].attrs['long_name']}", xlim=(0.0, 1.1))
     ax.set(ylabel=QUALITY[name], ylim=(min(0.0, real - 2 * error), None))
     return ax
 

@@ -18,7 +18,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from ..denoisers.network import Network
+from ..denoisers import Denoiser
 from ..errors import InputError
 from ..lattice import Rng
 from ..phases import nonlocality_window
@@ -26,6 +26,7 @@ from ..progress import duration, progress_bar, say
 from ..results import Result, grids, load, provenance, tree, variable, write
 from ..store import Parts, unfinished
 from .conclusions import HYBRID, converged
+from .decisions import GLOBAL
 from .hybrid_measurements import Effort, Radii, four_schedules, images_denoised, measure, stepwise, ticks
 from .hybrid_networks import (
     Split,
@@ -70,6 +71,7 @@ class HybridPlan:
 def hybrid(
     images: Any,
     *,
+    networks: Mapping[int | str, Denoiser] | None = None,
     probe: str | os.PathLike[str] | xr.DataTree | None = None,
     window: tuple[float, float] | str | None = None,
     by: Literal["cmi", "error"] = "cmi",
@@ -99,6 +101,8 @@ def hybrid(
 
     Args:
         images: a file, a folder, an array or a dataset, see `open_images`; also for key, labels, n_max, value_range.
+        networks: trained denoisers by radius, and "global" for the one that sees the whole image, such as `wrap` makes
+            of anyone's; they take the place of `radii`, and nothing is trained. Images are (n, 1, row, column).
         probe: the result of a probe of the same images, or its file: the window at `radius`, and r(t).
         window: times between which networks are global, instead of the probe's; also "0.2,0.7".
         by, tolerance: the probe's window is where the CMI ("cmi") exceeds the tolerance, the probe's own by default,
@@ -125,7 +129,8 @@ def hybrid(
         if limit is not None and not 0 < limit < np.inf:
             raise InputError(f"{name} must be > 0, got {limit:g}")
     started = time.perf_counter()
-    seed, trained_radii = seed_of(rng), parse_radii(radii)
+    seed, given_nets = seed_of(rng), _networks(networks)
+    trained_radii = tuple(r for r in given_nets if r != GLOBAL) or parse_radii(radii)
     if radius not in trained_radii:
         raise InputError(f"radius must be one of the radii {list(trained_radii)}, got {radius}")
     asked = {"by": by, "tolerance": tolerance, "budget": budget, "seed": seed}
@@ -137,8 +142,8 @@ def hybrid(
             say(str(opened))
         probed = None if probe is None else grid_of_probe(probe, opened, shrink)
         data = split(opened, levels, shrink, np.random.default_rng(stream(seed, "split")))
-        given = {**dict.fromkeys(STEPS, 1), **(training or {})}
-        fixed = set(STEPS) <= set(training or {})
+        given = {**dict.fromkeys(STEPS, 0 if given_nets else 1), **(training or {})}
+        fixed = bool(given_nets) or set(STEPS) <= set(training or {})
         if parts.plan is not None:  # steps may have followed from a budget and another day's speed
             given, fixed = {**given, **{name: parts.plan["training"][name] for name in STEPS}}, True
         plan = HybridPlan(
@@ -153,12 +158,12 @@ def hybrid(
         )
         schedules = _schedules(plan)
         if progress or not fixed:
-            plan = _costed(plan, data, schedules, None if fixed else budget, progress, started)
+            plan = _costed(plan, data, given_nets, schedules, None if fixed else budget, progress, started)
         parts.begin(asdict(plan))
-        groups, rows = _measured(plan, data, schedules, parts, progress)
+        groups, rows = _measured(plan, data, given_nets, schedules, parts, progress)
         warned = opened.oddities() if data.labels is not None else [*opened.oddities(), UNLABELLED]
         few = plan.training.steps, plan.training.global_steps
-        if min(few) < FEW_STEPS:
+        if not given_nets and min(few) < FEW_STEPS:
             warned.append(f"{few[0]} training steps of a local network and {few[1]} of the global one are few.")
         parameters = json.dumps({**asked, "plan": asdict(plan), "warnings": warned})
         result = tree(provenance(HYBRID, parameters, seed, complete=True), groups, rows)
@@ -166,6 +171,19 @@ def hybrid(
             write(out, result)
         parts.remove()
     return result
+
+
+def _networks(networks: Mapping[int | str, Denoiser] | None) -> dict[int, Denoiser]:
+    """Return networks by radius, increasing, the global one last as GLOBAL; none where none are given."""
+    if networks is None:
+        return {}
+    found = {int(name): networks[name] for name in networks if str(name).isdigit()}
+    if not found or set(networks) - {name for name in networks if str(name).isdigit()} != {"global"}:
+        raise InputError(
+            'networks must be named by their radii and one "global", such as {2: local, "global": net}, '
+            f"got the names {', '.join(map(str, networks))}"
+        )
+    return dict(sorted(found.items())) | {GLOBAL: networks["global"]}
 
 
 def _schedules(plan: HybridPlan) -> dict[str, Radii]:
@@ -177,13 +195,19 @@ def _schedules(plan: HybridPlan) -> dict[str, Radii]:
 
 
 def _measured(
-    plan: HybridPlan, data: Split, schedules: dict[str, Radii], parts: Parts, progress: bool
+    plan: HybridPlan,
+    data: Split,
+    nets: Mapping[int, Denoiser],
+    schedules: dict[str, Radii],
+    parts: Parts,
+    progress: bool,
 ) -> tuple[dict[str, Any], list[Any]]:
     """Train, generate and judge; return the groups of the result and its rows."""
     training = plan.training
-    n_steps = sum(training.steps_of(kind) for kind in training.kinds)
-    with progress_bar("training", n_steps, shown=progress) as advance:
-        nets = trained(data, training, parts.folder, advance)
+    if not nets:
+        n_steps = sum(training.steps_of(kind) for kind in training.kinds)
+        with progress_bar("training", n_steps, shown=progress) as advance:
+            nets = trained(data, training, parts.folder, advance)
     classifier = classifier_of(data, training.seed, parts.folder)
     with progress_bar("measuring", ticks(nets, schedules, plan.effort), shown=progress) as advance:
         measured = measure(nets, data, schedules, plan.effort, training.seed, parts.folder, advance)
@@ -199,6 +223,7 @@ def _measured(
 def _costed(
     plan: HybridPlan,
     data: Split,
+    nets: Mapping[int, Denoiser],
     schedules: Mapping[str, Radii],
     budget: float | None,
     progress: bool,
@@ -206,8 +231,8 @@ def _costed(
 ) -> HybridPlan:
     """Return the plan with the steps that the seconds since `started` leave of a budget; say what it will cost."""
     training = plan.training
-    per_step = seconds_per_step(data, training)
-    fresh = {kind: untrained(data, training, kind, np.random.default_rng(0)) for kind in training.kinds}
+    per_step = dict.fromkeys(training.kinds, 0.0) if nets else seconds_per_step(data, training)
+    fresh = nets or {kind: untrained(data, training, kind, np.random.default_rng(0)) for kind in training.kinds}
     counts = images_denoised(fresh, schedules, plan.effort)
     beside = sum(n * _seconds_per_image(fresh[kind], data.real[:16]) for kind, n in counts.items())
     beside += classifier_seconds(data)
@@ -219,11 +244,15 @@ def _costed(
             say(f"warning: {duration(spent + beside)} are spent beside training, more than the budget of {budget:g} s")
     learning = sum(per_step[kind] * training.steps_of(kind) for kind in training.kinds)
     if progress:
+        learned = (
+            f"{len(training.radii)} local networks of {training.steps} steps, a global one of "
+            f"{training.global_steps}: about {duration(learning)}"
+        )
         say(
-            f"hybrid: {len(data.train)} images of {data.shape[0]}x{data.shape[1]} to train on, {len(training.radii)} "
-            f"local networks of {training.steps} steps, a global one of {training.global_steps}: about "
-            f"{duration(learning)}; then {plan.effort.n_generated} images by each of {len(schedules)} schedules, "
-            f"global where {plan.window[0]:.3g} <= t < {plan.window[1]:.3g}, and recovery: about {duration(beside)}"
+            f"hybrid: {len(data.train)} images of {data.shape[0]}x{data.shape[1]} to train on, "
+            f"{'no network to train' if nets else learned}; then {plan.effort.n_generated} images by each of "
+            f"{len(schedules)} schedules, global where {plan.window[0]:.3g} <= t < {plan.window[1]:.3g}, and recovery: "
+            f"about {duration(beside)}"
         )
     return replace(plan, training=training)
 
@@ -304,7 +333,7 @@ def _recommended(probed: xr.Dataset | None) -> tuple[tuple[float, int], ...] | N
     return tuple(zip(t, radii, strict=True))
 
 
-def _seconds_per_image(net: Network, few: np.ndarray) -> float:
+def _seconds_per_image(net: Denoiser, few: np.ndarray) -> float:
     net(few, 0.5)
     start = time.perf_counter()
     net(few, 0.5)

@@ -82,7 +82,8 @@ def measure(
     generated = {}
     for (name, radii), path in zip(schedules.items(), generation_seed.spawn(len(schedules)), strict=True):
         kept = parts / f"generated-{name}.npz"
-        generated[name] = _kept(kept, generate, nets, radii, effort.n_generated, effort.n_steps, path)
+        size = (effort.n_generated, 1, *data.shape)
+        generated[name] = _kept(kept, generate, nets, radii, size, effort.n_steps, path)
         tick()
     shape = (len(effort.starts), len(nets), *clean.shape)
     return Measured(errors, np.stack(back).reshape(shape).astype(float), generated)
@@ -146,13 +147,15 @@ def stepwise(times: NDArray[np.float64], radii: NDArray[np.int64], known: tuple[
     return radius
 
 
-def generate(nets: Nets, radii: Radii, n: int, n_steps: int, rng: np.random.Generator) -> Generated:
-    """Return n images from pure noise at t = 1 in `n_steps` equal steps of time."""
-    shape = (1, *nets[GLOBAL].prior.shape[1:])  # type: ignore[attr-defined]
-    times = np.linspace(1, 0, n_steps + 1).tolist()
+def generate(nets: Nets, radii: Radii, size: tuple[int, ...], n_steps: int, rng: np.random.Generator) -> Generated:
+    """Return images of the size (n, 1, row, column) from pure noise in `n_steps` equal steps of time.
+
+    They start at t = 1, or where the schedule of a wrapped network ends.
+    """
+    times = np.linspace(min(getattr(net, "latest", 1.0) for net in nets.values()), 0, n_steps + 1).tolist()
     images, cost, seconds = [], 0.0, 0.0
-    for start in range(0, n, CHUNK):
-        x = pure_noise((min(CHUNK, n - start), *shape), CHANNEL, 1.0, rng)
+    for start in range(0, size[0], CHUNK):
+        x = pure_noise((min(CHUNK, size[0] - start), *size[1:]), CHANNEL, times[0], rng)
         cost = 0.0
         for step in reverse_steps(x, times, lambda t: nets[radii(t)], CHANNEL, rng):
             cost += step.multiply_adds

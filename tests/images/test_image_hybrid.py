@@ -10,6 +10,7 @@ import lattice_diffusion as ld
 from lattice_diffusion import results
 from lattice_diffusion.channels import Gaussian
 from lattice_diffusion.cli import main
+from lattice_diffusion.denoisers import ExactDenoiser
 from lattice_diffusion.errors import InputError
 from lattice_diffusion.images import hybrid_measurements, open_images
 from lattice_diffusion.images.conclusions import probe_result
@@ -105,7 +106,7 @@ def test_cost_is_that_of_the_networks_used(tmp_path):
     training = Training((1,), 1, 1, width=8)
     nets = {kind: untrained(data, training, kind, np.random.default_rng(0)) for kind in training.kinds}
     local, everywhere = (nets[kind].multiply_adds((1, 9, 7)) for kind in (1, GLOBAL))
-    made = generate(nets, four_schedules(1, (0.25, 0.75))["LGL"], 5, 8, np.random.default_rng(0))
+    made = generate(nets, four_schedules(1, (0.25, 0.75))["LGL"], (5, 1, 9, 7), 8, np.random.default_rng(0))
     assert made.images.shape == (5, 1, 9, 7)
     assert made.multiply_adds == 4 * local + 4 * everywhere
     assert set(np.unique(made.images)) <= {-1, 1}
@@ -240,6 +241,42 @@ def test_a_probe_of_other_images_or_noise_is_refused(tmp_path):
     cosine = probe_result(variables_of_probe(), copied, {"channel": "gaussian", "schedule": "vp"}, 0)
     with pytest.raises(InputError, match="must be of gaussian noise of linear schedule, got gaussian and vp"):
         ld.hybrid(x, probe=cosine, progress=False, **ASKED)
+
+
+def test_networks_of_a_user_are_taken_instead_of_trained_ones(tmp_path, capsys):
+    """Exact denoisers of an Ising model, one of them disguised as a network that predicts the noise."""
+    (tmp_path / "nets.py").write_text(
+        "import numpy as np\nimport lattice_diffusion as ld\n"
+        "MODEL, NOISE = ld.models.Ising(ld.Lattice((4, 4)), 0.44), ld.channels.Gaussian('linear')\n"
+        "exact = ld.denoisers.ExactDenoiser(MODEL, NOISE)\n"
+        "def local():\n    return ld.denoisers.ExactDenoiser(MODEL, NOISE, 1)\n"
+        "def noise(x, step):\n"
+        "    t = ld.NoiseLevel.of(step[0], 'ddpm').to('linear')\n"
+        "    a = ld.NoiseLevel.of(step[0], 'ddpm').to('alpha_bar') ** 0.5\n"
+        "    return (x - a * exact(x * (1 - t) / a, t).mean) / (1 - a * a) ** 0.5\n"
+        "def everywhere():\n    return ld.denoisers.wrap(noise, 'epsilon', 'ddpm')\n"
+    )
+    model = ld.models.Ising(ld.Lattice((4, 4)), 0.44)
+    x = model.sample(400, np.random.default_rng(1))
+    np.save(tmp_path / "spins.npy", (x > 0).astype(np.uint8))
+    options = f"--window 0.3,0.8 --radius 1 --n-samples 100 --steps 4 --out {tmp_path / 'h.h5'}"
+    nets = [f"--denoiser={name}={tmp_path / 'nets.py'}:{f}" for name, f in (("1", "local"), ("global", "everywhere"))]
+    assert main(["hybrid", str(tmp_path / "spins.npy"), *options.split(), *nets]) == 0
+    captured = capsys.readouterr()
+    assert "no network to train; then 100 images" in captured.err
+    assert "training steps" not in captured.out
+    exact = {1: ExactDenoiser(model, CHANNEL, 1), "global": ExactDenoiser(model, CHANNEL)}
+    open_ones = ld.hybrid(x, networks=exact, window=(0.3, 0.8), radius=1, n_samples=100, steps=4, progress=False)
+    found, known = ld.load(tmp_path / "h.h5")["denoising"], open_ones["denoising"]
+    assert found["radius"].values.tolist() == [1, GLOBAL]
+    np.testing.assert_allclose(found["mse"], known["mse"], rtol=1e-9, atol=1e-12)
+    assert (
+        0.9
+        < ld.denoisers.wrap(lambda x, t: x, "flow", "ddpm").latest
+        == pytest.approx(ld.NoiseLevel.of(999, "ddpm").to("linear"))
+    )
+    with pytest.raises(InputError, match='radii and one "global", such as'):
+        ld.hybrid(x, networks={1: None, 2: None}, window=(0.3, 0.8))
 
 
 def test_refusals(tmp_path, capsys):
