@@ -66,17 +66,23 @@ def check_limits(limits: Limits, given: Mapping[str, Any]) -> None:
             raise InputError(f"{name} must be {kind} {allowed}, got {shown(value)}")
 
 
-def check_device(device: Any) -> None:
-    """Raise InputError for a device of torch that this machine does not have; None and "cpu" are always there."""
+def device_of(device: Any) -> str:
+    """Return the device that is asked for: "auto" is the GPU where there is one, else "cpu", and so is None.
+
+    Raises InputError for a device that torch does not find on this machine.
+    """
     if device is None or device == "cpu":
-        return
+        return "cpu"
     import torch
 
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError):
-        there = ", ".join(["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))])
+        there = ", ".join(["cpu", "auto", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))])
         raise InputError(f"device must be one of {there}, got {shown(device)}") from None
+    return str(device)
 
 
 # -- memory -------------------------------------------------------------------------------------------------
@@ -95,15 +101,18 @@ def available_memory() -> int:
         return LARGEST
 
 
-def check_memory(what: str, n_bytes: float, remedy: str) -> None:
-    """Raise InputError for what takes more bytes than this machine has available, before it is made.
+def check_memory(what: str, n_bytes: float, remedy: str, available: float | None = None) -> None:
+    """Raise InputError for what takes more bytes than there are, before it is made.
+
+    Args:
+        available: the bytes that a GPU has left; None for this machine's own memory.
 
     Raises InputError: `what` is too large, the bytes it needs, those that there are, `remedy`.
     """
-    available = available_memory()
+    where, available = ("this machine", available_memory()) if available is None else ("the GPU", available)
     if n_bytes > available:
         raise InputError(
-            f"{what} is too large: it needs about {gibibytes(n_bytes)} of memory, this machine has "
+            f"{what} is too large: it needs about {gibibytes(n_bytes)} of memory, {where} has "
             f"{gibibytes(available)} available; {remedy}"
         )
 

@@ -24,7 +24,7 @@ from torch.nn.functional import softplus
 
 from .. import __version__
 from ..channels import CHANNELS, Channel
-from ..errors import InputError, array_of, check_device, check_finite, check_limits, check_memory, shown
+from ..errors import InputError, array_of, check_finite, check_limits, check_memory, device_of, shown
 from ..lattice import Rng
 from .global_net import GlobalNet
 from .image_nets import GlobalImageNet, LocalImageNet
@@ -110,7 +110,7 @@ def train(
         check_channel(other, net.channel)
     if teacher is not None and not isinstance(net, LocalNet):
         raise InputError(f"teacher needs a LocalNet, which has a blind form, got a {type(net).__name__}")
-    check_device(device)
+    device_of(device)
     net.to(device)
     batches = _Batches(net, as_draw(net, data), batch_size, times, teacher, rng)
     score = None if exact is None else _excess(net.channel, exact, batches.draw, rng)

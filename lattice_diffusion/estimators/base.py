@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 
 from ..channels import Channel
-from ..errors import InputError, Limits, array_of, check_device, check_limits, shown
+from ..errors import InputError, Limits, array_of, check_limits, device_of, shown
 from ..estimate import Estimate
 from ..lattice import FloatArray, Rng, Tripartition
 from ..progress import duration, say
@@ -195,7 +195,7 @@ class Parameters(BaseEstimator):
             value = getattr(self, name)
             if value is not None and value not in allowed:
                 raise InputError(f"{name} must be one of {', '.join(allowed)}, got {shown(value)}")
-        check_device(vars(self).get("device"))
+        device_of(vars(self).get("device"))
 
     def set_params(self, **params: Any) -> Self:
         """Change constructor arguments. Raises InputError for unknown names and values that are not allowed."""

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..channels import Schedule
-from ..errors import InputError, check_device, shown
+from ..errors import InputError, device_of, shown
 from ..estimators.amortised import CHANNELS, ProbePlan, reach
 from ..estimators.amortised_data import LEVEL_SAMPLE, MAX_LEVELS, Field, Pixel, pixels_of
 from ..lattice import Rng
@@ -185,7 +185,7 @@ def _check(channel: str, schedule: str, tolerance: float, bits: float, budget: f
     for name, number, units in limits:
         if number is not None and not 0 < number < np.inf:
             raise InputError(f"{name} must be > 0 {units}, got {number:g}")
-    check_device(device)
+    device_of(device)
 
 
 def _plan(

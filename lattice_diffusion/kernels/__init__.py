@@ -5,6 +5,7 @@ free_fermions                   planar Ising models without field
 mixtures                        likelihoods of, and divergences between, mixtures
 percolation, erasure_paths      loops under erasure
 heat_bath, clusters, multispin  Monte Carlo updates
+multispin_cuda                  those of multispin on a GPU
 random_bits, normals            random words and normal numbers
 """
 

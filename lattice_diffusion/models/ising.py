@@ -91,7 +91,7 @@ class Ising(OnLattice):
     def sampling_options(
         self, method: IsingMethod = "auto", burn_in: int | None = None, thin: int | None = None
     ) -> dict[str, Any]:
-        resolved = resolve(self.lattice, self.betas, method, self.field)
+        resolved, _ = resolve(self.lattice, self.betas, method, self.field)
         check_schedule(self.lattice, Schedule(burn_in, thin))
         return {"method": resolved, "burn_in": burn_in, "thin": thin}
 

@@ -17,7 +17,7 @@ import scipy.fft
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from scipy import sparse
 
-from ..errors import InputError, check_memory
+from ..errors import InputError, check_memory, device_of
 from ..kernels import normals
 from ..lattice import Lattice, Rng
 from .chains import check_n_samples
@@ -25,6 +25,7 @@ from .chains import check_n_samples
 Boundary = Literal["free", "fixed"]
 # Noise and transform of one batch stay in the second-level cache; a single pair of fields may be larger.
 BATCH_BYTES = 2**20
+TENSOR_BYTES = 2**28  # of one batch on a device of torch
 
 
 def check_mass_squared(mass_squared: float) -> float:
@@ -51,7 +52,9 @@ def gaussian_field(
     rng: Rng = None,
     dtype: DTypeLike = np.float64,
     boundary: Boundary = "free",
-) -> NDArray[Any]:
+    *,
+    device: str | None = None,
+) -> Any:
     """Return samples of the massive free field N(0, K^-1), K = m^2 - Laplacian, (n_samples, *lattice.shape).
 
     Args:
@@ -62,12 +65,15 @@ def gaussian_field(
         dtype: float64 or float32; float32 is about twice as fast.
         boundary: of open axes, "free" (the Laplacian of the graph: edge sites have fewer neighbours) or "fixed"
             (zero beyond the edge; fastest for sides L with L + 1 a product of small primes).
+        device: of torch, such as "cuda" or "auto": fields are drawn there, and are a tensor that stays there; their
+            random numbers are others. None: they are a NumPy array.
 
     Raises:
-        InputError: for values out of range, or an output larger than the memory.
+        InputError: for values out of range, a device that is not there, or an output larger than the memory.
     """
     mass_squared = check_field(lattice, mass_squared, boundary)
-    return _draw(lattice, 1.0 / precision_spectrum(lattice, mass_squared, boundary), boundary, n_samples, rng, dtype)
+    power = 1.0 / precision_spectrum(lattice, mass_squared, boundary)
+    return _draw(lattice, power, boundary, n_samples, rng, dtype, device)
 
 
 def spectral_field(
@@ -76,7 +82,9 @@ def spectral_field(
     n_samples: int,
     rng: Rng = None,
     dtype: DTypeLike = np.float64,
-) -> NDArray[Any]:
+    *,
+    device: str | None = None,
+) -> Any:
     """Return samples of the stationary Gaussian field of any power spectrum on a periodic lattice.
 
         Cov(x_i, x_j) = (1/N) sum_k P(k) e^(i k (i - j)),
@@ -91,6 +99,7 @@ def spectral_field(
         n_samples: number of fields.
         rng: source of all randomness.
         dtype: float64 or float32.
+        device: as for `gaussian_field`.
 
     Returns:
         (n_samples, *lattice.shape).
@@ -100,7 +109,7 @@ def spectral_field(
             f"spectral_field needs a lattice that is periodic along all axes, got periodic={lattice.periodic}; "
             "gaussian_field takes open ones"
         )
-    return _draw(lattice, _check_spectrum(lattice, spectrum), "free", n_samples, rng, dtype)
+    return _draw(lattice, _check_spectrum(lattice, spectrum), "free", n_samples, rng, dtype, device)
 
 
 def _check_spectrum(
@@ -138,12 +147,15 @@ def _draw(
     n_samples: int,
     rng: Rng,
     dtype: DTypeLike,
-) -> NDArray[Any]:
+    device: str | None,
+) -> Any:
     """Return sqrt(power) times white noise in the modes, transformed to the sites."""
     dtype = np.dtype(dtype)
     if dtype not in (np.float32, np.float64):
         raise InputError(f"dtype must be float32 or float64, got {dtype}")
-    n_samples, rng = check_n_samples(n_samples, lattice.n_sites * dtype.itemsize), np.random.default_rng(rng)
+    device = None if device is None else device_of(device)
+    on_host = 0 if device and device.startswith("cuda") else lattice.n_sites * dtype.itemsize
+    n_samples, rng = check_n_samples(n_samples, on_host), np.random.default_rng(rng)
     amplitude = np.sqrt(power).ravel()
     limit, largest = np.finfo(dtype), float(10.0 * amplitude.sum())  # no mode is drawn beyond 9 standard deviations
     if largest > 0.0 and not float(limit.tiny) <= largest <= float(limit.max):
@@ -151,6 +163,8 @@ def _draw(
             f"fields must stay within the range of {dtype}, but their modes have standard deviations of up to "
             f"{amplitude.max():.3g}; use dtype=float64, or fields in other units"
         )
+    if device is not None:
+        return _draw_tensor(lattice, amplitude.reshape(lattice.shape), boundary, n_samples, rng, dtype, device)
     amplitude = amplitude.astype(dtype)
     x = np.empty((n_samples, *lattice.shape), dtype)
     pairs = max(1, BATCH_BYTES // (2 * dtype.itemsize * lattice.n_sites))
@@ -164,6 +178,46 @@ def _draw(
         z = to_sites(z, lattice, boundary)
         batch[0::2] = z.real
         batch[1::2] = z.imag[: len(batch) // 2]
+    return x
+
+
+def _draw_tensor(
+    lattice: Lattice,
+    amplitude: NDArray[np.float64],
+    boundary: Boundary,
+    n_samples: int,
+    rng: np.random.Generator,
+    dtype: np.dtype[Any],
+    device: str,
+) -> Any:
+    """Return the fields of `_draw` as a tensor on the device; open axes are transformed by a matrix product."""
+    import torch
+
+    real = torch.float32 if dtype == np.float32 else torch.float64
+    pairs = max(1, min(TENSOR_BYTES // (2 * dtype.itemsize * lattice.n_sites), (n_samples + 1) // 2))
+    if device.startswith("cuda"):
+        n_bytes = dtype.itemsize * lattice.n_sites * (n_samples + 8 * pairs)
+        check_memory("n_samples", n_bytes, "draw smaller batches", torch.cuda.mem_get_info(device)[0])
+    generator = torch.Generator(device).manual_seed(int(rng.integers(1 << 63)))
+    scale = torch.as_tensor(amplitude, dtype=real, device=device)
+    transform, kind = (scipy.fft.idct, 2) if boundary == "free" else (scipy.fft.idst, 1)
+    waves = {
+        axis + 2: torch.as_tensor(transform(np.eye(n), kind, axis=0, norm="ortho"), dtype=real, device=device)
+        for axis, (n, flag) in enumerate(zip(lattice.shape, lattice.periodic, strict=True))
+        if not flag
+    }
+    x = torch.empty((n_samples, *lattice.shape), dtype=real, device=device)
+    for start in range(0, n_samples, 2 * pairs):
+        batch = x[start : start + 2 * pairs]
+        shape = ((len(batch) + 1) // 2, 2, *lattice.shape)
+        z = torch.randn(shape, generator=generator, dtype=real, device=device) * scale
+        for axis, wave in waves.items():
+            z = torch.tensordot(z, wave, ([axis], [1])).movedim(-1, axis)
+        if axes := _periodic_axes(lattice):
+            z = torch.view_as_real(torch.fft.ifftn(torch.complex(z[:, 0], z[:, 1]), dim=axes, norm="ortho"))
+            z = z.movedim(-1, 1)
+        batch[0::2] = z[:, 0]
+        batch[1::2] = z[: len(batch) // 2, 1]
     return x
 
 

@@ -17,7 +17,7 @@ from .chains import Betas, Couplings, Perfect, Schedule, Source, Spins, axis_cou
 from .clusters import swendsen_wang_chain, wolff_chain
 from .diagnostics import CorrelatedError, Diagnostics, diagnose
 from .heat_bath import PastCoupling, heat_bath_chain, uniform_chain
-from .multispin import heat_bath_replicas
+from .multispin import heat_bath_replicas, sampling_device
 
 IsingMethod = Literal[
     "auto", "transfer_matrix", "swendsen_wang", "wolff", "heat_bath", "multispin", "coupling_from_the_past"
@@ -38,6 +38,7 @@ def ising(
     chains: int = 1,
     workers: int = 1,
     independent: bool = False,
+    device: str = "cpu",
 ) -> NDArray[np.int8]:
     """Return samples of p(s) ~ exp(beta sum_<ij> s_i s_j + sum_i h_i s_i), int8 (n_samples, *lattice.shape).
 
@@ -59,13 +60,15 @@ def ising(
         workers: threads that run them, at most one per chain; they do not change the samples.
         independent: raise an error unless the samples can be certified: the autocorrelation times of all modes that
             `Diagnostics` names are those of independent samples, and no mean depends on where a chain starts.
+        device: "cuda" runs "multispin", which "auto" then stands for, on the GPU, many replicas at once; "auto" does
+            so where the method is "multispin" and there is a GPU.
 
     Raises:
         CorrelatedError: samples that had to be independent are not, or are too few to tell; says which thin to use.
-        InputError: bad beta, n_samples, method, chains or workers, or a lattice or field that the method does not
-            take.
+        InputError: bad beta, n_samples, method, chains, workers or device, or a lattice or field that the method does
+            not take.
     """
-    options = _Options(field, burn_in, thin, int(chains), int(workers))
+    options = _Options(field, burn_in, thin, int(chains), int(workers), device)
     parts, found = _run(lattice, beta, n_samples, rng, method, options, measured=independent)
     if found is not None and not found.independent:
         raise CorrelatedError(found.advice)
@@ -77,7 +80,7 @@ def ising_with_diagnostics(
 ) -> tuple[NDArray[np.int8], Diagnostics]:
     """Return the samples that `ising` draws, and what they are worth: see `Diagnostics`.
 
-    The options are those of `ising`: field, burn_in, thin, chains and workers.
+    The options are those of `ising`: field, burn_in, thin, chains, workers and device.
     """
     parts, found = _run(lattice, beta, n_samples, rng, method, _Options(**options), measured=True)
     assert found is not None
@@ -94,6 +97,7 @@ def stream(
     field: ArrayLike = 0.0,
     burn_in: int | None = None,
     thin: int | None = None,
+    device: str = "cpu",
 ) -> Iterator[NDArray[np.int8]]:
     """Return an endless iterator over batches (batch_size, *lattice.shape) of what `ising` draws.
 
@@ -107,8 +111,8 @@ def stream(
         InputError: as `ising` does, at the call.
     """
     batch_size = check_n_samples(batch_size, lattice.n_sites, "batch_size")
-    method = resolve(lattice, beta, method, field)
-    source = open_source(lattice, beta, np.random.default_rng(rng), method, field, Schedule(burn_in, thin))
+    method, device = resolve(lattice, beta, method, field, device)
+    source = open_source(lattice, beta, np.random.default_rng(rng), method, field, Schedule(burn_in, thin), device)
 
     def batches() -> Iterator[Spins]:
         while True:
@@ -124,6 +128,7 @@ class _Options:
     thin: int | None = None
     chains: int = 1
     workers: int = 1
+    device: str = "cpu"
 
 
 def _run(
@@ -132,7 +137,7 @@ def _run(
     """Return the samples of each chain and, if `measured`, their diagnostics."""
     field, chains, workers = options.field, options.chains, options.workers
     n_samples, rng = check_n_samples(n_samples, lattice.n_sites), np.random.default_rng(rng)
-    method = resolve(lattice, beta, method, field)
+    method, device = resolve(lattice, beta, method, field, options.device)
     if not 1 <= chains <= n_samples:
         raise InputError(f"chains must be between 1 and n_samples = {n_samples}, got {chains}")
     if workers < 1:
@@ -141,7 +146,8 @@ def _run(
     cuts = [n_samples * k // chains for k in range(chains + 1)]
 
     def run(k: int) -> tuple[Source, Spins]:
-        source = open_source(lattice, beta, generators[k], method, field, Schedule(options.burn_in, options.thin))
+        schedule = Schedule(options.burn_in, options.thin)
+        source = open_source(lattice, beta, generators[k], method, field, schedule, device)
         return source, source.draw(cuts[k + 1] - cuts[k])
 
     start = time.perf_counter()
@@ -156,7 +162,7 @@ def _run(
 
     def anew(start: int, n: int) -> Spins:
         schedule = Schedule(options.burn_in, options.thin, start)
-        return open_source(lattice, beta, np.random.default_rng(n), method, field, schedule).draw(n)
+        return open_source(lattice, beta, np.random.default_rng(n), method, field, schedule, device).draw(n)
 
     couplings = axis_couplings(lattice, check_betas(lattice, beta))
     return parts, diagnose(lattice, couplings, field, method, [source for source, _ in runs], parts, seconds, anew)
@@ -193,8 +199,18 @@ def _solve(lattice: Lattice, betas: tuple[float, ...], field: ArrayLike) -> Tran
 _kept = lru_cache(maxsize=4)(_solve)
 
 
-def resolve(lattice: Lattice, beta: Betas, method: IsingMethod, field: ArrayLike = 0.0) -> IsingMethod:
-    """Return the method that "auto" stands for. Raise InputError if beta, method, lattice and field do not fit."""
+def resolve(
+    lattice: Lattice, beta: Betas, method: IsingMethod, field: ArrayLike = 0.0, device: str = "cpu"
+) -> tuple[IsingMethod, str]:
+    """Return the method and the device that "auto" stands for.
+
+    Raises InputError if beta, method, lattice, field and device do not fit.
+    """
+    there = sampling_device(device)
+    method = "multispin" if (device, method) == ("cuda", "auto") else method
+    if device == "cuda" and method != "multispin":
+        raise InputError(f"device cuda runs the method multispin, got {method!r}; take device='cpu'")
+    device = there if method == "multispin" else "cpu"
     betas = check_betas(lattice, beta)
     if method not in get_args(IsingMethod):
         raise InputError(f"method must be one of {', '.join(get_args(IsingMethod))}, got {method!r}")
@@ -203,7 +219,7 @@ def resolve(lattice: Lattice, beta: Betas, method: IsingMethod, field: ArrayLike
     exact = not in_field if chain else lattice.ndim == 2 and len(around) < 2
     if method == "auto":
         perfect = exact and (chain or min(around or lattice.shape) <= MAX_WIDTH)
-        return "transfer_matrix" if perfect else "swendsen_wang"
+        return ("transfer_matrix" if perfect else "swendsen_wang"), device
     if in_field and method not in TAKES_FIELD:
         raise InputError(f"method {method!r} takes no field; in a field use auto or one of {', '.join(TAKES_FIELD)}")
     if method == "transfer_matrix" and not exact:
@@ -211,11 +227,17 @@ def resolve(lattice: Lattice, beta: Betas, method: IsingMethod, field: ArrayLike
         raise InputError(f"the transfer matrix needs {need}; use method='swendsen_wang'")
     if method == "multispin" and len(set(betas)) > 1:
         raise InputError(f"method {method!r} takes one beta for all axes, got {betas}; use swendsen_wang or heat_bath")
-    return method
+    return method, device
 
 
 def open_source(
-    lattice: Lattice, beta: Betas, rng: np.random.Generator, method: IsingMethod, field: ArrayLike, schedule: Schedule
+    lattice: Lattice,
+    beta: Betas,
+    rng: np.random.Generator,
+    method: IsingMethod,
+    field: ArrayLike,
+    schedule: Schedule,
+    device: str = "cpu",
 ) -> Source:
     """Return what a resolved method draws from: a chain that has burnt in, or perfect samples."""
     betas = check_betas(lattice, beta)
@@ -235,7 +257,7 @@ def open_source(
     if method == "heat_bath":
         return uniform_chain(lattice, betas[0], rng, schedule)
     if method == "multispin":
-        return heat_bath_replicas(lattice, betas[0], rng, schedule)
+        return heat_bath_replicas(lattice, betas[0], rng, schedule, device)
     if method == "wolff":
         return wolff_chain(lattice, couplings, rng, schedule)
     return swendsen_wang_chain(lattice, couplings, rng, field, schedule)

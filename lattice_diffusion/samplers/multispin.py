@@ -3,6 +3,7 @@
     chain = multispin_chain(lattice, beta, 1000, rng)                      # one lattice, even sides, one of them 64 n
     chain = multispin_chain(lattice, beta, 1000, rng, n_replicas=512)      # any 2D lattice, odd and open ones too
     chain.sweep(10).spins()                                                # int8 (n_replicas, *lattice.shape)
+    chain = multispin_chain(lattice, beta, 1000, rng, device="cuda")       # the same on a GPU
 
 Spins stay packed (one bit each) and are unpacked on demand. Each chain owns its generator, seeded from `rng` once.
 """
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
-from ..errors import InputError
+from ..errors import InputError, check_memory, device_of, shown
 from ..kernels import multispin, random_bits
 from ..lattice import Lattice, Rng
 from .chains import MAX_UPDATES, Chain, Schedule, check_beta, check_n_samples, check_schedule, neighbor_tables
@@ -66,6 +67,11 @@ def digit_words(threshold: NDArray[np.int64], odd: Words) -> Words:
     even_words, odd_words = np.where(np.append(digits, whole[..., None], axis=-1) == 1, ONES, np.uint64(0))
     odd = odd[:, None, None]
     return (even_words & ~odd) | (odd_words & odd)
+
+
+def fractions(p: NDArray[np.float64]) -> Words:
+    """Return probabilities below 1 in units of 2^-64."""
+    return np.ldexp(p, 64).astype(np.uint64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,8 +132,11 @@ class Strips:
         return np.ascontiguousarray(plane.T if self.transposed else plane)[None]
 
     def sweep(self, packed: Words, work: Words, n: int, *tables: Any) -> None:
-        geometry = (self.periodic, self.side, self.edges, self.segments, self.kinds, self.odd)
-        multispin.sweep_strips(packed, work, n, *geometry, *tables)
+        multispin.sweep_strips(packed, work, n, *self.tables(), *tables)
+
+    def tables(self) -> tuple[NDArray[Any], ...]:
+        """Return the geometry that the kernels read, here and on a GPU."""
+        return self.periodic, self.side, self.edges, self.segments, self.kinds, self.odd
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,6 +181,28 @@ class Replicas:
         geometry = (self.order, self.blocks, self.kinds, self.neighbors, self.unlike, self.odd)
         multispin.sweep_replicas(packed, work, n, *geometry, *tables)
 
+    def tables(self, lattice: Lattice) -> tuple[NDArray[Any], ...]:
+        """Return the geometry that a GPU reads, which updates all sites of a sublattice at once."""
+        missing = self.neighbors == np.arange(lattice.n_sites, dtype=np.uint64)[:, None]
+        odd = np.where(missing.sum(axis=1) % 2 == 1, ONES, np.uint64(0))
+        return *sublattices(lattice), self.neighbors.astype(np.int64), self.unlike, odd
+
+
+def sublattices(lattice: Lattice) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the sites, sublattice by sublattice, and where each begins; no two sites of one are neighbours.
+
+    There are two, even and odd; three where a period is odd: with a proper colouring of each axis, their sum mod 3.
+    """
+    odd = any(flag and n % 2 for n, flag in zip(lattice.shape, lattice.periodic, strict=True))
+    colors = np.zeros(lattice.shape, np.int64)
+    for axis, (n, flag) in enumerate(zip(lattice.shape, lattice.periodic, strict=True)):
+        color = np.arange(n) % 2
+        color[-1] += 2 * (flag and n % 2)  # 0, 1, .. 0, 1, 2 around an odd period
+        colors += color.reshape(-1, *(1,) * (lattice.ndim - 1 - axis))
+    colors = colors.ravel() % (3 if odd else 2)
+    order = np.argsort(colors, kind="stable")
+    return order, np.searchsorted(colors[order], np.arange(4 if odd else 3))
+
 
 def pack_bits(bits: NDArray[np.generic]) -> Words:
     """Return words from a last axis of 64 bits, the first the least significant."""
@@ -188,7 +219,8 @@ def unpack_bits(words: Words) -> NDArray[np.int8]:
 class MultispinChain:
     """A packed chain (or n_replicas independent ones) of p(s) ~ exp(beta sum_<ij> s_i s_j); made by multispin_chain.
 
-    `beta` may be set between sweeps, nothing is recompiled; `packed` and `work` (generators) change in place.
+    `beta` may be set between sweeps, nothing is recompiled; `packed` and `work` (generators) change in place. On a
+    GPU `packed` and `geometry` are there, and `work` is the key of the random numbers and the sweeps made so far.
     """
 
     lattice: Lattice
@@ -196,8 +228,9 @@ class MultispinChain:
     update: Update
     n_replicas: int
     layout: Strips | Replicas
-    packed: Words
+    packed: Any
     work: Words
+    geometry: tuple[Any, ...] | None = None
 
     def sweep(self, n_sweeps: int = 1) -> "MultispinChain":
         """Attempt to flip every spin n_sweeps times; return the chain."""
@@ -206,15 +239,25 @@ class MultispinChain:
             raise InputError(f"update must be metropolis or heat_bath, got {self.update!r}")
         if not isinstance(n_sweeps, int | np.integer) or not 0 <= n_sweeps <= MAX_UPDATES:
             raise InputError(f"n_sweeps must be an integer between 0 and {MAX_UPDATES:,}, got {n_sweeps}")
-        table = expansion(flip_probabilities(self.beta, self.update))
+        p, glauber = flip_probabilities(self.beta, self.update), ONES if self.update == "heat_bath" else np.uint64(0)
+        if self.geometry is not None:
+            from ..kernels import multispin_cuda
+
+            kernel = multispin_cuda.sweep_strips if self.n_replicas == 1 else multispin_cuda.sweep_replicas
+            key, done = self.work
+            law = multispin_cuda.to_device(fractions(p))
+            multispin_cuda.launch(kernel, self.packed, done, int(n_sweeps), key, law, glauber, *self.geometry)
+            self.work[1] += np.uint64(n_sweeps)
+            return self
+        table = expansion(p)
         digits = digit_words(table.threshold, self.layout.odd)
-        glauber = ONES if self.update == "heat_bath" else np.uint64(0)
         self.layout.sweep(self.packed, self.work, int(n_sweeps), digits, table.rate, table.value, glauber)
         return self
 
     def spins(self) -> NDArray[np.int8]:
         """Return the present configurations, int8 (n_replicas, *lattice.shape)."""
-        return self.layout.unpack(self.packed, self.n_replicas)
+        packed = self.packed if self.geometry is None else self.packed.copy_to_host()
+        return self.layout.unpack(packed, self.n_replicas)
 
 
 def multispin_chain(
@@ -226,6 +269,7 @@ def multispin_chain(
     *,
     n_replicas: int = 1,
     state: ArrayLike | None = None,
+    device: str = "cpu",
 ) -> MultispinChain:
     """Return a packed chain of p(s) ~ exp(beta sum_<ij> s_i s_j), J = 1, no field, after n_sweeps from `state`.
 
@@ -236,10 +280,14 @@ def multispin_chain(
             updates the checkerboard; 2 or more packs 64 independent replicas per word on any lattice and updates
             site after site (best speed from 512 on, in multiples of 64).
         state: spins -1, +1 to start from, lattice.shape or (n_replicas, *lattice.shape); by default random.
+        device: "cpu", "cuda", whose random numbers are others, or "auto", the GPU where there is one. A GPU needs many
+            words of 64 spins at once: a large lattice, or many replicas.
 
     Raises:
-        InputError: bad beta, update, n_sweeps, n_replicas or state, or a lattice that the layout does not take.
+        InputError: bad beta, update, n_sweeps, n_replicas or state, a lattice that the layout does not take, or a
+            device that is not there, has too little memory, or lacks the extra `cuda`.
     """
+    device = sampling_device(device)
     rng, n_replicas = np.random.default_rng(rng), check_n_samples(n_replicas, lattice.n_sites, "n_replicas")
     if lattice.ndim > 2 or lattice.n_sites < 2 or (n_replicas == 1 and lattice.ndim != 2):
         raise InputError(f"multi-spin coding takes 2D lattices of 2 or more sites, got shape {lattice.shape}")
@@ -252,15 +300,46 @@ def multispin_chain(
         if start.shape not in (shape, lattice.shape) or not np.all(np.abs(start) == 1):
             raise InputError(f"state must hold spins -1, +1 of shape {lattice.shape} or {shape}, got {start.shape}")
         packed = layout.pack(np.broadcast_to(start, shape))
-    return MultispinChain(lattice, float(beta), update, shape[0], layout, packed, work).sweep(n_sweeps)
+    geometry = None
+    if device == "cuda":
+        from ..kernels import multispin_cuda as gpu
+
+        tables = layout.tables() if isinstance(layout, Strips) else layout.tables(lattice)
+        n_bytes = packed.nbytes + sum(table.nbytes for table in tables)
+        check_memory("lattice", n_bytes, "take a smaller one or fewer replicas", gpu.free_bytes())
+        packed, geometry = gpu.to_device(packed), tuple(map(gpu.to_device, tables))
+        work = np.array([work[0], 0], np.uint64)
+    return MultispinChain(lattice, float(beta), update, shape[0], layout, packed, work, geometry).sweep(n_sweeps)
 
 
-def heat_bath_replicas(lattice: Lattice, beta: float, rng: np.random.Generator, schedule: Schedule) -> Chain:
-    """Return a heat bath in 64 strips where the lattice allows it, else of 64 replicas; samples have a fair sign."""
+def sampling_device(device: str) -> str:
+    """Return "cpu" or "cuda" of "auto" too. Raise InputError for other devices, and for a GPU that is not usable."""
+    if device == "cpu":
+        return device
+    if device not in ("auto", "cuda"):
+        raise InputError(f"device must be cpu, cuda or auto, got {shown(device)}; CUDA_VISIBLE_DEVICES chooses the GPU")
+    from ..kernels import multispin_cuda
+
+    if multispin_cuda.available():
+        return "cuda"
+    if device_of(device) == "cpu":
+        return "cpu"
+    raise InputError("device cuda of the samplers needs numba-cuda; pip install 'lattice-diffusion[cuda]'")
+
+
+def heat_bath_replicas(
+    lattice: Lattice, beta: float, rng: np.random.Generator, schedule: Schedule, device: str = "cpu"
+) -> Chain:
+    """Return a heat bath in 64 strips where the lattice allows it, else of replicas; samples have a fair sign.
+
+    Replicas are 64, or on a GPU as many as hold 2^28 spins, but at most 4096; only a lattice that large is in strips.
+    """
     burn_in, thin = check_schedule(lattice, schedule, exponent=2.0)
-    n_replicas = 1 if Strips.takes(lattice) else 64
+    many = 64 if device == "cpu" else min(max(2**28 // lattice.n_sites, 64), 4096) // 64 * 64
+    n_replicas = 1 if Strips.takes(lattice) and many == 64 else many
     state = np.full(lattice.shape, schedule.start) if schedule.start else None
-    chain = multispin_chain(lattice, beta, burn_in, rng, "heat_bath", n_replicas=n_replicas, state=state)
+    how: Any = {"n_replicas": n_replicas, "state": state, "device": device}
+    chain = multispin_chain(lattice, beta, burn_in, rng, "heat_bath", **how)
     signs = (n_replicas, *(1,) * lattice.ndim)
 
     def spins() -> NDArray[np.int8]:

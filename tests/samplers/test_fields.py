@@ -45,11 +45,12 @@ LATTICES = {
 }
 
 
+@pytest.mark.parametrize("device", [None, "cpu"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", LATTICES)
-def test_covariance_of_the_massive_field(name, dtype):
+def test_covariance_of_the_massive_field(name, dtype, device):
     (lattice, boundary), n = LATTICES[name], 40_000
-    x = ld.samplers.gaussian_field(lattice, 0.6, n, np.random.default_rng(27), dtype, boundary)
+    x = np.asarray(ld.samplers.gaussian_field(lattice, 0.6, n, 27, dtype, boundary, device=device))
     assert (x.dtype, x.shape) == (dtype, (n, *lattice.shape))
     precision = precision_matrix(lattice, 0.6, boundary).toarray()
     assert np.abs(covariance_scores(x, np.linalg.inv(precision))).max() < 5
@@ -104,6 +105,8 @@ def test_any_spectrum(shape, dtype):
     x = ld.samplers.spectral_field(lattice, power, n, rng, dtype)
     assert np.abs(covariance_scores(x, exact)).max() < 5
     assert np.abs(covariance_scores(x, 1.1 * exact)).max() > 5
+    there = ld.samplers.spectral_field(lattice, power, n, rng, dtype, device="cpu")
+    assert np.abs(covariance_scores(np.asarray(there), exact)).max() < 5
     assert np.abs(x.reshape(n, -1).mean(axis=1)).max() < (1e-6 if dtype == np.float32 else 1e-15)
 
 
@@ -123,10 +126,12 @@ def test_a_spectrum_may_be_a_function_of_the_wave_number():
     assert np.array_equal(first, ld.samplers.spectral_field(lattice, np.exp(-(k**2)), 3, np.random.default_rng(3)))
 
 
+@pytest.mark.parametrize("device", [None, "cpu"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_two_fields_of_a_transform_are_independent(dtype):
+def test_the_two_fields_of_a_transform_are_independent(dtype, device, monkeypatch):
+    monkeypatch.setattr(fields, "TENSOR_BYTES", 10**6)  # many batches
     lattice, n = ld.Lattice((4, 5), True), 40_000
-    x = ld.samplers.gaussian_field(lattice, 0.6, 2 * n, np.random.default_rng(8), dtype).reshape(n, 2, -1)
+    x = np.asarray(ld.samplers.gaussian_field(lattice, 0.6, 2 * n, 8, dtype, device=device)).reshape(n, 2, -1)
     variance = np.linalg.inv(precision_matrix(lattice, 0.6).toarray())[0, 0]
     real, imaginary = x[:, 0].astype(float), x[:, 1].astype(float)
     assert np.abs(real.T @ imaginary / np.sqrt(n)).max() / variance < 5
@@ -425,6 +430,7 @@ LOPSIDED[1, 0] = 2.0
         (field(n_samples=0), "n_samples must be a positive integer, got 0"),
         (field(n_samples=10**14), r"n_samples is too large: it needs about .* GiB.*; draw smaller batches"),
         (field(dtype=np.int32), "dtype must be float32 or float64, got int32"),
+        (field(device="tpu"), "device must be one of cpu, auto, got 'tpu'"),
         (field(boundary="open"), "boundary of open axes must be 'free' or 'fixed', got 'open'"),
         (
             spectral(np.ones((4, 4)), False),
