@@ -452,11 +452,24 @@ def for_model(model: Any, channel: Any) -> Any:
     data = getattr(model, "data", "spins")
     if data == "tokens":
         return for_tokens(channel, model.q)
-    if getattr(channel, "q", None) is not None or not hasattr(channel, "likelihood_field"):
+    if symbols_of(channel) is not None or not hasattr(channel, "likelihood_field"):
         raise InputError(
             f"{channel.name} noise of symbols is for tokens, the data are {data}; use Erasure() or BitFlip()"
         )
     return channel
+
+
+def symbols_of(channel: Any) -> int | None:
+    """Return the number of symbols of noise of tokens, None for other noise."""
+    return getattr(channel, "q", None)
+
+
+def check_tokens(name: str, x: NDArray, q: int, least: int = 0) -> None:
+    """Raise InputError unless all values are integers from `least` to q - 1; MASK is the least of masked tokens."""
+    known = (x >= least) & (x < q) & (x == np.floor(x))
+    if not known.all():
+        masked = "" if least == 0 else ", masked ones -1"
+        raise InputError(f"{name} must hold tokens, integers 0..{q - 1}{masked}, got {x[~known][0]:g}")
 
 
 def check_symbols(q: Any, name: str = "q") -> int:

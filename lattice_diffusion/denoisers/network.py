@@ -16,7 +16,7 @@ from torch.nn.functional import silu
 from torch.nn.utils import skip_init
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..channels import Channel, is_gaussian
+from ..channels import Channel, is_gaussian, symbols_of
 from ..errors import InputError, array_of, check_finite, check_limits, shown
 from ..exact.bonds import bond_mask
 from ..lattice import Rng
@@ -54,7 +54,7 @@ class Network(nn.Module):
         if head == "gaussian" and not is_gaussian(channel):
             raise InputError(f"head gaussian takes the gaussian channel, got {channel.name}; spins take all channels")
         check_limits({"in_channels": (1, 4096), "ndim": (1, 3)}, {"in_channels": in_channels, "ndim": ndim})
-        symbols: Any = getattr(channel, "q", None)
+        symbols: Any = symbols_of(channel)
         if (head == "categorical") != (symbols is not None):
             raise InputError(
                 f"head categorical takes noise of q symbols, Uniform(q) or Erasure(q), got {shown(channel)}"
@@ -222,7 +222,7 @@ def noise_level(channel: Channel, t: Any, like: Tensor, variance: float = 1.0) -
     where = np.broadcast_to(where.ravel(), len(like))
     snr = np.array([channel.snr(u) for u in unique])
     probes = np.array([1.0, -1.0, 2.0])
-    tokens = getattr(channel, "q", None) is not None
+    tokens = symbols_of(channel) is not None
     seen = np.array([0 * probes if tokens else channel.likelihood_field(probes, u) for u in unique])
     strength = seen[:, 0]
     linear = np.array_equal(seen, np.where(seen[:, :1] == 0.0, 0.0, seen[:, :1] * probes))

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..channels import BitFlip, Channel, Erasure, Gaussian
+from ..channels import BitFlip, Channel, Erasure, Gaussian, TokenNoise, Uniform, symbols_of
 from ..errors import InputError, Limits, check_limits
 from ..lattice import Rng
 from ..progress import say
@@ -37,7 +37,8 @@ LIMITS: Limits = {
     "batch_size": (1, None),
     "near": (0, None),
 }
-CHANNELS = ("gaussian", "bitflip", "erasure")
+CHANNELS = ("gaussian", "bitflip", "erasure", "uniform")
+TOKEN_CHANNELS = ("erasure", "uniform")
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class ProbePlan:
         times: in (0, 1), increasing; radii: of the boxes B, increasing.
         pixel: A, None for a random one in every sample.
         steps, batch_size, width: of every network's training; folds: of the cross-fitting.
-        channel: gaussian, bitflip or erasure; schedule: of gaussian noise.
+        channel: gaussian, bitflip, erasure or uniform; schedule: of gaussian noise.
+        tokens: number of symbols where pixels are tokens, under erasure or uniform noise.
         near: also train on pixels within this distance of A, unless a short trial shows that it hurts.
         corrected: half-way between held-out and in-sample averages; False: held out, too low.
         null: whether to measure what is found where C comes from another sample.
@@ -67,6 +69,7 @@ class ProbePlan:
     near: int = 3
     corrected: bool = True
     null: bool = True
+    tokens: int | None = None
 
     def __post_init__(self) -> None:
         if not (_increasing(self.times) and 0 < self.times[0] <= self.times[-1] < 1):
@@ -80,13 +83,22 @@ class ProbePlan:
             raise InputError(
                 f"schedule is of gaussian noise only, got {self.schedule!r} for {self.channel}; leave it out"
             )
+        if (self.tokens is not None and self.channel not in TOKEN_CHANNELS) or (
+            self.tokens is None and self.channel == "uniform"
+        ):
+            raise InputError(
+                f"tokens take {' or '.join(TOKEN_CHANNELS)} noise, and uniform noise is of tokens, got "
+                f"tokens = {self.tokens} under {self.channel} noise"
+            )
         self.noise()
 
-    def noise(self) -> Channel:
+    def noise(self) -> Channel | TokenNoise:
         """Return the channel."""
         if self.channel == "gaussian":
             return Gaussian(self.schedule)  # type: ignore[arg-type]
-        return BitFlip() if self.channel == "bitflip" else Erasure()
+        if self.channel == "bitflip":
+            return BitFlip()
+        return Erasure(self.tokens) if self.channel == "erasure" else Uniform(self.tokens)
 
     def to_json(self) -> str:
         """Return all fields as JSON."""
@@ -145,7 +157,7 @@ class AmortisedLikelihood(Parameters):
         radii: Sequence[int],
         times: Sequence[float],
         pixel: Pixel | Literal["center", "average"] = "center",
-        channel: Channel | None = None,
+        channel: Channel | TokenNoise | None = None,
         rng: Rng = None,
         verbose: bool = False,
         threads: int | None = 1,
@@ -153,11 +165,12 @@ class AmortisedLikelihood(Parameters):
         """Learn from clean samples; noise is drawn as it is needed.
 
         Args:
-            x_0: (n, row, column), or (n, channel, row, column), where A is the vector of a pixel. An array on disk
-                (`np.memmap`, HDF5) is read by slices.
+            x_0: (n, site), (n, row, column) or (n, channel, row, column), where A is the vector of a pixel. An array
+                on disk (`np.memmap`, HDF5) is read by slices.
             radii, times: increasing, of the boxes B and in (0, 1).
-            pixel: A; "average": another pixel in every sample.
-            channel: None: `Gaussian("linear")`; bit flips and erasures need spins of -1 and 1.
+            pixel: A, (0, i) in a sequence of sites; "average": another pixel in every sample.
+            channel: None: `Gaussian("linear")`; bit flips and `Erasure()` need spins of -1 and 1, `Erasure(q)` and
+                `Uniform(q)` tokens 0..q-1, whose symbols have no order.
             rng: Generator, seed or None, for folds, weights and noise.
             verbose, threads: as of `Estimator.fit`.
 
@@ -169,7 +182,7 @@ class AmortisedLikelihood(Parameters):
 
         channel = Gaussian("linear") if channel is None else channel
         if getattr(channel, "name", None) not in CHANNELS:
-            raise InputError(f"channel must be Gaussian, BitFlip or Erasure, got {channel!r}")
+            raise InputError(f"channel must be Gaussian, BitFlip, Erasure or Uniform, got {channel!r}")
         place = _place(pixel, x_0)
         plan = ProbePlan(
             tuple(map(float, times)),
@@ -178,9 +191,10 @@ class AmortisedLikelihood(Parameters):
             seed=int(np.random.default_rng(rng).integers(1 << 63)),
             channel=channel.name,
             schedule=channel.schedule if isinstance(channel, Gaussian) else "linear",
+            tokens=symbols_of(channel),
             **{name: value for name, value in self.get_params().items() if name != "device"},
         )
-        field, steps = field_of_array(x_0, place), itertools.count(1)
+        field, steps = field_of_array(x_0, place, tokens=plan.tokens), itertools.count(1)
         n_steps = plan.steps * plan.folds * len(plan.kinds(field))
 
         def on_step() -> None:
@@ -234,7 +248,7 @@ def _dataset(found: dict[str, Any], plan: ProbePlan, n_samples: int, method: str
 
 
 def _place(pixel: Pixel | str, x_0: NDArray) -> Pixel | None:
-    rows, columns = np.shape(x_0)[-2:]
+    rows, columns = (1, 1, *np.shape(x_0)[1:])[-2:]
     if pixel == "average":
         return None
     if pixel == "center":

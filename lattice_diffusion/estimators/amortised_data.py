@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..channels import check_symbols, check_tokens
 from ..errors import InputError
 
 Read = Callable[[NDArray[np.int64]], NDArray]
@@ -70,19 +71,25 @@ class Field:
         return len(self.pixels.mean)
 
 
-def field_of_array(x: NDArray, pixel: Pixel | None = None, *, labels: NDArray[np.int64] | None = None) -> Field:
-    """Return the field of samples (n, row, column) or (n, channel, row, column); an array on disk is read by slices.
+def field_of_array(
+    x: NDArray, pixel: Pixel | None = None, *, labels: NDArray[np.int64] | None = None, tokens: int | None = None
+) -> Field:
+    """Return the field of samples; an array on disk is read by slices.
 
     Args:
+        x: (n, site), which is an image of one row, (n, row, column) or (n, channel, row, column).
         pixel: A, whose values decide the levels; None: those of all pixels.
         labels: codes 0, 1, ..., (n,).
+        tokens: number of symbols where the values are tokens.
 
     Raises:
-        InputError: another number of axes, values that are not finite or all alike, labels of another length.
+        InputError: another number of axes, values that are not finite or all alike, or no tokens where they should be,
+            labels of another length.
     """
-    if x.ndim not in (3, 4) or x.dtype.kind not in "buif":
+    if x.ndim not in (2, 3, 4) or x.dtype.kind not in "buif":
         raise InputError(
-            f"samples must be numbers (n, row, column) or (n, channel, row, column), got {x.shape} of {x.dtype}"
+            "samples must be numbers (n, site), (n, row, column) or (n, channel, row, column), "
+            f"got {x.shape} of {x.dtype}"
         )
     if np.ma.is_masked(x):
         raise InputError("samples must have no masked entries; fill them in or leave those samples out")
@@ -93,11 +100,14 @@ def field_of_array(x: NDArray, pixel: Pixel | None = None, *, labels: NDArray[np
 
     def read(indices: NDArray[np.int64]) -> NDArray:
         values = np.asarray(x[indices], np.float32)
-        return values[:, None] if values.ndim == 3 else values
+        return values.reshape(len(values), *(1,) * (4 - values.ndim), *values.shape[1:])
 
     total, squares, offset = 0.0, 0.0, read(np.arange(1)).astype(float)
     for start in range(0, len(x), SLICE):
-        part = read(np.arange(start, min(start + SLICE, len(x)))) - offset
+        part = read(np.arange(start, min(start + SLICE, len(x))))
+        if tokens is not None:
+            check_tokens("samples", part, tokens)
+        part = part - offset
         total, squares = total + part.sum(axis=0), squares + (part**2).sum(axis=0)
     mean, variance = total / len(x), np.maximum(squares / len(x) - (total / len(x)) ** 2, 0.0)
     if not np.isfinite(squares).all():
@@ -105,25 +115,35 @@ def field_of_array(x: NDArray, pixel: Pixel | None = None, *, labels: NDArray[np
     if not variance.max() > 0:
         raise InputError(f"samples must vary, got {offset.flat[0]:g} at every place of every sample")
     first = read(np.arange(0, len(x), max(1, len(x) // LEVEL_SAMPLE)))
-    pixels = pixels_of(first, pixel, mean + offset[0], variance)
-    return Field(read, len(x), (x.shape[-2], x.shape[-1]), pixels, labels)
+    pixels = pixels_of(first, pixel, mean + offset[0], variance, tokens=tokens)
+    return Field(read, len(x), first.shape[2:], pixels, labels)
 
 
 def pixels_of(
-    images: NDArray, pixel: Pixel | None, mean: NDArray, variance: NDArray, levels: NDArray | None = None
+    images: NDArray,
+    pixel: Pixel | None,
+    mean: NDArray,
+    variance: NDArray,
+    levels: NDArray | None = None,
+    tokens: int | None = None,
 ) -> Pixels:
     """Return the levels of a pixel from some of the images, (m, channel, row, column).
 
     Args:
         levels: of grey images, where they are known to be no others, increasing.
+        tokens: number of symbols, which are the levels.
     """
+    if tokens is not None:
+        if len(mean) != 1:
+            raise InputError(f"images of tokens must have one channel, got {len(mean)}")
+        levels = np.arange(check_symbols(tokens, "tokens"))
     at_a = images.reshape(*images.shape[:2], -1).transpose(0, 2, 1) if pixel is None else images[:, :, *pixel][:, None]
     values = at_a.reshape(-1, images.shape[1]).astype(float)
     known = np.unique(values, axis=0) if levels is None else np.asarray(levels, float)[:, None]
     if len(known) < 2:
         raise InputError(f"A must vary, got {known[0].tolist()} in all of {len(images)} samples; choose another pixel")
     most = MAX_LEVELS if values.shape[1] == 1 else MAX_COLOURS
-    if len(known) <= most:
+    if len(known) <= most or tokens is not None:
         return Pixels(known, np.zeros_like(known), 0.0, mean, variance)
     if values.shape[1] == 1:
         known = np.linspace(known.min(), known.max(), most)[:, None]

@@ -150,7 +150,7 @@ class Networks:
     def law(self, objective: Objective, seed: SeedSequence) -> PixelLaw:
         """Return a network that is not trained yet."""
         field, plan, labels = self.field, self.plan, objective.labels
-        views = Views(field.shape, plan.radii, plan.pixel, plan.near, field.channels)
+        views = Views(field.shape, plan.radii, plan.pixel, plan.near, objective.noise.channels)
         n_values = len(field.pixels.levels) if labels is None else int(labels.max()) + 1
         n_views, rng = len(objective.smaller(len(plan.radii))), np.random.default_rng(seed)
         return PixelLaw(views, n_views, n_values, plan.width, rng, sees_a=labels is not None).to(self.device)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import embedding, log_softmax, one_hot, silu
 
-from ..channels import Channel, Erasure, Gaussian
+from ..channels import MASK, Channel, Erasure, Gaussian, TokenNoise, symbols_of
 from ..errors import InputError, check_memory
 from .amortised_data import Pixels
 from .networks import torch_generator
@@ -99,10 +99,14 @@ class Views:
 
 
 class Noise:
-    """Gaussian noise at a few times: drawn, shown to a network in numbers of order 1, and divided out of A."""
+    """Gaussian noise at a few times: drawn, shown to a network in numbers of order 1, and divided out of A.
 
-    def __init__(self, channel: Channel, times: NDArray[np.float64], pixels: Pixels, device: str) -> None:
-        self.times, self.device, self.spins = times, device, pixels.spins
+    Attributes:
+        channels: number of values that a network is shown of a pixel.
+    """
+
+    def __init__(self, channel: Channel | TokenNoise, times: NDArray[np.float64], pixels: Pixels, device: str) -> None:
+        self.times, self.device, self.spins, self.channels = times, device, pixels.spins, len(pixels.mean)
         self.levels, self.spread = self.tensor(pixels.levels), self.tensor(pixels.spread)
         self.mean, self.variance = self.tensor(pixels.mean), self.tensor(pixels.variance)
         snr = np.array([channel.snr(t) for t in times])
@@ -151,11 +155,11 @@ class Noise:
 class SpinNoise(Noise):
     """Bit flips and erasures of +-1: few outcomes, all of them counted."""
 
-    def __init__(self, channel: Channel, times: NDArray[np.float64], pixels: Pixels, device: str) -> None:
+    def __init__(self, channel: Channel | TokenNoise, times: NDArray[np.float64], pixels: Pixels, device: str) -> None:
         if not (pixels.spins and np.array_equal(pixels.levels[:, 0], (-1.0, 1.0))):
             raise InputError(
-                f"channel {channel.name} needs spins of -1 and 1, got {len(pixels.levels)} levels "
-                f"from {pixels.levels.min():g} to {pixels.levels.max():g}; use gaussian"
+                f"channel {channel.name} needs spins of -1 and 1, got {len(pixels.levels)} levels from "
+                f"{pixels.levels.min():g} to {pixels.levels.max():g}; use gaussian, or noise of q symbols for tokens"
             )
         super().__init__(channel, times, pixels, device)
         self.erased = isinstance(channel, Erasure)
@@ -176,9 +180,48 @@ class SpinNoise(Noise):
         return torch.stack([kept, hit], dim=1).float(), self.tensor([1 - rate, rate])
 
 
-def noise_of(channel: Channel, times: NDArray[np.float64], pixels: Pixels, device: str) -> Noise:
+class SymbolNoise(Noise):
+    """Erasure and uniform noise of tokens, which a network is shown one-hot: symbols have no order and no distance.
+
+    The codes are standardised as if symbols were equally likely, and a masked token has a code of its own.
+    """
+
+    def __init__(self, channel: Channel | TokenNoise, times: NDArray[np.float64], pixels: Pixels, device: str) -> None:
+        super().__init__(channel, times, pixels, device)
+        self.q, self.erased = len(pixels.levels), isinstance(channel, Erasure)
+        self.channels, self.rate = self.q + self.erased, self.tensor(times)
+        share = np.tile((1 - times[:, None] * self.erased) / self.q, self.q)
+        share = np.hstack([share, times[:, None]]) if self.erased else share
+        self.share, self.scale = self.tensor(share), self.tensor(np.sqrt(share * (1 - share)))
+
+    def corrupt(self, x_0: Tensor, k: Tensor, rng: torch.Generator) -> Tensor:
+        hit = torch.rand(x_0.shape, generator=rng, dtype=x_0.dtype, device=x_0.device) < _each(self.rate[k])
+        return torch.where(hit, MASK if self.erased else self._drawn(x_0.shape, rng).to(x_0), x_0)
+
+    def _drawn(self, shape: Sequence[int], rng: torch.Generator) -> Tensor:
+        return torch.randint(self.q, tuple(shape), generator=rng, device=rng.device)
+
+    def shown(self, x_t: Tensor, k: Tensor) -> Tensor:
+        """Return (n, channels, row, column)."""
+        codes = one_hot(x_t[:, 0].long() % (self.q + 1), self.q + 1)[..., : self.channels]
+        return ((codes - self.share[k, None, None]) / self.scale[k, None, None]).movedim(3, 1)
+
+    def observations(self, a_0: Tensor, k: int, n_draws: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return those of A as it is, and masked; or replaced by some of the symbols."""
+        own, rate, symbols = self.level(a_0)[:, None], float(self.rate[k]), torch.arange(self.q, device=a_0.device)
+        if self.erased:
+            kept = torch.where(own == symbols, math.log1p(-rate), -math.inf)
+            return torch.stack([kept, torch.full_like(kept, math.log(rate))], dim=1), self.tensor([1 - rate, rate])
+        outcome = torch.cat([own, self._drawn((len(a_0), n_draws), rng)], dim=1)
+        other = rate / self.q
+        log_p = torch.where(outcome[:, :, None] == symbols, math.log(1 - rate + other), math.log(other))
+        return log_p, self.tensor([1 - rate, *[rate / n_draws] * n_draws])
+
+
+def noise_of(channel: Channel | TokenNoise, times: NDArray[np.float64], pixels: Pixels, device: str) -> Noise:
     """Return the noise of a channel. Raises InputError for bit flips or erasures of other values than -1 and 1."""
-    return (Noise if isinstance(channel, Gaussian) else SpinNoise)(channel, times, pixels, device)
+    kind = Noise if isinstance(channel, Gaussian) else SpinNoise if symbols_of(channel) is None else SymbolNoise
+    return kind(channel, times, pixels, device)
 
 
 def log_likelihood(log_q: Tensor, log_p: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,21 +7,22 @@ import xarray as xr
 
 import lattice_diffusion as ld
 from lattice_diffusion import exact
-from lattice_diffusion.channels import BitFlip, Erasure, Gaussian
+from lattice_diffusion.channels import BitFlip, Erasure, Gaussian, Uniform
 from lattice_diffusion.estimators import AmortisedLikelihood, clone
 from lattice_diffusion.estimators.amortised import ProbePlan
 from lattice_diffusion.estimators.amortised_data import field_of_array
 from lattice_diffusion.estimators.amortised_estimates import measure
+from lattice_diffusion.estimators.amortised_network import log_likelihood, noise_of
 
 LATTICE, CENTRE, RADII = ld.Lattice((7, 6)), (3, 3), (1, 2)
 MODEL = ld.models.Ising(LATTICE, beta=0.6)
 SMALL = {"width": 32, "batch_size": 256, "steps": 250}
 
 
-def truth(channel, t: float, n_samples: int = 1500):
+def truth(channel, t: float, n_samples: int = 1500, model=MODEL, centre=CENTRE):
     """I(A;C|B) at the radii and, last, I(A;BC)."""
-    parts = [LATTICE.tripartition(CENTRE, r) for r in (*RADII, 0)]
-    return exact.cmi_curve(MODEL, channel, t, parts, n_samples, np.random.default_rng(1))
+    parts = [model.lattice.tripartition(centre, r) for r in (*RADII, 0)]
+    return exact.cmi_curve(model, channel, t, parts, n_samples, np.random.default_rng(1))
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,64 @@ def test_every_channel_gives_the_exact_information(channel, times):
         assert values[-1] > 20 * errors[-1]
         assert values[0] > 2 * errors[0]
         assert np.sqrt(np.diag(found.cmi_covariance[k])) == pytest.approx(errors[:-1])
+
+
+CHAIN = ld.models.PottsChain(ld.Lattice((9,)), coupling=1.2, q=3)
+TREE = ld.models.RandomHierarchy(3, 2, vocabulary=3, synonyms=2, rules=1)
+
+
+@pytest.mark.parametrize(
+    ("model", "site", "channel", "times", "steps"),
+    [
+        (CHAIN, 4, Uniform(3), (0.3, 0.5), 250),
+        pytest.param(CHAIN, 4, Erasure(3), (0.65, 0.8), 1000, marks=pytest.mark.slow),
+        pytest.param(TREE, 3, Uniform(3), (0.3, 0.5), 1000, marks=pytest.mark.slow),
+        pytest.param(TREE, 3, Erasure(3), (0.5, 0.7), 1500, marks=pytest.mark.slow),
+    ],
+)
+def test_sequences_of_tokens_give_the_exact_information(model, site, channel, times, steps):
+    x_0 = model.sample(5000 if steps < 1000 else 10_000, np.random.default_rng(0))
+    options = {"radii": RADII, "times": times, "pixel": (0, site), "channel": channel, "rng": 0}
+    found = AmortisedLikelihood(**SMALL | {"steps": steps}).fit(x_0, **options).estimate()
+    for t in times:
+        known, one = truth(channel, t, model=model, centre=(site,)), found.sel(t=t)
+        values = np.append(one.cmi, one.total_information)
+        errors = np.hypot([*one.cmi_stderr, one.total_information_stderr], known.stderr)
+        assert np.abs((values - known.values) / errors).max() < 4, (t, values, known.values)
+        assert values[-1] > 15 * errors[-1]
+
+
+def test_a_permutation_of_the_symbols_gives_the_same_information():
+    """As numbers 0, 1, 2 they would have another order."""
+    x_0 = CHAIN.sample(3000, np.random.default_rng(0))
+    options = {"radii": (1,), "times": (0.3,), "pixel": (0, 4), "channel": Uniform(3), "rng": 0}
+    estimator = AmortisedLikelihood(**SMALL | {"steps": 100})
+    one, two = (estimator.fit(x, **options).estimate() for x in (x_0, np.array([1, 2, 0])[x_0]))
+    assert abs(one.total_information - two.total_information) < 3 * one.total_information_stderr
+    assert one.total_information > 10 * one.total_information_stderr
+
+
+@pytest.mark.parametrize("channel", [Erasure(3), Uniform(3)], ids=lambda channel: channel.name)
+def test_tokens_have_no_order(channel):
+    """The codes of all symbols are equally far from one another; the noise and A's likelihood are the channel's."""
+    t, n, rng = 0.35, 40_000, torch.Generator().manual_seed(5)
+    x_0 = np.arange(n).reshape(-1, 2, 1) % 3
+    field = field_of_array(x_0, tokens=3)
+    noise, k = noise_of(channel, np.array([0.8, t]), field.pixels, "cpu"), torch.ones(n // 2, dtype=torch.long)
+    x_t = noise.corrupt(torch.as_tensor(field.read(np.arange(n // 2))), k, rng)
+    outcomes = x_t.numpy().ravel().astype(int) % (3 + noise.erased)
+    law = channel.output_law(t)  # of every outcome given the symbol, the mask last
+    share = np.array([[((outcomes == y) & (x_0.ravel() == s)).mean() for s in range(3)] for y in range(len(law))])
+    assert 3 * share == pytest.approx(law, abs=0.02)
+    codes = noise.shown(torch.arange(-noise.erased, 3).reshape(-1, 1, 1, 1), k[: 3 + noise.erased])[:, :, 0, 0].numpy()
+    apart = np.linalg.norm(codes[:, None] - codes, axis=2)[noise.erased :, noise.erased :]
+    assert apart[~np.eye(3, dtype=bool)] == pytest.approx(apart[0, 1], abs=1e-5)
+    assert len(np.unique(codes, axis=0)) == 3 + noise.erased
+    assert noise.shown(x_t, k).pow(2).mean() == pytest.approx(1, abs=0.02)
+    q = np.array([0.5, 0.3, 0.2])
+    log_p, weights = noise.observations(torch.arange(3.0)[:, None], 1, 40_000, rng)
+    nats = log_likelihood(torch.tensor(q).log().float().expand(3, 1, -1), log_p, noise.levels)[0]
+    assert (nats[:, 0] @ weights).numpy() == pytest.approx((law * np.log(law @ q)[:, None]).sum(axis=0), abs=3e-3)
 
 
 def test_independent_colours_add_up():
@@ -144,7 +203,16 @@ def test_conventions():
         (np.ones((50, 4, 4)), {}, "samples must vary, got 1 at every place"),
         (np.ma.masked_less(np.arange(1600.0).reshape(100, 4, 4), 3), {}, "samples must have no masked entries"),
         (np.ones((50, 6, 5, 3)), {}, "must have their channels first, got (50, 6, 5, 3); use np.moveaxis(x, 3, 1)"),
-        (np.arange(50.0)[:, None], {}, "samples must be numbers (n, row, column) or (n, channel, row, column), got"),
+        (np.arange(50.0), {}, "samples must be numbers (n, site), (n, row, column) or (n, channel, row, column), got"),
+        (CHAIN.sample(50, 1) + 1, {"channel": Erasure(3)}, "samples must hold tokens, integers 0..2, got 3"),
+        (CHAIN.sample(50, 1) + 0.5, {"channel": Uniform(3)}, "samples must hold tokens, integers 0..2, got 2.5"),
+        (
+            np.random.default_rng(1).integers(4, size=(50, 2, 4, 4)),
+            {"channel": Uniform(4)},
+            "images of tokens must have one channel",
+        ),
+        (CHAIN.sample(50, 1), {"channel": Uniform()}, "tokens = None under uniform noise"),
+        (CHAIN.sample(50, 1), {"channel": Erasure()}, "or noise of q symbols for tokens"),
         (MODEL.sample(12, np.random.default_rng(1)), {}, "at least 20 images, and better 1,000, got 12"),
         (MODEL.sample(50, np.random.default_rng(1)), {"pixel": (9, 0)}, "in 7x6, got (9, 0)"),
         (MODEL.sample(50, np.random.default_rng(1)), {"radii": (3,)}, "radii must be below 3, where the box covers"),
@@ -154,7 +222,11 @@ def test_conventions():
             {"channel": BitFlip()},
             "channel bitflip needs spins of -1 and 1, got 32 levels",
         ),
-        (MODEL.sample(50, np.random.default_rng(1)), {"channel": "vp"}, "channel must be Gaussian, BitFlip or Erasure"),
+        (
+            MODEL.sample(50, np.random.default_rng(1)),
+            {"channel": "vp"},
+            "channel must be Gaussian, BitFlip, Erasure or",
+        ),
         (np.full((50, 4, 4), np.nan), {}, "samples must be finite"),
     ],
 )
