@@ -211,6 +211,16 @@ def _of_channel(channel: Any) -> Unit:
     )
 
 
+def units(log_snr: float) -> str:
+    """Return a noise level in other units than time, such as "σ/α = 0.67, log snr = +0.8"."""
+    return f"σ/α = {np.exp(-log_snr / 2):.3g}, log snr = {log_snr:+.1f}"
+
+
+def level(t: float, log_snr: float) -> str:
+    """Return a noise level in words, such as "t = 0.4 (σ/α = 0.67, log snr = +0.8)"."""
+    return f"t = {t:g} ({units(log_snr)})"
+
+
 def _each(function: Callable[[float], float], values: FloatArray) -> FloatArray:
     values = np.asarray(values, float)
     return np.array([function(float(value)) for value in values.ravel()]).reshape(values.shape)

@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError, array_of, shown
 from ..lattice import FloatArray, Rng
-from ..noise_units import NoiseLevel, unit_of
+from ..noise_units import NoiseLevel, level, unit_of
 from ..phases import Allocation, Window, evaluate_schedule, nonlocality_window, optimal_schedule, schedule_frontier
 from ..progress import progress_bar
 from ..registry import find, is_file
@@ -368,7 +368,11 @@ class Comparison:
                 found.append(Row(NAME, f"{variable.attrs['long_name']}, {name}", None, float(value), 0.0, str(key)))
         if budget is not None:
             plan = self.schedule(budget)
-            where = "; ".join(f"{name} from t = {start:.3g} to {stop:.3g}" for name, start, stop in plan.bounds())
+            found_at = zip(plan.bounds(), plan.bounds("log_snr"), strict=True)
+            where = "; ".join(
+                f"{name} from {level(round(start, 3), first)} to {level(round(stop, 3), last)}"
+                for (name, start, stop), (_, first, last) in found_at
+            )
             found.append(Row(NAME, f"KL, schedule for {budget:g} nat", None, plan.kl, plan.kl_stderr, where))
             found.append(Row(NAME, "cost, dearest / schedule", None, plan.saving, 0.0, "measured seconds"))
         return found

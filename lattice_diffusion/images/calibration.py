@@ -17,6 +17,7 @@ from ..errors import InputError
 from ..estimate import Curve
 from ..estimators.amortised import ProbePlan, reach
 from ..estimators.amortised_data import field_of_array
+from ..noise_units import level, units
 from ..report import with_error as number
 from ..results import Row, variable
 from .decisions import TOLERANCE, Group, Variables, probe_variables
@@ -130,16 +131,17 @@ def distance_error(variables: Mapping[Any, Any], name: str) -> np.ndarray:
 
 def comparison(name: str, variables: Mapping[Any, Any]) -> Iterator[Row]:
     """Yield rows of measured beside exact: I(A;BC), I(A;C|B) and its window, and every Markov length."""
-    t, r = variables["t"].values, variables["radius"].values
-    top = int(np.argmax(variables["cmi_exact"].values[:, 0]))
+    r, top = variables["radius"].values, int(np.argmax(variables["cmi_exact"].values[:, 0]))
+    noise = [level(*at) for at in zip(variables["t"].values, variables["log_snr"].values, strict=True)]
     wanted: list[tuple[str, str, tuple[int, ...]]] = [
-        (f"I(A;BC) at t = {t[top]:g}", "total_information", (top,)),
-        (f"I(A;C|B) at t = {t[top]:g}, r = {r[0]}", "cmi", (top, 0)),
+        (f"I(A;BC) at {noise[top]}", "total_information", (top,)),
+        (f"I(A;C|B) at {noise[top]}, r = {r[0]}", "cmi", (top, 0)),
     ]
     if "markov_length" in variables:
         for word, end in (("start", "start"), ("end", "stop")):
-            wanted.append((f"{word} of the nonlocality window, r = {r[0]}", f"window_{end}", (0,)))
-        wanted += [(f"Markov length at t = {x:g}", "markov_length", (k,)) for k, x in enumerate(t)]
+            where = units(float(variables[f"window_{end}_log_snr"].values[0]))
+            wanted.append((f"{word} of the nonlocality window, r = {r[0]} ({where})", f"window_{end}", (0,)))
+        wanted += [(f"Markov length at {x}", "markov_length", (k,)) for k, x in enumerate(noise)]
     for quantity, key, at in wanted:
         value = float(variables["cmi_above_null" if key == "cmi" else key].values[at])
         truth = float(variables[f"{key}_exact"].values[at])
@@ -156,7 +158,7 @@ def share_found(variables: Mapping[Any, Any]) -> float:
 
 def calibration_verdict(group: Group) -> tuple[str, bool]:
     """Return how far the probe lies from what is exact, in words, and whether it misses what is there."""
-    t, radius = group["t"].values, group["radius"].values
+    noise, radius = (group["t"].values, group["log_snr"].values), group["radius"].values
     gap, error = group["cmi_above_null"].values - group["cmi_exact"].values, distance_error(group, "cmi")
     k, j = np.unravel_index(int(np.abs(gap).argmax()), gap.shape)
     found, exact = (
@@ -165,7 +167,7 @@ def calibration_verdict(group: Group) -> tuple[str, bool]:
     )
     sentences = [
         f"The probe finds {share_found(group):.0%} of I(A;C|B) beyond r = {radius[0]}, summed over times. "
-        f"It is furthest from exact at t = {t[k]:g}, r = {radius[j]}: {found} for {exact} nats."
+        f"It is furthest from exact at {level(noise[0][k], noise[1][k])}, r = {radius[j]}: {found} for {exact} nats."
     ]
     for quantity, keys in (("ξ(t)", ("markov_length",)), ("Ends of windows", ("window_start", "window_stop"))):
         if keys[0] not in group:

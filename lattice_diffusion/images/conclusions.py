@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..channels import Gaussian
-from ..phases import peak_time
+from ..noise_units import level, units
 from ..report import with_error as number
 from ..results import Result, Row, provenance, tree
 from .decisions import GLOBAL, SIGNIFICANT, Group, Variables
@@ -50,10 +50,7 @@ def _rows(found: Variables) -> Iterator[Row]:
     doubt = "" if converged(found) else "not converged: "
     largest = f"{doubt}I(A;C|B) at {level(times[top], found['log_snr'].values[top])}, its largest, r = {r}"
     yield Row(PROBE, largest, None, float(cmi[top]), float(stderr[top]), "")
-    peak = None if doubt else peak_time(times, cmi, stderr)
-    if peak is not None:
-        yield Row(PROBE, f"time of the largest I(A;C|B), r = {r}", None, peak.value, peak.stderr, "")
-    for name in ("window_start", "window_stop", "speciation_start", "speciation_stop"):
+    for name in ("peak_time", "window_start", "window_stop", "speciation_start", "speciation_stop"):
         if name in found and np.isfinite(value := float(found[name].values.flat[0])):
             log_snr = float(found[f"{name}_log_snr"].values.flat[0])
             where = f", r = {r}" if found[name].dims else ""
@@ -70,14 +67,9 @@ def converged(probe: Group) -> bool:
     return "converged" not in probe or bool(probe["converged"].values)
 
 
-def units(log_snr: float) -> str:
-    """Return a noise level in other units than time, such as "σ/α = 0.67, log snr = +0.8"."""
-    return f"σ/α = {np.exp(-log_snr / 2):.3g}, log snr = {log_snr:+.1f}"
-
-
-def level(t: float, log_snr: float) -> str:
-    """Return a noise level in words, such as "t = 0.4 (σ/α = 0.67, log snr = +0.8)"."""
-    return f"t = {t:g} ({units(log_snr)})"
+def time_in_words(t: float) -> str:
+    """Return `level` of a time of the linear schedule, which hybrids have; both ends are t alone."""
+    return level(round(t, 3), np.log(Gaussian("linear").snr(t))) if 0 < t < 1 else f"t = {t:g}"
 
 
 def probe_findings(probe: Group) -> Iterator[str]:
@@ -180,7 +172,7 @@ def hybrid_findings(groups: Mapping[str, Group]) -> Iterator[str]:
         return
     made = groups["generation"]
     start, stop = (float(made[f"window_{end}"].values) for end in ("start", "stop"))
-    ends = [level(round(t, 3), np.log(Gaussian("linear").snr(t))) if 0 < t < 1 else f"t = {t:g}" for t in (start, stop)]
+    ends = [time_in_words(t) for t in (start, stop)]
     r, cost = int(made["local_radius"].values), made["cost"]
     share = float(cost.sel(schedule="LGL") / cost.sel(schedule="GGG"))
 

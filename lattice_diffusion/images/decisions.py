@@ -11,6 +11,7 @@ keep it. `excess_mse` is E|A - E[A|AB]|^2 - E|A - E[A|ABC]|^2 in scaled units. F
     markov_length (t)                xi in sites; where there is none it is NaN, and markov_length_note says why
     window_start, window_stop (radius)   nonlocality window at `tolerance`; NaN where `n_nonlocal_times` (radius) is 0
                                      or the times measured do not bracket that end; also NAME_log_snr
+    peak_time (radius)               time of the largest CMI, NaN where it is the first or last time; also NAME_log_snr
     speciation_start, speciation_stop    window of the label at `tolerance`, valid where `speciation_seen` is 1
     bits_lost (t, radius)            bits per dimension that a local denoiser of that radius adds at that time
     recommended_radius (t)           the cheapest r(t) whose losses, none counted below zero, add up to at most
@@ -34,7 +35,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..channels import Channel, Erasure, Gaussian
 from ..errors import InputError, check_finite
-from ..phases import markov_length, nonlocality_window, optimal_schedule, speciation_window
+from ..estimate import Estimate
+from ..phases import markov_length, nonlocality_window, optimal_schedule, peak_time, speciation_window
 from ..results import variable
 
 GLOBAL = -1  # the radius of the whole image
@@ -231,23 +233,34 @@ def _markov_lengths(found: Variables, covariance: NDArray | None, prefactor: Arr
 
 def _ends(name: str, dims: tuple[str, ...], windows: Sequence[Any], channel: Channel, long_name: str) -> Variables:
     """Return NAME_start and NAME_stop of windows with errors and log snr, NaN for open ends; scalars without dims."""
-    found: Variables = {}
-    for end, words in (("start", "start"), ("stop", "end")):
-        ends = [getattr(window, end) if window else None for window in windows]
-        numbers = [(np.nan,) * 3 if e is None else (e.value, e.stderr, np.log(channel.snr(e.value))) for e in ends]
-        value, error, log_snr = np.array(numbers).T if dims else np.array(numbers[0])
-        key, about = f"{name}_{end}", f"{words} of the {long_name}"
-        found |= with_error(key, dims, value, error, "1", about)
-        found[f"{key}_log_snr"] = variable(dims, log_snr, "1", f"log snr at the {about}")
-    return found
+    start, stop = ([getattr(window, end) if window else None for window in windows] for end in ("start", "stop"))
+    return {
+        **_times(f"{name}_start", dims, start, channel, f"start of the {long_name}"),
+        **_times(f"{name}_stop", dims, stop, channel, f"end of the {long_name}"),
+    }
+
+
+def _times(
+    name: str, dims: tuple[str, ...], times: Sequence[Estimate | None], channel: Channel, long_name: str
+) -> Variables:
+    """Return times with their errors and log snr, NaN where there are none; scalars without dims."""
+    numbers = [(np.nan,) * 3 if t is None else (t.value, t.stderr, np.log(channel.snr(t.value))) for t in times]
+    value, error, log_snr = np.array(numbers).T if dims else np.array(numbers[0])
+    return {
+        **with_error(name, dims, value, error, "1", long_name),
+        f"{name}_log_snr": variable(dims, log_snr, "1", f"log snr at the {long_name}"),
+    }
 
 
 def _windows(found: Variables, channel: Channel, tolerance: float) -> Variables:
     cmi, stderr = found["cmi_above_null"].values, found["cmi_above_null_stderr"].values
-    windows = [nonlocality_window(found["t"].values, cmi[:, r], tolerance, stderr[:, r]) for r in range(cmi.shape[1])]
+    t, columns = found["t"].values, range(cmi.shape[1])
+    windows = [nonlocality_window(t, cmi[:, r], tolerance, stderr[:, r]) for r in columns]
+    peaks = [peak_time(t, cmi[:, r], stderr[:, r]) for r in columns]
     count = (cmi > tolerance).sum(axis=0)
     return {
         **_ends("window", ("radius",), windows, channel, "nonlocality window"),
+        **_times("peak_time", ("radius",), peaks, channel, "time at which I(A;C|B) is largest"),
         "n_nonlocal_times": variable("radius", count, "1", "times measured with I(A;C|B) above the tolerance"),
     }
 

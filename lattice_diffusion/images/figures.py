@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from ..plots import COLORS, MARKERS, curve, heat_map, new_figure
+from ..plots import COLORS, MARKERS, curve, heat_map, new_figure, noise_axis, noise_rows
 from ..results import grids
 from .conclusions import SCHEDULES
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 Variables = Mapping[Any, Any]
 ALARM = "#b00020"
-MOST_TICKS = 6
 SHADE = {"alpha": 0.15, "lw": 0}
 MEASURES = {
     "frechet_distance": "Fréchet distance of features",
@@ -94,26 +93,6 @@ def _empty(height: float) -> "Figure":
     import matplotlib.pyplot as plt
 
     return plt.figure(figsize=(11.0, height), layout="constrained")
-
-
-def noise_axis(ax: "Axes", variables: Variables, dim: str = "t") -> "Axes":
-    """Label the axis of time with t, σ/α and log snr, at some of the times measured."""
-    t, log_snr = variables[dim].values, variables["log_snr"].values
-    shown = np.unique(np.linspace(0, t.size - 1, MOST_TICKS).round().astype(int))
-    ax.set_xticks(t[shown], [_noise(t[k], log_snr[k]) for k in shown], fontsize=8)
-    return _noise_rows(ax)
-
-
-def _noise(t: float, log_snr: float) -> str:
-    return f"{t:.3g}\n{np.exp(-log_snr / 2):.2g}\n{log_snr:+.1f}"
-
-
-def _noise_rows(ax: "Axes") -> "Axes":
-    """Write at the left end of the axis what the three rows of its labels are."""
-    place: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "right", "va": "top"}
-    ax.annotate("t\nσ/α\nlog snr", (0, 0), (-6, -7), fontsize=8, **place)
-    ax.set_xlabel("noise level")
-    return ax
 
 
 def plot_probe_map(variables: Variables, *, ax: "Axes | None" = None) -> "Axes":
@@ -312,11 +291,10 @@ def plot_recovery(variables: Variables, name: str, *, ax: "Axes | None" = None) 
     for (i, j), value in np.ndenumerate(shown):
         dark = value < np.nanmin(shown) + 0.6 * np.ptp(shown)
         ax.text(j, i, f"{value:.2g}", ha="center", va="center", fontsize=7, color="w" if dark else "k")
-    labels = [_noise(t, log_snr) for t, log_snr in zip(starts, variables["log_snr"].values, strict=True)]
-    ax.set_xticks(np.arange(len(starts)), labels, fontsize=8)
+    noise_rows(ax, np.arange(len(starts)), starts, variables["log_snr"].values)
     ax.set_yticks(kinds, [f"{r}" if r >= 0 else "global" for r in radii])
     ax.set(ylabel="radius r", title=f"Noised and returned: {RECOVERY[name]}")
-    return _noise_rows(ax)
+    return ax
 
 
 def plot_images(variables: Variables, *, ax: "Axes | None" = None) -> "Axes":

@@ -31,6 +31,7 @@ from .conclusions import (
     probe_doubts,
     probe_findings,
     radius_words,
+    time_in_words,
 )
 from .decisions import SIGNIFICANT, Group
 
@@ -243,8 +244,9 @@ def _facts(title: str, facts: dict[str, Any], text: str = "") -> Section:
 
 
 def _probe_sections(result: xr.DataTree, parameters: dict[str, Any]) -> Iterator[Section]:
+    from ..plots import noise_axis
     from ..plots.label_windows import plot_probe_label_windows
-    from .figures import calibrations, noise_axis, plot_calibration, plot_probe_panels
+    from .figures import calibrations, plot_calibration, plot_probe_panels
 
     probe = grids(result)[PROBE]
     known = {name: grids(result)[name] for name in calibrations(result) if name != PROBE}
@@ -419,6 +421,7 @@ def _hybrid_sections(result: xr.DataTree, parameters: dict[str, Any]) -> Iterato
     facts = {**_entries(parameters, "data"), **_entries(parameters, "training"), **_entries(parameters, "effort")}
     facts |= {name: parameters[name] for name in ("levels", "shrink", "radius", "window") if name in parameters}
     facts.pop("classes", None)
+    facts |= {name: [time_in_words(t) for t in facts[name]] for name in ("starts", "window") if name in facts}
     yield _facts("How it was done", facts, f"Noise: {NOISE['linear']}; snr = α²/σ².")
     yield _table(result)
 

@@ -27,6 +27,7 @@ CMI, XI = r"$I_t(A;C|B)$ (nats)", r"Markov length $\xi$ (sites)"
 SYMBOLS = {"t": "t", "radius": "r", "beta": "β", "length": "L", "mass_squared": "m²", "mean": "μ", "std": "s"}
 WORDS = {"t": "time t", "radius": "radius r", "beta": "β", "length": "side L"}
 SIGNIFICANT = 3.0  # errors
+N_TICKS = 6, 5, 4  # of three rows each on an axis of time
 DECADES = 9  # of a logarithmic scale of colours, at most
 Style = Literal["paper", "talk"]
 STYLES: dict[str, dict[str, Any]] = {
@@ -65,11 +66,13 @@ def _axes(ax: "Axes | None") -> "Axes":
 
 
 def legend(ax: "Axes", ncols: int | None = None, **options: Any) -> None:
-    """Put the legend below the axes, where it leaves the data free."""
+    """Put the legend below the axes and their labels, where it leaves the data free."""
     import matplotlib.pyplot as plt
     from matplotlib.transforms import offset_copy
 
-    below = offset_copy(ax.transAxes, ax.get_figure(root=True), 0, -3.4 * plt.rcParams["font.size"], units="points")
+    lines = 5.4 if "\n" in ax.get_xticklabels()[0].get_text() else 3.4  # of text below the axes
+    down = -lines * plt.rcParams["font.size"]
+    below = offset_copy(ax.transAxes, ax.get_figure(root=True), 0, down, units="points")
     n = len(ax.get_legend_handles_labels()[0])
     if n == 0:
         return
@@ -215,7 +218,12 @@ def trusted(data: xr.Dataset, name: str) -> xr.DataArray:
 
 
 def is_logarithmic(data: xr.Dataset, name: str) -> bool:
-    """Return whether a variable is positive and spans so much that its logarithm is to be drawn."""
+    """Return whether a variable is positive and spans so much that its logarithm is to be drawn.
+
+    Entropies of labels are not, as what counts is where those of all sizes cross.
+    """
+    if name.endswith("entropy"):
+        return False
     values, seen = data[name].values, trusted(data, name).values
     positive, wide = values[seen & (values > 0)], 5.0 if name == "markov_length" else 50.0
     return bool(np.nanmin(values, initial=0.0) >= 0.0 and positive.size > 1 and positive.max() > wide * positive.min())
@@ -253,6 +261,8 @@ def cells(
             step = -(-data[key].size // 14)
             axis.set_ticks(places(data[key])[::step], [str(n) for n in data[key].values[::step]])
     ax.set(xlabel=words(data[x]), ylabel=words(data[y]))
+    if "t" in (x, y) and "log_snr" in data:
+        noise_axis(ax, data, upright=y == "t")
     peak = data.get("peak_time")
     if peak is not None and name == "cmi" and x == "t" and peak.dims == (y,):
         peak = peak.where(trusted(data, name).any("t"))
@@ -322,9 +332,11 @@ def curves(
         if ax.get_yscale() == "log":  # of what was drawn before
             low, high = min(low, ax.get_ylim()[0]), max(high, ax.get_ylim()[1])
         ax.set(yscale="log", ylim=(low, high))
+    ax.set(xlabel=words(data[x]), ylabel=what(data[name]))
     if at is None:
         ticks(ax, data[x])
-    ax.set(xlabel=words(data[x]), ylabel=what(data[name]))
+        if x == "t" and "log_snr" in data:
+            noise_axis(ax, data)
     return ax
 
 
@@ -340,6 +352,39 @@ def ticks(ax: "Axes", coordinate: xr.DataArray) -> None:
     step = -(-values.size // 10)
     ax.set_xticks(values[::step] if kind in "iu" else places(coordinate)[::step], [str(v) for v in values[::step]])
     ax.xaxis.set_minor_locator(NullLocator())
+
+
+def noise_axis(ax: "Axes", data: Any, dim: str = "t", upright: bool = False) -> "Axes":
+    """Label the axis of time with t, σ/α and log snr, at some of the times measured.
+
+    Args:
+        data: variables by name, with the times `dim` and the `log_snr` at each.
+        upright: whether time runs along y.
+    """
+    t, log_snr = data[dim].values, data["log_snr"].values
+    gaps = [np.abs(t[:, None] - np.linspace(t.min(), t.max(), n)) for n in N_TICKS]
+    shown = np.unique(min(gaps, key=lambda gap: gap.min(axis=0).max()).argmin(axis=0))  # as even as they get
+    if upright:
+        ax.set_yticks(t[shown], [label.replace("\n", ", ") for label in _noise(t[shown], log_snr[shown])])
+        ax.set_ylabel("t, σ/α, log snr")
+        return ax
+    return noise_rows(ax, t[shown], t[shown], log_snr[shown])
+
+
+def _noise(t: NDArray[Any], log_snr: NDArray[Any]) -> list[str]:
+    return [f"{time:.3g}\n{np.exp(-level / 2):.2g}\n{level:+.1f}" for time, level in zip(t, log_snr, strict=True)]
+
+
+def noise_rows(ax: "Axes", places: NDArray[Any], t: NDArray[Any], log_snr: NDArray[Any]) -> "Axes":
+    """Label `places` of the axis with t, σ/α and log snr, and write what they are at its left end."""
+    import matplotlib.pyplot as plt
+
+    size = 0.8 * plt.rcParams["font.size"]
+    ax.set_xticks(places, _noise(t, log_snr), fontsize=size)
+    where: dict[str, Any] = {"xycoords": ax.get_xaxis_transform(), "textcoords": "offset points"}
+    ax.annotate("t\nσ/α\nlog snr", (places[0], 0), (-1.7 * size, -7), ha="right", va="top", fontsize=size, **where)
+    ax.set_xlabel("noise level")
+    return ax
 
 
 # -- a table -----------------------------------------------------------------------------------------------------------

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLUMNS, WIDTH, HEIGHT = 4, 4.0, 3.6  # panels in a row, and inches of one
+COLUMNS, WIDTH, HEIGHT = 4, 4.0, 3.6  # panels in a row at most, and inches of one
 MAX_PANELS = 600
 FEW = 3  # values of an axis that are drawn as curves, not as a map
-_SILENT = ("_stderr", "_covariance", "_p_value", "_closed", "_predicted", "_exact")  # drawn with what they belong to
+_SILENT = ("_stderr", "_covariance", "_p_value", "_closed", "_predicted", "_exact", "log_snr")  # drawn with others
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def plot_grids(
     n_panels = sum(map(len, blocks.values()))
     if n_panels > MAX_PANELS:
         raise InputError(f"a figure has at most {MAX_PANELS} panels, got {n_panels}; choose by grid, quantity or at")
-    columns = min(COLUMNS, max(map(len, blocks.values())))
+    columns = max(math.ceil(n / math.ceil(n / COLUMNS)) for n in map(len, blocks.values()))  # in even rows
     rows = [math.ceil(len(found) / columns) for found in blocks.values()]
     large = max(1.0, plt.rcParams["font.size"] / 12)
     size = (WIDTH * columns * large, sum(HEIGHT * n + 0.4 for n in rows) * large)
@@ -116,11 +116,11 @@ def _panels(
         return
     if any(dim not in data.dims for dim in (*at, *over)):
         return  # another grid may have it
-    data = data.isel({dim: _index(data[dim], value) for dim, value in at.items()})
-    for name, array in data.data_vars.items():
+    there = data.isel({dim: _index(data[dim], value) for dim, value in at.items()})
+    for name, array in there.data_vars.items():
         wanted = name in quantity if quantity else name != "done" and not str(name).endswith(_SILENT)
         if wanted and array.dtype.kind in "fiu" and set(over) <= set(array.dims):
-            yield from _variable(data, str(name), over, at)
+            yield from _variable(there, str(name), over, [dim for dim in at if dim in data[name].dims])
 
 
 def _index(coordinate: xr.DataArray, value: Any) -> int:
@@ -136,7 +136,7 @@ def _index(coordinate: xr.DataArray, value: Any) -> int:
     return int(found[0])
 
 
-def _variable(data: xr.Dataset, name: str, over: tuple[str, ...], at: dict[str, Any]) -> Iterator[Panel]:
+def _variable(data: xr.Dataset, name: str, over: tuple[str, ...], at: Sequence[str]) -> Iterator[Panel]:
     """Yield the panels of one variable: those of every combination of values along the axes that are not shown."""
     axes = [str(dim) for dim in data[name].dims]
     fixed = {dim: data[dim].item() for dim in axes if data.sizes[dim] == 1 and dim not in over}

@@ -19,6 +19,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from .. import channels, models
+from ..channels import is_gaussian
 from ..errors import InputError
 from ..lattice import Tripartition
 from ..registry import is_file
@@ -232,6 +233,10 @@ class Tables:
         for axis, values in listed.items():
             shown = [float(f"{x:.15g}") if isinstance(x, float) else x for x in values]  # 0.5 of a range, for `.sel`
             yield axis, variable((axis,), np.array(shown), *_AXES.get(axis, ("1", f"{axis} of the model")))
+        if "t" in listed and is_gaussian(channel := build_channel(grid.channel)):
+            with np.errstate(divide="ignore"):
+                log_snr = np.log([channel.snr(t) for t in listed["t"]])
+            yield "log_snr", variable(("t",), log_snr, "1", "logarithm of the signal-to-noise ratio")
         yield from self._coordinates[name].items()
         for column_name, (dims, units, long_name) in _columns(grid).items():
             yield column_name, variable((*listed, *dims), self._values[name][column_name], units, long_name)

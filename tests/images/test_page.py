@@ -23,9 +23,10 @@ from lattice_diffusion.images.calibration import (
     distance,
     share_found,
 )
-from lattice_diffusion.images.conclusions import level, probe_result
+from lattice_diffusion.images.conclusions import probe_result
 from lattice_diffusion.images.decisions import GLOBAL, probe_variables, read_costs, snr_weights
 from lattice_diffusion.images.page import html_page, summary
+from lattice_diffusion.noise_units import level
 from lattice_diffusion.phases import nonlocality_window, speciation_window
 from lattice_diffusion.plots.grids import plot_grids
 from lattice_diffusion.results import Row
@@ -384,14 +385,17 @@ def test_table_of_a_calibration_is_exact_beside_measured() -> None:
     found = calibration(np.random.default_rng(1))
     rows = {row.quantity: row for row in comparison("calibration_ising", found)}
     top = int(TRUTH[:, 0].argmax())
-    row = rows[f"I(A;C|B) at t = {T[top]:g}, r = 1"]
+    noise = level(T[top], np.log(Gaussian("linear").snr(T[top])))
+    row = rows[f"I(A;C|B) at {noise}, r = 1"]
     assert row.analytic == TRUTH[top, 0]
     assert row.stderr == pytest.approx(np.hypot(STDERR, EXACT_STDERR))
     assert row.z == pytest.approx(distance(found, "cmi")[top, 0])
     lengths = [name for name in rows if name.startswith("Markov length")]
     assert len(lengths) == np.isfinite(distance(found, "markov_length")).sum() > 3
-    assert "start of the nonlocality window, r = 1" in rows
-    assert "end of the nonlocality window, r = 1" in rows
+    for word, end in (("start", "start"), ("end", "stop")):
+        t = float(found[f"window_{end}"].values[0])
+        noise = level(t, np.log(Gaussian("linear").snr(t))).partition(" (")[2]
+        assert rows[f"{word} of the nonlocality window, r = 1 ({noise}"].value == t
 
 
 @pytest.fixture
@@ -519,6 +523,15 @@ def test_page_without_convergence_carries_the_banner_and_recommends_nothing(undr
     assert "failed" in text
     for word in ("Recommended", "recommended r", "fewer pixels", "suffices", "Trade-offs", "must see", "is decided"):
         assert word not in text
+
+
+def test_times_of_the_table_come_with_other_units_of_noise() -> None:
+    found = probe_variables(**measured())
+    rows = {row.quantity: row.value for row in results.rows(probe_result(found, {}, {}, 0)) if "time" in row.quantity}
+    ((quantity, peak),) = rows.items()
+    assert peak == float(found["peak_time"].values[0])
+    noise = level(peak, 2 * np.log((1 - peak) / peak)).partition(" (")[2]
+    assert quantity == f"time at which I(A;C|B) is largest, r = 1 ({noise}"
 
 
 def test_noise_levels_in_words() -> None:

@@ -11,6 +11,7 @@ from lattice_diffusion.images import calibration
 from lattice_diffusion.images.calibration import calibrate, exact_seconds, pictures, plan_for
 from lattice_diffusion.images.probe import ProbePlan
 from lattice_diffusion.models import Ising
+from lattice_diffusion.noise_units import level
 
 
 def test_calibrated_probe_holds_exact_answers_of_both_pictures(
@@ -31,9 +32,10 @@ def test_calibrated_probe_holds_exact_answers_of_both_pictures(
         assert (found["total_information_exact"].values >= found["cmi_exact"].values[:, 0]).all()
         rows = {row.quantity: row for row in results.rows(result) if row.experiment == f"calibration_{name}"}
         top = found["cmi_exact"].values[:, 0].max()
-        t = found["t"].values[found["cmi_exact"].values[:, 0] == top][0]
-        assert rows[f"I(A;C|B) at t = {t:g}, r = 1"].analytic == top
-        assert rows[f"I(A;BC) at t = {t:g}"].z is not None
+        place = int(found["cmi_exact"].values[:, 0].argmax())
+        noise = level(found["t"].values[place], found["log_snr"].values[place])
+        assert rows[f"I(A;C|B) at {noise}, r = 1"].analytic == top
+        assert rows[f"I(A;BC) at {noise}"].z is not None
     assert cli.main(["report", str(out)]) == 0
     page = (tmp_path / "p.html").read_text()
     assert page.count("data:image/png;base64,") == 3

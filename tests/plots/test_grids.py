@@ -99,6 +99,24 @@ def test_values_that_rare_samples_carry_are_hatched() -> None:
     assert [len(line.get_xdata()) for line in open_ if line.get_markerfacecolor() == "white"] == [3]
 
 
+def test_time_is_labelled_in_all_units_of_noise() -> None:
+    t = np.array([0.2, 0.5, 0.8])
+    axes = {"t": results.variable("t", t, "1", "time"), "beta": results.variable("beta", BETAS, "1", "beta")}
+    log_snr = results.variable("t", 2 * np.log((1 - t) / t), "1", "log snr")
+    cmi = array(np.arange(1.0, 13.0).reshape(4, 3), "beta", "t")
+    result = made(grid={**axes, "log_snr": log_snr, "cmi": cmi, "xi": array(t, "t", units="sites")})
+    labels = ["0.2\n0.25\n+2.8", "0.5\n1\n+0.0", "0.8\n4\n-2.8"]
+    figure = plot_grids(result)
+    along_t = [ax for ax in figure.axes if ax.get_xlabel() == "noise level"]
+    assert len(along_t) == 3  # map and curves of the CMI, curve of xi; log snr is no panel of its own
+    assert all([text.get_text() for text in ax.get_xticklabels()] == labels for ax in along_t)
+    upright = plot_grids(result, over=("beta", "t")).axes[0]
+    assert upright.get_ylabel() == "t, σ/α, log snr"
+    assert upright.get_yticklabels()[0].get_text() == "0.2, 0.25, +2.8"
+    titles = [ax.get_title() for ax in plot_grids(result, at={"beta": 0.44}).axes]
+    assert titles == ["β = 0.44", ""]  # xi has no beta
+
+
 def test_what_is_empty_says_so() -> None:
     axes = {"t": results.variable("t", T, "1", "time")}
     nothing = {"markov_length": array(np.full(3, np.nan), "t"), "cmi": array(np.zeros(3), "t")}

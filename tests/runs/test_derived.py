@@ -33,6 +33,16 @@ def test_markov_lengths_are_those_of_the_closed_form(tmp_path):
         assert data["peak_time_stderr"].dims == ("beta", "radius")
 
 
+def test_gaussian_noise_is_stored_in_other_units_too(tmp_path):
+    model, t = {"name": "gaussian-field", "shape": [9], "mass_squared": 0.3}, [0.0, 0.25, 0.5, 1.0]
+    grid = {"model": model, "channel": {"name": "gaussian"}, "t": t, "radii": [1]}
+    result = runner.run(Spec(name="field", grids={"grid": grid}), tmp_path / "a.h5", progress=False)
+    found = results.grids(result)["grid"]["log_snr"]
+    assert found.values == pytest.approx([math.inf, 2 * math.log(3), 0.0, -math.inf])
+    erased = runner.run(chain(radii=[1], t=[0.2]), tmp_path / "b.h5", progress=False)
+    assert "log_snr" not in results.grids(erased)["grid"]  # sigma has no meaning there
+
+
 def test_times_in_any_order_have_the_same_peaks(tmp_path):
     ordered = runner.run(chain(radii=[1, 2, 3]), tmp_path / "a.h5", progress=False)["grid"]
     shuffled = runner.run(
