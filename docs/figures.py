@@ -35,6 +35,12 @@ def draw(folder):
                 save_figure(figure(), path)
 
 
+def noise_axis(ax, *times):
+    """Label times of the linear schedule with t, sigma/alpha and log snr."""
+    t = np.array(times)
+    plots.noise_rows(ax, t, t, 2 * np.log((1 - t) / t))
+
+
 def gaussian_field():
     """CMI of the middle of a chain against r, and its decay length against 1/(2 kappa)."""
     lattice = ld.Lattice((101,))
@@ -56,9 +62,9 @@ def gaussian_field():
         found = [(t, fit.value, fit.stderr) for t, fit in zip(times, fits, strict=True) if fit is not None]
         plots.curve(right, k, *np.array(found).T, f"$m^2 = {mass_squared:g}$")
         right.plot(times, [model.markov_length(LINEAR, t) for t in times], "k", lw=1)
-    right.set(
-        xlabel="time t", ylabel=r"Markov length $\xi$ (sites)", title=r"Markers: fits; black: $1/2\kappa$", yscale="log"
-    )
+    right.set(ylabel=r"Markov length $\xi$ (sites)", title=r"Markers: fits; black: $1/2\kappa$", yscale="log")
+    plots.plain_log(right.yaxis)
+    noise_axis(right, 0.3, 0.5, 0.7, 0.95)
     plots.legend(right)
     return figure
 
@@ -82,9 +88,10 @@ def gaussian_mixture():
             left.plot(times, cmi, "k", label="$I(A;C|B)$")
             left.plot(times, ab - b, color=plots.COLORS[0], label="$I(S;A|B)$")
             left.plot(times, abc - bc, color=plots.COLORS[1], label="$I(S;A|BC)$")
-    left.set(xlabel="time t", ylabel="information (nats)", title="L = 20, |A| = 16: the CMI is the difference")
-    right.set(xlabel="time t", ylabel=plots.CMI, title="Growing images; dotted: speciation")
+    left.set(ylabel="information (nats)", title="L = 20, |A| = 16: the CMI is the difference")
+    right.set(ylabel=plots.CMI, title="Growing images; dotted: speciation")
     for ax in (left, right):
+        noise_axis(ax, 0.6, 0.7, 0.8, 0.9, 0.98)
         plots.legend(ax)
     return figure
 
@@ -105,6 +112,7 @@ def ising_chain():
         right.plot(times, 1 / np.log(1 / (np.tanh(beta) ** 2 * times)), "k", lw=1)
     left.set(yscale="log", xlabel="radius r", ylabel=plots.CMI, title="Masked fraction t = 0.7")
     right.set(yscale="log", xlabel="masked fraction t", ylabel=r"Markov length $\xi$ (sites)")
+    plots.plain_log(right.yaxis)
     right.set_title(r"Markers: last two radii; black: $1/\log(\coth^2\!\beta\,/\,t)$", fontsize=10)
     for ax in (left, right):
         plots.legend(ax)
@@ -122,8 +130,8 @@ def ising():
     ordered = BETA_CRITICAL + np.geomspace(1e-3, betas[-1] - BETA_CRITICAL, 16)
     left.plot([predicted_peak(9, beta) for beta in ordered], ordered, "k", label="peak of the label's mixture")
     left.axhline(BETA_CRITICAL, color="k", ls="--", lw=1)
+    noise_axis(left, 0.3, 0.5, 0.7, 0.95)
     left.set(
-        xlabel="time t",
         ylabel="β",
         ylim=(betas[0] - 0.02, betas[-1] + 0.02),
         title="L = 9, r = 2; hatched: rare samples",

@@ -17,7 +17,7 @@ from lattice_diffusion.studies import STUDIES
 from lattice_diffusion.studies import find as find_study
 
 KEYS = {
-    "name": "Name of the result (default: the name of the spec file).",
+    "name": "Name of the result.",
     "seed": "Seed of all random numbers. Those of a point depend on the seed and on what is measured there alone.",
     "grids": "Named grids, `[grids.NAME]`. A file with one grid may give the keys of that grid at the top level.",
     "model": "Distribution p_0 of the clean data, see the models below.",
@@ -88,10 +88,18 @@ def _command(command, name):
             yield from (f"    {command.epilog.removeprefix('Example: ')}", "")
         found = [(parameter, parameter.get_help_record(context)) for parameter in command.params]
         found = [(one, row) for one, row in found if row and not row[0].startswith("--help")]
-        rows = [(f"`{row[0]}`", getattr(one, "rich_help_panel", None) or "", row[1]) for one, row in found]
+        rows = [_option(row, getattr(one, "rich_help_panel", None) or "What") for one, row in found]
         yield from table(("option", "about", "meaning"), rows) if rows else ()
     for child, sub in getattr(command, "commands", {}).items():
         yield from _command(sub, f"{name} {child}")
+
+
+def _option(row, panel):
+    """Return option, panel and meaning; choices, which are long, are part of the meaning."""
+    option, _, kind = row[0].partition(" <")
+    if "|" not in kind:
+        return f"`{row[0]}`", panel, row[1]
+    return f"`{option}`", panel, f"{row[1]} Choices: {', '.join(kind.rstrip('>').split('|'))}."
 
 
 def keys():
@@ -121,7 +129,7 @@ def _keys_of(model, described):
     schema = model.model_json_schema(mode="serialization")["properties"]
     rows = []
     for name, field in model.model_fields.items():
-        default = "" if (model, name) == (spec.Spec, "name") else _default(field)  # files lend it their own
+        default = "the file's" if (model, name) == (spec.Spec, "name") else _default(field)  # files lend it their own
         rows.append((f"`{name}`", _kind(schema[name]), default, KEYS.get(name, "")))
     yield from table(("key", "value", "default", "meaning"), rows) if rows else ("No keys besides `name`.", "")
 
@@ -133,7 +141,7 @@ def _default(field):
 def _default_of(default):
     if default is MISSING:
         return "required"
-    return "" if default is None else f"`{_toml(default)}`"
+    return "none" if default is None else f"`{_toml(default)}`"
 
 
 def _kind(schema):

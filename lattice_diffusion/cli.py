@@ -143,7 +143,11 @@ def _command(example: str, on: typer.Typer = app, name: str | None = None) -> An
 def reproduce(
     experiments: Annotated[
         list[str] | None,
-        Argument(help="Names of studies (default: all).", autocompletion=_complete(_names("studies:STUDIES"))),
+        Argument(
+            help="Names of studies (default: all).",
+            metavar="STUDY",
+            autocompletion=_complete(_names("studies:STUDIES")),
+        ),
     ] = None,
     preset: Annotated[
         Literal["quick", "full"], Effort(help="Size: about 17 CPU minutes (9 minutes on two cores), or hours.")
@@ -282,7 +286,7 @@ def plot(
     out: Annotated[Path | None, Output(help="Figure to write: png, pdf or svg (default: FILE.png).")] = None,
     force: Force = False,
 ) -> None:
-    """Draw the figure of a result file, or with a choice of what to draw all that was chosen."""
+    """Draw the figure of a result file, or the grids, quantities and slices that are asked for."""
     out = _output(file, out, (".png", ".pdf", ".svg"), force)
     from .studies.reproduce import draw
 
@@ -473,7 +477,7 @@ def compare(
 
 @_command("doctor")
 def doctor(as_json: AsJson = False) -> None:
-    """Show versions, threads and optional parts, and check ten seconds of exact values; exit code 1 if one fails."""
+    """Show versions, threads and optional parts, and check known values for ten seconds; exit code 1 if one is off."""
     from .doctor import examine, show
 
     found = examine()

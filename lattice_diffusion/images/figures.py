@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from ..plots import COLORS, MARKERS, curve, heat_map, new_figure, noise_axis, noise_rows
+from ..plots import COLORS, MARKERS, curve, heat_map, legend, new_figure, noise_axis, noise_rows
 from ..results import grids
 from .conclusions import SCHEDULES
 
@@ -125,11 +125,10 @@ def plot_probe_curves(variables: Variables, *, ax: "Axes | None" = None, n_curve
     ax.axhline(tolerance, color="k", ls=":", lw=1)
     ax.axhline(0.0, color="0.7", lw=0.8)
     ax.set_yscale("symlog", linthresh=tolerance)
-    known = variables.get("total_information_exact", total).values
-    ax.set_ylim(top=30 * max(float(total.values.max()), float(known.max()), tolerance))  # room for the legend
+    ax.set_ylim(top=2 * max(ax.dataLim.y1, tolerance))
     ax.set(ylabel="information (nats)", title="Information; dotted: tolerance")
-    ax.legend(frameon=False, fontsize=8, ncols=2, loc="upper right")
-    return noise_axis(ax, variables)
+    legend(noise_axis(ax, variables), 2 if n_curves < 5 else 3)
+    return ax
 
 
 def plot_probe_lengths(variables: Variables, *, ax: "Axes | None" = None) -> "Axes":
@@ -141,10 +140,10 @@ def plot_probe_lengths(variables: Variables, *, ax: "Axes | None" = None) -> "Ax
     curve(ax, 0, t[~none], xi[~none], variables["markov_length_stderr"].values[~none])
     if none.any():
         ax.plot(t[none], np.zeros(none.sum()), "|", color="0.5", ms=12, label="no exponential window")
-        ax.legend(frameon=False, fontsize=8)
     ax.set_ylim(0.0, None if np.isfinite(ax.dataLim.y1) and ax.dataLim.y1 > 0 else 1.0)
     ax.set(xlim=_limits(t), ylabel=r"Markov length $\xi$ (sites)", title="How far information reaches")
-    return noise_axis(ax, variables)
+    legend(noise_axis(ax, variables))
+    return ax
 
 
 def plot_probe_radius(variables: Variables, *, ax: "Axes | None" = None) -> "Axes":
@@ -168,13 +167,12 @@ def plot_probe_radius(variables: Variables, *, ax: "Axes | None" = None) -> "Axe
         ax.step(t, shown, where="mid", color=COLORS[0], lw=1.6)
         ax.plot(t, shown, "o", color=COLORS[0], ms=4, label="recommended r(t)")
         ax.set_yticks([*radii, top], [*map(str, radii), "global"])
-        ax.set_ylim(radii[0] - 0.5, top + 2.5)  # room for the legend
+        ax.set_ylim(radii[0] - 0.5, top + 0.5)
     else:
         ax.set_yticks([])
     ax.set(xlim=(low, high), ylabel="radius r", title="How wide a network must be, and when")
-    if ax.get_legend_handles_labels()[0]:
-        ax.legend(frameon=False, fontsize=8, ncols=2, loc="upper center")
-    return noise_axis(ax, variables)
+    legend(noise_axis(ax, variables))
+    return ax
 
 
 def plot_probe_windows(variables: Variables, *, ax: "Axes | None" = None) -> "Axes":
@@ -277,8 +275,8 @@ def plot_excess(variables: Variables, generation: Variables | None = None, *, ax
         ax.axvspan(*window, color="0.9", lw=0, zorder=-1)
     ax.axhline(0.0, color="k", lw=1)
     ax.set(ylabel="squared error beyond global", title="Local denoisers; grey: the window")
-    ax.legend(frameon=False, fontsize=8, ncols=2)
-    return noise_axis(ax, variables)
+    legend(noise_axis(ax, variables))
+    return ax
 
 
 def plot_recovery(variables: Variables, name: str, *, ax: "Axes | None" = None) -> "Axes":

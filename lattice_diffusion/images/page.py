@@ -244,7 +244,7 @@ def _facts(title: str, facts: dict[str, Any], text: str = "") -> Section:
 
 
 def _probe_sections(result: xr.DataTree, parameters: dict[str, Any]) -> Iterator[Section]:
-    from ..plots import noise_axis
+    from ..plots import legend, noise_axis
     from ..plots.label_windows import plot_probe_label_windows
     from .figures import calibrations, plot_calibration, plot_probe_panels
 
@@ -255,7 +255,7 @@ def _probe_sections(result: xr.DataTree, parameters: dict[str, Any]) -> Iterator
     yield Section("Figures", picture=_picture(plot_probe_panels(result)), alternative="panels of the probe")
     if "speciation_seen" in probe:
         ax = plot_probe_label_windows(probe.variables)  # type: ignore[arg-type]
-        noise_axis(ax, probe).legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.02, 0.5))
+        legend(noise_axis(ax, probe), 2)
         alternative = "nonlocality and speciation windows on one axis"
         yield Section("Where the label is decided", picture=_picture(ax.figure), alternative=alternative)
     for name, group in known.items():

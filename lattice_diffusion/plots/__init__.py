@@ -102,7 +102,7 @@ def heat_map(
     the mask `hatched` have stripes in place of a colour. Axes of whole numbers have ticks at whole numbers.
     """
     from matplotlib.colors import LogNorm, Normalize
-    from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullLocator
+    from matplotlib.ticker import MaxNLocator
 
     for axis, coordinate in ((ax.xaxis, np.asarray(x)), (ax.yaxis, np.asarray(y))):
         if coordinate.dtype.kind in "iu":
@@ -127,14 +127,21 @@ def heat_map(
     mesh = ax.pcolormesh(*edges, z, cmap="viridis", norm=norm, rasterized=True)
     bar = ax.figure.colorbar(mesh, ax=ax, label=label, extend="min" if cut else "neither")
     if log and high < 1e3 * low:
-        bar.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        bar.ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
-        bar.ax.yaxis.set_minor_locator(NullLocator())
+        plain_log(bar.ax.yaxis)
     ax.set_facecolor("0.85")
     if striped.any():
         nothing = np.ma.masked_where(~striped, np.ones(z.shape))
         ax.pcolor(*edges, nothing, hatch="////", cmap="Greys", vmin=0.9, vmax=10.0, edgecolor="0.55", lw=0)
     return ax
+
+
+def plain_log(axis: Any) -> None:
+    """Write the ticks of a logarithmic axis of few decades as 1, 2, 5, 10."""
+    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FormatStrFormatter("%g"))
+    axis.set_minor_locator(NullLocator())
 
 
 def _edges(x: np.ndarray) -> np.ndarray:
@@ -332,6 +339,8 @@ def curves(
         if ax.get_yscale() == "log":  # of what was drawn before
             low, high = min(low, ax.get_ylim()[0]), max(high, ax.get_ylim()[1])
         ax.set(yscale="log", ylim=(low, high))
+        if high < 1e3 * low and low > 1e-3:
+            plain_log(ax.yaxis)
     ax.set(xlabel=words(data[x]), ylabel=what(data[name]))
     if at is None:
         ticks(ax, data[x])
@@ -372,7 +381,13 @@ def noise_axis(ax: "Axes", data: Any, dim: str = "t", upright: bool = False) -> 
 
 
 def _noise(t: NDArray[Any], log_snr: NDArray[Any]) -> list[str]:
-    return [f"{time:.3g}\n{np.exp(-level / 2):.2g}\n{level:+.1f}" for time, level in zip(t, log_snr, strict=True)]
+    columns = zip(t, np.exp(-log_snr / 2), log_snr, strict=True)
+    return [f"{x:.{4 if 0.999 < x < 1 else 3}g}\n{_short(ratio)}\n{level:+.1f}" for x, ratio, level in columns]
+
+
+def _short(number: float) -> str:
+    """Return two digits of a number, more of one above 100."""
+    return f"{number:.2g}" if number < 100 else f"{number:.0f}"
 
 
 def noise_rows(ax: "Axes", places: NDArray[Any], t: NDArray[Any], log_snr: NDArray[Any]) -> "Axes":
@@ -382,7 +397,7 @@ def noise_rows(ax: "Axes", places: NDArray[Any], t: NDArray[Any], log_snr: NDArr
     size = 0.8 * plt.rcParams["font.size"]
     ax.set_xticks(places, _noise(t, log_snr), fontsize=size)
     where: dict[str, Any] = {"xycoords": ax.get_xaxis_transform(), "textcoords": "offset points"}
-    ax.annotate("t\nσ/α\nlog snr", (places[0], 0), (-1.7 * size, -7), ha="right", va="top", fontsize=size, **where)
+    ax.annotate("t\nσ/α\nlog snr", (places[0], 0), (-1.9 * size, -7), ha="right", va="top", fontsize=size, **where)
     ax.set_xlabel("noise level")
     return ax
 
@@ -412,10 +427,9 @@ def plot_scores(
     ax.set_facecolor("0.85")
     for (i, j), value in np.ndenumerate(values):
         dark = np.isfinite(value) and norm(value) < 0.6
-        text = f"{value:.2g}" if value < 100 else f"{value:.0f}"
         ax.text(
             *(j + 0.5, i + 0.5),
-            text if np.isfinite(value) else "failed" if np.isnan(value) else "",
+            _short(value) if np.isfinite(value) else "failed" if np.isnan(value) else "",
             ha="center",
             va="center",
             fontsize=8,

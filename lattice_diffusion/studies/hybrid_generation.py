@@ -14,6 +14,7 @@ single faces and every loop is such an image of every other: GLG of uniform loop
 """
 
 import math
+import textwrap
 import time
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
@@ -398,12 +399,15 @@ def figure(result: xr.DataTree) -> Any:
     middle.set_yscale("symlog", linthresh=1e-2)
     right.set(title="What it costs", ylabel="cost / cost of global at all times", yscale="log")
     windows = [one["window"].values for one in data]
-    systems = [f"{title}\n{low:.2f} to {high:.2f}" for title, (low, high) in zip(TITLES.values(), windows, strict=True)]
+    systems = [
+        "\n".join([*textwrap.wrap(title, 12), f"window\n{low:.2f} to {high:.2f}"])
+        for title, (low, high) in zip(TITLES.values(), windows, strict=True)
+    ]
     for ax in (left, middle, right):
         ax.axhline(1.0 if ax is right else 0.0, color="k", lw=1, zorder=1)
         for k in place[1:]:
             ax.axvline(k - 0.5, color="0.85", lw=1)
-        ax.set_xticks(place, systems, rotation=30, ha="right", rotation_mode="anchor")
+        ax.set_xticks(place, systems, fontsize="small")
     fig.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return fig
 

@@ -216,6 +216,7 @@ def figure(result: xr.DataTree) -> Any:
             ax=ax,
         )
         ax.set_title(f"{title}: a = {float(data['explained']):.2f}")
+        plots.legend(plots.noise_axis(ax, data), 2)
     return fig
 
 
