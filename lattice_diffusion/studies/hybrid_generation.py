@@ -382,7 +382,7 @@ WORDS = {
 
 
 def figure(result: xr.DataTree) -> Any:
-    """Draw error, law of the mean value and cost of the four schedules, a column for each system; zero is perfect."""
+    """Draw error, law of the mean value and cost of the four schedules, a column for each system and its window."""
     fig, (left, middle, right) = plots.new_figure(3, height=4.6)
     data, place = [grids(result)[name] for name in TITLES], np.arange(len(TITLES))
     for k, kind in enumerate(SCHEDULES):
@@ -400,7 +400,9 @@ def figure(result: xr.DataTree) -> Any:
     right.set(title="What it costs", ylabel="cost / cost of global at all times", yscale="log")
     windows = [one["window"].values for one in data]
     systems = [
-        "\n".join([*textwrap.wrap(title, 12), f"window\n{low:.2f} to {high:.2f}"])
+        "\n".join(
+            [*(line for part in title.split(", ") for line in textwrap.wrap(part, 14)), f"{low:.2f} to {high:.2f}"]
+        )
         for title, (low, high) in zip(TITLES.values(), windows, strict=True)
     ]
     for ax in (left, middle, right):
@@ -408,6 +410,7 @@ def figure(result: xr.DataTree) -> Any:
         for k in place[1:]:
             ax.axvline(k - 0.5, color="0.85", lw=1)
         ax.set_xticks(place, systems, fontsize="small")
+        ax.set_xlabel("system and its window in t", fontsize="small")
     fig.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return fig
 
