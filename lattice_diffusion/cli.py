@@ -338,7 +338,7 @@ def probe(
     channel: Annotated[
         str,
         Noise(
-            help="Channel: bitflip and erasure are for two values.",
+            help="Channel: bitflip and erasure for two values, erasure and uniform for tokens.",
             autocompletion=_complete(_names("channels:CHANNELS")),
         ),
     ] = "gaussian",
@@ -347,6 +347,7 @@ def probe(
     labels: Labels = None,
     n_max: NMax = None,
     value_range: ValueRange = None,
+    tokens: Annotated[int | None, What(help="Number of symbols, where values are tokens 0, 1, ...")] = None,
     calibrate: Annotated[
         bool | None,
         Effort(

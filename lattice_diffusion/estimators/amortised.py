@@ -212,7 +212,9 @@ class AmortisedLikelihood(Parameters):
         Returns:
             `cmi` and `cmi_stderr` (t, radius) and `cmi_covariance` (t, radius, radius_2), as of `exact.cmi_map`;
             `cmi_held_out` and `cmi_in_sample`, the two averages, whose difference is the overfitting; with `null`,
-            `cmi_null` and `cmi_null_stderr`; `total_information`, I(A;BC), and its error (t).
+            `cmi_null` and `cmi_null_stderr`; `total_information`, I(A;BC), and its error (t). Under erasure
+            also `entropy` and `entropy_stderr` (masked), H(a | what is seen) of the clean value a where each site is
+            masked with that probability, the times and 1: the curve that `phases.unmasking_schedule` takes.
         """
         if not hasattr(self, "estimate_"):
             raise InputError("AmortisedLikelihood has not been fitted; call fit(x_0, radii=..., times=...) first")
@@ -233,16 +235,18 @@ def _dataset(found: dict[str, Any], plan: ProbePlan, n_samples: int, method: str
         "cmi_null_stderr": "standard error of cmi_null",
         "total_information": "I(A;BC)",
         "total_information_stderr": "standard error of total_information",
+        "entropy": "H(a | what is seen)",
+        "entropy_stderr": "standard error of entropy",
     }
-    dims = ("t", "radius", "radius_2")
     variables = {}
     for name, long_name in known.items():
         if name in found:
             units = "nat^2" if name == "cmi_covariance" else "nat"
-            variables[name] = xr.Variable(
-                dims[: np.ndim(found[name])], found[name], {"units": units, "long_name": long_name}
-            )
+            dims = ("masked",) if name.startswith("entropy") else ("t", "radius", "radius_2")[: np.ndim(found[name])]
+            variables[name] = xr.Variable(dims, found[name], {"units": units, "long_name": long_name})
     coordinates = {"t": list(plan.times), "radius": list(plan.radii), "radius_2": list(plan.radii)}
+    if "entropy" in variables:
+        coordinates["masked"] = [*plan.times, 1.0]
     attributes = {"channel": repr(plan.noise()), "method": method, "n_samples": n_samples}
     return xr.Dataset(variables, coordinates, attributes)
 

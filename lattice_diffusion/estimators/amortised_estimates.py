@@ -307,11 +307,23 @@ def measure(
     if plan.null:
         add("cmi_null", "null", lambda v: v[:, :, n_radii:] - v[:, :, :n_radii])
     add("total_information", "boxes", lambda v: v[:, :, -1] - v[:, :, 0])
+    if plan.channel == "erasure":
+        add("entropy", "boxes", lambda v: _entropies(v, np.array(plan.times)))
     if plan.channel == "gaussian":
         add("excess_mse", "boxes", lambda v: v[:, :, 1:-1] - v[:, :, -1:], errors=True)
     if "labels" in found:
         values.update(_labels(_both(found["labels"], n, lambda v: v)[0]))
     return {**values, "image_shape": (field.channels, *field.shape), "channel": plan.noise()}
+
+
+def _entropies(nats: NDArray, times: NDArray) -> NDArray:
+    """Return -log q(a | all others that are seen), (n, n_times + 1), and last -log q(a), of A's clean value a.
+
+    A's own noise is known: log q(x_A) averages to (1 - t) [log q(a) + log(1 - t)] + t log t.
+    """
+    own = ((1 - times) * np.log1p(-times) + times * np.log(times))[:, None]
+    clean = (own - nats[:, :, [0, -1]]) / (1 - times)[:, None]
+    return np.concatenate([clean[:, :, 1], clean[:, :, 0].mean(axis=1, keepdims=True)], axis=1)
 
 
 def _both(

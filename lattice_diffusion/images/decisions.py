@@ -3,7 +3,8 @@
 The group `probe` of a result, and those of calibrations, have the dimensions t, times in (0, 1], and radius, widths of
 the buffer B. What is measured is listed in MEASURED, each with its standard error NAME_stderr; C is permuted for
 `cmi_null`, which counts as zero. S is the label of an image, and P_FB the probability that noise to t and its reversal
-keep it. `excess_mse` is E|A - E[A|AB]|^2 - E|A - E[A|ABC]|^2 in scaled units. From it follow
+keep it. `entropy` (masked) is H(a | what is seen) of clean values a of A under erasure, at the times and at 1, which
+`phases.unmasking_schedule` takes. `excess_mse` is E|A - E[A|AB]|^2 - E|A - E[A|ABC]|^2 in scaled units. From it follow
 
     cmi_above_null (t, radius)       cmi - cmi_null, which lengths and windows are taken from
     check_value, check_limit (check) what tells whether training has converged, and the largest value that passes
@@ -45,12 +46,13 @@ BITS_PER_DIM = 0.001
 PREFACTOR = (0.0, 0.5)  # of data in two dimensions that single lines connect, see `models.base`
 BUDGETS = (1.0, 0.1, 10.0)  # of the trade-offs, in units of the one that is asked for
 SIGNIFICANT = 3.0  # standard errors
-MAP, CURVE = ("t", "radius"), ("t",)
+MAP, CURVE, MASKED = ("t", "radius"), ("t",), ("masked",)
 MEASURED = {  # dimensions, units and long name
     "cmi": (MAP, "nat", "conditional mutual information I(A;C|B)"),
     "cmi_null": (MAP, "nat", "I(A;C|B) of permuted C"),
     "cmi_folds": (("fold", *MAP), "nat", "I(A;C|B) held out, by the network of every fold"),
     "total_information": (CURVE, "nat", "total information I(A;BC)"),
+    "entropy": (MASKED, "nat", "entropy of a masked pixel given what is seen"),
     "label_information": (CURVE, "nat", "information of the image about its label, I(S;ABC)"),
     "label_information_b": (CURVE, "nat", "information of the buffer about the label, I(S;B)"),
     "label_information_lost": (CURVE, "nat", "what noise has hidden of it, I_0(S;AB) - I(S;B)"),
@@ -106,6 +108,8 @@ def probe_variables(
     for name, (dims, long_name) in WITHOUT_ERROR.items():
         if name in given:
             found[name] = variable(dims, given[name], "nat", long_name)
+    if "entropy" in given:
+        found["masked"] = variable("masked", np.append(times, 1.0), "1", "probability that a pixel is masked")
     for name, dim in (("cmi_folds", "fold"), ("gain_to_come", "network")):
         if name in given:
             found[dim] = variable(dim, np.arange(len(given[name])), "1", f"number of the {dim}")

@@ -77,8 +77,9 @@ def split(images: Images, n_levels: int, shrink: int, rng: np.random.Generator) 
     blocks larger than half an image.
     """
     n, channels, rows, columns = images.shape
-    if channels != 1:
-        raise InputError(f"a hybrid takes grey images or spins, {images.source.name} has {channels} channels")
+    if channels != 1 or images.symbols is not None:
+        found = f"has {channels} channels" if channels != 1 else "is of tokens"
+        raise InputError(f"a hybrid takes grey images or spins, {images.source.name} {found}")
     if n < LEAST:
         raise InputError(f"a hybrid needs at least {LEAST} images, and better 5,000, got {n}")
     if min(rows, columns) // shrink < 4:

@@ -14,10 +14,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..channels import check_symbols, check_tokens
 from ..errors import InputError
 from .readers import Source, open_source, read_labels, unmasked
 
-Kind = Literal["spins", "grey", "colour", "real"]
+Kind = Literal["spins", "grey", "colour", "real", "tokens"]
 FEW = 1000
 RANGES = {"u1": ((0.0, 255.0),), "u2": ((0.0, 65535.0),)}
 MAX_LEVELS = 256
@@ -35,9 +36,10 @@ class Images:
 
     Attributes:
         source: where they are stored; index: which of its images these are, (n,), increasing.
-        kind: "spins" (two values), "grey", "colour" (three channels) or "real" (floats of any value).
-        value_range: values that are scaled to -1 and 1; None for samples of a model, which are not scaled.
+        kind: "spins" (two values), "grey", "colour" (three channels), "real" (floats of any value) or "tokens".
+        value_range: values that are scaled to -1 and 1; None for tokens and samples of a model, which are not scaled.
         levels: the values that a clean pixel can take, after scaling, increasing; None where there are more than 256.
+            Of tokens, all symbols.
         labels: codes 0, 1, ... of `classes`, (n,), or None.
         mean, variance: of every entry after scaling, (channel, row, column).
         constant: True for entries that have one value in all images, (channel, row, column).
@@ -62,6 +64,11 @@ class Images:
         """(n, channel, row, column)."""
         channel, row, column = self.mean.shape
         return len(self), channel, row, column
+
+    @property
+    def symbols(self) -> int | None:
+        """Number of symbols of tokens, None for other images."""
+        return len(self.levels) if self.kind == "tokens" and self.levels is not None else None
 
     def read(self, indices: ArrayLike) -> NDArray[np.float32]:
         """Return the images of these indices in their order, repeated where they repeat, (m, channel, row, column).
@@ -140,6 +147,7 @@ def open_images(
     labels: Any = None,
     value_range: tuple[float, float] | str | None = None,
     n_max: int | None = None,
+    tokens: int | None = None,
 ) -> Images:
     """Return images scaled to [-1, 1].
 
@@ -156,6 +164,8 @@ def open_images(
         labels: (n,), (n, 1) or one-hot (n, class), or a .npy or IDX file of them.
         value_range: values that are scaled to -1 and 1; also "0,255".
         n_max: largest number of images, which are spaced evenly over the file, as it may be sorted by label.
+        tokens: number of symbols, where the values are tokens 0, 1, ..; samples of a model say it themselves. They may
+            also be sequences (n, site), which are images of one row.
 
     Raises:
         OSError: the file does not exist or cannot be read.
@@ -167,10 +177,14 @@ def open_images(
     if isinstance(images, Images):
         return images
     source = open_source(images, key)
-    if len(source.shape) not in (3, 4) or min(source.shape) < 1 or source.dtype.kind not in "buif":
+    tokens = source.tokens if tokens is None else check_symbols(tokens, "tokens")
+    if tokens is not None and value_range is not None:
+        raise InputError(f"value_range must be left out for tokens, which are not scaled, got {value_range}")
+    axes = (2, 3, 4) if tokens is not None or source.as_stored else (3, 4)
+    if len(source.shape) not in axes or min(source.shape) < 1 or source.dtype.kind not in "buif":
         raise InputError(
-            f"{source.name} must hold numbers (n, row, column) or (n, row, column, 3), got {source.shape} of "
-            f"{source.dtype}; give the array's name as key if there are several"
+            f"{source.name} must hold numbers (n, row, column) or (n, row, column, 3), or declared tokens (n, site), "
+            f"got {source.shape} of {source.dtype}; give the array's name as key if there are several"
         )
     n_file = source.shape[0]
     if n_max is not None and n_max < 2:
@@ -182,11 +196,16 @@ def open_images(
     codes, classes = _labels(source, labels)
     if labels is not None:
         source = replace(source, labels_from=Path(labels).name if isinstance(labels, str | Path) else "labels")
-    seen = _moments(source, index)
+    seen = _moments(source, index, tokens)
     if grey := seen.alike and len(seen.mean) == 3:
         source, seen = _first_channel(source, seen)
-    limits = _range(source, seen, value_range)
-    kind, raw_levels = _kind(source, seen, limits, declared=value_range is not None)
+    kind: Kind
+    raw_levels: NDArray | None
+    if tokens is None:
+        limits = _range(source, seen, value_range)
+        kind, raw_levels = _kind(source, seen, limits, declared=value_range is not None)
+    else:
+        limits, kind, raw_levels = None, "tokens", np.arange(tokens)
     factor = 1.0 if limits is None else 2.0 / (limits[1] - limits[0])
     opened = Images(
         source,
@@ -222,7 +241,7 @@ class _Moments:
     alike: bool
 
 
-def _moments(source: Source, index: NDArray[np.int64]) -> _Moments:
+def _moments(source: Source, index: NDArray[np.int64], tokens: int | None) -> _Moments:
     """Look through the raw images once; moments of batches are merged as in Chan et al. (1979)."""
     shape = _channels_first(source, np.empty((0, *source.shape[1:]), source.dtype)).shape[1:]
     size = max(1, BATCH_ENTRIES // int(np.prod(shape)))
@@ -239,6 +258,8 @@ def _moments(source: Source, index: NDArray[np.int64]) -> _Moments:
             raise InputError(
                 f"pixel values of {source.name} must be finite, image {count} or one soon after has nan or inf"
             )
+        if tokens is not None:
+            check_tokens(source.name, x, tokens)
         np.minimum(low, x.min(axis=0), out=low)
         np.maximum(high, x.max(axis=0), out=high)
         shift = x.mean(axis=0) - mean
@@ -262,8 +283,8 @@ def _first_channel(source: Source, seen: _Moments) -> tuple[Source, _Moments]:
 
 def _channels_first(source: Source, raw: NDArray) -> NDArray:
     """Return raw images as (m, channel, row, column), whichever way they are stored."""
-    if raw.ndim == 3:
-        return raw[:, None]
+    if raw.ndim < 4:
+        return raw.reshape(len(raw), *(1,) * (4 - raw.ndim), *raw.shape[1:])
     if source.channel_first:
         return raw
     if raw.shape[3] in (1, 3):

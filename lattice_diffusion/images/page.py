@@ -43,6 +43,7 @@ NOISE = {
     "ve": "x_t = x_0 + t/(1 - t) z with z ~ N(0, 1): α = 1, σ = t/(1 - t)",
     "bitflip": "every pixel is flipped with probability t/2",
     "erasure": "every pixel is erased with probability t",
+    "uniform": "every pixel is replaced by a random symbol with probability t",
 }
 WORDS = {  # in place of the names of parameters; "": left out
     "pixel": "pixel A",

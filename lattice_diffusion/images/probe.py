@@ -46,12 +46,13 @@ def probe(
     times: int | str | Sequence[float] = 11,
     radii: str | Sequence[int] | None = None,
     pixel: str | Pixel = "center",
-    channel: Literal["gaussian", "bitflip", "erasure"] = "gaussian",
+    channel: Literal["gaussian", "bitflip", "erasure", "uniform"] = "gaussian",
     schedule: Schedule = "linear",
     key: str | None = None,
     labels: ArrayLike | str | Path | None = None,
     n_max: int | None = None,
     value_range: tuple[float, float] | str | None = None,
+    tokens: int | None = None,
     calibrate: bool | None = None,
     tolerance: float = 0.01,
     bits_per_dim: float = BITS_PER_DIM,
@@ -70,11 +71,13 @@ def probe(
     the checks alone. A run that was killed goes on with `resume`, to the same numbers.
 
     Args:
-        images: a file, a folder, an array or a dataset, see `open_images`; also for key, labels, n_max, value_range.
+        images: a file, a folder, an array or a dataset, see `open_images`; also for key, labels, n_max, value_range and
+            tokens.
         times: how many in (0, 1), or their list of two or more. Lists may be text, as on the command line: "0.2,0.3".
         radii: widths of B; 1 to 12 by default, as far as something is left outside the box; also "1..12".
         pixel: A: "center", a place (row, column), or "average" over all pixels.
-        channel: bitflip and erasure are for images of two values; schedule: of Gaussian noise.
+        channel: bitflip and erasure are for images of two values, erasure and uniform for tokens; schedule: of Gaussian
+            noise.
         calibrate: whether as many pictures of known truth are measured, too; by default under Gaussian noise of linear
             schedule, for which the truth is known.
         tolerance: nats that the CMI must exceed inside the windows.
@@ -108,8 +111,8 @@ def probe(
     with unfinished(out, resume=resume, force=force) as parts:
         if parts is None:
             return load(out)  # type: ignore[arg-type]
-        opened = open_images(images, key=key, labels=labels, n_max=n_max, value_range=value_range)
-        noise = {"channel": channel, "schedule": schedule}
+        opened = open_images(images, key=key, labels=labels, n_max=n_max, value_range=value_range, tokens=tokens)
+        noise = {"channel": channel, "schedule": schedule, "tokens": opened.symbols}
         plan = _plan(opened, times, radii, pixel, seed=seed, **noise, **{"steps": STEPS, **training})
         field = field_of_images(opened, plan.pixel)
         warned = [*opened.oddities(), *_unresolved(field, plan, opened)]
@@ -165,7 +168,7 @@ def field_of_images(images: Images, pixel: Pixel | None = None) -> Field:
     levels = images.levels if images.levels is not None and len(images.levels) <= MAX_LEVELS else None
     first = images.read(np.arange(0, n, max(1, n // LEVEL_SAMPLE)))
     grey = levels if images.shape[1] == 1 else None
-    pixels = pixels_of(first, pixel, images.mean, images.variance, grey)
+    pixels = pixels_of(first, pixel, images.mean, images.variance, grey, images.symbols)
     labels = images.labels if len(images.classes) > 1 else None
     read = images.read
     if 4 * n * images.mean.size <= HELD_BYTES:
@@ -255,9 +258,10 @@ def _place(pixel: str | Pixel, rows: int, columns: int) -> Pixel | None:
 def _unresolved(field: Field, plan: ProbePlan, images: Images) -> Iterator[str]:
     """Yield a sentence on what the levels of a pixel leave open; raise InputError for noise of spins otherwise."""
     pixels = field.pixels
-    if plan.channel != "gaussian" and not pixels.spins:
+    if plan.channel != "gaussian" and not pixels.spins and plan.tokens is None:
         raise InputError(
-            f"channel {plan.channel} needs images of two values, {images.source.name} is {images.kind}; use gaussian"
+            f"channel {plan.channel} needs images of two values, {images.source.name} is {images.kind}; use gaussian, "
+            "or declare tokens"
         )
     if pixels.unresolved:
         within = 0.5 * np.log1p(plan.noise().snr(plan.times[0]) * pixels.spread.mean(axis=0)).sum()

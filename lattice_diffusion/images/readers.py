@@ -41,7 +41,7 @@ class Source:
 
     Attributes:
         name: of the file, for messages.
-        shape: (n, row, column), (n, row, column, channel) or (n, channel, row, column).
+        shape: (n, site), (n, row, column), (n, row, column, channel) or (n, channel, row, column).
         dtype: of the numbers.
         take: function from strictly increasing indices (m,) to raw values (m, *shape[1:]).
         labels: (n,) of any type, or None.
@@ -49,6 +49,7 @@ class Source:
         array: name of the array of the file, if it has names.
         held_bytes: memory that the images take while the source is open, 0 where they are read by slices.
         as_stored: True for samples of a model, which are not scaled.
+        tokens: number of symbols of a model of tokens.
         channel_first: True where axis 1 counts channels.
         unused: value of entries that are not there, such as bonds beyond the edge of a lattice; None: there are none.
     """
@@ -62,6 +63,7 @@ class Source:
     labels_from: str | None = None
     array: str | None = None
     as_stored: bool = False
+    tokens: int | None = None
     channel_first: bool = False
     unused: int | None = None
 
@@ -246,6 +248,7 @@ def _chosen(name: str, key: str | None, shapes: dict[str, tuple[int, ...]], know
         return key
     named = [array for array in IMAGE_KEYS if array in shapes]
     fitting = [array for array, shape in shapes.items() if len(shape) in (3, 4)]
+    fitting = fitting or [array for array, shape in shapes.items() if len(shape) == 2]
     if named or len(fitting) == 1:
         return (named or fitting)[0]
     listing = ", ".join(f"{array} {shape}" for array, shape in shapes.items()) or "no array"
@@ -354,9 +357,11 @@ def _samples(name: str, file: h5py.File, samples: h5py.Dataset) -> Source:
         bonds = json.loads(str(hdf5.attribute(file, "parameters"))).get("model") == "domain-walls"
     except ValueError as error:
         raise InputError(f"{name} does not say of which model its samples are; it is damaged") from error
-    if samples.ndim - bonds != 3:
-        raise InputError(f"{name} holds samples of shape {samples.shape[1:]}, images have two axes")
+    if samples.ndim - bonds > 3:
+        raise InputError(f"{name} holds samples of shape {samples.shape[1:]}, images have at most two axes")
     options: dict[str, Any] = {"as_stored": True, "channel_first": bonds, "unused": 0 if bonds else None}
+    if "symbols" in samples.attrs:
+        options["tokens"] = int(hdf5.attribute(samples, "symbols"))
     return Source(name, samples.shape, samples.dtype, lambda index: samples[_span(index)], **options)
 
 

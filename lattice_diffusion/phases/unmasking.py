@@ -53,8 +53,9 @@ def unmasking_schedule(h: MeasuredCurve, k: int, floor: MeasuredCurve | None = N
     """Return the k steps of the smallest cost, by dynamic programming over 401 masked fractions.
 
     Args:
-        h: times (n,) that increase from 0 to 1, and h (n,) at them, in nats, from any measurement; it is made monotonic
-            by isotonic regression, and linear between the times.
+        h: times (n,) that increase to 1, and h (n,) at them, in nats, from any measurement, such as `masked` and
+            `entropy` of `AmortisedLikelihood` and `probe`; it is made monotonic by isotonic regression, linear between
+            the times, and goes on to 0 as between the first two.
         k: number of steps, 1 to 400.
         floor: the curve of the denoiser that sees everything, where h is a local one's.
 
@@ -146,9 +147,15 @@ def equal_batches(n_sites: int, steps: ArrayLike) -> list[int]:
 def _curve(name: str, given: MeasuredCurve) -> tuple[FloatArray, FloatArray]:
     times, values = (np.asarray(part, float) for part in given)
     good = times.ndim == 1 and times.shape == values.shape and len(times) >= 2 and np.isfinite(values).all()
-    if not good or (np.diff(times) <= 0.0).any() or times[0] != 0.0 or times[-1] != 1.0 or values.min() < 0.0:
-        raise InputError(f"{name} must be times that increase from 0 to 1 and as many values >= 0, got {shown(given)}")
-    return times, np.asarray(isotonic_regression(values).x)
+    if not good or (np.diff(times) <= 0.0).any() or times[0] < 0.0 or times[-1] != 1.0 or values.min() < 0.0:
+        raise InputError(
+            f"{name} must be times >= 0 that increase to 1, two or more, and as many values >= 0, got {shown(given)}"
+        )
+    values = np.asarray(isotonic_regression(values).x)
+    if times[0] > 0.0:
+        first = values[0] - times[0] * (values[1] - values[0]) / (times[1] - times[0])
+        times, values = np.append(0.0, times), np.append(max(first, 0.0), values)
+    return times, values
 
 
 def _entropy(law: Posterior) -> FloatArray:

@@ -41,13 +41,17 @@ BATCH_BYTES, BATCH = 2**27, 1024  # a default batch: so many samples, in so many
 
 @dataclass(frozen=True)
 class Recipe:
-    """How samples are drawn: draw(n, rng) gives (n, *shape), axes `dims`; `parameters` as plain JSON types."""
+    """How samples are drawn: draw(n, rng) gives (n, *shape), axes `dims`; `parameters` as plain JSON types.
+
+    symbols: number of those of tokens.
+    """
 
     parameters: dict[str, Any]
     draw: Callable[[int, np.random.Generator], NDArray[Any]]
     shape: tuple[int, ...]
     dims: tuple[str, ...]
     dtype: np.dtype[Any]
+    symbols: int | None = None
 
     @property
     def sample_bytes(self) -> int:
@@ -80,9 +84,10 @@ def recipe(model: str, given: Mapping[str, Any]) -> Recipe:
     def draw(n: int, rng: np.random.Generator) -> NDArray[Any]:
         return np.asarray(made.sample(n, rng, **how))
 
+    symbols = made.q if made.data == "tokens" else None
     own_type = {"real": float, "spins": np.int8}.get(made.data) or token_type(made.q)
     dtype = how.get("dtype", own_type)
-    return Recipe(parameters, draw, made.lattice.shape, made.axes, np.dtype(dtype))
+    return Recipe(parameters, draw, made.lattice.shape, made.axes, np.dtype(dtype), symbols)
 
 
 def sample_to_file(
@@ -188,6 +193,8 @@ def create(path: Path, plan: Recipe, n_samples: int, seed: int, batch: int) -> N
         at_once.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
         at_once.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
         group.create_dataset("samples", (n_samples, *plan.shape), plan.dtype, dcpl=at_once)
+        if plan.symbols is not None:
+            group["samples"].attrs["symbols"] = plan.symbols
         group.create_dataset("done", data=np.zeros(-(-n_samples // batch), np.uint8))
         for name, axes, long_name in (
             ("samples", ("sample", *plan.dims), "samples; unset where their block is not done"),

@@ -1,5 +1,7 @@
 """The amortised likelihood on lattices of known information: channels, colours, labels, its protocol, bad input."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from lattice_diffusion.estimators.amortised import ProbePlan
 from lattice_diffusion.estimators.amortised_data import field_of_array
 from lattice_diffusion.estimators.amortised_estimates import measure
 from lattice_diffusion.estimators.amortised_network import log_likelihood, noise_of
+from lattice_diffusion.phases import unmasking_cost, unmasking_schedule
 
 LATTICE, CENTRE, RADII = ld.Lattice((7, 6)), (3, 3), (1, 2)
 MODEL = ld.models.Ising(LATTICE, beta=0.6)
@@ -81,6 +84,39 @@ def test_a_permutation_of_the_symbols_gives_the_same_information():
     one, two = (estimator.fit(x, **options).estimate() for x in (x_0, np.array([1, 2, 0])[x_0]))
     assert abs(one.total_information - two.total_information) < 3 * one.total_information_stderr
     assert one.total_information > 10 * one.total_information_stderr
+
+
+def ring_entropy(coupling: float, q: int, n: int, t: float) -> float:
+    """H(x_0 | what is seen) of a Potts ring, each other site masked with probability t, by transfer matrices."""
+    step = np.ones((q, q)) + np.expm1(coupling) * np.eye(q)
+    power = [np.linalg.matrix_power(step, k) for k in range(n + 1)]
+    total = t ** (n - 1) * np.log(q)
+    for seen in itertools.product((False, True), repeat=n - 1):
+        if any(seen):
+            a, b = 1 + seen.index(True), 1 + seen[::-1].index(True)  # the nearest ones on either side
+            law = power[a][:, :, None] * power[b][None]  # left, x_0, right
+            law = law * (power[n - a - b].T[:, None] if a + b < n else np.eye(q)[:, None])
+            law /= law.sum()
+            given = law / law.sum(axis=1, keepdims=True).clip(1e-300)
+            entropy = -(law * np.log(np.where(law > 0, given, 1))).sum()
+            total += t ** (n - 1 - sum(seen)) * (1 - t) ** sum(seen) * entropy
+    return total
+
+
+def test_entropy_of_masked_tokens_and_the_schedule_that_follows():
+    """Against the exact curve of a ring, whose cost the learned schedule must bring below that of equal steps."""
+    ring, times = ld.models.PottsChain(ld.Lattice((8,), periodic=True), coupling=1.5, q=3), (0.1, 0.35, 0.6, 0.85)
+    options = {"radii": (1,), "times": times, "pixel": (0, 4), "channel": Erasure(3), "rng": 0}
+    found = AmortisedLikelihood(**SMALL).fit(ring.sample(4000, np.random.default_rng(1)), **options).estimate()
+    exactly = np.array([ring_entropy(1.5, 3, 8, t) for t in found.masked.values])
+    assert np.abs((found.entropy.values - exactly) / found.entropy_stderr.values).max() < 4
+    assert found.entropy_stderr.max() < 0.02
+    grid = np.linspace(0, 1, 41)
+    curve = grid, [ring_entropy(1.5, 3, 8, t) for t in grid]
+    for k in (2, 5):
+        learned, best = unmasking_schedule((found.masked, found.entropy), k), unmasking_schedule(curve, k)
+        cost = unmasking_cost(curve, learned.times)
+        assert best.cost <= cost < best.cost + 0.6 * (unmasking_cost(curve, np.linspace(1, 0, k + 1)) - best.cost)
 
 
 @pytest.mark.parametrize("channel", [Erasure(3), Uniform(3)], ids=lambda channel: channel.name)

@@ -5,6 +5,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -301,7 +302,7 @@ def test_probe_writes_a_result_and_states_its_cost(tmp_path, capsys):
         (("--radii", "3..1"), "radii must be a range such as 1..12 or a list such as 1,2,4, got '3..1'"),
         (("--pixel", "corner"), "pixel must be center, average or a place such as 14,14, got 'corner'"),
         (("--pixel", "9,0"), "the pixel must be in a 6x6 image, got 9,0"),
-        (("--channel", "poisson"), "channel must be one of gaussian, bitflip, erasure, got 'poisson'"),
+        (("--channel", "poisson"), "channel must be one of gaussian, bitflip, erasure, uniform, got 'poisson'"),
         (("--schedule", "cosine"), "'cosine' is not one of 'linear', 'vp', 've'"),
         (("--channel", "erasure", "--schedule", "vp"), "schedule is of gaussian noise, got 'vp' for erasure"),
         (("--channel", "bitflip", "--calibrate"), "calibrate is for gaussian noise of linear schedule; leave it out"),
@@ -309,6 +310,10 @@ def test_probe_writes_a_result_and_states_its_cost(tmp_path, capsys):
         (("--budget", "0"), "budget must be > 0 seconds, got 0"),
         (("--bits-per-dim", "-1"), "bits_per_dim must be > 0 bits, got -1"),
         (("--device", "tpu"), "device must be one of cpu"),
+        (("--tokens", "3", "--channel", "uniform"), "spins.npy must hold tokens, integers 0..2, got -1"),
+        (("--tokens", "1"), "tokens must be an integer >= 2"),
+        (("--tokens", "3", "--value-range", "0,2"), "value_range must be left out for tokens"),
+        (("--channel", "uniform"), "tokens = None under uniform noise"),
     ],
 )
 def test_bad_input_is_one_sentence(tmp_path, capsys, options, sentence):
@@ -317,6 +322,27 @@ def test_bad_input_is_one_sentence(tmp_path, capsys, options, sentence):
     assert len(lines) == 1
     assert sentence in lines[0]
     assert [p.name for p in tmp_path.iterdir()] == ["spins.npy"]
+
+
+def test_tokens_from_a_file_of_integers_and_from_samples_of_a_model(tmp_path, capsys):
+    """Sequences, declared, and images of a model, whose file says what they are: the numbers are those of the array."""
+    chain = ld.models.PottsChain(Lattice((9,)), coupling=1.2, q=3).sample(1000, np.random.default_rng(3))
+    np.savez(tmp_path / "chain.npz", tokens=chain)
+    assert run(tmp_path / "chain.npz", tmp_path / "a.h5", "--tokens", "3", "--channel", "uniform") == 0
+    assert "chain.npz[tokens]: 1000 images of tokens, 1x9, as they are" in capsys.readouterr().err
+    line = "sample --model potts --shape 6x5 --set coupling=0.9 --set q=3 --n-samples 1000 --seed 4 --out"
+    assert cli.main([*line.split(), str(tmp_path / "potts.h5")]) == 0
+    assert run(tmp_path / "potts.h5", tmp_path / "b.h5", "--channel", "erasure") == 0
+    with h5py.File(tmp_path / "potts.h5") as file:
+        x = file["samples/samples"][...]
+    options = {"times": (0.4, 0.7), "radii": (1, 2), "tokens": 3, "steps": 5, "progress": False}
+    one, two = ld.load(tmp_path / "b.h5")["probe"], ld.probe(x, channel="erasure", **options)["probe"]
+    np.testing.assert_array_equal(one["entropy"], two["entropy"])
+    np.testing.assert_array_equal(one["masked"], [0.4, 0.7, 1.0])
+    assert cli.main(f"hybrid {tmp_path / 'potts.h5'} --out {tmp_path / 'c.h5'}".split()) == 2
+    assert "a hybrid takes grey images or spins, potts.h5 is of tokens" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="tokens take erasure or uniform noise"):
+        ld.probe(x, **options)
 
 
 def test_a_probe_from_python_goes_on_and_refuses_to_go_on_as_another(tmp_path, monkeypatch, capsys):
