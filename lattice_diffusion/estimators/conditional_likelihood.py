@@ -22,9 +22,9 @@ from ..errors import InputError, Limits
 from ..estimate import Estimate
 from ..lattice import FloatArray
 from .base import Sample, sample_of, standardising, warn_at_cap
-from .laws import FEWEST, FLAT, Head, Law, NoisySpin, head_of
+from .laws import FEWEST, Head, Law, NoisySpin, head_of
 from .networks import MLP, Convolution, Places, Rows, by_chunks, places_of, tensor
-from .neural import VALIDATION, Learned, Neural, middle, split
+from .neural import VALIDATION, Learned, Neural, independent_columns, middle, split
 
 
 @dataclass(eq=False)
@@ -147,9 +147,7 @@ class ConditionalLikelihood(Neural):
 
     def _check_size(self, sample: Sample, columns: FloatArray, head: Head) -> None:
         """Raise InputError for fewer samples than the columns of b and c need."""
-        rank = int((np.linalg.eigvalsh(columns.T @ columns / len(columns)) > FLAT).sum())
-        if rank >= len(columns) - 1:  # more samples would show more
-            rank = np.unique(columns[:, np.ptp(columns, axis=0) > 0], axis=1).shape[1]
+        rank = independent_columns(columns)
         rest = 1 - 1 / self.folds
         need = math.ceil((head.samples_per_column * rank + FEWEST) / ((1 - VALIDATION) * rest))
         n = round(len(sample) / rest)

@@ -2,7 +2,8 @@
 
 A critic tells pairs (a_i, z_i) from pairs (a_j, z_i) of different samples; at its best T = log p(a|z)/p(a) up to a
 constant, which each method fixes in its own way. The difference needs no samples of p(a|b), but both terms are as large
-as I(A;B) or larger, and so are their errors, which need not cancel.
+as I(A;B) or larger, and so are their errors, which need not cancel. Critics trained on n samples are bounded by
+-log n < T < log n, since n samples tell no more.
 
     ClassifierRatio  cross-entropy of the two classes; I = E T
     MINE             Donsker and Varadhan: I = max E T - log E' e^T, E' over the different pairs, gradients corrected
@@ -26,7 +27,7 @@ from ..estimate import Estimate
 from ..lattice import FloatArray
 from .base import Sample, mean_estimate, standardising, warn_at_cap
 from .networks import CHUNK, MLP, tensor
-from .neural import VALIDATION, Learned, Loss, Neural, split
+from .neural import VALIDATION, Learned, Loss, Neural, independent_columns, split
 
 MOVING_AVERAGE = 0.99  # decay of MINE's average of e^T
 
@@ -37,8 +38,8 @@ class Difference(Neural):
 
     The parameters that are not listed here are those of `Neural`.
 
-    A gain that so few validation samples cannot tell from chance, 1/2m nats for m of them (Wilks 1938), is part of the
-    error, so that a critic that stays at 0 does not claim to know it.
+    Where d columns of B and C are independent, m validation samples cannot tell a gain of d/2m nats from chance (Wilks
+    1938). Held out, it is part of the error: critics of many columns are stopped before they have learned what there is.
 
     Args:
         evaluate: "held_out", cross-fitted with early stopping; "in_sample", on the very samples the critics were
@@ -51,7 +52,8 @@ class Difference(Neural):
     steps: int = 2000
 
     @abstractmethod
-    def _critic(self, d_a: int, d_z: int, rng: Generator) -> nn.Module: ...
+    def _critic(self, d_a: int, d_z: int, n: int, rng: Generator) -> nn.Module:
+        """Return T of a (n, d_a) and z (n, d_z), for n samples of its training."""
 
     @abstractmethod
     def _score(self, net: nn.Module, a: Tensor, z: Tensor) -> Tensor:
@@ -68,7 +70,8 @@ class Difference(Neural):
     def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: Generator) -> Estimate:
         if self.evaluate == "held_out":
             answer, n_valid = super()._estimate(sample, groups, rng), VALIDATION * (1 - 1 / self.folds) * len(sample)
-            return replace(answer, stderr=math.hypot(answer.stderr, 0.5 / n_valid))
+            d = sample.a.shape[1] * independent_columns(standardising(sample.bc)(sample.bc))
+            return replace(answer, stderr=math.hypot(answer.stderr, 0.5 * d / n_valid))
         self.log_ratios_ = self._learn(sample, rng).log_ratio(sample, True)
         self.in_sample_ = mean_estimate(self.log_ratios_, groups, f"{type(self).__name__}, in sample")
         return self.in_sample_
@@ -80,7 +83,7 @@ class Difference(Neural):
             z = getattr(train, region)
             if z.shape[1]:
                 scaled_z = standardising(z[rows[0]])
-                net = self._critic(train.a.shape[1], z.shape[1], rng).to(self.device)
+                net = self._critic(train.a.shape[1], z.shape[1], len(rows[0]), rng).to(self.device)
                 pairs = scaled_a(train.a), scaled_z(z)
                 fitted, validated = ([tensor(x[part], self.device) for x in pairs] for part in rows)
                 self._train(net, self._loss(), fitted, validated, rng, score=self._score)
@@ -97,11 +100,22 @@ class Difference(Neural):
         return Learned(log_ratio, rows[0])
 
 
+class Bound(nn.Module):
+    """T -> log (e^T + 1/n)/(1 + e^T/n): T itself where it is small, never beyond -log n and log n."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.most = math.log(n)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.logaddexp(x, x.new_tensor(-self.most)) - softplus(x - self.most)
+
+
 class _OfPairs(Difference):
     """A critic of a and z together, one number for a pair."""
 
-    def _critic(self, d_a: int, d_z: int, rng: Generator) -> nn.Module:
-        return MLP(d_a + d_z, 1, self.width, self.depth, rng, zero=True)
+    def _critic(self, d_a: int, d_z: int, n: int, rng: Generator) -> nn.Module:
+        return nn.Sequential(MLP(d_a + d_z, 1, self.width, self.depth, rng, zero=True), Bound(n))
 
 
 class ClassifierRatio(_OfPairs):
@@ -143,8 +157,9 @@ class MINE(_OfPairs):
 class InfoNCE(Difference):
     """Which of K values of z belongs to a value of a: E [ T_ii - log (1/K) sum_j e^T_ij ], K the batch size."""
 
-    def _critic(self, d_a: int, d_z: int, rng: Generator) -> nn.Module:
-        return nn.ModuleList(MLP(d, self.width, self.width, self.depth, rng) for d in (d_a, d_z))
+    def _critic(self, d_a: int, d_z: int, n: int, rng: Generator) -> nn.Module:
+        embed_a, embed_z = (MLP(d, self.width, self.width, self.depth, rng) for d in (d_a, d_z))
+        return nn.ModuleList([embed_a, embed_z, Bound(n)])
 
     def _score(self, net: nn.Module, a: Tensor, z: Tensor) -> Tensor:
         return -self._values(net, a, z).mean()
@@ -160,8 +175,8 @@ class InfoNCE(Difference):
         return answer
 
     def _of_batch(self, net: nn.Module, a: Tensor, z: Tensor) -> Tensor:
-        embed_a, embed_z = net.children()
-        scores = embed_a(a) @ embed_z(z).T / math.sqrt(self.width)
+        embed_a, embed_z, bound = net.children()
+        scores = bound(embed_a(a) @ embed_z(z).T / math.sqrt(self.width))
         right = torch.arange(len(a), device=a.device)
         return math.log(len(a)) - cross_entropy(scores, right, reduction="none")
 

@@ -23,6 +23,7 @@ from ..errors import Limits
 from ..estimate import Estimate
 from ..lattice import FloatArray
 from .base import Estimator, Sample, mean_estimate
+from .laws import FLAT
 from .networks import Rows, torch_generator
 
 VALIDATION = 0.15  # share of the samples of a fit that training is stopped by
@@ -157,6 +158,14 @@ def middle(held_out: FloatArray, in_sample: FloatArray) -> FloatArray:
     values = held_out.copy()
     values[used] += 0.5 / used.mean() * (in_sample[used] - held_out[used])
     return values
+
+
+def independent_columns(x: FloatArray) -> int:
+    """Return how many of these columns, of mean 0 and variance 1, are independent, as far as their samples show."""
+    rank = int((np.linalg.eigvalsh(x.T @ x / len(x)) > FLAT).sum())
+    if rank >= len(x) - 1:  # more samples would show more
+        rank = np.unique(x[:, np.ptp(x, axis=0) > 0], axis=1).shape[1]
+    return rank
 
 
 def split(n: int, rng: Generator) -> Rows:
