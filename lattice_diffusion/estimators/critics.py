@@ -39,7 +39,7 @@ class Difference(Neural):
     The parameters that are not listed here are those of `Neural`.
 
     Where d columns of B and C are independent, m validation samples cannot tell a gain of d/2m nats from chance (Wilks
-    1938). Held out, it is part of the error: critics of many columns are stopped before they have learned what there is.
+    1938). Held out, it is part of the error: critics of many columns are stopped before they have learned all there is.
 
     Args:
         evaluate: "held_out", cross-fitted with early stopping; "in_sample", on the very samples the critics were

@@ -1,5 +1,6 @@
 """Peaks and windows in time: where a quantity is largest, where denoising is nonlocal, where a label is decided."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +12,8 @@ from ..estimate import Estimate
 from ..noise_units import NoiseLevel
 
 SURE = 2.0  # errors by which one point of a window must exceed the tolerance, where any does
+DRAWS = 50  # of the noise, from which ends have their errors
+Ends = tuple[Estimate | None, Estimate | None] | None
 
 
 def peak_time(
@@ -101,19 +104,27 @@ def nonlocality_window(
 
     Times at which I exceeds the tolerance by chance do not count: of the runs of such times those are taken that hold
     one at which it does by 2 errors, or all where none does. Between the times measured a cubic goes through log I of
-    the four nearest; errors of the ends propagate `stderr` and add the change when one point fewer is used. Where I has
-    fallen into its error, an end lies between a line through I and one through log I, and half their distance is in its
-    error. Over synthetic curves (value - truth)/error has a standard deviation of 0.6 to 1.4; it is up to 2 where
-    errors are half the tolerance on a shallow slope, and more where a steep end lies between two times, unresolved.
+    the four nearest. The error of an end is its scatter where noise of `stderr` is added to `cmi` once more, and the
+    change when one point fewer is used. Where I has fallen into its error, an end lies between a line through I and
+    one through log I, and half their distance is in its error. Over synthetic curves (value - truth)/error has a
+    standard deviation of 0.6 to 1.3; it is more where a steep end lies between two times, unresolved.
 
     Args:
         times, cmi, stderr: (n,); tolerance: in nats.
     """
     t, values, sigma = _checked(times, cmi, stderr, tolerance)
-    first, last = _ends(values > tolerance, values - SURE * sigma > tolerance)
-    if first is None or last is None:
+
+    def ends(cmi: NDArray) -> Ends:
+        first, last = _ends(cmi > tolerance, cmi - SURE * sigma > tolerance)
+        if first is None or last is None:
+            return None
+        return _crossing(t, cmi, sigma, tolerance, first, -1), _crossing(t, cmi, sigma, tolerance, last, 1)
+
+    found = ends(values)
+    if found is None:
         return None
-    return Window(_crossing(t, values, sigma, tolerance, first, -1), _crossing(t, values, sigma, tolerance, last, 1))
+    start, stop = zip(*[found, *(ends(values + noise) or (None, None) for noise in _noise(sigma))], strict=True)
+    return Window(_scattered(start), _scattered(stop))
 
 
 def speciation_window(
@@ -136,13 +147,33 @@ def speciation_window(
     """
     t, lost, lost_sigma = _checked(times, label_ab_clean - np.asarray(label_b, float), lost_stderr, tolerance)
     _, known, known_sigma = _checked(times, label_abc, label_abc_stderr, tolerance)
-    start, _ = _ends(lost >= tolerance, lost - SURE * lost_sigma >= tolerance)
-    _, stop = _ends(known >= tolerance, known - SURE * known_sigma >= tolerance)
-    if start is None or stop is None or stop < start:
+
+    def ends(lost: NDArray, known: NDArray) -> Ends:
+        start, _ = _ends(lost >= tolerance, lost - SURE * lost_sigma >= tolerance)
+        _, stop = _ends(known >= tolerance, known - SURE * known_sigma >= tolerance)
+        if start is None or stop is None or stop < start:
+            return None
+        first = _crossing(t, lost, lost_sigma, tolerance, start, -1)
+        return first, _crossing(t, known, known_sigma, tolerance, stop, 1)
+
+    found, moved = ends(lost, known), zip(_noise(lost_sigma), _noise(known_sigma, 1), strict=True)
+    if found is None:
         return None
-    return Window(
-        _crossing(t, lost, lost_sigma, tolerance, start, -1), _crossing(t, known, known_sigma, tolerance, stop, 1)
-    )
+    start, stop = zip(*[found, *(ends(lost + x, known + y) or (None, None) for x, y in moved)], strict=True)
+    return Window(_scattered(start), _scattered(stop))
+
+
+def _noise(sigma: NDArray, seed: int = 0) -> NDArray:
+    """Return (DRAWS, n), always the same noise of this size; none where there is none."""
+    return sigma * np.random.default_rng(seed).standard_normal((DRAWS if sigma.any() else 0, len(sigma)))
+
+
+def _scattered(ends: Sequence[Estimate | None]) -> Estimate | None:
+    """Return the first end, with the scatter of the others about it in its error."""
+    found, *others = ends
+    if found is None or not (moved := [end.value - found.value for end in others if end is not None]):
+        return found
+    return replace(found, stderr=float(np.hypot(found.stderr, np.sqrt(np.mean(np.square(moved))))))
 
 
 def _ends(above: NDArray, sure: NDArray) -> tuple[int, int] | tuple[None, None]:
@@ -171,38 +202,36 @@ def _checked(
 
 
 def _crossing(t: NDArray, y: NDArray, sigma: NDArray, level: float, inside: int, step: int) -> Estimate | None:
-    """Return where y passes `level` between the point `inside` the window and its neighbour in direction `step`."""
+    """Return where y passes `level` between the point `inside` the window and its neighbour in direction `step`.
+
+    The error is that of the interpolation alone.
+    """
     outside = inside + step
     if not 0 <= outside < len(t):
         return None
     if y[outside] <= sigma[outside] and sigma[outside] > 0:  # noise around zero has no logarithm worth following
-        fall, gap = y[inside] - y[outside], t[outside] - t[inside]
-        line = (y[inside] - level) / fall
+        line = (y[inside] - level) / (y[inside] - y[outside])
         decay = np.log(y[inside] / level) / np.log(y[inside] / min(sigma[outside], level))
-        spread = np.hypot((1 - line) * sigma[inside], line * sigma[outside]) / fall
-        error = float(np.hypot(spread, (line - decay) / 2) * abs(gap))
-        return Estimate(float(t[inside] + gap * (line + decay) / 2), error, 0, "between a linear and a log crossing")
+        gap = t[outside] - t[inside]
+        time, error = t[inside] + gap * (line + decay) / 2, abs(gap * (line - decay)) / 2
+        return Estimate(float(time), float(error), 0, "between a linear and a log crossing")
     height = np.log(np.maximum(y, 1e-300) / level)
     around = [inside, outside]
     for k in (inside - step, outside + step):  # curvature, from neighbours that have a logarithm
         if 0 <= k < len(t) and y[k] > max(3 * sigma[k], 1e-300) and y[outside] > 3 * sigma[outside]:
             around.append(k)
     time = _root(t, height, around)
-    shifts = [abs(time - _root(t, height, around[:-1]))] if len(around) > 2 else []
-    for k in around:
-        moved = height.copy()
-        moved[k] += 0.1 * sigma[k] / max(y[k], 1e-300)  # small, so that the response is linear
-        shifts.append(10 * (_root(t, moved, around) - time))
-    return Estimate(time, float(np.linalg.norm(shifts)), 0, f"crossing of log values, through {len(around)} points")
+    error = abs(time - _root(t, height, around[:-1])) if len(around) > 2 else 0.0
+    return Estimate(time, error, 0, f"crossing of log values, through {len(around)} points")
 
 
 def _root(t: NDArray, height: NDArray, around: list[int]) -> float:
     """Return where the polynomial through the points `around` is zero between the first two, nearest to their chord."""
-    (start, stop), (high, low) = t[around[:2]], height[around[:2]]
-    chord = float(start + (stop - start) * high / max(high - low, 1e-12))
-    if len(around) == 2:
-        return chord
-    roots = np.polynomial.Polynomial.fit(t[around], height[around], len(around) - 1).roots()
-    real = [float(z.real) for z in np.atleast_1d(roots) if abs(z.imag) < 1e-9]
-    found = [z for z in real if min(start, stop) <= z <= max(start, stop)]
-    return float(min(found, key=lambda z: abs(z - chord), default=chord))
+    start, gap = t[around[0]], t[around[1]] - t[around[0]]
+    high, low = height[around[:2]]
+    chord = high / max(high - low, 1e-12)
+    if len(around) > 2:
+        roots = np.roots(np.linalg.solve(np.vander((t[around] - start) / gap), height[around]))
+        real = [float(z.real) for z in roots if abs(z.imag) < 1e-9 and 0 <= z.real <= 1]
+        chord = min(real, key=lambda z: abs(z - chord), default=chord)
+    return float(start + gap * chord)
