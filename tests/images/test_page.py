@@ -182,17 +182,19 @@ def test_window_ends_next_to_noise_keep_a_sensible_error() -> None:
     assert window is not None
     assert window.start is not None
     assert window.stop is not None
-    # Straight, or exponential into the noise: halfway, half the distance and the scatter of the line are the error.
-    line, decay = 0.2 + 0.2 * 11 / 51, 0.4 - 0.2 * np.log(5) / np.log(50)
-    assert window.start.value == pytest.approx((line + decay) / 2)
-    y = np.array([[-1e-3], [0.05]]) + 1e-3 * np.random.default_rng(5).standard_normal((2, 400))
-    ends = 0.2 + 0.2 * (0.01 - y[0]) / (y[1] - y[0])
-    scatter = np.sqrt(window.start.stderr**2 - (decay - line) ** 2 / 4)
-    assert scatter == pytest.approx(np.std(ends), rel=5 / np.sqrt(2 * 400))
-    line, decay = 0.4 + 0.2 * 0.04 / 0.0499, 0.4 + 0.2 * np.log(5) / np.log(25)
-    assert window.stop.value == pytest.approx((line + decay) / 2)
-    scatter = 0.2 * np.hypot(0.0099 * 1e-3, 0.04 * 2e-3) / 0.0499**2  # derivatives of the line's crossing
-    assert window.stop.stderr == pytest.approx(np.hypot(scatter, (line - decay) / 2))
+    # Straight, or exponential into the noise: halfway, with half the distance and its scatter as error.
+    times, curve, noise = np.array([0.2, 0.4, 0.6]), np.array([-1e-3, 0.05, 1e-4]), np.array([1e-3, 1e-3, 2e-3])
+    rng, drawn = np.random.default_rng(5), []
+    for _ in range(100):
+        drawn.append(nonlocality_window(times, curve + noise * rng.standard_normal(3), 0.01, noise))
+    for name, line, decay in (
+        ("start", 0.2 + 0.2 * 11 / 51, 0.4 - 0.2 * np.log(5) / np.log(50)),
+        ("stop", 0.4 + 0.2 * 0.04 / 0.0499, 0.4 + 0.2 * np.log(5) / np.log(25)),
+    ):
+        end = getattr(window, name)
+        assert end.value == pytest.approx((line + decay) / 2)
+        scatter = np.sqrt(end.stderr**2 - (decay - line) ** 2 / 4)
+        assert scatter == pytest.approx(np.std([getattr(w, name).value for w in drawn]), rel=5 / np.sqrt(2 * 33))
 
 
 def test_speciation_window_with_and_without_a_buffer() -> None:
@@ -222,7 +224,7 @@ def test_speciation_window_with_and_without_a_buffer() -> None:
     # At half the errors, where their propagation is linear. The part that grows with them is the scatter of a curve
     # through fixed points; noise also decides which points are followed, in a few draws: no outliers of the first, and
     # the change with one point fewer, which is in the whole error, for the second.
-    drawn, n = [window(0.5, 0.5) for _ in range(300)], 300
+    drawn, n = [window(0.5, 0.5) for _ in range(150)], 150
     for name in ("start", "stop"):
         assert getattr(window(0.0), name).stderr == pytest.approx(float(found[f"speciation_{name}_stderr"].values))
         full, less = (getattr(window(0.0, scale), name).stderr for scale in (0.5, 0.45))
