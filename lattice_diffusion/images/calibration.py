@@ -158,16 +158,17 @@ def share_found(variables: Mapping[Any, Any]) -> float:
 
 def calibration_verdict(group: Group) -> tuple[str, bool]:
     """Return how far the probe lies from what is exact, in words, and whether it misses what is there."""
-    noise, radius = (group["t"].values, group["log_snr"].values), group["radius"].values
+    radius = group["radius"].values
     gap, error = group["cmi_above_null"].values - group["cmi_exact"].values, distance_error(group, "cmi")
     k, j = np.unravel_index(int(np.abs(gap).argmax()), gap.shape)
     found, exact = (
-        number(*(float(group[f"{name}{end}"].values[k, j]) for end in ("", "_stderr")))
+        number(*(round(float(group[f"{name}{end}"].values[k, j]), 9) for end in ("", "_stderr")))
         for name in ("cmi_above_null", "cmi_exact")
     )
+    where = level(group["t"].values[k], group["log_snr"].values[k])
     sentences = [
-        f"The probe finds {share_found(group):.0%} of I(A;C|B) beyond r = {radius[0]}, summed over times. "
-        f"It is furthest from exact at {level(noise[0][k], noise[1][k])}, r = {radius[j]}: {found} for {exact} nats."
+        f"The probe finds {round(share_found(group), 2) + 0.0:.0%} of I(A;C|B) beyond r = {radius[0]}, summed over "
+        f"times. It is furthest from exact at {where}, r = {radius[j]}: {found} for {exact} nats."
     ]
     for quantity, keys in (("ξ(t)", ("markov_length",)), ("Ends of windows", ("window_start", "window_stop"))):
         if keys[0] not in group:

@@ -62,6 +62,11 @@ def _rows(found: Variables) -> Iterator[Row]:
             yield Row(PROBE, f"bits per dimension lost by {name}", None, bits, error, "")
 
 
+def check_value(value: float) -> str:
+    """Return the value of a check in words; what is not known yet is infinite."""
+    return f"{value:.2g}" if np.isfinite(value) else "unknown"
+
+
 def converged(probe: Group) -> bool:
     """Return whether anything may be concluded: all checks have passed, or there were none to pass."""
     return "converged" not in probe or bool(probe["converged"].values)
@@ -102,7 +107,8 @@ def probe_doubts(probe: Group) -> Iterator[str]:
     """Yield what makes the conclusions of a probe impossible, or uncertain."""
     if not converged(probe):
         columns = (probe[key].values.tolist() for key in ("check", "check_value", "check_limit"))
-        failed = "; ".join(f"{name}: {x:.2g} nats, limit {y:.2g}" for name, x, y in zip(*columns, strict=True) if x > y)
+        checks = zip(*columns, strict=True)
+        failed = "; ".join(f"{name}: {check_value(x)}, limit {y:.2g} nats" for name, x, y in checks if x > y)
         yield (
             f"NOT CONVERGED: nothing is recommended. The information that is shown may be too large or too small "
             f"by any amount ({failed}). Train longer (--steps, --budget), or take more images."

@@ -25,7 +25,7 @@ from ..phases import nonlocality_window
 from ..progress import duration, progress_bar, say
 from ..results import Result, grids, load, provenance, tree, variable, write
 from ..store import Parts, unfinished
-from .conclusions import HYBRID, converged
+from .conclusions import HYBRID, converged, time_in_words
 from .decisions import GLOBAL
 from .hybrid_measurements import Effort, Radii, four_schedules, images_denoised, measure, stepwise, ticks
 from .hybrid_networks import (
@@ -157,11 +157,11 @@ def hybrid(
             effort=Effort(**{"n_generated": n_samples, "n_steps": steps, **(effort or {})}),
         )
         schedules = _schedules(plan)
+        warned = opened.oddities() if data.labels is not None else [*opened.oddities(), UNLABELLED]
         if progress or not fixed:
-            plan = _costed(plan, data, given_nets, schedules, None if fixed else budget, progress, started)
+            plan = _costed(plan, data, given_nets, schedules, None if fixed else budget, progress, started, warned)
         parts.begin(asdict(plan))
         groups, rows = _measured(plan, data, given_nets, schedules, parts, progress)
-        warned = opened.oddities() if data.labels is not None else [*opened.oddities(), UNLABELLED]
         few = plan.training.steps, plan.training.global_steps
         if not given_nets and min(few) < FEW_STEPS:
             warned.append(f"{few[0]} training steps of a local network and {few[1]} of the global one are few.")
@@ -228,8 +228,12 @@ def _costed(
     budget: float | None,
     progress: bool,
     started: float,
+    warned: list[str],
 ) -> HybridPlan:
-    """Return the plan with the steps that the seconds since `started` leave of a budget; say what it will cost."""
+    """Return the plan with the steps that the seconds since `started` leave of a budget; say what it will cost.
+
+    Where none are left, a sentence is added to `warned`.
+    """
     training = plan.training
     per_step = dict.fromkeys(training.kinds, 0.0) if nets else seconds_per_step(data, training)
     fresh = nets or {kind: untrained(data, training, kind, np.random.default_rng(0)) for kind in training.kinds}
@@ -240,8 +244,12 @@ def _costed(
     if budget is not None:
         steps, global_steps = steps_within(max(0.95 * budget - spent - beside, 0.0), per_step)
         training = replace(training, steps=steps, global_steps=global_steps)
-        if spent + beside > budget and progress:
-            say(f"warning: {duration(spent + beside)} are spent beside training, more than the budget of {budget:g} s")
+        if spent + beside > budget:
+            warned.append(
+                f"{duration(spent + beside)} are spent beside training, more than the budget of {budget:g} s."
+            )
+            if progress:
+                say(f"warning: {warned[-1]}")
     learning = sum(per_step[kind] * training.steps_of(kind) for kind in training.kinds)
     if progress:
         learned = (
@@ -251,7 +259,7 @@ def _costed(
         say(
             f"hybrid: {len(data.train)} images of {data.shape[0]}x{data.shape[1]} to train on, "
             f"{'no network to train' if nets else learned}; then {plan.effort.n_generated} images by each of "
-            f"{len(schedules)} schedules, global where {plan.window[0]:.3g} <= t < {plan.window[1]:.3g}, and recovery: "
+            f"{len(schedules)} schedules, global from {' to '.join(map(time_in_words, plan.window))}, and recovery: "
             f"about {duration(beside)}"
         )
     return replace(plan, training=training)

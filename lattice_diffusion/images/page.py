@@ -25,6 +25,7 @@ from .conclusions import (
     HYBRID,
     PROBE,
     SCHEDULES,
+    check_value,
     hybrid_doubts,
     hybrid_findings,
     interval,
@@ -302,7 +303,7 @@ def _checks(probe: Group) -> Section:
         return Section("")
     columns = (probe[key].values.tolist() for key in ("check", "check_value", "check_limit"))
     lines: list[list[Cell]] = [
-        [name, f"{value:.2g}", f"{limit:.2g}", "passed" if value <= limit else ("failed", "bad")]
+        [name, check_value(value), f"{limit:.2g}", "passed" if value <= limit else ("failed", "bad")]
         for name, value, limit in zip(*columns, strict=True)
     ]
     text = "Nothing is concluded unless all of these pass; each is shown at the time and radius where it is worst."

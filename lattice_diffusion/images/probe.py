@@ -22,6 +22,7 @@ from ..errors import InputError, device_of, shown
 from ..estimators.amortised import CHANNELS, ProbePlan, reach
 from ..estimators.amortised_data import LEVEL_SAMPLE, MAX_LEVELS, Field, Pixel, pixels_of
 from ..lattice import Rng
+from ..noise_units import level
 from ..progress import duration, progress_bar, say
 from ..results import Result, load, write
 from ..store import unfinished
@@ -123,7 +124,7 @@ def probe(
         plan = plan if steps is None else replace(plan, steps=steps)
         within = budget if steps is None else None
         if within is not None or progress:
-            plan = _costed(field, plan, known, within, device, progress, started)
+            plan = _costed(field, plan, known, within, device, progress, started, warned)
         if plan.steps < FEW_STEPS:
             warned.append(f"{plan.steps} steps of training a network are few; {STEPS} are usual.")
         if progress:
@@ -267,7 +268,8 @@ def _unresolved(field: Field, plan: ProbePlan, images: Images) -> Iterator[str]:
         within = 0.5 * np.log1p(plan.noise().snr(plan.times[0]) * pixels.spread.mean(axis=0)).sum()
         yield (
             f"A is told apart by {len(pixels.levels)} {'levels' if field.channels == 1 else 'colours'}, which leave "
-            f"{pixels.unresolved:.2g} of its variance open: up to {within:.2g} nats at t = {plan.times[0]:g}."
+            f"{pixels.unresolved:.2g} of its variance open: up to {within:.2g} nats at "
+            f"{level(plan.times[0], np.log(plan.noise().snr(plan.times[0])))}."
         )
 
 
@@ -279,8 +281,12 @@ def _costed(
     device: str,
     progress: bool,
     started: float,
+    warned: list[str],
 ) -> ProbePlan:
-    """Return the plan with as many steps as the seconds since `started` leave of the budget; say what it will cost."""
+    """Return the plan with as many steps as the seconds since `started` leave of the budget; say what it will cost.
+
+    Where none are left, a sentence is added to `warned`.
+    """
     from ..estimators.amortised_estimates import pilot
 
     seconds, asking = pilot(field, plan, device)
@@ -292,8 +298,12 @@ def _costed(
     if budget is not None:
         left = 0.95 * budget - spent - beside
         plan = replace(plan, steps=max(1, int(left / (n_networks * seconds))))
-        if left < 0 and progress:
-            say(f"warning: {duration(spent + beside)} are spent beside training, more than the budget of {budget:g} s")
+        if left < 0:
+            remedy = "fewer times" if not known else "--no-calibrate or fewer times"
+            warned.append(
+                f"{duration(spent + beside)} are spent beside training, more than the budget of {budget:g} s; take "
+                f"{remedy}."
+            )
     if progress:
         pictured = ", and as many pictures of Ising spins and of loops" if known else ""
         say(

@@ -173,6 +173,8 @@ def test_without_labels_patches_judge_alone(tmp_path, capsys):
     assert "There are no labels, so no classifier: the quality of images is measured by their patches" in captured.out
     assert "save" not in captured.out.partition("!")[2]
     result = ld.load(tmp_path / "h.h5")
+    warnings = json.loads(result.attrs["parameters"])["warnings"]
+    assert any("more than the budget of 0.01 s" in sentence for sentence in warnings)  # so that the page has it too
     assert "patch_divergence" in result["generation"]
     assert "frechet_distance" not in result["generation"]
     assert "agreement" not in result["recovery"]

@@ -429,11 +429,15 @@ def test_budget_covers_reading_measuring_and_calibration(monkeypatch, calibrated
     known = pictures((8, 8)) if calibrated else {}
     n_networks, exact = (4, 0) if not calibrated else (12, 40)
     spent = 25.0
-    made = _costed(field, plan, known, 200.0, "cpu", False, time.perf_counter() - spent)
+    warned: list[str] = []
+    made = _costed(field, plan, known, 200.0, "cpu", False, time.perf_counter() - spent, warned)
+    assert warned == []
     beside = spent + exact + n_networks * (3.0 + 0.01 * OVERHEAD_STEPS)
     assert made.steps == pytest.approx((0.95 * 200 - beside) / (0.01 * n_networks), rel=0.01)
     assert beside + 0.01 * n_networks * made.steps < 200
-    assert _costed(field, plan, known, 1.0, "cpu", False, time.perf_counter() - spent).steps == 1
+    assert _costed(field, plan, known, 1.0, "cpu", False, time.perf_counter() - spent, warned).steps == 1
+    assert len(warned) == 1
+    assert warned[0].endswith(f"more than the budget of 1 s; take {'--no-calibrate or ' * calibrated}fewer times.")
 
 
 def test_gain_of_more_training_follows_from_two_doublings():
