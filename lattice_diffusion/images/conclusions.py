@@ -13,6 +13,7 @@ from ..report import with_error as number
 from ..results import Result, Row, provenance, tree
 from .decisions import GLOBAL, SIGNIFICANT, Group, Variables
 
+FEW_STEPS = 500  # of training a network; from fewer a hybrid concludes nothing
 PROBE, HYBRID = "probe", "image-hybrid"
 SCHEDULES = {  # what the networks are before, inside and after the window
     "LLL": "local everywhere (LLL)",
@@ -156,6 +157,12 @@ def radius_words(r: int) -> str:
 def hybrid_doubts(groups: Mapping[str, Group]) -> Iterator[str]:
     """Yield why nothing can be concluded: the global network must have learned more than every local one."""
     made, errors = groups["generation"], groups["denoising"]
+    steps = int(made.get("training_steps", FEW_STEPS))
+    if steps < FEW_STEPS:
+        yield (
+            f"NOT CONVERGED: a network was trained for {steps} steps; nothing follows from fewer than {FEW_STEPS}. "
+            "Train longer (--budget)."
+        )
     bits, stderr = (float(made[name].sel(schedule="LLL").values) for name in ("bits", "bits_stderr"))
     if bits < SIGNIFICANT * stderr:
         yield (

@@ -42,7 +42,7 @@ from .hybrid_networks import (
 )
 from .hybrid_quality import Judge, hybrid_groups
 from .images import Images, open_images
-from .probe import FEW_STEPS, parse_radii, seed_of
+from .probe import parse_radii, seed_of
 
 STEPS = ("steps", "global_steps")
 STORED = ("file", "array", "labels", "classes", "memory_bytes")  # what may differ between copies of the same images
@@ -162,9 +162,6 @@ def hybrid(
             plan = _costed(plan, data, given_nets, schedules, None if fixed else budget, progress, started, warned)
         parts.begin(asdict(plan))
         groups, rows = _measured(plan, data, given_nets, schedules, parts, progress)
-        few = plan.training.steps, plan.training.global_steps
-        if not given_nets and min(few) < FEW_STEPS:
-            warned.append(f"{few[0]} training steps of a local network and {few[1]} of the global one are few.")
         parameters = json.dumps({**asked, "plan": asdict(plan), "warnings": warned})
         result = tree(provenance(HYBRID, parameters, seed, complete=True), groups, rows)
         if out is not None:
@@ -203,7 +200,7 @@ def _measured(
     progress: bool,
 ) -> tuple[dict[str, Any], list[Any]]:
     """Train, generate and judge; return the groups of the result and its rows."""
-    training = plan.training
+    training, given = plan.training, bool(nets)
     if not nets:
         n_steps = sum(training.steps_of(kind) for kind in training.kinds)
         with progress_bar("training", n_steps, shown=progress) as advance:
@@ -215,6 +212,9 @@ def _measured(
     generation = groups["generation"]
     for name, value in zip(("window_start", "window_stop"), plan.window, strict=True):
         generation[name] = variable((), np.array(value), "1", f"{name.removeprefix('window_')} of the window")
+    if not given:
+        steps = np.array(min(training.steps, training.global_steps))
+        generation["training_steps"] = variable((), steps, "1", "training steps of the network with fewest")
     words = "radius of the local network of schedules"
     generation["local_radius"] = variable((), np.array(plan.radius), "sites", words)
     return groups, rows

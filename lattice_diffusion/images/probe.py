@@ -28,14 +28,13 @@ from ..results import Result, load, write
 from ..store import unfinished
 from .calibration import PREFIX, comparison, exact_seconds, pictures, plan_for
 from .calibration import calibrate as calibrate_on
-from .conclusions import probe_result
+from .conclusions import FEW_STEPS, probe_result
 from .decisions import BITS_PER_DIM, probe_variables
 from .images import Images, open_images
 from .lattice_images import Rendering
 
 DEFAULT_RADII = 12
 STEPS = 2000  # of training a network, where no budget is given
-FEW_STEPS = 500
 OVERHEAD_STEPS = 12  # of a network, in which its validation and trials take as long
 MOST_TIMES = 1000
 HELD_BYTES = 2**30  # images up to this size are read once and kept

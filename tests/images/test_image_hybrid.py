@@ -169,6 +169,7 @@ def test_without_labels_patches_judge_alone(tmp_path, capsys):
     assert "patch_divergence, LGL - GGG" in captured.out
     assert "warning: spins.npy has only 400 images" in captured.err
     assert "spent beside training, more than the budget of 0.01 s" in captured.err
+    assert "! NOT CONVERGED: a network was trained for 1 steps; nothing follows from fewer than 500. " in captured.out
     assert "! NOT CONVERGED: local networks everywhere lose" in captured.out
     assert "There are no labels, so no classifier: the quality of images is measured by their patches" in captured.out
     assert "save" not in captured.out.partition("!")[2]
