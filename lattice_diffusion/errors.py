@@ -4,8 +4,10 @@ Constructors, the command line, specs and readers of files raise `InputError` wi
 value received, what is allowed, the remedy. Anything else that is raised is a bug.
 """
 
+import contextlib
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -115,6 +117,23 @@ def check_memory(what: str, n_bytes: float, remedy: str, available: float | None
             f"{what} is too large: it needs about {gibibytes(n_bytes)} of memory, {where} has "
             f"{gibibytes(available)} available; {remedy}"
         )
+
+
+def out_of_memory(error: BaseException) -> str:
+    """Return in one sentence, without a remedy, what torch says of a GPU whose memory is full."""
+    found = re.search(r"Tried to allocate [\d.]+ \w+", str(error))
+    return f"the GPU has too little memory{f' ({found[0][0].lower()}{found[0][1:]})' if found else ''}"
+
+
+@contextlib.contextmanager
+def gpu_memory(remedy: str) -> Iterator[None]:
+    """Turn torch's error about a GPU whose memory is full into an InputError of one sentence, with the remedy."""
+    try:
+        yield
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        raise InputError(f"{out_of_memory(error)}; {remedy}") from None
 
 
 def gibibytes(n_bytes: float) -> str:

@@ -10,9 +10,10 @@ from scipy.special import logsumexp
 
 from ..channels import Channel, check_gaussian
 from ..errors import InputError, array_of, check_finite
+from ..exact.local_fields import like
 from ..lattice import FloatArray, Lattice
 from .exact import ArrayDenoiser
-from .posterior import Bernoulli, Normal
+from .posterior import Bernoulli, Normal, namespace
 
 CERTAIN = 40.0  # the field of a kept spin: where no patch fits, those with the fewest mismatches do
 CHUNK = 1 << 22  # numbers of one array, 32 MiB
@@ -36,6 +37,8 @@ class WienerFilter(ArrayDenoiser):
     Raises InputError for data or a radius that do not fit, or another channel.
     """
 
+    in_torch = True
+
     def __init__(self, x_0: NDArray, channel: Channel, radius: int | None = None, *, periodic: bool = False) -> None:
         clean = _clean(x_0, least=2)
         check_gaussian(channel)
@@ -53,9 +56,11 @@ class WienerFilter(ArrayDenoiser):
         alpha, sigma = gaussian.alpha(t), gaussian.sigma(t)
         if sigma == math.inf:
             alpha, sigma = 0.0, 1.0
-        weights, variance = self._filters(alpha, sigma)
-        mean = self.mean + (x_t.reshape(len(x_t), -1) - alpha * self.mean) @ weights.T
-        return Normal(mean.reshape(x_t.shape), np.broadcast_to(variance.reshape(self.shape), x_t.shape))
+        weights, variance = (like(x_t, values) for values in self._filters(alpha, sigma))
+        average = like(x_t, self.mean)
+        mean = average + (x_t.reshape(len(x_t), -1) - alpha * average) @ weights.T
+        variance = namespace(x_t).broadcast_to(variance.reshape(self.shape), x_t.shape)
+        return Normal(mean.reshape(x_t.shape), variance)
 
     def _box_filters(self, alpha: float, sigma: float) -> tuple[FloatArray, FloatArray]:
         """Return the filters (N, N), one row per value, and what they leave of the variance (N,)."""

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,19 +16,24 @@ from ..exact.local_fields import LocalFields
 from ..exact.spins import SpinSolver
 from ..exact.tokens import TokenSolver
 from ..lattice import FloatArray
-from .posterior import LEVEL_AXIS, Array, Bernoulli, Categorical, Normal, Posterior, check_times
+from .posterior import LEVEL_AXIS, Array, Bernoulli, Categorical, Normal, Posterior, check_times, namespace
 
 ArrayLaw = Bernoulli | Normal | Categorical
 
 
 class ArrayDenoiser(ABC):
-    """A denoiser of one lattice and channel, computed with NumPy at one time; tensors are converted and back.
+    """A denoiser of one lattice and channel, computed at one time.
+
+    Tensors are answered in their type, by arithmetic in double precision. Linear laws are computed on their device
+    (`in_torch`), others with NumPy on the CPU.
 
     Args:
         channel: the noise that x_t went through.
         shape: of one sample, (channel, *lattice).
         radius: Chebyshev radius of the box it sees around every site; None, or one that covers the lattice: everything.
     """
+
+    in_torch = False
 
     def __init__(self, channel: Channel, shape: tuple[int, ...], radius: int | None) -> None:
         check_limits({"radius": (0, None)}, {"radius": radius})
@@ -60,39 +66,40 @@ class ArrayDenoiser(ABC):
         tensor = None if isinstance(x_t, np.ndarray) else x_t
         if tensor is not None and not hasattr(tensor, "detach"):
             raise InputError(f"x_t must be a NumPy array or a torch tensor, got {type(x_t).__name__}")
-        x = self._check(x_t if tensor is None else tensor.detach().cpu().numpy())
+        if tensor is not None:
+            x_t = tensor.detach().double() if self.in_torch else tensor.detach().cpu().numpy()
+        x = self._check(x_t)
         times = check_times(t, len(x))
 
         def at(x: FloatArray, t: float) -> ArrayLaw:
-            check_values(self.data, self.channel, t, x[:, self.used])
+            if isinstance(x, np.ndarray):
+                check_values(self.data, self.channel, t, x[:, self.used])
             return law(x, check_time(t))
 
         if times.ndim == 0:
             answer: Any = at(x, times.item())
         else:
-            parts: list[Any] = [(times == u, at(x[times == u], u)) for u in np.unique(times)]
-            arrays = {name: np.empty((len(x), *array.shape[1:])) for name, array in _arrays(parts[0][1]).items()}
-            for rows, part in parts:
-                for name, array in arrays.items():
-                    array[rows] = getattr(part, name)
-            answer = replace(parts[0][1], **arrays)
+            parts = [at(x[times == u], u) for u in np.unique(times)]
+            back, together = np.argsort(np.argsort(times, kind="stable")), namespace(x).concatenate
+            each = [_arrays(part) for part in parts]
+            answer = replace(parts[0], **{name: together([one[name] for one in each])[back] for name in each[0]})
         if tensor is None:
             return answer
         import torch
 
         dtype = tensor.dtype if tensor.is_floating_point() else torch.float64
-        tensors = {k: torch.tensor(v, dtype=dtype, device=tensor.device) for k, v in _arrays(answer).items()}
-        return replace(answer, **tensors)
+        make: Any = torch.Tensor.to if self.in_torch else partial(torch.tensor, device=tensor.device)
+        return replace(answer, **{name: make(value, dtype=dtype) for name, value in _arrays(answer).items()})
 
-    def _check(self, x_t: NDArray) -> FloatArray:
-        x_t = array_of("x_t", x_t).astype(float)
-        if x_t.shape[1:] != self.shape:
+    def _check(self, x_t: Array) -> FloatArray:
+        x = array_of("x_t", x_t).astype(float) if isinstance(x_t, np.ndarray) else x_t
+        if x.shape[1:] != self.shape:
             shape = ", ".join(map(str, self.shape))
-            raise InputError(f"x_t must have shape (batch, {shape}), channel axis included, got {x_t.shape}")
-        x_t = np.where(self.used, x_t, 0.0)
-        if not np.isfinite(x_t).all():
+            raise InputError(f"x_t must have shape (batch, {shape}), channel axis included, got {tuple(x.shape)}")
+        x = np.where(self.used, x, 0.0) if isinstance(x, np.ndarray) else x
+        if not namespace(x).isfinite(x).all():
             raise InputError("x_t must be finite, got NaN or infinity")
-        return x_t
+        return x
 
 
 class ExactDenoiser(ArrayDenoiser):
@@ -120,7 +127,7 @@ class ExactDenoiser(ArrayDenoiser):
         super().__init__(channel, model.image_shape, radius)
         self.used, self.data = model.sites.reshape(self.shape), model.data
         if not isinstance(self._solver, SpinSolver | TokenSolver):
-            self._fields = LocalFields(model.lattice, self._solver)
+            self._fields, self.in_torch = LocalFields(model.lattice, self._solver), True
 
     def blind(self, x_t: Array, t: float | Array) -> Posterior:
         """Return the law without each site's own observation, p(x_0,i | x_B), where B is the box less i.
@@ -146,7 +153,8 @@ class ExactDenoiser(ArrayDenoiser):
         law = self._fields.blind(x, alpha, sigma, self.radius)
         if not blind:
             law = law.observe(x, alpha, sigma)
-        return Normal(law.mean.reshape(x_t.shape), np.broadcast_to(law.variance, x.shape).reshape(x_t.shape))
+        variance = namespace(x).broadcast_to(law.variance, x.shape)
+        return Normal(law.mean.reshape(x_t.shape), variance.reshape(x_t.shape))
 
     def _log_odds(self, x: FloatArray, t: float, blind: bool) -> FloatArray:
         h = np.where(self.model.sites, self.channel.likelihood_field(x, t), 0.0)
@@ -159,4 +167,4 @@ class ExactDenoiser(ArrayDenoiser):
 
 
 def _arrays(law: ArrayLaw) -> dict[str, NDArray]:
-    return {name: value for name, value in vars(law).items() if isinstance(value, np.ndarray)}
+    return {name: value for name, value in vars(law).items() if hasattr(value, "ndim")}

@@ -30,6 +30,7 @@ from .global_net import GlobalNet
 from .image_nets import GlobalImageNet, LocalImageNet
 from .local_net import LocalNet
 from .network import Network
+from .on_device import corrupt, generator_on, on, to_device
 from .posterior import Bernoulli, Categorical, Denoiser, Posterior, check_channel, check_posterior
 from .training import (
     TrainingConfig,
@@ -44,6 +45,7 @@ from .training import (
 Draw = Callable[[int, np.random.Generator], NDArray]
 Times = Callable[[int, np.random.Generator], NDArray[np.float64]]
 SAMPLES_PER_TIME = 4
+HOST = ("cpu",)  # where batches are drawn by NumPy
 VALIDATION_TIMES = (0.3, 0.5, 0.7, 0.85)
 NETWORKS: tuple[type[Network], ...] = (LocalNet, GlobalNet, LocalImageNet, GlobalImageNet)
 
@@ -94,7 +96,8 @@ def train(
             expectations take the place of the clean values. The minimum is the same, E[E[x_0,i | x without i] | x_B] =
             E[x_0,i | x_B], and the noise about it is only the locality gap.
         exact: the denoiser to compare with, every `validate_every` steps, on 16 samples.
-        device: the network moves there.
+        device: of torch, or "auto"; the network moves there. On a GPU an array of data is copied there once, batches
+            and noise are drawn there, by other random numbers, and a batch too large for its memory is halved.
         options: of `TrainingConfig`: steps, budget_seconds, learning_rate, optimiser, ema, checkpoint, resume, ...
 
     Raises:
@@ -110,11 +113,16 @@ def train(
         check_channel(other, net.channel)
     if teacher is not None and not isinstance(net, LocalNet):
         raise InputError(f"teacher needs a LocalNet, which has a blind form, got a {type(net).__name__}")
-    device_of(device)
-    net.to(device)
-    batches = _Batches(net, as_draw(net, data), batch_size, times, teacher, rng)
-    score = None if exact is None else _excess(net.channel, exact, batches.draw, rng)
-    steps = minimise(net, batches.losses, config, rng=rng, score=score, description=describe(net))
+    if device is not None:
+        net.to(device_of(device))
+    draw, like = as_draw(net, data), next(net.parameters())
+    if like.device.type in HOST:
+        batches = _Batches(net, draw, batch_size, times, teacher, rng)
+    else:
+        held = None if callable(data) else on(like, check_data(net, data))
+        batches = _DeviceBatches(net, draw, batch_size, times, teacher, rng, held=held)
+    score = None if exact is None else _excess(net.channel, exact, draw, rng)
+    steps = minimise(net, batches.losses, config, rng=rng, score=score, description=describe(net), halve=batches.halve)
 
     def run() -> Generator[TrainingStep, None, None]:
         try:
@@ -138,6 +146,8 @@ def fit(net: Network, data: NDArray | Draw, *, progress: bool = True, **options:
         with contextlib.closing(train(net, data, **options)) as steps:  # an interrupt writes the checkpoint
             for step in steps:
                 records.append(step)
+                if hidden:
+                    continue
                 if step.score is not None:
                     score = f", MSE {100 * step.score:.2f}% above the exact minimum"
                 bar.update(task, completed=step.number, description=f"loss {step.loss:.4f}{score}")
@@ -161,7 +171,7 @@ def check_data(net: Network, x_0: NDArray) -> NDArray[np.float64]:
         raise InputError(f"data must have shape (n, {net.in_channels}, {net.ndim} lattice axes), got {x_0.shape}")
     check_finite(data=x_0)
     if net.head == "bernoulli":
-        used = net.sites(x_0.shape[2:], torch.zeros(())).numpy() > 0
+        used = net.sites(x_0.shape[2:], torch.zeros((), device="cpu")).numpy() > 0
         if np.any((np.abs(x_0) != 1) & used):
             raise InputError("data must be +-1 for the bernoulli head; take head='gaussian' for real values")
     if net.head == "categorical" and not np.isin(x_0, range(net.n_outputs)).all():
@@ -193,26 +203,36 @@ class _Batches:
 
     def losses(self) -> Tensor:
         """Return the nats per site of every sample of a new batch."""
-        net, rng, like = self.net, self.rng, next(self.net.parameters())
-
-        def tensor(parts: list[NDArray]) -> Tensor:
-            return torch.as_tensor(np.concatenate(parts), dtype=like.dtype, device=like.device)
-
-        clean = np.array_split(self.draw(self.batch_size, rng), -(-self.batch_size // SAMPLES_PER_TIME))
-        levels = self.times(len(clean), rng)
-        noisy = [net.channel.corrupt(part, t, rng) for part, t in zip(clean, levels, strict=True)]
+        net, like = self.net, next(self.net.parameters())
+        levels = self.times(-(-self.batch_size // SAMPLES_PER_TIME), self.rng)
+        clean, noisy = self.parts(levels)
         t = np.repeat(levels, [len(part) for part in clean])
-        target, x_t = tensor(clean), tensor(noisy)
+
+        def whole(parts: list[Any]) -> Tensor:
+            return torch.cat(parts) if isinstance(parts[0], Tensor) else on(like, np.concatenate(parts))
+
+        target, x_t = whole(clean), whole(noisy)
         spread: Tensor | float = 0.0
         law = net.blind(x_t, t) if isinstance(net, LocalNet) else net(x_t, t)
         sites = net.sites(x_t.shape[2:], x_t)
         if self.teacher is not None:
             told = [self.teacher.blind(part, u) for part, u in zip(noisy, levels, strict=True)]
-            target = tensor([check_posterior(*case) for case in zip(told, noisy, levels, strict=True)])
-            spread = tensor([law.variance for law in told])
+            target = whole([check_posterior(*case) for case in zip(told, noisy, levels, strict=True)])
+            spread = whole([law.variance for law in told])
         losses = (nats(law, target, spread) * sites).flatten(1).sum(dim=1) / sites.sum()
         self.last = t, losses.detach()
         return losses
+
+    def parts(self, levels: NDArray[np.float64]) -> tuple[list[Any], list[Any]]:
+        """Return clean and noisy values of a batch, level by level."""
+        clean = np.array_split(self.draw(self.batch_size, self.rng), len(levels))
+        noisy = [self.net.channel.corrupt(part, t, self.rng) for part, t in zip(clean, levels, strict=True)]
+        return clean, noisy
+
+    def halve(self) -> int:
+        """Halve the batch where memory is short; return its size, 0 where it was 1."""
+        self.batch_size //= 2
+        return self.batch_size
 
     def worst(self) -> str:
         """Return the noise level of the largest loss in the last batch, in words."""
@@ -222,6 +242,23 @@ class _Batches:
         return (
             f"the largest loss is at t = {worst:.4g} (log snr {math.log(max(self.net.channel.snr(worst), 1e-300)):.3g})"
         )
+
+
+@dataclasses.dataclass
+class _DeviceBatches(_Batches):
+    """Batches drawn on the network's device from `held`, data that are there, where they are an array."""
+
+    held: Tensor | None = None
+
+    def parts(self, levels: NDArray[np.float64]) -> tuple[list[Any], list[Any]]:
+        rng, like = self.rng, next(self.net.parameters())
+        if self.held is None:
+            x_0 = on(like, self.draw(self.batch_size, rng))
+        else:
+            x_0 = self.held[to_device(rng.integers(len(self.held), size=self.batch_size), like.device)]
+        sizes = [len(part) for part in np.array_split(np.empty(self.batch_size), len(levels))]
+        x_t = corrupt(self.net.channel, x_0, np.repeat(levels, sizes), generator_on(like.device, rng))
+        return list(x_0.split(sizes)), list(x_t.split(sizes))
 
 
 def _excess(channel: Channel, exact: Denoiser, draw: Draw, rng: np.random.Generator) -> Callable[[Any], float]:
@@ -279,4 +316,4 @@ def load(path: str | Path, device: str | torch.device | None = None, *, channel:
             arguments["stencil"] = np.array(arguments["stencil"], bool)
         net = networks[network](**arguments, channel=channel or known[name](**fields))
         net.load_state_dict(state["average"])
-    return net.to(device)
+    return net.to(device_of(device))

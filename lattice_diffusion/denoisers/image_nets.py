@@ -99,7 +99,7 @@ class PlacedModulation(Modulation):
 
     def __init__(self, width: int, n_noise: int, lattice: tuple[int, ...]) -> None:
         super().__init__(width, n_noise)
-        self.places = nn.Parameter(torch.zeros(1, width, int(np.prod(lattice)), dtype=torch.float32))
+        self.places = nn.Parameter(torch.zeros(1, width, int(np.prod(lattice)), dtype=torch.float32, device="cpu"))
 
     def forward(self, z: Tensor, noise: Tensor) -> Tensor:
         return super().forward(z + self.places, noise)
@@ -110,7 +110,7 @@ class PlacedNeighbours(Neighbours):
 
     def __init__(self, n_in: int, n_out: int, lattice: tuple[int, ...]) -> None:
         super().__init__(n_in, n_out, len(lattice), periodic=False)
-        self.places = nn.Parameter(torch.zeros(1, n_out, *lattice, dtype=torch.float32))
+        self.places = nn.Parameter(torch.zeros(1, n_out, *lattice, dtype=torch.float32, device="cpu"))
 
     def forward(self, z: Tensor) -> Tensor:
         return super().forward(z) + self.places
@@ -134,7 +134,7 @@ def _answer_with_levels(net: Any, arguments: dict[str, Any], log_prior: NDArray,
     """Give the network a readout of one output per level and its prior, and draw its weights."""
     net.arguments, net.n_outputs = arguments, len(log_prior)
     net.levels = tuple(np.asarray(arguments["levels"], float).tolist())
-    net.register_buffer("prior", torch.as_tensor(log_prior, dtype=torch.float32))
+    net.register_buffer("prior", torch.as_tensor(log_prior, dtype=torch.float32, device="cpu"))
     net.readout = layer(width, net.n_outputs, gain=0.3)
     initialise(net, rng)
 

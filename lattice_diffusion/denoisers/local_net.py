@@ -38,6 +38,7 @@ from .network import (
     layer,
     per_sample,
 )
+from .on_device import on
 from .posterior import Array, Bernoulli, Categorical, Normal, Posterior
 
 Stencil = NDArray[np.bool_]
@@ -180,7 +181,7 @@ class LocalNet(Network):
         if self.periodic and small and self.bonds:
             stencil = bond_stencil(self.radius, (lattice[0], lattice[1]))
         weight: Tensor = self.kernel.weight  # type: ignore[assignment]
-        seen = torch.as_tensor(stencil, dtype=weight.dtype, device=weight.device)
+        seen = on(weight, stencil)
         seen = seen.repeat_interleave(weight.shape[0] // seen.shape[0], dim=0)
         return seen.repeat_interleave(weight.shape[1] // seen.shape[1], dim=1)
 

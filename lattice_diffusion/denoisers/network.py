@@ -16,11 +16,12 @@ from torch.nn.functional import silu
 from torch.nn.utils import skip_init
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..channels import Channel, is_gaussian, symbols_of
+from ..channels import MASK, Channel, Erasure, Uniform, is_gaussian, symbols_of
 from ..errors import InputError, array_of, check_finite, check_limits, shown
 from ..exact.bonds import bond_mask
 from ..lattice import Rng
 from ..models import DomainWalls
+from .on_device import generator_on, on
 from .posterior import LEVEL_AXIS, Array, Posterior, check_times
 
 Head = Literal["bernoulli", "gaussian", "categorical"]
@@ -89,8 +90,7 @@ class Network(nn.Module):
         """Return (1, channel, *lattice), 1 where there is a site: not at the unused entries of open bonds."""
         if not self.bonds:
             return torch.ones((1, self.in_channels, *lattice), dtype=like.dtype, device=like.device)
-        mask = bond_mask((lattice[0], lattice[1]), self.periodic)[None]
-        return torch.as_tensor(mask, dtype=like.dtype, device=like.device)
+        return on(like, bond_mask((lattice[0], lattice[1]), self.periodic)[None])
 
     def _posterior(self, x_t: Tensor, t: Any) -> Posterior:
         raise NotImplementedError
@@ -138,7 +138,7 @@ def in_chunks(
     with torch.no_grad():
         for start in range(0, max(1, len(x_t)), step):
             rows = slice(start, start + step)
-            x = torch.as_tensor(x_t[rows].astype(float, copy=False), dtype=like.dtype, device=like.device)
+            x = on(like, x_t[rows].astype(float, copy=False))
             more = () if given is None else ({k: v if len(v) == 1 else v[rows] for k, v in given.items()},)
             parts.append(law(x, times[rows] if times.ndim else times, *more))
 
@@ -245,13 +245,21 @@ def noise_level(channel: Channel, t: Any, like: Tensor, variance: float = 1.0) -
             with np.errstate(divide="ignore"):
                 h[rows] = np.log(channel.likelihoods(x[rows], u)) if tokens else channel.likelihood_field(x[rows], u)  # type: ignore[attr-defined]
         h = np.moveaxis(h, -1, LEVEL_AXIS) if tokens else h
-        return torch.as_tensor(h, dtype=x_t.dtype, device=x_t.device)
+        return on(x_t, h)
 
-    def tensor(values: NDArray) -> Tensor:
-        return torch.as_tensor(values[where], dtype=like.dtype, device=like.device)
+    def known(x_t: Tensor) -> Tensor:
+        """Return `field` for the noise of tokens of this package, where all other symbols are alike."""
+        same, other, hidden = (values.view(-1, *[1] * x_t.ndim) for values in on(x_t, log_likelihoods[where].T))
+        x, symbols = x_t[..., None], torch.arange(channel.q, device=x_t.device)  # type: ignore[attr-defined]
+        return torch.where(x == MASK, hidden, torch.where(x == symbols, same, other)).movedim(-1, LEVEL_AXIS)
 
-    levels = tensor(snr), tensor(strength), tensor(log_snr), tensor(signal), tensor(scale)
-    return NoiseLevel(*levels, None if linear and not tokens else field)
+    levels = [on(like, values[where]) for values in (snr, strength, log_snr, signal, scale)]
+    if isinstance(channel, Erasure | Uniform) and tokens:
+        with np.errstate(divide="ignore"):
+            pairs = [channel.likelihoods(np.array([0.0, MASK]), u) for u in unique]
+            log_likelihoods = np.log([[own[0], own[1], masked[0]] for own, masked in pairs])
+        return NoiseLevel(*levels, channel_field=known)  # type: ignore[misc]
+    return NoiseLevel(*levels, channel_field=None if linear and not tokens else field)  # type: ignore[misc]
 
 
 def per_sample(values: Tensor, like: Tensor) -> Tensor:
@@ -276,7 +284,7 @@ def layer(
 
 def initialise(net: nn.Module, rng: Rng) -> None:
     """Draw the weights from N(0, gain^2/fan in), and set biases to 0."""
-    generator = torch.Generator().manual_seed(int(np.random.default_rng(rng).integers(1 << 63)))
+    generator = generator_on("cpu", np.random.default_rng(rng))
     for module in net.modules():
         if isinstance(module, CONVOLUTIONS):
             std = float(module.gain) / math.sqrt(module.weight[0].numel())  # type: ignore[arg-type]

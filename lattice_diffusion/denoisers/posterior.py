@@ -56,7 +56,7 @@ class Bernoulli:
 
     @property
     def mean(self) -> Array:
-        return _namespace(self.log_odds).tanh(self.log_odds / 2)
+        return namespace(self.log_odds).tanh(self.log_odds / 2)
 
     @property
     def probability(self) -> Array:
@@ -66,7 +66,7 @@ class Bernoulli:
     @property
     def variance(self) -> Array:
         """1 - mean^2 = sech^2(log_odds / 2)."""
-        decay = _namespace(self.log_odds).exp(-abs(self.log_odds))
+        decay = namespace(self.log_odds).exp(-abs(self.log_odds))
         return 4 * decay / (1 + decay) ** 2
 
     def sample(self, rng: Rng = None) -> NDArray[np.float64]:
@@ -140,7 +140,7 @@ class Categorical:
     def column(self) -> Array:
         """The levels along their axis, to be multiplied with `probabilities`."""
         column = np.reshape(self.levels, (-1, *[1] * (self.log_weights.ndim - LEVEL_AXIS - 1)))
-        return column if isinstance(self.log_weights, np.ndarray) else self.log_weights.new_tensor(column)
+        return column if isinstance(self.log_weights, np.ndarray) else _on(self.log_weights, column)
 
     def sample(self, rng: Rng = None) -> NDArray[np.float64]:
         cumulative = np.cumsum(self.probabilities, axis=LEVEL_AXIS)
@@ -152,7 +152,7 @@ class Categorical:
         """Return -log p(x_0,i) of a tensor x_0 (batch, channel, *lattice), each value taken as the nearest level."""
         import torch
 
-        levels = x_0.new_tensor(self.levels)
+        levels = _on(x_0, self.levels)
         nearest = torch.bucketize(x_0, (levels[1:] + levels[:-1]) / 2)
         log_law = self.log_weights.log_softmax(dim=LEVEL_AXIS)
         return -log_law.gather(LEVEL_AXIS, nearest[:, :, None]).squeeze(LEVEL_AXIS)
@@ -176,17 +176,25 @@ def check_channel(denoiser: Any, channel: Channel) -> None:
         raise InputError(f"denoiser must be made for the noise of the data, {shown(channel)}, got one for {shown(own)}")
 
 
-def check_posterior(law: Posterior, x_t: NDArray, t: float) -> NDArray[np.float64]:
+def check_posterior(law: Posterior, x_t: Array, t: float) -> Array:
     """Return the mean of a denoiser's answer to x_t; raise InputError unless it is finite and has x_t's shape."""
-    mean = np.asarray(law.mean, float)
+    mean = np.asarray(law.mean, float) if isinstance(x_t, np.ndarray) else law.mean
     if mean.shape != x_t.shape:
-        raise InputError(f"the denoiser must answer with one value per entry of x_t, {x_t.shape}, got {mean.shape}")
-    if not np.isfinite(mean).all():
+        shapes = f"{tuple(x_t.shape)}, got {tuple(mean.shape)}"
+        raise InputError(f"the denoiser must answer with one value per entry of x_t, {shapes}")
+    if not namespace(mean).isfinite(mean).all():
         raise InputError(f"the denoiser must answer with finite values, got NaN or infinity at t = {t:.4g}")
     return mean
 
 
-def _namespace(x: Array) -> Any:
+def _on(like: Array, values: Any) -> Array:
+    from .on_device import on  # torch is imported where there are tensors
+
+    return on(like, values)
+
+
+def namespace(x: Array) -> Any:
+    """Return numpy for an array, torch for a tensor."""
     if isinstance(x, np.ndarray):
         return np
     import torch

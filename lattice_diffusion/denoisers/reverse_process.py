@@ -14,18 +14,20 @@ import math
 import operator
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..channels import Channel, Gaussian, check_gaussian, check_time, is_gaussian
-from ..errors import InputError, array_of, check_finite, check_memory, shown
+from ..errors import InputError, array_of, check_finite, check_memory, device_of, gpu_memory, shown
 from ..exact.bonds import LOG_2, bond_mask, ranks
 from ..kernels import erasure_paths
 from ..lattice import Rng
 from ..models import GaussianField
-from .posterior import Denoiser, check_channel, check_posterior
+from .posterior import Array, Denoiser, Posterior, check_channel, check_posterior
 
 Schedule = Callable[[float], Denoiser]
 
@@ -69,20 +71,20 @@ class Step:
     """One reverse step: where it arrived and what it cost.
 
     Attributes:
-        t: the time of `x`, (n, channel, *lattice).
+        t: the time of `x`, (n, channel, *lattice), an array or a tensor as the noisy data were.
         radius: of the denoiser that led there, None for a global one.
         seconds: measured, for all n; multiply_adds: of the denoiser, for one sample.
     """
 
     t: float
-    x: NDArray[np.float64]
+    x: Array
     radius: int | None
     seconds: float
     multiply_adds: int
 
 
 def reverse_steps(
-    x_t: NDArray,
+    x_t: Array,
     times: Sequence[float],
     schedule: Schedule,
     channel: Channel,
@@ -93,7 +95,8 @@ def reverse_steps(
     """Yield the path from `times[0]` down to `times[-1]`, step by step.
 
     Args:
-        x_t: noisy data at times[0], (n, channel, *lattice).
+        x_t: noisy data at times[0], (n, channel, *lattice): a NumPy array, or a tensor, which stays on its device from
+            here to the data and takes other random numbers.
         times: strictly falling, in [0, 1], such as numpy.linspace(0.9, 0.0, 41).
         schedule: the denoiser of every time but the last, `always(denoiser)` or `hybrid(..)`.
         deterministic: follow the probability flow instead of drawing; Gaussian channel only.
@@ -104,41 +107,64 @@ def reverse_steps(
     levels = _falling(times)
     if deterministic and not is_gaussian(channel):
         raise InputError(f"a deterministic path needs the gaussian channel, got {channel.name}; leave it stochastic")
-    x, rng = array_of("x_t", x_t).astype(float), np.random.default_rng(rng)
-    check_finite(x_t=x)
+    rng = np.random.default_rng(rng)
+    x, drawn, quiet = _on_tensors(x_t, channel, rng) if hasattr(x_t, "detach") else _on_arrays(x_t, channel, rng)
     for t, s in itertools.pairwise(levels):
         denoiser, start = schedule(t), time.perf_counter()
         check_channel(denoiser, channel)
-        posterior = denoiser(x, t)
-        mean = check_posterior(posterior, x, t)
-        if deterministic:
-            gaussian = check_gaussian(channel)
-            noise = (x - gaussian.alpha(t) * mean) / gaussian.sigma(t)
-            x = gaussian.alpha(s) * mean + gaussian.sigma(s) * noise
-        else:
-            x = channel.bridge(x, posterior.sample(rng), t, s, rng)
-        cost = denoiser.multiply_adds(x.shape[1:])
+        with quiet(), gpu_memory("take fewer samples at a time"):
+            posterior = denoiser(x, t)
+            mean = check_posterior(posterior, x, t)  # waits for the device
+            if deterministic:
+                gaussian = check_gaussian(channel)
+                noise = (x - gaussian.alpha(t) * mean) / gaussian.sigma(t)
+                x = gaussian.alpha(s) * mean + gaussian.sigma(s) * noise
+            else:
+                x = drawn(x, posterior, t, s)
+        cost = denoiser.multiply_adds(tuple(x.shape[1:]))
         yield Step(s, x, denoiser.radius, time.perf_counter() - start, cost)
 
 
+Drawn = Callable[[Any, Posterior, float, float], Any]  # x_s from x_t, the law of x_0, and both times
+Path = tuple[Any, Drawn, Callable[[], AbstractContextManager[Any]]]
+
+
+def _on_arrays(x_t: NDArray, channel: Channel, rng: np.random.Generator) -> Path:
+    x = array_of("x_t", x_t).astype(float)
+    check_finite(x_t=x)
+    return x, lambda x, law, t, s: channel.bridge(x, law.sample(rng), t, s, rng), nullcontext
+
+
+def _on_tensors(x_t: Any, channel: Channel, rng: np.random.Generator) -> Path:
+    from torch import no_grad
+
+    from .on_device import bridge, draw, generator_on
+
+    there = generator_on(x_t.device, rng)
+    return x_t.detach(), lambda x, law, t, s: bridge(channel, x, draw(law, there), t, s, there), no_grad
+
+
 def reverse(
-    x_t: NDArray,
+    x_t: Array,
     times: Sequence[float],
     schedule: Schedule,
     channel: Channel,
     rng: Rng = None,
     *,
     deterministic: bool = False,
-) -> NDArray[np.float64]:
+) -> Array:
     """Return the data at times[-1]; the arguments are those of `reverse_steps`."""
     *_, last = reverse_steps(x_t, times, schedule, channel, rng, deterministic=deterministic)
     return last.x
 
 
-def pure_noise(shape: Sequence[int], channel: Channel, t: float, rng: Rng = None) -> NDArray[np.float64]:
+def pure_noise(
+    shape: Sequence[int], channel: Channel, t: float, rng: Rng = None, *, device: str | None = None
+) -> Array:
     """Return noise without data at time t, from which generation starts, where hardly any signal is left.
 
-    Gaussian noise is N(0, sigma(t)^2), and under erasure all is masked; under other channels t must be 1.
+    Gaussian noise is N(0, sigma(t)^2), and under erasure all is masked; under other channels t must be 1. With a device
+    of torch the noise is a tensor of single precision there, from which `reverse` stays there.
     """
     shape = tuple(map(operator.index, shape))
     if any(n < 1 for n in shape) or not 1 <= len(shape) <= 18:
@@ -148,7 +174,15 @@ def pure_noise(shape: Sequence[int], channel: Channel, t: float, rng: Rng = None
     silent = is_gaussian(channel) or channel.name == "erasure"  # this x_0 gives noise without data at any time
     if not silent and t < 1.0:
         raise InputError(f"generation under {channel.name} noise starts at t = 1, where no signal is left, got t = {t}")
-    return channel.corrupt(np.full(shape, mask) if silent else np.ones(shape), t, np.random.default_rng(rng))
+    rng, clean = np.random.default_rng(rng), mask if silent else 1.0
+    if device is None:
+        return channel.corrupt(np.full(shape, clean), t, rng)
+    import torch
+
+    from .on_device import corrupt, generator_on
+
+    x_0 = torch.full(shape, clean, dtype=torch.float32, device=device_of(device))
+    return corrupt(channel, x_0, t, generator_on(x_0.device, rng))
 
 
 def _falling(times: Sequence[float]) -> list[float]:

@@ -8,6 +8,9 @@ the checkpoints carry, so that a resumed run gives the numbers of an uninterrupt
 the weights is what is scored, and what the network holds in the end. Denoisers (`fitting.train`) keep the defaults of
 `TrainingConfig`; critics and conditional laws stop early and keep their best weights; the amortised likelihood keeps
 its best weights and resumes, with a torch generator; a plain Adam is warmup=1, ema=0.0, gradient_norm=None.
+
+On a GPU no step waits for another: losses are read when they are asked for, and one that is not finite is noticed at
+the next score or checkpoint, or after CHECK_EVERY steps, in which the weights have stood still.
 """
 
 import contextlib
@@ -29,11 +32,14 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from .. import __version__
-from ..errors import InputError, Limits, check_limits, shown
+from ..errors import InputError, Limits, check_limits, out_of_memory, shown
+from ..progress import say
 from ..store import atomic_write
 
 Rng = np.random.Generator | torch.Generator
 FORMAT = 2  # of checkpoints
+CHECK_EVERY = 50  # steps between two looks at what a GPU has found
+NEVER_WAITS = ("cuda",)  # devices whose Adam is one kernel, which takes no step where there is trouble
 LIMITS: Limits = {
     "steps": (0, None),
     "learning_rate": (0.0, 1e3),
@@ -133,7 +139,7 @@ class TrainingStep:
 
     Attributes:
         number: 1 for the first.
-        loss: mean over the batch (denoisers: nats per site).
+        value: the loss as a tensor on its device.
         seconds: since training began or was resumed.
         learning_rate: of this step.
         score: of the averaged weights (denoisers: E|net - exact|^2 / MMSE, how far the mean squared error lies above
@@ -141,10 +147,15 @@ class TrainingStep:
     """
 
     number: int
-    loss: float
+    value: Tensor
     seconds: float
     learning_rate: float
     score: float | None = None
+
+    @property
+    def loss(self) -> float:
+        """The mean over the batch (denoisers: nats per site); reading it waits for the device."""
+        return float(self.value)
 
 
 def minimise(
@@ -156,6 +167,7 @@ def minimise(
     score: Callable[[nn.Module], float] | None = None,
     scores: dict[int, float] | None = None,
     description: Mapping[str, Any] | None = None,
+    halve: Callable[[], int] = lambda: 0,
 ) -> Generator[TrainingStep, None, None]:
     """Train `net` in place, one step per item; whenever the loop is left, it holds the weights that stay.
 
@@ -168,10 +180,12 @@ def minimise(
         score: of a network with the averaged weights, the lower the better.
         scores: receives the score of every step that was scored, those before an interruption, too.
         description: of the network as JSON, stored in checkpoints and compared on resuming.
+        halve: halves the batches where the GPU's memory does not hold them, and returns their size; 0: it cannot.
 
     Raises:
         TrainingError: a loss or gradient that is not finite (with `gradient_norm`).
         CheckpointError: a checkpoint of another network or training.
+        InputError: a GPU without memory for a batch of one.
     """
     optimiser = _optimiser(net, config)
     generator = type(rng.bit_generator).__name__ if isinstance(rng, np.random.Generator) else type(rng).__name__
@@ -182,14 +196,22 @@ def minimise(
     def towards(average: Any, weights: Any, n_averaged: Any) -> None:
         torch._foreach_lerp_(average, weights, 1 - min(config.ema, number / (number + config.ema_delay)))
 
-    average = AveragedModel(net, multi_avg_fn=towards)
-    average.update_parameters(net)  # the first call copies the weights
+    with torch.device("cpu"):  # where both keep their counters, whatever torch's default is
+        average = AveragedModel(net, multi_avg_fn=towards)
+        average.update_parameters(net)  # the first call copies the weights
+    trouble = next(net.parameters()).new_zeros(3, dtype=torch.float64) if _never_waits(net) else None
     best = _Best(copy.deepcopy(net.state_dict()), _scored(score, net) if config.score_first else math.inf)
+
+    def check() -> None:
+        """Raise TrainingError if a step so far had a loss or gradient that is not finite."""
+        if trouble is not None:
+            _raise_if_bad(*trouble.tolist())
 
     def judge() -> float | None:
         """Score the averaged weights of step `number`, where it is one that is scored."""
         if score is None or (number != config.steps and number % config.validate_every):
             return None
+        check()
         scored = _scored(score, average.module)
         with _uninterrupted():
             best.compare(scored, average.module, number)
@@ -198,6 +220,7 @@ def minimise(
 
     def save() -> tuple[int, Any]:
         """Write the checkpoint of step `number`, with the state that rng had after it; return both marks of it."""
+        check()
         state = {"description": about, "step": number, "rng": drawn, "optimiser": optimiser.state_dict()}
         state |= {"weights": net.state_dict(), "average": average.module.state_dict()}
         state |= {"scores": dict(scores)}
@@ -227,17 +250,20 @@ def minimise(
             rate = config.rate(number + 1, elapsed)
             for group in optimiser.param_groups:
                 group["lr"] = rate
-            value = _gradient(net, optimiser, loss, config.gradient_norm, number + 1)
+            value = _gradient(net, optimiser, loss, config.gradient_norm, number + 1, trouble, halve)
             with _uninterrupted():
-                optimiser.step()
+                _step(optimiser, trouble)
                 number += 1
                 average.update_parameters(net)
                 drawn = _state(kept)
+            if number % CHECK_EVERY == 0:
+                check()
             scored = judge()
             drawn = _state(kept) if scored is not None else drawn
             if config.checkpoint is not None and (number == config.steps or number % config.checkpoint_every == 0):
                 saved, stamp = save()
             yield TrainingStep(number, value, time.perf_counter() - start, rate, scored)
+        check()
         if config.checkpoint is not None and number != saved:
             saved, stamp = save()
     except (KeyboardInterrupt, GeneratorExit):  # the latter may come late, when the loop's traceback is forgotten
@@ -249,20 +275,55 @@ def minimise(
 
 
 def _gradient(
-    net: nn.Module, optimiser: torch.optim.Optimizer, loss: Callable[[], Tensor], gradient_norm: float | None, n: int
-) -> float:
-    """Compute the gradient of step n and return its loss."""
-    optimiser.zero_grad(set_to_none=True)
-    value = loss().mean()
-    value.backward()
+    net: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    loss: Callable[[], Tensor],
+    gradient_norm: float | None,
+    n: int,
+    trouble: Tensor | None,
+    halve: Callable[[], int],
+) -> Tensor:
+    """Compute the gradient of step n and return its loss.
+
+    The first step whose loss or gradient is not finite is written into `trouble` as (n, loss, norm), or raised at once.
+    """
+    while True:
+        optimiser.zero_grad(set_to_none=True)
+        try:
+            value = loss().mean()
+            value.backward()
+            break
+        except torch.cuda.OutOfMemoryError as error:
+            if not (size := halve()):
+                raise InputError(f"{out_of_memory(error)}; take a smaller network or smaller batches") from None
+        say(f"warning: the GPU has too little memory for a batch; training goes on with batches of {size}")
+    value = value.detach()
     if gradient_norm is not None:
         norm = torch.nn.utils.clip_grad_norm_(net.parameters(), gradient_norm)
-        if not bool(norm.isfinite()) or not bool(value.isfinite()):
-            raise TrainingError(
-                f"training stopped at step {n}: loss {value.item():.3g}, gradient norm {norm.item():.3g}; the weights "
-                f"are those of step {n - 1}; lower learning_rate, or check the data"
-            )
-    return value.item()
+        good = norm.isfinite() & value.isfinite()
+        if trouble is None:
+            _raise_if_bad(0 if good else n, float(value), float(norm))
+        else:
+            seen = torch.stack([value.new_full((), n), value, norm]).double()
+            trouble.copy_(torch.where(good | (trouble[0] > 0), trouble, seen))
+    return value
+
+
+def _raise_if_bad(n: float, loss: float, norm: float) -> None:
+    """Raise TrainingError for the step n > 0."""
+    if n:
+        raise TrainingError(
+            f"training stopped at step {n:.0f}: loss {loss:.3g}, gradient norm {norm:.3g}; the weights are those of "
+            f"step {n - 1:.0f}; lower learning_rate, or check the data"
+        )
+
+
+def _step(optimiser: torch.optim.Optimizer, trouble: Tensor | None) -> None:
+    """Move the weights, unless there has been trouble."""
+    if trouble is not None:
+        optimiser.found_inf = (trouble[0] > 0).float()  # type: ignore[attr-defined]
+    with contextlib.nullcontext() if optimiser.state else torch.device("cpu"):  # the first step makes counters
+        optimiser.step()
 
 
 @contextlib.contextmanager
@@ -311,7 +372,12 @@ def _optimiser(net: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
     lr, betas = config.learning_rate, config.betas
     if config.optimiser == "muon":
         return Muon(net.parameters(), lr=lr, betas=betas)
-    return torch.optim.AdamW(net.parameters(), lr=lr, betas=betas, weight_decay=config.weight_decay)
+    options: dict[str, Any] = {"weight_decay": config.weight_decay, "fused": _never_waits(net)}
+    return torch.optim.AdamW(net.parameters(), lr=lr, betas=betas, **options)
+
+
+def _never_waits(net: nn.Module) -> bool:
+    return next(net.parameters()).device.type in NEVER_WAITS
 
 
 class Muon(torch.optim.Optimizer):
@@ -339,11 +405,13 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Move all parameters by their gradients."""
+        trouble = getattr(self, "found_inf", None)
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
                     move = self._orthogonal_step if self.is_matrix(p) else self._adam_step
-                    move(p, p.grad, self.state[p], group["lr"], group["betas"])
+                    step = move(p, p.grad, self.state[p], group["lr"], group["betas"])
+                    p.sub_(step if trouble is None else torch.where(trouble > 0, 0.0, step))
 
     @classmethod
     def is_matrix(cls, weight: Tensor) -> bool:
@@ -362,17 +430,17 @@ class Muon(torch.optim.Optimizer):
             x = a * x + (b * square + c * square @ square) @ x
         return x.T if tall else x
 
-    def _orthogonal_step(self, p: Tensor, grad: Tensor, state: dict[str, Any], lr: float, betas: Any) -> None:
+    def _orthogonal_step(self, p: Tensor, grad: Tensor, state: dict[str, Any], lr: float, betas: Any) -> Tensor:
         momentum = state.setdefault("momentum", torch.zeros_like(p)).lerp_(grad, 1 - self.MOMENTUM)
         ahead = grad.lerp(momentum, self.MOMENTUM).flatten(1)
         rate = lr * self.MATRIX_RATE * max(1.0, ahead.shape[0] / ahead.shape[1]) ** 0.5
-        p.sub_(self.orthogonal(ahead).view_as(p), alpha=rate)
+        return rate * self.orthogonal(ahead).view_as(p)
 
-    def _adam_step(self, p: Tensor, grad: Tensor, state: dict[str, Any], lr: float, betas: Any) -> None:
+    def _adam_step(self, p: Tensor, grad: Tensor, state: dict[str, Any], lr: float, betas: Any) -> Tensor:
         mean = state.setdefault("mean", torch.zeros_like(p)).lerp_(grad, 1 - betas[0])
         square = state.setdefault("square", torch.zeros_like(p)).lerp_(grad**2, 1 - betas[1])
         state["n"] = n = state.get("n", 0) + 1
-        p.sub_(mean / (1 - betas[0] ** n) / ((square / (1 - betas[1] ** n)).sqrt() + 1e-8), alpha=lr)
+        return lr * mean / (1 - betas[0] ** n) / ((square / (1 - betas[1] ** n)).sqrt() + 1e-8)
 
 
 # -- checkpoints ----------------------------------------------------------------------------------------------------

@@ -7,10 +7,9 @@ of its error, the mean of the two is off by (1 - s) [s - (1 - s) theta^2] / 2n, 
 theta^2 / (1 + theta^2), and never above 1/8n, where the held-out average alone is off by -1/2n at s = 1.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -114,11 +113,13 @@ class Neural(Estimator):
             patience=8 if stop else None,
         )
         rows = batches()
-        steps, best = 0, math.inf
-        for step in minimise(net, batch_loss, config, score=(lambda one: float(judge(one, *valid))) if stop else None):
-            steps, best = step.number, min(best, step.loss if step.score is None else step.score)
+        steps, scores = 0, dict[int, float]()
+        judged: Any = (lambda one: float(judge(one, *valid))) if stop else None
+        for step in minimise(net, batch_loss, config, score=judged, scores=scores):
+            steps = step.number
         net.requires_grad_(False)
-        self._tell(f"a network is trained, {steps} steps, least loss {best:.4g}")
+        least = f", least loss {min(scores.values()):.4g}" if scores else ""
+        self._tell(f"a network is trained, {steps} steps{least}")
 
     def _learn(self, train: Sample, rng: Generator) -> Learned:
         raise NotImplementedError(f"{type(self).__name__} must define _learn(train, rng)")

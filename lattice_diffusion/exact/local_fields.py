@@ -6,6 +6,7 @@ Without its own observation the law of a site given the label is Gaussian, with 
     E[x_0,i | x_R, S] = S mu + w (x_R - alpha S mu),   w = alpha C_iR (alpha^2 C_RR + sigma^2)^-1,   C = K^-1,
     log P(+|x_R)/P(-|x_R) = 2 alpha mu 1 (alpha^2 C_RR + sigma^2)^-1 x_R,
 and its own observation enters exactly, by Bayes' rule. Where all is seen, everything is diagonal in the modes of K.
+Noisy data are NumPy arrays, or torch tensors, whose laws are tensors on their device.
 """
 
 import itertools
@@ -13,6 +14,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,12 +39,12 @@ class LocalLaw:
 
     @property
     def mean(self) -> FloatArray:
-        p = expit(self.label_log_odds)
+        p = _expit(self.label_log_odds)
         return p * self.plus + (1.0 - p) * self.minus
 
     @property
     def variance(self) -> FloatArray:
-        between = expit(self.label_log_odds) * expit(-self.label_log_odds) * (self.plus - self.minus) ** 2
+        between = _expit(self.label_log_odds) * _expit(-self.label_log_odds) * (self.plus - self.minus) ** 2
         return self.within + between
 
     def observe(self, x_t: FloatArray, alpha: float, sigma: float) -> "LocalLaw":
@@ -50,7 +52,7 @@ class LocalLaw:
         if sigma == math.inf:
             return self
         if sigma == 0.0:
-            return LocalLaw(x_t / alpha, x_t / alpha, np.zeros_like(self.within), self.label_log_odds)
+            return LocalLaw(x_t / alpha, x_t / alpha, 0.0 * self.within, self.label_log_odds)
         total = alpha**2 * self.within + sigma**2
         gain = alpha * self.within / total
         minus, plus = (m + gain * (x_t - alpha * m) for m in (self.minus, self.plus))
@@ -100,13 +102,13 @@ class LocalFields:
             view = self._modes.view(x, alpha, sigma)
         else:
             view = self._filters(radius, alpha, sigma).view(x)
-        offset = self.mean * (1.0 - view.constant)
+        offset = like(x, self.mean * (1.0 - view.constant))
         minus, plus, within, label = (
             values.reshape(-1, *self.lattice.shape)
             for values in (
                 view.prediction - offset,
                 view.prediction + offset,
-                view.variance,
+                like(x, view.variance),
                 2.0 * alpha * self.mean * view.label,
             )
         )
@@ -161,7 +163,33 @@ class _BoxFilters:
     constant: FloatArray
 
     def view(self, x: FloatArray) -> _View:
-        return _View((self.weights @ x.T).T, self.constant, self.variance, (self.labels @ x.T).T)
+        weights, labels = (_sparse(x, matrix) for matrix in (self.weights, self.labels))
+        return _View((weights @ x.T).T, self.constant, self.variance, (labels @ x.T).T)
+
+
+def like(x: Any, values: FloatArray) -> Any:
+    """Return an array as it is for an array x; for a tensor as one of its type, on its device."""
+    if isinstance(x, np.ndarray):
+        return values
+    import torch
+
+    return torch.as_tensor(values, dtype=x.dtype, device="cpu").to(x.device)
+
+
+def _expit(x: Any) -> Any:
+    return expit(x) if isinstance(x, np.ndarray) else x.sigmoid()
+
+
+def _sparse(x: Any, matrix: sparse.csr_array) -> Any:
+    """Return a sparse matrix that multiplies x."""
+    if isinstance(x, np.ndarray):
+        return matrix
+    import torch
+
+    entries = matrix.tocoo()
+    index = torch.as_tensor(np.stack([entries.row, entries.col]), device="cpu")
+    values = torch.as_tensor(entries.data, dtype=x.dtype, device="cpu")
+    return torch.sparse_coo_tensor(index, values, matrix.shape, is_coalesced=True, check_invariants=False).to(x.device)
 
 
 def _distinct_sites(lattice: Lattice) -> Iterator[tuple[int, list[NDArray[np.int64]]]]:
@@ -199,13 +227,13 @@ class _Modes:
 
     def _turn(self, x: FloatArray, matrices: list[FloatArray]) -> FloatArray:
         for axis, matrix in enumerate(matrices, start=1):
-            x = np.moveaxis(np.tensordot(x, matrix, axes=(axis, 1)), -1, axis)
+            x = (x.swapaxes(axis, -1) @ like(x, matrix.T)).swapaxes(axis, -1)
         return x
 
     def apply(self, f: FloatArray, x: FloatArray) -> FloatArray:
         """Return V f V' x for the rows of x (n, N)."""
         modes = self._turn(x.reshape(-1, *self.shape), [V.T for V in self.vectors])
-        return self._turn(f * modes, self.vectors).reshape(len(x), -1)
+        return self._turn(like(x, f) * modes, self.vectors).reshape(len(x), -1)
 
     def diagonal(self, f: FloatArray) -> FloatArray:
         """Return the diagonal (N,) of V f V'."""
@@ -215,14 +243,16 @@ class _Modes:
         """Return the view of all sites but one, for every one, which a row of the precision of x_t predicts."""
         noisy = alpha**2 / self.values + sigma**2
         shares = self.diagonal(1.0 / noisy)
-        rows = np.concatenate([x, np.ones((1, x.shape[1]))])
-        Q_x = self.apply(1.0 / noisy, rows)
-        if sigma**2 > alpha**2 / self.values.mean():  # the same number twice; each keeps its digits on its side
-            cross = 1.0 / (self.values * noisy)
-            prediction = alpha / (sigma**2 * shares) * (self.apply(cross, rows) - self.diagonal(cross) * rows)
-        else:
-            prediction = (rows - Q_x / shares) / alpha
-        ones = Q_x[-1]
-        label = Q_x[:-1].sum(axis=1, keepdims=True) - ones * Q_x[:-1] / shares
+
+        def prediction(rows: FloatArray, Q_rows: FloatArray) -> FloatArray:
+            if sigma**2 > alpha**2 / self.values.mean():  # the same number twice; each keeps its digits on its side
+                cross = 1.0 / (self.values * noisy)
+                left = self.apply(cross, rows) - like(rows, self.diagonal(cross)) * rows
+                return like(rows, alpha / (sigma**2 * shares)) * left
+            return (rows - Q_rows / like(rows, shares)) / alpha
+
+        ones = np.ones((1, self.values.size))
+        Q_x, Q_1 = self.apply(1.0 / noisy, x), self.apply(1.0 / noisy, ones)
+        label = Q_x.sum(axis=1)[:, None] - like(x, Q_1[0] / shares) * Q_x
         variance = self.diagonal(1.0 / (self.values * noisy)) / shares
-        return _View(prediction[:-1], alpha * prediction[-1], variance, label)
+        return _View(prediction(x, Q_x), alpha * prediction(ones, Q_1)[0], variance, label)

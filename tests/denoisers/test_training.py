@@ -29,6 +29,7 @@ from lattice_diffusion.denoisers import (
     save,
     train,
 )
+from lattice_diffusion.denoisers import training as loop_of
 from lattice_diffusion.denoisers.fitting import VALIDATION_TIMES, log_snr_times, nats, uniform_times
 from lattice_diffusion.denoisers.training import Muon
 
@@ -419,6 +420,45 @@ class Parabola(torch.nn.Module):
 
     def loss(self):
         return (self.w - 1 + 0.1 * torch.randn(1, generator=self.rng)) ** 2
+
+
+@pytest.mark.parametrize(("optimiser", "gradient_norm"), [("adam", None), ("muon", 1.0)])
+def test_no_step_waits_for_the_device(optimiser, gradient_norm, monkeypatch):
+    """Nothing can be read from the meta device, which holds no numbers; it has no fused Adam."""
+    monkeypatch.setattr(loop_of, "NEVER_WAITS", ("meta",) if optimiser == "muon" else ())
+    net = torch.nn.Linear(20, 20, device="meta")
+    config = TrainingConfig(20, optimiser=optimiser, gradient_norm=gradient_norm)
+    steps = list(itertools.islice(minimise(net, lambda: net(torch.randn(4, 20, device="meta")) ** 2, config), 10))
+    assert [step.number for step in steps] == list(range(1, 11))
+    with pytest.raises(RuntimeError, match="meta"):
+        _ = steps[0].loss
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "muon"])
+def test_trouble_is_noticed_late_but_weights_stand_still(optimiser, monkeypatch):
+    """As on a GPU: the loss of step 7 is infinite, step 50 notices."""
+    monkeypatch.setattr(loop_of, "NEVER_WAITS", ("cpu",))
+
+    def run(n_steps, bad):
+        net, seen = torch.nn.Linear(16, 16), []
+        torch.nn.init.eye_(net.weight), torch.nn.init.zeros_(net.bias)
+
+        def loss():
+            seen.append(len(seen) + 1)
+            return (net(torch.ones(1, 16)) - 3) ** 2 * (math.inf if seen[-1] == bad else 1.0)
+
+        config = TrainingConfig(n_steps, budget_seconds=1e9, learning_rate=1e-2, optimiser=optimiser, ema=0.0)
+        return net, seen, minimise(net, loss, config)
+
+    net, seen, steps = run(200, 7)
+    with pytest.raises(TrainingError, match=r"stopped at step 7: loss inf, .* weights are those of step 6"):
+        list(steps)
+    assert len(seen) == 50
+    same, _, steps = run(200, None)
+    list(itertools.islice(steps, 6))
+    steps.close()
+    assert torch.equal(net.weight, same.weight)
+    assert not torch.equal(net.weight, torch.eye(16))
 
 
 def test_the_loop_keeps_the_best_weights_and_stops_early():
