@@ -102,12 +102,12 @@ class Images:
         if n < FEW:
             found.append(
                 f"{name} has only {n} images; expect errors of about {0.5 / np.sqrt(n):.2g} nats in every information, "
-                f"and take at least {FEW}"
+                f"and take at least {FEW}."
             )
         if share:
             found.append(
                 f"{share:.1%} of the pixels of {name} have one value in all images; they tell nothing, and A cannot be "
-                "one of them"
+                "one of them."
             )
         return found
 

@@ -350,7 +350,7 @@ TIMES = {
     "markov_length": "ξ, sites",
     "label_information": "I(S;ABC), nats",
     "label_information_b": "I(S;B), nats",
-    "forward_backward": "P_FB",
+    "forward_backward": "label kept",
 }
 
 
@@ -365,6 +365,8 @@ def _time_table(probe: Group) -> Section:
     for line, note in zip(lines, probe["markov_length_note"].values, strict=True):
         line.append(str(note))
     text = "Errors of ξ include that its prefactor r^-p is not known, p from 0 to 1/2."
+    if "forward_backward" in probe:
+        text += " S is the label of an image, kept with this probability by noise to t and its reversal."
     return Section("Time by time", text=text, header=[*header, "about ξ"], rows=lines, left=(len(header),))
 
 

@@ -101,8 +101,9 @@ def markov_length(
     keep = slice(first, first + count)
     needed = 2 if stderr[keep].any() else MIN_POINTS
     if count < MIN_POINTS or significant[keep].sum() < needed:
-        found = f"only {significant[keep].sum()} radii with a significant value and {count} in all"
-        return _none(f"{found}, {needed} and {MIN_POINTS} are needed")
+        n = int(significant[keep].sum())
+        found = f"only {n} {'radius has' if n == 1 else 'radii have'} a significant value"
+        return _none(f"{found}, {needed} among {MIN_POINTS} in a row are needed")
     fits = []
     for p in np.unique(prefactor_exponent):
         scale = r[keep] ** float(p)

@@ -50,7 +50,7 @@ def plot_label_windows(
         for end in ends:  # open ends have no cap
             ax.plot([end], [height], "|", color=color, ms=10, mew=2, transform=where)
         ax.text(low, height + 0.025, name, transform=where, color=color, fontsize="small")
-    ax.set(yscale="log", ylim=(FLOOR / 150, 2.0), xlabel="time t", ylabel="information (nats)")
+    ax.set(yscale="log", ylim=(FLOOR / 150, 2 * max(1.0, label[0].max())), xlabel="time t", ylabel="information (nats)")
     ax.set_yticks([10.0**k for k in range(-5, 1)], minor=False)
     ax.set_title("Nonlocality and speciation windows")
     legend(ax, 2)
