@@ -203,10 +203,10 @@ def figure(result: xr.DataTree) -> Any:
     fig, (upper, (field, erased, loops)) = plots.new_figure(3, rows=2, width=4.6)
     data = grids(result)
     for k, (ax, beta) in enumerate(zip(upper, data["ising"]["beta"].values, strict=True)):
-        _radii(ax, data["ising"].isel(beta=k), "error", data["learned"].isel(beta=k))
+        _radii(ax, data["ising"].isel(beta=k), "error", data["learned"].isel(beta=k), join=False)
         ax.set(ylabel=r"patch error $\frac{1}{2}\chi^2$ (nats)", title=f"Ising, β = {beta:g}")
-        ax.set_yscale("symlog", linthresh=2e-3)
-        ax.set_ylim(-2e-3, 0.6)
+        ax.set_yscale("symlog", linthresh=1e-2)
+        ax.set_ylim(-2e-2, 0.6)
     _radii(field, data["field"], "error", data["learned-field"])
     field.set(ylabel="KL per site (nats)", title="Gaussian field, m² = 0.04")
     field.set_yscale("symlog", linthresh=1e-5)  # learned errors are below zero by chance
@@ -225,12 +225,14 @@ def figure(result: xr.DataTree) -> Any:
     return fig
 
 
-def _radii(ax: Any, data: xr.Dataset, name: str, learned: xr.Dataset, small: xr.Dataset | None = None) -> None:
+def _radii(
+    ax: Any, data: xr.Dataset, name: str, learned: xr.Dataset, small: xr.Dataset | None = None, join: bool = True
+) -> None:
     """Draw every radius against T_f, the global denoiser in black, and learned ones with open markers."""
     whole = name != "divergence"
-    plots.curves(ax, data.isel(radius=slice(None, -1)) if whole else data, name, by="radius", log=False)
+    plots.curves(ax, data.isel(radius=slice(None, -1)) if whole else data, name, by="radius", log=False, join=join)
     if whole:
-        plots.curves(ax, data.isel(radius=-1), name, k=6, log=False, color="k", label="global")
+        plots.curves(ax, data.isel(radius=-1), name, k=6, log=False, join=join, color="k", label="global")
     if small is not None:
         plots.curves(ax, small.isel(radius=0), name, log=False, join=False, ls="--", lw=1, ms=0, label="r = 1, 6×6")
     for k in range(learned["radius"].size):
