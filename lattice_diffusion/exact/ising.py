@@ -1,11 +1,12 @@
 """Nearest-neighbour Ising models of one and two dimensions, solved by sums along the chain or from row to row.
 
 ChainSolver is a hidden Markov model under any channel, with a closed form under erasure; TransferMatrix takes open
-grids and cylinders with any couplings and fields.
+grids and cylinders with any couplings and fields, and SeamSolver closes them to tori and to long cylinders.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import logsumexp, softmax
 
 from ..channels import Channel, Erasure
 from ..errors import InputError, check_memory
@@ -16,6 +17,7 @@ from ..lattice import BoolArray, FloatArray, Lattice, Tripartition
 from .spins import SpinSolver, block_states, spin_weights
 
 MAX_WIDTH = 14
+MAX_SEAM = 8
 
 
 def link_factors(coupling: FloatArray) -> FloatArray:
@@ -154,7 +156,7 @@ class TransferMatrix(SpinSolver):
         self._above = np.empty((n_rows + 1, 1 << width))
         self._below = np.empty_like(self._above)
         kernel.row_vectors(self._right, self._down, self._prior[0], self._above, self._below)
-        self._log_z = self._log_sum(self._prior)[0]
+        self.log_z = self._log_sum(self._prior)[0]
 
     def _oriented(self, weights: FloatArray) -> FloatArray:
         """Return weights (n, L, W, 2) as (n, rows, width, 2) of the kernels."""
@@ -170,7 +172,7 @@ class TransferMatrix(SpinSolver):
         return out
 
     def log_evidence(self, h: FloatArray) -> FloatArray:
-        return self._log_sum(self._weights(h)) - self._log_z
+        return self._log_sum(self._weights(h)) - self.log_z
 
     def closed_cmi(self, channel: Channel, t: float, parts: Tripartition) -> float | None:
         """Return 0 where that is known: for independent spins, and without noise beyond B; else None."""
@@ -238,3 +240,88 @@ class TransferMatrix(SpinSolver):
             out[:, i] = 2 * ((states[:, None] >> np.arange(width - 1, -1, -1)) & 1) - 1
             kernel.sample_row_above(self._above[i], self._right[i], self._down[i], self._prior[0, i], states, rng)
         return np.swapaxes(out, 1, 2) if self._transposed else out
+
+
+def seam_length(shape: tuple[int, ...], periodic: tuple[bool, ...]) -> int | None:
+    """Return the length of the seam that is best summed over, None where none is needed.
+
+    It is the shorter side of a torus, and the open side of a cylinder more than twice as long around.
+    """
+    if all(periodic):
+        return min(shape)
+    side = shape[periodic.index(False)]
+    return side if any(periodic) and 2 * side < max(shape) else None
+
+
+class SeamSolver(SpinSolver):
+    """Exact answers where the last row meets the first: on a torus, or along the longer side of a cylinder.
+
+    The states of the first row, the seam, are summed over; given one, the other rows are an open grid, or a cylinder,
+    in a field. Cost per sample of order L W 4^W, memory of order L 4^W numbers, W the length of the seam.
+
+    Args:
+        right, down, field: as of `TransferMatrix`; down or right or both are closed.
+
+    Raises:
+        InputError: the seam is longer than 8.
+    """
+
+    def __init__(self, right: FloatArray, down: FloatArray, field: ArrayLike = 0.0) -> None:
+        right, down = np.asarray(right, float), np.asarray(down, float)
+        self.shape = shape = (right.shape[0], down.shape[1])
+        closed = (down.shape[0] == shape[0], right.shape[1] == shape[1])
+        self._transposed = shape[1] > shape[0] if all(closed) else closed[1]
+        field = np.broadcast_to(np.asarray(field, float), shape)
+        if self._transposed:
+            right, down, field = down.T, right.T, field.T
+        n_rows, width = field.shape
+        if width > MAX_SEAM:
+            raise InputError(
+                f"the exact Ising solution sums over both sides of a seam, whose length, the shorter side of a torus, "
+                f"must be <= {MAX_SEAM}, got {shape[0]}x{shape[1]}; open an axis, and samplers draw any size"
+            )
+        check_memory("lattice", 16.0 * n_rows * 4**width, "take a smaller one")
+        self._seam = seam = block_states(width)
+        ring = np.hstack([seam, seam[:, :1]])[:, : right.shape[1] + 1]
+        fields = np.tile(field[1:], (len(seam), 1, 1))
+        fields[:, 0] += down[0] * seam
+        fields[:, -1] += down[-1] * seam
+        self._rest = [TransferMatrix(right[1:], down[1:-1], one) for one in fields]
+        log_p = ring[:, 1:] * ring[:, :-1] @ right[0] + seam @ field[0] + np.abs(fields).sum(axis=(1, 2))
+        self._log_p = log_p + [one.log_z for one in self._rest]
+        self._log_p -= logsumexp(self._log_p)
+        self._independent = not (right.any() or down.any())
+
+    def _oriented(self, x: NDArray) -> NDArray:
+        return np.swapaxes(x, 1, 2) if self._transposed else x
+
+    def _joint(self, h: FloatArray) -> FloatArray:
+        """Return the log probability of every state of the seam and of oriented fields, (2^W, n)."""
+        with np.errstate(divide="ignore"):
+            own = np.log(spin_weights(h[:, 0]))
+        of_seam = np.where(self._seam[:, None] > 0, own[..., 1], own[..., 0]).sum(axis=2)
+        return self._log_p[:, None] + of_seam + [rest.log_evidence(h[:, 1:]) for rest in self._rest]
+
+    def log_evidence(self, h: FloatArray) -> FloatArray:
+        return np.asarray(logsumexp(self._joint(self._oriented(h)), axis=0))
+
+    def probabilities(self, h: FloatArray) -> FloatArray:
+        h = self._oriented(h)
+        law, out = softmax(self._joint(h), axis=0), np.zeros((*h.shape, 2))
+        for k, plus in enumerate((self._seam < 0, self._seam > 0)):
+            out[:, 0, :, k] = law.T @ plus
+        for p, rest in zip(law, self._rest, strict=True):
+            out[:, 1:] += p[:, None, None, None] * rest.probabilities(h[:, 1:])
+        return self._oriented(out)
+
+    def closed_cmi(self, channel: Channel, t: float, parts: Tripartition) -> float | None:
+        return 0.0 if self._independent or separated(channel, t, parts) else None
+
+    def sample(self, n_samples: int, rng: np.random.Generator) -> NDArray[np.int8]:
+        """Return perfect, independent samples of p_0, (n_samples, L, W) of +-1."""
+        which = rng.choice(len(self._seam), n_samples, p=np.exp(self._log_p))
+        out = np.empty((n_samples, *self._oriented(np.empty((1, *self.shape))).shape[1:]), np.int8)
+        out[:, 0] = self._seam[which]
+        for k in np.unique(which):
+            out[which == k, 1:] = self._rest[k].sample(int((which == k).sum()), rng)
+        return self._oriented(out)

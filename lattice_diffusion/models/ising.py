@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..channels import Channel
 from ..errors import InputError
-from ..exact.ising import ChainSolver, TransferMatrix
+from ..exact.ising import ChainSolver, SeamSolver, TransferMatrix
 from ..lattice import Lattice, Rng
 from ..samplers.chains import Schedule, check_beta, check_memory, check_n_samples, check_schedule
 from ..samplers.ising import IsingMethod, ising, resolve, transfer_matrix
@@ -33,9 +33,9 @@ def onsager_magnetization(beta: float, anisotropy: float = 1.0) -> float:
 class Ising(OnLattice):
     """Ising spins on a lattice, p_0(s) ~ exp(sum_a beta_a sum_<ij>_a s_i s_j + field sum_i s_i), a the axes.
 
-    Sampled on any lattice; solved exactly on open 2D lattices with a shorter side <= 14, and on cylinders with a
-    periodic side <= 14. Under its own noise it has no transition at finite t; for beta > beta_c and no field the global
-    sign is a label that noise hides as t -> 1.
+    Sampled on any lattice; solved exactly on open 2D lattices with a shorter side <= 14, on cylinders with a periodic
+    side <= 14 or an open one <= 8, and on tori with a shorter side <= 8. Under its own noise it has no transition at
+    finite t; for beta > beta_c and no field the global sign is a label that noise hides as t -> 1.
 
     Args:
         beta: coupling along all axes but the last, in units of the temperature.
@@ -74,7 +74,7 @@ class Ising(OnLattice):
             raise InputError(f"{what} takes Ising models of open edges, no field and one coupling, got {self}")
 
     @cached_property
-    def solver(self) -> TransferMatrix:
+    def solver(self) -> TransferMatrix | SeamSolver:
         return transfer_matrix(self.lattice, self.betas, self.field)
 
     def sample(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError, check_memory
-from ..exact.ising import MAX_WIDTH, ChainSolver, TransferMatrix
+from ..exact.ising import MAX_SEAM, MAX_WIDTH, ChainSolver, SeamSolver, TransferMatrix, seam_length
 from ..lattice import Lattice, Rng
 from .chains import Betas, Couplings, Perfect, Schedule, Source, Spins, axis_couplings, check_betas, check_n_samples
 from .clusters import swendsen_wang_chain, wolff_chain
@@ -45,7 +45,7 @@ def ising(
     Args:
         beta: one number, or one for each axis of the lattice.
         method: "transfer_matrix" (perfect, independent; chains without field, open 2D lattices with a shorter side
-            <= 14, and cylinders with a periodic side <= 14);
+            <= 14, cylinders with a periodic side <= 14 or an open one <= 8, tori with a shorter side <= 8);
             "coupling_from_the_past" (perfect, independent, slow towards and below the critical temperature);
             "swendsen_wang", "wolff" (cluster updates, Markov chains), "multispin" (local updates, 64 spins per word:
             one lattice in strips if a side is a multiple of 64 and the other even, else 64 replicas) or "heat_bath"
@@ -171,8 +171,8 @@ def _run(
 # -- methods ------------------------------------------------------------------------------------------------------
 
 
-def transfer_matrix(lattice: Lattice, beta: Betas, field: ArrayLike = 0.0) -> TransferMatrix:
-    """Return the exact solution of an open 2D lattice or a cylinder; raise InputError for others, or too wide ones.
+def transfer_matrix(lattice: Lattice, beta: Betas, field: ArrayLike = 0.0) -> TransferMatrix | SeamSolver:
+    """Return the exact solution of a 2D lattice; raise InputError for others, or too wide ones.
 
     Those of a uniform field are kept, since models and samplers share them.
     """
@@ -182,18 +182,19 @@ def transfer_matrix(lattice: Lattice, beta: Betas, field: ArrayLike = 0.0) -> Tr
     return _solve(lattice, betas, Couplings.on(lattice, 0.0, field).h.reshape(lattice.shape))
 
 
-def _solve(lattice: Lattice, betas: tuple[float, ...], field: ArrayLike) -> TransferMatrix:
-    if lattice.ndim != 2 or all(lattice.periodic):
+def _solve(lattice: Lattice, betas: tuple[float, ...], field: ArrayLike) -> TransferMatrix | SeamSolver:
+    if lattice.ndim != 2:
         raise InputError(
-            f"the exact Ising solution needs an open 2D lattice or a cylinder, got shape {lattice.shape} with periodic "
-            f"= {lattice.periodic}; open an axis, or use IsingChain or shape (N, 1) in one dimension"
+            f"the exact Ising solution needs a 2D lattice, got shape {lattice.shape}; "
+            "use IsingChain or shape (N, 1) in one dimension"
         )
     (L, W), (around_rows, around_columns) = lattice.shape, lattice.periodic
     width = L if around_rows else W if around_columns else min(L, W)
     vectors = 16.0 * L * W / width * 2 ** min(width, MAX_WIDTH)
     check_memory("lattice", 100.0 * L * W + vectors, "take a smaller one")
+    solver = TransferMatrix if seam_length(lattice.shape, lattice.periodic) is None else SeamSolver
     right, down = (L, W - (not around_columns)), (L - (not around_rows), W)
-    return TransferMatrix(np.full(right, betas[1]), np.full(down, betas[0]), field)
+    return solver(np.full(right, betas[1]), np.full(down, betas[0]), field)
 
 
 _kept = lru_cache(maxsize=4)(_solve)
@@ -215,19 +216,25 @@ def resolve(
     if method not in get_args(IsingMethod):
         raise InputError(f"method must be one of {', '.join(get_args(IsingMethod))}, got {method!r}")
     in_field, chain = bool(np.any(field)), lattice.ndim == 1
-    around = [n for n, flag in zip(lattice.shape, lattice.periodic, strict=True) if flag]
-    exact = not in_field if chain else lattice.ndim == 2 and len(around) < 2
+    exact = not in_field if chain else lattice.ndim == 2
     if method == "auto":
-        perfect = exact and (chain or min(around or lattice.shape) <= MAX_WIDTH)
-        return ("transfer_matrix" if perfect else "swendsen_wang"), device
+        return ("transfer_matrix" if exact and (chain or _narrow(lattice)) else "swendsen_wang"), device
     if in_field and method not in TAKES_FIELD:
         raise InputError(f"method {method!r} takes no field; in a field use auto or one of {', '.join(TAKES_FIELD)}")
     if method == "transfer_matrix" and not exact:
-        need = "an open 2D lattice, a cylinder, or a chain without field"
+        need = "a 2D lattice, or a chain without field"
         raise InputError(f"the transfer matrix needs {need}; use method='swendsen_wang'")
     if method == "multispin" and len(set(betas)) > 1:
         raise InputError(f"method {method!r} takes one beta for all axes, got {betas}; use swendsen_wang or heat_bath")
     return method, device
+
+
+def _narrow(lattice: Lattice) -> bool:
+    """Return whether the exact solution of a 2D lattice sums over few enough states."""
+    if (seam := seam_length(lattice.shape, lattice.periodic)) is not None:
+        return seam <= MAX_SEAM
+    around = [n for n, flag in zip(lattice.shape, lattice.periodic, strict=True) if flag]
+    return min(around or lattice.shape) <= MAX_WIDTH
 
 
 def open_source(

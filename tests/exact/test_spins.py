@@ -28,6 +28,9 @@ SYSTEMS = {
     "anisotropic": (ld.Lattice((4, 3)), ld.models.Ising, 0.4, 0.0, 1.7),
     "cylinder along 0": (ld.Lattice((3, 4), (True, False)), ld.models.Ising, 0.5),
     "cylinder along 1": (ld.Lattice((2, 5), (False, True)), ld.models.Ising, 0.3, 0.2, 0.6),
+    "long cylinder": (ld.Lattice((2, 6), (False, True)), ld.models.Ising, 0.4, 0.2, 0.7),
+    "torus": (ld.Lattice((3, 4), True), ld.models.Ising, 0.35, -0.2, 1.3),
+    "torus, turned": (ld.Lattice((4, 3), True), ld.models.Ising, 0.4, 0.0, 0.6),
 }
 
 
@@ -249,8 +252,9 @@ def test_default_block_posterior_agrees_with_the_fast_one():
         (lambda: ld.models.Ising(ld.Lattice((3, 3)), -0.3), "beta must be finite and >= 0, got -0.3; for an antiferro"),
         (lambda: ld.models.Ising(ld.Lattice((3, 3)), float("nan")), "beta must be finite and >= 0, got nan"),
         (lambda: ld.models.Ising(ld.Lattice((20, 20)), 0.4).solver, "shorter side <= 14, got 20x20; 14x20 is feasible"),
-        (lambda: ld.models.Ising(ld.Lattice((5, 5), periodic=True), 0.4).solver, "needs an open 2D lattice or a cyl"),
-        (lambda: ld.models.Ising(ld.Lattice((5, 15), (False, True)), 0.4).solver, "needs a periodic side <= 14, got 5"),
+        (lambda: ld.models.Ising(ld.Lattice((9, 9), periodic=True), 0.4).solver, "of a torus, must be <= 8, got 9x9"),
+        (lambda: ld.models.Ising(ld.Lattice((3, 3, 3)), 0.4).solver, "needs a 2D lattice, got shape"),
+        (lambda: ld.models.Ising(ld.Lattice((9, 15), (False, True)), 0.4).solver, "needs a periodic side <= 14, got 9"),
         (lambda: ld.models.Ising(ld.Lattice((3, 3)), 0.4, np.inf), "field must be finite, got inf"),
         (lambda: ld.models.Ising(ld.Lattice((3, 3)), 0.4, 0.0, -1), "anisotropy must be finite and >= 0, got -1"),
         (lambda: ld.models.IsingChain(ld.Lattice((5, 5)), 0.4), "takes a 1D lattice"),

@@ -324,7 +324,7 @@ def test_data_sets_take_functions_and_data_with_channels():
         (
             (ld.Lattice(5), 0.3, 5),
             {"method": "transfer_matrix", "field": 0.1},
-            "the transfer matrix needs an open 2D lattice, a cylinder, or a chain without field",
+            "the transfer matrix needs a 2D lattice, or a chain without field",
         ),
         ((TORUS, 0.3, 5), {"field": np.ones(3)}, r"field must be one number or an array of shape \(3, 4\)"),
         ((TORUS, np.inf, 5), {"method": "multispin"}, "beta must be finite and >= 0, got inf"),

@@ -13,6 +13,8 @@ PERFECT = {
     "open 2x4": (ld.models.Ising(ld.Lattice((2, 4)), 0.7), (2, 4), (False, False)),
     "open 4x2": (ld.models.Ising(ld.Lattice((4, 2)), 0.3), (4, 2), (False, False)),
     "cylinder in a field": (ld.models.Ising(ld.Lattice((2, 4), (False, True)), 0.3, 0.4, 1.5), (2, 4), (False, True)),
+    "long cylinder": (ld.models.Ising(ld.Lattice((2, 5), (False, True)), 0.5, 0.2, 0.7), (2, 5), (False, True)),
+    "torus": (ld.models.Ising(ld.Lattice((3, 3), True), 0.35, 0.1, 1.2), (3, 3), (True, True)),
     "chain": (ld.models.IsingChain(ld.Lattice((8,)), 0.6), (8,), (False,)),
     "ring": (ld.models.IsingChain(ld.Lattice((7,), periodic=True), 0.6), (7,), (True,)),
 }
@@ -123,8 +125,8 @@ def test_samples_are_reproducible_and_leave_the_global_state_alone():
             "method must be one of auto, transfer_matrix, swendsen_wang",
         ),
         (
-            lambda rng: ld.samplers.ising(ld.Lattice((4, 4), True), 0.4, 1, rng, "transfer_matrix"),
-            "needs an open 2D lattice, a cylinder, or a chain without field; use method='swendsen_wang'",
+            lambda rng: ld.samplers.ising(ld.Lattice((3, 3, 3)), 0.4, 1, rng, "transfer_matrix"),
+            "needs a 2D lattice, or a chain without field; use method='swendsen_wang'",
         ),
         (
             lambda rng: ld.samplers.ising(ld.Lattice((4, 4)), 0.4, 1, rng, "heat_bath", thin=0),
