@@ -12,7 +12,7 @@ from lattice_diffusion.runs.quantities import find as find_quantity
 from lattice_diffusion.runs.runner import run
 from lattice_diffusion.runs.spec import Spec
 from lattice_diffusion.studies import STUDIES, find
-from lattice_diffusion.studies.reproduce import analysed, save_figure
+from lattice_diffusion.studies.reproduce import analysed
 
 FINITE_SIZE = ("large N", "asymptotic", "large r", "peak r^(-5/4)", "speciation")  # sources that small systems may miss
 FINITE_STEPS = 1e-3  # what steps of finite length leave of zero
@@ -21,15 +21,19 @@ FEW = {"train_steps": 3, "batch_size": 8, "width": 8, "depth": 1, "global_steps"
 SMALLEST = {
     "gaussian-field": {
         "": {"t": {"start": 0.2, "stop": 0.8, "num": 4}},
+        "chain": {"length": 121, "mass_squared": [0.04, 0.25, 1.0]},
         "square": {"length": 41, "mass_squared": [0.25, 1.0]},
     },
-    "gaussian-mixture": {"": {"n_samples": 300}, "length-80": None},
-    "ising-chain": {"": {"n_samples": 200}, "erasure": {"beta": [0.4, 0.7, 1.0]}},
-    "ising": {"": {"n_samples": 100, "beta": [0.3, 0.6]}},
-    "curie-weiss": {"": {"n_samples": 100}, "bitflip": {"n_samples": 400}},
+    "gaussian-mixture": {"": {"n_samples": 300, "t": {"start": 0.86, "stop": 0.99, "num": 14}}, "length-80": None},
+    "ising-chain": {
+        "": {"n_samples": 200},
+        "erasure": {"length": 81, "beta": [0.4, 0.7, 1.0], "t": {"start": 0.1, "stop": 0.9, "num": 9}},
+    },
+    "ising": {"": {"n_samples": 50, "beta": [0.3, 0.6]}},
+    "curie-weiss": {"": {"n_samples": 50, "beta": [0.8, 1.2, 1.6]}, "bitflip": {"n_samples": 400}},
     "loops-erasure": {
         "map": {"n_samples": 5000},
-        "near": {"n_samples": 5000},
+        "near": {"n_samples": 2000},
         "critical": {"n_samples": 50000, "length": 256},
         "label": {"n_samples": 1000},
     },
@@ -37,7 +41,8 @@ SMALLEST = {
     "loops-gaussian": {"map": {"n_samples": 40}, "label": {"n_samples": 200, "length": [8, 12, 16]}},
     "domain-walls": {"": {"n_samples": 250}, "cut": {"n_samples": 20}},
     "locality-gap": {
-        "": {"n_samples": 400},
+        "": {"n_samples": 300},
+        "ising": {"length": 7, "t": [0.3, 0.5, 0.6, 0.7, 0.8, 0.94]},
         "loops": {"n_samples": 100, "length": 12},
         "learned": {"settings": {**FEW, "times": [0.4, 0.6, 0.8]}},
     },
@@ -65,21 +70,21 @@ SMALLEST = {
     },
     "area-law": {
         "": {"n_samples": 10},
-        "loops-area": {"length": 32, "n_samples": 5},
-        "loops-unmasked": {"length": 32, "n_samples": 50},
+        "loops-area": {"length": 32, "radii": [1, 4, 16], "n_samples": 5},
+        "loops-unmasked": {"length": 32, "radii": [1, 4, 16], "n_samples": 50},
         "large-loops": {"length": 128, "n_samples": 4},
-        "field": {"length": 5, "radii": [1, 2], "mass_squared": [0.1]},
-        "spins": {"n_samples": 20000, "settings": {"n_steps": 20, "n_nodes": 24}},
+        "field": {"length": 5, "radii": [1], "mass_squared": [0.1], "settings": {"n_steps": 100}},
+        "spins": {"n_samples": 20000, "settings": {"n_steps": 12, "n_nodes": 24}},
         "walls": {"radii": [1]},
     },
     "receptive-field": {
-        "": {"n_samples": 30, "settings": {"rounds": 2, "passes": 1, "n_slices": 24, "n_noise": 8}},
-        "loops": {"length": 20},
-        "loop-networks": {"length": 20},
-        "field": {"length": 5, "radii": [1, 2], "settings": {"rounds": 2, "passes": 1, "n_slices": 30}},
-        "field-seconds": {"length": 5, "radii": [1, 2], "settings": {"rounds": 2, "passes": 1, "n_slices": 30}},
+        "": {"n_samples": 30, "settings": {"rounds": 2, "passes": 1, "n_slices": 30, "n_noise": 6}},
+        "loops": {"length": 16},
+        "loop-networks": {"length": 12, "radii": [1, 2]},
+        "field": {"length": 5, "radii": [1, 2]},
+        "field-seconds": {"length": 5, "radii": [1, 2]},
     },
-    "label-windows": {"": {"n_samples": 100}, "ising": {"shape": [5, 5]}},
+    "label-windows": {"": {"n_samples": 100}, "ising": {"shape": [5, 3]}},
     "potts": {
         "": {"n_samples": 200, "length": 21, "t": [0.6, 0.9, 0.99]},
         "square-erasure": {"shape": [3, 3], "n_samples": 20, "t": [0.5]},
@@ -94,7 +99,7 @@ SMALLEST = {
     "parallel-unmasking": {
         "": {"n_samples": 12, "settings": {"n_times": 9}},
         "loops": {"length": 8},
-        "chain": {"length": 12},
+        "chain": {"length": 8},
         "ising": {"shape": [3, 3]},
         "hierarchy": {"depth": 3},
     },
@@ -142,7 +147,8 @@ def check(row: results.Row) -> None:
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_smallest_version(name, tmp_path):
+def test_smallest_version(name, tmp_path, monkeypatch):
+    monkeypatch.setattr("lattice_diffusion.studies.receptive_field.measure.N_SITES", 1 << 10)
     study = find(name)
     result = analysed(study, run(smallest(name), tmp_path / "x.h5", progress=False))
     assert results.rows(result)
@@ -150,8 +156,10 @@ def test_smallest_version(name, tmp_path):
         assert row.experiment == name
         if "exponent of xi" not in row.quantity:  # which few samples do not reach
             check(row)
-    save_figure(study.figure(result), tmp_path / "x.png")
-    assert image.imread(tmp_path / "x.png")[..., :3].std() > 0.05
+    figure = study.figure(result)
+    figure.set_dpi(40)
+    figure.canvas.draw()
+    assert np.asarray(figure.canvas.buffer_rgba())[..., :3].std() > 0.05 * 255
 
 
 @pytest.mark.slow
