@@ -40,10 +40,10 @@ def one_thread(*, torch: bool = False) -> Iterator[None]:
     """
     global _depth
     with _lock:
+        if torch or "torch" in sys.modules:
+            _limit_torch()  # first: its OpenMP limited by the next line says nothing of the threads of its MKL
         if _depth == 0:
             _open.enter_context(_blas().limit(limits=1))
-        if torch or "torch" in sys.modules:
-            _limit_torch()
         _depth += 1
     try:
         yield

@@ -38,7 +38,7 @@ def truth(channel, t: float, n_samples: int = 1500, model=MODEL, centre=CENTRE):
     ],
 )
 def test_every_channel_gives_the_exact_information(channel, times):
-    x_0 = MODEL.sample(5000, np.random.default_rng(3))
+    x_0 = MODEL.sample(3000, np.random.default_rng(3))
     found = AmortisedLikelihood(**SMALL).fit(x_0, radii=RADII, times=times, channel=channel, rng=0).estimate()
     for k, t in enumerate(times):
         known, one = truth(channel, t), found.sel(t=t)
@@ -144,7 +144,7 @@ def test_tokens_have_no_order(channel):
 
 def test_independent_colours_add_up():
     """Three independent lattices as the colours of one image: all informations are three times as large."""
-    x_0 = MODEL.sample(12_000, np.random.default_rng(4)).reshape(4000, 3, *LATTICE.shape)
+    x_0 = MODEL.sample(6000, np.random.default_rng(4)).reshape(2000, 3, *LATTICE.shape)
     found = AmortisedLikelihood(**SMALL).fit(x_0, radii=(1,), times=(0.6, 0.7), rng=0).estimate()
     for t in (0.6, 0.7):
         known, one = truth(Gaussian(), t), found.sel(t=t, radius=1)
@@ -170,10 +170,10 @@ def test_forward_backward_agreement_is_that_of_the_posterior():
 
     And log P_FB >= I(S;R) - H(S), where R is all 25 pixels.
     """
-    labels = np.random.default_rng(6).integers(0, 2, 3000)
+    labels = np.random.default_rng(6).integers(0, 2, 1500)
     x_0 = np.where(labels == 1, 1.0, -1.0)[:, None, None] * np.ones((1, 5, 5))
     times, channel = (0.75, 0.85, 0.95), Gaussian()
-    plan = ProbePlan(times, (1,), (2, 2), null=False, **SMALL)
+    plan = ProbePlan(times, (1,), (2, 2), null=False, **{**SMALL, "steps": 100})
     found = measure(field_of_array(x_0, labels=labels), plan)
     z = np.random.default_rng(7).standard_normal(100_000)
     for k, t in enumerate(times):

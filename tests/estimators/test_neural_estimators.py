@@ -1,6 +1,7 @@
 """Neural estimators: each on a task where it must be right, mutants, seeds, what is refused."""
 
 import pickle
+import re
 import warnings
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 import lattice_diffusion as ld
 from lattice_diffusion import estimators as est
 from lattice_diffusion.estimators import tables
-from lattice_diffusion.estimators.base import CapWarning
+from lattice_diffusion.estimators.base import CapWarning, sample_of
 from lattice_diffusion.estimators.critics import Bound
 from lattice_diffusion.estimators.denoiser_gap import DenoiserGapWarning
 from lattice_diffusion.estimators.networks import Convolution, places_of
@@ -137,8 +138,8 @@ def test_known_noise_is_deconvolved(channel):
 
 def test_several_columns_of_a_add_up():
     rng = np.random.default_rng(6)
-    c = rng.standard_normal((2000, 2))
-    a = 0.6 * c + 0.8 * rng.standard_normal((2000, 2))
+    c = rng.standard_normal((1000, 2))
+    a = 0.6 * c + 0.8 * rng.standard_normal((1000, 2))
     answer = fitted(est.ConditionalLikelihood(folds=2), (a, c)).estimate()
     assert abs(answer.z_score(2 * TRIPLE)) < 5
 
@@ -346,7 +347,7 @@ def test_translations_tell_more_than_one_place():
 
 def test_both_forms_of_the_denoiser_gap_are_the_information():
     task = est.tasks.find("charges-chain")
-    x_t = task.sample(20_000, np.random.default_rng(0))
+    x_t = task.sample(8000, np.random.default_rng(0))
     one = est.DenoiserGap().fit(x_t, task.parts, rng=np.random.default_rng(1))
     assert abs(one.estimate().z_score(task.truth.value)) < 5
     assert abs(one.orthogonal_.z_score(task.truth.value)) < 5
@@ -395,7 +396,7 @@ def test_critics_are_right_in_few_dimensions(name):
 def test_critics_of_wide_tables_do_not_claim_to_know(name):
     """20 columns, of which 15 validation samples tell nothing, and 50 categories: d/2m nats, whatever was learned."""
     for law, n, d in ((tables.RareClass(20), 200, 20), (tables.Categories(50), 1000, 50)):
-        answer = est.find(name)(steps=150).fit(law.sample(n, 0), law.parts, rng=0).estimate()
+        answer = est.find(name)(steps=400).fit(law.sample(n, 0), law.parts, rng=0).estimate()
         assert answer.stderr >= 0.5 * (d - (n == 1000)) / (0.15 * n / 2)  # codes of categories add up to 1
         assert abs(answer.z_score(law.information)) < 5
 
@@ -444,8 +445,9 @@ def test_seeds_decide_everything(name):
         torch.manual_seed(int(np.random.default_rng().integers(1 << 31)))
         return fitted(est.find(name)(**QUICK[name]), data, seed).estimate()
 
-    assert value(1) == value(1)
-    assert value(1) != value(2)
+    found = value(1)
+    assert found == value(1)
+    assert found != value(2)
     one = est.find(name)(**QUICK[name])
     assert est.clone(one).get_params() == one.get_params()
 
@@ -453,25 +455,29 @@ def test_seeds_decide_everything(name):
 NAMES = ["ConditionalLikelihood", "ClassifierRatio", "MINE", "InfoNCE", "DenoiserGap"]
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.longdouble, np.int16, np.int64, list])
+def test_numbers_of_any_kind_are_read_as_floats(dtype):
+    data = [np.round(100 * x) for x in triple(300, np.random.default_rng(12))]
+    plain = sample_of(*data, None, None, None)
+    other = sample_of(*(x.tolist() if dtype is list else x.astype(dtype) for x in data), None, None, None)
+    for one, two in ((plain.a, other.a), (plain.c, other.c), (plain.b, other.b)):
+        assert one.dtype == two.dtype == np.float64
+        assert np.array_equal(one, two)
+
+
 @pytest.mark.parametrize("name", ["Gaussian", "FrenzelPompe", "MesnerShalizi", *NAMES])
-def test_numbers_of_any_kind_give_what_floats_give(name):
-    """And constants and copies among the columns of B and C change nothing, or next to it where weights are drawn."""
-    a, c, b = (np.round(100 * x) for x in triple(300, np.random.default_rng(12)))
+def test_constants_and_copies_among_columns_change_nothing(name):
+    """Or next to it where weights are drawn."""
+    a, c, b = triple(300, np.random.default_rng(12))
     quick = {"steps": 2} if name in NAMES else {}
 
-    def value(a, c, b):
+    def value(c, b):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             return est.find(name)(**quick).fit(a, c, b, rng=0).estimate().value
 
-    if name == "FrenzelPompe":  # refuses ties
-        a, c, b = (x + 1e-3 * np.arange(300) for x in (a, c, b))
-    plain = value(a, c, b)
-    for dtype in (np.float32, np.longdouble, *((np.int16, np.int64, np.float16) if name != "FrenzelPompe" else ())):
-        assert value(*(x.astype(dtype) for x in (a, c, b))) == pytest.approx(plain, abs=1e-4)
-    assert value(a.tolist(), c[:, None], b[:, None]) == plain
-    wide = value(a, np.c_[c, np.ones(300), c], np.c_[np.zeros(300), b, b])
-    assert abs(wide - plain) < (0.1 if name in NAMES else 1e-9)
+    wide = value(np.c_[c, np.ones(300), c], np.c_[np.zeros(300), b, b])
+    assert abs(wide - value(c, b)) < (0.1 if name in NAMES else 1e-9)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -479,7 +485,7 @@ def test_estimators_are_those_of_scikit_learn(name):
     one = est.find(name)(steps=2)
     assert sklearn_clone(one.set_params(folds=np.int64(3))).get_params() == one.get_params()
     a, c, _ = triple(120, np.random.default_rng(13))
-    grid = GridSearchCV(one, {"width": [2, 3]}, scoring=lambda one, a, c: -one.estimate().value, cv=2)
+    grid = GridSearchCV(one, {"width": [2]}, scoring=lambda one, a, c: -one.estimate().value, cv=2)
     check_is_fitted(grid.fit(a[:, None], c).best_estimator_)
     assert pickle.loads(pickle.dumps(one)).get_params() == one.get_params()
     assert one.__sklearn_tags__().estimator_type is None
@@ -488,7 +494,7 @@ def test_estimators_are_those_of_scikit_learn(name):
 def test_a_fit_takes_one_thread_and_gives_the_others_back():
     class Spy(est.Estimator):
         def _log_ratios(self, train, test, rng):
-            seen.append(torch.get_num_threads())
+            seen.append(set(re.findall(r"get_max_threads\(\) : (\d+)", torch.__config__.parallel_info())))
             return test.a[:, 0]
 
     seen, before = [], torch.get_num_threads()
@@ -499,7 +505,7 @@ def test_a_fit_takes_one_thread_and_gives_the_others_back():
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
-    assert seen == [1, 1, 3, 3]
+    assert seen == [{"1"}, {"1"}, {"3"}, {"3"}]
 
 
 @pytest.mark.parametrize("name", NAMES)
