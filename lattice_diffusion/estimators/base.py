@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 
-from ..channels import Channel
+from ..channels import MASK, Channel, check_symbols, check_tokens, symbols_of
 from ..errors import InputError, Limits, array_of, check_limits, device_of, shown
 from ..estimate import Estimate
 from ..lattice import FloatArray, Rng, Tripartition
@@ -42,8 +42,12 @@ class Sample:
 
     Attributes:
         a, b, c: float64 (n, d_A), (n, d_B), (n, d_C); d_B may be 0. Lattice sites come in C order of the masks.
+            Tokens in b and c are one-hot, a column for each of `symbols`; those in a are not, see `coded_a`.
         x_t: the lattice samples as they were given, (n, *lattice) or (n, channel, *lattice); None for flat data.
         parts, channel, t: A | B | C on the lattice and the noise, None where not given.
+        tokens: number of symbols, where it was declared.
+        symbols: increasing values of tokens, the mask's among them; None where there are none.
+        tokens_a: which columns of a are tokens, (d_A,).
     """
 
     a: FloatArray
@@ -53,6 +57,9 @@ class Sample:
     parts: Tripartition | None = None
     channel: Channel | None = None
     t: float | None = None
+    tokens: int | None = None
+    symbols: FloatArray | None = None
+    tokens_a: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.a)
@@ -62,6 +69,11 @@ class Sample:
         """(n, d_B + d_C), the columns of B followed by those of C."""
         return np.hstack([self.b, self.c])
 
+    def coded_a(self, n: int | None = None) -> FloatArray:
+        """Return the first n columns of a, those of tokens one-hot."""
+        a = self.a[:, :n]
+        return a if self.symbols is None or self.tokens_a is None else _one_hot(a, self.tokens_a[:n], self.symbols)
+
     def take(self, rows: NDArray[np.intp]) -> "Sample":
         """Return the samples of these indices."""
         x_t = None if self.x_t is None else self.x_t[rows]
@@ -69,8 +81,8 @@ class Sample:
 
     def standardised(self) -> "Sample":
         """Return the samples with columns of mean 0 and variance 1; those that do not vary are 0."""
-        a, b, c = (standardising(x)(x) for x in (self.a, self.b, self.c))
-        return replace(self, a=a, b=b, c=c)
+        a, b, c = (standardising(x)(x) for x in (self.coded_a(), self.b, self.c))
+        return replace(self, a=a, b=b, c=c, symbols=None)
 
     def check(self) -> None:
         """Raise InputError for unequal lengths, fewer than 2 samples, values that are not finite, a or c constant."""
@@ -91,8 +103,10 @@ class Sample:
                 raise InputError(f"{name} must vary, got {value}; leave that column out")
 
     def check_continuous(self, who: str, names: str = "abc") -> None:
-        """Raise InputError for columns with a handful of values, such as spins."""
+        """Raise InputError for tokens, and for columns with a handful of values, such as spins."""
         for name in names:
+            if name == "a" and self.tokens_a is not None and self.tokens_a.any():
+                raise InputError(f"{who} needs continuous data, got tokens in a; use ConditionalLikelihood")
             for column, values in enumerate(getattr(self, name).T):
                 distinct = len(np.unique(values))
                 if 1 < distinct <= min(FEW_VALUES, len(values) - 1):
@@ -119,8 +133,10 @@ def sample_of(
     parts: Tripartition | None = None,
     channel: Channel | None = None,
     t: float | None = None,
+    tokens: int | None = None,
 ) -> Sample:
     """Return the `Sample` of flat arrays a, c, b, or of lattice samples `a` divided by `parts`; see `Estimator.fit`."""
+    tokens = symbols_of(channel) if tokens is None else check_symbols(tokens, "tokens")
     if parts is not None:
         if c is not None or b is not None:
             raise InputError("parts divide x_t into A, B and C; give either parts or the flat arrays c and b, not both")
@@ -133,7 +149,44 @@ def sample_of(
         flat = _columns("a", a)
         sample = Sample(flat, flat[:, :0] if b is None else _columns("b", b), _columns("c", c), channel=channel, t=t)
     sample.check()
-    return sample
+    return _coded(sample, tokens)
+
+
+def _coded(sample: Sample, q: int | None) -> Sample:
+    """Return the sample with tokens of b and c one-hot; without q integers of 3 to FEW_VALUES values are tokens.
+
+    All sites of a lattice hold tokens where one does.
+    """
+    arrays = {"a": sample.a, "b": sample.b, "c": sample.c}
+    if q is None:
+        flags = {name: np.array([_few_integers(column) for column in x.T], bool) for name, x in arrays.items()}
+        if not any(flag.any() for flag in flags.values()):
+            return sample
+        if sample.parts is not None:
+            flags = {name: np.ones(x.shape[1], bool) for name, x in arrays.items()}
+        symbols = np.unique(np.concatenate([np.unique(x[:, flags[name]]) for name, x in arrays.items()]))
+    else:
+        for name, x in arrays.items():
+            check_tokens(name, x, q, int(MASK))
+        flags = {name: np.ones(x.shape[1], bool) for name, x in arrays.items()}
+        masked = any((x == MASK).any() for x in arrays.values())
+        symbols = np.arange(MASK if masked else 0.0, q)
+    b, c = (_one_hot(arrays[name], flags[name], symbols) for name in "bc")
+    return replace(sample, b=b, c=c, tokens=q, symbols=symbols, tokens_a=flags["a"])
+
+
+def _few_integers(column: FloatArray) -> bool:
+    """Return whether a column holds 3 to FEW_VALUES integers; -1, 0 and 1 are spins and erased ones."""
+    values = np.unique(column)
+    return 2 < len(values) <= FEW_VALUES and bool((values == np.floor(values)).all()) and set(values) != {-1, 0, 1}
+
+
+def _one_hot(x: FloatArray, tokens: NDArray[np.bool_], symbols: FloatArray) -> FloatArray:
+    """Return the columns of x (n, d), those of tokens as one for each of the symbols."""
+    if tokens.all():
+        return (x[:, :, None] == symbols).reshape(len(x), x.shape[1] * len(symbols)).astype(float)
+    columns = [x[:, [i]] == symbols if token else x[:, [i]] for i, token in enumerate(tokens)]
+    return np.hstack(columns).astype(float)
 
 
 def _region(x_t: NDArray, mask: NDArray[np.bool_]) -> FloatArray:
@@ -242,6 +295,7 @@ class Estimator(Parameters, ABC):
         parts: Tripartition | None = None,
         channel: Channel | None = None,
         t: float | None = None,
+        tokens: int | None = None,
         groups: ArrayLike | None = None,
         rng: Rng = None,
         verbose: bool = False,
@@ -254,6 +308,8 @@ class Estimator(Parameters, ABC):
 
         Args:
             channel, t: the noise of x_t, for estimators that make use of knowing it.
+            tokens: number q of symbols where the values are tokens 0..q-1, or -1 for a masked one, which have no order;
+                None: what `channel` says, and columns of 3 to 8 different integers are tokens, too.
             groups: (n,) labels; samples that share one are correlated, as neighbours in a Markov chain are. They
                 stay in one fold, and the error is that of independent groups.
             rng: Generator, seed or None; draws the folds and whatever the estimator needs.
@@ -262,13 +318,13 @@ class Estimator(Parameters, ABC):
                 to leave torch and BLAS as they are set.
 
         Raises:
-            InputError: lengths that differ, NaN, masked entries, a constant column of a, fewer samples (or groups) than
-                folds, a two-valued column given to an estimator of continuous data. Constant columns of b and c tell
-                nothing.
+            InputError: lengths that differ, NaN, masked entries, a constant column of a, values that are no tokens,
+                fewer samples (or groups) than folds, a two-valued column given to an estimator of continuous data.
+                Constant columns of b and c tell nothing.
         """
         if isinstance(c, Tripartition):
             parts, c = c, None
-        sample = sample_of(a, c, b, parts, channel, t)
+        sample = sample_of(a, c, b, parts, channel, t, tokens)
         if self.continuous_only:
             sample.check_continuous(type(self).__name__)
         self._verbose, self._start = verbose, time.monotonic()

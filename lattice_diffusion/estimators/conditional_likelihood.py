@@ -32,8 +32,9 @@ class ConditionalLikelihood(Neural):
     """log q(a|b,c) - log q(a|b), nested and cross-fitted: the default estimator.
 
     What a is decides the law: spins (their noise deconvolved where channel and t are given: only the law of the clean
-    spin is learned), a few values, or real numbers (mixtures of Gaussians, no narrower than the noise where it is
-    known). The parameters that are not listed here are those of `Neural`; with depth 0 all laws are linear.
+    spin is learned), tokens or a few other values (their cross entropy), or real numbers (mixtures of Gaussians, no
+    narrower than the noise where it is known). The parameters that are not listed here are those of `Neural`; with
+    depth 0 all laws are linear.
 
     Args:
         body: of the networks: "mlp", or "conv", one stencil for all sites of the lattice (see `networks`), whose
@@ -83,7 +84,7 @@ class ConditionalLikelihood(Neural):
 
     def _learn(self, train: Sample, rng: Generator) -> Learned:
         known = train.channel is not None and train.t is not None
-        spins = self.clean != "real" and _spins(train)
+        spins = self.clean != "real" and train.symbols is None and _spins(train)
         if self.clean == "spins" and not known and not spins:
             raise InputError("clean='spins' needs the noise, or values of +-1; give channel and t")
         spins = spins or self.clean == "spins"
@@ -94,18 +95,21 @@ class ConditionalLikelihood(Neural):
             """Return tanh h of noisy spins, or the values as they are."""
             return np.tanh(noise.target(x)) if spins and known else x
 
-        scaled = {name: standardising(seen(getattr(train, name))) for name in "abc"}
+        scaled = {name: standardising(seen(getattr(train, name))) for name in "bc"}
+        scaled["a"] = standardising(seen(train.coded_a()))
 
         def arrays(sample: Sample, head: Head, j: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
             """Return the inputs of q(a_j|b) and q(a_j|b,c), the targets, and the outputs to start from."""
-            a, b, c = (scaled[name](seen(getattr(sample, name))) for name in "abc")
-            b, start = np.hstack([b, a[:, :j]]), np.tile(head.start(), (len(sample), 1))
+            b, c = (scaled[name](seen(getattr(sample, name))) for name in "bc")
+            before = scaled["a"](seen(sample.coded_a()))[:, : sample.coded_a(j).shape[1]]
+            b, start = np.hstack([b, before]), np.tile(head.start(), (len(sample), 1))
             made = (b, np.hstack([b, c]), head.target(sample.a[:, j]), start)
             return tuple(tensor(x, self.device, torch.float64) for x in made)  # type: ignore[return-value]
 
         laws = []
         for j in range(train.a.shape[1]):
-            law = train.a[:, j], self._values[j], train.channel, train.t, self.components
+            token = train.tokens_a is not None and bool(train.tokens_a[j])
+            law = train.a[:, j], self._values[j], train.channel, train.t, self.components, token
             head = noise if spins and known else head_of(*law)
             b, bc, y, start = arrays(train, head, j)
             self._check_size(train, bc.cpu().numpy(), head)
@@ -177,7 +181,7 @@ class ConditionalLikelihood(Neural):
         if where is None:
             net: nn.Module = MLP(*sizes, rng=rng, zero=True, **size)
         else:
-            sites = np.concatenate([where.b, where.a[:j], where.c])[: x.shape[1]]
+            sites = np.concatenate([where.b, where.a[: j * where.codes], where.c])[: x.shape[1]]
             net = Convolution(sites, where.shape, *sizes, rng=rng, radius=self.radius, **size)
         net.to(self.device)
 
@@ -210,7 +214,8 @@ def translated(sample: Sample, copies: int, rng: Generator) -> Sample:
         raise InputError(f"share_positions must be an integer from 0 to {len(shifts)} on this lattice, got {copies!r}")
     axes = tuple(range(-len(lattice), 0))
     moved = [np.roll(sample.x_t, shifts[i], axes) for i in rng.choice(len(shifts), copies, replace=False)]
-    return sample_of(np.concatenate([sample.x_t, *moved]), None, None, sample.parts, sample.channel, sample.t)
+    rest = sample.parts, sample.channel, sample.t, sample.tokens
+    return sample_of(np.concatenate([sample.x_t, *moved]), None, None, *rest)
 
 
 def _spins(sample: Sample) -> bool:

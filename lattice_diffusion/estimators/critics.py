@@ -78,13 +78,14 @@ class Difference(Neural):
 
     def _learn(self, train: Sample, rng: Generator) -> Learned:
         rows = split(len(train), rng) if self.evaluate == "held_out" else (np.arange(len(train)), np.arange(0))
-        scaled_a, terms = standardising(train.a[rows[0]]), []
+        a = train.coded_a()
+        scaled_a, terms = standardising(a[rows[0]]), []
         for sign, region in ((1, "bc"), (-1, "b")):
             z = getattr(train, region)
             if z.shape[1]:
                 scaled_z = standardising(z[rows[0]])
-                net = self._critic(train.a.shape[1], z.shape[1], len(rows[0]), rng).to(self.device)
-                pairs = scaled_a(train.a), scaled_z(z)
+                net = self._critic(a.shape[1], z.shape[1], len(rows[0]), rng).to(self.device)
+                pairs = scaled_a(a), scaled_z(z)
                 fitted, validated = ([tensor(x[part], self.device) for x in pairs] for part in rows)
                 self._train(net, self._loss(), fitted, validated, rng, score=self._score)
                 terms.append((sign, region, scaled_z, net))
@@ -92,7 +93,9 @@ class Difference(Neural):
         def log_ratio(sample: Sample, inside: bool) -> FloatArray:
             total = np.zeros(len(sample))
             for sign, region, scaled_z, net in terms:
-                pairs = (tensor(x, self.device) for x in (scaled_a(sample.a), scaled_z(getattr(sample, region))))
+                pairs = (
+                    tensor(x, self.device) for x in (scaled_a(sample.coded_a()), scaled_z(getattr(sample, region)))
+                )
                 with torch.no_grad():
                     total += sign * self._values(net, *pairs).cpu().double().numpy()
             return total

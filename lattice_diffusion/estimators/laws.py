@@ -220,9 +220,11 @@ class Atoms(Head):
         return cross_entropy(pad(odds, (0, 1)), which, reduction="none") + density
 
 
-def head_of(a: FloatArray, known: FloatArray, channel: Channel | None, t: float | None, components: int) -> Head:
-    """Return the law that fits the values a: a few of them, real ones, or both; `known` are those of all samples."""
-    if len(known) <= FEW_VALUES:  # one of them may be missing in a
+def head_of(
+    a: FloatArray, known: FloatArray, channel: Channel | None, t: float | None, components: int, token: bool = False
+) -> Head:
+    """Return the law that fits the values a: tokens or a few others, real ones, or both; `known` are all samples'."""
+    if token or len(known) <= FEW_VALUES:  # one of them may be missing in a
         return Categorical(known, (a[:, None] == known).sum(axis=0))
     values, counts = np.unique(a, return_counts=True)
     at = counts > max(ATOM * len(a), 5 * float(np.median(counts)))

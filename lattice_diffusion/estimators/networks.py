@@ -106,9 +106,13 @@ class Convolution(nn.Module):
 
 @dataclass(frozen=True)
 class Places:
-    """Flat indices of the columns of a, b and c in the image of `shape`, (channel, *lattice)."""
+    """Flat indices of the columns of a, b and c in the image of `shape`, (channel, *lattice).
+
+    codes: number of columns, and channels, of a site: 1, or that of the symbols of tokens.
+    """
 
     shape: tuple[int, ...]
+    codes: int
     a: NDArray[np.intp]
     b: NDArray[np.intp]
     c: NDArray[np.intp]
@@ -128,7 +132,12 @@ def places_of(sample: Sample) -> Places:
         return index[mask] if image == mask.shape else index[:, mask].ravel()
 
     shape = image if len(image) > 2 or image != parts.shape else (1, *image)
-    return Places(shape, columns(parts.A), columns(parts.B), columns(parts.C))
+    codes = 1 if sample.symbols is None else len(sample.symbols)
+    if codes > 1 and shape[0] > 1:
+        raise InputError("body='conv' needs tokens of one channel, got several; use body='mlp'")
+    each = np.arange(codes) * index.size
+    a, b, c = ((columns(mask)[:, None] + each).ravel() for mask in (parts.A, parts.B, parts.C))
+    return Places((shape[0] * codes, *shape[1:]), codes, a, b, c)
 
 
 def draw_weights(layers: nn.ModuleList, rng: np.random.Generator) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from .. import __version__
-from ..channels import BitFlip, Channel, Erasure, Gaussian
+from ..channels import BitFlip, Channel, Erasure, Gaussian, for_model
 from ..errors import InputError
 from ..estimate import Estimate
 from ..exact import cmi
@@ -54,6 +54,10 @@ class Task:
     parts: Tripartition
     truth: Estimate
     spread: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.channel is not None:
+            object.__setattr__(self, "channel", for_model(self.model, self.channel))
 
     @property
     def dims(self) -> tuple[int, int, int]:
