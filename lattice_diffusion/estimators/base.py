@@ -153,17 +153,12 @@ def sample_of(
 
 
 def _coded(sample: Sample, q: int | None) -> Sample:
-    """Return the sample with tokens of b and c one-hot; without q integers of 3 to FEW_VALUES values are tokens.
-
-    All sites of a lattice hold tokens where one does.
-    """
+    """Return the sample with tokens of b and c one-hot; without q columns of 3 to FEW_VALUES integers are tokens."""
     arrays = {"a": sample.a, "b": sample.b, "c": sample.c}
     if q is None:
         flags = {name: np.array([_few_integers(column) for column in x.T], bool) for name, x in arrays.items()}
         if not any(flag.any() for flag in flags.values()):
             return sample
-        if sample.parts is not None:
-            flags = {name: np.ones(x.shape[1], bool) for name, x in arrays.items()}
         symbols = np.unique(np.concatenate([np.unique(x[:, flags[name]]) for name, x in arrays.items()]))
     else:
         for name, x in arrays.items():

@@ -70,7 +70,7 @@ class Difference(Neural):
     def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: Generator) -> Estimate:
         if self.evaluate == "held_out":
             answer, n_valid = super()._estimate(sample, groups, rng), VALIDATION * (1 - 1 / self.folds) * len(sample)
-            d = sample.a.shape[1] * independent_columns(standardising(sample.bc)(sample.bc))
+            d = math.prod(independent_columns(standardising(x)(x)) for x in (sample.coded_a(), sample.bc))
             return replace(answer, stderr=math.hypot(answer.stderr, 0.5 * d / n_valid))
         self.log_ratios_ = self._learn(sample, rng).log_ratio(sample, True)
         self.in_sample_ = mean_estimate(self.log_ratios_, groups, f"{type(self).__name__}, in sample")

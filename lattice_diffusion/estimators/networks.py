@@ -133,8 +133,8 @@ def places_of(sample: Sample) -> Places:
 
     shape = image if len(image) > 2 or image != parts.shape else (1, *image)
     codes = 1 if sample.symbols is None else len(sample.symbols)
-    if codes > 1 and shape[0] > 1:
-        raise InputError("body='conv' needs tokens of one channel, got several; use body='mlp'")
+    if codes > 1 and (shape[0] > 1 or sample.tokens is None):
+        raise InputError("body='conv' needs tokens that are declared, of one channel; give tokens=q, or use body='mlp'")
     each = np.arange(codes) * index.size
     a, b, c = ((columns(mask)[:, None] + each).ravel() for mask in (parts.A, parts.B, parts.C))
     return Places((shape[0] * codes, *shape[1:]), codes, a, b, c)

@@ -156,6 +156,19 @@ def test_tokens_have_no_order(channel, t):
     assert one.fit(*flat, tokens=3, rng=0).estimate().value == pytest.approx(found.value, abs=1e-9)
 
 
+@pytest.mark.slow
+def test_rules_of_a_hierarchy_are_learned():
+    """What two leaves together tell of a third is no sum of what each tells; it takes two layers and 20,000 samples."""
+    tree, channel, t = ld.models.RandomHierarchy(3, 2, vocabulary=3, synonyms=2, rules=1), ld.channels.Uniform(3), 0.2
+    parts = tree.tripartition(1, center=(3,))
+    truth = ld.exact.cmi(tree, channel, t, parts, n_samples=4000, rng=1)
+    x_t = channel.corrupt(tree.sample(20_000, np.random.default_rng(0)), t, np.random.default_rng(1))
+    one = est.ConditionalLikelihood(folds=2, width=64, depth=2, steps=2000, learning_rate=3e-3)
+    found = one.fit(x_t, parts, channel=channel, t=t, rng=0).estimate()
+    assert abs(found.value - truth.value) < 4 * np.hypot(found.stderr, truth.stderr)
+    assert truth.value > 20 * found.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [
