@@ -75,7 +75,7 @@ def specs(preset: str) -> Spec:
             field,
             "gaussian",
             radii=[1, 2, 3, 4] if full else [1, 2, 3],
-            settings={"n_steps": 600 if full else 200},
+            settings={"n_steps": 600 if full else 100},
             **law,
         ),
         "spins": grid(spins, "gaussian", radii=[0, 1], n_samples=n_spins, settings=steps, **law),

@@ -80,7 +80,7 @@ def specs(preset: str) -> Spec:
     n, radii = 20000 if full else 400, [1]
     settings = {"n_steps": 150 if full else 30, "tolerance": 2e-3, "n_noise": 2000 if full else 100}
     training = {"train_steps": 4000, "global_steps": 6000, "width": 48}
-    short = {"train_steps": 200, "global_steps": 300, "width": 32}
+    short = {"train_steps": 150, "global_steps": 200, "width": 24}
     erased = {"radii": [4], "n_samples": 1000 if full else 50, "settings": {"tolerance": 3e-4}, **quantity}
     noisy = {"n_samples": 4000 if full else 200, "settings": {**settings, "tolerance": 1e-2}, **quantity}
     learned = {"quantity": "learned_generation", "settings": {**settings, **(training if full else short)}}

@@ -6,7 +6,6 @@ Two-valued data: all states are enumerated, weighted with the likelihood of what
 import enumeration
 import numpy as np
 import pytest
-from scipy.special import logsumexp
 
 import lattice_diffusion as ld
 from lattice_diffusion.denoisers.exact import ExactDenoiser
@@ -76,14 +75,16 @@ def brute_force_log_odds(model, name, x_t, t, radius, blind):
     states, law = clean_states(model)
     out = np.zeros(x_t.shape)
     log_joint = log_likelihood(name, x_t[:, None], states[None], t)  # (n, S, *shape)
+    log_law = np.log(law)
     sites = model.sites if isinstance(model, ld.models.DomainWalls) else np.ones(model.lattice.shape, bool)
     for site in map(tuple, np.argwhere(sites)):
         seen = sites if radius is None else box_around(model, site, radius)
         seen = seen.copy()
         seen[site] &= not blind
-        weight = np.log(law) + log_joint[:, :, seen].sum(axis=2)
+        weight = log_law + log_joint[:, :, seen].sum(axis=2)
         plus = states[(slice(None), *site)] > 0
-        out[(slice(None), *site)] = logsumexp(weight[:, plus], axis=1) - logsumexp(weight[:, ~plus], axis=1)
+        up, down = (np.logaddexp.reduce(weight[:, which], axis=1) for which in (plus, ~plus))
+        out[(slice(None), *site)] = up - down
     return out
 
 
@@ -102,8 +103,8 @@ def as_data(denoiser, x_t):
 def test_spins_and_bonds_by_enumeration_at_every_site(key, name, blind):
     model, channel, rng = MODELS[key], CHANNELS[name], np.random.default_rng(11)
     for t in (0.25, 0.7):
-        x_t = channel.corrupt(model.sample(4, rng), t, rng)
-        for radius in (0, 1, 2, 3, None):
+        x_t = channel.corrupt(model.sample(2, rng), t, rng)
+        for radius in (0, 1, 2, None):
             denoiser = ExactDenoiser(model, channel, radius)
             answer = (denoiser.blind if blind else denoiser)(as_data(denoiser, x_t), t)
             expected = brute_force_log_odds(model, name, x_t, t, radius, blind)

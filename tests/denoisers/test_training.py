@@ -56,7 +56,7 @@ def test_a_trained_chain_is_the_exact_local_denoiser(channel):
     0.0056 and more at t = 0.3, h in place of 2 h gives 0.49."""
     model, rng = ld.models.IsingChain(ld.Lattice(12), 0.8), np.random.default_rng(20)
     net = LocalNet(1, channel=channel, ndim=1, **SMALL, rng=rng)
-    fit(net, model.sample, steps=350, batch_size=128, learning_rate=1e-2, rng=rng)
+    fit(net, model.sample, steps=250, batch_size=128, learning_rate=1e-2, rng=rng)
     for t in (0.3, 0.5, 0.7, 0.85):
         assert excess(net, model, channel, t, rng) < 0.003, t
 
@@ -97,7 +97,7 @@ def test_a_trained_field_is_the_exact_local_denoiser(taught):
     model = ld.models.GaussianField(ld.Lattice((6, 6)), 0.2)
     net = LocalNet(1, head="gaussian", variance=0.6, **SMALL, rng=rng)
     teacher = ExactDenoiser(model, channel) if taught else None
-    fit(net, model.sample, steps=500, batch_size=64, learning_rate=1e-2, rng=rng, teacher=teacher)
+    fit(net, model.sample, steps=400, batch_size=64, learning_rate=1e-2, rng=rng, teacher=teacher)
     for t in (0.3, 0.5, 0.7, 0.85):
         assert excess(net, model, channel, t, rng) < 0.004, t
         x_t = channel.corrupt(model.sample(50, rng), t, rng)
@@ -113,7 +113,7 @@ def test_a_global_network_learns_what_is_global():
     def aligned(n, rng):
         return np.repeat(rng.choice([-1, 1], size=(n, 1)), 9, axis=1)
 
-    fit(net, aligned, steps=400, batch_size=64, learning_rate=1e-2, rng=rng)
+    fit(net, aligned, steps=250, batch_size=64, learning_rate=1e-2, rng=rng)
     x_t = channel.corrupt(aligned(500, rng), 0.75, rng)
     exact = np.tanh(channel.likelihood_field(x_t, 0.75).sum(axis=1))
     mmse = (1 - exact**2).mean()

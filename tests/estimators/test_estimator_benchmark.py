@@ -130,10 +130,10 @@ def test_mutants_are_caught_in_units_of_the_floor(tmp_path):
         "no conditioning": LinearRegression(drop_conditioning=True),
         "10% off": TenPercent(),
     }
-    rows = list(benchmark.run(benchmark.plan(["charges-1"], names, [20_000], range(4)), tmp_path / "rows.jsonl"))
+    rows = list(benchmark.run(benchmark.plan(["charges-1"], names, [10_000], range(4)), tmp_path / "rows.jsonl"))
     sound, dropped, off = est.summary(rows)
     assert sound.floors < 2
-    assert dropped.floors > 50
+    assert dropped.floors > 40
     assert off.floors > 5
     assert sound.coverage >= 0.75
     assert dropped.coverage == 0
@@ -242,7 +242,7 @@ def test_an_estimator_that_breaks_is_named_with_its_reason(tmp_path, capfd):
     assert "mine.py:Mine failed: ZeroDivisionError" in page
     assert "data:image/png;base64" in page
     line[line.index("--estimators") + 1] = f"{tmp_path}/mine.py:Mine"
-    assert cli.main([*line, "--force"]) == 2
+    assert cli.main([*line, "--workers", "1", "--force"]) == 2
     assert "no estimate was made: " in capfd.readouterr().err
 
 

@@ -93,7 +93,7 @@ def test_the_tasks_span_five_orders_of_magnitude():
 
 @pytest.mark.parametrize("name", ["ising-bitflip", "curie-weiss-gaussian", "loops-bitflip", "loops-erasure"])
 def test_stored_truths_are_found_again(name):
-    task, again = est.tasks.find(name), measure(name, np.random.default_rng(5), 1000, 1500)
+    task, again = est.tasks.find(name), measure(name, np.random.default_rng(5), 500, 800)
     assert name == "loops-erasure" or again["method"] == task.truth.method
     z = (again["value"] - task.truth.value) / np.hypot(again["stderr"], task.truth.stderr)
     assert abs(z) < 5
@@ -174,7 +174,7 @@ def test_the_oracle_scatters_as_it_says():
         task = est.tasks.find(name)
         for seed in (1, 2):
             rng = est.benchmark.generator("test", name, seed)
-            x_t = task.sample(1500, rng)
+            x_t = task.sample(600, rng)
             answer = est.Oracle(task.model).fit(x_t, task.parts, channel=task.channel, t=task.t).estimate()
             z.append((answer.value - task.truth.value) / np.hypot(answer.stderr, task.truth.stderr))
     z = np.array(z)
@@ -278,10 +278,9 @@ def entropies(table, axes):
     return -(marginal[marginal > 0] * np.log(marginal[marginal > 0])).sum()
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_nearest_neighbours_with_ties_are_right(seed):
+def test_nearest_neighbours_with_ties_are_right():
     """Categories by enumeration, atoms and a continuum by quadrature, integers that know nothing of one another."""
-    rng, n = np.random.default_rng(seed), 3000
+    rng, n = np.random.default_rng(0), 3000
     table = rng.dirichlet(np.ones(12)).reshape(3, 2, 2)  # of a, b, c
     a, b, c = np.unravel_index(rng.choice(12, n, p=table.ravel()), table.shape)
     truth = entropies(table, (0, 1)) + entropies(table, (1, 2)) - entropies(table, (1,)) - entropies(table, (0, 1, 2))
@@ -294,7 +293,7 @@ def test_nearest_neighbours_with_ties_are_right(seed):
     for tied in ((i, j), (z.round(1), j)):
         with pytest.raises(ValueError, match=r"FrenzelPompe needs values without ties, .*use MesnerShalizi"):
             est.FrenzelPompe().fit(*tied)
-    repeated = est.MesnerShalizi().fit(np.repeat(i, 8), np.repeat(j, 8), rng=rng).estimate()
+    repeated = est.MesnerShalizi().fit(np.repeat(i[:300], 8), np.repeat(j[:300], 8), rng=rng).estimate()
     assert np.isfinite([repeated.value, repeated.stderr]).all()
 
 

@@ -17,7 +17,7 @@ from lattice_diffusion.noise_units import level
 def test_calibrated_probe_holds_exact_answers_of_both_pictures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calibration, "calibrate", functools.partial(calibrate, n_exact=300))
+    monkeypatch.setattr(calibration, "calibrate", functools.partial(calibrate, n_exact=100))
     images, out = tmp_path / "spins.npy", tmp_path / "p.h5"
     np.save(images, Ising(Lattice((6, 6)), beta=0.4).sample(500, np.random.default_rng(4)).astype(np.int8))
     options = ("--times", "0.4,0.7", "--radii", "1,2", "--steps", "8")

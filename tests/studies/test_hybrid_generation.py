@@ -72,8 +72,8 @@ def test_schedules_are_what_their_letters_say():
 
 def test_unmasked_loops():
     """Global everywhere is exact; what LGL breaks is what its window leaves out; costs are those of the schedule."""
-    tight = evaluate(point(loops(20, 20), "erasure", 2, 60, tolerance=1e-4, n_noise=1000), RNG(2))
-    loose = evaluate(point(loops(20, 20), "erasure", 2, 60, tolerance=3e-2, n_noise=1000), RNG(2))
+    tight = evaluate(point(loops(20, 20), "erasure", 2, 60, tolerance=1e-4, n_noise=500), RNG(2))
+    loose = evaluate(point(loops(20, 20), "erasure", 2, 60, tolerance=3e-2, n_noise=500), RNG(2))
     lll, glg, lgl, ggg = tight["error"]
     assert ggg == 0.0
     n_bonds = ld.models.DomainWalls((20, 20)).sites.sum()

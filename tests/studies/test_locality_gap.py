@@ -121,7 +121,7 @@ def test_learned_gap_is_the_exact_one_and_its_error(tmp_path):
         "model": {"name": "ising", "length": 5, "beta": [0.4]},
         "channel": {"name": "gaussian"},
         "radii": [1],
-        "n_samples": 4000,
+        "n_samples": 2000,
         "quantity": "learned_gap",
         "settings": settings,
     }

@@ -72,7 +72,7 @@ def test_erasing_everything_and_back_is_masked_generation(model):
 def test_divergence_is_the_area_of_the_segment(segment):
     """sum_i int_{t_a}^{t_b} I_t(A_i;C|B) / (1-t) dt from tables over all states; at r = 0 a tenth more is seen."""
     model, (start, stop) = ld.models.DomainWalls((2, 3)), segment
-    clean, n = enumeration.clean_table(model), 40_000
+    clean, n = enumeration.clean_table(model), 20_000
     values = evaluate(point(loops(2, 3), "erasure", "round_trip", [0, 1, 2], [stop], start, n), RNG(1))
     nodes, weights = np.polynomial.legendre.leggauss(6)  # a polynomial of degree 6 in t
     for k, radius in enumerate((0, 1)):
@@ -106,7 +106,7 @@ def test_segments_add_up():
 @pytest.mark.parametrize(("start", "stop"), [(0.3, 0.7), (0.0, 0.5)])
 def test_broken_vertices_of_blind_bonds(start, stop):
     """2 x 2 faces, r = 0: a bond visible at t_a was redrawn with probability q = (t_b - t_a)/(1 - t_a), by a coin."""
-    values = evaluate(point(loops(2, 2), "erasure", "round_trip", [0, 1], [stop], start, 40_000), RNG(4))
+    values = evaluate(point(loops(2, 2), "erasure", "round_trip", [0, 1], [stop], start, 20_000), RNG(4))
     q = (stop - start) / (1 - start)
     expected = (1 - start) ** 4 * (1 - (1 - q) ** 4) / 2
     assert abs(values["violations"][0, 0] - expected) < 5 * values["violations_stderr"][0, 0]

@@ -94,7 +94,7 @@ def test_field_error_falls_with_the_radius_and_grows_with_the_noise():
 
 @pytest.mark.parametrize("channel", ["gaussian", "bitflip"])
 def test_spins_are_recovered_by_the_global_denoiser_and_not_by_a_blind_one(channel):
-    found = measured(ISING, 0.8, [0, 1, 5], channel=channel, n_steps=60)
+    found = measured(ISING, 0.8, [0, 1, 5], channel=channel, n_steps=40)
     for name in ("error", "energy_change", "order_change"):
         assert abs(found[name][-1]) < 5 * found[f"{name}_stderr"][-1], (name, found[name])
         assert abs(found[name][0]) > 10 * found[f"{name}_stderr"][0], (name, found[name])
@@ -161,8 +161,8 @@ def test_times_of_the_return():
 
 def test_learned_recovery_beside_exact(tmp_path):
     model = {"name": "ising", "length": 5, "beta": [0.5]}
-    common = {"channel": {"name": "gaussian"}, "radii": [1], "n_samples": 1000}
-    training = {"starts": [0.4, 0.9], "n_steps": 40, "train_steps": 250, "batch_size": 32, "width": 12, "depth": 1}
+    common = {"channel": {"name": "gaussian"}, "radii": [1], "n_samples": 500}
+    training = {"starts": [0.4, 0.9], "n_steps": 40, "train_steps": 150, "batch_size": 32, "width": 12, "depth": 1}
     grids = {
         "exact": {**common, "model": model, "t": [0.4, 0.9], "quantity": "recovery"},
         "learned": {**common, "model": model, "quantity": "learned_recovery", "settings": training},

@@ -39,7 +39,7 @@ def specs(preset: str) -> Spec:
     loops = {"name": "domain-walls", "length": 24 if full else 16, "beta": 0.0}
     exact = {"t": t, "radii": [1, 2, 3, 4] if full else [1, 2, 3], "n_samples": 40000 if full else 2000, **gap}
     broken = {"t": near, "radii": [1, 2, 3, 5], "n_samples": 4000 if full else 250, **gap}
-    training = {"train_steps": 3000, "batch_size": 96, "width": 48} if full else {"train_steps": 150}
+    training = {"train_steps": 3000, "batch_size": 96, "width": 48} if full else {"train_steps": 120, "width": 24}
     learned = {
         "quantity": "learned_gap",
         "radii": [1, 2, 3] if full else [1, 2],

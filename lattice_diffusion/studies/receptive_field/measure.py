@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ...denoisers import GlobalNet, LocalNet
 
 SCHEDULES = ("optimal", "hybrid", "log rule")
-N_SITES = 1 << 14  # of a timed pass, so that it takes milliseconds
+N_SITES = 1 << 12  # of a timed pass, so that it takes milliseconds
 
 
 # -- what a pass of a network costs by its radius ----------------------------------------------------------------------

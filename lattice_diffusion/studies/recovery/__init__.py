@@ -72,8 +72,8 @@ def specs(preset: str) -> Spec:
         asked = {**exact[name], "radii": radii, "quantity": "learned_recovery", "settings": settings, **changes}
         return {key: value for key, value in asked.items() if key != "t"}
 
-    long, short = {"train_steps": 3000, "width": 48}, {"train_steps": 150}
-    of_loops = {"train_steps": 6000, "width": 48} if full else {"train_steps": 200, "batch_size": 48}
+    long, short = {"train_steps": 3000, "width": 48}, {"train_steps": 150, "width": 24}
+    of_loops = {"train_steps": 6000, "width": 48} if full else {"train_steps": 150, "batch_size": 48, "width": 24}
     grids = {
         **exact,
         "learned": learned("ising", [1, 2, 3] if full else [1], {**long, "batch_size": 96} if full else short),
