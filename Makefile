@@ -15,7 +15,7 @@ reproduce: $(READY)
 test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers 2
 	$(BIN)/python -m pytest -m "not slow" -n 2 --random-order --random-order-seed=$(ORDER)
 
 test-slow: $(READY)

@@ -258,8 +258,8 @@ def noise_level(channel: Channel, t: Any, like: Tensor, variance: float = 1.0) -
         with np.errstate(divide="ignore"):
             pairs = [channel.likelihoods(np.array([0.0, MASK]), u) for u in unique]
             log_likelihoods = np.log([[own[0], own[1], masked[0]] for own, masked in pairs])
-        return NoiseLevel(*levels, channel_field=known)  # type: ignore[misc]
-    return NoiseLevel(*levels, channel_field=None if linear and not tokens else field)  # type: ignore[misc]
+        return NoiseLevel(*levels, channel_field=known)  # type: ignore[misc, arg-type]
+    return NoiseLevel(*levels, channel_field=None if linear and not tokens else field)  # type: ignore[misc, arg-type]
 
 
 def per_sample(values: Tensor, like: Tensor) -> Tensor:

@@ -153,7 +153,7 @@ def test_cmi_by_enumeration_of_noisy_patterns(faces, beta, name, method):
         noisy = enumeration.noisy_law(law, enumeration.channel_matrix(name, t)[0])
         for parts in divisions(model):
             truth = enumeration.cmi(noisy, *(mask[model.sites] for mask in (parts.A, parts.B, parts.C)))
-            n = 20000 if name == "erasure" and beta == 0 else 400 if method == "transfer_matrix" else 2000
+            n = 10000 if name == "erasure" and beta == 0 else 400 if method == "transfer_matrix" else 2000
             estimate = ld.exact.cmi(model, CHANNELS[name], t, parts, n, np.random.default_rng(7))
             if truth < 1e-13:
                 assert estimate.value == pytest.approx(0.0, abs=1e-13)
@@ -184,7 +184,7 @@ def test_gaussian_noise_by_quadrature(beta):
     for a, b, c in ((1, (2,), (3, 4)), (1, (), (2, 3, 4)), (3, (1, 2), (4,))):
         parts = ld.Tripartition(order == a, np.isin(order, b), np.isin(order, c))
         truth = enumeration.cmi(noisy, *(mask[model.sites] for mask in (parts.A, parts.B, parts.C)))
-        estimate = ld.exact.cmi(model, CHANNELS["gaussian"], t, parts, 20000, np.random.default_rng(9))
+        estimate = ld.exact.cmi(model, CHANNELS["gaussian"], t, parts, 10000, np.random.default_rng(9))
         assert abs(estimate.z_score(truth)) < 5, f"bonds {a} | {b} | {c}, seed 9"
         assert estimate.stderr < 0.03 * truth
 
