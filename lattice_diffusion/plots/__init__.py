@@ -391,13 +391,22 @@ def _short(number: float) -> str:
 
 
 def noise_rows(ax: "Axes", places: NDArray[Any], t: NDArray[Any], log_snr: NDArray[Any]) -> "Axes":
-    """Label `places` of the axis with t, σ/α and log snr, and write what they are at its left end."""
+    """Label `places` of the axis with t, σ/α and log snr, and write what they are at its left end.
+
+    Where several grids share the axis, the labels are those of the widest.
+    """
     import matplotlib.pyplot as plt
+
+    for text in [text for text in ax.texts if text.get_gid() == "noise"]:
+        if np.ptp(ax.get_xticks()) >= np.ptp(places):
+            return ax
+        text.remove()
 
     size = 0.8 * plt.rcParams["font.size"]
     ax.set_xticks(places, _noise(t, log_snr), fontsize=size)
     where: dict[str, Any] = {"xycoords": ax.get_xaxis_transform(), "textcoords": "offset points"}
-    ax.annotate("t\nσ/α\nlog snr", (places[0], 0), (-1.9 * size, -7), ha="right", va="top", fontsize=size, **where)
+    where |= {"ha": "right", "va": "top", "fontsize": size, "gid": "noise"}
+    ax.annotate("t\nσ/α\nlog snr", (places[0], 0), (-1.9 * size, -7), **where)
     ax.set_xlabel("noise level")
     return ax
 

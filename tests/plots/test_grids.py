@@ -110,6 +110,11 @@ def test_time_is_labelled_in_all_units_of_noise() -> None:
     along_t = [ax for ax in figure.axes if ax.get_xlabel() == "noise level"]
     assert len(along_t) == 3  # map and curves of the CMI, curve of xi; log snr is no panel of its own
     assert all([text.get_text() for text in ax.get_xticklabels()] == labels for ax in along_t)
+    shared = plots.new_figure()[1]
+    for few in (slice(1, 2), slice(0, 3), slice(1, 3)):
+        plots.curves(shared, result["grid"].to_dataset().isel(t=few), "xi")
+    assert [text.get_text() for text in shared.get_xticklabels()] == labels  # of the widest grid, once
+    assert len(shared.texts) == 1
     upright = plot_grids(result, over=("beta", "t")).axes[0]
     assert upright.get_ylabel() == "t, σ/α, log snr"
     assert upright.get_yticklabels()[0].get_text() == "0.2, 0.25, +2.8"

@@ -126,6 +126,7 @@ def figure(result: xr.DataTree) -> Any:
         ax.axvline(float(data["radius_cost"][-1]) * data["slice"].size, color="k", lw=1, ls=":", label="global")
         ax.set(xscale="log", yscale="log", xlabel=f"cost ({COSTS[name]}, per site)", ylabel="KL (nats per site)")
         ax.set(ylim=(data["predicted"].values[:, :2].min() / 30, None), title=title)
+        plots.plain_log(ax.xaxis)
         plots.legend(ax, 2)
     return fig
 
