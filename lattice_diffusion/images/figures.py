@@ -140,6 +140,8 @@ def plot_probe_lengths(variables: Variables, *, ax: "Axes | None" = None) -> "Ax
     curve(ax, 0, t[~none], xi[~none], variables["markov_length_stderr"].values[~none])
     if none.any():
         ax.plot(t[none], np.zeros(none.sum()), "|", color="0.5", ms=12, label="no exponential window")
+    if none.all():
+        ax.text(0.5, 0.5, "none found", ha="center", va="center", transform=ax.transAxes)
     ax.set_ylim(0.0, None if np.isfinite(ax.dataLim.y1) and ax.dataLim.y1 > 0 else 1.0)
     ax.set(xlim=_limits(t), ylabel=r"Markov length $\xi$ (sites)", title="How far information reaches")
     legend(noise_axis(ax, variables))
