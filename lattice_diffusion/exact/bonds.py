@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from ..errors import InputError, shown
+from ..errors import InputError, check_memory, shown
 from ..estimate import Curve
 from ..kernels import percolation
 from ..lattice import BoolArray, Tripartition
@@ -101,6 +101,7 @@ def bond_radii(faces: Faces, periodic: bool, patch: Patch) -> NDArray[np.int64]:
 
     0 for the patch's own bonds; unused entries of open grids count as if the grid went on round the torus.
     """
+    check_memory("faces", 56.0 * faces[0] * faces[1], "take a smaller grid")
     distances = []
     for n, start, length in zip(faces, patch[:2], patch[2:], strict=True):
         after = np.arange(n) - (start + length - 1)

@@ -544,6 +544,10 @@ def corner(*entries):
             lambda: DomainWallSolver((15, 15), 0.4).label_entropy(CHANNELS["bitflip"], 0.2),
             "label_entropy at beta > 0 draws spins with tied edges, for which .* must be <= 14, got 15x15",
         ),
+        (
+            lambda: DomainWalls((10**5, 10**5)).tripartition(bond=((1, 1), (1, 2)), radius=1),
+            "faces is too large: it needs",
+        ),
         (lambda: DomainWallSolver((4, 4)).label_entropy(CHANNELS["bitflip"], 1.2), r"t must be in \[0, 1\]"),
         (lambda: DomainWallSolver((4, 4)).label_entropy(CHANNELS["bitflip"], 0.2, 1), "n_samples must be >= 2"),
     ],
