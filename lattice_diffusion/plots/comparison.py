@@ -7,7 +7,7 @@ import xarray as xr
 
 from ..denoisers.comparison import Comparison
 from ..noise_units import UNITS, NoiseLevel, unit_of
-from . import COLORS, MARKERS, curve, new_figure
+from . import COLORS, MARKERS, curve, legend, new_figure, noise_axis
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,6 +27,8 @@ def plot_comparison(found: Comparison, *, unit: Any = "linear", budget: float | 
         right.errorbar(one.kl, one.cost, xerr=one.kl_stderr, marker=MARKERS[k % 7], color=COLORS[k % 7], ls="")
     left.axhline(0.0, color="0.7", lw=0.8, zorder=0)
     left.set(xlabel=unit.label, ylabel="KL beyond the best per unit of log snr (nats)")
+    if unit.name == "linear":
+        noise_axis(left, xr.Dataset({"log_snr": ("t", found.log_snr)}, {"t": level}))
     if unit.high > 1e3 or unit.name == "sigma":
         left.set_xscale("log")
     frontier = found.frontier()
@@ -39,8 +41,8 @@ def plot_comparison(found: Comparison, *, unit: Any = "linear", budget: float | 
             left.plot([first, last], [1.02] * 2, lw=5, color=COLORS[found.names.index(name) % 7],
                       transform=left.get_xaxis_transform(), clip_on=False, solid_capstyle="butt")  # fmt: skip
         right.plot(plan.kl, plan.cost, "k*", ms=11, label=f"schedule for {budget:g} nat")
-    left.legend()
-    right.legend()
+    legend(left)
+    legend(right)
     return figure
 
 
