@@ -154,11 +154,10 @@ class ConditionalLikelihood(Neural):
         rank = independent_columns(columns)
         rest = 1 - 1 / self.folds
         need = math.ceil((head.samples_per_column * rank + FEWEST) / ((1 - VALIDATION) * rest))
-        n = round(len(sample) / rest)
-        if n < need:
+        if len(sample) < math.floor(need * rest):  # folds differ by one
             raise InputError(
                 f"ConditionalLikelihood needs at least {need:,} samples where b and c have {rank} independent columns, "
-                f"got {n:,}; draw more, or leave columns out"
+                f"got {round(len(sample) / rest):,}; draw more, or leave columns out"
             )
 
     def _nested(self, small: Law, b: Tensor, bc: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:

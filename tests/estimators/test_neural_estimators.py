@@ -1,5 +1,6 @@
 """Neural estimators: each on a task where it must be right, mutants, seeds, what is refused."""
 
+import contextlib
 import pickle
 import re
 import warnings
@@ -256,10 +257,8 @@ def test_tables_are_right_or_refused(n, d):
     for law in laws:
         x = law.sample(n, 1)
         one = est.ConditionalLikelihood(folds=2, steps=50)
-        if n == 200 and d == 60:
-            with pytest.raises(ValueError, match="needs at least"):
-                one.fit(x, law.parts, rng=0)
-        else:
+        few = n == 200 and (d == 60 or (d == 10 and law is laws[2]))  # 8 a column of the fit, for a law of two values
+        with pytest.raises(ValueError, match="needs at least") if few else contextlib.nullcontext():
             answer = one.fit(x, law.parts, rng=0).estimate()
             assert abs(answer.value - law.information) < max(5 * answer.stderr, 0.1)
 
@@ -267,12 +266,18 @@ def test_tables_are_right_or_refused(n, d):
 @pytest.mark.parametrize(("n", "d"), [(12, 1), (20, 1), (300, 100), (500, 200)])
 def test_tables_of_too_many_columns_are_refused_with_what_would_do(n, d):
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((2 * n, 2 * d + 1))
+    x = rng.standard_normal((4000, 2 * d + 1))
+    a, b, c = x[:, 0], x[:, 1 : d + 1], x[:, d + 1 :]
     with pytest.raises(ValueError, match=r"needs at least .* samples where b and c have .*, got") as refused:
-        fitted(est.ConditionalLikelihood(), (x[:n, 0], x[:n, 1 : d + 1], x[:n, d + 1 :]))
-    assert int(str(refused.value).split("at least ")[1].split()[0].replace(",", "")) > n
+        fitted(est.ConditionalLikelihood(), (a[:n], b[:n], c[:n]))
+    need = int(str(refused.value).split("at least ")[1].split()[0].replace(",", ""))
+    with pytest.raises(ValueError, match=f"needs at least {need:,} samples"):
+        fitted(est.ConditionalLikelihood(), (a[: need - 3], b[: need - 3], c[: need - 3]))
+    if d == 1:
+        for k in range(3):
+            fitted(est.ConditionalLikelihood(steps=0), (a[: need + k], b[: need + k], c[: need + k]))
     with pytest.raises(ValueError, match="DenoiserGap needs at least"):
-        fitted(est.DenoiserGap(), (x[:n, 0], x[:n, 1 : d + 1], x[:n, d + 1 :]))
+        fitted(est.DenoiserGap(), (a[:n], b[:n], c[:n]))
 
 
 def test_a_class_of_one_sample_is_missing_in_a_fold():
