@@ -264,7 +264,9 @@ def cells(
     values = data[name].transpose(y, x)
     heat_map(ax, places(data[x]), places(data[y]), values, label or what(data[name]), hatched=hatched, **scales)
     for axis, key in ((ax.xaxis, x), (ax.yaxis, y)):
-        if data[key].dtype.kind != "f":
+        if data[key].dtype.kind == "f" and data[key].size <= 5:
+            axis.set_ticks(data[key].values, [f"{x:.4g}" for x in data[key].values])
+        elif data[key].dtype.kind != "f":
             step = -(-data[key].size // 14)
             axis.set_ticks(places(data[key])[::step], [str(n) for n in data[key].values[::step]])
     ax.set(xlabel=words(data[x]), ylabel=words(data[y]))

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import json
 import math
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -73,7 +74,7 @@ def plot_grids(
         axes = part.subplots(n, columns, squeeze=False).ravel()
         for ax, panel in zip(axes, found, strict=False):
             panel.draw(ax)
-            ax.set_title(panel.title)
+            ax.set_title("\n".join(textwrap.wrap(panel.title, int(44 / large))))
         for ax in axes[len(found) :]:
             ax.remove()
     return figure
