@@ -363,7 +363,7 @@ def probe(
     steps: Annotated[int | None, Effort(help="Training steps of every network (default: 2000).")] = None,
     budget: Annotated[float | None, Effort(help="Seconds that all of it may take, instead of --steps.")] = None,
     seed: Seed = 0,
-    device: Annotated[str, Effort(help="Device of torch: cpu, cuda, cuda:1, ...")] = "cpu",
+    device: Annotated[str, Effort(help="Device of torch: cpu, cuda, cuda:1, auto, ...")] = "cpu",
     resume: Resume = False,
     force: Force = False,
 ) -> None:
@@ -517,7 +517,7 @@ def benchmark_estimators(
     n_samples: Annotated[str | None, Effort(help="Numbers of samples, such as 5000,20000.")] = None,
     seeds: Annotated[int, Effort(min=1, max=10**6, help="Number of repetitions of every point.")] = 10,
     workers: Annotated[int, Effort(min=1, max=4096, help="Rows measured at a time.")] = 1,
-    device: Annotated[str | None, Effort(help="Device of torch: cpu, cuda, cuda:1, ...")] = None,
+    device: Annotated[str | None, Effort(help="Device of torch: cpu, cuda, cuda:1, auto, ...")] = None,
     figure: Annotated[Path | None, Output(help="Heat table to draw: png, pdf or svg.")] = None,
     resume: Resume = False,
     force: Force = False,

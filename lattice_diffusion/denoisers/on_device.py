@@ -15,9 +15,11 @@ from ..channels import BitFlip, Channel, Erasure, Uniform, check_order, is_gauss
 from .posterior import LEVEL_AXIS, Bernoulli, Categorical, Normal, Posterior
 
 
-def to_device(values: ArrayLike, device: torch.device | str, dtype: torch.dtype | None = None) -> Tensor:
-    """Return an array as a tensor on the device; nothing waits for the copy."""
-    return torch.as_tensor(np.asarray(values), dtype=dtype, device="cpu").to(device, non_blocking=True)
+def to_device(values: ArrayLike | Tensor, device: torch.device | str, dtype: torch.dtype | None = None) -> Tensor:
+    """Return an array as a tensor on the device; nothing waits for the copy. A tensor only changes place and type."""
+    if not isinstance(values, Tensor):
+        values = torch.as_tensor(np.asarray(values), device="cpu")
+    return values.to(device, dtype, non_blocking=True)
 
 
 def on(like: Tensor, values: ArrayLike) -> Tensor:

@@ -30,6 +30,7 @@ from ..channels import Gaussian, GaussianNoise, check_gaussian
 from ..errors import InputError, check_limits, shown
 from ..noise_units import NoiseLevel, Unit, flow, schedule, steps, unit_of
 from .network import in_chunks
+from .on_device import on, to_device
 from .posterior import Array, Dirac, Normal, Posterior, check_times
 
 Prediction = Literal["epsilon", "x0", "v", "flow", "score", "edm"]
@@ -94,7 +95,7 @@ class WrappedDenoiser:
     def _like(self) -> Tensor:
         """Return a tensor of the network's type and device; double precision on the CPU where it has no weights."""
         weights = self.net.parameters() if isinstance(self.net, nn.Module) else iter(())
-        return next(weights, torch.zeros((), dtype=torch.float64))
+        return next(weights, torch.zeros((), dtype=torch.float64, device="cpu"))
 
     def _posterior(self, x_t: Array, times: NDArray[np.float64], given: Mapping[str, Any]) -> Posterior:
         unique, where = np.unique(times, return_inverse=True)
@@ -108,7 +109,7 @@ class WrappedDenoiser:
             if len(values) == 1:
                 return float(values[0])
             column = values[where].reshape(-1, *[1] * (x_t.ndim - 1))
-            return torch.as_tensor(column, dtype=x_t.dtype, device=x_t.device) if isinstance(x_t, Tensor) else column
+            return on(x_t, column) if isinstance(x_t, Tensor) else column
 
         a, s = per_sample(root), per_sample(noise)
         x = x_t * per_sample(scale)
@@ -145,7 +146,7 @@ class WrappedDenoiser:
         if not isinstance(x, Tensor):
             return self.net(x, argument.copy(), **arguments)
         dtype = x.dtype if argument.dtype.kind == "f" else torch.int64
-        time = torch.as_tensor(argument.copy(), dtype=dtype, device=x.device)
+        time = to_device(argument.copy(), x.device, dtype)
         shape = tuple(x.shape[1:])
         if shape in self.flops or not len(x):
             return self.net(x, time, **arguments)
@@ -341,7 +342,7 @@ def from_azula(denoiser: Any, **options: Any) -> WrappedDenoiser:
         raise InputError(f"denoiser must have a schedule, as those of azula, got a {type(denoiser).__name__}; use wrap")
 
     def part(index: int) -> Callable[[float], float]:
-        return lambda t: float(denoiser.schedule(torch.tensor(t, dtype=torch.float64))[index])
+        return lambda t: float(denoiser.schedule(torch.tensor(t, dtype=torch.float64, device="cpu"))[index])
 
     def net(x: Tensor, time: Tensor, **arguments: Any) -> Any:  # some of azula's denoisers take one time only
         return denoiser(x, time[0] if bool((time == time[0]).all()) else time, **arguments)

@@ -133,7 +133,7 @@ class AmortisedLikelihood(Parameters):
         near: also train on pixels within this distance of A, unless a short trial shows that it hurts; 0: A alone.
             Where samples look alike everywhere, it is most of the accuracy.
         width, steps, batch_size: of a network and its training.
-        device: of torch.
+        device: of torch, such as "cuda"; "auto" is the GPU where there is one.
 
     Attributes:
         estimate_: the Dataset that `estimate` returns.

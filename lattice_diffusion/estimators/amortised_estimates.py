@@ -31,16 +31,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
-from ..errors import InputError
+from ..denoisers.on_device import to_device
+from ..errors import InputError, device_of, gpu_memory
 from ..store import atomic_write
 from .amortised import ProbePlan, reach
 from .amortised_data import LEAST, Field
 from .amortised_network import PixelLaw, Views, log_likelihood, noise_of
-from .amortised_training import VALIDATION, Indices, Objective, fit_law, number
+from .amortised_training import VALIDATION, Indices, Objective, Tensors, fit_law, held_on, number
 from .neural import middle
 
-EVALUATED = 512  # images at a time
-WEIGHTS = torch.linspace(0, 1, 21, dtype=torch.float32)
+EVALUATED = {"cpu": 512, "cuda": 8192}  # images at a time
+WEIGHTS = np.linspace(0, 1, 21, dtype=np.float32).tolist()
 ALMOST_CLEAN = 0.01  # time at which images tell as much about labels as clean ones do
 TRIAL = 0.1  # of the steps, to tell whether pixels near A help
 CLEARLY = 2.0  # errors
@@ -50,30 +51,32 @@ BETWEEN = 12**-0.5  # error of half-way, in units of the gap: the truth may be a
 # -- values by one network ---------------------------------------------------------------------------------
 
 
-def view_weights(law: PixelLaw, objective: Objective, rows: Indices, seed: SeedSequence, repeats: int = 4) -> Tensor:
+def view_weights(
+    law: PixelLaw, objective: Objective, rows: Indices, seed: SeedSequence, repeats: int = 4
+) -> NDArray[np.float32]:
     """Return w of every time and view, (n_times, n_views), from images that were not fitted.
 
     That of least cross entropy, and less where the gain g is within its error e: the weight that is fitted is 2g/e of
     its own errors, z, and is multiplied by 1 - 1/z^2, or 0 (James and Stein 1961), so that noise is not believed.
     """
     rng = torch.Generator(objective.noise.levels.device).manual_seed(number(seed))
-    found = torch.ones(len(objective.noise.times), law.n_views, dtype=torch.float32, device=rng.device)
-    repeated = np.tile(rows, repeats)
+    found = np.ones((len(objective.noise.times), law.n_views), np.float32)
+    repeated, n_parts = np.tile(rows, repeats), math.ceil(len(rows) * repeats / EVALUATED[rng.device.type])
     for t in range(len(found)):
         laws, levels = [], []
-        for part in np.array_split(repeated, math.ceil(len(repeated) / EVALUATED)):
+        for part in np.array_split(repeated, n_parts):
             log_q, at = _laws(law, objective, part, t, rng)
             laws.append(log_q)
             levels.append(objective.target(law, part, at))
         log_q, level = torch.cat(laws), torch.cat(levels)
         for view, smaller in enumerate(objective.smaller(len(law.views.radii))):
             if smaller >= 0:
-                mixed = [_mix(log_q[:, smaller], log_q[:, view], w) for w in WEIGHTS.tolist()]
+                mixed = [_mix(log_q[:, smaller], log_q[:, view], w) for w in WEIGHTS]
                 nats = torch.stack([m.gather(1, level[:, None])[:, 0] for m in mixed])
                 best = int(nats.mean(dim=1).argmax())
                 gain = (nats[best] - nats[0]).reshape(repeats, -1).mean(dim=0)  # of every image
                 z = 2 * gain.mean() / (gain.std() / math.sqrt(len(gain)) + 1e-12)
-                weight = float(WEIGHTS[best] * (1 - 1 / z**2).clamp(min=0)) if len(gain) > 1 and z > 0 else 0.0
+                weight = WEIGHTS[best] * float((1 - 1 / z**2).clamp(min=0)) if len(gain) > 1 and z > 0 else 0.0
                 found[t, view], log_q[:, view] = weight, _mix(log_q[:, smaller], log_q[:, view], weight)
     return found
 
@@ -93,7 +96,12 @@ def _mix(smaller: Tensor, larger: Tensor, weight: float) -> Tensor:
 
 
 def evaluate(
-    law: PixelLaw, objective: Objective, rows: Indices, weights: Tensor, seed: SeedSequence, n_draws: int = 4
+    law: PixelLaw,
+    objective: Objective,
+    rows: Indices,
+    weights: NDArray[np.float32],
+    seed: SeedSequence,
+    n_draws: int = 4,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return log q(x_A | view) and (A - E[A | x_A, view])^2 of images, both (n, n_times, n_views).
 
@@ -103,8 +111,9 @@ def evaluate(
     noise = objective.noise
     rng = torch.Generator(noise.levels.device).manual_seed(number(seed))
     nats, errors = np.zeros((2, len(rows), len(noise.times), law.n_views), np.float32)
-    for start in range(0, len(rows), EVALUATED):
-        here = slice(start, start + EVALUATED)
+    at_once = EVALUATED[rng.device.type]
+    for start in range(0, len(rows), at_once):
+        here = slice(start, start + at_once)
         part = rows[here]
         for t in range(len(noise.times)):
             log_q, at = _laws(law, objective, part, t, rng)
@@ -201,7 +210,7 @@ def folds(
     """Yield the kind of views and the values of one network, fold by fold."""
     networks, kinds = Networks(field, plan, device), plan.kinds(field)
     split, *seeds = SeedSequence(plan.seed).spawn(1 + plan.folds)
-    order = np.random.default_rng(split).permutation(field.n)
+    order, read = np.random.default_rng(split).permutation(field.n), held_on(device, field)
     partner, fold_of = np.empty(field.n, np.int64), np.empty(field.n, np.int64)
     for fold in range(plan.folds):
         here = order[fold :: plan.folds]
@@ -219,12 +228,12 @@ def folds(
                     yield kind, Part(**{name: file[name] for name in Part._fields})
                 continue
             times = np.array([ALMOST_CLEAN, *plan.times] if kind == "labels" else plan.times)
-            objective = Objective(field.read, noise_of(plan.noise(), times, field.pixels, device))
+            objective = Objective(read, noise_of(plan.noise(), times, field.pixels, device))
             if kind == "labels":  # they come last, and are told from A alone
-                objective = replace(objective, labels=field.labels)
+                objective = replace(objective, labels=_beside(read, field.labels))
             else:
                 near = networks.near_helps(objective, train, trial) if near is None else near
-                objective = replace(objective, near=near, partner=partner if kind == "null" else None)
+                objective = replace(objective, near=near, partner=_beside(read, partner) if kind == "null" else None)
             checkpoint = None if done is None else done.with_suffix(".pt")
             part = networks.part(objective, rows, train, seed, checkpoint, on_step)
             if done is not None:
@@ -234,13 +243,25 @@ def folds(
             yield kind, part
 
 
+def _beside(read: Any, indices: Any) -> Any:
+    """Return indices where the images are."""
+    return to_device(indices, read.images.device) if isinstance(read, Tensors) else indices
+
+
 def pilot(field: Field, plan: ProbePlan, device: str) -> tuple[float, float]:
     """Return the seconds of a training step, its trials included, and of evaluating one network on all images."""
     few = replace(plan, steps=8, near=0)
     small = Field(field.read, min(field.n, max(LEAST, 4 * plan.batch_size)), field.shape, field.pixels)
     ends: list[float] = []
     asking: list[float] = []
-    for _ in folds(small, few, device, None, lambda: ends.append(time.perf_counter())):
+    device = device_of(device)
+
+    def on_step() -> None:
+        if device.startswith("cuda"):
+            torch.cuda.synchronize(device)
+        ends.append(time.perf_counter())
+
+    for _ in folds(small, few, device, None, on_step):
         asking.append(time.perf_counter() - ends[-1])
         if len(asking) == len(few.kinds(small)):
             break
@@ -267,6 +288,7 @@ def measure(
     held-out CMI of every fold's network (fold, t, radius).
 
     Args:
+        device: of torch, or "auto". Images that fit into half of a GPU's free memory are copied there once.
         parts: folder of what is finished and of training in progress; what is there is used.
         on_step: called `plan.steps` times for every network, `plan.folds` of each of `plan.kinds`.
 
@@ -277,8 +299,9 @@ def measure(
     if plan.radii[-1] >= limit:
         raise InputError(f"radii must be below {limit}, where the box covers the image, got {plan.radii[-1]}")
     found: dict[str, list[Part]] = {}
-    for kind, part in folds(field, plan, device, parts, on_step):
-        found.setdefault(kind, []).append(part)
+    with gpu_memory("take fewer levels or a smaller width, or device='cpu'"):
+        for kind, part in folds(field, plan, device_of(device), parts, on_step):
+            found.setdefault(kind, []).append(part)
     n_radii, n = len(plan.radii), field.n
     values: dict[str, Any] = {"t": plan.times, "radius": plan.radii}
     values["gain_to_come"] = [float(part.gain_to_come) for parts_of_kind in found.values() for part in parts_of_kind]

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding, log_softmax, one_hot, silu
 
 from ..channels import MASK, Channel, Erasure, Gaussian, TokenNoise, symbols_of
+from ..denoisers.on_device import to_device
 from ..errors import InputError, check_memory
 from .amortised_data import Pixels
 from .networks import torch_generator
@@ -65,7 +66,7 @@ class Views:
         rows, columns = (grid.ravel() for grid in np.mgrid[slice(*ends[0]), slice(*ends[1])])
         distance = np.maximum(abs(rows), abs(columns))
         order = np.argsort(distance, kind="stable")[1:]  # A itself comes first
-        self.rows, self.columns = torch.as_tensor(rows[order]), torch.as_tensor(columns[order])
+        self.rows, self.columns = rows[order], columns[order]
         self.distance: NDArray[np.int64] = np.repeat(distance[order], channels)
         inside = np.searchsorted(self.distance, self.radii, side="right").tolist()
         self.shells = [slice(*pair) for pair in itertools.pairwise([0, *inside, self.distance.size])]
@@ -73,9 +74,9 @@ class Views:
     def draw(self, n: int, rng: torch.Generator, *, near: bool = False) -> Tensor:
         """Return A of n images, (n, 2): the pixel itself, or one near it."""
         if self.pixel is not None and not near:
-            return torch.tensor(self.pixel, device=rng.device).expand(n, 2)
-        start = torch.tensor(self.start, device=rng.device)
-        width = torch.tensor(self.stop, device=rng.device) - start + 1
+            return to_device(self.pixel, rng.device).expand(n, 2)
+        start = to_device(self.start, rng.device)
+        width = to_device(self.stop, rng.device) - start + 1
         return start + (torch.rand((n, 2), generator=rng, dtype=torch.float32, device=rng.device) * width).long()
 
     def centre(self, x: Tensor, at: Tensor) -> Tensor:
@@ -84,10 +85,9 @@ class Views:
 
     def around(self, x: Tensor, at: Tensor) -> Tensor:
         """Return x (n, channel, row, column) around A, (n, n_pixels * channels); 0 over the edge."""
-        alike = bool((at == at[:1]).all())
+        alike = at.stride(0) == 0  # one pixel for all images, as `draw` gives it
         place = at[:1] if alike else at
-        row = place[:, :1] + self.rows.to(x.device)
-        column = place[:, 1:] + self.columns.to(x.device)
+        row, column = place[:, :1] + to_device(self.rows, x.device), place[:, 1:] + to_device(self.columns, x.device)
         there = (row >= 0) & (row < self.shape[0]) & (column >= 0) & (column < self.shape[1])
         flat = torch.where(there, row * self.shape[1] + column, 0)
         found = x.flatten(2)
@@ -121,7 +121,7 @@ class Noise:
 
     def tensor(self, values: object) -> Tensor:
         """Return values in single precision on the device."""
-        return torch.as_tensor(np.asarray(values), dtype=torch.float32, device=self.device)
+        return to_device(np.asarray(values), self.device, torch.float32)
 
     def corrupt(self, x_0: Tensor, k: Tensor, rng: torch.Generator) -> Tensor:
         """Return x_t of images (n, channel, row, column) at times of indices k (n,)."""
@@ -267,7 +267,7 @@ class PixelLaw(nn.Module):
         seed = torch_generator(rng)
         self.weights = nn.ParameterDict(
             {
-                name: torch.randn(shape, generator=seed, dtype=torch.float32) / math.sqrt(shape[1])
+                name: torch.randn(shape, generator=seed, dtype=torch.float32, device="cpu") / math.sqrt(shape[1])
                 for name, shape in shapes.items()
             }
         )
@@ -275,10 +275,10 @@ class PixelLaw(nn.Module):
         zeros |= {"last_bias": (n_levels,), "view_bias": (n_views, n_levels)}
         zeros |= {"own": (width, views.channels)} if sees_a else {}
         self.weights.update(
-            {name: nn.Parameter(torch.zeros(shape, dtype=torch.float32)) for name, shape in zeros.items()}
+            {name: nn.Parameter(torch.zeros(shape, dtype=torch.float32, device="cpu")) for name, shape in zeros.items()}
         )
         # every ring of pixels starts with the same weight, and learns the more slowly the farther: near ones tell more
-        ring = torch.as_tensor((8.0 * views.distance * views.channels) ** -0.5, dtype=torch.float32)
+        ring = to_device((8.0 * views.distance * views.channels) ** -0.5, "cpu", torch.float32)
         self.register_buffer("near", ring / ring[0], persistent=False)
         with torch.no_grad():
             self.weights["first"] *= float(ring[0]) * math.sqrt(shapes["first"][1]) / 2
@@ -322,5 +322,5 @@ class PixelLaw(nn.Module):
         return bends
 
     def _place(self, at: Tensor) -> Tensor:
-        place = at / torch.tensor(self.views.shape, dtype=torch.float32, device=at.device) - 0.5
+        place = at / to_device(self.views.shape, at.device, torch.float32) - 0.5
         return torch.cat([place, (2 * math.pi * place).sin(), place**2], dim=1)

@@ -15,6 +15,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,8 +23,9 @@ from numpy.random import SeedSequence
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..denoisers.on_device import to_device
 from ..denoisers.training import TrainingConfig, minimise
-from .amortised_data import Read
+from .amortised_data import SLICE, Field, Read
 from .amortised_network import Noise, PixelLaw
 
 VIEWS_PER_IMAGE = 4
@@ -31,6 +33,33 @@ CHECK_EVERY = 200
 VALIDATION = 0.15
 MOST_GROWTH = 4.0  # of the gain from one doubling of the steps to the next
 Indices = NDArray[np.int64]
+Rows = Any  # indices, or a tensor of them beside the images
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """Images that are held on a device, read by indices like a field's."""
+
+    images: Tensor
+
+    def __call__(self, rows: Rows) -> Tensor:
+        return self.images[rows]
+
+
+def held_on(device: str, field: Field) -> Read | Tensors:
+    """Return how images are read: from a GPU, where all of them fit into half of its free memory, else as the field's.
+
+    They are copied there once.
+    """
+    if not device.startswith("cuda") or 8.0 * field.n * field.pixels.mean.size > torch.cuda.mem_get_info(device)[0]:
+        return field.read
+    return held(device, field)
+
+
+def held(device: str, field: Field) -> Tensors:
+    """Return all images on a device."""
+    parts = (np.arange(start, min(start + SLICE, field.n)) for start in range(0, field.n, SLICE))
+    return Tensors(torch.cat([to_device(field.read(part), device, torch.float32) for part in parts]))
 
 
 @dataclass(frozen=True)
@@ -38,15 +67,16 @@ class Objective:
     """The training data of one network: images by `read`, their noise, and the kind of views.
 
     Attributes:
+        read: gives an array of images, or, of images that are held on a GPU, a tensor there (`held_on`).
         partner: index of another image for every image, which C comes from (null); None for boxes.
         labels: code of every image, predicted in place of the clean level of A.
         near: whether training takes pixels near A for A.
     """
 
-    read: Read
+    read: Read | Tensors
     noise: Noise
-    partner: Indices | None = None
-    labels: Indices | None = None
+    partner: Rows | None = None
+    labels: Rows | None = None
     near: bool = False
 
     def smaller(self, n_radii: int) -> list[int]:
@@ -57,13 +87,13 @@ class Objective:
             return list(range(-1, n_radii + 1))
         return [*range(-1, n_radii - 1), *range(n_radii)]
 
-    def target(self, law: PixelLaw, rows: Indices, at: Tensor) -> Tensor:
+    def target(self, law: PixelLaw, rows: Rows, at: Tensor) -> Tensor:
         """Return which of the law's values is the right one, (n,)."""
         if self.labels is not None:
-            return torch.as_tensor(self.labels[rows], device=at.device)
+            return to_device(self.labels[rows], at.device)
         return self.noise.level(law.views.centre(self.clean(rows, at.device), at))
 
-    def hidden(self, law: PixelLaw, rows: Indices, k: Tensor, at: Tensor, rng: torch.Generator) -> Tensor:
+    def hidden(self, law: PixelLaw, rows: Rows, k: Tensor, at: Tensor, rng: torch.Generator) -> Tensor:
         """Return the first layer's values for all views, (n, n_views, width)."""
         shown = self._shown(rows, k, rng)
         own = law.boxes(law.views.around(shown, at))
@@ -76,14 +106,14 @@ class Objective:
         near = own[:, 1:-1]
         return torch.cat([near, near + other[:, -1:] - other[:, 1:-1]], dim=1)
 
-    def clean(self, rows: Indices, device: torch.device) -> Tensor:
+    def clean(self, rows: Rows, device: torch.device) -> Tensor:
         """Return the images, (n, channel, row, column)."""
-        return torch.as_tensor(self.read(rows), dtype=torch.float32, device=device)
+        return to_device(self.read(rows), device, torch.float32)
 
-    def _shown(self, rows: Indices, k: Tensor, rng: torch.Generator) -> Tensor:
+    def _shown(self, rows: Rows, k: Tensor, rng: torch.Generator) -> Tensor:
         return self.noise.shown(self.noise.corrupt(self.clean(rows, rng.device), k, rng), k)
 
-    def loss(self, law: PixelLaw, rows: Indices, rng: torch.Generator, *, near: bool = False) -> Tensor:
+    def loss(self, law: PixelLaw, rows: Rows, rng: torch.Generator, *, near: bool = False) -> Tensor:
         """Return the cross entropy of images (n,), each with a time and a few views of its own."""
         n, device = len(rows), rng.device
         k = torch.randint(len(self.noise.times), (n,), generator=rng, device=device)
@@ -138,15 +168,23 @@ def fit_law(
         resume=checkpoint is not None,
     )
 
+    size, there = min(batch_size, len(fit)), to_device(fit, device)
+
     def loss() -> Tensor:
-        chosen = torch.randint(len(fit), (min(batch_size, len(fit)),), generator=rng, device=device).cpu().numpy()
-        return objective.loss(law, fit[chosen], rng, near=objective.near)
+        chosen = there[torch.randint(len(fit), (size,), generator=rng, device=device)]
+        rows = chosen if isinstance(objective.read, Tensors) else chosen.cpu().numpy()
+        return objective.loss(law, rows, rng, near=objective.near)
+
+    def halve() -> int:
+        nonlocal size
+        size //= 2
+        return size
 
     def score(averaged: torch.nn.Module) -> float:
         return float(objective.validate(averaged, valid, third).mean())  # type: ignore[arg-type]
 
     done, scores = 0, dict[int, float]()
-    for step in minimise(law, loss, config, rng=rng, score=score, scores=scores):
+    for step in minimise(law, loss, config, rng=rng, score=score, scores=scores, halve=halve):
         for _ in range(done, step.number):  # those of an earlier sitting, too
             on_step()
         done = step.number

@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 
 from ..channels import MASK, Channel, check_symbols, check_tokens, symbols_of
-from ..errors import InputError, Limits, array_of, check_limits, device_of, shown
+from ..errors import InputError, Limits, array_of, check_limits, device_of, gpu_memory, shown
 from ..estimate import Estimate
 from ..lattice import FloatArray, Rng, Tripartition
 from ..progress import duration, say
@@ -245,6 +245,11 @@ class Parameters(BaseEstimator):
                 raise InputError(f"{name} must be one of {', '.join(allowed)}, got {shown(value)}")
         device_of(vars(self).get("device"))
 
+    @property
+    def _where(self) -> str:
+        """The device that is computed on."""
+        return device_of(vars(self).get("device"))
+
     def set_params(self, **params: Any) -> Self:
         """Change constructor arguments. Raises InputError for unknown names and values that are not allowed."""
         known = self.get_params()
@@ -323,7 +328,7 @@ class Estimator(Parameters, ABC):
         if self.continuous_only:
             sample.check_continuous(type(self).__name__)
         self._verbose, self._start = verbose, time.monotonic()
-        with threads_of(threads):
+        with threads_of(threads), gpu_memory("take fewer samples or a smaller network, or device='cpu'"):
             self.estimate_ = self._estimate(sample, group_index(groups, len(sample)), np.random.default_rng(rng))
         return self
 

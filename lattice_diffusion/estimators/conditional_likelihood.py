@@ -104,7 +104,7 @@ class ConditionalLikelihood(Neural):
             before = scaled["a"](seen(sample.coded_a()))[:, : sample.coded_a(j).shape[1]]
             b, start = np.hstack([b, before]), np.tile(head.start(), (len(sample), 1))
             made = (b, np.hstack([b, c]), head.target(sample.a[:, j]), start)
-            return tuple(tensor(x, self.device, torch.float64) for x in made)  # type: ignore[return-value]
+            return tuple(tensor(x, self._where, torch.float64) for x in made)  # type: ignore[return-value]
 
         laws = []
         for j in range(train.a.shape[1]):
@@ -122,7 +122,7 @@ class ConditionalLikelihood(Neural):
                 warn_at_cap("ConditionalLikelihood", "about 7.5", "add noise to a")
 
         def log_ratio(sample: Sample, inside: bool) -> FloatArray:
-            total = torch.zeros(len(sample), dtype=torch.float64)
+            total = torch.zeros(len(sample), dtype=torch.float64, device="cpu")
             for j, (marginal, small, large) in enumerate(laws):
                 b, bc, y, start = arrays(sample, small.head, j)
                 far, near = self._nested(small, b, bc, start)
@@ -182,7 +182,7 @@ class ConditionalLikelihood(Neural):
         else:
             sites = np.concatenate([where.b, where.a[: j * where.codes], where.c])[: x.shape[1]]
             net = Convolution(sites, where.shape, *sizes, rng=rng, radius=self.radius, **size)
-        net.to(self.device)
+        net.to(self._where)
 
         def nats(net: nn.Module, seen: Tensor, theta: Tensor, y: Tensor) -> Tensor:
             return head.nats(theta + law.gain * net(seen), y)

@@ -84,9 +84,9 @@ class Difference(Neural):
             z = getattr(train, region)
             if z.shape[1]:
                 scaled_z = standardising(z[rows[0]])
-                net = self._critic(a.shape[1], z.shape[1], len(rows[0]), rng).to(self.device)
+                net = self._critic(a.shape[1], z.shape[1], len(rows[0]), rng).to(self._where)
                 pairs = scaled_a(a), scaled_z(z)
-                fitted, validated = ([tensor(x[part], self.device) for x in pairs] for part in rows)
+                fitted, validated = ([tensor(x[part], self._where) for x in pairs] for part in rows)
                 self._train(net, self._loss(), fitted, validated, rng, score=self._score)
                 terms.append((sign, region, scaled_z, net))
 
@@ -94,7 +94,7 @@ class Difference(Neural):
             total = np.zeros(len(sample))
             for sign, region, scaled_z, net in terms:
                 pairs = (
-                    tensor(x, self.device) for x in (scaled_a(sample.coded_a()), scaled_z(getattr(sample, region)))
+                    tensor(x, self._where) for x in (scaled_a(sample.coded_a()), scaled_z(getattr(sample, region)))
                 )
                 with torch.no_grad():
                     total += sign * self._values(net, *pairs).cpu().double().numpy()
@@ -111,7 +111,7 @@ class Bound(nn.Module):
         self.most = math.log(n)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.logaddexp(x, x.new_tensor(-self.most)) - softplus(x - self.most)
+        return torch.logaddexp(x, torch.full_like(x, -self.most)) - softplus(x - self.most)
 
 
 class _OfPairs(Difference):

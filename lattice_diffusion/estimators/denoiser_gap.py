@@ -130,13 +130,13 @@ class DenoiserGap(Neural):
     def _denoiser(self, a: FloatArray, x: FloatArray, log_gamma: FloatArray, rows: Rows, rng: Generator) -> "_Denoiser":
         """Train a denoiser of a (n, d_A) that sees x (n, d_x)."""
         n_x, d_a = x.shape[1], a.shape[1]
-        net = MLP(n_x + 2 * d_a + 1, d_a, self.width, self.depth, rng, zero=True).to(self.device)
-        made = _Denoiser(net, a[rows[0]], x[rows[0]], log_gamma, self.device)
+        net = MLP(n_x + 2 * d_a + 1, d_a, self.width, self.depth, rng, zero=True).to(self._where)
+        made = _Denoiser(net, a[rows[0]], x[rows[0]], log_gamma, self._where)
 
         def copies(part: NDArray[np.intp]) -> list[Tensor]:
             many = np.tile(part, COPIES)
             level = rng.uniform(log_gamma[0], log_gamma[-1], (len(many), 1))
-            return [tensor(v, self.device) for v in (a[many], x[many], level, rng.standard_normal((len(many), d_a)))]
+            return [tensor(v, self._where) for v in (a[many], x[many], level, rng.standard_normal((len(many), d_a)))]
 
         def loss(net: nn.Module, a: Tensor, x: Tensor, level: Tensor, z: Tensor) -> Tensor:
             noisy = a + (-0.5 * level).exp() * z

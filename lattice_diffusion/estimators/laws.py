@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, log_softmax, pad, softplus
 
 from ..channels import Channel, is_gaussian
+from ..denoisers.on_device import on
 from ..errors import check_memory
 from ..lattice import FloatArray
 from .base import FEW_VALUES
@@ -214,7 +215,7 @@ class Atoms(Head):
 
     def nats(self, theta: Tensor, y: Tensor) -> Tensor:
         odds, mixture = theta.tensor_split([len(self.atoms)], dim=1)
-        same = y[:, None] == y.new_tensor(self.atoms)
+        same = y[:, None] == on(y, self.atoms)
         which = torch.where(same.any(dim=1), same.double().argmax(dim=1), len(self.atoms))
         density = torch.where(same.any(dim=1), 0.0, self.rest.nats(mixture, y))
         return cross_entropy(pad(odds, (0, 1)), which, reduction="none") + density

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from ..denoisers.on_device import generator_on
 from ..errors import InputError, check_memory
 from .base import Sample
 
@@ -76,7 +77,7 @@ class Convolution(nn.Module):
     ) -> None:
         super().__init__()
         self.shape, self.n_rest = shape, n_in - len(places)
-        self.register_buffer("places", torch.as_tensor(places))
+        self.register_buffer("places", torch.as_tensor(places, device="cpu"))
         make = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[len(shape) - 2]
         n_seen, kernel, sites = shape[0] + self.n_rest, 2 * radius + 1, math.prod(shape[1:])
         weights = n_seen * kernel ** (len(shape) - 1) + sites * n_out
@@ -86,7 +87,7 @@ class Convolution(nn.Module):
         )
         self.layers = nn.ModuleList(layers)
         draw_weights(self.layers, rng)
-        self.readout = nn.Linear(depth * width * sites, n_out, dtype=torch.float32)
+        self.readout = nn.utils.skip_init(nn.Linear, depth * width * sites, n_out, dtype=torch.float32)
         nn.init.zeros_(self.readout.weight)
         nn.init.zeros_(self.readout.bias)
 
@@ -151,7 +152,7 @@ def draw_weights(layers: nn.ModuleList, rng: np.random.Generator) -> None:
 
 def torch_generator(rng: np.random.Generator) -> torch.Generator:
     """Return a torch generator of its own, seeded by the NumPy one."""
-    return torch.Generator().manual_seed(int(rng.integers(1 << 63)))
+    return generator_on("cpu", rng)
 
 
 def tensor(x: ArrayLike, device: str | torch.device | None, dtype: torch.dtype = torch.float32) -> Tensor:

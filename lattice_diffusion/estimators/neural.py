@@ -47,7 +47,7 @@ class Neural(Estimator):
         folds: K of the cross-fitting.
         width, depth: of the networks' hidden layers.
         steps, batch_size, learning_rate: of their training, at most; it stops early.
-        device: of torch.
+        device: of torch, such as "cuda"; "auto" is the GPU where there is one; None the CPU.
 
     Attributes:
         held_out_, in_sample_: averages of the log ratio over samples that were held out of its training, and over
@@ -92,12 +92,20 @@ class Neural(Estimator):
 
         def batches() -> Iterator[Tensor]:
             while True:
-                order = torch.randperm(n, generator=seed)
-                yield from order[: n - n % size].to(fit[0].device).split(size)
+                order = torch.randperm(n, generator=seed, device="cpu")
+                yield from order[: n - n % size].to(fit[0].device, non_blocking=True).split(size)
+
+        rows = batches()
 
         def batch_loss() -> Tensor:
             chosen = next(rows)
             return loss(net, *(x[chosen] for x in fit))
+
+        def halve() -> int:
+            nonlocal size, rows
+            size //= 2
+            rows = batches() if size else rows
+            return size
 
         config = TrainingConfig(
             steps=self.steps,
@@ -112,10 +120,9 @@ class Neural(Estimator):
             score_first=stop,
             patience=8 if stop else None,
         )
-        rows = batches()
         steps, scores = 0, dict[int, float]()
         judged: Any = (lambda one: float(judge(one, *valid))) if stop else None
-        for step in minimise(net, batch_loss, config, score=judged, scores=scores):
+        for step in minimise(net, batch_loss, config, score=judged, scores=scores, halve=halve):
             steps = step.number
         net.requires_grad_(False)
         least = f", least loss {min(scores.values()):.4g}" if scores else ""

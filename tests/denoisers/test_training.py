@@ -461,6 +461,36 @@ def test_trouble_is_noticed_late_but_weights_stand_still(optimiser, monkeypatch)
     assert not torch.equal(net.weight, torch.eye(16))
 
 
+def test_a_checkpoint_moves_between_devices(tmp_path, monkeypatch):
+    """From the fused Adam of a GPU to that of the CPU and back: the same weights but for rounding."""
+    options = {"resume": True, "checkpoint": tmp_path / "p", "learning_rate": 0.1, "warmup": 1, "ema": 0.0}
+
+    def run(kind, steps, **more):
+        monkeypatch.setattr(loop_of, "NEVER_WAITS", kind)
+        net = Parabola()
+        loop = minimise(net, net.loss, TrainingConfig(9, **options | more), rng=net.rng)
+        list(itertools.islice(loop, steps))
+        loop.close()
+        return net.w.item()
+
+    whole = run((), None, checkpoint=None, resume=False)
+    run(("cpu",), 3)
+    run((), 3)
+    assert run(("cpu",), None) == pytest.approx(whole, abs=1e-6)
+    assert 1.5 < whole < 2.7
+
+
+def test_the_state_of_a_generator_of_another_device_becomes_a_seed():
+    """A GPU's is short; the same state gives the same numbers."""
+    draws = []
+    for _ in range(2):
+        rng = torch.Generator().manual_seed(5)
+        loop_of._set_state(rng, torch.arange(16, dtype=torch.uint8))
+        draws.append(torch.rand(3, generator=rng))
+    assert torch.equal(*draws)
+    assert not torch.equal(draws[0], torch.rand(3, generator=torch.Generator().manual_seed(5)))
+
+
 def test_the_loop_keeps_the_best_weights_and_stops_early():
     net = Parabola()
     config = TrainingConfig(2000, learning_rate=0.5, validate_every=5, keep="best", patience=3, gradient_norm=None)
