@@ -89,6 +89,7 @@ Channel = Annotated[
 ]
 Schedule = Annotated[ScheduleName | None, Noise(help="Schedule of gaussian noise (default linear).")]
 Seed = Annotated[int, Effort(min=0, help="Seed of all random numbers.")]
+Device = Annotated[str, Effort(help="Device of torch: cpu, cuda, cuda:1, auto, ...")]
 Workers = Annotated[int | None, Effort(min=1, max=4096, help="Points measured at a time (default: one per core).")]
 Out = Annotated[Path, Output(help="Result file to write (HDF5).", metavar="FILE.h5")]
 Resume = Annotated[bool, Output("--resume", help="Continue an interrupted run; reuse what is finished.")]
@@ -363,7 +364,7 @@ def probe(
     steps: Annotated[int | None, Effort(help="Training steps of every network (default: 2000).")] = None,
     budget: Annotated[float | None, Effort(help="Seconds that all of it may take, instead of --steps.")] = None,
     seed: Seed = 0,
-    device: Annotated[str, Effort(help="Device of torch: cpu, cuda, cuda:1, auto, ...")] = "cpu",
+    device: Device = "cpu",
     resume: Resume = False,
     force: Force = False,
 ) -> None:
@@ -402,6 +403,7 @@ def hybrid(
     value_range: ValueRange = None,
     budget: Annotated[float, Effort(help="Seconds that all of it may take, about.")] = 1800.0,
     seed: Seed = 0,
+    device: Device = "cpu",
     resume: Resume = False,
     force: Force = False,
 ) -> None:
@@ -445,6 +447,7 @@ def compare(
     n_max: NMax = None,
     value_range: ValueRange = None,
     seed: Seed = 0,
+    device: Device = "cpu",
     resume: Resume = False,
     force: Force = False,
 ) -> None:
@@ -459,7 +462,13 @@ def compare(
         from .studies.reproduce import draw
 
         opened = open_images(images, key=key, labels=labels, n_max=n_max, value_range=value_range)
-        options: dict[str, Any] = {"unit": unit, "budget": budget, "batch_size": batch_size, "rng": seed}
+        options: dict[str, Any] = {
+            "unit": unit,
+            "budget": budget,
+            "batch_size": batch_size,
+            "rng": seed,
+            "device": device,
+        }
         found = compare(
             denoisers_in(denoiser),
             opened.read(range(len(opened))),

@@ -24,7 +24,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputError, array_of, shown
+from ..errors import InputError, array_of, device_of, gpu_memory, shown
 from ..lattice import FloatArray, Rng
 from ..noise_units import NoiseLevel, level, unit_of
 from ..phases import Allocation, Window, evaluate_schedule, nonlocality_window, optimal_schedule, schedule_frontier
@@ -36,11 +36,14 @@ from .paired_errors import (
     Draw,
     Networks,
     Samples,
+    as_array,
     fingerprint,
+    gpu_of,
     groups_of,
     log_snr_of,
     mean_and_error,
     measured,
+    moved,
     named_networks,
     trapezoid,
 )
@@ -65,6 +68,7 @@ def compare(
     budget: float | None = None,
     batch_size: int = 64,
     rng: Rng = 0,
+    device: str | None = None,
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
     force: bool = False,
@@ -85,12 +89,17 @@ def compare(
         budget: KL in nats per sample of the schedule that the result file, figure and report show.
         batch_size: samples denoised at a time.
         rng: decides noise and fresh data.
+        device: of torch, or "auto", that all networks move to; None: each works where its weights are.
         out: result file; resume: go on with an interrupted run; force: overwrite what is there.
         progress: whether a bar shows the progress on a terminal.
 
     Raises InputError for networks, levels or data that do not fit, each in one sentence.
     """
     named = named_networks(networks)
+    if device is not None:
+        device = device_of(device)
+        for net in named.values():
+            moved(net, device)
     log_snr = log_snr_of(levels, unit, named)
     samples = Samples.of(data, n_samples, condition, batch_size, rng)
     plan = {
@@ -103,7 +112,8 @@ def compare(
         if parts is None:
             return Comparison(load(out), named)  # type: ignore[arg-type]
         parts.begin(plan)
-        with progress_bar("comparing", samples.n_batches, shown=progress) as advance:
+        remedy = "take a smaller batch_size"
+        with progress_bar("comparing", samples.n_batches, shown=progress) as advance, gpu_memory(remedy):
             errors, seconds = measured(named, samples, log_snr, parts, advance)
         groups = groups_of(named, errors, seconds, log_snr, samples)
         attributes = provenance(NAME, json.dumps({**plan, "budget": budget}), samples.seed, complete=True)
@@ -433,12 +443,13 @@ def _generated(
     plan: SwitchingSchedule, times: list[float], shape: tuple[int, ...], deterministic: bool, rng: np.random.Generator
 ) -> tuple[FloatArray, float, float]:
     """Return samples, and the seconds and multiply-adds of all of them."""
-    steps = list(
-        reverse_steps(
-            pure_noise(shape, plan.channel, times[0], rng), times, plan, plan.channel, rng, deterministic=deterministic
-        )
+    noise = pure_noise(shape, plan.channel, times[0], rng, device=gpu_of(plan.networks))
+    steps = list(reverse_steps(noise, times, plan, plan.channel, rng, deterministic=deterministic))
+    return (
+        as_array(steps[-1].x),
+        sum(step.seconds for step in steps),
+        shape[0] * sum(step.multiply_adds for step in steps),
     )
-    return steps[-1].x, sum(step.seconds for step in steps), shape[0] * sum(step.multiply_adds for step in steps)
 
 
 def _classifier_features(images: NDArray, labels: NDArray, rng: np.random.Generator) -> Callable[[NDArray], NDArray]:

@@ -114,15 +114,33 @@ def log_snr_of(levels: ArrayLike | int, unit: Any, networks: Mapping[str, Any]) 
     return log_snr
 
 
-def _module(net: Any) -> Any:
+def module_of(net: Any) -> Any:
     """Return the module with the weights, None where there is none."""
     net = getattr(net, "net", net)
     return net if hasattr(net, "parameters") else None
 
 
+def moved(net: Any, device: str) -> None:
+    """Move the weights of a denoiser to a device."""
+    if (module := module_of(net)) is not None:
+        module.to(device)
+
+
+def gpu_of(networks: Mapping[Any, Any]) -> str | None:
+    """Return the device of the networks' weights, None where all of them are on the CPU, and data are arrays."""
+    modules = filter(None, map(module_of, networks.values()))
+    devices = (str(weight.device) for module in modules for weight in module.parameters())
+    return next((device for device in devices if device != "cpu"), None)
+
+
+def as_array(x: Any) -> FloatArray:
+    """Return data that may be a tensor as an array."""
+    return x if isinstance(x, np.ndarray) else x.cpu().double().numpy()
+
+
 def fingerprint(net: Any) -> int:
     """Return a number that differs for other weights; 0 without weights."""
-    module, found = _module(net), 0
+    module, found = module_of(net), 0
     for weight in module.parameters() if module is not None else ():
         found = zlib.crc32(weight.detach().cpu().float().numpy().tobytes(), found)
     return found
@@ -220,7 +238,7 @@ def groups_of(
             "kl", gaps * weight, "nat", "KL per sample beyond the best network's, of the interval of the level"
         ),
     }
-    modules = [_module(net) for net in networks.values()]
+    modules = [module_of(net) for net in networks.values()]
     counts = [sum(p.numel() for p in module.parameters()) if module is not None else 0 for module in modules]
     adds = [int(net.multiply_adds(tuple(shape))) for net in networks.values()]
     costs = {

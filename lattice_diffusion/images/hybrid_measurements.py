@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ..denoisers import Denoiser, always, pure_noise, reverse, reverse_steps
+from ..denoisers.on_device import to_device
+from ..denoisers.paired_errors import as_array, gpu_of
 from ..store import atomic_write
 from .decisions import GLOBAL, snr_weights
 from .hybrid_networks import CHANNEL, Split, name_of, stream
@@ -153,15 +156,15 @@ def generate(nets: Nets, radii: Radii, size: tuple[int, ...], n_steps: int, rng:
     They start at t = 1, or where the schedule of a wrapped network ends.
     """
     times = np.linspace(min(getattr(net, "latest", 1.0) for net in nets.values()), 0, n_steps + 1).tolist()
-    images, cost, seconds = [], 0.0, 0.0
+    images, cost, seconds, there = [], 0.0, 0.0, gpu_of(nets)
     for start in range(0, size[0], CHUNK):
-        x = pure_noise((min(CHUNK, size[0] - start), *size[1:]), CHANNEL, times[0], rng)
+        x = pure_noise((min(CHUNK, size[0] - start), *size[1:]), CHANNEL, times[0], rng, device=there)
         cost = 0.0
         for step in reverse_steps(x, times, lambda t: nets[radii(t)], CHANNEL, rng):
             cost += step.multiply_adds
             seconds += step.seconds
             x = step.x
-        images.append(x)
+        images.append(as_array(x))
     return Generated(np.concatenate(images), cost, seconds)
 
 
@@ -169,8 +172,10 @@ def returned(net: Denoiser, x_0: NDArray, start: float, n_steps: int, rng: np.ra
     """Return x_0 after noise up to the time `start` and back, at `n_steps` steps for a unit of time."""
     times = np.linspace(start, 0, 1 + max(1, math.ceil(n_steps * start))).tolist()
     chunks = np.array_split(x_0, -(-len(x_0) // CHUNK))
-    noisy = [CHANNEL.corrupt(chunk, start, rng) for chunk in chunks]
-    return np.concatenate([reverse(x_t, times, always(net), CHANNEL, rng) for x_t in noisy])
+    noisy: list[Any] = [CHANNEL.corrupt(chunk, start, rng) for chunk in chunks]
+    if there := gpu_of({0: net}):
+        noisy = [to_device(x_t, there, torch.float32) for x_t in noisy]
+    return np.concatenate([as_array(reverse(x_t, times, always(net), CHANNEL, rng)) for x_t in noisy])
 
 
 def squared_errors(nets: Nets, x_0: NDArray, times: NDArray[np.float64], rng: np.random.Generator) -> NDArray:

@@ -4,6 +4,7 @@ Everything is trained by the one loop of `denoisers.training`; checkpoints and f
 of parts, so that a killed run goes on to the same numbers.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from torch.nn.functional import silu
 from ..channels import Gaussian
 from ..denoisers import GlobalImageNet, LocalImageNet, TrainingConfig, minimise, train
 from ..denoisers.network import Network, initialise, layer
+from ..denoisers.on_device import on, to_device
 from ..denoisers.training import read_checkpoint, understood, write_checkpoint
 from ..errors import InputError
 from .decisions import GLOBAL
@@ -136,21 +138,23 @@ class Training:
         return self.global_steps if kind == GLOBAL else self.steps
 
 
-def untrained(data: Split, training: Training, kind: int, rng: np.random.Generator) -> Network:
+def untrained(data: Split, training: Training, kind: int, rng: np.random.Generator, device: str = "cpu") -> Network:
     """Return the network of a radius with random weights, that of -1 global."""
     options: dict[str, Any] = {"channel": CHANNEL, "width": training.width, "rng": rng}
     if kind == GLOBAL:
-        return GlobalImageNet(data.levels, data.prior, **options)
-    return LocalImageNet(kind, data.levels, data.prior, **options)
+        return GlobalImageNet(data.levels, data.prior, **options).to(device)
+    return LocalImageNet(kind, data.levels, data.prior, **options).to(device)
 
 
-def trained(data: Split, training: Training, parts: Path, on_step: Callable[[], None]) -> dict[int, Network]:
+def trained(
+    data: Split, training: Training, parts: Path, on_step: Callable[[], None], device: str = "cpu"
+) -> dict[int, Network]:
     """Return all networks by radius, -1 for the global one; checkpoints in `parts` are used and written."""
     nets = {}
     seeds = stream(training.seed, "training").spawn(len(training.kinds))
     for kind, seed in zip(training.kinds, seeds, strict=True):
         weights, batches = (np.random.default_rng(s) for s in seed.spawn(2))
-        nets[kind] = untrained(data, training, kind, weights)
+        nets[kind] = untrained(data, training, kind, weights, device)
         options: dict[str, Any] = {"checkpoint": parts / f"{name_of(kind)}.pt", "checkpoint_every": CHECKPOINT_EVERY}
         options |= {"steps": training.steps_of(kind), "batch_size": training.batch_size, "resume": True}
         done = 0
@@ -163,14 +167,15 @@ def trained(data: Split, training: Training, parts: Path, on_step: Callable[[], 
     return nets
 
 
-def seconds_per_step(data: Split, training: Training, few: int = 4) -> dict[int, float]:
+def seconds_per_step(data: Split, training: Training, device: str = "cpu", few: int = 4) -> dict[int, float]:
     """Return the seconds of a training step of every network, from a few of them."""
     found = {}
     for kind in training.kinds:
         rng = np.random.default_rng(0)
-        net = untrained(data, training, kind, rng)
+        net = untrained(data, training, kind, rng, device)
         ends = [time.perf_counter()]
-        for _ in train(net, data.train[:1000], rng=rng, steps=few + 1, batch_size=training.batch_size):
+        for step in train(net, data.train[:1000], rng=rng, steps=few + 1, batch_size=training.batch_size):
+            assert math.isfinite(step.loss)  # which waits for the device
             ends.append(time.perf_counter())
         found[kind] = float(np.median(np.diff(ends)[1:]))
     return found
@@ -222,18 +227,21 @@ class Classifier(nn.Module):
 
     def see(self, images: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return features and log probabilities of images, without gradients."""
-        parts = [torch.as_tensor(part, dtype=torch.float32) for part in np.array_split(images, -(-len(images) // 512))]
+        like = next(self.parameters())
+        parts = [on(like, part) for part in np.array_split(images, -(-len(images) // 512))]
         with torch.no_grad():
-            features, logs = (torch.cat([f(part) for part in parts]).double().numpy() for f in (self.features, self))
+            features, logs = (
+                torch.cat([f(part) for part in parts]).cpu().double().numpy() for f in (self.features, self)
+            )
         return features, logs
 
 
-def classifier_of(data: Split, seed: int, parts: Path) -> Classifier | None:
+def classifier_of(data: Split, seed: int, parts: Path, device: str = "cpu") -> Classifier | None:
     """Return a classifier of the training images, that in `parts` where there is one; None without labels."""
     if data.labels is None:
         return None
     path, rng = parts / "classifier.pt", np.random.default_rng(stream(seed, "classifier"))
-    net = Classifier(data.shape, len(data.classes), rng)
+    net = Classifier(data.shape, len(data.classes), rng).to(device)
     if path.exists():
         with understood(path, "of this classifier"):
             net.load_state_dict(read_checkpoint(path)["average"])
@@ -243,13 +251,14 @@ def classifier_of(data: Split, seed: int, parts: Path) -> Classifier | None:
     return net
 
 
-def classifier_seconds(data: Split) -> float:
+def classifier_seconds(data: Split, device: str = "cpu") -> float:
     """Return the seconds that the training of a classifier takes, from one pass through a few images."""
     if data.labels is None:
         return 0.0
     start, few, rng = time.perf_counter(), 4 * BATCH, np.random.default_rng(0)
-    net = Classifier(data.shape, len(data.classes), rng)
+    net = Classifier(data.shape, len(data.classes), rng).to(device)
     fit_classifier(net, data.train[:few], data.labels[0][:few], rng, epochs=1)
+    net.see(data.train[:1])  # which waits for the device
     return (time.perf_counter() - start) * EPOCHS * len(data.train) / min(few, len(data.train))
 
 
@@ -257,13 +266,14 @@ def fit_classifier(
     net: Classifier, images: NDArray, labels: NDArray, rng: np.random.Generator, epochs: int = EPOCHS
 ) -> None:
     """Train over some passes through the images, each moved by up to one pixel."""
-    x, y = torch.as_tensor(images, dtype=torch.float32), torch.as_tensor(labels)
+    like = next(net.parameters())
+    x, y = on(like, images), to_device(labels, like.device)
     background = float(np.median(images))
     n_batches = -(-len(x) // BATCH)
 
     def losses() -> Iterator[Tensor]:
         for _ in range(epochs):
-            for rows in np.array_split(rng.permutation(len(x)), n_batches):
+            for rows in to_device(rng.permutation(len(x)), like.device).tensor_split(n_batches):
                 down, right = (int(step) for step in rng.integers(3, size=2))
                 moved = functional.pad(x[rows], (1, 1, 1, 1), value=background)
                 moved = moved[:, :, down : down + x.shape[2], right : right + x.shape[3]]

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 import lattice_diffusion as ld
@@ -325,3 +326,24 @@ def model_energy(model):
 
 def corners(x):
     return x[:, 0, :2, :2].reshape(len(x), -1)
+
+
+def test_networks_move_to_the_device(monkeypatch):
+    """The networks go where they are told; a device that is not there is refused in one sentence."""
+    data, went = MODELS["field"].sample(4, 1)[:, None], []
+    net = ld.denoisers.LocalNet(1, head="gaussian", channel=LINEAR, width=4, depth=1)
+    monkeypatch.setattr(net, "to", went.append)
+    found = ld.compare({"net": net, "exact": ExactDenoiser(MODELS["field"], LINEAR)}, data, 2, device="auto")
+    assert (went, len(found.log_snr)) == (["cuda" if torch.cuda.is_available() else "cpu"], 2)
+    with pytest.raises(InputError, match="device must be one of cpu, auto"):
+        ld.compare({"net": net}, data, 2, device="cuda:7")
+
+
+def test_a_gpu_without_memory_for_a_comparison():
+    def net(x, t):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    with pytest.raises(
+        InputError, match=r"too little memory \(.*2.00 GiB\); take a smaller batch_size"
+    ):
+        ld.compare({"net": wrap(net, "x0", "linear")}, MODELS["field"].sample(4, 1)[:, None], 2)

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from matplotlib import image
 
 import lattice_diffusion as ld
@@ -99,6 +100,38 @@ def test_split_keeps_parts_apart_and_values_on_levels(tmp_path):
     assert data.prior.sum(axis=0) == pytest.approx(np.ones((8, 8)))
     assert split(open_images(tmp_path / "grey.npy"), 4, 2, rng).shape == (4, 4)
     assert split(open_images(spins(tmp_path)), 8, 1, rng).levels.tolist() == [-1, 1]
+
+
+def test_images_stay_on_the_device_of_the_networks(tmp_path, monkeypatch):
+    """Nothing comes back to the CPU before the images do; they follow the law of those made on the CPU."""
+    data = split(open_images(spins(tmp_path)), 8, 1, np.random.default_rng(1))
+    training, back = Training((1,), 1, 1, width=8), []
+    nets = {kind: untrained(data, training, kind, np.random.default_rng(0)) for kind in training.kinds}
+    plan, size = four_schedules(1, (0.25, 0.75))["LGL"], (400, 1, 9, 7)
+    expected = generate(nets, plan, size, 6, np.random.default_rng(0)).images
+    cpu = torch.Tensor.cpu
+    monkeypatch.setattr(hybrid_measurements, "gpu_of", lambda networks: "cpu")
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda x: back.append(x.shape) or cpu(x))
+    found = generate(nets, plan, size, 6, np.random.default_rng(0)).images
+    assert back == [(250, 1, 9, 7), (150, 1, 9, 7)]
+    returned = hybrid_measurements.returned(nets[1], data.real, 0.3, 8, np.random.default_rng(0))
+    assert returned.shape == data.real.shape
+    means = [x.reshape(400, -1) for x in (found, expected)]
+    error = np.sqrt(sum(x.var(axis=0) for x in means) / 400)
+    assert np.abs((means[0].mean(axis=0) - means[1].mean(axis=0)) / error).max() < 5
+    assert set(np.unique(found)) == {-1.0, 1.0}
+
+
+def test_a_hybrid_on_a_device_comes_to_its_end(tmp_path, monkeypatch):
+    """With batches and images as on a GPU, and the networks on the CPU."""
+    monkeypatch.setattr("lattice_diffusion.denoisers.fitting.HOST", ())
+    monkeypatch.setattr(hybrid_measurements, "gpu_of", lambda networks: "cpu")
+    few = {"effort": {"n_returned": 40, "n_errors": 40, "starts": (0.4,)}, "training": {"steps": 2, "global_steps": 2}}
+    options = {"window": (0.2, 0.6), "radius": 1, "radii": "1", "n_samples": 100, "steps": 3, "progress": False}
+    found = ld.hybrid(spins(tmp_path), device="auto", **few, **options)
+    assert np.isfinite(found["generation"]["patch_divergence"].values).all()
+    with pytest.raises(InputError, match="device must be one of cpu, auto"):
+        ld.hybrid(spins(tmp_path), device="cuda:7", **options)
 
 
 def test_cost_is_that_of_the_networks_used(tmp_path):
