@@ -343,7 +343,5 @@ def test_a_gpu_without_memory_for_a_comparison():
     def net(x, t):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
-    with pytest.raises(
-        InputError, match=r"too little memory \(.*2.00 GiB\); take a smaller batch_size"
-    ):
+    with pytest.raises(InputError, match=r"too little memory \(.*2.00 GiB\); take a smaller batch_size"):
         ld.compare({"net": wrap(net, "x0", "linear")}, MODELS["field"].sample(4, 1)[:, None], 2)
