@@ -274,7 +274,7 @@ def cells(
         noise_axis(ax, data, upright=y == "t")
     peak = data.get("peak_time")
     if peak is not None and name == "cmi" and x == "t" and peak.dims == (y,):
-        peak = peak.where(trusted(data, name).any("t"))
+        peak, limits = peak.where(trusted(data, name).any("t")), ax.get_xlim()
         ax.errorbar(
             peak,
             places(data[y]),
@@ -285,6 +285,7 @@ def cells(
             elinewidth=1,
             label="peak",
         )
+        ax.set_xlim(limits)  # errors of peaks may be wider than the map
     return ax
 
 

@@ -153,6 +153,7 @@ def figure(result: xr.DataTree) -> Any:
             top.axvline(t, color="0.8", lw=0.8, zorder=0)
         top.set(xlabel="masked fraction t", ylabel="h(t) (nats)", title=f"{title}: grey, the best 8 steps")
         bottom.set(xscale="log", yscale="log", xlabel="steps k", ylabel="KL per site (nats)", title="Lines: predicted")
+        bottom.set_ylim(bottom=max(1e-6, bottom.get_ylim()[0]))  # less is rounding of zero
         plots.ticks(bottom, one["steps"])
         plots.legend(bottom)
     return fig
