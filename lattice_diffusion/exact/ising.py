@@ -277,8 +277,8 @@ class SeamSolver(SpinSolver):
         n_rows, width = field.shape
         if width > MAX_SEAM:
             raise InputError(
-                f"the exact Ising solution sums over both sides of a seam, whose length, the shorter side of a torus, "
-                f"must be <= {MAX_SEAM}, got {shape[0]}x{shape[1]}; open an axis, and samplers draw any size"
+                f"the exact Ising solution needs a shorter side <= {MAX_SEAM} on a torus, and a periodic side "
+                f"<= {MAX_WIDTH} or an open one <= {MAX_SEAM} on a cylinder, got {shape[0]}x{shape[1]}; sample it"
             )
         check_memory("lattice", 16.0 * n_rows * 4**width, "take a smaller one")
         self._seam = seam = block_states(width)

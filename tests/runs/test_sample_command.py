@@ -24,8 +24,12 @@ from lattice_diffusion.runs import sampling
 from lattice_diffusion.runs.sampling import recipe, sample_to_file
 from lattice_diffusion.store import Journal, journal_path
 
-ISING = {"shape": [8, 6], "beta": 0.3, "periodic": True, "burn_in": 10, "thin": 2}
-LINE = "sample --model ising --shape 8x6 --beta 0.3 --periodic --burn-in 10 --thin 2 --n-samples 50 --batch 8 --seed 4"
+METHOD = "swendsen_wang"
+ISING = {"shape": [8, 6], "beta": 0.3, "periodic": True, "burn_in": 10, "thin": 2, "method": METHOD}
+LINE = (
+    "sample --model ising --shape 8x6 --beta 0.3 --periodic --burn-in 10 --thin 2 --n-samples 50 --batch 8 --seed 4 "
+    f"--method {METHOD}"
+)
 
 
 @pytest.fixture
@@ -50,7 +54,9 @@ def expected(n=50, batch=8, seed=4):
     children = np.random.SeedSequence(seed).spawn(-(-n // batch))
     lattice = ld.Lattice((8, 6), periodic=True)
     blocks = [
-        ld.samplers.ising(lattice, 0.3, min(batch, n - k * batch), np.random.default_rng(child), burn_in=10, thin=2)
+        ld.samplers.ising(
+            lattice, 0.3, min(batch, n - k * batch), np.random.default_rng(child), METHOD, burn_in=10, thin=2
+        )
         for k, child in enumerate(children)
     ]
     return np.concatenate(blocks)
