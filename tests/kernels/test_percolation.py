@@ -108,8 +108,10 @@ def block_cmi(seed, keep, shape, corner, n=SAMPLES):
     return merges.mean(axis=0), merges.std(axis=0) / np.sqrt(n)
 
 
-@pytest.mark.parametrize("keep", [0.35, 0.5, 0.8])
-@pytest.mark.parametrize(("shape", "corner"), [((3, 3), (0, 0)), ((4, 3), (0, 1)), ((3, 4), (1, 0)), ((4, 3), (1, 0))])
+@pytest.mark.parametrize(
+    ("shape", "corner", "keep"),
+    [((3, 3), (0, 0), 0.5), ((4, 3), (0, 1), 0.35), ((4, 3), (1, 0), 0.5), ((3, 4), (1, 0), 0.8)],
+)
 def test_block_cmi_at_every_radius(shape, corner, keep):
     i, j = corner
     exact = exact_cmi(shape, (corner, (i + 1, j + 1)), keep, max(shape) + 1)
@@ -144,7 +146,7 @@ def drawn_in_full(rng, keep, shape, patch, radii, n):
 @pytest.mark.parametrize("kind", ["bond", "block"])
 def test_larger_lattices_against_full_draws(kind):
     """Four or five boxes deep, where deferred bonds and meetings of growing clusters all occur."""
-    rng, shape, radii, n = np.random.default_rng(6), (9, 8), (1, 2, 3), 1000
+    rng, shape, radii, n = np.random.default_rng(6), (9, 8), (1, 2, 3), 600
     patch = [(4, 3), (4, 4)] if kind == "bond" else [(4, 3), (5, 4)]
     full = drawn_in_full(rng, 0.5, shape, patch, radii, n)
     estimate, error = bond_cmi(7, 0.5, shape, (0, 4, 3)) if kind == "bond" else block_cmi(7, 0.5, shape, (4, 3))
