@@ -306,16 +306,16 @@ def unmask_loops(
     known_before = ranks(x != 0, periodic=False)
     n_bonds, far = int(bonds.sum()), max(faces)
     divergence = np.empty(len(x))
+    radii = [radius(k / n_bonds) if callable(radius) else radius for k in range(1, n_bonds + 1)]
+    reach = np.array([far, *(far if r is None else min(r, far) for r in radii)], np.int64)  # by the number masked
     for n in range(len(x)):
         masked = rng.permutation(np.flatnonzero(bonds & (x[n] == 0)))
         n_masked = len(masked)
         masked = masked[: n_masked - rng.binomial(n_masked, left)]
         coins = 2 * rng.integers(0, 2, len(masked)) - 1
-        fractions = np.arange(n_masked, n_masked - len(masked), -1) / n_bonds
-        radii = [radius(float(t)) if callable(radius) else radius for t in fractions]
-        reach = np.array([far if r is None else min(r, far) for r in radii], np.int64)
+        number = np.arange(n_masked, n_masked - len(masked), -1)
         unknown = np.empty((1, len(masked)), bool)
-        erasure_paths.unmask(x[n : n + 1], (coins * (1 + masked))[None], reach, unknown)
+        erasure_paths.unmask(x[n : n + 1], (coins * (1 + masked))[None], reach[number], unknown)
         divergence[n] = unknown.sum()
     divergence -= ranks(x != 0, periodic=False) - known_before  # what all known bonds would have left open
     return Unmasked(x, LOG_2 * divergence / n_bonds)

@@ -18,6 +18,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -59,6 +60,7 @@ class GaussianSolver:
     def __init__(self, precision: sparse.csc_array, shape: tuple[int, ...]) -> None:
         self.precision = precision
         self.shape = shape
+        self._shared: tuple[Any, FloatArray, FloatArray] | None = None  # by the divisions of one curve
 
     def check_channel(self, channel: Channel) -> None:
         check_gaussian(channel)
@@ -79,9 +81,12 @@ class GaussianSolver:
         snr = channel.snr(t)
         if snr == math.inf:
             return self._clean_cmi(parts)
-        unit = self._unit(a)
-        p_ca = snr**2 * self._solve(snr, parts.ABC, unit)[c]  # sign drops out of the product below
-        v_a = np.eye(len(a)) / snr + self._solve(snr, parts.BC, unit)[a]
+        unit, shared, key = self._unit(a), self._shared, (snr, parts.A.tobytes(), parts.ABC.tobytes())
+        if shared is None or shared[0] != key:
+            shared = key, self._solve(snr, parts.ABC, unit), self._solve(snr, parts.BC, unit)[a]
+            self._shared = shared
+        p_ca = snr**2 * shared[1][c]  # sign drops out of the product below
+        v_a = np.eye(len(a)) / snr + shared[2]
         rhs = np.zeros_like(unit)
         rhs[c] = p_ca
         v_c_p = p_ca / snr + self._solve(snr, parts.AB, rhs)[c]

@@ -94,14 +94,14 @@ def erasure_cmi(correlation: float, eps: float, buffer: tuple[int, int], reach: 
         buffer: sites of B to the left and to the right of A.
         reach: sites of the chain to the left and to the right of A.
     """
-    sides = []
+    sides, n = [], sum(reach)
+    information = np.append(bond_information(correlation ** np.arange(n + 1.0)), 0.0)  # by distance; of no spin: 0
     for n_buffer, n_sites in zip(buffer, reach, strict=True):
-        distance = np.append(np.arange(1.0, n_sites + 1), np.inf)
+        distance = np.append(np.arange(1, n_sites + 1), n + 1)
         probability = np.append((1 - eps) * eps ** np.arange(n_sites), eps**n_sites)
         sides.append((distance, probability, distance > n_buffer))
     (a, p_a, far_a), (b, p_b, far_b) = sides
-    c_a, c_b = bond_information(correlation**a), bond_information(correlation**b)
-    c_ab = bond_information(correlation ** (a[:, None] + b))
+    c_a, c_b, c_ab = information[a], information[b], information[np.minimum(a[:, None] + b, n + 1)]
     gain = np.where(far_a[:, None], c_a[:, None], 0.0) + np.where(far_b, c_b, 0.0)
     gain = np.where(far_a[:, None] | far_b, gain - c_ab, 0.0)
     return float((1 - eps) * (p_a @ gain.clip(0) @ p_b))

@@ -27,7 +27,7 @@ def specs(preset: str) -> Spec:
     for size in [64, 128, 256, 512] if full else [64, 128, 256]:
         regions = [1, size // 4, size - size // 4 - 1]
         model = {"name": NAME, "regions": regions, "beta": betas if full else betas[1::2]}
-        grids[f"size-{size}"] = grid(model, "gaussian", t=times, n_samples=4000 if full else 1000)
+        grids[f"size-{size}"] = grid(model, "gaussian", t=times, n_samples=4000 if full else 500)
     model = {"name": NAME, "regions": [1, 16, 47], "beta": [0.8, 1.2, 1.6]}
     times, n_samples = [0.3, 0.5, 0.7, 0.8, 0.9, 0.95], 20000 if full else 4000
     grids["bitflip"] = grid(model, "bitflip", t=times, n_samples=n_samples, method="sampled")

@@ -46,7 +46,7 @@ def specs(preset: str) -> Spec:
     full, grids = preset == "full", {}
     for beta, ends in LINE.items():
         model = {"name": NAME, "length": [8, 10, 12, 14] if full else [6, 8, 10], "beta": beta}
-        keys = {"quantity": "label_entropy", "n_samples": 100000 if full else 2000}
+        keys = {"quantity": "label_entropy", "n_samples": 100000 if full else 1200}
         grids[f"line-{1000 * beta:03.0f}"] = grid(
             model, "gaussian", t=times(np.linspace(*ends, 9 if full else 7)), **keys
         )

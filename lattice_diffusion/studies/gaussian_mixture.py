@@ -27,7 +27,7 @@ def specs(preset: str) -> Spec:
     full = preset == "full"
     common = {
         "t": grid_times(0.5, 0.9993 if full else 0.9985, 55 if full else 37),
-        "n_samples": 10000 if full else 3000,
+        "n_samples": 10000 if full else 1500,
         "method": "sampled",
     }
     grids = {}

@@ -84,7 +84,7 @@ def specs(preset: str) -> Spec:
             **TREE,
             "depth": [8, 10, 12] if full else [7, 9, 11],
         }  # beliefs fall at first in shallower ones, whatever becomes of them
-        settings = {"leaves": leaves, "rules": 400 if full else 100}
+        settings = {"leaves": leaves, "rules": 400 if full else 60}
         keys = {"t": times, "n_samples": 2000 if full else 200, "quantity": "root_entropy"}
         table[name] = grid(model, channel, settings=settings, **keys)
     depth = 9 if full else 7

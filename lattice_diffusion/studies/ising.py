@@ -22,7 +22,7 @@ def specs(preset: str) -> Spec:
     t = [0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.74, 0.78, 0.81, 0.84, 0.87, 0.9, 0.92, 0.94, 0.96, 0.98]
     betas = [0.2, 0.3, 0.4, 0.44, 0.5, 0.6, 0.7, *((0.25, 0.35, 0.48, 0.55, 0.65) if full else ())]
     grids = {}
-    for length, n_samples in ((8, 4000), (10, 1000), (12, 500)) if full else ((8, 4000), (12, 500)):
+    for length, n_samples in ((8, 4000), (10, 1000), (12, 500)) if full else ((8, 2000), (12, 250)):
         grids[f"length-{length}"] = grid(
             {"name": NAME, "length": length, "beta": sorted(betas)},
             "gaussian",

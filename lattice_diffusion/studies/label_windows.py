@@ -48,7 +48,7 @@ def specs(preset: str) -> Spec:
     full = preset == "full"
     common = {"quantity": "label_information", "radii": [1]}
     closed = {**common, "t": grid_times(0.05, 0.9996, 90 if full else 45), "n_samples": 2}
-    sampled = {**common, "t": grid_times(0.2, 0.998, 44 if full else 22), "n_samples": 20000 if full else 500}
+    sampled = {**common, "t": grid_times(0.2, 0.998, 44 if full else 22), "n_samples": 20000 if full else 300}
     mixture = {"name": "gaussian-mixture", "length": 11, "mean": 1.0}
     ising = {"name": "ising", "shape": [7, 7] if full else [7, 5], "beta": 0.6}
     return Spec(

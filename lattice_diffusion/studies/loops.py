@@ -43,15 +43,21 @@ def loops(length: int | list[int]) -> dict[str, Any]:
 def erasure_specs(preset: str) -> Spec:
     full = preset == "full"
     t, near = {"start": 0.05, "stop": 0.95, "num": 37}, {"start": 0.3, "stop": 0.7, "num": 41 if full else 21}
-    radii, n = [1, 2, 3, 4, 6, 8, 11, 16, 22, 32, 45, 64, 90, *([128] if full else [])], 10 if full else 1
+    radii = [1, 2, 3, 4, 6, 8, 11, 16, 22, 32, 45, 64, 90, *([128] if full else [])]
     large, sizes = loops(1024 if full else 512), [32, 64, 128, 256, 512] if full else [32, 64, 128]
     label = {"t": {"start": 0.47, "stop": 0.53, "num": 13 if full else 7}, "quantity": "label_entropy"}
     return Spec(
         name=ERASURE,
         grids={
-            "map": grid(loops(64), "erasure", t=t, radii=[1, 2, 3, 4, 6, 8, 11, 16, 22, 30], n_samples=n * 100000),
-            "near": grid(large, "erasure", t=near, radii=radii[3:12], n_samples=n * 200000),
-            "critical": grid(large, "erasure", t=[0.5], radii=radii, n_samples=n * 1000000),
+            "map": grid(
+                loops(64),
+                "erasure",
+                t=t,
+                radii=[1, 2, 3, 4, 6, 8, 11, 16, 22, 30],
+                n_samples=1_000_000 if full else 100_000,
+            ),
+            "near": grid(large, "erasure", t=near, radii=radii[3:12], n_samples=2_000_000 if full else 100_000),
+            "critical": grid(large, "erasure", t=[0.5], radii=radii, n_samples=10_000_000 if full else 500_000),
             "label": grid(loops(sizes), "erasure", n_samples=20000 if full else 5000, **label),
         },
     )

@@ -21,7 +21,7 @@ COUPLING, LATE, Q_SQUARE = 1.4, 0.99, 3
 def specs(preset: str) -> Spec:
     full = preset == "full"
     chain = {"name": "potts-chain", "length": 41, "coupling": COUPLING, "q": [2, 3, 4]}
-    times, n = [0.2, 0.4, 0.6, 0.8, 0.9, LATE], 20000 if full else 1500
+    times, n = [0.2, 0.4, 0.6, 0.8, 0.9, LATE], 20000 if full else 800
     critical = critical_coupling(Q_SQUARE)
     square = {"name": "potts", "shape": [7, 7] if full else [6, 5], "q": Q_SQUARE}
     square["coupling"] = [0.8, critical, 1.2]

@@ -43,7 +43,7 @@ def specs(preset: str) -> Spec:
     learned = {
         "quantity": "learned_gap",
         "radii": [1, 2, 3] if full else [1, 2],
-        "n_samples": 20000 if full else 1000,
+        "n_samples": 20000 if full else 500,
         "settings": {"times": [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9], **training},
     }
     return Spec(

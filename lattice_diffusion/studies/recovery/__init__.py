@@ -45,7 +45,7 @@ def specs(preset: str) -> Spec:
     erased = {"radii": [1, 2, 4, 8, 16] if full else [1, 2, 4, 8], "n_samples": 200 if full else 20}
     stops = {"start": 0.2, "stop": 0.8, "num": 31 if full else 13}
     nodes = _area_nodes(16 if full else 10)[0]
-    few, many, starts = (500, 2000, list(STARTS)) if full else (30, 300, list(STARTS))
+    few, many, starts = (500, 2000, list(STARTS)) if full else (30, 200, list(STARTS))
 
     def steps(n: int) -> dict[str, Any]:
         return {"quantity": "recovery", "settings": {"n_steps": n}}
