@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +92,9 @@ def write_summary(folder: Path) -> list[Row]:
 
     loader = PackageLoader("lattice_diffusion", "studies")
     template = Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template("index.html")
-    found = {name: results.load(path) for name in STUDIES if (path := folder / f"{name}.h5").exists()}
-    tables = {name: results.rows(result) for name, result in found.items() if result.attrs["complete"]}
+    paths = {name: path for name in STUDIES if (path := folder / f"{name}.h5").exists()}
+    found = {name: finished_rows(path, path.stat().st_mtime_ns) for name, path in paths.items()}
+    tables = {name: table for name, table in found.items() if table is not None}
     rows = [row for table in tables.values() for row in table]
     header, *_ = table_cells([])
     page = template.render(
@@ -106,6 +108,13 @@ def write_summary(folder: Path) -> list[Row]:
         with atomic_write(folder / name) as partial:
             partial.write_text(text, encoding="utf-8")
     return rows
+
+
+@cache
+def finished_rows(path: Path, changed: int) -> list[Row] | None:
+    """Return the rows of a result file as of its last change, None of one that is not complete; read once."""
+    result = results.load(path)
+    return results.rows(result) if result.attrs["complete"] else None
 
 
 def summary(rows: Sequence[Row]) -> str:
