@@ -66,7 +66,7 @@ def specs(preset: str) -> Spec:
     radii, wide = [1, 2, 3, 4, 6, 8, 11, 16], [2, 4, 8, 11, 16, 22, *([32, 45, 64] if full else [])]
     unmasked = {"t": [1.0], "quantity": "unmasking"}
     law = {"t": [1.0], "quantity": "generated_law"}
-    steps, n_spins = {"n_steps": 200 if full else 40}, 1000000 if full else 20000
+    steps, n_spins = {"n_steps": 200 if full else 40}, 1000000 if full else 30000
     grids = {
         "loops-area": grid(loops, "erasure", t=nodes, radii=radii, n_samples=400 if full else 5, quantity="denoising"),
         "loops-unmasked": grid(loops, "erasure", radii=radii, n_samples=4000 if full else 80, **unmasked),

@@ -29,7 +29,7 @@ def specs(preset: str) -> Spec:
     full = preset == "full"
     loops = {"name": "domain-walls", "length": 64}
     model = {"name": "gaussian-field", "length": 16 if full else 10, "mass_squared": 0.03}
-    field = {"budgets": [0.03, 0.01, 0.003, 0.001], "n_slices": 400 if full else 24}
+    field = {"budgets": [0.03, 0.01, 0.003, 0.001], "n_slices": 400 if full else 32}
     budgets = [0.03, 0.01, 0.003, 0.001, *([0.0003] if full else [])]
     schedule, radii = {"quantity": "radius_schedule"}, [1, 2, 3, 4, 6, 8, 11, 16]
     settings = {"budgets": budgets, "n_slices": 32, "n_noise": 400 if full else 6}
