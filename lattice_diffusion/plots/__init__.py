@@ -366,14 +366,14 @@ def ticks(ax: "Axes", coordinate: xr.DataArray) -> None:
     ax.xaxis.set_minor_locator(NullLocator())
 
 
-def noise_axis(ax: "Axes", data: Any, dim: str = "t", upright: bool = False) -> "Axes":
+def noise_axis(ax: "Axes", data: Any, upright: bool = False) -> "Axes":
     """Label the axis of time with t, σ/α and log snr, at some of the times measured.
 
     Args:
-        data: variables by name, with the times `dim` and the `log_snr` at each.
+        data: variables by name, with the times `t` and the `log_snr` at each.
         upright: whether time runs along y.
     """
-    t, log_snr = data[dim].values, data["log_snr"].values
+    t, log_snr = data["t"].values, data["log_snr"].values
     gaps = [np.abs(t[:, None] - np.linspace(t.min(), t.max(), n)) for n in N_TICKS]
     shown = np.unique(min(gaps, key=lambda gap: gap.min(axis=0).max()).argmin(axis=0))  # as even as they get
     if upright:
