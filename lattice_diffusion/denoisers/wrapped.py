@@ -59,11 +59,17 @@ class WrappedDenoiser:
     def __call__(self, x_t: Array, t: Any) -> Posterior:
         """Return the law of the clean values: their mean alone, or with a variance where the network gives one.
 
-        Tensors are answered by tensors on their device, with gradients; NumPy arrays by NumPy arrays, without.
+        Tensors are answered by tensors of their type on their device, with gradients; NumPy arrays by NumPy arrays,
+        without. The network is asked in the precision of its weights.
 
         Raises InputError for a time outside the network's schedule, or an answer of another shape or not finite.
         """
-        if isinstance(x_t, Tensor) or self.arrays == "numpy":
+        if isinstance(x_t, Tensor):
+            weight = self._like()
+            own = x_t.to(weight.dtype) if isinstance(weight, nn.Parameter) else x_t
+            law: Any = self._posterior(own, check_times(t, len(x_t)), self.given)
+            return replace(law, **{name: value.to(x_t.dtype) for name, value in vars(law).items()})
+        if self.arrays == "numpy":
             return self._posterior(x_t, check_times(t, len(x_t)), self.given)
         return in_chunks(self._posterior, x_t, t, self._like(), self.given)
 

@@ -12,7 +12,9 @@ from lattice_diffusion.denoisers import (
     Bernoulli,
     Categorical,
     ExactDenoiser,
+    GlobalImageNet,
     GlobalNet,
+    LocalImageNet,
     LocalNet,
     Normal,
     WienerFilter,
@@ -207,3 +209,39 @@ def test_a_way_back_too_large_for_the_gpu():
 def test_pure_noise_needs_a_device_that_is_there():
     with pytest.raises(InputError, match="device must be one of cpu, auto"):
         pure_noise((2, 1, 3), Gaussian("linear"), 1.0, device="cuda:7")
+
+
+NETWORKS = {
+    "local": lambda: LocalNet(1, channel=BitFlip(), width=4, depth=1, ndim=1, rng=1),
+    "global": lambda: GlobalNet(channel=Gaussian("vp"), head="gaussian", width=4, ndim=1, rng=1),
+    "tokens": lambda: GlobalNet(channel=Erasure(3), head="categorical", width=4, ndim=1, rng=1),
+    "image": lambda: LocalImageNet(1, (-1.0, 1.0), np.full((2, 4, 5), 0.5), channel=Gaussian("linear"), width=4, rng=1),
+    "global image": lambda: GlobalImageNet(
+        (-1.0, 1.0), np.full((2, 4, 5), 0.5), channel=Gaussian("linear"), width=4, rng=1
+    ),
+    "bonds": lambda: LocalNet(1, channel=BitFlip(), width=4, depth=1, bonds=True, in_channels=2, rng=1),
+}
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("optimiser", ["adam", "muon"])
+def test_the_default_device_changes_nothing(kind, optimiser, tmp_path):
+    """With the default device "meta", which holds no numbers, any tensor that is made there by accident fails."""
+    shape = {"image": (4, 5), "global image": (4, 5), "bonds": (2, 4, 4)}.get(kind, (6,))
+    rng = np.random.default_rng(13)
+    data = rng.integers(0, 3, (30, *shape)) if kind == "tokens" else rng.choice([-1.0, 1.0], (30, *shape))
+
+    def run(path):
+        net = NETWORKS[kind]()
+        options = {"optimiser": optimiser, "rng": 14, "batch_size": 8, "checkpoint": path, "resume": True}
+        list(train(net, data, steps=2, **options))
+        *_, last = train(net, data, steps=4, **options)
+        law = ld.denoisers.load(path)(data[:2].reshape(2, net.in_channels, *shape[-net.ndim :]).astype(float), 0.5)
+        return last.loss, law.mean.tolist(), net.multiply_adds((net.in_channels, *shape[-net.ndim :]))
+
+    expected = run(tmp_path / "one.pt")
+    torch.set_default_device("meta")
+    try:
+        assert run(tmp_path / "two.pt") == expected
+    finally:
+        torch.set_default_device(None)

@@ -209,3 +209,22 @@ def test_the_real_library_diffusers_agrees_with_its_own_schedulers():
         t = NoiseLevel.of(sigma, "sigma" if edm else "flow").to("linear")
         scale = (1 - t) if edm else (1 - t) / (1 - sigma)
         np.testing.assert_allclose(wrapped(x.numpy() * scale, t).mean, theirs, rtol=1e-4, atol=1e-4)
+
+
+class Blur(torch.nn.Module):
+    """One convolution in a precision of its own."""
+
+    def __init__(self, dtype):
+        super().__init__()
+        self.layer = torch.nn.Conv2d(1, 1, 3, padding=1, dtype=dtype)
+
+    def forward(self, x, t):
+        return self.layer(x)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_tensors_are_answered_in_their_type_whatever_the_weights_are(dtype):
+    net, x = Blur(dtype), torch.randn(2, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    found = wrap(net, "x0", "linear")(x, 0.5).mean
+    assert found.dtype == torch.float32
+    assert torch.equal(found, net(x.to(dtype), None).float())
