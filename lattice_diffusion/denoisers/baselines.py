@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from ..channels import Channel, check_gaussian
+from ..channels import Channel, check_gaussian, check_tokens, symbols_of
 from ..errors import InputError, array_of, check_finite
 from ..exact.local_fields import like
 from ..lattice import FloatArray, Lattice
 from .exact import ArrayDenoiser
-from .posterior import Bernoulli, Normal, namespace
+from .posterior import LEVEL_AXIS, Bernoulli, Categorical, Normal, namespace
 
 CERTAIN = 40.0  # the field of a kept spin: where no patch fits, those with the fewest mismatches do
 CHUNK = 1 << 22  # numbers of one array, 32 MiB
@@ -96,12 +96,12 @@ class NearestPatch(ArrayDenoiser):
 
     and x_0,i is the centre of patch n. Patches come from the same position of every training item (LS), or from all
     positions (ELS, translation equivariant): Kamb and Ganguli, arXiv:2412.20292, section 3. For two-valued data the
-    likelihood is exp(sum h s) of any channel's fields h.
+    likelihood is exp(sum h s) of any channel's fields h, for tokens the product of p(x_i | symbol of the patch).
 
     Args:
         x_0: training data (n, channel, *lattice); +-1 (0 in entries that hold no data) are answered by `Bernoulli`,
-            others by `Normal`.
-        channel: the noise; Gaussian for real data.
+            tokens by `Categorical`, others by `Normal`.
+        channel: the noise; Gaussian for real data, `Erasure(q)` or `Uniform(q)` for tokens.
         radius: Chebyshev radius of the patches; None: whole items.
         translation_invariant: compare with patches from all positions. At open edges boxes are cut, and only those
             positions count at which the training item has every pixel of the cut box.
@@ -122,20 +122,24 @@ class NearestPatch(ArrayDenoiser):
     ) -> None:
         clean = _clean(x_0)
         super().__init__(channel, clean.shape[1:], radius)
-        used = (clean != 0.0).any(axis=0)
-        self.spins = bool(np.all(np.abs(clean[:, used]) == 1.0))
-        if self.spins:
-            self.used = used
+        used, q = (clean != 0.0).any(axis=0), symbols_of(channel)
+        self.symbols: tuple[float, ...] | None = None  # that values are told apart by; None: real ones
+        if q is not None:
+            check_tokens("x_0", clean, q)
+            self.data, self.symbols = "tokens", tuple(map(float, range(q)))
+        elif bool(np.all(np.abs(clean[:, used]) == 1.0)):
+            self.used, self.symbols = used, (-1.0, 1.0)
         else:
             check_gaussian(channel)
         self.lattice = Lattice(clean.shape[2:], periodic)
         self.translation_invariant = translation_invariant
         self._clean = clean.reshape(len(clean), clean.shape[1], -1)
 
-    def _posterior(self, x_t: FloatArray, t: float) -> Bernoulli | Normal:
+    def _posterior(self, x_t: FloatArray, t: float) -> Bernoulli | Categorical | Normal:
         field, quadratic = self._evidence(x_t, t)
-        field = field.reshape(len(x_t), self.shape[0], -1)
-        out = np.empty((1 if self.spins else 2, *field.shape))
+        field = field.reshape(*x_t.shape[:2], self.lattice.n_sites, -1)
+        tokens, spins = self.data == "tokens", self.symbols == (-1.0, 1.0)
+        out = np.empty((field.shape[3] if tokens else 1 if spins else 2, *field.shape[:3]))
         radius = max(self.lattice.shape) if self.radius is None else self.radius
         for i, site in enumerate(np.ndindex(*self.lattice.shape)):
             box = np.argwhere(self.lattice.box(site, radius))
@@ -146,13 +150,23 @@ class NearestPatch(ArrayDenoiser):
                     self._summary(h[rows] @ patches.T - 0.5 * quadratic * (patches**2).sum(axis=1), centres)
                     for centres, patches in self._patches(box, np.array(site))
                 ]
-                out[:, rows, :, i] = (_log_odds if self.spins else _moments)(np.stack(parts))
+                joined = np.logaddexp.reduce if tokens else _log_odds if spins else _moments
+                out[:, rows, :, i] = joined(np.stack(parts))
         shaped = out.reshape(len(out), *x_t.shape)
-        return Bernoulli(shaped[0]) if self.spins else Normal(shaped[0], shaped[1])
+        if tokens:
+            return Categorical(np.moveaxis(shaped, 0, LEVEL_AXIS), self.symbols or ())
+        return Bernoulli(shaped[0]) if spins else Normal(shaped[0], shaped[1])
 
     def _evidence(self, x_t: FloatArray, t: float) -> tuple[FloatArray, float]:
-        """Return h and q with log p(x_R | patch) = h patch - q patch^2 / 2 up to a constant."""
-        if self.spins:
+        """Return h and q with log p(x_R | patch) = h patch - q patch^2 / 2 up to a constant.
+
+        The patches of tokens are one-hot, and h has an axis of symbols, the last.
+        """
+        if self.data == "tokens":
+            with np.errstate(divide="ignore"):
+                log_law = np.log(self.channel.likelihoods(x_t, t))  # type: ignore[attr-defined]
+            return log_law.clip(-2 * CERTAIN), 0.0
+        if self.symbols is not None:
             return self.channel.likelihood_field(x_t, t).clip(-CERTAIN, CERTAIN), 0.0
         gaussian = check_gaussian(self.channel)
         alpha, sigma = gaussian.alpha(t), gaussian.sigma(t)
@@ -163,11 +177,12 @@ class NearestPatch(ArrayDenoiser):
     def _summary(self, log_weights: FloatArray, centres: FloatArray) -> FloatArray:
         """Return what (batch, m) log-weights of patches say of their centres (m, channel): (.., batch, channel).
 
-        Spins: logarithms of the total weights of -1 and +1. Real values: of the total weight, then mean and variance.
+        Spins and tokens: logarithms of the total weights of every symbol. Real values: of the total weight, then mean
+        and variance.
         """
-        if self.spins:
-            signs = (-1.0, 1.0)
-            return np.stack([np.stack([_log_sum(log_weights[:, c == s]) for c in centres.T], axis=1) for s in signs])
+        if self.symbols is not None:
+            sums = ([_log_sum(log_weights[:, c == s]) for c in centres.T] for s in self.symbols)
+            return np.stack([np.stack(of_symbol, axis=1) for of_symbol in sums])
         total = _log_sum(log_weights)
         weights = np.exp(log_weights - total[:, None])
         mean = weights @ centres
@@ -196,6 +211,8 @@ class NearestPatch(ArrayDenoiser):
                 k = slice(start, start + step)
                 patches = np.moveaxis(clean[:, :, there[k]], 2, 1)  # (items, moves, channel, pixels)
                 centres = np.moveaxis(clean[:, :, here[k]], 2, 1)
+                if self.data == "tokens":
+                    patches = (patches[..., None] == self.symbols).astype(float)
                 yield centres.reshape(-1, self.shape[0]), patches.reshape(len(clean) * centres.shape[1], -1)
 
 

@@ -21,7 +21,7 @@ from ..channels import Channel, check_time, for_model, is_gaussian
 from ..errors import InputError, shown
 from ..estimate import Estimate
 from ..exact import log_marginal
-from ..lattice import BoolArray, Rng
+from ..lattice import BoolArray, FloatArray, Rng
 
 TIMES = tuple(float(t) for t in np.linspace(0.02, 0.98, 49))
 
@@ -58,11 +58,13 @@ def memorisation_time(
     positions: int = 1,
     n_samples: int = 200,
     rng: Rng = None,
-) -> float | None:
+) -> Estimate | None:
     """Return the largest time at which I(X_0,R ; X_t,R) >= log(n positions); None where it never is.
 
+    Its error is that of the information over its slope in time, 0 where the information is known exactly.
+
     Args:
-        source: a model, or a curve (times, information in nats) of a region.
+        source: a model, or a curve (times, information in nats), or (times, information, its errors), of a region.
         n: number of training samples.
         radius: of the box R around `center`, of a model; None: everything.
         channel: the noise, of a model.
@@ -75,7 +77,7 @@ def memorisation_time(
         raise InputError(f"n and positions must be >= 1, the number of training patches, got {n} and {positions}")
     target = math.log(n) + math.log(positions)
     if not hasattr(source, "sample"):
-        times, values = _curve(source)
+        times, values, errors = _curve(source)
     elif channel is None:
         raise InputError("channel must be given with a model, such as channels.Gaussian()")
     else:
@@ -84,21 +86,26 @@ def memorisation_time(
         times, rng = np.array(TIMES), np.random.default_rng(rng)
         seeds = rng.spawn(len(times))
         cases = zip(times, seeds, strict=True)
-        values = np.array([patch_information(source, channel, t, region, n_samples, g).value for t, g in cases])
+        told = [patch_information(source, channel, t, region, n_samples, g) for t, g in cases]
+        values, errors = (np.array([getattr(one, name) for one in told]) for name in ("value", "stderr"))
     above = np.flatnonzero(values >= target)
     if not len(above):
         return None
     i = int(above[-1])
     if i == len(times) - 1:
-        return float(times[-1])
+        return Estimate(float(times[-1]), 0.0, 0, "last time")
+    slope = (values[i] - values[i + 1]) / (times[i + 1] - times[i])
     share = (values[i] - target) / (values[i] - values[i + 1])
-    return float(times[i] + share * (times[i + 1] - times[i]))
+    error = math.hypot((1 - share) * errors[i], share * errors[i + 1]) / slope
+    return Estimate(float(times[i] + (values[i] - target) / slope), float(error), 0, "I = log n")
 
 
-def _curve(given: tuple[ArrayLike, ArrayLike]) -> tuple[np.ndarray, np.ndarray]:
-    times, values = (np.asarray(part, float) for part in given)
-    if times.ndim != 1 or times.shape != values.shape or len(times) < 2 or (np.diff(times) <= 0.0).any():
+def _curve(given: tuple[ArrayLike, ...]) -> tuple[FloatArray, FloatArray, FloatArray]:
+    times, values, *rest = (np.asarray(part, float) for part in given)
+    errors = rest[0] if rest else np.zeros_like(values)
+    shapes = times.shape == values.shape == errors.shape
+    if times.ndim != 1 or not shapes or len(times) < 2 or (np.diff(times) <= 0.0).any():
         raise InputError(
             f"source must be a model or a curve of increasing times and as many values, got {shown(given)}"
         )
-    return times, values
+    return times, values, errors

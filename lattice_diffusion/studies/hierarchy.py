@@ -7,6 +7,10 @@ that of the mean belief, 0.7312 for v = 32, m = 8, s = 2, far later than that of
 Far leaves are told from one another by the path up the tree: I_t(A;C|B) with B the subtree of height h around A falls
 by a factor a level, which is a power of the distance s^h in leaves. A box around A is no subtree: it meets branches of
 all heights, so that the curve over radii has steps, and is not monotonic in what is left to know.
+
+Erased leaves that local posteriors of height h give back one by one, from t down to s, cost int_s^t I_u(h)/(1-u) du
+nats a leaf (the chain rule): the same phases by local recovery. The tallest subtree is left out of fits, as it has one
+sibling outside and nothing beyond.
 """
 
 from typing import Annotated, Any, Literal
@@ -19,13 +23,14 @@ from scipy.special import entr
 from .. import plots
 from ..estimate import Estimate
 from ..exact.hierarchy import density_transition, mean_belief_transition
+from ..lattice import FloatArray
 from ..models import RandomHierarchy
 from ..phases import Crossing, finite_size_crossing, power_law
 from ..results import grids
 from ..runs.points import Point
 from ..runs.quantities import Quantity, Settings, Values, averages, with_errors
 from ..runs.spec import Spec
-from .base import Analysis, Study, grid, row, spec_of
+from .base import Analysis, Study, grid, measured, row, spec_of
 
 NAME = "hierarchy"
 TREE: dict[str, Any] = {"name": "random-hierarchy", "branching": 2, "vocabulary": 32, "synonyms": 8}
@@ -34,6 +39,7 @@ PROCESSES = {  # channel, leaves, times around the transition
     "uniform": ("uniform", "noisy", [0.135, 0.145, 0.155, 0.165, 0.175, 0.185]),
     "epsilon": ("uniform", "believed", [0.70, 0.71, 0.72, 0.73, 0.74, 0.75]),
 }
+SEGMENTS = {"below t*": (0.05, 0.2), "across t*": (0.2, 0.35), "above t*": (0.35, 0.7)}  # of local recovery
 MEAN = "unstable fixed point of F(p) (2402.16991), asymptotic in depth"
 LAW = "law of beliefs from level to level, asymptotic in depth"
 
@@ -88,12 +94,16 @@ def specs(preset: str) -> Spec:
         keys = {"t": times, "n_samples": 2000 if full else 200, "quantity": "root_entropy"}
         table[name] = grid(model, channel, settings=settings, **keys)
     depth = 9 if full else 7
-    late = {"erasure": [0.1, 0.2, 0.2715, 0.35, 0.5, 0.7], "uniform": [0.08, 0.162, 0.3, 0.5]}
+    late = {
+        "erasure": [0.05, 0.1, 0.15, 0.2, 0.24, 0.2715, 0.31, 0.35, 0.42, 0.5, 0.6, 0.7],
+        "uniform": [0.04, 0.08, 0.12, 0.16, 0.22, 0.3, 0.4, 0.5],
+    }
     for channel, t in late.items():
-        model, n = {**TREE, "depth": depth, "rules": 1}, 4000 if full else 300
+        model, n = {**TREE, "depth": depth, "rules": 1}, 4000 if full else 600
         table[f"{channel}-subtree"] = grid(
             {**model, "subtree": True}, channel, t=t, radii=list(range(1, depth)), n_samples=n, patch=1
         )
+        t = t[1::2]
         radii = [1, 2, 3, 4, 6, 8, 11, 16, 22, 32]
         table[f"{channel}-box"] = grid({**model, "subtree": False}, channel, t=t, radii=radii, n_samples=n // 2)
     return Spec(name=NAME, grids=table)
@@ -126,19 +136,41 @@ def analyse(result: xr.DataTree) -> Analysis:
     for channel in ("erasure", "uniform"):
         curve = data[f"{channel}-subtree"]
         for t in curve["t"].values:
-            one = curve.sel(t=t).isel(radius=slice(1, None))
+            one = curve.sel(t=t).isel(radius=slice(1, -1))
             seen = one["cmi"].values > 3 * one["cmi_stderr"].values
             if seen.sum() >= 3:
                 distance = 2.0 ** one["radius"].values[seen]
                 law = power_law(distance, one["cmi"].values[seen], one["cmi_stderr"].values[seen])
                 label = f"exponent of I(A;C|B) in the distance in leaves, subtrees, {channel}, t = {t:g}"
                 rows.append(row(label, Estimate(law.exponent.value, law.exponent.stderr, 0)))
+            xi = measured(curve.sel(t=t), "markov_length")
+            if np.isfinite(xi.value):
+                rows.append(row(f"Markov length in levels of the tree, {channel}, t = {t:g}", xi))
+    for name in SEGMENTS:
+        height, cost, error = recovery(data["erasure-subtree"], name)
+        if (cost > 3 * error).sum() >= 3:
+            fit = power_law(2.0**height, cost, error)
+            exponent = Estimate(fit.exponent.value, fit.exponent.stderr, 0)
+            rows.append(row(f"exponent of the cost of local recovery in leaves, {name}", exponent))
     return Analysis({}, rows)
+
+
+def recovery(curve: xr.Dataset, name: str) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return heights in between, the nats a leaf that local recovery of a segment costs by each, and their errors."""
+    start, stop = SEGMENTS[name]
+    one = curve.sel(t=(curve["t"] >= start) & (curve["t"] <= stop)).isel(radius=slice(1, -1))
+    t = one["t"].values
+    half = 0.5 * np.diff(t)
+    weights = (np.append(half, 0.0) + np.append(0.0, half)) / (1 - t)
+    cost = weights @ one["cmi"].transpose("t", "radius").values
+    error = np.sqrt(weights**2 @ one["cmi_stderr"].transpose("t", "radius").values ** 2)
+    return one["radius"].values, cost, error
 
 
 def figure(result: xr.DataTree) -> Any:
     data = grids(result)
-    fig, axes = plots.new_figure(4, width=4.2)
+    fig, rows = plots.new_figure(3, width=4.6, rows=2)
+    axes = rows.ravel()
     for k, name in enumerate(PROCESSES):
         one = data[name]
         for j, depth in enumerate(one["depth"].values):
@@ -151,7 +183,7 @@ def figure(result: xr.DataTree) -> Any:
     for ax, kind, title in ((axes[1], "subtree", "B a subtree"), (axes[2], "box", "B a box")):
         one = data[f"erasure-{kind}"]
         distance = 2.0 ** one["radius"].values if kind == "subtree" else one["radius"].values
-        for k, t in enumerate(one["t"].values):
+        for k, t in enumerate(data["erasure-box"]["t"].values):
             at = one.sel(t=t)
             plots.curve(ax, k, distance, at["cmi"], at["cmi_stderr"], f"t = {t:g}")
         floor = max(1e-9, 0.3 * float(one["cmi"].where(one["cmi"] > 0).min()))
@@ -164,7 +196,17 @@ def figure(result: xr.DataTree) -> Any:
     axes[3].axvline(predicted("erasure"), color="k", lw=1)
     depth = spec_of(result).grids["erasure-box"].model["depth"]
     axes[3].set(xlabel="erased fraction t", ylabel="radius", title=f"Boxes, depth {depth:g}")
-    for ax in axes[:3]:
+    for k, channel in enumerate(("erasure", "uniform")):
+        one = data[f"{channel}-subtree"]
+        plots.curve(axes[4], k, one["t"], one["markov_length"], one["markov_length_stderr"], channel)
+        axes[4].axvline(predicted(channel), color=plots.COLORS[k], lw=1, ls=":")
+    axes[4].set(xlabel="t", ylabel="Markov length (levels)", title="Longest around t* (dotted)")
+    for k, name in enumerate(SEGMENTS):
+        height, cost, error = recovery(data["erasure-subtree"], name)
+        plots.curve(axes[5], k, 2.0**height, cost, error, f"{name}: {SEGMENTS[name][1]:g} to {SEGMENTS[name][0]:g}")
+    axes[5].set(xscale="log", yscale="log", xlabel="leaves of B and A", ylabel="KL (nats a leaf)")
+    axes[5].set_title("Local recovery of erased leaves")
+    for ax in (*axes[:3], *axes[4:]):
         plots.legend(ax, 2)
     return fig
 

@@ -2,7 +2,7 @@
 
 The denoiser made of n training patches (`NearestPatch`) is asked about noisy versions of its own training data. Where
 it copies, its error is far below that of the exact local denoiser, which no honest denoiser beats; the time at which
-it is half of it is the measured boundary.
+it is half of it is the measured boundary. The error is squared, of tokens that of the indicators of all symbols.
 """
 
 import math
@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from .. import plots
+from ..channels import for_model
 from ..denoisers import NearestPatch
+from ..denoisers.posterior import LEVEL_AXIS
 from ..errors import InputError
 from ..estimate import Estimate
 from ..exact import posterior_mean
 from ..phases import memorisation_time, patch_information
-from ..results import estimates, grids, variable
+from ..results import estimates, grids
 from ..runs.points import Point
 from ..runs.quantities import Quantity, Settings, Values, check_solvable, settings_axis, with_errors
 from ..runs.spec import Spec
@@ -27,7 +29,13 @@ from .base import Analysis, Study, grid, row
 
 NAME = "memorisation"
 SOURCE = "I(X_0,R; X_t,R) = log n, asymptotic in n"
-TITLES = {"field": "Gaussian field", "chain": "Ising chain, flips", "masked": "Ising chain, masks"}
+TITLES = {
+    "field": "Gaussian field",
+    "chain": "Ising chain, flips",
+    "masked": "Ising chain, masks",
+    "tokens": "Potts chain, uniform",
+    "masked-tokens": "Potts chain, masks",
+}
 
 
 class MemorySettings(Settings):
@@ -39,7 +47,8 @@ class MemorySettings(Settings):
 
 
 def copying(point: Point, rng: np.random.Generator) -> Values:
-    model, channel, t, settings = point.model, point.channel, point.t, point.settings
+    model, t, settings = point.model, point.t, point.settings
+    channel, tokens = for_model(model, point.channel), model.data == "tokens"
     n_sizes, n_radii = len(settings.sizes), len(point.radii)
     errors = np.empty((settings.repeats, n_radii, n_sizes, 2))  # own and exact
     told = [patch_information(model, channel, t, _patch(model, r), point.n_samples, rng) for r in point.radii]
@@ -51,9 +60,12 @@ def copying(point: Point, rng: np.random.Generator) -> Values:
             for j, n in enumerate(settings.sizes):
                 own = rng.permutation(n)[: settings.asked]
                 x_t = channel.corrupt(clean[own], t, rng)
-                memory = NearestPatch(clean[:n][box], channel)(x_t[box], t).mean[(slice(None), 0, *[r] * len(center))]
+                law: Any = NearestPatch(clean[:n][box], channel)(x_t[box], t)
+                memory = np.moveaxis(law.probabilities, LEVEL_AXIS, -1) if tokens else law.mean
+                memory = memory[(slice(None), 0, *[r] * len(center))]
                 exact = posterior_mean(model, channel, t, x_t, region)[(slice(None), *center)]
                 truth = clean[own][(slice(None), *center)]
+                truth = truth[:, None] == np.arange(model.q) if tokens else truth
                 errors[repeat, i, j] = ((memory - truth) ** 2).mean(), ((exact - truth) ** 2).mean()
     mean, error = errors.mean(axis=0), errors.std(axis=0, ddof=1) / math.sqrt(settings.repeats)
     share = mean[..., 0] / mean[..., 1].mean(axis=1, keepdims=True)
@@ -72,8 +84,8 @@ def _patch(model: Any, radius: int) -> NDArray[np.bool_]:
 
 def _check(point: Point) -> None:
     check_solvable(point)
-    if point.model.data == "tokens" or len(point.model.image_shape) - 1 != point.model.lattice.ndim:
-        raise InputError(f"memorisation is measured for spins and fields of one channel, got {point.model.name}")
+    if len(point.model.image_shape) - 1 != point.model.lattice.ndim:
+        raise InputError(f"memorisation is measured for data of one channel, got {point.model.name}")
     inside = min(min(c, n - 1 - c) for c, n in zip(point.model.lattice.center, point.model.lattice.shape, strict=True))
     if max(point.radii) > inside:
         raise InputError(
@@ -102,6 +114,7 @@ def specs(preset: str) -> Spec:
     settings["repeats"] = 10 if full else 4
     field = {"name": "gaussian-field", "length": 9, "mass_squared": 0.5}
     chain = {"name": "ising-chain", "length": 31, "beta": 0.5}
+    potts = {"name": "potts-chain", "length": 31, "coupling": 1.0, "q": 4}
     keys = {"quantity": "memorisation", "settings": settings, "n_samples": 2000 if full else 400}
     late = [0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7]
     times = [0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6]
@@ -111,6 +124,8 @@ def specs(preset: str) -> Spec:
             "field": grid(field, "gaussian", t=late, radii=[1, 2], **keys),
             "chain": grid(chain, "bitflip", t=times, radii=[5, 8, 12], **keys),
             "masked": grid(chain, "erasure", t=[0.1, 0.2, 0.3, *late[5:]], radii=[5, 8, 12], **keys),
+            "tokens": grid(potts, "uniform", t=[*times, 0.7], radii=[3, 5], **keys),
+            "masked-tokens": grid(potts, "erasure", t=[0.1, 0.2, 0.3, *late[5:], 0.8], radii=[3, 5], **keys),
         },
     )
 
@@ -131,19 +146,22 @@ def analyse(result: xr.DataTree) -> Analysis:
     for name, data in grids(result).items():
         sizes, radii = data["size"].values, data["radius"].values
         shape = len(radii), len(sizes)
-        known, found = np.full(shape, np.nan), []
+        known: list[Estimate | None] = []
+        found: list[Estimate | None] = []
         for i, j in np.ndindex(shape):
             place = data.isel(radius=i, size=j)
-            predicted = memorisation_time((data["t"].values, place["information"].values), int(sizes[j]))
+            curve = data["t"].values, place["information"].values, place["information_stderr"].values
+            predicted = memorisation_time(curve, int(sizes[j]))
             seen = departure(place)
-            known[i, j] = np.nan if predicted is None else predicted
+            known.append(predicted)
             found.append(seen)
             if predicted is not None and seen is not None and i == len(radii) - 1:
                 label = f"memorisation time, {TITLES[name]}, r = {radii[i]}, n = {sizes[j]}"
-                analysis.rows.append(row(label, seen, predicted, SOURCE, "asymptotic"))
+                both = Estimate(seen.value, math.hypot(seen.stderr, predicted.stderr), 0)
+                analysis.rows.append(row(label, both, predicted.value, SOURCE, "asymptotic"))
         dims, words = ("radius", "size"), "memorisation time, training error half the exact one"
         analysis.variables[name] = {
-            "memorisation_predicted": variable(dims, known, "1", "memorisation time, I = log n"),
+            **estimates(dims, "memorisation_predicted", known, "1", "memorisation time, I = log n", shape),
             **estimates(dims, "memorisation_measured", found, "1", words, shape),
         }
     return analysis

@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 
 import lattice_diffusion as ld
-from lattice_diffusion.channels import MASK, Erasure, Uniform
-from lattice_diffusion.denoisers import ExactDenoiser, LocalNet, always, network_arguments, pure_noise, reverse
+from lattice_diffusion.channels import MASK, BitFlip, Erasure, Uniform
+from lattice_diffusion.denoisers import (
+    ExactDenoiser,
+    LocalNet,
+    NearestPatch,
+    always,
+    network_arguments,
+    pure_noise,
+    reverse,
+)
 from lattice_diffusion.denoisers.posterior import Categorical
 from lattice_diffusion.errors import InputError
 
@@ -78,9 +86,34 @@ def test_a_trained_softmax_head_is_near_the_exact_law(channel):
         assert np.array_equal(net(x_t, t).mean[kept], x_t[kept])
 
 
+@pytest.mark.parametrize("channel", [Uniform(3), Erasure(3)], ids=["uniform", "erasure"])
+def test_nearest_patches_of_tokens(channel):
+    """By a loop over patches and sites; those of two symbols are the ones of spins."""
+    t, rng = 0.4, np.random.default_rng(7)
+    x_0 = CHAIN.sample(40, rng)
+    x_t = channel.corrupt(x_0[:15], t, rng)
+    answer = NearestPatch(x_0[:, None], channel, 1)(x_t[:, None], t)
+    law = channel.output_law(t)
+    for n, i in np.ndindex(15, 6):
+        box, wanted = range(max(0, i - 1), min(6, i + 2)), np.zeros(3)
+        for patch in x_0:
+            wanted[patch[i]] += np.prod([law[int(x_t[n, j]), patch[j]] for j in box])
+        assert answer.probabilities[n, 0, :, i] == pytest.approx(wanted / wanted.sum(), abs=1e-10)
+    spins, tokens = (BitFlip(), Uniform(2)) if channel.name == "uniform" else (Erasure(), Erasure(2))
+    x_0 = x_0.clip(max=1)[:, None].astype(float)
+    x_t = tokens.corrupt(x_0, t, rng)
+    as_spins = np.where(x_t == MASK, 0.0, 2 * x_t - 1)
+    one, two = NearestPatch(x_0, tokens, 2)(x_t, t), NearestPatch(2 * x_0 - 1, spins, 2)(as_spins, t)
+    assert 2 * one.mean - 1 == pytest.approx(two.mean, abs=1e-12)
+
+
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
+        (
+            lambda: NearestPatch(CHAIN.sample(5, 1)[:, None] + 1, Uniform(3)),
+            "x_0 must hold tokens, integers 0..2, got 3",
+        ),
         (lambda: LocalNet(1, ndim=1, head="categorical"), "head categorical takes noise of q symbols"),
         (lambda: LocalNet(1, ndim=1, channel=Uniform(3)), "head categorical takes noise of q symbols"),
         (

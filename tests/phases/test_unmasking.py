@@ -134,10 +134,12 @@ def test_memorisation_of_independent_spins():
     """log 2 - H2(p) = log(n) / N."""
     model, n = ld.models.IsingChain(ld.Lattice(12), 0.0), 300
     time = memorisation_time(model, n, channel=BitFlip(), n_samples=4)
-    p = time / 2
+    assert time.stderr < 1e-9  # the evidence of independent spins does not vary
+    p = time.value / 2
     assert math.log(2) + p * math.log(p) + (1 - p) * math.log(1 - p) == pytest.approx(math.log(n) / 12, abs=2e-3)
     masked = memorisation_time(ld.models.PottsChain(ld.Lattice(12), 0.0, 3), n, channel=Erasure(), n_samples=300)
-    assert masked == pytest.approx(1 - math.log(n) / (12 * math.log(3)), abs=0.02)
+    assert abs(masked.z_score(1 - math.log(n) / (12 * math.log(3)))) < 4
+    assert 1e-3 < masked.stderr < 0.02
 
 
 def test_collapse_time_of_biroli():
@@ -145,9 +147,12 @@ def test_collapse_time_of_biroli():
     n, d, channel = 500, 25, Gaussian("vp")
     curve = [0.5 * d * math.log1p(channel.snr(t)) for t in np.linspace(0.01, 0.99, 981)]
     time = memorisation_time((np.linspace(0.01, 0.99, 981), curve), n)
-    assert -math.log(channel.alpha(time)) == pytest.approx(0.5 * math.log1p(1 / (n ** (2 / d) - 1)), rel=1e-4)
+    assert -math.log(channel.alpha(time.value)) == pytest.approx(0.5 * math.log1p(1 / (n ** (2 / d) - 1)), rel=1e-4)
     more = memorisation_time((np.linspace(0.01, 0.99, 981), curve), n, positions=9)
-    assert more < time
+    assert more.value < time.value
+    times, known = np.array([0.2, 0.4]), np.array([8.0, 6.0])
+    found = memorisation_time((times, known, np.array([0.1, 0.1])), math.exp(7))
+    assert (found.value, found.stderr) == pytest.approx((0.3, 0.1 * math.sqrt(0.5) * 0.1))
 
 
 def test_information_by_sums_over_all_states():

@@ -107,6 +107,8 @@ SMALLEST = {
         "": {"n_samples": 50, "settings": {"sizes": [10, 60], "asked": 10, "repeats": 2}},
         "chain": {"radii": [5]},
         "masked": {"radii": [5]},
+        "tokens": {"radii": [3]},
+        "masked-tokens": {"radii": [3]},
         "field": {"radii": [1]},
     },
 }
