@@ -105,7 +105,7 @@ def specs(preset: str) -> Spec:
         )
         t = t[1::2]
         radii = [1, 2, 3, 4, 6, 8, 11, 16, 22, 32]
-        table[f"{channel}-box"] = grid({**model, "subtree": False}, channel, t=t, radii=radii, n_samples=n // 2)
+        table[f"{channel}-box"] = grid({**model, "subtree": False}, channel, t=t, radii=radii, n_samples=n // 4)
     return Spec(name=NAME, grids=table)
 
 
