@@ -34,21 +34,22 @@ def generator_on(device: torch.device | str, rng: np.random.Generator) -> torch.
 
 def corrupt(channel: Channel, x_0: Tensor, t: ArrayLike, rng: torch.Generator) -> Tensor:
     """Return noisy values of x_0 (n, ...) at the times t, (n,)."""
-    times = np.broadcast_to(np.asarray(t, float), len(x_0))
+    times = np.zeros(len(x_0)) + np.asarray(t, float)
 
-    def each(values: list[float]) -> Tensor:
+    def each(values: ArrayLike) -> Tensor:
         return on(x_0, values).view(-1, *[1] * (x_0.ndim - 1))
 
     if is_gaussian(channel):
-        alpha, sigma = ([f(u) for u in times] for f in (channel.alpha, channel.sigma))
+        known, which = np.unique(times, return_inverse=True)
+        alpha, sigma = (np.array([f(u) for u in known])[which] for f in (channel.alpha, channel.sigma))
         return each(alpha) * x_0 + each(sigma) * _normal(x_0, rng)
     if not isinstance(channel, BitFlip | Erasure | Uniform):
         parts = [channel.corrupt(x.cpu().numpy(), u, _numpy(rng)) for x, u in zip(x_0, times, strict=True)]
         return on(x_0, np.stack(parts))
     if isinstance(channel, BitFlip):
-        return torch.where(_uniform(x_0, rng) < each(list(times / 2)), -x_0, x_0)
+        return torch.where(_uniform(x_0, rng) < each(times / 2), -x_0, x_0)
     drawn: Any = channel.mask if isinstance(channel, Erasure) else _symbol(x_0, channel, rng)
-    return torch.where(_uniform(x_0, rng) < each(list(times)), drawn, x_0)
+    return torch.where(_uniform(x_0, rng) < each(times), drawn, x_0)
 
 
 def bridge(channel: Channel, x_t: Tensor, x_0: Tensor, t: float, s: float, rng: torch.Generator) -> Tensor:

@@ -30,7 +30,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from .. import __version__
 from ..errors import InputError, Limits, check_limits, out_of_memory, shown
@@ -194,12 +193,16 @@ def minimise(
     number, start = 0, time.perf_counter()
     scores = {} if scores is None else scores
 
-    def towards(average: Any, weights: Any, n_averaged: Any) -> None:
-        torch._foreach_lerp_(average, weights, 1 - min(config.ema, number / (number + config.ema_delay)))
+    average = copy.deepcopy(net)
 
-    with torch.device("cpu"):  # where both keep their counters, whatever torch's default is
-        average = AveragedModel(net, multi_avg_fn=towards)
-        average.update_parameters(net)  # the first call copies the weights
+    @torch.no_grad()
+    def follow() -> None:
+        """Move the average towards the weights of step `number`."""
+        share = 1 - min(config.ema, number / (number + config.ema_delay))
+        torch._foreach_lerp_([*average.parameters()], [*net.parameters()], share)
+        for own, new in zip(average.buffers(), net.buffers(), strict=True):
+            own.copy_(new)
+
     trouble = next(net.parameters()).new_zeros(3, dtype=torch.float64) if _never_waits(net) else None
     best = _Best(copy.deepcopy(net.state_dict()), _scored(score, net) if config.score_first else math.inf)
 
@@ -213,9 +216,9 @@ def minimise(
         if score is None or (number != config.steps and number % config.validate_every):
             return None
         check()
-        scored = _scored(score, average.module)
+        scored = _scored(score, average)
         with _uninterrupted():
-            best.compare(scored, average.module, number)
+            best.compare(scored, average, number)
             scores[number] = scored
         return scored
 
@@ -223,7 +226,7 @@ def minimise(
         """Write the checkpoint of step `number`, with the state that rng had after it; return both marks of it."""
         check()
         state = {"description": about, "step": number, "rng": drawn, "optimiser": optimiser.state_dict()}
-        state |= {"weights": net.state_dict(), "average": average.module.state_dict()}
+        state |= {"weights": net.state_dict(), "average": average.state_dict()}
         state |= {"scores": dict(scores)}
         state |= {"best": vars(best)} if config.keep == "best" else {}
         write_checkpoint(config.checkpoint, state)  # type: ignore[arg-type]
@@ -234,7 +237,7 @@ def minimise(
             state = _resumed(config.checkpoint, about)  # type: ignore[arg-type]
             number = int(state["step"])
             net.load_state_dict(state["weights"])
-            average.module.load_state_dict(state["average"])
+            average.load_state_dict(state["average"])
             for group in state["optimiser"]["param_groups"]:
                 group |= {"fused": _never_waits(net)} if "fused" in group else {}  # it may come from another device
             optimiser.load_state_dict(state["optimiser"])
@@ -257,7 +260,7 @@ def minimise(
             with _uninterrupted():
                 _step(optimiser, trouble)
                 number += 1
-                average.update_parameters(net)
+                follow()
                 drawn = _state(kept)
             if number % CHECK_EVERY == 0:
                 check()
@@ -274,7 +277,7 @@ def minimise(
             save()
         raise
     finally:
-        net.load_state_dict(best.weights if config.keep == "best" else average.module.state_dict())
+        net.load_state_dict(best.weights if config.keep == "best" else average.state_dict())
 
 
 def _gradient(

@@ -40,7 +40,7 @@ from .amortised_network import PixelLaw, Views, log_likelihood, noise_of
 from .amortised_training import VALIDATION, Indices, Objective, Tensors, fit_law, held_on, number
 from .neural import middle
 
-EVALUATED = {"cpu": 512, "cuda": 8192}  # images at a time
+EVALUATED, ON_GPU = 512, 8192  # images at a time
 WEIGHTS = np.linspace(0, 1, 21, dtype=np.float32).tolist()
 ALMOST_CLEAN = 0.01  # time at which images tell as much about labels as clean ones do
 TRIAL = 0.1  # of the steps, to tell whether pixels near A help
@@ -61,7 +61,7 @@ def view_weights(
     """
     rng = torch.Generator(objective.noise.levels.device).manual_seed(number(seed))
     found = np.ones((len(objective.noise.times), law.n_views), np.float32)
-    repeated, n_parts = np.tile(rows, repeats), math.ceil(len(rows) * repeats / EVALUATED[rng.device.type])
+    repeated, n_parts = np.tile(rows, repeats), math.ceil(len(rows) * repeats / _at_once(rng))
     for t in range(len(found)):
         laws, levels = [], []
         for part in np.array_split(repeated, n_parts):
@@ -79,6 +79,10 @@ def view_weights(
                 weight = WEIGHTS[best] * float((1 - 1 / z**2).clamp(min=0)) if len(gain) > 1 and z > 0 else 0.0
                 found[t, view], log_q[:, view] = weight, _mix(log_q[:, smaller], log_q[:, view], weight)
     return found
+
+
+def _at_once(rng: torch.Generator) -> int:
+    return ON_GPU if rng.device.type == "cuda" else EVALUATED
 
 
 def _laws(law: PixelLaw, objective: Objective, rows: Indices, t: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -111,7 +115,7 @@ def evaluate(
     noise = objective.noise
     rng = torch.Generator(noise.levels.device).manual_seed(number(seed))
     nats, errors = np.zeros((2, len(rows), len(noise.times), law.n_views), np.float32)
-    at_once = EVALUATED[rng.device.type]
+    at_once = _at_once(rng)
     for start in range(0, len(rows), at_once):
         here = slice(start, start + at_once)
         part = rows[here]
