@@ -1,7 +1,9 @@
 """A probe of pictures whose I(A;C|B) is known, by the same code and from as many of them as there are images.
 
-Two kinds, of the images' shape: Ising spins near criticality, whose information is carried by pairs, and uniform
-loops, whose information is carried by products of bonds alone, which networks learn only from enough of them.
+Of the images' shape, of two kinds: uniform loops, whose information is carried by products of bonds alone, which
+networks learn only from enough of them, and pictures whose information is carried by pairs, those of three whose
+spectrum is nearest to that of the images: Ising spins near criticality, grey levels of a spectrum 1/k^2, and smooth
+ones of 1/k^4.
 What the probe misses there it may miss in images, too.
 """
 
@@ -11,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..channels import Gaussian
 from ..errors import InputError
@@ -21,29 +24,47 @@ from ..noise_units import level, units
 from ..report import with_error as number
 from ..results import Row, variable
 from .decisions import TOLERANCE, Group, Variables, probe_variables
-from .lattice_images import Rendering, calibration_shape, ising_image, loop_image
+from .lattice_images import GreyField, Rendering, calibration_shape, grey_image, ising_image, loop_image, spectrum
 
 CHANNEL = Gaussian("linear")
 PREFIX = "calibration_"
-TITLES = {"ising": "Ising spins as blocks of 2x2 pixels", "loops": "uniform loops"}
+TITLES = {
+    "ising": "Ising spins as blocks of 2x2 pixels",
+    "grey": "grey fields of spectrum 1/k²",
+    "smooth": "grey fields of spectrum 1/k⁴",
+    "loops": "uniform loops",
+}
+Pictures = Rendering | GreyField
 COMPARED = ("cmi", "total_information", "markov_length", "window_start", "window_stop")
 N_EXACT = 1000
+N_SPECTRUM = 500  # images that spectra are averages of
 MISSED = 5.0  # errors by which a measured CMI lies below the exact one
 
 
-def pictures(shape: tuple[int, int]) -> dict[str, Rendering]:
-    """Return what a probe of images of this shape is calibrated on."""
+def pictures(shape: tuple[int, int]) -> dict[str, Pictures]:
+    """Return what a probe of images of this shape may be calibrated on."""
     shape = calibration_shape(shape)
-    return {"ising": ising_image(shape), "loops": loop_image(shape)}
+    fields = {"grey": grey_image(shape), "smooth": grey_image(shape, smooth=True)}
+    return {"ising": ising_image(shape), **fields, "loops": loop_image(shape)}
 
 
-def plan_for(plan: ProbePlan, rendering: Rendering) -> ProbePlan:
+def pictures_for(images: NDArray) -> dict[str, Pictures]:
+    """Return the pictures of pairs whose spectrum is nearest to that of images (n, row, column), and loops."""
+    known, rng = pictures((images.shape[1], images.shape[2])), np.random.default_rng(0)
+    loops = known.pop("loops")
+    own = spectrum(images[:N_SPECTRUM])
+    distances = {name: float(((spectrum(one.sample(N_SPECTRUM, rng)) - own) ** 2).sum()) for name, one in known.items()}
+    nearest = min(distances, key=distances.__getitem__)
+    return {nearest: known[nearest], "loops": loops}
+
+
+def plan_for(plan: ProbePlan, rendering: Pictures) -> ProbePlan:
     """Return the same plan for A of the pictures, with the radii that leave something outside the box."""
-    limit = reach(rendering.site.shape, rendering.pixel)
+    limit = reach(rendering.shape, rendering.pixel)
     return replace(plan, pixel=rendering.pixel, radii=tuple(r for r in plan.radii if r < limit) or (1,))
 
 
-def exact_seconds(rendering: Rendering, plan: ProbePlan, n_exact: int = N_EXACT, n: int = 16) -> float:
+def exact_seconds(rendering: Pictures, plan: ProbePlan, n_exact: int = N_EXACT, n: int = 16) -> float:
     """Return the seconds that the exact answers of `calibrate` take, from a trial with n noisy pictures."""
     laps = []
     for _ in range(2):  # the first compiles
@@ -54,7 +75,7 @@ def exact_seconds(rendering: Rendering, plan: ProbePlan, n_exact: int = N_EXACT,
 
 
 def calibrate(
-    rendering: Rendering,
+    rendering: Pictures,
     n_images: int,
     plan: ProbePlan,
     tolerance: float = TOLERANCE,

@@ -264,7 +264,12 @@ def _probe_sections(result: xr.DataTree, parameters: dict[str, Any]) -> Iterator
         kind = TITLES.get(name.removeprefix(PREFIX), name)
         yield Section(
             f"Calibration on known truth: {kind}",
-            text=calibration_verdict(group)[0],
+            text=calibration_verdict(group)[0]
+            + (
+                " Their spectrum is nearest to that of the images."
+                if PREFIX + parameters.get("nearest_pictures", "") == name
+                else ""
+            ),
             picture=_picture(plot_calibration(result, name)),
             alternative=f"measured beside exact, {kind}",
             **_calibration_table(group),

@@ -6,6 +6,7 @@ result.report("probe.html")
 """
 
 import contextlib
+import math
 import os
 import re
 import time
@@ -26,12 +27,11 @@ from ..noise_units import level
 from ..progress import duration, progress_bar, say
 from ..results import Result, load, write
 from ..store import unfinished
-from .calibration import PREFIX, comparison, exact_seconds, pictures, plan_for
+from .calibration import N_SPECTRUM, PREFIX, TITLES, Pictures, comparison, exact_seconds, pictures_for, plan_for
 from .calibration import calibrate as calibrate_on
 from .conclusions import FEW_STEPS, probe_result
 from .decisions import BITS_PER_DIM, probe_variables
 from .images import Images, open_images
-from .lattice_images import Rendering
 
 DEFAULT_RADII = 12
 STEPS = 2000  # of training a network, where no budget is given
@@ -118,7 +118,7 @@ def probe(
         warned = [*opened.oddities(), *_unresolved(field, plan, opened)]
         if progress:
             say(str(opened))
-        known = pictures(field.shape) if calibrate else {}
+        known = pictures_for(field.read(np.arange(min(field.n, N_SPECTRUM))).mean(axis=1)) if calibrate else {}
         steps = None if parts.plan is None else int(parts.plan["plan"]["steps"])  # may follow from another day's speed
         plan = plan if steps is None else replace(plan, steps=steps)
         within = budget if steps is None else None
@@ -144,6 +144,8 @@ def probe(
                 one = calibrate_on(rendering, field.n, plan_for(plan, rendering), tolerance, parts=folder, **where)
                 found[PREFIX + name] = one
                 rows += comparison(PREFIX + name, one)
+        if known:
+            asked["nearest_pictures"] = next(iter(known))
         levels = {"levels": len(field.pixels.levels), "unresolved": field.pixels.unresolved}
         result = probe_result(
             probe_variables(**measured, tolerance=tolerance, bits_per_dim=bits_per_dim),
@@ -275,7 +277,7 @@ def _unresolved(field: Field, plan: ProbePlan, images: Images) -> Iterator[str]:
 def _costed(
     field: Field,
     plan: ProbePlan,
-    known: dict[str, Rendering],
+    known: dict[str, Pictures],
     budget: float | None,
     device: str,
     progress: bool,
@@ -289,7 +291,7 @@ def _costed(
     from ..estimators.amortised_estimates import pilot
 
     seconds, asking = pilot(field, plan, device)
-    larger = [max(1.0, rendering.site.size / (field.shape[0] * field.shape[1])) for rendering in known.values()]
+    larger = [max(1.0, math.prod(rendering.shape) / (field.shape[0] * field.shape[1])) for rendering in known.values()]
     n_networks = plan.folds * (len(plan.kinds(field)) + 2 * sum(larger))
     exact = sum(exact_seconds(rendering, plan_for(plan, rendering)) for rendering in known.values())
     spent = time.perf_counter() - started
@@ -304,7 +306,8 @@ def _costed(
                 f"{remedy}."
             )
     if progress:
-        pictured = ", and as many pictures of Ising spins and of loops" if known else ""
+        titles = " and ".join(TITLES[name] for name in known)
+        pictured = f", and as many pictures of known truth ({titles})" if known else ""
         say(
             f"probe: {field.n} images of {field.shape[0]}x{field.shape[1]}, {len(plan.times)} times x "
             f"{len(plan.radii)} radii, {plan.folds} folds, {plan.steps} steps a network{pictured}: about "

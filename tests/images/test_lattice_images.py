@@ -7,7 +7,14 @@ import pytest
 
 from lattice_diffusion import Lattice, exact
 from lattice_diffusion.channels import BitFlip, Gaussian
-from lattice_diffusion.images.lattice_images import Rendering, calibration_shape, ising_image, loop_image
+from lattice_diffusion.images.lattice_images import (
+    Rendering,
+    calibration_shape,
+    grey_image,
+    ising_image,
+    loop_image,
+    spectrum,
+)
 from lattice_diffusion.models import DomainWalls, Ising
 
 LINEAR = Gaussian("linear")
@@ -141,3 +148,34 @@ def test_the_smallest_box_of_a_bond_tells_nothing_and_the_next_one_most():
     assert curve.values[0] == pytest.approx(curve.values[1], abs=1e-12)
     assert curve.values[2] < 0.5 * curve.values[1]
     assert np.diff(curve.values).max() <= 1e-12
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+def test_grey_images_have_the_information_of_their_field(smooth: bool) -> None:
+    """Partial correlations of noisy grey images, where the field's rounding shows least, against log-determinants."""
+    drawn, t, n = grey_image((8, 9), smooth=smooth), 0.4, 40_000
+    rng, channel = np.random.default_rng(5), Gaussian("linear")
+    x_0 = drawn.sample(n, rng)
+    assert len(np.unique(x_0)) <= 256
+    assert np.abs(x_0).max() <= 1
+    assert 0.2 < x_0.std() < 0.4
+    covariance = np.cov(channel.corrupt(x_0, t, rng).reshape(n, -1).T)
+    curve = drawn.cmi_curve(channel, t, (0, 1, 2), 1, rng)
+    for radius, value in zip((0, 1, 2), curve.values, strict=True):
+        parts = drawn.model.lattice.tripartition(drawn.pixel, radius)
+        logs = [np.linalg.slogdet(covariance[np.ix_(*[np.flatnonzero(region)] * 2)])[1] for region in regions(parts)]
+        found = 0.5 * (logs[0] + logs[1] - logs[2] - logs[3]) - (72 - parts.AB.sum()) / (2 * n)
+        assert abs(found - value) < 5 * np.sqrt(2 * value / n) + 0.002
+        assert value > 0.001
+
+
+def regions(parts):
+    """A + B, B + C, B and A + B + C."""
+    return parts.AB, parts.BC, parts.B, parts.ABC
+
+
+def test_spectrum_of_white_noise_is_flat_and_of_one_wave_a_line() -> None:
+    white = np.random.default_rng(1).standard_normal((500, 12, 16))
+    assert spectrum(white) == pytest.approx(np.full(6, np.log(1 / 6)), abs=0.05)
+    wave = np.cos(2 * np.pi * 0.25 * np.arange(16))[None, None] * np.random.default_rng(2).standard_normal((50, 1, 1))
+    assert np.argmax(spectrum(np.broadcast_to(wave, (50, 12, 16)))) == 2  # k / k_max = 0.5 / sqrt(2)

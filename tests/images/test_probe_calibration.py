@@ -8,7 +8,7 @@ import pytest
 
 from lattice_diffusion import Lattice, cli, results
 from lattice_diffusion.images import calibration
-from lattice_diffusion.images.calibration import calibrate, exact_seconds, pictures, plan_for
+from lattice_diffusion.images.calibration import calibrate, exact_seconds, pictures, pictures_for, plan_for
 from lattice_diffusion.images.probe import ProbePlan
 from lattice_diffusion.models import Ising
 from lattice_diffusion.noise_units import level
@@ -22,12 +22,15 @@ def test_calibrated_probe_holds_exact_answers_of_both_pictures(
     np.save(images, Ising(Lattice((6, 6)), beta=0.4).sample(500, np.random.default_rng(4)).astype(np.int8))
     options = ("--times", "0.4,0.7", "--radii", "1,2", "--steps", "8")
     assert cli.main(["probe", str(images), "--out", str(out), *options]) == 0
-    assert "and as many pictures of Ising spins and of loops: about" in capsys.readouterr().err
+    known = pictures_for(np.load(images))
+    nearest = next(iter(known))
+    titles = f"{calibration.TITLES[nearest]} and uniform loops"
+    assert f"and as many pictures of known truth ({titles}): about" in capsys.readouterr().err
     result = results.load(out)
-    assert set(results.grids(result)) == {"probe", "calibration_ising", "calibration_loops"}
-    for name, rendering in pictures((6, 6)).items():
+    assert set(results.grids(result)) == {"probe", f"calibration_{nearest}", "calibration_loops"}
+    for name, rendering in known.items():
         found = results.grids(result)[f"calibration_{name}"]
-        assert rendering.site.shape == (8, 8)
+        assert rendering.shape == (8, 8)
         assert np.diff(found["cmi_exact"].values, axis=1).max() < 0  # falls with the radius
         assert (found["total_information_exact"].values >= found["cmi_exact"].values[:, 0]).all()
         rows = {row.quantity: row for row in results.rows(result) if row.experiment == f"calibration_{name}"}
@@ -40,6 +43,7 @@ def test_calibrated_probe_holds_exact_answers_of_both_pictures(
     page = (tmp_path / "p.html").read_text()
     assert page.count("data:image/png;base64,") == 3
     assert "The probe finds" in page
+    assert page.count("Their spectrum is nearest to that of the images.") == 1
     assert cli.main(["plot", str(out)]) == 0
 
 
@@ -55,3 +59,10 @@ def test_the_plan_is_that_of_the_images_but_for_a() -> None:
     assert exact_seconds(small["ising"], plan_for(plan, small["ising"]), n_exact=16) > 0
     with pytest.raises(ValueError, match=r"pixel must be that of the pictures, \(4, 4\), got \(3, 3\); use plan_for"):
         calibrate(small["ising"], 100, plan)
+
+
+@pytest.mark.parametrize("name", ["ising", "grey", "smooth"])
+def test_pictures_are_chosen_by_the_spectrum_of_the_images(name) -> None:
+    """Other samples of every kind, in other units, are nearest to their own kind; loops come always."""
+    images = pictures((16, 12))[name].sample(200, np.random.default_rng(8))
+    assert list(pictures_for(3.0 * images + 2.0)) == [name, "loops"]
