@@ -21,7 +21,7 @@ from lattice_diffusion.estimators.amortised_estimates import measure, pilot
 from lattice_diffusion.estimators.amortised_network import PixelLaw, Views, log_likelihood, noise_of
 from lattice_diffusion.estimators.amortised_training import gain_to_come
 from lattice_diffusion.images import open_images
-from lattice_diffusion.images.calibration import calibrate, pictures
+from lattice_diffusion.images.calibration import calibrate, pictures_for
 from lattice_diffusion.images.decisions import probe_variables
 from lattice_diffusion.images.hybrid import grid_of_probe
 from lattice_diffusion.images.lattice_images import Rendering
@@ -426,7 +426,7 @@ def test_budget_covers_reading_measuring_and_calibration(monkeypatch, calibrated
     plan = ProbePlan((0.5, 0.7), (1, 2), (4, 4))
     monkeypatch.setattr("lattice_diffusion.estimators.amortised_estimates.pilot", lambda *_: (0.01, 3.0))
     monkeypatch.setattr("lattice_diffusion.images.probe.exact_seconds", lambda *_: 20.0)
-    known = pictures((8, 8)) if calibrated else {}
+    known = pictures_for(field.read(np.arange(100))[:, 0]) if calibrated else {}
     n_networks, exact = (4, 0) if not calibrated else (12, 40)
     spent = 25.0
     warned: list[str] = []
