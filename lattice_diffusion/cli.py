@@ -151,7 +151,7 @@ def reproduce(
         ),
     ] = None,
     preset: Annotated[
-        Literal["quick", "full"], Effort(help="Size: about 17 CPU minutes (9 minutes on two cores), or hours.")
+        Literal["quick", "full"], Effort(help="Size: about 7 CPU minutes (4 minutes on two cores), or hours.")
     ] = "quick",
     out: Annotated[Path, Output(help="Folder of the result files, figures and tables.")] = Path("results"),
     workers: Workers = None,
