@@ -38,6 +38,7 @@ notebooks: $(READY)  # run before `make docs`, whose pages then show their outpu
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test,images]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps azula  # torchvision wants another torch
 	touch $(READY)
 
 clean:
