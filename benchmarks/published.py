@@ -8,7 +8,7 @@ read on the other, `folds` times; the error is that of the folds. Everything els
 
     MINDE    Franzese, Bounoua and Michiardi (arXiv:2310.09031): difference of scores with and without the condition
     MMG      Yu and others (arXiv:2509.20609): gap of denoising errors, integrated over the signal-to-noise ratio
-    DIME     Letizia and Tonello (arXiv:2410.10597): discriminator of joint and shuffled pairs
+    DIME     Letizia, Novello and Tonello (arXiv:2305.20025): discriminator of joint and deranged pairs
     SMILE    Song and Ermon (arXiv:1910.06222): MINE's bound with a clipped ratio
 """
 
