@@ -96,7 +96,9 @@ def memorisation_time(
         return Estimate(float(times[-1]), 0.0, 0, "last time")
     slope = (values[i] - values[i + 1]) / (times[i + 1] - times[i])
     share = (values[i] - target) / (values[i] - values[i + 1])
-    error = math.hypot((1 - share) * errors[i], share * errors[i + 1]) / slope
+    low, high = max(i - 2, 0), min(i + 3, len(times) - 1)  # for the error, a slope that noise changes less
+    wide = (times[high] - times[low]) / (values[low] - values[high])
+    error = math.hypot((1 - share) * errors[i], share * errors[i + 1]) * max(wide, 1 / slope)
     return Estimate(float(times[i] + (values[i] - target) / slope), float(error), 0, "I = log n")
 
 
