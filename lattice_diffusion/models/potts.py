@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..exact.potts import PottsSolver, solvable
 from ..lattice import Lattice, Rng
 from ..samplers.chains import check_memory, check_n_samples
-from ..samplers.potts import potts
+from ..samplers.clusters import potts
 from .base import DataKind, OnLattice
 
 

@@ -32,9 +32,9 @@ Time series
 
 from typing import TYPE_CHECKING
 
-from ..lazy import attach
+from ..registry import attach
 from .autocorrelation import autocorrelation, effective_samples, integrated_autocorrelation_time, jackknife, mser
-from .clusters import swendsen_wang, wolff
+from .clusters import potts, swendsen_wang, wolff
 from .conditional_fields import NotConvergedError, conditional_field, conditional_mean
 from .diagnostics import CorrelatedError, Diagnostics
 from .fields import gaussian_field, spectral_field, wave_vectors
@@ -52,7 +52,6 @@ from .observables import (
     specific_heat,
     susceptibility,
 )
-from .potts import potts
 
 if TYPE_CHECKING:
     from .training_data import torch_dataset
