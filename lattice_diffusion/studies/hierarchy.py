@@ -200,12 +200,13 @@ def figure(result: xr.DataTree) -> Any:
         one = data[f"{channel}-subtree"]
         plots.curve(axes[4], k, one["t"], one["markov_length"], one["markov_length_stderr"], channel)
         axes[4].axvline(predicted(channel), color=plots.COLORS[k], lw=1, ls=":")
-    axes[4].set(xlabel="t", ylabel="Markov length (levels)", title="Longest around t* (dotted)")
+    axes[4].set(xlabel="time t", ylabel="Markov length (levels)", title="Longest around t* (dotted)")
     for k, name in enumerate(SEGMENTS):
         height, cost, error = recovery(data["erasure-subtree"], name)
         plots.curve(axes[5], k, 2.0**height, cost, error, f"{name}: {SEGMENTS[name][1]:g} to {SEGMENTS[name][0]:g}")
     axes[5].set(xscale="log", yscale="log", xlabel="leaves of B and A", ylabel="KL (nats a leaf)")
     axes[5].set_title("Local recovery of erased leaves")
+    plots.plain_log(axes[5].xaxis)
     for ax in (*axes[:3], *axes[4:]):
         plots.legend(ax, 2)
     return fig

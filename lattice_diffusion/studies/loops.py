@@ -217,7 +217,7 @@ def draw_noise(noise: Noise, result: xr.DataTree) -> Any:
 def _study(noise: Noise) -> Study:
     specs, analyse, figure = (functools.partial(f, noise) for f in (noise_specs, analyse_noise, draw_noise))
     shows = "Loops lose locality at a transition at finite t, where the label entropies of all sizes cross."
-    title = f"Loops under {noise.channel} noise"
+    title = f"Loops under {noise.channel.replace('gaussian', 'Gaussian').replace('bitflip', 'bit-flip')} noise"
     return Study(noise.name, title, shows, specs, analyse, figure)  # type: ignore[arg-type]
 
 

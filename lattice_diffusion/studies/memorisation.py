@@ -182,6 +182,8 @@ def figure(result: xr.DataTree) -> Any:
             ylabel="error on training data / exact",
             title=f"{TITLES[name]}, r = {int(widest['radius'])}",
         )
+        if "log_snr" in one:
+            plots.noise_axis(top, one)
         for k, r in enumerate(one["radius"].values):
             at = one.isel(radius=k)
             bottom.plot(one["size"], at["memorisation_predicted"], color="k", lw=1)
