@@ -1,4 +1,4 @@
-"""Exact answers for tokens 0..q-1 from likelihoods of their symbols: what `spins` has for two values.
+"""Exact answers for tokens 0..q-1 from likelihoods of their symbols, as `spins` has for two values, and Potts models.
 
 Observations enter as weights (n, *shape, q), the likelihoods of the symbols, 1 where nothing is observed. Information
 is averaged in its Rao-Blackwell form, see `spins`.
@@ -12,16 +12,17 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
+from scipy.special import logsumexp, softmax
 
 from ..channels import TokenNoise, for_tokens
-from ..errors import InputError
+from ..errors import InputError, check_memory
 from ..estimate import Curve
-from ..kernels.potts import token_divergence
+from ..kernels import potts as kernel
 from ..lattice import BoolArray, FloatArray, Lattice, Tripartition
 from .spins import NoisySamples
 
 MAX_STATES = 4096  # of A, and of a joint posterior
+MAX_ROW = 16384  # states of a row of a Potts model
 
 
 def token_type(q: int) -> np.dtype:
@@ -138,7 +139,7 @@ class TokenSolver(ABC):
         def posterior(x_t: FloatArray, region: BoolArray) -> FloatArray:
             return self.block_posterior(self.weights(channel, t, x_t, region), sites)  # type: ignore[arg-type]
 
-        divergences = noisy.divergences(parts, posterior, channel.output_law(t), self.batch, token_divergence)
+        divergences = noisy.divergences(parts, posterior, channel.output_law(t), self.batch, kernel.token_divergence)
         return Curve.from_samples(divergences, "Rao-Blackwell average over exact posteriors")
 
     def log_marginal(self, channel: TokenNoise, t: float, x_t: NDArray, region: BoolArray) -> FloatArray:
@@ -173,3 +174,68 @@ class TokenSolver(ABC):
         if not 1 <= len(sites) <= most:
             raise InputError(f"{name} must hold 1 to {most} tokens of {self.q} symbols, got {len(sites)}")
         return sites
+
+
+# -- Potts models, from row to row ------------------------------------------------------------------------------------
+
+
+def solvable(lattice: Lattice, q: int) -> bool:
+    """Return whether the model has an exact solution on the lattice."""
+    open_grid = lattice.ndim == 2 and not any(lattice.periodic)
+    return (open_grid and min(lattice.shape) * math.log(q) <= math.log(MAX_ROW) + 1e-9) or lattice.ndim == 1
+
+
+class PottsSolver(TokenSolver):
+    """p_0(s) ~ exp(J sum_<ij> delta(s_i, s_j)) on an open grid, a chain or a ring.
+
+    Cost per sample of order L W q^(W+1), W the shorter side, which is 1 for a chain; q times that for a ring.
+
+    Raises:
+        InputError: q^W > 16384, or a lattice that is neither.
+    """
+
+    def __init__(self, lattice: Lattice, coupling: float, q: int) -> None:
+        self.shape, self.q, self._closed = lattice.shape, q, lattice.ndim == 1 and lattice.periodic[0]
+        if not solvable(lattice, q):
+            raise InputError(
+                f"the exact Potts solution needs a chain, a ring or an open 2D lattice with q^W <= {MAX_ROW:,}, W the "
+                f"shorter side, got q = {q}, shape {lattice.shape}, periodic = {lattice.periodic}; samplers draw any"
+            )
+        rows, width = (*self.shape, 1) if lattice.ndim == 1 else self.shape
+        self._transposed = width > rows
+        rows, width = max(rows, width), min(rows, width)
+        check_memory("lattice", 8.0 * (rows * width + 4) * q**width, "take a smaller one")
+        change = np.exp(-float(coupling))
+        self._right, self._down = np.ones((rows, width, 2)), np.ones((rows, width, 2))
+        self._right[:, 1:, 1] = change
+        self._down[0 if self._closed else 1 :, :, 1] = change
+        self._free = np.ones((1, rows, width, q))
+        self._log_z = float(logsumexp(self._log_sums(self._free)[0]))
+
+    def _rows(self, weights: FloatArray) -> FloatArray:
+        """Return weights in the kernel's orientation, (n, rows, width, q)."""
+        weights = np.swapaxes(weights, 1, 2) if self._transposed else weights
+        return np.ascontiguousarray(weights.reshape(len(weights), *self._free.shape[1:]), dtype=float)
+
+    def _log_sums(self, rows: FloatArray) -> FloatArray:
+        """Return log sums (n, starts), the states of a ring's last site, or one."""
+        out = np.empty((len(rows), self.q if self._closed else 1))
+        kernel.log_sums(self._right, self._down, rows, self._closed, out)
+        return out
+
+    def log_evidence(self, weights: FloatArray) -> FloatArray:
+        sums = self._log_sums(self._rows(weights))
+        return np.asarray(logsumexp(sums, axis=1) - self._log_z)
+
+    def probabilities(self, weights: FloatArray) -> FloatArray:
+        rows = self._rows(weights)
+        out = np.empty_like(rows)
+        kernel.site_probabilities(self._right, self._down, rows, self._closed, out)
+        return (np.swapaxes(out, 1, 2) if self._transposed else out).reshape(weights.shape)
+
+    def sample(self, n_samples: int, rng: np.random.Generator) -> NDArray[np.unsignedinteger]:
+        """Return perfect samples (n_samples, *shape)."""
+        starts = rng.integers(0, self.q, n_samples) if self._closed else np.zeros(n_samples, int)  # all alike
+        out = np.empty((n_samples, *self._free.shape[1:3]), token_type(self.q))
+        kernel.sample(self._right, self._down, self._free[0], self._closed, starts, rng, out)
+        return (np.swapaxes(out, 1, 2) if self._transposed else out).reshape(n_samples, *self.shape)

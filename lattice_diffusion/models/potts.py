@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..channels import check_symbols
 from ..errors import InputError
-from ..exact.potts import PottsSolver, solvable
+from ..exact.tokens import PottsSolver, solvable
 from ..lattice import Lattice, Rng
 from ..samplers.chains import check_memory, check_n_samples
 from ..samplers.clusters import potts
