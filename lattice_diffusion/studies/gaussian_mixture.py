@@ -103,12 +103,16 @@ def figure(result: xr.DataTree) -> Any:
     peaks = [mixture(n).peak(1 - u[0], 1 - u[-1]) for n in lengths]
     left.plot(np.log10(1 - np.array(peaks)), side, "k", label="peak, closed form")
     left.plot(np.log10(1 - sizes["peak_time"]), side, "o", color="k", mfc="white", label="peak, sampled")
-    left.set(xlabel=r"$\log_{10}(1 - t)$", title="The window moves to pure noise")
+    left.set(title="The window moves to pure noise")
     for k, (n, data) in enumerate(zip(lengths, curves, strict=True)):
         plots.curves(middle, data, "cmi", k=k, at=u, log=False, label=f"L = {n}")
-    middle.set(xscale="log", xlabel="1 - t", title="CMI by sampling; black: closed form")
-    for ax in (left, middle):
+    middle.set(xscale="log", title="CMI by sampling; black: closed form")
+    middle.minorticks_off()
+    some = np.linspace(0, len(u) - 1, 4).astype(int)
+    t, log_snr = 1 - u[some], curves[0]["log_snr"].values[some]
+    for ax, places in ((left, np.log10(u[some])), (middle, u[some])):
         ax.invert_xaxis()
+        plots.noise_rows(ax, places, t, log_snr)
     for k, key in enumerate(ENDS):
         signal = np.array([signal_per_site(t) for t in sizes[f"{key}_time"].values])
         error = np.abs(signal / (1 - sizes[f"{key}_time"])) * sizes[f"{key}_time_stderr"]

@@ -398,21 +398,26 @@ def figure(result: xr.DataTree) -> Any:
     middle.set(title="Large scale: the law of the mean value", ylabel=r"$W_1$ to the true law, less its null")
     middle.set_yscale("symlog", linthresh=1e-2)
     right.set(title="What it costs", ylabel="cost / cost of global at all times", yscale="log")
-    windows = [one["window"].values for one in data]
-    systems = [
-        "\n".join(
-            [*(line for part in title.split(", ") for line in textwrap.wrap(part, 14)), f"{low:.2f} to {high:.2f}"]
-        )
-        for title, (low, high) in zip(TITLES.values(), windows, strict=True)
-    ]
+    systems = [_system(name, *one["window"].values) for name, one in zip(TITLES, data, strict=True)]
     for ax in (left, middle, right):
         ax.axhline(1.0 if ax is right else 0.0, color="k", lw=1, zorder=1)
         for k in place[1:]:
             ax.axvline(k - 0.5, color="0.85", lw=1)
-        ax.set_xticks(place, systems, fontsize="small")
-        ax.set_xlabel("system and its window in t", fontsize="small")
+        ax.set_xticks(place, systems, fontsize="x-small")
+        ax.set_xlabel("system and its window", fontsize="small")
     fig.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return fig
+
+
+def _system(name: str, low: float, high: float) -> str:
+    """Return the lines of a tick: a system and its window in t, and in σ/α under Gaussian noise."""
+    lines = [line for part in TITLES[name].split(", ") for line in textwrap.wrap(part, 14)]
+    lines.append(f"t {low:.2f} to {high:.2f}")
+    if name != "loops-erasure":
+        with np.errstate(divide="ignore"):
+            noise = np.array([low, high]) / (1.0 - np.array([low, high]))
+        lines.append("σ/α {:.2g} to {:.2g}".format(*noise))
+    return "\n".join(lines)
 
 
 SHOWS = (
