@@ -1,4 +1,4 @@
-"""Noise, bridges and clean values as tensors that are drawn on their device, and what goes there without waiting.
+"""Draw noise, bridges and clean values as tensors on their device, and copy arrays there without waiting.
 
 The channels and laws of this package draw with NumPy; the same, by torch, keeps training and generation on a GPU. A
 channel of a user's own that is not Gaussian noise goes through NumPy, and its values to the CPU and back.

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..channels import Channel
 from ..errors import InputError, array_of, shown
+from ..exact.local_fields import like
 from ..lattice import Rng
 
 Array = Any  # numpy.ndarray or torch.Tensor
@@ -140,7 +141,7 @@ class Categorical:
     def column(self) -> Array:
         """The levels along their axis, to be multiplied with `probabilities`."""
         column = np.reshape(self.levels, (-1, *[1] * (self.log_weights.ndim - LEVEL_AXIS - 1)))
-        return column if isinstance(self.log_weights, np.ndarray) else _on(self.log_weights, column)
+        return like(self.log_weights, column)
 
     def sample(self, rng: Rng = None) -> NDArray[np.float64]:
         cumulative = np.cumsum(self.probabilities, axis=LEVEL_AXIS)
@@ -152,7 +153,7 @@ class Categorical:
         """Return -log p(x_0,i) of a tensor x_0 (batch, channel, *lattice), each value taken as the nearest level."""
         import torch
 
-        levels = _on(x_0, self.levels)
+        levels = like(x_0, np.array(self.levels))
         nearest = torch.bucketize(x_0, (levels[1:] + levels[:-1]) / 2)
         log_law = self.log_weights.log_softmax(dim=LEVEL_AXIS)
         return -log_law.gather(LEVEL_AXIS, nearest[:, :, None]).squeeze(LEVEL_AXIS)
@@ -185,12 +186,6 @@ def check_posterior(law: Posterior, x_t: Array, t: float) -> Array:
     if not namespace(mean).isfinite(mean).all():
         raise InputError(f"the denoiser must answer with finite values, got NaN or infinity at t = {t:.4g}")
     return mean
-
-
-def _on(like: Array, values: Any) -> Array:
-    from .on_device import on  # torch is imported where there are tensors
-
-    return on(like, values)
 
 
 def namespace(x: Array) -> Any:

@@ -75,7 +75,7 @@ class WrappedDenoiser:
 
     @property
     def latest(self) -> float:
-        """The largest time of the channel at which the network can be asked: generation starts from noise there."""
+        """The latest time of the channel at which the network can be evaluated, where generation starts."""
         with np.errstate(divide="ignore"):
             end = float(self.unit.log_snr(np.array(self.unit.high if self.unit.name != "log_snr" else -np.inf)))
         return self.channel.time(float(np.exp(max(end, LEAST_LOG_SNR) + 1e-9)))

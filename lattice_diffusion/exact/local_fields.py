@@ -173,7 +173,7 @@ def like(x: Any, values: FloatArray) -> Any:
         return values
     import torch
 
-    return torch.as_tensor(values, dtype=x.dtype, device="cpu").to(x.device)
+    return torch.as_tensor(values, dtype=x.dtype, device="cpu").to(x.device, non_blocking=True)
 
 
 def _expit(x: Any) -> Any:
