@@ -4,6 +4,7 @@ import csv
 
 import numpy as np
 import pytest
+import xarray as xr
 from matplotlib import image
 
 from lattice_diffusion import results
@@ -12,6 +13,7 @@ from lattice_diffusion.runs.quantities import find as find_quantity
 from lattice_diffusion.runs.runner import run
 from lattice_diffusion.runs.spec import Spec
 from lattice_diffusion.studies import STUDIES, find
+from lattice_diffusion.studies.hierarchy import recovery
 from lattice_diffusion.studies.reproduce import analysed
 
 FINITE_SIZE = ("large N", "asymptotic", "large r", "peak r^(-5/4)", "speciation")  # sources that small systems may miss
@@ -188,3 +190,14 @@ def test_presets_differ_in_cost_only():
         quick, full = study.specs("quick"), study.specs("full")
         assert quick.name == full.name == study.name
         assert set(quick.grids) <= set(full.grids)
+
+
+def test_cost_of_local_recovery_is_the_area_under_its_rate():
+    """I(A;C|B) = (1 - t) c_h at height h costs c_h times the length of the segment; errors of times are independent."""
+    t, height = np.array([0.05, 0.1, 0.2, 0.3]), np.arange(1, 6)
+    rate = (1 - t)[:, None] / height
+    grid = {"cmi": (("t", "radius"), rate), "cmi_stderr": (("t", "radius"), 0.01 * rate)}
+    found, cost, error = recovery(xr.Dataset(grid, {"t": t, "radius": height}), "below t*")
+    assert found.tolist() == [2, 3, 4]
+    assert cost == pytest.approx(0.15 / found)
+    assert error == pytest.approx(0.01 * np.linalg.norm([0.025, 0.075, 0.05]) / found)
