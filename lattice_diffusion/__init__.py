@@ -32,27 +32,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = [  # noqa: RUF022  rooms in the order data flow through them
-    "Lattice",
-    "Tripartition",
-    "NoiseLevel",
-    "load",
-    "compare",
-    "probe",
-    "hybrid",
-    "images",
-    "channels",
-    "models",
-    "samplers",
-    "exact",
-    "denoisers",
-    "estimators",
-    "phases",
-    "runs",
-    "studies",
-    "results",
-    "plots",
-]
+__all__ = ["Lattice", "NoiseLevel", "Tripartition", "compare", "hybrid", "load", "probe"]
+__all__ += ["channels", "denoisers", "exact", "images", "models", "samplers"]
+__all__ += ["estimators", "phases", "plots", "results", "runs", "studies"]
 
 _HOMES = {
     "Lattice": "lattice",

@@ -9,7 +9,6 @@ import contextlib
 import functools
 import importlib
 import json
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 from typer import Argument, Option
+
+from .threads import cores
 
 app = typer.Typer(rich_markup_mode="rich", pretty_exceptions_enable=False)
 benchmark_app = typer.Typer(rich_markup_mode="rich")
@@ -31,25 +32,17 @@ What, Noise, Effort, Output = (
 # -- completion: names of the registries, imported when TAB asks for them -----------------------------------
 
 
-def _complete(names: Callable[[], Sequence[str]], *, several: bool = False) -> Callable[[str], list[str]]:
-    """Return the completion of one name, or of the last of `several` in a list a,b,..., to those not in it yet."""
+def _complete(registry: str, *, several: bool = False) -> Callable[[str], list[str]]:
+    """Return the completion to a name of a registry such as "models:MODELS", or to the last of `several` a,b,..."""
 
     def complete(incomplete: str) -> list[str]:
+        room, _, attribute = registry.partition(":")
+        known = getattr(importlib.import_module(f".{room}", __package__), attribute)
+        names = known() if callable(known) else [entry if isinstance(entry, str) else entry.name for entry in known]
         given, comma, last = incomplete.rpartition(",") if several else ("", "", incomplete)
-        return [given + comma + name for name in names() if name.startswith(last) and name not in given.split(",")]
+        return [given + comma + name for name in names if name.startswith(last) and name not in given.split(",")]
 
     return complete
-
-
-def _names(registry: str) -> Callable[[], list[str]]:
-    """Return what lists the names of a registry of the package, such as "models:MODELS"."""
-
-    def listed() -> list[str]:
-        room, _, name = registry.partition(":")
-        known = getattr(importlib.import_module(f".{room}", __package__), name)
-        return known() if callable(known) else [entry if isinstance(entry, str) else entry.name for entry in known]
-
-    return listed
 
 
 # -- options of several commands ----------------------------------------------------------------------------
@@ -58,10 +51,7 @@ ScheduleName = Literal["linear", "vp", "ve"]
 Result = Annotated[Path, Argument(help="Result file to read.", metavar="FILE.h5")]
 Model = Annotated[
     str,
-    What(
-        help="Model, such as ising or gaussian-field, or file.py:Class.",
-        autocompletion=_complete(_names("models:MODELS")),
-    ),
+    What(help="Model, such as ising or gaussian-field, or file.py:Class.", autocompletion=_complete("models:MODELS")),
 ]
 Shape = Annotated[str | None, What(help="Sites (or faces) along each axis, such as 11x11 or 100.")]
 Beta = Annotated[float | None, What(help="Inverse temperature of spin models.")]
@@ -84,7 +74,7 @@ Channel = Annotated[
     str,
     Noise(
         help="Channel: gaussian, bitflip, erasure, uniform or file.py:Class.",
-        autocompletion=_complete(_names("channels:CHANNELS")),
+        autocompletion=_complete("channels:CHANNELS"),
     ),
 ]
 Schedule = Annotated[ScheduleName | None, Noise(help="Schedule of gaussian noise (default linear).")]
@@ -144,11 +134,7 @@ def _command(example: str, on: typer.Typer = app, name: str | None = None) -> An
 def reproduce(
     experiments: Annotated[
         list[str] | None,
-        Argument(
-            help="Names of studies (default: all).",
-            metavar="STUDY",
-            autocompletion=_complete(_names("studies:STUDIES")),
-        ),
+        Argument(help="Names of studies (default: all).", metavar="STUDY", autocompletion=_complete("studies:STUDIES")),
     ] = None,
     preset: Annotated[
         Literal["quick", "full"], Effort(help="Size: about 7 CPU minutes (4 minutes on two cores), or hours.")
@@ -164,7 +150,7 @@ def reproduce(
         from .studies.reproduce import reproduce as reproduce_all
         from .studies.reproduce import summary
 
-        rows = reproduce_all(experiments or [], preset, out, workers=workers or _cores(), resume=resume, force=force)
+        rows = reproduce_all(experiments or [], preset, out, workers=workers or cores(), resume=resume, force=force)
     typer.echo(f"{text_table(rows)}\n{summary(rows)}\nSee {out / 'index.html'}.")
 
 
@@ -186,7 +172,7 @@ def run(
         from .runs.runner import run as run_spec
         from .runs.spec import load
 
-        run_spec(load(spec), out, scheduler=scheduler, workers=workers or _cores(), resume=resume, force=force)
+        run_spec(load(spec), out, scheduler=scheduler, workers=workers or cores(), resume=resume, force=force)
     _see(out)
 
 
@@ -340,7 +326,7 @@ def probe(
         str,
         Noise(
             help="Channel: bitflip and erasure for two values, erasure and uniform for tokens.",
-            autocompletion=_complete(_names("channels:CHANNELS")),
+            autocompletion=_complete("channels:CHANNELS"),
         ),
     ] = "gaussian",
     schedule: Annotated[ScheduleName, Noise(help="Schedule of gaussian noise.")] = "linear",
@@ -462,24 +448,10 @@ def compare(
         from .studies.reproduce import draw
 
         opened = open_images(images, key=key, labels=labels, n_max=n_max, value_range=value_range)
-        options: dict[str, Any] = {
-            "unit": unit,
-            "budget": budget,
-            "batch_size": batch_size,
-            "rng": seed,
-            "device": device,
-        }
-        found = compare(
-            denoisers_in(denoiser),
-            opened.read(range(len(opened))),
-            levels_in(levels),
-            condition=opened.labels if condition else None,
-            out=out,
-            resume=resume,
-            force=force,
-            progress=True,
-            **options,
-        )
+        data, given = opened.read(range(len(opened))), opened.labels if condition else None
+        how: dict[str, Any] = {"unit": unit, "budget": budget, "batch_size": batch_size, "rng": seed, "device": device}
+        files: dict[str, Any] = {"out": out, "resume": resume, "force": force, "progress": True}
+        found = compare(denoisers_in(denoiser), data, levels_in(levels), condition=given, **how, **files)
         draw(out, picture)
         _print_table(found.result)
     _see(out, picture)
@@ -513,14 +485,14 @@ def benchmark_estimators(
         str | None,
         What(
             help="Tasks a,b,...; tables and atoms are groups.",
-            autocompletion=_complete(_names("estimators.tasks:names"), several=True),
+            autocompletion=_complete("estimators.tasks:names", several=True),
         ),
     ] = None,
     estimators: Annotated[
         str | None,
         What(
             help="Estimators x,y,... or file.py:Class.",
-            autocompletion=_complete(_names("estimators:names"), several=True),
+            autocompletion=_complete("estimators:names", several=True),
         ),
     ] = None,
     n_samples: Annotated[str | None, Effort(help="Numbers of samples, such as 5000,20000.")] = None,
@@ -543,10 +515,6 @@ def benchmark_estimators(
 
 
 # -- helpers ------------------------------------------------------------------------------------------------
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _see(*paths: Path) -> None:

@@ -6,7 +6,6 @@ a symmetry of percolation): to rounding where both are exact, in standard errors
 
 import importlib
 import importlib.metadata
-import os
 import platform
 import re
 import shutil
@@ -26,6 +25,7 @@ from .estimate import Estimate
 from .exact.spins import block_states
 from .lattice import Lattice
 from .results import git_commit
+from .threads import cores
 
 LIBRARIES = ("numpy", "scipy", "numba", "torch", "h5py", "xarray", "pydantic", "typer", "rich", "matplotlib")
 
@@ -49,14 +49,13 @@ def machine() -> dict[str, str]:
     import torch
 
     jit = importlib.import_module("numba")  # here to be asked, not used
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     devices = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
         devices.append("mps")
     disk = shutil.disk_usage(Path.cwd())
     return {
         "system": f"{platform.system()} {platform.machine()}",
-        "threads": f"{cores} cores, numba {jit.get_num_threads()}, torch {torch.get_num_threads()}",
+        "threads": f"{cores()} cores, numba {jit.get_num_threads()}, torch {torch.get_num_threads()}",
         "memory": f"{gibibytes(available_memory())} available",
         "disk": f"{gibibytes(disk.free)} free here",
         "devices": ", ".join(["cpu", *devices]),

@@ -29,7 +29,6 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from . import __version__
@@ -144,9 +143,7 @@ class Journal:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         os.close(self._file)
 
 
@@ -184,7 +181,7 @@ class Parts:
     """
 
     def __init__(self, out: Path, resume: bool = False, force: bool = False) -> None:
-        self.folder = parts_folder(out)
+        self.folder = out.with_name(out.name + ".parts")
         if self.folder.exists() and not (resume or force):
             raise FileExistsError(
                 f"{self.folder} holds an unfinished run; use --resume to go on with it, --force to start again, or "
@@ -223,9 +220,7 @@ class Parts:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         os.close(self._lock)
         if self.plan is None:  # nothing was begun
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -248,11 +243,6 @@ def unfinished(out: str | os.PathLike[str] | None, *, resume: bool, force: bool)
         if done:
             say(f"{path} is finished")
         yield None if done else parts
-
-
-def parts_folder(out: Path) -> Path:
-    """Return the folder of the parts of the result file `out`."""
-    return out.with_name(out.name + ".parts")
 
 
 def journal_path(out: Path) -> Path:
@@ -283,14 +273,10 @@ def _difference(old: Any, new: Any, place: str = "") -> str | None:
 
 
 def check_output(path: Path, *, resume: bool = False, force: bool = False, resumable: bool = True) -> None:
-    """Check that `path` can be written, before anything is computed for it.
+    """Check that `path` can be written, before anything is computed for it; figures are not `resumable`.
 
-    Args:
-        resumable: whether resuming is a remedy, as it is for result files but not for figures.
-
-    Raises:
-        InputError: both `resume` and `force`.
-        OSError: a folder, a missing or protected folder, or a file or journal that exists without `resume` or `force`.
+    Raises InputError for both `resume` and `force`, OSError for a folder, for a missing or protected folder, and for a
+    file or journal that exists without `resume` or `force`.
     """
     if resume and force:
         raise InputError("resume goes on with a file and force overwrites it; give one of the two")

@@ -17,6 +17,11 @@ _open = contextlib.ExitStack()
 _depth = 0
 
 
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def start_worker() -> None:
     """Limit a new process to one thread, before it loads anything, and let it die with its parent if that is killed."""
     os.environ.update(ONE_THREAD)

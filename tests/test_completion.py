@@ -44,14 +44,14 @@ def test_other_shells_are_served() -> None:
 
 
 def test_names_are_those_of_the_registries() -> None:
-    assert cli._names("models:MODELS")() == registry.names(models.MODELS)
-    assert cli._names("channels:CHANNELS")() == registry.names(channels.CHANNELS)
-    assert cli._names("studies:STUDIES")() == list(STUDIES)
-    assert cli._names("estimators.tasks:names")() == tasks.names()
-    assert cli._names("estimators:names")() == names()
+    assert cli._complete("models:MODELS")("") == registry.names(models.MODELS)
+    assert cli._complete("channels:CHANNELS")("") == registry.names(channels.CHANNELS)
+    assert cli._complete("studies:STUDIES")("") == list(STUDIES)
+    assert cli._complete("estimators.tasks:names")("") == tasks.names()
+    assert cli._complete("estimators:names")("") == names()
 
 
 def test_the_last_name_of_a_list_is_completed() -> None:
-    complete = cli._complete(lambda: ["Oracle", "MINE", "MINE-in-sample"], several=True)
+    complete = cli._complete("estimators:names", several=True)
     assert complete("Oracle,MI") == ["Oracle,MINE", "Oracle,MINE-in-sample"]
     assert complete("MINE,MI") == ["MINE,MINE-in-sample"]

@@ -82,45 +82,16 @@ def names() -> list[str]:
     return sorted({*registry.names(ESTIMATORS), *(point.name for point in entry_points(group=GROUP))})
 
 
-_HOMES = {entry.name: entry.where.partition(":")[0] for entry in ESTIMATORS if not entry.fixed} | {
-    "AmortisedLikelihood": "amortised",
-    "Check": "identities",
-    "Estimator": "base",
-    "Sample": "base",
-    "Score": "scores",
-    "Task": "tasks",
-    "clone": "base",
-    "consistency": "identities",
-    "leaderboard": "scores",
-    "summary": "scores",
-    "table": "scores",
+_HOMES = {
+    **{entry.name: entry.where.partition(":")[0] for entry in ESTIMATORS if not entry.fixed},
+    **dict.fromkeys(["Estimator", "Sample", "clone"], "base"),
+    **dict.fromkeys(["Score", "leaderboard", "summary", "table"], "scores"),
+    **dict.fromkeys(["Check", "consistency"], "identities"),
+    **{"AmortisedLikelihood": "amortised", "Task": "tasks"},
 }
-__all__ = [
-    "ESTIMATORS",
-    "MINE",
-    "AmortisedLikelihood",
-    "Check",
-    "ClassifierRatio",
-    "ConditionalLikelihood",
-    "DenoiserGap",
-    "Estimator",
-    "FrenzelPompe",
-    "Gaussian",
-    "InfoNCE",
-    "MesnerShalizi",
-    "Oracle",
-    "Sample",
-    "Score",
-    "Task",
-    "benchmark",
-    "clone",
-    "consistency",
-    "find",
-    "leaderboard",
-    "names",
-    "summary",
-    "table",
-    "tasks",
-]
+__all__ = ["ClassifierRatio", "ConditionalLikelihood", "DenoiserGap", "FrenzelPompe", "Gaussian", "InfoNCE"]
+__all__ += ["MINE", "AmortisedLikelihood", "MesnerShalizi", "Oracle"]
+__all__ += ["ESTIMATORS", "Estimator", "Sample", "clone", "find", "names"]
+__all__ += ["Check", "Score", "Task", "benchmark", "consistency", "leaderboard", "summary", "table", "tasks"]
 
 __getattr__, __dir__ = attach(__name__, _HOMES, __all__)

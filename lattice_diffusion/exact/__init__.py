@@ -28,17 +28,8 @@ if TYPE_CHECKING:
 
 Method = Literal["auto", "closed", "sampled"]
 
-__all__ = [
-    "Curve",
-    "Estimate",
-    "ExactModel",
-    "cmi",
-    "cmi_curve",
-    "cmi_map",
-    "log_marginal",
-    "posterior",
-    "posterior_mean",
-]
+__all__ = ["cmi", "cmi_curve", "cmi_map", "log_marginal", "posterior", "posterior_mean"]
+__all__ += ["Curve", "Estimate", "ExactModel"]
 
 
 class ExactModel(Protocol):

@@ -41,34 +41,12 @@ from .hierarchy import RandomHierarchy
 from .ising import Ising, IsingChain
 from .potts import Potts, PottsChain
 
-__all__ = [
-    "MODELS",
-    "CurieWeiss",
-    "DomainWalls",
-    "GaussianField",
-    "GaussianMixture",
-    "Ising",
-    "IsingChain",
-    "OnLattice",
-    "Potts",
-    "PottsChain",
-    "RandomHierarchy",
-    "Transition",
-    "find",
-    "homology",
-]
+__all__ = ["CurieWeiss", "DomainWalls", "GaussianField", "GaussianMixture", "Ising", "IsingChain"]
+__all__ += ["Potts", "PottsChain", "RandomHierarchy"]
+__all__ += ["MODELS", "OnLattice", "Transition", "find", "homology"]
 
-MODELS: list[Any] = [
-    CurieWeiss,
-    DomainWalls,
-    GaussianField,
-    GaussianMixture,
-    Ising,
-    IsingChain,
-    Potts,
-    PottsChain,
-    RandomHierarchy,
-]
+MODELS: list[Any] = [CurieWeiss, DomainWalls, GaussianField, GaussianMixture, Ising, IsingChain]
+MODELS += [Potts, PottsChain, RandomHierarchy]
 
 
 def find(name: str) -> Any:

@@ -25,29 +25,10 @@ from .unmasking import (
 )
 from .windows import Window, nonlocality_window, peak_time, speciation_window
 
-__all__ = [
-    "Allocation",
-    "Crossing",
-    "MarkovLength",
-    "PowerLaw",
-    "UnmaskingSchedule",
-    "Window",
-    "equal_batches",
-    "evaluate_schedule",
-    "finite_size_crossing",
-    "log_rule",
-    "markov_length",
-    "memorisation_time",
-    "nonlocality_window",
-    "optimal_schedule",
-    "parallel_divergence",
-    "patch_information",
-    "peak_time",
-    "power_law",
-    "schedule_frontier",
-    "speciation_window",
-    "two_level_schedule",
-    "unmasking_cost",
-    "unmasking_entropies",
-    "unmasking_schedule",
-]
+__all__ = ["Crossing", "PowerLaw", "finite_size_crossing", "power_law"]
+__all__ += ["MarkovLength", "markov_length", "memorisation_time", "patch_information"]
+__all__ += ["Allocation", "evaluate_schedule", "log_rule", "optimal_schedule"]
+__all__ += ["schedule_frontier", "two_level_schedule"]
+__all__ += ["UnmaskingSchedule", "equal_batches", "parallel_divergence"]
+__all__ += ["unmasking_cost", "unmasking_entropies", "unmasking_schedule"]
+__all__ += ["Window", "nonlocality_window", "peak_time", "speciation_window"]

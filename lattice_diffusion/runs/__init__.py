@@ -17,28 +17,9 @@ if TYPE_CHECKING:
     from .sampling import recipe, sample_to_file
     from .spec import Spec
 
-__all__ = [  # noqa: RUF022  what one calls first, then the modules
-    "Spec",
-    "run",
-    "Quantity",
-    "Column",
-    "recipe",
-    "sample_to_file",
-    "spec",
-    "points",
-    "quantities",
-    "executors",
-    "runner",
-    "sampling",
-    "cmi",
-]
+_HOMES = {"Spec": "spec", "run": "runner"}
+_HOMES |= {"Quantity": "quantities", "Column": "quantities", "recipe": "sampling", "sample_to_file": "sampling"}
+__all__ = ["Column", "Quantity", "Spec", "recipe", "run", "sample_to_file"]
+__all__ += ["cmi", "executors", "points", "quantities", "runner", "sampling", "spec"]
 
-_HOMES = {
-    "Spec": "spec",
-    "run": "runner",
-    "Quantity": "quantities",
-    "Column": "quantities",
-    "recipe": "sampling",
-    "sample_to_file": "sampling",
-}
 __getattr__, __dir__ = attach(__name__, _HOMES, __all__)

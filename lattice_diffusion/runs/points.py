@@ -192,7 +192,8 @@ class Tables:
 
     def __init__(self, spec: Spec) -> None:
         self._grids = spec.grids
-        self._coordinates = {name: _coordinates(grid) for name, grid in spec.grids.items()}
+        plain = {name: grid.model_dump(mode="json", exclude_none=True) for name, grid in spec.grids.items()}
+        self._coordinates = {n: find(grid.quantity).all_coordinates(plain[n]) for n, grid in spec.grids.items()}
         self._values = {name: dict(self._empty(name, grid)) for name, grid in spec.grids.items()}
         self._done = {name: np.zeros(shape(grid), np.uint8) for name, grid in spec.grids.items()}
 
@@ -246,7 +247,3 @@ class Tables:
 def _columns(grid: GridSpec) -> dict[str, Column]:
     columns = find(grid.quantity).columns
     return {**columns, "n_samples": _N_SAMPLES} if grid.has_target else columns
-
-
-def _coordinates(grid: GridSpec) -> dict[str, xr.Variable]:
-    return find(grid.quantity).all_coordinates(grid.model_dump(mode="json", exclude_none=True))

@@ -87,7 +87,8 @@ def run(
     if resume and path.exists():
         finished = _read(path)
         if finished is not None:
-            _check_same_spec(path, json.loads(finished.attrs["parameters"]), finished.attrs["package_version"], spec)
+            begun = json.loads(finished.attrs["parameters"]), finished.attrs["package_version"]
+            check_same(path, *begun, json.loads(spec.to_json()))
             if finished.attrs["complete"]:
                 if journal_path(path).exists():  # killed between the last two steps
                     with Journal(journal_path(path)) as journal:
@@ -106,7 +107,7 @@ def run(
             else:
                 journal.remove()
             if isinstance(error, KeyboardInterrupt):
-                done = f"{task.tables.n_done} of {task.n_points}"
+                done = f"{task.tables.n_done} of {n_points(spec)}"
                 raise Interrupted(f"stopped after {done} points; run again with --resume to go on") from None
             raise
         result = task.checkpoint(complete=True)
@@ -170,10 +171,6 @@ class _Task:
     todo: list[Point]
     costs: Costs = field(default_factory=Costs)
 
-    @property
-    def n_points(self) -> int:
-        return n_points(self.spec)
-
     def checkpoint(self, *, complete: bool) -> xr.DataTree:
         """Write the result file as it is now; a complete one with Markov lengths and peak times."""
         groups = self.tables.groups()
@@ -215,7 +212,7 @@ class _Task:
                     self.checkpoint(complete=False)
                     now = time.monotonic()
                     next_checkpoint = now + max(CHECKPOINT_SECONDS, (now - start) / CHECKPOINT_SHARE)
-        if self.tables.n_done < self.n_points:
+        if self.tables.n_done < n_points(self.spec):
             raise KeyboardInterrupt
 
     def _record(self, batch: list[Point], measured: list[Measured]) -> None:
@@ -257,7 +254,7 @@ def _begin(spec: Spec, path: Path, journal: Journal, *, resume: bool, force: boo
     else:
         if header.get("schema") != _SCHEMA:
             raise InputError(f"{journal.path} is not a journal of this version of lattice_diffusion; move it away")
-        _check_same_spec(path, header["spec"], header["package_version"], spec)
+        check_same(path, header["spec"], header["package_version"], json.loads(spec.to_json()))
         attributes["created"] = header["created"]
         for entry in records:
             tables.record(entry["grid"], tuple(entry["index"]), entry["values"])
@@ -278,10 +275,6 @@ def _read(path: Path) -> xr.DataTree | None:
         if not journal_path(path).exists():
             raise
         return None
-
-
-def _check_same_spec(path: Path, parameters: Any, version: Any, spec: Spec) -> None:
-    check_same(path, parameters, version, json.loads(spec.to_json()))
 
 
 @contextlib.contextmanager

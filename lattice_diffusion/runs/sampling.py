@@ -18,7 +18,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import MISSING, dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import h5py
@@ -244,9 +243,7 @@ class SampleFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Close the file, marked complete where every block is there (one byte of an attribute, in place)."""
         os.fsync(self._file)
         os.close(self._file)
