@@ -26,14 +26,7 @@ from diffusers import DDPMScheduler, DiTTransformer2DModel, UNet2DModel
 from report import parser, report
 
 import lattice_diffusion as ld
-from lattice_diffusion.denoisers import (
-    ExactDenoiser,
-    LocalImageNet,
-    TrainingConfig,
-    fit,
-    from_diffusers,
-    minimise,
-)
+from lattice_diffusion.denoisers import ExactDenoiser, LocalImageNet, TrainingConfig, fit, from_diffusers, minimise
 from lattice_diffusion.denoisers.comparison import Comparison
 from lattice_diffusion.denoisers.wrapped import WrappedDenoiser
 from lattice_diffusion.images import open_images

@@ -59,8 +59,7 @@ MassSquared = Annotated[float | None, What(help="Mass squared of the Gaussian fi
 Mean = Annotated[float | None, What(help="Mean of one class of gaussian-mixture; the other has its negative.")]
 Std = Annotated[float | None, What(help="Standard deviation within a class of gaussian-mixture.")]
 Periodic = Annotated[
-    str | None,
-    What(help="Use periodic boundaries along all axes, or those given, such as 0 or 0,2.", metavar="[AXES]"),
+    str | None, What(help="Use periodic boundaries along all axes, or those given, such as 0 or 0,2.", metavar="[AXES]")
 ]
 Others = Annotated[list[str] | None, What("--set", help="Parameter without an option of its own, such as field=0.3.")]
 ImagesPath = Annotated[Path, Argument(help="File of images (.npy, .npz, .h5, IDX), or a folder.", metavar="IMAGES")]
@@ -196,8 +195,7 @@ def cmi(
     schedule: Schedule = None,
     others: Others = None,
     n_samples: Annotated[
-        int,
-        Effort("--n-samples", "--samples", min=2, help="Number of noise samples where there is no closed form."),
+        int, Effort("--n-samples", "--samples", min=2, help="Number of noise samples where there is no closed form.")
     ] = 1000,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -490,10 +488,7 @@ def benchmark_estimators(
     ] = None,
     estimators: Annotated[
         str | None,
-        What(
-            help="Estimators x,y,... or file.py:Class.",
-            autocompletion=_complete("estimators:names", several=True),
-        ),
+        What(help="Estimators x,y,... or file.py:Class.", autocompletion=_complete("estimators:names", several=True)),
     ] = None,
     n_samples: Annotated[str | None, Effort(help="Numbers of samples, such as 5000,20000.")] = None,
     seeds: Annotated[int, Effort(min=1, max=10**6, help="Number of repetitions of every point.")] = 10,

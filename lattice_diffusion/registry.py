@@ -35,8 +35,7 @@ def find(name: str, known: Sequence[Any], what: str, group: str | None = None, *
         group: entry point group, for instance "lattice_diffusion.models".
         listed: further names that exist, for the message of an error.
 
-    Raises:
-        InputError: an unknown name (with the nearest known one), no such file, or a file without that class.
+    Raises InputError for an unknown name (with the nearest known one), no such file, or a file without that class.
     """
     for entry in known:
         if entry.name == name:

@@ -168,15 +168,9 @@ SMALL = "cmi --model ising --shape 5x4 --beta 0.4 --t 0.3"
             "--mass-squared has no meaning for ising, which takes --shape, --beta, --radius, --field, "
             "--anisotropy, --periodic, --center, --patch; leave it out",
         ),
-        (
-            SMALL + " --radius 1 --schedule vp --channel erasure",
-            "--schedule has no meaning for erasure; leave it out",
-        ),
+        (SMALL + " --radius 1 --schedule vp --channel erasure", "--schedule has no meaning for erasure; leave it out"),
         (SMALL + " --radius 1 --channel bitflop", "unknown channel 'bitflop'; did you mean 'bitflip'?"),
-        (
-            "cmi --model quux --t 0.3",
-            "unknown model 'quux'; known: curie-weiss, domain-walls, gaussian-field",
-        ),
+        ("cmi --model quux --t 0.3", "unknown model 'quux'; known: curie-weiss, domain-walls, gaussian-field"),
         (
             "cmi --model gaussian-field --shape 9 --mass-squared 1 --t 0.3 --radius 1 --channel bitflip",
             "real-valued data take the gaussian channel, got bitflip; spins take any channel",

@@ -10,8 +10,7 @@ SLOW = ("probe-your-images", "benchmark-your-estimator", "your-networks")
 
 
 @pytest.mark.parametrize(
-    "path",
-    [pytest.param(path, marks=[pytest.mark.slow] * (path.stem in SLOW), id=path.stem) for path in NOTEBOOKS],
+    "path", [pytest.param(path, marks=[pytest.mark.slow] * (path.stem in SLOW), id=path.stem) for path in NOTEBOOKS]
 )
 def test_notebook_runs(path, monkeypatch, capsys):
     import matplotlib.pyplot

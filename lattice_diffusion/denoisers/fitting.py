@@ -100,10 +100,9 @@ def train(
             and noise are drawn there, by other random numbers, and a batch too large for its memory is halved.
         options: of `TrainingConfig`: steps, budget_seconds, learning_rate, optimiser, ema, checkpoint, resume, ...
 
-    Raises:
-        InputError: data that do not fit the network, a checkpoint of another one, a teacher or exact denoiser of
-            another channel, values out of their range.
-        TrainingError: a loss or gradient that is not finite, with its step and noise level.
+    Raises InputError for data that do not fit the network, a checkpoint of another one, a teacher or exact denoiser of
+    another channel, values out of their range; TrainingError for a loss or gradient that is not finite, with its step
+    and noise level.
     """
     config, rng = TrainingConfig(**options), np.random.default_rng(rng)
     check_limits({"batch_size": (1, None)}, {"batch_size": batch_size})

@@ -271,11 +271,7 @@ class Unmasked:
 
 
 def unmask_loops(
-    x_t: NDArray,
-    radius: int | Callable[[float], int | None] | None,
-    rng: Rng = None,
-    *,
-    left: float = 0.0,
+    x_t: NDArray, radius: int | Callable[[float], int | None] | None, rng: Rng = None, *, left: float = 0.0
 ) -> Unmasked:
     """Reveal the masked bonds of an open grid in random order, each from the known bonds in a box around it.
 

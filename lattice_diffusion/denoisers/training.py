@@ -182,10 +182,8 @@ def minimise(
         description: of the network as JSON, stored in checkpoints and compared on resuming.
         halve: halves the batches where the GPU's memory does not hold them, and returns their size; 0: it cannot.
 
-    Raises:
-        TrainingError: a loss or gradient that is not finite (with `gradient_norm`).
-        CheckpointError: a checkpoint of another network or training.
-        InputError: a GPU without memory for a batch of one.
+    Raises TrainingError for a loss or gradient that is not finite (with `gradient_norm`); CheckpointError for a
+    checkpoint of another network or training; InputError for a GPU without memory for a batch of one.
     """
     optimiser = _optimiser(net, config)
     generator = type(rng.bit_generator).__name__ if isinstance(rng, np.random.Generator) else type(rng).__name__

@@ -71,8 +71,7 @@ ESTIMATORS = [
 def find(name: str) -> Any:
     """Return what makes an estimator, called with its parameters, by its name, as `file.py:Class`, or by entry point.
 
-    Raises:
-        InputError: an unknown name.
+    Raises InputError for an unknown name.
     """
     return registry.find(name, ESTIMATORS, "estimator", GROUP)
 

@@ -317,10 +317,9 @@ class Estimator(Parameters, ABC):
             threads: 1, which is fastest for networks this small and gives the same numbers on every machine, or None
                 to leave torch and BLAS as they are set.
 
-        Raises:
-            InputError: lengths that differ, NaN, masked entries, a constant column of a, values that are no tokens,
-                fewer samples (or groups) than folds, a two-valued column given to an estimator of continuous data.
-                Constant columns of b and c tell nothing.
+        Raises InputError for lengths that differ, NaN, masked entries, a constant column of a, values that are no
+        tokens, fewer samples (or groups) than folds, a two-valued column given to an estimator of continuous data.
+        Constant columns of b and c tell nothing.
         """
         if isinstance(c, Tripartition):
             parts, c = c, None

@@ -83,8 +83,7 @@ def plan(
         seeds: which repetitions.
         device: of torch, for the estimators that have such a parameter; None: as they are.
 
-    Raises:
-        InputError: unknown names, sizes below 2, nothing to do.
+    Raises InputError for unknown names, sizes below 2, nothing to do.
     """
     named = estimators if isinstance(estimators, Mapping) else {name: find(name)() for name in estimators}
     for one in named.values() if device else ():
@@ -118,8 +117,8 @@ def run(
     Args:
         measured: gives the rows of runs, in any order, as those of several processes; None: `measure` of one by one.
 
-    Raises:
-        InputError: the file holds an estimator of that name with other parameters, or is being written by another run.
+    Raises InputError where the file holds an estimator of that name with other parameters, or is being written by
+    another run.
     """
     with Journal(path) as journal:
         done = {key_of(row): row["estimator_params"] for row in _checked(path, journal.records())}

@@ -221,12 +221,7 @@ def log_marginal(model: ExactModel, channel: Channel, t: float, x_t: NDArray, re
 
 
 def posterior(
-    model: ExactModel,
-    channel: Channel,
-    t: float,
-    x_t: NDArray,
-    sites: BoolArray,
-    observed: BoolArray,
+    model: ExactModel, channel: Channel, t: float, x_t: NDArray, sites: BoolArray, observed: BoolArray
 ) -> Any:
     """Return the law of the clean values on `sites` given the noisy values on `observed`.
 

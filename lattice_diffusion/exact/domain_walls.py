@@ -53,8 +53,7 @@ class DomainWallSolver(SpinSolver):
         periodic: a torus, where beta = 0 and erasure is all that is solved.
         method: "free_fermions" (any size; "auto" takes it) or "transfer_matrix" (shorter side <= 14).
 
-    Raises:
-        InputError: an unknown method, or a transfer matrix that is too wide.
+    Raises InputError for an unknown method, or a transfer matrix that is too wide.
     """
 
     def __init__(self, faces: Faces, beta: float = 0.0, periodic: bool = False, method: PlanarMethod = "auto") -> None:

@@ -24,8 +24,7 @@ MAX_ENTRIES = 1 << 20
 def law(model: ExactModel) -> tuple[NDArray[np.int8], FloatArray]:
     """Return all clean states (S, *lattice.shape) of a model of spins or tokens and their probabilities (S,).
 
-    Raises:
-        InputError: real-valued data, a torus of domain walls, or more than 2^20 states.
+    Raises InputError for real-valued data, a torus of domain walls, or more than 2^20 states.
     """
     solver = model.solver
     if isinstance(solver, TokenSolver):

@@ -127,8 +127,7 @@ class TransferMatrix(SpinSolver):
         down: (L-1, W), K between (i, j) and (i+1, j); (L, W) if the last row meets the first.
         field: f, one number or (L, W).
 
-    Raises:
-        InputError: w is longer than 14, or both axes are periodic.
+    Raises InputError where w is longer than 14, or both axes are periodic.
     """
 
     def __init__(self, right: FloatArray, down: FloatArray, field: ArrayLike = 0.0) -> None:
@@ -262,8 +261,7 @@ class SeamSolver(SpinSolver):
     Args:
         right, down, field: as of `TransferMatrix`; down or right or both are closed.
 
-    Raises:
-        InputError: the seam is longer than 8.
+    Raises InputError where the seam is longer than 8.
     """
 
     def __init__(self, right: FloatArray, down: FloatArray, field: ArrayLike = 0.0) -> None:

@@ -190,8 +190,7 @@ class PottsSolver(TokenSolver):
 
     Cost per sample of order L W q^(W+1), W the shorter side, which is 1 for a chain; q times that for a ring.
 
-    Raises:
-        InputError: q^W > 16384, or a lattice that is neither.
+    Raises InputError for q^W > 16384, or a lattice that is neither.
     """
 
     def __init__(self, lattice: Lattice, coupling: float, q: int) -> None:

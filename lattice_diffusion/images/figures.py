@@ -21,10 +21,7 @@ if TYPE_CHECKING:
 Variables = Mapping[Any, Any]
 ALARM = "#b00020"
 SHADE = {"alpha": 0.15, "lw": 0}
-MEASURES = {
-    "frechet_distance": "Fréchet distance of features",
-    "patch_divergence": "divergence of patches (nats)",
-}
+MEASURES = {"frechet_distance": "Fréchet distance of features", "patch_divergence": "divergence of patches (nats)"}
 QUALITY = {"bits": "bits per dimension lost", **MEASURES}
 RECOVERY = {
     "excess_mse": "squared error beyond global",

@@ -121,8 +121,7 @@ def hybrid(
         progress: whether cost and progress are shown on stderr.
         effort: other fields of `Effort`; training: of `Training`, where `steps` and `global_steps` come together.
 
-    Raises:
-        InputError: neither window nor probe, options outside their range, images that do not fit.
+    Raises InputError where neither window nor probe is given, for options outside their range, images that do not fit.
     """
     for name, value, low in (("levels", levels, 2), ("shrink", shrink, 1), ("n", n_samples, 100), ("steps", steps, 2)):
         if value < low:

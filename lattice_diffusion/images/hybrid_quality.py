@@ -142,11 +142,7 @@ class Judge:
 
 
 def hybrid_groups(
-    judge: Judge,
-    kinds: tuple[int, ...],
-    schedules: Mapping[str, Radii],
-    starts: tuple[float, ...],
-    measured: Measured,
+    judge: Judge, kinds: tuple[int, ...], schedules: Mapping[str, Radii], starts: tuple[float, ...], measured: Measured
 ) -> tuple[dict[str, Variables], list[Row]]:
     """Return all groups of the result and its table; `kinds` are the radii of the networks, the global one last."""
     radius = {

@@ -167,9 +167,8 @@ def open_images(
         tokens: number of symbols, where the values are tokens 0, 1, ..; samples of a model say it themselves. They may
             also be sequences (n, site), which are images of one row.
 
-    Raises:
-        OSError: the file does not exist or cannot be read.
-        InputError: the file is damaged, of another kind, or its numbers are not images.
+    Raises OSError where the file does not exist or cannot be read; InputError where the file is damaged, of another
+    kind, or its numbers are not images.
 
     Warns:
         ImageWarning: fewer than 1,000 images, or entries that never change.

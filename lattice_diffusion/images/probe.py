@@ -91,9 +91,8 @@ def probe(
         progress: whether cost and progress are shown on stderr.
         training: `steps`, `width`, `batch_size`, `folds` of `estimators.amortised.ProbePlan`.
 
-    Raises:
-        InputError: an argument outside its range, images that cannot be used, another run in the folder of parts.
-        OSError: a file that is not there or cannot be written.
+    Raises InputError for an argument outside its range, images that cannot be used, another run in the folder of parts;
+    OSError for a file that is not there or cannot be written.
     """
     started = time.perf_counter()
     _check(channel, schedule, tolerance, bits_per_dim, budget, device)

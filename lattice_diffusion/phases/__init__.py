@@ -7,14 +7,7 @@ What is not there (no exponential decay, no peak between the times, no time abov
 from .finite_size import Crossing, PowerLaw, finite_size_crossing, power_law
 from .markov_length import MarkovLength, markov_length
 from .memorisation import memorisation_time, patch_information
-from .schedules import (
-    Allocation,
-    evaluate_schedule,
-    log_rule,
-    optimal_schedule,
-    schedule_frontier,
-    two_level_schedule,
-)
+from .schedules import Allocation, evaluate_schedule, log_rule, optimal_schedule, schedule_frontier, two_level_schedule
 from .unmasking import (
     UnmaskingSchedule,
     equal_batches,

@@ -56,8 +56,7 @@ def finite_size_crossing(
         guess: starting values of c* and nu.
         degree: of the polynomial f.
 
-    Raises:
-        InputError: fewer points than parameters, fewer than two sizes, or errors that are not positive.
+    Raises InputError for fewer points than parameters, fewer than two sizes, or errors that are not positive.
     """
     c, length, y, sigma = (np.asarray(x, float).ravel() for x in (control, size, values, stderr))
     if not c.shape == length.shape == y.shape == sigma.shape:
@@ -129,8 +128,7 @@ def power_law(
     With `stderr` (n,), or the `covariance` (n, n) of values that share samples, the exponent's error propagates
     it; without, it is the scatter of the points about the line.
 
-    Raises:
-        InputError: fewer than three points, or values that are not positive.
+    Raises InputError for fewer than three points, or values that are not positive.
     """
     log_x, log_y = np.asarray(x, float), np.asarray(y, float)
     if log_x.shape != log_y.shape or log_x.size < 3:

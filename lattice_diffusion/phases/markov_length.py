@@ -48,10 +48,7 @@ Prefactor = float | tuple[float, float]
 
 
 def markov_length(
-    radii: Sequence[int],
-    cmi: ArrayLike,
-    covariance: ArrayLike | None = None,
-    prefactor_exponent: Prefactor = 0.0,
+    radii: Sequence[int], cmi: ArrayLike, covariance: ArrayLike | None = None, prefactor_exponent: Prefactor = 0.0
 ) -> MarkovLength:
     """Fit the Markov length xi of I(r) ~ r^-p exp(-r/xi), from the largest window of large r that is one exponential.
 

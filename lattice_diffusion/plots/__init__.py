@@ -153,13 +153,7 @@ def _edges(x: np.ndarray) -> np.ndarray:
 
 
 def curve(
-    ax: "Axes",
-    k: int,
-    x: ArrayLike,
-    y: ArrayLike,
-    stderr: ArrayLike | None,
-    label: str | None = None,
-    **options: Any,
+    ax: "Axes", k: int, x: ArrayLike, y: ArrayLike, stderr: ArrayLike | None, label: str | None = None, **options: Any
 ) -> "Axes":
     """Draw the k-th data set as markers with error bars; more options are those of matplotlib's `errorbar`."""
     x, y = np.asarray(x), np.asarray(y, float)

@@ -39,8 +39,7 @@ def trial(
     Lists are as typed, with commas; see `benchmark.plan`. A .csv is written at the end from the rows, which are kept
     as they come in a .jsonl beside it. Estimators that fail are said on stderr with the reason.
 
-    Raises:
-        InputError: options that cannot be used, or no estimate at all.
+    Raises InputError for options that cannot be used, or no estimate at all.
     """
     if out.suffix not in (".jsonl", ".csv"):
         raise InputError(f"--out must end in .jsonl or .csv, got '{out}'")

@@ -105,10 +105,9 @@ def sample_to_file(
 
     The first block tells the cost, which is said on stderr. At most `workers` + 3 blocks are held in memory.
 
-    Raises:
-        InputError: bad numbers, a file of other parameters, a disk that is too small, a run that goes on already.
-        OSError: a `path` that exists without `resume` or `force`, or that cannot be written.
-        KeyboardInterrupt: on Ctrl-C, saying how to go on.
+    Raises InputError for bad numbers, a file of other parameters, a disk that is too small, a run that goes on already;
+    OSError for a `path` that exists without `resume` or `force`, or that cannot be written; KeyboardInterrupt on
+    Ctrl-C, saying how to go on.
     """
     check_n_samples(n_samples)
     batch = min(BATCH, max(1, BATCH_BYTES // recipe.sample_bytes)) if batch is None else batch

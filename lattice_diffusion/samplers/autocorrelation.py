@@ -62,8 +62,8 @@ def integrated_autocorrelation_time(series: ArrayLike, c: float = 5.0) -> Autoco
         series: (n,), or (chains, n) of independent chains of one law.
         c: window in units of tau; 5 by default.
 
-    Raises:
-        InputError: the series is constant, or shorter than 20 tau or 20 tau_2, where no estimate can be trusted.
+    Raises InputError where the series is constant, or shorter than 20 tau or 20 tau_2, where no estimate can be
+    trusted.
     """
     if not c > 0.0:
         raise InputError(f"c must be > 0, got {c}; 4 to 10 is usual")
@@ -130,9 +130,8 @@ def jackknife(
         n_blocks: B; by default as many blocks of 10 tau as there are, up to 100, tau the longest autocorrelation
             time of the k series.
 
-    Raises:
-        InputError: all series are constant, or too short: for their autocorrelation time to be measured, or for 10
-            blocks of 10 tau; n_blocks below 2 or above n.
+    Raises InputError where all series are constant, or too short: for their autocorrelation time to be measured, or for
+    10 blocks of 10 tau; n_blocks below 2 or above n.
     """
     blocks = blocked(series, n_blocks)
     theta = np.array([function(mean) for mean in blocks.left_out])

@@ -126,9 +126,8 @@ def wolff(
         thin: clusters between samples; by default as many as flipped sqrt(L) spins per site on average during
             the burn-in.
 
-    Raises:
-        InputError: couplings of a wrong shape or value, bad n_samples, burn_in or thin; thin is left out with
-            burn_in = 0.
+    Raises InputError for couplings of a wrong shape or value, bad n_samples, burn_in or thin; thin is left out with
+    burn_in = 0.
     """
     n_samples = check_n_samples(n_samples, lattice.n_sites)
     return wolff_chain(lattice, couplings, np.random.default_rng(rng), Schedule(burn_in, thin)).draw(n_samples)

@@ -21,15 +21,7 @@ from scipy.sparse.linalg import splu
 from ..errors import InputError
 from ..lattice import Lattice, Rng
 from .chains import check_n_samples
-from .fields import (
-    Boundary,
-    check_field,
-    gaussian_field,
-    precision_matrix,
-    precision_spectrum,
-    to_modes,
-    to_sites,
-)
+from .fields import Boundary, check_field, gaussian_field, precision_matrix, precision_spectrum, to_modes, to_sites
 
 Method = Literal["auto", "factorise", "conjugate_gradients"]
 Solve = Callable[[NDArray[np.float64]], NDArray[np.float64]]

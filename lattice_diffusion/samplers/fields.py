@@ -68,8 +68,7 @@ def gaussian_field(
         device: of torch, such as "cuda" or "auto": fields are drawn there, and are a tensor that stays there; their
             random numbers are others. None: they are a NumPy array.
 
-    Raises:
-        InputError: for values out of range, a device that is not there, or an output larger than the memory.
+    Raises InputError for values out of range, a device that is not there, or an output larger than the memory.
     """
     mass_squared = check_field(lattice, mass_squared, boundary)
     power = 1.0 / precision_spectrum(lattice, mass_squared, boundary)

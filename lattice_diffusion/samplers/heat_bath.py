@@ -172,9 +172,8 @@ def coupling_from_the_past(
         field: h of any sign, one number or an array of lattice.shape; +-inf clamps a spin.
         max_sweeps: the furthest start T in the past that is tried; a sample costs at most 4 T sweeps of two chains.
 
-    Raises:
-        NotCoalescedError: the chains have not met from max_sweeps in the past. Calling again until it succeeds
-            would favour states that coalesce fast.
+    Raises NotCoalescedError where the chains have not met from max_sweeps in the past. Calling again until it succeeds
+    would favour states that coalesce fast.
     """
     n_samples = check_n_samples(n_samples, lattice.n_sites)
     return PastCoupling(lattice, couplings, np.random.default_rng(rng), field, max_sweeps).draw(n_samples)

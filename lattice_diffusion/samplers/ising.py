@@ -63,10 +63,9 @@ def ising(
         device: "cuda" runs "multispin", which "auto" then stands for, on the GPU, many replicas at once; "auto" does
             so where the method is "multispin" and there is a GPU.
 
-    Raises:
-        CorrelatedError: samples that had to be independent are not, or are too few to tell; says which thin to use.
-        InputError: bad beta, n_samples, method, chains, workers or device, or a lattice or field that the method does
-            not take.
+    Raises CorrelatedError where samples that had to be independent are not, or are too few to tell; says which thin to
+    use; InputError for bad beta, n_samples, method, chains, workers or device, or a lattice or field that the method
+    does not take.
     """
     options = _Options(field, burn_in, thin, int(chains), int(workers), device)
     parts, found = _run(lattice, beta, n_samples, rng, method, options, measured=independent)
@@ -107,8 +106,7 @@ def stream(
     those of `ising` with n_samples = n and a generator in the same state. (The transfer matrix draws batch by batch,
     so that there the numbers depend on batch_size.) The arguments are those of `ising`.
 
-    Raises:
-        InputError: as `ising` does, at the call.
+    Raises InputError as `ising` does, at the call.
     """
     batch_size = check_n_samples(batch_size, lattice.n_sites, "batch_size")
     method, device = resolve(lattice, beta, method, field, device)

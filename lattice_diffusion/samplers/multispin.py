@@ -283,9 +283,8 @@ def multispin_chain(
         device: "cpu", "cuda", whose random numbers are others, or "auto", the GPU where there is one. A GPU needs many
             words of 64 spins at once: a large lattice, or many replicas.
 
-    Raises:
-        InputError: bad beta, update, n_sweeps, n_replicas or state, a lattice that the layout does not take, or a
-            device that is not there, has too little memory, or lacks the extra `cuda`.
+    Raises InputError for bad beta, update, n_sweeps, n_replicas or state, a lattice that the layout does not take, or a
+    device that is not there, has too little memory, or lacks the extra `cuda`.
     """
     device = sampling_device(device)
     rng, n_replicas = np.random.default_rng(rng), check_n_samples(n_replicas, lattice.n_sites, "n_replicas")

@@ -52,8 +52,7 @@ def torch_dataset(
         rng: the seed; a generator is spawned from once.
         add_channel: False for data that have channels already, such as domain walls (batch_size, 2, L, W).
 
-    Raises:
-        InputError: a batch_size below 1, or a source that is neither.
+    Raises InputError for a batch_size below 1, or a source that is neither.
     """
     draw = getattr(source, "sample", source)
     if not callable(draw):

@@ -20,14 +20,7 @@ from pydantic import Field
 
 from .. import plots
 from ..channels import Channel, Erasure
-from ..denoisers import (
-    ExactDenoiser,
-    always,
-    gaussian_divergence,
-    generated_covariance,
-    pure_noise,
-    reverse,
-)
+from ..denoisers import ExactDenoiser, always, gaussian_divergence, generated_covariance, pure_noise, reverse
 from ..errors import InputError
 from ..exact import enumeration
 from ..models import GaussianField

@@ -108,11 +108,7 @@ def ratio(value: Estimate, other: Estimate) -> Estimate:
 
 
 def row(
-    quantity: str,
-    found: Estimate | float,
-    analytic: float | None = None,
-    source: str = "",
-    kind: Kind = "none",
+    quantity: str, found: Estimate | float, analytic: float | None = None, source: str = "", kind: Kind = "none"
 ) -> Row:
     """Return the row of an estimate, or of a number without an error; `reproduce` adds the name of the study."""
     found = found if isinstance(found, Estimate) else Estimate(float(found), 0.0, 0)

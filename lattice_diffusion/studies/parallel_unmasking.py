@@ -22,12 +22,7 @@ from .base import Analysis, Study, grid, measured, ratio, row
 NAME = "parallel-unmasking"
 EVERYTHING = 99  # a radius that covers every lattice here
 RIEMANN = "left Riemann error of h (2511.04647), asymptotic in the size of batches"
-CASES = {
-    "loops": "closed loops",
-    "chain": "Potts chain, q = 3",
-    "ising": "Ising",
-    "hierarchy": "random hierarchy",
-}
+CASES = {"loops": "closed loops", "chain": "Potts chain, q = 3", "ising": "Ising", "hierarchy": "random hierarchy"}
 
 
 class UnmaskingSettings(Settings):

@@ -265,11 +265,7 @@ def test_products_of_up_to_order_values():
     [
         (lambda: LocalNet(-1), ValueError, "radius must be an integer >= 0, got -1"),
         (lambda: LocalNet(1, head="poisson"), ValueError, "head must be bernoulli .* or gaussian .*, got 'poisson'"),
-        (
-            lambda: LocalNet(1, head="gaussian", channel=Erasure()),
-            ValueError,
-            "takes the gaussian channel",
-        ),
+        (lambda: LocalNet(1, head="gaussian", channel=Erasure()), ValueError, "takes the gaussian channel"),
         (lambda: LocalNet(1, order=0), ValueError, "order must be an integer from 1 to 4096, got 0"),
         (lambda: LocalNet(1, 3, bonds=True), ValueError, "bonds=True takes 2-channel images"),
         (lambda: LocalNet(1, variance=2.0), ValueError, "variance must be"),

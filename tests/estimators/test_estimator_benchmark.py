@@ -166,10 +166,7 @@ def test_scores_are_what_they_are_called():
 
 def test_plans_are_checked():
     for call, sentence in (
-        (
-            lambda: benchmark.plan(["charges-chain"], ["Orcale"], [300]),
-            "did you mean 'Oracle'?",
-        ),
+        (lambda: benchmark.plan(["charges-chain"], ["Orcale"], [300]), "did you mean 'Oracle'?"),
         (lambda: benchmark.plan(["chain"], ["Oracle"], [300]), "unknown task 'chain'; "),
         (lambda: benchmark.plan(["charges-chain"], ["Oracle"], [1]), "sizes must be at least 2 samples, got 1"),
         (lambda: benchmark.plan(["charges-chain"], ["Oracle"], []), "there is nothing to measure"),

@@ -614,10 +614,7 @@ def test_ways_to_write_one_point():
             {"model": {"length": None, "faces": [3]}},
             "grids.loops.model.faces must be two positive integers such as [32, 32], got [3]",
         ),
-        (
-            {"patch": 2},
-            "grids.loops has the key 'patch', which domain-walls has no use for: its bond or block sets A",
-        ),
+        ({"patch": 2}, "grids.loops has the key 'patch', which domain-walls has no use for: its bond or block sets A"),
         ({"radii": None}, "grids.loops lacks the key 'radii', such as radii = [1, 2, 3]"),
         (
             {"quantity": "label_entropy"},
@@ -631,10 +628,7 @@ def test_ways_to_write_one_point():
             {"quantity": "label_entropy", "radii": None, "model": {"name": "ising", "length": 4, "beta": 0.1}},
             "grids.loops asks for the label entropy of ising; only domain-walls has it",
         ),
-        (
-            {"quantity": "energy"},
-            f"grids.loops.quantity must be one of {', '.join(QUANTITIES)}, got 'energy'",
-        ),
+        ({"quantity": "energy"}, f"grids.loops.quantity must be one of {', '.join(QUANTITIES)}, got 'energy'"),
     ],
 )
 def test_specs_are_refused_in_one_sentence(changes, sentence):
@@ -703,10 +697,7 @@ def test_cmi_on_the_command_line(capfd):
             "--shape 5 --radius 1 --t 0.3",
             "faces must be two positive integers such as (8, 8), more than one face, got (5,)",
         ),
-        (
-            "--shape 5x6 --radius 1 --t 0.3 --bond 1,1,2",
-            "--bond must look like 4,4,4,5, got '1,1,2'; 4 whole numbers",
-        ),
+        ("--shape 5x6 --radius 1 --t 0.3 --bond 1,1,2", "--bond must look like 4,4,4,5, got '1,1,2'; 4 whole numbers"),
         ("--shape 5x6 --radius 1 --t 0.3 --bond 1,1,2,2", "bond must join two neighbouring faces of the 5x6 grid"),
         ("--shape 5x6 --radius 1 --t 0.3 --bond 1,1;2", "--bond must look like 4,4,4,5, got '1,1;2'; whole numbers"),
         ("--shape 5x6 --radius 1 --t 0.3 --block 1", "--block must look like 4,4, got '1'; 2 whole numbers"),

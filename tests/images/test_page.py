@@ -17,13 +17,7 @@ from lattice_diffusion import cli, results
 from lattice_diffusion.channels import BitFlip, Gaussian
 from lattice_diffusion.estimate import Curve
 from lattice_diffusion.images import figures
-from lattice_diffusion.images.calibration import (
-    beside_exact,
-    calibration_verdict,
-    comparison,
-    distance,
-    share_found,
-)
+from lattice_diffusion.images.calibration import beside_exact, calibration_verdict, comparison, distance, share_found
 from lattice_diffusion.images.conclusions import probe_result
 from lattice_diffusion.images.decisions import GLOBAL, probe_variables, read_costs, snr_weights
 from lattice_diffusion.images.page import html_page, summary

@@ -174,14 +174,8 @@ KEYS = (
     [
         ({"model": {"betta": 1}}, "grids.sq.model has the unknown key 'betta'; did you mean 'beta'?"),
         ({"tt": [0.5]}, "grids.sq has the unknown key 'tt'; did you mean 't'?"),
-        (
-            {"quux": 1},
-            f"grids.sq has the unknown key 'quux'; known: {KEYS}",
-        ),
-        (
-            {"model": {"name": "isng"}},
-            "grids.sq.model has an unknown model 'isng'; did you mean 'ising'?",
-        ),
+        ({"quux": 1}, f"grids.sq has the unknown key 'quux'; known: {KEYS}"),
+        ({"model": {"name": "isng"}}, "grids.sq.model has an unknown model 'isng'; did you mean 'ising'?"),
         (
             {"model": {"name": "quux"}},
             f"grids.sq.model has an unknown model 'quux'; known: {MODELS}; or give your own as file.py:Class",
@@ -212,10 +206,7 @@ KEYS = (
         ),
         ({"model": {"beta": [0.1, 0.1]}}, "grids.sq.model.beta must hold distinct values, got 0.1 twice"),
         ({"model": {"length": 4.5}}, "grids.sq.model.length must be an integer >= 2, got 4.5"),
-        (
-            {"model": {"shape": [4, 4]}},
-            "grids.sq.model needs either shape = [Lx, Ly] or length = L, got both",
-        ),
+        ({"model": {"shape": [4, 4]}}, "grids.sq.model needs either shape = [Lx, Ly] or length = L, got both"),
         (
             {"model": {"periodic": "yes"}},
             "grids.sq.model.periodic must be true, false or a list of them, one for each axis, got 'yes'",
@@ -269,14 +260,8 @@ MIXTURE = {"name": "gaussian-mixture", "length": 4, "mean": 1.0}
             "grids.sq.model lacks the key 'beta'; its keys are name, shape, length, dimension, periodic, beta, field, "
             "anisotropy",
         ),
-        (
-            lambda table, grid: grid["model"].pop("name"),
-            f"grids.sq.model lacks the key 'name'; known: {MODELS}",
-        ),
-        (
-            lambda table, grid: grid.pop("t"),
-            "grids.sq lacks the key 't', such as t = [0.3, 0.5, 0.7]",
-        ),
+        (lambda table, grid: grid["model"].pop("name"), f"grids.sq.model lacks the key 'name'; known: {MODELS}"),
+        (lambda table, grid: grid.pop("t"), "grids.sq lacks the key 't', such as t = [0.3, 0.5, 0.7]"),
         (lambda table, grid: grid.pop("radii"), "grids.sq lacks the key 'radii', such as radii = [1, 2, 3]"),
         (lambda table, grid: grid.update(model=3), "grids.sq.model must be a table of keys, got 3"),
         (

@@ -39,8 +39,7 @@ def test_rounds_pool_to_all_samples_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "worst"),
-    [({"target_stderr": 0.03}, 0.03), ({"target_relative_error": 0.04}, 0.04)],
+    ("target", "worst"), [({"target_stderr": 0.03}, 0.03), ({"target_relative_error": 0.04}, 0.04)]
 )
 def test_the_target_is_met_at_about_the_cost_it_needs(target: dict[str, float], worst: float) -> None:
     """The widest column has sigma = 2 and mean 1: both targets ask for (2 / worst)^2 samples."""

@@ -14,12 +14,7 @@ from lattice_diffusion.kernels import heat_bath as heat_bath_kernel
 from lattice_diffusion.samplers.autocorrelation import integrated_autocorrelation_time
 from lattice_diffusion.samplers.chains import Couplings, generator_state
 from lattice_diffusion.samplers.clusters import bond_thresholds, swendsen_wang, wolff
-from lattice_diffusion.samplers.heat_bath import (
-    NotCoalescedError,
-    coupling_from_the_past,
-    heat_bath,
-    replica_exchange,
-)
+from lattice_diffusion.samplers.heat_bath import NotCoalescedError, coupling_from_the_past, heat_bath, replica_exchange
 
 BETA_CRITICAL = np.log(1 + np.sqrt(2)) / 2
 KAUFMAN_32 = {0.4: -1.10729166098, BETA_CRITICAL: -1.4336584661462}  # energy per site, periodic 32 x 32
@@ -290,8 +285,7 @@ def z_score(series, truth):
 
 
 @pytest.mark.parametrize(
-    ("method", "beta"),
-    [(method, BETA_CRITICAL) for method in ("packed", "bonds", "wolff")] + [("heat_bath", 0.4)],
+    ("method", "beta"), [(method, BETA_CRITICAL) for method in ("packed", "bonds", "wolff")] + [("heat_bath", 0.4)]
 )
 def test_kaufman_energy_on_the_periodic_32_lattice(method, beta):
     lattice, rng = ld.Lattice((32, 32), periodic=True), np.random.default_rng(44)
@@ -356,14 +350,8 @@ def test_samplers_are_reproducible_and_leave_their_input_alone():
             lambda a, g: swendsen_wang(a, np.ones(5), 1, g),
             r"one per bond, \(24,\) in the order of lattice.bonds, got shape",
         ),
-        (
-            lambda a, g: heat_bath(a, 0.4, 1, g, field=np.ones(4)),
-            r"field must be one number or an array of shape \(4",
-        ),
-        (
-            lambda a, g: heat_bath(a, 0.4, 1, g, field=np.nan),
-            "field must hold numbers, or .-inf to clamp a spin",
-        ),
+        (lambda a, g: heat_bath(a, 0.4, 1, g, field=np.ones(4)), r"field must be one number or an array of shape \(4"),
+        (lambda a, g: heat_bath(a, 0.4, 1, g, field=np.nan), "field must hold numbers, or .-inf to clamp a spin"),
         (
             lambda a, g: heat_bath(a, 0.4, 1, g, thin=0),
             "burn_in must be >= 0 and thin >= 1, both integers of at most 1,000,000,000, got",

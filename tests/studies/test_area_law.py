@@ -122,8 +122,7 @@ def test_generation_with_the_global_denoiser_ends_in_the_field():
     model, channel = ld.models.GaussianField(ld.Lattice((3, 3)), 0.4), ld.channels.Gaussian("linear")
     errors = [
         gaussian_divergence(
-            model,
-            generated_covariance(model, channel, np.linspace(1, 0, n + 1), always(ExactDenoiser(model, channel))),
+            model, generated_covariance(model, channel, np.linspace(1, 0, n + 1), always(ExactDenoiser(model, channel)))
         )
         for n in (50, 100)
     ]
@@ -215,10 +214,7 @@ def grid(**changes):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        (
-            {"settings": {"budget": 1}},
-            "unknown key 'settings.budget'; the radius schedule knows rounds, passes",
-        ),
+        ({"settings": {"budget": 1}}, "unknown key 'settings.budget'; the radius schedule knows rounds, passes"),
         ({"settings": {"budgets": [0.0]}}, r"settings.budgets.0 = 0.0: input should be greater than 0"),
         ({"quantity": "cmi", "t": [0.5], "settings": {"n": 1}}, "has the key 'settings', which the CMI has no use for"),
         ({"model": {"name": "ising", "length": 4, "beta": 0.4}}, "only domain-walls and gaussian-field has it"),

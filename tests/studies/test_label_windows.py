@@ -128,12 +128,7 @@ def test_page_of_labelled_images_shows_where_the_label_is_decided(tmp_path):
     }
     errors = {f"{name}_stderr": np.zeros_like(values) + 1e-4 for name, values in measured.items()}
     variables = probe_variables(
-        t=t,
-        radius=[1],
-        **measured,
-        **errors,
-        image_shape=(9, 7),
-        channel=ld.channels.Gaussian("linear"),
+        t=t, radius=[1], **measured, **errors, image_shape=(9, 7), channel=ld.channels.Gaussian("linear")
     )
     probe_result(variables, {"file": "x"}, {}, 0).report(tmp_path / "probe.html")
     assert "Where the label is decided" in (tmp_path / "probe.html").read_text(encoding="utf-8")

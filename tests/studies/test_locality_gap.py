@@ -160,11 +160,7 @@ def test_refused_points(changes, sentence):
     ],
 )
 def test_refused_specs(changes, sentence):
-    grid = {
-        "model": {"name": "ising", "length": 5, "beta": 0.4},
-        "channel": {"name": "gaussian"},
-        "radii": [1],
-    }
+    grid = {"model": {"name": "ising", "length": 5, "beta": 0.4}, "channel": {"name": "gaussian"}, "radii": [1]}
     with pytest.raises(SpecError) as caught:
         Spec(name="x", grids={"x": {**grid, "quantity": "learned_gap", **changes}})
     assert sentence in str(caught.value)
