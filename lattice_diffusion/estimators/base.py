@@ -172,8 +172,8 @@ def _coded(sample: Sample, q: int | None) -> Sample:
 
 def _few_integers(column: FloatArray) -> bool:
     """Return whether a column holds 3 to FEW_VALUES integers; -1, 0 and 1 are spins and erased ones."""
-    values = np.unique(column)
-    return 2 < len(values) <= FEW_VALUES and bool((values == np.floor(values)).all()) and set(values) != {-1, 0, 1}
+    values = np.unique(column) if (column == np.floor(column)).all() else column[:0]
+    return 2 < len(values) <= FEW_VALUES and set(values) != {-1, 0, 1}
 
 
 def _one_hot(x: FloatArray, tokens: NDArray[np.bool_], symbols: FloatArray) -> FloatArray:

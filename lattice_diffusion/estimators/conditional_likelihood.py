@@ -220,10 +220,8 @@ def translated(sample: Sample, copies: int, rng: Generator) -> Sample:
 def _spins(sample: Sample) -> bool:
     """Return whether the clean values of the sample are +-1, as judged from the noisy ones."""
     arrays = sample.a, sample.b, sample.c
-    few = set().union(*(np.unique(x)[:4].tolist() for x in arrays))
-    if len(few) <= 3:
-        known = sample.channel is not None and sample.t is not None
-        return few <= {-1.0, 1.0} or (known and few <= {-1.0, 0.0, 1.0})
+    if all(np.isin(x, (-1.0, 0.0, 1.0)).all() for x in arrays):
+        return (sample.channel is not None and sample.t is not None) or all(x.all() for x in arrays)
     if sample.channel is None or not is_gaussian(sample.channel) or sample.t is None:
         return False
     alpha, sigma = sample.channel.alpha(sample.t), sample.channel.sigma(sample.t)

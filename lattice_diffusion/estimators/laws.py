@@ -278,8 +278,11 @@ class Term:
         return cls(scale.new_zeros(head.n_outputs), scale.new_zeros(n_features, len(scale)), scale)
 
     def __call__(self, features: Tensor, outputs: Tensor) -> Tensor:
-        n_rest = outputs.shape[1] - len(self.scale)
-        return outputs + self.constant + pad(features @ self.weights * self.scale, (0, n_rest))
+        return self.moved(features @ self.weights, outputs)
+
+    def moved(self, predictors: Tensor, outputs: Tensor) -> Tensor:
+        """Return the outputs moved by the predictors, features @ weights."""
+        return outputs + self.constant + pad(predictors * self.scale, (0, outputs.shape[1] - len(self.scale)))
 
 
 def least_squares(head: Head, features: Tensor, outputs: Tensor, y: Tensor) -> Term:
@@ -380,11 +383,10 @@ class Law:
         self._separate(white, start, y, held_out)
         linear = self.linear(white, start)
         self.gain = head.gain(linear, y)
-        self.principal = x.new_zeros(x.shape[1], 1)
+        self.principal, standard = x.new_zeros(x.shape[1], 1), self.white.standardised(x)
         if x.shape[1]:
-            standard = self.white.standardised(x)
             self.principal = torch.linalg.eigh(standard.T @ standard)[1][:, -1:]
-        variables = self._variables(x, white, start)
+        variables = self._variables(standard, white @ self.linear.weights, start)
         self.scales = Whitening(variables)
         variables = self.scales.standardised(variables)
         self.straight = torch.linalg.pinv(variables, rtol=FLAT) @ self._powers(variables)
@@ -422,10 +424,13 @@ class Law:
     def _straight_nats(self, x: Tensor, start: Tensor, y: Tensor) -> float:
         return float(self.head.nats(by_chunks(self.straight_part, x, start), y).mean())
 
-    def _variables(self, x: Tensor, white: Tensor, start: Tensor) -> Tensor:
+    def _predictors(self, standard: Tensor) -> Tensor:
+        """Return (n, n_linear), the whitened columns times the weights of the linear term."""
+        return standard @ (self.white.matrix @ self.linear.weights)
+
+    def _variables(self, standard: Tensor, predictors: Tensor, start: Tensor) -> Tensor:
         """Return (n, 2 n_linear + 1), the variables of the bend: linear predictors and first principal component."""
-        collective = self.white.standardised(x) @ self.principal
-        return torch.cat([start[:, : self.head.n_linear], white @ self.linear.weights, collective], dim=1)
+        return torch.cat([start[:, : self.head.n_linear], predictors, standard @ self.principal], dim=1)
 
     def _powers(self, variables: Tensor) -> Tensor:
         """Return a step and products of 2 to DEGREE squashed variables; where there are many, powers of each."""
@@ -442,19 +447,22 @@ class Law:
 
     def seen(self, x: Tensor, start: Tensor) -> Tensor:
         """Return what the network sees: standardised inputs and the linear predictors."""
-        variables = self.scales.standardised(self._variables(x, self.white(x), start))
-        return torch.cat([self.white.standardised(x), variables[:, :-1]], dim=1)
+        standard = self.white.standardised(x)
+        variables = self.scales.standardised(self._variables(standard, self._predictors(standard), start))
+        return torch.cat([standard, variables[:, :-1]], dim=1)
 
     def __call__(self, x: Tensor, start: Tensor) -> Tensor:
-        white = self.white(x)
-        variables = self.scales.standardised(self._variables(x, white, start))
-        theta = self.bend(self.curves(self._curves(variables)), self.linear(white, start))
-        theta = self._widened(theta)
-        return theta if self.net is None else theta + self.gain * self.net(self.seen(x, start).float())
+        standard = self.white.standardised(x)
+        predictors = self._predictors(standard)
+        variables = self.scales.standardised(self._variables(standard, predictors, start))
+        theta = self._widened(self.bend(self.curves(self._curves(variables)), self.linear.moved(predictors, start)))
+        if self.net is None:
+            return theta
+        return theta + self.gain * self.net(torch.cat([standard, variables[:, :-1]], dim=1).float())
 
     def straight_part(self, x: Tensor, start: Tensor) -> Tensor:
         """Return (n, n_outputs), those of the linear term alone."""
-        return self._widened(self.linear(self.white(x), start))
+        return self._widened(self.linear.moved(self._predictors(self.white.standardised(x)), start))
 
     def _widened(self, theta: Tensor) -> Tensor:
         """Return outputs with the variances that RSS/(n - p) has in place of RSS/n."""
