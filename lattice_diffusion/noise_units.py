@@ -213,7 +213,7 @@ def _of_channel(channel: Any) -> Unit:
 
 def units(log_snr: float) -> str:
     """Return a noise level in other units than time, such as "σ/α = 0.67, log snr = +0.8"."""
-    return f"σ/α = {np.exp(-log_snr / 2):.3g}, log snr = {log_snr:+.1f}"
+    return f"σ/α = {np.exp(-log_snr / 2):.3g}, log snr = {log_snr:+z.1f}"
 
 
 def level(t: float, log_snr: float) -> str:

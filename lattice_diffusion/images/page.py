@@ -246,7 +246,6 @@ def _facts(title: str, facts: dict[str, Any], text: str = "") -> Section:
 
 
 def _probe_sections(result: xr.DataTree, parameters: dict[str, Any]) -> Iterator[Section]:
-    from ..plots import legend, noise_axis
     from ..plots.label_windows import plot_probe_label_windows
     from .figures import calibrations, plot_calibration, plot_probe_panels
 
@@ -257,7 +256,6 @@ def _probe_sections(result: xr.DataTree, parameters: dict[str, Any]) -> Iterator
     yield Section("Figures", picture=_picture(plot_probe_panels(result)), alternative="panels of the probe")
     if "speciation_seen" in probe:
         ax = plot_probe_label_windows(probe.variables)  # type: ignore[arg-type]
-        legend(noise_axis(ax, probe), 2)
         alternative = "nonlocality and speciation windows on one axis"
         yield Section("Where the label is decided", picture=_picture(ax.figure), alternative=alternative)
     for name, group in known.items():
@@ -323,7 +321,7 @@ def _lines(
     lines: list[list[Cell]] = []
     for k, (t, log_snr) in enumerate(zip(group[dim].values, group["log_snr"].values, strict=True)):
         places = [(name, k if j is None else (k, j)) for _, name, j in columns]
-        units = [f"{t:g}", f"{np.exp(-log_snr / 2):.3g}", f"{log_snr:+.1f}"]
+        units = [f"{t:g}", f"{np.exp(-log_snr / 2):.3g}", f"{log_snr:+z.1f}"]
         lines.append([*units, *(_number(group, name, place) for name, place in places)])
     return [dim, "σ/α", "log snr", *(title for title, _, _ in columns)], lines
 

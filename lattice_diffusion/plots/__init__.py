@@ -6,7 +6,7 @@ error. Outward from the peak over time, all that lies beyond the first value bel
 open markers, or hatched; see `trusted`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +15,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError, check_finite, shown
+from ..noise_units import units
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -176,10 +177,14 @@ def words(coordinate: xr.DataArray) -> str:
     return WORDS.get(str(coordinate.name), str(coordinate.attrs.get("long_name", coordinate.name)))
 
 
-def named(**values: Any) -> str:
-    """Return "β = 0.5, r = 2" of coordinates and values."""
-    texts = {key: x if isinstance(x, str) else f"{x:.6g}" for key, x in values.items()}
-    return ", ".join(f"{SYMBOLS.get(key, key.replace('_', ' '))} = {text}" for key, text in texts.items())
+def place(data: xr.Dataset, axes: Iterable[str]) -> str:
+    """Return "β = 0.5, t = 0.3 (σ/α = 0.43, log snr = +1.7)" of axes along which a grid has one value."""
+    texts = []
+    for key in axes:
+        x, noise = data[key].item(), _noise_of(key)
+        text = f"{SYMBOLS.get(key, key.replace('_', ' '))} = {x if isinstance(x, str) else f'{x:.6g}'}"
+        texts.append(f"{text} ({units(float(data[noise]))})" if noise in data else text)
+    return ", ".join(texts)
 
 
 def what(array: xr.DataArray) -> str:
@@ -235,6 +240,8 @@ def scale(data: xr.Dataset, name: str) -> dict[str, Any]:
     values = data[name].where(trusted(data, name)).values
     if not is_logarithmic(data, name):
         finite = data[name].values[np.isfinite(data[name].values)]
+        if is_time(data, name) and finite.size:
+            finite = _bracket(data["t"].values, finite.min(), finite.max())
         return {"vmin": float(finite.min()), "vmax": float(finite.max())} if finite.size else {}
     high = float(np.nanmax(values))
     return {"log": True, "vmin": max(float(values[values > 0].min()), high / 10**DECADES), "vmax": high}
@@ -264,8 +271,11 @@ def cells(
             step = -(-data[key].size // 14)
             axis.set_ticks(places(data[key])[::step], [str(n) for n in data[key].values[::step]])
     ax.set(xlabel=words(data[x]), ylabel=words(data[y]))
-    if "t" in (x, y) and "log_snr" in data:
-        noise_axis(ax, data, upright=y == "t")
+    for key in (x, y):
+        if _noise_of(key) in data:
+            noise_axis(ax, data, key, upright=key == y)
+    if is_time(data, name):
+        noise_axis(ax.figure.axes[-1], data, upright=True, label=what(data[name]))
     peak = data.get("peak_time")
     if peak is not None and name == "cmi" and x == "t" and peak.dims == (y,):
         peak, limits = peak.where(trusted(data, name).any("t")), ax.get_xlim()
@@ -317,7 +327,7 @@ def curves(
     chosen: Any = [None] if by is None else np.unique(np.linspace(0, data[by].size - 1, most).round().astype(int))
     for n, i in enumerate(chosen, k):
         one, good = (data, seen) if i is None else (data.isel({by: i}), seen.isel({by: i}))
-        text = label if by is None else named(**{by: one[by].item()})
+        text = label if by is None else place(one, [by])
         values, mask, stderr = one[name].values, good.values, errors(one, name)
         error = np.zeros(values.shape) if stderr is None else np.nan_to_num(stderr.values)
         color = options.get("color", COLORS[n % 7])
@@ -338,11 +348,17 @@ def curves(
         ax.set(yscale="log", ylim=(low, high))
         if high < 1e3 * low and low > 1e-3:
             plain_log(ax.yaxis)
-    ax.set(xlabel=words(data[x]), ylabel=what(data[name]))
+    ax.set(ylabel=what(data[name]))
+    if _noise_of(x) in data:
+        noise_axis(ax, data, x, at=at)
+    else:
+        ax.set_xlabel(words(data[x]))
     if at is None:
         ticks(ax, data[x])
-        if x == "t" and "log_snr" in data:
-            noise_axis(ax, data)
+    if is_time(data, name):
+        if ax.get_ylim()[0] < 0.0 or ax.get_ylim()[1] > 1.0:
+            ax.set_ylim(0.0, 1.0)
+        noise_axis(ax, data, upright=True, label=what(data[name]))
     return ax
 
 
@@ -360,51 +376,94 @@ def ticks(ax: "Axes", coordinate: xr.DataArray) -> None:
     ax.xaxis.set_minor_locator(NullLocator())
 
 
-def noise_axis(ax: "Axes", data: Any, upright: bool = False) -> "Axes":
-    """Label the axis of time with t, σ/α and log snr, at some of the times measured.
+def is_time(data: xr.Dataset, name: str) -> bool:
+    """Return whether a variable is the time of a peak under noise that has an snr."""
+    return name.endswith("_time") and "log_snr" in data
+
+
+def _noise_of(axis: str) -> str:
+    """Return the name of the variable with the log snr along an axis of times."""
+    return "log_snr" if axis == "t" else f"{axis}_log_snr"
+
+
+def _bracket(t: NDArray[Any], low: float, high: float) -> NDArray[Any]:
+    """Return the times measured from low to high, and the next one on either side, in order."""
+    t = np.sort(t)
+    return t[max(0, np.searchsorted(t, low, "right") - 1) : np.searchsorted(t, high) + 1]
+
+
+def noise_axis(
+    ax: "Axes",
+    data: Any,
+    key: str = "t",
+    *,
+    at: ArrayLike | None = None,
+    upright: bool = False,
+    label: str = "noise level",
+) -> "Axes":
+    """Label an axis of noise with t, σ/α and log snr, at some of the times measured.
 
     Args:
-        data: variables by name, with the times `t` and the `log_snr` at each.
-        upright: whether time runs along y.
+        data: variables by name, with the times `key` and the log snr at each.
+        at: where the times are on the axis, in place of the times themselves.
+        upright: whether the axis is that of y; then labels are of the times that what is drawn reaches.
+        label: what the axis shows.
     """
-    t, log_snr = data["t"].values, data["log_snr"].values
-    gaps = [np.abs(t[:, None] - np.linspace(t.min(), t.max(), n)) for n in N_TICKS]
-    shown = np.unique(min(gaps, key=lambda gap: gap.min(axis=0).max()).argmin(axis=0))  # as even as they get
+    t, log_snr = data[key].values, data[_noise_of(key)].values
+    at = t if at is None else np.asarray(at)
     if upright:
-        ax.set_yticks(t[shown], [label.replace("\n", ", ") for label in _noise(t[shown], log_snr[shown])])
-        ax.set_ylabel("t, σ/α, log snr")
-        return ax
-    return noise_rows(ax, t[shown], t[shown], log_snr[shown])
+        shown = np.isin(t, _bracket(t, *ax.get_ylim()))
+        t, log_snr, at = t[shown], log_snr[shown], at[shown]
+    even = (ax.yaxis if upright else ax.xaxis).get_transform().transform(at)
+    gaps = [np.abs(even[:, None] - np.linspace(even.min(), even.max(), n)) for n in N_TICKS]
+    shown = np.unique(min(gaps, key=lambda gap: gap.min(axis=0).max()).argmin(axis=0))  # as even as they get
+    return noise_rows(ax, at[shown], t[shown], log_snr[shown], upright=upright, label=label)
 
 
 def _noise(t: NDArray[Any], log_snr: NDArray[Any]) -> list[str]:
-    columns = zip(t, np.exp(-log_snr / 2), log_snr, strict=True)
-    return [f"{x:.{4 if 0.999 < x < 1 else 3}g}\n{_short(ratio)}\n{level:+.1f}" for x, ratio, level in columns]
+    columns, more = zip(t, np.exp(-log_snr / 2), log_snr, strict=True), int(np.ptp(log_snr) < 0.5)
+    return [
+        f"{x:.{4 if 0.999 < x < 1 else 3}g}\n{_short(ratio, 2 + more)}\n{level:+z.{1 + more}f}"
+        for x, ratio, level in columns
+    ]
 
 
-def _short(number: float) -> str:
+def _short(number: float, digits: int = 2) -> str:
     """Return two digits of a number, more of one above 100."""
-    return f"{number:.2g}" if number < 100 else f"{number:.0f}"
+    return f"{number:.{digits}g}" if number < 100 else f"{number:.0f}"
 
 
-def noise_rows(ax: "Axes", places: NDArray[Any], t: NDArray[Any], log_snr: NDArray[Any]) -> "Axes":
-    """Label `places` of the axis with t, σ/α and log snr, and write what they are at its left end.
+def noise_rows(
+    ax: "Axes",
+    places: NDArray[Any],
+    t: NDArray[Any],
+    log_snr: NDArray[Any],
+    *,
+    upright: bool = False,
+    label: str = "noise level",
+) -> "Axes":
+    """Label `places` of an axis with t, σ/α and log snr, in rows below it, or in lines beside it where it is `upright`.
 
     Where several grids share the axis, the labels are those of the widest.
     """
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import NullLocator
 
+    size, texts = 0.8 * plt.rcParams["font.size"], _noise(t, log_snr)
+    (ax.yaxis if upright else ax.xaxis).set_minor_locator(NullLocator())
+    if upright:
+        ax.set_yticks(places, [text.replace("\n", ", ") for text in texts], fontsize=size)
+        ax.set_ylabel(f"{label}: t, σ/α, log snr")
+        return ax
     for text in [text for text in ax.texts if text.get_gid() == "noise"]:
-        if np.ptp(ax.get_xticks()) >= np.ptp(places):
+        if np.ptp(ax.get_xticks()) > np.ptp(places):
             return ax
         text.remove()
-
-    size = 0.8 * plt.rcParams["font.size"]
-    ax.set_xticks(places, _noise(t, log_snr), fontsize=size)
+    ax.set_xticks(places, texts, fontsize=size)
     where: dict[str, Any] = {"xycoords": ax.get_xaxis_transform(), "textcoords": "offset points"}
     where |= {"ha": "right", "va": "top", "fontsize": size, "gid": "noise"}
     ax.annotate("t\nσ/α\nlog snr", (places[0], 0), (-1.9 * size, -7), **where)
-    ax.set_xlabel("noise level")
+    ax.set_xlabel(label)
     return ax
 
 

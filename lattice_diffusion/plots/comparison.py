@@ -27,10 +27,11 @@ def plot_comparison(found: Comparison, *, unit: Any = "linear", budget: float | 
         right.errorbar(one.kl, one.cost, xerr=one.kl_stderr, marker=MARKERS[k % 7], color=COLORS[k % 7], ls="")
     left.axhline(0.0, color="0.7", lw=0.8, zorder=0)
     left.set(xlabel=unit.label, ylabel="KL beyond the best per unit of log snr (nats)")
-    if unit.name == "linear":
-        noise_axis(left, xr.Dataset({"log_snr": ("t", found.log_snr)}, {"t": level}))
     if unit.high > 1e3 or unit.name == "sigma":
         left.set_xscale("log")
+    if unit.name in ("linear", "sigma", "log_snr"):
+        t = NoiseLevel(found.log_snr).to("linear")
+        noise_axis(left, xr.Dataset({"log_snr": ("t", found.log_snr)}, {"t": t}), at=level)
     frontier = found.frontier()
     right.plot([one.kl for one in frontier], [one.cost for one in frontier], "k.-", lw=1, label="frontier", zorder=0)
     right.set(xlabel="predicted KL beyond the best (nats)", ylabel="seconds of a call at every level")

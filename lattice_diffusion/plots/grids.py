@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..report import with_error
 from ..results import grids
-from . import cells, curves, legend, named, scale, what
+from . import cells, curves, legend, place, scale, what
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,7 +74,8 @@ def plot_grids(
         axes = part.subplots(n, columns, squeeze=False).ravel()
         for ax, panel in zip(axes, found, strict=False):
             panel.draw(ax)
-            ax.set_title("\n".join(textwrap.wrap(panel.title, int(44 / large))))
+            lines = textwrap.wrap(panel.title.replace(" = ", "\0=\0"), int(44 / large))  # a name stays with its value
+            ax.set_title("\n".join(lines).replace("\0", " "))
         for ax in axes[len(found) :]:
             ax.remove()
     return figure
@@ -117,11 +118,12 @@ def _panels(
         return
     if any(dim not in data.dims for dim in (*at, *over)):
         return  # another grid may have it
-    there = data.isel({dim: _index(data[dim], value) for dim, value in at.items()})
-    for name, array in there.data_vars.items():
+    index = {dim: _index(data[dim], value) for dim, value in at.items()}
+    for name, array in data.data_vars.items():
         wanted = name in quantity if quantity else name != "done" and not str(name).endswith(_SILENT)
-        if wanted and array.dtype.kind in "fiu" and set(over) <= set(array.dims):
-            yield from _variable(there, str(name), over, [dim for dim in at if dim in data[name].dims])
+        chosen = {dim: place for dim, place in index.items() if dim in array.dims}
+        if wanted and array.dtype.kind in "fiu" and set(over) <= set(array.dims) - set(chosen):
+            yield from _variable(data.isel(chosen), str(name), over, list(chosen))
 
 
 def _index(coordinate: xr.DataArray, value: Any) -> int:
@@ -140,8 +142,7 @@ def _index(coordinate: xr.DataArray, value: Any) -> int:
 def _variable(data: xr.Dataset, name: str, over: tuple[str, ...], at: Sequence[str]) -> Iterator[Panel]:
     """Yield the panels of one variable: those of every combination of values along the axes that are not shown."""
     axes = [str(dim) for dim in data[name].dims]
-    fixed = {dim: data[dim].item() for dim in axes if data.sizes[dim] == 1 and dim not in over}
-    fixed |= {dim: data[dim].item() for dim in at}
+    fixed = [*(dim for dim in axes if data.sizes[dim] == 1 and dim not in over), *at]
     data = data.squeeze([dim for dim in fixed if dim in data.dims])
     dims = sorted((dim for dim in axes if dim in data.dims), key=lambda dim: (dim != "t", -data.sizes[dim]))
     shown = list(over) or dims[: 2 if len(dims) > 1 and data.sizes[dims[1]] > FEW else 1]
@@ -149,7 +150,7 @@ def _variable(data: xr.Dataset, name: str, over: tuple[str, ...], at: Sequence[s
     if not shown:
         error = float(data[f"{name}_stderr"]) if f"{name}_stderr" in data else 0.0
         text = f"{what(data[name])}\n{with_error(float(data[name]), error)}"
-        yield Panel(named(**fixed), partial(_text, text=text))
+        yield Panel(place(data, fixed), partial(_text, text=text))
         return
     scales = scale(data, name)
     series = shown[1] if len(shown) == 2 and not others else None
@@ -157,9 +158,9 @@ def _variable(data: xr.Dataset, name: str, over: tuple[str, ...], at: Sequence[s
         series = max(others, key=lambda dim: data.sizes[dim])
         others.remove(series)
     most = data.sizes[series] if series and over else 7
-    for place in itertools.product(*(range(data.sizes[dim]) for dim in others)):
-        part = data.isel(dict(zip(others, place, strict=True)))
-        title, found = named(**{dim: part[dim].item() for dim in others}, **fixed), part[name].notnull()
+    for index in itertools.product(*(range(data.sizes[dim]) for dim in others)):
+        part = data.isel(dict(zip(others, index, strict=True)))
+        title, found = place(part, [*others, *fixed]), part[name].notnull()
         if not (found & (part[name] != 0)).any():
             nothing = "zero everywhere" if found.any() else "none found"
             yield Panel(title, partial(_text, text=f"{what(data[name])}:\n{nothing}"))
@@ -173,7 +174,7 @@ def _variable(data: xr.Dataset, name: str, over: tuple[str, ...], at: Sequence[s
 def _curves(ax: "Axes", data: xr.Dataset, name: str, x: str, by: str | None, most: int) -> None:
     curves(ax, data, name, x, by, most=most)
     if by is not None:
-        legend(ax)
+        legend(ax, 1 if by == "t" else None)
 
 
 def _text(ax: "Axes", text: str) -> None:

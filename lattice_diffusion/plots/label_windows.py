@@ -8,7 +8,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from . import COLORS, curve, legend, new_figure
+from . import COLORS, curve, legend, new_figure, noise_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,6 +76,7 @@ def plot_probe_label_windows(variables: Mapping[str, xr.Variable], *, ax: "Axes 
     )
     r = variables["radius"].values[0]
     ax.set_title(f"Images: windows at {float(variables['tolerance'].values):g} nats, r = {r}")
+    legend(noise_axis(ax, variables), 2)
     return ax
 
 

@@ -184,6 +184,7 @@ _AXES = {
     "mass_squared": ("1", "mass squared m^2"),
     "t": ("1", "diffusion time t, 0 clean and 1 pure noise"),
 }
+_TIMES = ("t", "time", "start", "stop")  # axes of noise
 _N_SAMPLES = Column((), "1", "samples drawn for the target error, at most max_samples; a closed form needs none")
 
 
@@ -234,11 +235,13 @@ class Tables:
         for axis, values in listed.items():
             shown = [float(f"{x:.15g}") if isinstance(x, float) else x for x in values]  # 0.5 of a range, for `.sel`
             yield axis, variable((axis,), np.array(shown), *_AXES.get(axis, ("1", f"{axis} of the model")))
-        if "t" in listed and is_gaussian(channel := build_channel(grid.channel)):
-            with np.errstate(divide="ignore"):
-                log_snr = np.log([channel.snr(t) for t in listed["t"]])
-            yield "log_snr", variable(("t",), log_snr, "1", "logarithm of the signal-to-noise ratio")
         yield from self._coordinates[name].items()
+        channel, along = build_channel(grid.channel), {**listed, **self._coordinates[name]}
+        for axis in [axis for axis in _TIMES if axis in along] if is_gaussian(channel) else ():
+            with np.errstate(divide="ignore"):
+                log_snr = np.log([channel.snr(float(t)) for t in np.asarray(along[axis])])
+            key = "log_snr" if axis == "t" else f"{axis}_log_snr"
+            yield key, variable((axis,), log_snr, "1", "logarithm of the signal-to-noise ratio")
         for column_name, (dims, units, long_name) in _columns(grid).items():
             yield column_name, variable((*listed, *dims), self._values[name][column_name], units, long_name)
         yield "done", variable(tuple(listed), self._done[name], "1", "1 where the point is measured")

@@ -77,6 +77,7 @@ def figure(result: xr.DataTree) -> Any:
     left.plot([s.time for s in speciation if s], ordered[: len(speciation)], "k:", label=r"$g N m_0^2 = 1$")
     left.axhline(1.0, color="k", ls="--")
     left.set(title=f"N = {size}, |A| = 1, |B| = N/4; hatched: rare samples", xlim=data["t"].values[[0, -1]])
+    right.set_ylim(data["t"].values[[0, -1]])
     for k, (n, group) in enumerate(by_size(result, "size-").items()):
         plots.curves(right, group, "peak_time", "beta", k=k, join=False, label=f"N = {n}")
         right.plot(ordered, [predicted_peak(n, beta) for beta in ordered], color=plots.COLORS[k])

@@ -127,16 +127,16 @@ def figure(result: xr.DataTree) -> Any:
     left.axvline(BETA_CRITICAL, color="k", lw=1, ls=":")
     left.text(0.1, 1.35, "walls lost")
     left.text(0.22, 0.9, "walls known")
-    left.set(
-        xlabel="β", ylabel="noise σ/α", title="Line of learning transitions", xlim=(-0.03, 0.62), ylim=(0.85, 1.75)
-    )
-    plots.curves(middle, cut, "cmi", by="radius", at=noise_of(cut))
-    plots.curves(right, cut, "markov_length", at=noise_of(cut), log=False)
-    middle.set(xlabel="noise σ/α", title=f"CMI of a bond at β = {CUT_BETA}; dashed: transition")
-    right.set(xlabel="noise σ/α", title=f"Markov length at β = {CUT_BETA}")
+    left.set(xlabel="β", title="Line of learning transitions", xlim=(-0.03, 0.62), ylim=(0.85, 1.75))
+    ticks = np.linspace(0.9, 1.7, 5)
+    plots.noise_rows(left, ticks, np.array(times(ticks)), -2 * np.log(ticks), upright=True)
+    plots.curves(middle, cut, "cmi", by="radius")
+    plots.curves(right, cut, "markov_length", log=False)
+    middle.set_title(f"CMI of a bond at β = {CUT_BETA}; dashed: transition")
+    right.set_title(f"Markov length at β = {CUT_BETA}")
     critical = np.interp(CUT_BETA, line["line_beta"].values, line["critical_noise"].values)
     for ax in (middle, right):
-        ax.axvline(critical, color="k", ls="--")
+        ax.axvline(critical / (1 + critical), color="k", ls="--")
     for ax in (left, middle):
         plots.legend(ax)
     return fig

@@ -104,25 +104,24 @@ def figure(result: xr.DataTree) -> Any:
     left.plot(np.log10(1 - np.array(peaks)), side, "k", label="peak, closed form")
     left.plot(np.log10(1 - sizes["peak_time"]), side, "o", color="k", mfc="white", label="peak, sampled")
     left.set(title="The window moves to pure noise")
+    middle.set_xscale("log")
     for k, (n, data) in enumerate(zip(lengths, curves, strict=True)):
         plots.curves(middle, data, "cmi", k=k, at=u, log=False, label=f"L = {n}")
-    middle.set(xscale="log", title="CMI by sampling; black: closed form")
-    middle.minorticks_off()
-    some = np.linspace(0, len(u) - 1, 4).astype(int)
-    t, log_snr = 1 - u[some], curves[0]["log_snr"].values[some]
-    for ax, places in ((left, np.log10(u[some])), (middle, u[some])):
+    middle.set(title="CMI by sampling; black: closed form")
+    for ax, places in ((left, np.log10(u)), (middle, u)):
         ax.invert_xaxis()
-        plots.noise_rows(ax, places, t, log_snr)
+        plots.noise_axis(ax, curves[0], at=places)
     for k, key in enumerate(ENDS):
         signal = np.array([signal_per_site(t) for t in sizes[f"{key}_time"].values])
         error = np.abs(signal / (1 - sizes[f"{key}_time"])) * sizes[f"{key}_time_stderr"]
         plots.curve(right, k, length, signal, error, key.replace("_", " "))
         right.plot(length, signal[0] * float(length[0]) / length, "k", lw=1, zorder=1)
-    right.set(
-        xscale="log", yscale="log", xlabel="side L", ylabel="signal per site", title="All times scale as 1/L (black)"
-    )
+    right.set(xscale="log", yscale="log", xlabel="side L", title="Signal per site at all times scales as 1/L (black)")
     right.set_xticks(length.values, [str(n) for n in length.values], minor=False)
     right.minorticks_off()
+    ticks = np.array([0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998])
+    log_snr = 2 * np.log((1 - ticks) / ticks)
+    plots.noise_rows(right, np.vectorize(signal_per_site)(ticks), ticks, log_snr, upright=True)
     for ax in (left, middle, right):
         plots.legend(ax, 2 if ax is right else 3)
     return fig

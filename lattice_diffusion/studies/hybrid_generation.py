@@ -410,13 +410,14 @@ def figure(result: xr.DataTree) -> Any:
 
 
 def _system(name: str, low: float, high: float) -> str:
-    """Return the lines of a tick: a system and its window in t, and in σ/α under Gaussian noise."""
+    """Return the lines of a tick: a system and its window in t, and in σ/α and log snr under Gaussian noise."""
     lines = [line for part in TITLES[name].split(", ") for line in textwrap.wrap(part, 14)]
     lines.append(f"t {low:.2f} to {high:.2f}")
     if name != "loops-erasure":
         with np.errstate(divide="ignore"):
             noise = np.array([low, high]) / (1.0 - np.array([low, high]))
         lines.append("σ/α {:.2g} to {:.2g}".format(*noise))
+        lines.append("log snr\n{:+z.1f} to {:+z.1f}".format(*-2 * np.log(noise)))
     return "\n".join(lines)
 
 

@@ -191,26 +191,28 @@ def analyse_noise(noise: Noise, result: xr.DataTree) -> Analysis:
 def draw_noise(noise: Noise, result: xr.DataTree) -> Any:
     fig, (left, middle, right) = plots.new_figure(3, width=4.4)
     data, label = grids(result)["map"], grids(result)["label"]
-    control, x = (noise.control(g["t"].values) for g in (data, label))
+    along = noise.control if noise is BIT_FLIP else lambda t: t  # Gaussian noise is drawn over t, in three units
+    control, x = (along(g["t"].values) for g in (data, label))
     side = json.loads(result.attrs["parameters"])["grids"]["map"]["model"]["length"]
     peak, error = data["peak_time"], data["peak_time_stderr"]
-    peaks = {"peak_time": noise.control(peak), "peak_time_stderr": noise.control(peak + error) - noise.control(peak)}
+    peaks = {"peak_time": along(peak), "peak_time_stderr": along(error)}
     plots.cells(left, data.assign(peaks).assign_coords(t=control), "cmi", vmin=1e-7)
     left.set(title=f"CMI, L = {side}; hatched: rare samples")
     plots.curves(middle, data, "markov_length", at=control, log=False)
     middle.set(title="Markov length; black: known transition", ylim=(0, None))
-    fit, fine = crossing(label, noise), np.linspace(x[0], x[-1], 100)
+    fit, fine = crossing(label, noise), np.linspace(float(label["t"][0]), float(label["t"][-1]), 100)
     bits = label.assign({name: label[name] / math.log(2) for name in ("label_entropy", "label_entropy_stderr")})
     plots.curves(right, bits, "label_entropy", by="length", at=x, log=False, join=False)
     for k, length in enumerate(label["length"].values[:7]):
-        values = np.polynomial.polynomial.polyval(fit.scaled(fine, length), fit.coefficients)
-        right.plot(fine, values, color=plots.COLORS[k], lw=1)
+        values = np.polynomial.polynomial.polyval(fit.scaled(noise.control(fine), length), fit.coefficients)
+        right.plot(along(fine), values, color=plots.COLORS[k], lw=1)
     right.set(ylabel=r"$E\,H(S|x)\,/\,\log 2$", title="Label entropies cross at the transition")
     plots.legend(right)
     for ax in (left, middle, right):
-        ax.axvline(noise.critical[0][0], color="k", lw=1.5)
-        ax.set(xlabel=f"noise {noise.symbol}")
-        ax.locator_params(axis="x", nbins=6)
+        ax.axvline(along(noise.time(noise.critical[0][0])), color="k", lw=1.5)
+        if noise is BIT_FLIP:
+            ax.set(xlabel=f"noise {noise.symbol}")
+            ax.locator_params(axis="x", nbins=6)
     return fig
 
 

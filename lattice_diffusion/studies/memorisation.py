@@ -190,6 +190,8 @@ def figure(result: xr.DataTree) -> Any:
             measured, error = at["memorisation_measured"], at["memorisation_measured_stderr"]
             plots.curve(bottom, k, one["size"], measured, error, f"r = {r}")
         bottom.set(xscale="log", xlabel="training samples n", ylabel="memorisation time", title="Black: I = log n")
+        if "log_snr" in one:
+            plots.noise_axis(bottom, one, upright=True, label="memorisation")
         plots.legend(top)
         plots.legend(bottom)
     return fig

@@ -116,10 +116,36 @@ def test_time_is_labelled_in_all_units_of_noise() -> None:
     assert [text.get_text() for text in shared.get_xticklabels()] == labels  # of the widest grid, once
     assert len(shared.texts) == 1
     upright = plot_grids(result, over=("beta", "t")).axes[0]
-    assert upright.get_ylabel() == "t, σ/α, log snr"
+    assert upright.get_ylabel() == "noise level: t, σ/α, log snr"
     assert upright.get_yticklabels()[0].get_text() == "0.2, 0.25, +2.8"
     titles = [ax.get_title() for ax in plot_grids(result, at={"beta": 0.44}).axes]
     assert titles == ["β = 0.44", ""]  # xi has no beta
+    titles = [ax.get_title() for ax in plot_grids(result, at={"t": 0.8}, quantity=["cmi"]).axes]
+    assert titles == ["t = 0.8 (σ/α = 4, log snr = -2.8)"]
+    by_time = plot_grids(result, over=("beta",), quantity=["cmi"]).axes[0].get_legend()
+    assert by_time.get_texts()[0].get_text() == "t = 0.2 (σ/α = 0.25, log snr = +2.8)"
+
+
+def test_times_of_peaks_are_labelled_in_all_units_of_noise() -> None:
+    t = np.array([0.2, 0.4, 0.5, 0.6, 0.8])
+    axes = {name: results.variable(name, x, "1", name) for name, x in {"t": t, "beta": BETAS, "side": SIDES}.items()}
+    log_snr = results.variable("t", 2 * np.log((1 - t) / t), "1", "log snr")
+    peaks = array(np.array([[0.45, 0.5, 0.52, 0.55], [0.41, 0.5, 0.52, 0.58]]), "side", "beta", units="1")
+    drawn = {"cmi": array(np.ones(5), "t"), "peak_time": peaks}
+    result = made(grid={**axes, "log_snr": log_snr, **drawn})
+    labels = ["0.4, 0.67, +0.8", "0.5, 1, +0.0", "0.6, 1.5, -0.8"]  # 0.4 and 0.6 bracket the peaks
+    curve = plot_grids(result, quantity=["peak_time"], over=("beta",)).axes[0]
+    bar = plot_grids(result, quantity=["peak_time"], over=("beta", "side")).axes[1]
+    for ax in (curve, bar):
+        assert [text.get_text() for text in ax.get_yticklabels()] == labels
+        assert ax.get_ylabel() == "peak time: t, σ/α, log snr"
+    curves = plots.new_figure()[1]
+    for k, shift in enumerate((0.0, 0.3)):  # a second set, which lies elsewhere, is not cut off
+        moved = result["grid"].to_dataset().isel(side=k) + shift
+        plots.curves(curves, moved.assign(log_snr=log_snr).assign_coords(t=t), "peak_time", "beta", k=k)
+    low, high = curves.get_ylim()
+    assert low < 0.45
+    assert high > 0.87
 
 
 def test_what_is_empty_says_so() -> None:

@@ -9,6 +9,7 @@ import lattice_diffusion as ld
 from lattice_diffusion import results
 from lattice_diffusion.phases import peak_time
 from lattice_diffusion.runs import runner
+from lattice_diffusion.runs.points import Tables
 from lattice_diffusion.runs.spec import Spec
 
 
@@ -41,6 +42,9 @@ def test_gaussian_noise_is_stored_in_other_units_too(tmp_path):
     assert found.values == pytest.approx([math.inf, 2 * math.log(3), 0.0, -math.inf])
     erased = runner.run(chain(radii=[1], t=[0.2]), tmp_path / "b.h5", progress=False)
     assert "log_snr" not in results.grids(erased)["grid"]  # sigma has no meaning there
+    returned = {**grid, "t": None, "quantity": "learned_recovery", "settings": {"starts": [0.25, 0.5]}, "n_samples": 2}
+    axis = Tables(Spec(name="field", grids={"grid": returned})).groups()["grid"]["start_log_snr"]
+    assert axis.values == pytest.approx([2 * math.log(3), 0.0])
 
 
 def test_times_in_any_order_have_the_same_peaks(tmp_path):
