@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import xarray as xr
 
+from .noise_units import NoiseLevel, units
 from .results import LAZY_BYTES, Row, grids, rows
 
 
@@ -23,8 +24,15 @@ def table_cells(rows: Iterable[Row]) -> list[list[str]]:
         analytic = "" if row.analytic is None else f"{row.analytic:.6g}"
         z = "" if row.z is None else f"{row.z:+.1f}"
         measured = with_error(row.value, row.stderr)
-        cells.append([row.experiment, row.quantity, analytic, measured, z, row.kind, row.source])
+        cells.append([row.experiment, words(row), analytic, measured, z, row.kind, row.source])
     return cells
+
+
+def words(row: Row) -> str:
+    """Return the quantity of a row, and its noise in all units: t is that of the linear schedule."""
+    if row.log_snr is None:
+        return row.quantity
+    return f"{row.quantity} [t = {NoiseLevel(np.asarray(row.log_snr)).to('linear'):.4g}, {units(row.log_snr)}]"
 
 
 def align(cells: list[list[str]], right: Sequence[int] = ()) -> str:
@@ -54,9 +62,10 @@ def csv_table(rows: Iterable[Row]) -> str:
     """Return all columns at full precision, as CSV."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["experiment", "quantity", "analytic", "value", "stderr", "z", "kind", "source"])
+    writer.writerow(["experiment", "quantity", "analytic", "value", "stderr", "z", "log_snr", "kind", "source"])
     for row in rows:
-        numbers = ["" if x is None else repr(x) for x in (row.analytic, row.value, row.stderr, row.z)]
+        given = (row.analytic, row.value, row.stderr, row.z, row.log_snr)
+        numbers = ["" if x is None else repr(x) for x in given]
         writer.writerow([row.experiment, row.quantity, *numbers, row.kind, row.source])
     return text.getvalue()
 

@@ -17,7 +17,7 @@ import math
 import os
 import subprocess
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import MISSING, astuple, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,7 +56,10 @@ class ResultError(InputError):
 
 @dataclass(frozen=True)
 class Row:
-    """One measured number beside its analytic value (None where there is none), the value's source, one of `KINDS`."""
+    """One measured number beside its analytic value (None where there is none), the value's source, one of `KINDS`.
+
+    `log_snr` is the noise at which it was measured, or which it is; None where there is none or it has no snr.
+    """
 
     experiment: str
     quantity: str
@@ -65,6 +68,7 @@ class Row:
     stderr: float
     source: str
     kind: str = "none"
+    log_snr: float | None = None
 
     @property
     def z(self) -> float | None:
@@ -139,7 +143,11 @@ _COLUMNS = {
     "stderr": "standard error of the measured value",
     "source": "source of the analytic value",
     "kind": "kind of comparison: exact, asymptotic, literature, learned or none",
+    "log_snr": "log snr of the noise, NaN where there is none",
 }
+
+
+_OPTIONAL = ("analytic", "log_snr")  # columns of which NaN is None
 
 
 def grids(result: xr.DataTree) -> dict[str, xr.Dataset]:
@@ -152,13 +160,12 @@ def rows(result: xr.DataTree) -> list[Row]:
     if TABLE not in result.children:
         return []
     table = result.children[TABLE].to_dataset()
-    columns = [
-        table[field.name].values.tolist() for field in fields(Row) if field.name in table or field.name != "kind"
-    ]
-    return [
-        Row(experiment, quantity, None if math.isnan(analytic) else analytic, *rest)
-        for experiment, quantity, analytic, *rest in zip(*columns, strict=True)
-    ]
+    names = [field.name for field in fields(Row) if field.name in table or field.default is MISSING]
+    found = []
+    for line in zip(*(table[name].values.tolist() for name in names), strict=True):
+        row: dict[str, Any] = dict(zip(names, line, strict=True))
+        found.append(Row(**{**row, **{name: None for name in _OPTIONAL if name in row and math.isnan(row[name])}}))
+    return found
 
 
 def provenance(name: str, parameters: str, seed: int, *, complete: bool) -> dict[str, str | int | bool]:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import pickle
 import re
@@ -323,7 +324,7 @@ def toy(name: str) -> Study:
     def analyse(result: xr.DataTree) -> Analysis:
         grid = results.grids(result)["chain"]
         peak = results.variable(("beta",), grid["cmi"].values[..., 0].max(axis=1), "nat", "largest CMI")
-        return Analysis({"chain": {"peak": peak}}, [row("peak", Estimate(0.26, 0.01, 0), 0.25, "here", "exact")])
+        return Analysis({"chain": {"peak": peak}}, [row("peak", Estimate(0.26, 0.01, 0), 0.25, "here", "exact", t=0.2)])
 
     def figure(result: xr.DataTree) -> Any:
         import matplotlib.pyplot as plt
@@ -350,9 +351,10 @@ def test_reproduce_makes_files_figures_and_one_table(shell: Shell, tmp_path: Pat
     assert re.fullmatch(COST.format("toy-one") + COST.format("toy-two"), err)
     lines = [line.split() for line in out.splitlines()]
     assert lines[0] == ["experiment", "quantity", "analytic", "measured", "z", "kind"]
-    assert lines[2] == ["toy-one", "peak", "0.25", "0.260", "±", "0.010", "+1.0", "exact"]
+    peak = "peak [t = 0.2, σ/α = 0.25, log snr = +2.8]"
+    assert lines[2] == ["toy-one", *peak.split(), "0.25", "0.260", "±", "0.010", "+1.0", "exact"]
     assert lines[3][0] == "toy-two"
-    said = "2 comparisons are exact. For the 2 with an error mean z² = 1.00, largest |z| = 1.0 (toy-one: peak)."
+    said = f"2 comparisons are exact. For the 2 with an error mean z² = 1.00, largest |z| = 1.0 (toy-one: {peak})."
     assert out.endswith(f"\n{said}\nSee here/now/index.html.\n")
     folder = tmp_path / "here" / "now"
     names = {f"toy-{n}.{suffix}" for n in ("one", "two") for suffix in ("h5", "png")}
@@ -365,12 +367,15 @@ def test_reproduce_makes_files_figures_and_one_table(shell: Shell, tmp_path: Pat
     assert page.count("<td>exact</td>") == 3  # in two tables and in the list of kinds
     result = results.load(folder / "toy-one.h5")
     assert result.attrs["complete"]
-    assert results.rows(result) == [Row("toy-one", "peak", 0.25, 0.26, 0.01, "here", "exact")]
+    assert page.count(f"<td>{peak}</td>") == 2
+    log_snr = 2 * math.log(4)
+    assert results.rows(result) == [Row("toy-one", "peak", 0.25, 0.26, 0.01, "here", "exact", log_snr)]
     assert results.grids(result)["chain"]["peak"].values.shape == (2,)
     with open(folder / "table.csv", newline="") as file:
         table = list(csv.DictReader(file))
     assert [row["experiment"] for row in table] == ["toy-one", "toy-two"]
     assert float(table[0]["z"]) == pytest.approx(1.0)
+    assert float(table[0]["log_snr"]) == log_snr
     assert "source" in (folder / "table.txt").read_text().splitlines()[0]
 
 

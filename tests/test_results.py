@@ -24,7 +24,10 @@ def result() -> xr.DataTree:
         "cmi": results.variable(("t", "radius"), cmi, "nat", "conditional mutual information"),
         "done": results.variable(("t",), np.array([1, 0], np.uint8), "1", "1 where measured"),
     }
-    rows = [Row("chain", "ξ at β = 1", 1.0, 1.1, 0.05, "here", "exact"), Row("chain", "p", None, 0.3, 0.1, "")]
+    rows = [
+        Row("chain", "ξ at β = 1", 1.0, 1.1, 0.05, "here", "exact"),
+        Row("chain", "p", None, 0.3, 0.1, "", log_snr=1),
+    ]
     return results.tree(results.provenance("chain", '{"a": 1}', 2**70, complete=True), {"square": grid}, rows)
 
 
@@ -41,9 +44,9 @@ def test_reading_gives_back_what_was_written(result: xr.DataTree, tmp_path: Path
         assert read.values.tobytes() == variable.values.tobytes()
 
 
-def test_tables_without_kinds_are_read(result: xr.DataTree) -> None:
-    result["table"] = result["table"].to_dataset().drop_vars("kind")
-    assert [row.kind for row in results.rows(result)] == ["none", "none"]
+def test_tables_without_kinds_and_noise_are_read(result: xr.DataTree) -> None:
+    result["table"] = result["table"].to_dataset().drop_vars(["kind", "log_snr"])
+    assert [(row.kind, row.log_snr) for row in results.rows(result)] == [("none", None)] * 2
     assert results.rows(result)[0].source == "here"
 
 

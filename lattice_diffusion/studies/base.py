@@ -108,11 +108,20 @@ def ratio(value: Estimate, other: Estimate) -> Estimate:
 
 
 def row(
-    quantity: str, found: Estimate | float, analytic: float | None = None, source: str = "", kind: Kind = "none"
+    quantity: str,
+    found: Estimate | float,
+    analytic: float | None = None,
+    source: str = "",
+    kind: Kind = "none",
+    t: float | None = None,
 ) -> Row:
-    """Return the row of an estimate, or of a number without an error; `reproduce` adds the name of the study."""
+    """Return the row of an estimate, or of a number without an error; `reproduce` adds the name of the study.
+
+    `t` is the time under Gaussian noise of linear schedule at which it was measured, or which it is.
+    """
     found = found if isinstance(found, Estimate) else Estimate(float(found), 0.0, 0)
-    return Row("", quantity, None if analytic is None else float(analytic), found.value, found.stderr, source, kind)
+    analytic, log_snr = None if analytic is None else float(analytic), None if t is None else 2 * math.log((1 - t) / t)
+    return Row("", quantity, analytic, found.value, found.stderr, source, kind, log_snr)
 
 
 def label_crossing(data: xr.Dataset, control: ArrayLike, guess: tuple[float, float], degree: int = 3) -> Crossing:

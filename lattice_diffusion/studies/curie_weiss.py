@@ -48,7 +48,7 @@ def analyse(result: xr.DataTree) -> Analysis:
         if predicted is not None and beta >= 1.4:
             peak = measured(data[largest].isel(beta=i), "peak_time")
             label = f"peak time (N = {largest}, beta = {beta:.1f})"
-            analysis.rows.append(row(label, peak, predicted, MIXTURE, "asymptotic"))
+            analysis.rows.append(row(label, peak, predicted, MIXTURE, "asymptotic", peak.value))
     last = [measured(group.isel(beta=-1), "peak_time") for group in data.values()]
     time, error = np.array([e.value for e in last]), np.array([e.stderr for e in last])
     law = power_law(sizes, (1 - time) / time, error / time**2)

@@ -108,12 +108,14 @@ def analyse(result: xr.DataTree) -> Analysis:
     for (value, source), beta, end in ((DUALITY, 0.0, found[0]), (TRICRITICAL, BETA_CRITICAL, found[-1])):
         if end is not None:
             label = f"sigma/alpha* (beta = {beta:.3f}) from crossing label entropies"
-            analysis.rows.append(row(label, end, value, f"{source}; L <= 14", "literature"))
+            analysis.rows.append(row(label, end, value, f"{source}; L <= 14", "literature", *times([end.value])))
     for beta in IDENTITY_BETAS:
         place = data[f"identity-{1000 * beta:03.0f}"].isel(t=0)
         label = f"E <s s'>_x^2 at sigma^2/alpha^2 = 1/beta, beta = {beta:.3f}"
         square = measured(place, "squared_correlation")
-        analysis.rows.append(row(label, square, float(place["clean_correlation"]), IDENTITY, "exact"))
+        analysis.rows.append(
+            row(label, square, float(place["clean_correlation"]), IDENTITY, "exact", float(place["t"]))
+        )
     return analysis
 
 

@@ -53,7 +53,7 @@ def analyse(result: xr.DataTree) -> Analysis:
         for (i, j), remark in (((len(masses) // 2, len(times) // 2), ""), (worst, ": largest deviation")):
             label = f"xi ({name}, m = {np.sqrt(masses[i]):.2f}, t = {times[j]:.2f}{remark})"
             xi = measured(data.isel(mass_squared=i, t=j), "markov_length")
-            analysis.rows.append(row(label, xi, predicted[i, j], SOURCE, "exact"))
+            analysis.rows.append(row(label, xi, predicted[i, j], SOURCE, "exact", times[j]))
     return analysis
 
 

@@ -74,7 +74,7 @@ def analyse(result: xr.DataTree) -> Analysis:
     for length, peak, exact_peak in zip(systems, ends["peak"], exact_peaks, strict=True):
         if peak is not None:
             label = f"peak time (L = {length})"
-            analysis.rows.append(row(label, peak, exact_peak, f"maximum of {CLOSED}", "exact"))
+            analysis.rows.append(row(label, peak, exact_peak, f"maximum of {CLOSED}", "exact", peak.value))
     lengths = np.array([*systems])
     sizes = {"length": variable(("length",), lengths, "sites", "side L of the image")}
     analysis.variables["sizes"] = sizes

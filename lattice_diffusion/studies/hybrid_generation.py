@@ -40,6 +40,7 @@ from ..denoisers import (
 from ..errors import InputError
 from ..exact.magnetisation import magnetisation_law, patch_law
 from ..models import DomainWalls, Ising
+from ..noise_units import level
 from ..phases import nonlocality_window
 from ..results import grids, variable
 from ..runs.points import Point
@@ -352,6 +353,11 @@ LEARNED_GENERATION = replace(
 # -- what follows ------------------------------------------------------------------------------------------------------
 
 
+def _noise(name: str, t: float) -> str:
+    """Return a time in words, of Gaussian noise in all units."""
+    return f"t = {t:.3f}" if name == "loops-erasure" else level(round(t, 3), 2 * math.log((1 - t) / t))
+
+
 def is_spins(name: str) -> bool:
     return not name.startswith("loops")
 
@@ -361,7 +367,7 @@ def analyse(result: xr.DataTree) -> Analysis:
     for name, title in TITLES.items():
         data = grids(result)[name]
         start, stop = data["window"].values
-        width, ends = stop - start, f"{start:.3f} to {stop:.3f}"
+        width, ends = stop - start, " to ".join(_noise(name, t) for t in (start, stop))
         rows.append(row(f"window, start to stop, {title}", width, source=ends))
         for column, what, _, source in QUALITIES[is_spins(name)]:
             for kind in SCHEDULES:

@@ -51,7 +51,7 @@ def analyse(result: xr.DataTree) -> Analysis:
             peak = measured(data.isel(beta=i).sel(radius=RADIUS), "peak_time")
             if predicted is not None and np.isfinite(peak.value):
                 label = f"peak time (L = {length}, r = {RADIUS}, beta = {beta:.1f})"
-                analysis.rows.append(row(label, peak, predicted, MIXTURE, "asymptotic"))
+                analysis.rows.append(row(label, peak, predicted, MIXTURE, "asymptotic", peak.value))
     return analysis
 
 

@@ -72,11 +72,11 @@ def analyse(result: xr.DataTree) -> Analysis:
     source = "closed form by nearest kept spins"
     analysis.rows.append(row("mean z^2 of sampled CMI under erasure", pooled, 1.0, source, "exact"))
     for name in ("gaussian", "bitflip"):
-        late = data[name].sel(t=LATE, method="nearest")
+        late, t = data[name].sel(t=LATE, method="nearest"), LATE if name == "gaussian" else None
         for i, beta in enumerate(late["beta"].values):
             label = f"xi ({name}, beta = {beta:.2f}, t = {LATE})"
             xi = measured(late.isel(beta=i), "markov_length")
-            analysis.rows.append(row(label, xi, limit_length(beta), LIMIT, "asymptotic"))
+            analysis.rows.append(row(label, xi, limit_length(beta), LIMIT, "asymptotic", t))
     return analysis
 
 

@@ -179,15 +179,19 @@ def _rows(
     title: str, data: xr.Dataset, explained: float, nonlocality: Window | None, speciation: Window | None
 ) -> list[Row]:
     """Return the chain rule where the CMI is largest, the windows, and by how much the inequalities hold."""
-    chain = measured(data.isel(t=int(data["cmi"].argmax("t"))), "chain_rule")
+    top = int(data["cmi"].argmax("t"))
+    chain = measured(data.isel(t=top), "chain_rule")
     rows = [
-        row(f"chain rule at the peak of I(A;C|B), {title}", chain, 0.0, "chain rule of informations", "exact"),
+        row(
+            f"chain rule at the peak of I(A;C|B), {title}",
+            *(chain, 0.0, "chain rule of informations", "exact", float(data["t"][top])),
+        ),
         row(f"share of I(A;C|B) that the label explains, {title}", explained),
     ]
     for what, window in (("nonlocality", nonlocality), ("speciation", speciation)):
         for end, time in zip(("start", "stop"), _ends(window), strict=True):
             if time is not None:
-                rows.append(row(f"{what} {end}, {title}", time, source="window"))
+                rows.append(row(f"{what} {end}, {title}", time, source="window", t=time.value))
     inside, needed = data["cmi"].values > TOLERANCE, explained * data["cmi"].values
     for bound, name in (("I_0(S;AB) - I_t(S;B)", "lost"), ("I_t(S;ABC)", "abc")):
         values, stderr = (data[f"label_information_{name}{suffix}"].values for suffix in ("", "_stderr"))
@@ -195,7 +199,7 @@ def _rows(
         worst = int(margin.argmin())
         spread = float(np.hypot(stderr[worst], explained * data["cmi_stderr"].values[worst]))
         least = Estimate(float(margin[worst]), spread, 0)
-        rows.append(row(f"least of {bound} - a I(A;C|B), {title}", least, source=">= 0"))
+        rows.append(row(f"least of {bound} - a I(A;C|B), {title}", least, source=">= 0", t=float(data["t"][worst])))
     return rows
 
 

@@ -181,8 +181,9 @@ def crossing(label: xr.Dataset, noise: Noise) -> Crossing:
 
 def analyse_noise(noise: Noise, result: xr.DataTree) -> Analysis:
     fit, what = crossing(grids(result)["label"], noise), f"{noise.symbol}* from crossing label entropies"
+    t = None if noise is BIT_FLIP else noise.time(fit.critical.value)
     rows = [
-        row(f"{what} ({source.split(',')[0]})", fit.critical, value, source, "literature")
+        row(f"{what} ({source.split(',')[0]})", fit.critical, value, source, "literature", t)
         for value, source in noise.critical
     ]
     return Analysis(rows=[*rows, row("nu from their collapse", fit.nu, *noise.nu, "literature")])

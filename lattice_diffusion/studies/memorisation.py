@@ -157,8 +157,9 @@ def analyse(result: xr.DataTree) -> Analysis:
             found.append(seen)
             if predicted is not None and seen is not None and i == len(radii) - 1:
                 label = f"memorisation time, {TITLES[name]}, r = {radii[i]}, n = {sizes[j]}"
+                t = seen.value if "log_snr" in data else None
                 both = Estimate(seen.value, math.hypot(seen.stderr, predicted.stderr), 0)
-                analysis.rows.append(row(label, both, predicted.value, SOURCE, "asymptotic"))
+                analysis.rows.append(row(label, both, predicted.value, SOURCE, "asymptotic", t))
         dims, words = ("radius", "size"), "memorisation time, training error half the exact one"
         analysis.variables[name] = {
             **estimates(dims, "memorisation_predicted", known, "1", "memorisation time, I = log n", shape),

@@ -15,7 +15,7 @@ from .. import plots, results
 from ..errors import InputError
 from ..plots.grids import plot_grids
 from ..registry import hint
-from ..report import csv_table, table_cells, text_table
+from ..report import csv_table, table_cells, text_table, words
 from ..results import Row
 from ..runs.executors import process_pool
 from ..runs.points import n_points
@@ -123,21 +123,21 @@ def summary(rows: Sequence[Row]) -> str:
     exact = [row for row in rows if row.kind == "exact" and row.analytic is not None]
     scores = {row: row.z for row in exact if row.z is not None}
     closed = [abs(row.value - row.analytic) for row in exact if row.z is None and row.analytic is not None]
-    words = [f"{len(exact)} comparisons are exact."]
+    sentences = [f"{len(exact)} comparisons are exact."]
     if scores:
         worst = max(scores, key=lambda row: abs(scores[row]))
         mean = math.fsum(z**2 for z in scores.values()) / len(scores)
-        words.append(
+        sentences.append(
             f"For the {len(scores)} with an error mean z² = {mean:.2f}, largest |z| = {abs(scores[worst]):.1f} "
-            f"({worst.experiment}: {worst.quantity})."
+            f"({worst.experiment}: {words(worst)})."
         )
     if closed:
-        words.append(f"The {len(closed)} without an error differ by at most {max(closed):.1g}.")
+        sentences.append(f"The {len(closed)} without an error differ by at most {max(closed):.1g}.")
     names = {**{kind: kind for kind in results.KINDS if kind != "exact"}, "none": "without an analytic value"}
     others = [f"{counts[kind]} {name}" for kind, name in names.items() if counts[kind]]
     if others:
-        words.append(f"Not counted: {', '.join(others)}.")
-    return " ".join(words)
+        sentences.append(f"Not counted: {', '.join(others)}.")
+    return " ".join(sentences)
 
 
 def save_figure(figure: Any, path: Path) -> None:

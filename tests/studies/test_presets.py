@@ -1,6 +1,8 @@
 """Every study, quick and as small as can be: every row beside its analytic value, every figure drawn."""
 
 import csv
+import math
+import re
 
 import numpy as np
 import pytest
@@ -18,6 +20,10 @@ from lattice_diffusion.studies.reproduce import analysed
 
 FINITE_SIZE = ("large N", "asymptotic", "large r", "peak r^(-5/4)", "speciation")  # sources that small systems may miss
 FINITE_STEPS = 1e-3  # what steps of finite length leave of zero
+GAUSSIAN = (  # studies of Gaussian noise alone
+    *("gaussian-field", "gaussian-mixture", "ising", "curie-weiss", "loops-gaussian", "domain-walls"),
+    *("locality-gap", "label-windows"),
+)
 FEW = {"train_steps": 3, "batch_size": 8, "width": 8, "depth": 1, "global_steps": 3, "n_steps": 20}
 # What is changed of the quick preset, by study and grid ("": all of its grids); None leaves a grid out.
 SMALLEST = {
@@ -136,8 +142,26 @@ def smallest(name: str) -> Spec:
     return Spec(name=name, grids=grids)
 
 
+def check_noise(row: results.Row) -> None:
+    """A row that names a time of Gaussian noise, or is one, carries its log snr."""
+    named = re.search(r"\b(?:t|T_f) = ([\d.]+)", row.quantity)
+    is_time = not row.quantity.startswith("exponent") and re.search(r"\btime\b|\bstart\b|\bstop\b", row.quantity)
+    if row.log_snr is None:
+        assert not (row.experiment in GAUSSIAN and (named or is_time or "* from" in row.quantity)), row
+        return
+    ratio = math.exp(-row.log_snr / 2)
+    t = ratio / (1 + ratio)
+    if named:
+        assert abs(t - float(named[1])) <= 0.005, row  # names have two digits at least
+    elif is_time:
+        assert t == pytest.approx(row.value), row
+    elif "* " in row.quantity:
+        assert ratio == pytest.approx(row.value, abs=1e-5), row
+
+
 def check(row: results.Row) -> None:
     assert np.isfinite([row.value, row.stderr]).all(), row
+    check_noise(row)
     assert (row.kind == "none") == (row.analytic is None), row
     if "at most 1" in row.source and "cost" not in row.quantity:
         assert row.value <= 1 + 5 * row.stderr + 1e-9, row

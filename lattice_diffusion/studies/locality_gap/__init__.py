@@ -95,16 +95,16 @@ def _rows(name: str, data: xr.Dataset) -> list[Row]:
         for residual, exact, label, source in IDENTITIES:
             truth, left = float(top[exact]), measured(top, residual)
             place, found = f"{what}, t = {float(top['t']):g}, r = 1", Estimate(truth + left.value, left.stderr, 0)
-            rows.append(row(f"{label}, {place}", found, truth, source, "exact"))
+            rows.append(row(f"{label}, {place}", found, truth, source, "exact", float(top["t"])))
         for r in (0, 1):
             of_gap, of_cmi = (measured(curve.isel(radius=r), f"{key}peak_time") for key in ("gap_", ""))
             shift = Estimate(of_gap.value - of_cmi.value, float(np.hypot(of_gap.stderr, of_cmi.stderr)), 0)
             if np.isfinite(shift.value):
                 label = f"peak of D^2 (t = {of_gap.value:.3f}) less peak of I, {what}, r = {curve['radius'].values[r]}"
-                rows.append(row(label, shift, source="same samples; errors as if independent"))
+                rows.append(row(label, shift, source="same samples; errors as if independent", t=of_gap.value))
     worst = data.isel(data["bound_ratio"].argmax(...))
     label, source = f"largest D^2 / bound, {name}", "at most 1: D^2 <= 4 sqrt(I)/sigma^2"
-    rows.append(row(label, measured(worst, "bound_ratio"), source=source))
+    rows.append(row(label, measured(worst, "bound_ratio"), source=source, t=float(worst["t"])))
     seen = data["gap"].values > LARGE
     slope = data["slope"].values[seen] / data["gap"].values[seen]
     odd = float(slope[np.argmax(np.abs(slope - 1.0))])
@@ -124,7 +124,7 @@ def _learned(data: xr.Dataset) -> list[Row]:
                 top = curve.isel(time=int(curve["gap"].argmax("time")))
                 label = f"learned D^2 / exact, beta = {beta:g}, t = {float(top['time']):g}, r = {r} to {what} global"
                 found = Estimate(float(top[name] / top["gap"]), float(top[f"{name}_stderr"] / top["gap"]), 0)
-                rows.append(row(label, found, 1.0, "1 for perfect learning", "learned"))
+                rows.append(row(label, found, 1.0, "1 for perfect learning", "learned", float(top["time"])))
             off = float(abs(data[name] / gap - 1.0).where(gap > LARGE).isel(radius=k).max())
             label = f"largest |learned D^2 / exact - 1| where D^2 > {LARGE:g}, r = {r} to {what} global"
             rows.append(row(label, off, 0.0, "0 for perfect learning; largest at small t", "learned"))

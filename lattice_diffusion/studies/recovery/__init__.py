@@ -109,9 +109,10 @@ def steepest_times(data: xr.Dataset) -> Variables:
 def _field(data: xr.Dataset) -> list[Row]:
     last, source = data.isel(t=-1), "closed form; the global denoiser's 0 but for the finite steps"
     *local, everything = [measured(last.isel(radius=k), "error") for k in range(last["radius"].size)]
-    label = f"field, KL per site, T_f = {float(last['t']):g}"
-    rows = [row(f"{label}, r = {r}", e, source=source) for r, e in zip(last["radius"].values, local, strict=False)]
-    return [*rows, row(f"{label}, global", everything, 0.0, source, "asymptotic")]
+    t = float(last["t"])
+    label = f"field, KL per site, T_f = {t:g}"
+    rows = [row(f"{label}, r = {r}", e, source=source, t=t) for r, e in zip(last["radius"].values, local, strict=False)]
+    return [*rows, row(f"{label}, global", everything, 0.0, source, "asymptotic", t)]
 
 
 def _ising(data: xr.Dataset) -> list[Row]:
@@ -122,13 +123,13 @@ def _ising(data: xr.Dataset) -> list[Row]:
         worst = everything.isel(z.argmax(...))
         where = f"beta = {float(worst['beta']):g}, T_f = {float(worst['t']):g}"
         label = f"Ising, global, {what}, farthest from 0 of {z.size} ({where})"
-        rows.append(row(label, measured(worst, key), 0.0, source, "asymptotic"))
+        rows.append(row(label, measured(worst, key), 0.0, source, "asymptotic", float(worst["t"])))
     source = "small in the data phase, large across the transition"
     for beta in data["beta"].values:
         for j in (0, -1):
             place = data.isel(radius=0, t=j).sel(beta=beta)
             label = f"Ising beta = {beta:g}, r = 1, patch error, T_f = {float(place['t']):g}"
-            rows.append(row(label, measured(place, "error"), source=source))
+            rows.append(row(label, measured(place, "error"), source=source, t=float(place["t"])))
     return rows
 
 
@@ -158,7 +159,8 @@ def _loops(data: xr.Dataset) -> list[Row]:
     for j in (0, -1):
         place = data.isel(radius=0, t=j)
         label = f"{broken}, r = 1, T_f = {float(place['t']):g}"
-        rows.append(row(label, measured(place, "error"), source=f"rises across t* = {T_STAR:.3f}"))
+        source = f"rises across t* = {T_STAR:.3f}"
+        rows.append(row(label, measured(place, "error"), source=source, t=float(place["t"])))
     z2 = pooled_z(everything["energy_change"], everything["energy_change_stderr"], 0.0)
     label = "loops, global, bond change: mean of z^2"
     return [*rows, row(label, z2, 1.0, "the law is recovered, but for the finite steps: 1", "asymptotic")]
@@ -182,17 +184,18 @@ def _beside(
 ) -> list[Row]:
     rows = []
     for start in starts:
+        t = start if "log_snr" in exact else None
         for r in learned["radius"].values:
             truth = measured(exact.sel(t=start, method="nearest").sel(radius=r), name)
             place = learned.sel(start=start, method="nearest").sel(radius=r)
             found, what = measured(place, name), f"{label.format(r)}, T_f = {start:g}"
             stderr = float(np.hypot(truth.stderr, found.stderr))
             beside = Estimate(found.value, stderr, 0)
-            rows.append(row(what, beside, truth.value, "the exact denoiser of that radius", "learned"))
+            rows.append(row(what, beside, truth.value, "the exact denoiser of that radius", "learned", t))
             if "excess" in learned:
                 left = Estimate(found.value - float(place["excess"]), stderr, 0)
                 source = "KL(p_0 || p_net) - KL(p_local || p_net)"
-                rows.append(row(f"{what}, less what learning costs", left, truth.value, source, "exact"))
+                rows.append(row(f"{what}, less what learning costs", left, truth.value, source, "exact", t))
     return rows
 
 
