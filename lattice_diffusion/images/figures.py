@@ -47,7 +47,10 @@ def plot_probe(result: xr.DataTree) -> "Figure":
 
 
 def plot_probe_panels(result: xr.DataTree, figure: "Figure | SubFigure | None" = None) -> "Figure | SubFigure":
-    """Draw the panels of a probe: CMI map and curves, and what follows from them: Markov length, recommended radius."""
+    """Draw the panels of a probe: CMI map and curves, and what follows from them: Markov length, recommended radius.
+
+    Where no Markov length was found its panel is left out.
+    """
     variables = grids(result)["probe"]
     if "markov_length" not in variables:
         figure = figure or _empty(4.2)
@@ -57,11 +60,13 @@ def plot_probe_panels(result: xr.DataTree, figure: "Figure | SubFigure | None" =
         figure.suptitle("NOT CONVERGED: may be too large or too small", color=ALARM, fontweight="bold")
         return figure
     figure = figure or _empty(7.8)
-    axes = figure.subplots(2, 2)
-    plot_probe_map(variables, ax=axes[0, 0])
-    plot_probe_curves(variables, ax=axes[0, 1])
-    plot_probe_lengths(variables, ax=axes[1, 0])
-    plot_probe_radius(variables, ax=axes[1, 1])
+    found = bool(variables["markov_length"].notnull().any())
+    axes = figure.subplot_mosaic([["map", "curves"], ["length" if found else "radius", "radius"]])
+    plot_probe_map(variables, ax=axes["map"])
+    plot_probe_curves(variables, ax=axes["curves"])
+    if found:
+        plot_probe_lengths(variables, ax=axes["length"])
+    plot_probe_radius(variables, ax=axes["radius"])
     return figure
 
 
@@ -70,14 +75,14 @@ def plot_calibration(
 ) -> "Figure | SubFigure":
     """Draw measured beside exact for pictures of known truth: CMI curves, Markov length, nonlocality window."""
     figure, variables = figure or _empty(3.7), grids(result)[group]
-    axes = figure.subplots(1, 3, squeeze=False)[0]
-    plot_probe_curves(variables, ax=axes[0], n_curves=3)
-    if "markov_length" in variables:
-        plot_probe_lengths(variables, ax=axes[1])
-        plot_probe_windows(variables, ax=axes[2])
-    else:
-        axes[1].remove()
-        axes[2].remove()
+    keys = ("markov_length", "markov_length_exact")
+    panels = [plot_probe_windows] if "markov_length" in variables else []
+    if any(key in variables and variables[key].notnull().any() for key in keys):
+        panels = [plot_probe_lengths, *panels]
+    first, *axes = figure.subplots(1, 1 + len(panels), squeeze=False)[0]
+    plot_probe_curves(variables, ax=first, n_curves=3)
+    for plot, ax in zip(panels, axes, strict=True):
+        plot(variables, ax=ax)
     return figure
 
 
@@ -137,8 +142,6 @@ def plot_probe_lengths(variables: Variables, *, ax: "Axes | None" = None) -> "Ax
     curve(ax, 0, t[~none], xi[~none], variables["markov_length_stderr"].values[~none])
     if none.any():
         ax.plot(t[none], np.zeros(none.sum()), "|", color="0.5", ms=12, label="no exponential window")
-    if none.all():
-        ax.text(0.5, 0.5, "none found", ha="center", va="center", transform=ax.transAxes)
     ax.set_ylim(0.0, None if np.isfinite(ax.dataLim.y1) and ax.dataLim.y1 > 0 else 1.0)
     ax.set(xlim=_limits(t), ylabel=r"Markov length $\xi$ (sites)", title="How far information reaches")
     legend(noise_axis(ax, variables))

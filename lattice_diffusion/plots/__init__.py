@@ -97,7 +97,7 @@ def heat_map(
     vmax: float | None = None,
     hatched: ArrayLike | None = None,
 ) -> "Axes":
-    """Draw `values` (len(y), len(x)) as coloured cells with a colour bar; cells without a value stay grey.
+    """Draw `values` (len(y), len(x)) as coloured cells with a colour bar, if any; cells without a value stay grey.
 
     On a logarithmic scale values that are not positive have no colour. `vmin` and `vmax` cut the scale, and cells of
     the mask `hatched` have stripes in place of a colour. Axes of whole numbers have ticks at whole numbers.
@@ -126,9 +126,10 @@ def heat_map(
     edges = _edges(x), _edges(y)
     norm = LogNorm(low, high) if log else Normalize(low, high)
     mesh = ax.pcolormesh(*edges, z, cmap="viridis", norm=norm, rasterized=True)
-    bar = ax.figure.colorbar(mesh, ax=ax, label=label, extend="min" if cut else "neither")
-    if log and high < 1e3 * low:
-        plain_log(bar.ax.yaxis)
+    if z.count():
+        bar = ax.figure.colorbar(mesh, ax=ax, label=label, extend="min" if cut else "neither")
+        if log and high < 1e3 * low:
+            plain_log(bar.ax.yaxis)
     ax.set_facecolor("0.85")
     if striped.any():
         nothing = np.ma.masked_where(~striped, np.ones(z.shape))

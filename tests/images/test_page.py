@@ -334,6 +334,21 @@ def test_figure_shows_every_measured_point() -> None:
     assert len([ax for ax in whole.axes if ax.get_title()]) == 4 + 3
 
 
+def test_panels_with_nothing_in_them_are_left_out() -> None:
+    made = probe().copy(deep=True)
+    for group in ("probe", "calibration_ising"):
+        for name in ("markov_length", "markov_length_exact"):
+            if name in made[group]:
+                made[group][name].values[:] = np.nan
+    figure = figures.plot_probe(made)
+    titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
+    assert len(titles) == 3 + 2
+    assert "How far information reaches" not in titles
+    made["probe"]["cmi_above_null"].values[:] = 0.0
+    grey = figures.plot_probe_panels(made)
+    assert len(grey.axes) == 3  # a map without a colour has no scale of colours
+
+
 def black(ax: Any) -> list[list[float]]:
     """Heights of the solid black lines."""
     lines = [line for line in ax.lines if to_hex(line.get_color()) == "#000000" and line.get_linestyle() == "-"]
