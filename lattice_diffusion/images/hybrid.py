@@ -30,6 +30,7 @@ from .conclusions import HYBRID, converged, time_in_words
 from .decisions import GLOBAL
 from .hybrid_measurements import Effort, Radii, four_schedules, images_denoised, measure, stepwise, ticks
 from .hybrid_networks import (
+    GLOBAL_SHARE,
     Split,
     Training,
     classifier_of,
@@ -43,7 +44,7 @@ from .hybrid_networks import (
 )
 from .hybrid_quality import Judge, hybrid_groups
 from .images import Images, open_images
-from .probe import parse_radii, seed_of
+from .probe import parse_radii, seed_of, training_seconds
 
 STEPS = ("steps", "global_steps")
 STORED = ("file", "array", "labels", "classes", "memory_bytes")  # what may differ between copies of the same images
@@ -165,7 +166,7 @@ def hybrid(
         warned = opened.oddities() if data.labels is not None else [*opened.oddities(), UNLABELLED]
         if progress or not fixed:
             within = None if fixed else budget
-            plan = _costed(plan, data, given_nets, schedules, within, progress, started, warned, where)
+            plan = _costed(plan, data, given_nets, schedules, within, progress, started, where)
         parts.begin(asdict(plan))
         with gpu_memory("take smaller images, or device='cpu'"):
             groups, rows = _measured(plan, data, given_nets, schedules, parts, progress, where)
@@ -236,13 +237,9 @@ def _costed(
     budget: float | None,
     progress: bool,
     started: float,
-    warned: list[str],
     device: str,
 ) -> HybridPlan:
-    """Return the plan with the steps that the seconds since `started` leave of a budget; say what it will cost.
-
-    Where none are left, a sentence is added to `warned`.
-    """
+    """Return the plan with the steps that the seconds since `started` leave of a budget; say what it will cost."""
     training = plan.training
     per_step = dict.fromkeys(training.kinds, 0.0) if nets else seconds_per_step(data, training, device)
     rng = np.random.default_rng(0)
@@ -252,14 +249,10 @@ def _costed(
     beside += classifier_seconds(data, device)
     spent = time.perf_counter() - started
     if budget is not None:
-        steps, global_steps = steps_within(max(0.95 * budget - spent - beside, 0.0), per_step)
+        step = sum(per_step.values()) / GLOBAL_SHARE  # one of every network
+        left = training_seconds(budget, spent + beside, step, "fewer samples, steps or radii")
+        steps, global_steps = steps_within(left, per_step)
         training = replace(training, steps=steps, global_steps=global_steps)
-        if spent + beside > budget:
-            warned.append(
-                f"{duration(spent + beside)} are spent beside training, more than the budget of {budget:g} s."
-            )
-            if progress:
-                say(f"warning: {warned[-1]}")
     learning = sum(per_step[kind] * training.steps_of(kind) for kind in training.kinds)
     if progress:
         learned = (

@@ -184,7 +184,7 @@ def seconds_per_step(data: Split, training: Training, device: str = "cpu", few: 
 def steps_within(budget: float, seconds: dict[int, float]) -> tuple[int, int]:
     """Return the steps of every local network and of the global one that take `budget` seconds together."""
     local = sum(value for kind, value in seconds.items() if kind != GLOBAL)
-    return max(1, int((1 - GLOBAL_SHARE) * budget / local)), max(1, int(GLOBAL_SHARE * budget / seconds[GLOBAL]))
+    return int((1 - GLOBAL_SHARE) * budget / local), int(GLOBAL_SHARE * budget / seconds[GLOBAL])
 
 
 def name_of(kind: int) -> str:

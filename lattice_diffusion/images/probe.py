@@ -122,7 +122,7 @@ def probe(
         plan = plan if steps is None else replace(plan, steps=steps)
         within = budget if steps is None else None
         if within is not None or progress:
-            plan = _costed(field, plan, known, within, device, progress, started, warned)
+            plan = _costed(field, plan, known, within, device, progress, started)
         if plan.steps < FEW_STEPS:
             warned.append(f"{plan.steps} steps of training a network are few; {STEPS} are usual.")
         if progress:
@@ -281,12 +281,8 @@ def _costed(
     device: str,
     progress: bool,
     started: float,
-    warned: list[str],
 ) -> ProbePlan:
-    """Return the plan with as many steps as the seconds since `started` leave of the budget; say what it will cost.
-
-    Where none are left, a sentence is added to `warned`.
-    """
+    """Return the plan with as many steps as the seconds since `started` leave of the budget; say what it will cost."""
     from ..estimators.amortised_estimates import pilot
 
     seconds, asking = pilot(field, plan, device)
@@ -296,14 +292,9 @@ def _costed(
     spent = time.perf_counter() - started
     beside = n_networks * (asking + OVERHEAD_STEPS * seconds) + exact
     if budget is not None:
-        left = 0.95 * budget - spent - beside
-        plan = replace(plan, steps=max(1, int(left / (n_networks * seconds))))
-        if left < 0:
-            remedy = "fewer times" if not known else "--no-calibrate or fewer times"
-            warned.append(
-                f"{duration(spent + beside)} are spent beside training, more than the budget of {budget:g} s; take "
-                f"{remedy}."
-            )
+        remedy = "--no-calibrate or fewer times" if known else "fewer times"
+        left = training_seconds(budget, spent + beside, n_networks * seconds, remedy)
+        plan = replace(plan, steps=int(left / (n_networks * seconds)))
     if progress:
         titles = " and ".join(TITLES[name] for name in known)
         pictured = f", and as many pictures of known truth ({titles})" if known else ""
@@ -321,6 +312,18 @@ def _costed(
 def seed_of(rng: Rng) -> int:
     """Return a seed as it is, and one that is drawn for a generator or None."""
     return rng if isinstance(rng, int) else int(np.random.default_rng(rng).integers(2**32))
+
+
+def training_seconds(budget: float, beside: float, step: float, remedy: str) -> float:
+    """Return the seconds that `beside` leaves for training, with some to spare; InputError unless `step` fits in."""
+    left = 0.95 * budget - beside
+    if left < step:
+        least = math.ceil((beside + step) / 0.95)
+        raise InputError(
+            f"budget must be at least {least} s, as {duration(beside)} pass beside training, "
+            f"got {budget:g}; raise it, or take {remedy}"
+        )
+    return left
 
 
 def plain(value: Any) -> Any:

@@ -1,6 +1,7 @@
 """The probe on data of known truth, its views, its resumption, its command line and every bad input."""
 
 import json
+import math
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -219,8 +220,7 @@ def spins(tmp_path: Path, n: int = 1000) -> Path:
 
 
 def run(path: Path, out: Path, *options: str) -> int:
-    effort = () if "--budget" in options else ("--steps", "5")
-    words = ["--times", "0.4,0.7", *effort, "--no-calibrate", *options]
+    words = ["--times", "0.4,0.7", "--steps", "5", "--no-calibrate", *options]
     return cli.main(["probe", str(path), "--out", str(out), *words])
 
 
@@ -268,7 +268,7 @@ def test_a_killed_probe_goes_on_to_the_same_numbers(tmp_path, monkeypatch):
 
 def test_probe_writes_a_result_and_states_its_cost(tmp_path, capsys):
     out = tmp_path / "probe.h5"
-    assert run(spins(tmp_path), out, "--budget", "1") == 0
+    assert run(spins(tmp_path), out) == 0
     captured = capsys.readouterr()
     assert "spins.npy: 1000 images of spins, 6x6, -1 .. 1 scaled to -1 .. 1, no labels\n" in captured.err
     assert "probe: 1000 images of 6x6, 2 times x 2 radii, 2 folds" in captured.err
@@ -278,9 +278,9 @@ def test_probe_writes_a_result_and_states_its_cost(tmp_path, capsys):
     assert results.grids(result)["probe"]["cmi"].values.shape == (2, 2)
     assert json.loads(str(result.attrs["parameters"]))["plan"]["pixel"] == [3, 3]
     assert not (tmp_path / "probe.h5.parts").exists()
-    assert run(spins(tmp_path), out, "--budget", "1") == 2
+    assert run(spins(tmp_path), out) == 2
     assert "exists" in capsys.readouterr().err
-    assert run(spins(tmp_path), out, "--budget", "1", "--resume") == 0
+    assert run(spins(tmp_path), out, "--resume") == 0
     assert "is finished" in capsys.readouterr().err
     assert cli.main(["report", str(out)]) == 0
 
@@ -429,15 +429,15 @@ def test_budget_covers_reading_measuring_and_calibration(monkeypatch, calibrated
     known = pictures_for(field.read(np.arange(100))[:, 0]) if calibrated else {}
     n_networks, exact = (4, 0) if not calibrated else (12, 40)
     spent = 25.0
-    warned: list[str] = []
-    made = _costed(field, plan, known, 200.0, "cpu", False, time.perf_counter() - spent, warned)
-    assert warned == []
+    made = _costed(field, plan, known, 200.0, "cpu", False, time.perf_counter() - spent)
     beside = spent + exact + n_networks * (3.0 + 0.01 * OVERHEAD_STEPS)
     assert made.steps == pytest.approx((0.95 * 200 - beside) / (0.01 * n_networks), rel=0.01)
     assert beside + 0.01 * n_networks * made.steps < 200
-    assert _costed(field, plan, known, 1.0, "cpu", False, time.perf_counter() - spent, warned).steps == 1
-    assert len(warned) == 1
-    assert warned[0].endswith(f"more than the budget of 1 s; take {'--no-calibrate or ' * calibrated}fewer times.")
+    least = math.ceil((beside + 0.01 * n_networks) / 0.95)
+    remedy = f"got 1; raise it, or take {'--no-calibrate or ' * calibrated}fewer times"
+    with pytest.raises(InputError, match=f"^budget must be at least {least} s, as .* pass beside training, {remedy}$"):
+        _costed(field, plan, known, 1.0, "cpu", False, time.perf_counter() - spent)
+    assert _costed(field, plan, known, least + 0.01, "cpu", False, time.perf_counter() - spent).steps >= 1
 
 
 def test_gain_of_more_training_follows_from_two_doublings():
