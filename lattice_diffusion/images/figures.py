@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 Variables = Mapping[Any, Any]
 ALARM = "#b00020"
-SHADE = {"alpha": 0.15, "lw": 0}
 MEASURES = {"frechet_distance": "Fréchet distance of features", "patch_divergence": "divergence of patches (nats)"}
 QUALITY = {"bits": "bits per dimension lost", **MEASURES}
 RECOVERY = {
@@ -149,7 +148,7 @@ def plot_probe_lengths(variables: Variables, *, ax: "Axes | None" = None) -> "Ax
 
 
 def plot_probe_radius(variables: Variables, *, ax: "Axes | None" = None) -> "Axes":
-    """Draw the recommended radius against time, with the nonlocality window (and that of the label) shaded."""
+    """Draw the recommended radius against time, above stripes for the nonlocality window (and that of the label)."""
     ax = new_figure()[1] if ax is None else ax
     t, radii = variables["t"].values, variables["radius"].values
     low, high = _limits(t)
@@ -158,10 +157,10 @@ def plot_probe_radius(variables: Variables, *, ax: "Axes | None" = None) -> "Axe
         shaded.append(("window", COLORS[1], f"nonlocality window, r = {radii[0]}"))
     if "speciation_seen" in variables and variables["speciation_seen"].values:
         shaded.append(("speciation", COLORS[2], "speciation window"))
-    for name, color, label in shaded:
+    for k, (name, color, label) in enumerate(shaded):
         start, stop = (float(variables[f"{name}_{end}"].values.flat[0]) for end in ("start", "stop"))
         window = (low if np.isnan(start) else start, high if np.isnan(stop) else stop)
-        ax.axvspan(*window, color=color, label=label, **SHADE)
+        ax.axvspan(*window, 0.04 * k, 0.04 * (k + 1), color=color, label=label, alpha=0.6, lw=0)
     top = radii[-1] + 1.5
     if "recommended_radius" in variables:
         chosen = variables["recommended_radius"].values
@@ -260,7 +259,8 @@ def plot_quality(variables: Variables, name: str, *, ax: "Axes | None" = None) -
         style: dict[str, Any] = {"fmt": MARKERS[k], "color": COLORS[k], "ms": 7, "capsize": 3}
         ax.errorbar(cost / whole, value, error, label=SCHEDULES.get(str(schedule), str(schedule)), **style)
     ax.set(xlabel=f"cost, in {whole:.2g} {variables['cost'].attrs['long_name']}", xlim=(0.0, 1.1))
-    ax.set(ylabel=QUALITY[name], ylim=(min(0.0, real - 2 * error), None))
+    lowest = float((variables[name].values - variables[f"{name}_stderr"].values).min())
+    ax.set(ylabel=QUALITY[name], ylim=(min(0.0, 1.1 * lowest, real - 2 * error), None))
     return ax
 
 

@@ -234,7 +234,11 @@ def _plain_sections(result: xr.DataTree) -> Iterator[Section]:
 
 def _table(result: xr.DataTree) -> Section:
     header, *lines = table_cells(rows(result))
-    return Section("All numbers", header=header, rows=lines, left=(0, 1, 5, 6))
+    if result.attrs.get("name") == HYBRID:
+        lines = [[name, _in_words(quantity), *rest] for name, quantity, *rest in lines]
+    same = len({line[0] for line in lines}) < 2  # the name of the experiment
+    left = [k - same for k in (0, 1, 5, 6) if k >= same]
+    return Section("All numbers", header=header[same:], rows=[line[same:] for line in lines], left=left)
 
 
 def _facts(title: str, facts: dict[str, Any], text: str = "") -> Section:
@@ -358,19 +362,24 @@ TIMES = {
 
 
 def _time_table(probe: Group) -> Section:
-    header, lines = _lines(probe, [(title, name, None) for name, title in TIMES.items() if name in probe])
+    shown = [name for name in TIMES if name in probe and probe[name].notnull().any()]
+    header, lines = _lines(probe, [(TIMES[name], name, None) for name in shown])
     if "recommended_radius" in probe:
         header.append("recommended")
         for line, r in zip(lines, probe["recommended_radius"].values, strict=True):
             line.append(radius_words(int(r)))
-    if "markov_length_note" not in probe:
-        return Section("Time by time", header=header, rows=lines)
-    for line, note in zip(lines, probe["markov_length_note"].values, strict=True):
-        line.append(str(note))
-    text = "Errors of ξ include that its prefactor r^-p is not known, p from 0 to 1/2."
+    text = ""
+    if "markov_length" in shown:
+        text = "Errors of ξ include that its prefactor r^-p is not known, p from 0 to 1/2. "
+        header.append("about ξ")
+        for line, note in zip(lines, probe["markov_length_note"].values, strict=True):
+            line.append(str(note))
+    elif "markov_length" in probe:
+        text = "At no time is there a Markov length ξ: too few radii have information that is significant. "
     if "forward_backward" in probe:
-        text += " S is the label of an image, kept with this probability by noise to t and its reversal."
-    return Section("Time by time", text=text, header=[*header, "about ξ"], rows=lines, left=(len(header),))
+        text += "S is the label of an image, kept with this probability by noise to t and its reversal."
+    left = [k for k, title in enumerate(header) if title == "about ξ"]
+    return Section("Time by time", text=text, header=header, rows=lines, left=left)
 
 
 def _window_table(probe: Group) -> Section:

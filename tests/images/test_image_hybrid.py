@@ -217,6 +217,10 @@ def test_without_labels_patches_judge_alone(tmp_path, capsys, monkeypatch):
     assert "frechet_distance" not in result["generation"]
     assert "agreement" not in result["recovery"]
     assert image.imread(tmp_path / "h.png").shape[0] > 400
+    assert main(["report", str(tmp_path / "h.h5")]) == 0
+    table = (tmp_path / "h.html").read_text().partition("All numbers")[2].partition("</table>")[0]
+    assert "divergence of patches (nats), local everywhere (LLL)" in table
+    assert "patch_divergence" not in table
 
 
 def variables_of_probe(cmi=0.1):

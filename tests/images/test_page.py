@@ -349,6 +349,15 @@ def test_panels_with_nothing_in_them_are_left_out() -> None:
     assert len(grey.axes) == 3  # a map without a colour has no scale of colours
 
 
+def test_a_page_without_markov_lengths_has_no_empty_columns(undrawn: None) -> None:
+    made = probe().copy(deep=True)
+    made["probe"]["markov_length"].values[:] = np.nan
+    text = Page(html_page(made, "a.h5")).text
+    assert "At no time is there a Markov length ξ" in text
+    assert "about ξ" not in text
+    assert "about ξ" in Page(html_page(probe(), "a.h5")).text
+
+
 def black(ax: Any) -> list[list[float]]:
     """Heights of the solid black lines."""
     lines = [line for line in ax.lines if to_hex(line.get_color()) == "#000000" and line.get_linestyle() == "-"]
