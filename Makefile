@@ -33,7 +33,7 @@ docs: $(READY)
 notebooks: $(READY)  # run before `make docs`, whose pages then show their output
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs,peers]"
 	mkdir -p build/notebooks && cp notebooks/*.ipynb build/notebooks
-	cd build/notebooks && ../../$(BIN)/jupyter execute --inplace --timeout=1800 *.ipynb
+	cd build/notebooks && PYTHONWARNINGS=ignore:IProgress ../../$(BIN)/jupyter execute --inplace --timeout=1800 *.ipynb
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
