@@ -158,7 +158,7 @@ def benchmark_page(path: Path) -> str:
     found = [
         f"With {n} samples {line[1]} is nearest to the truth: its error is {line[2]} times the statistical floor in "
         f"the median over tasks, {line[3]} at worst."
-        for n, line in first.items()
+        for n, line in reversed(first.items())
     ]
     with style():
         picture = _picture(heat_table(scored))

@@ -330,6 +330,8 @@ def curves(
         one, good = (data, seen) if i is None else (data.isel({by: i}), seen.isel({by: i}))
         text = label if by is None else place(one, [by])
         values, mask, stderr = one[name].values, good.values, errors(one, name)
+        if np.isnan(values).all():
+            continue
         error = np.zeros(values.shape) if stderr is None else np.nan_to_num(stderr.values)
         color = options.get("color", COLORS[n % 7])
         if known:
