@@ -221,6 +221,12 @@ def level(t: float, log_snr: float) -> str:
     return f"t = {t:g} ({units(log_snr)})"
 
 
+def trapezoid(x: FloatArray) -> FloatArray:
+    """Return the weights of the trapezoidal rule at levels or times in order."""
+    half = 0.5 * np.abs(np.diff(x))
+    return np.append(half, 0.0) + np.append(0.0, half)
+
+
 def _each(function: Callable[[float], float], values: FloatArray) -> FloatArray:
     values = np.asarray(values, float)
     return np.array([function(float(value)) for value in values.ravel()]).reshape(values.shape)

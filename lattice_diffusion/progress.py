@@ -28,10 +28,10 @@ def duration(seconds: float) -> str:
 
 
 @contextlib.contextmanager
-def progress_bar(name: str, total: int, *, shown: bool) -> Iterator[Callable[[], None]]:
-    """Show a bar with the time left while the block runs, on a terminal only; yield the function that advances it."""
+def progress_bar(name: str, total: int, *, shown: bool) -> Iterator[Callable[..., None]]:
+    """Show a bar with the time left while the block runs, on a terminal only; yield what advances it, by 1 or more."""
     if not (shown and total and sys.stderr.isatty()):
-        yield lambda: None
+        yield lambda n=1: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -39,7 +39,7 @@ def progress_bar(name: str, total: int, *, shown: bool) -> Iterator[Callable[[],
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(name, total=total)
-        yield lambda: bar.advance(task)
+        yield lambda n=1: bar.advance(task, n)
 
 
 class Stop:

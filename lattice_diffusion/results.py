@@ -114,9 +114,16 @@ def estimates(
 ) -> dict[str, xr.Variable]:
     """Return the variables `name` and `name_stderr` of estimates; NaN for None."""
     numbers = np.array([(np.nan, np.nan) if e is None else (e.value, e.stderr) for e in found]).reshape(*shape, 2)
+    return with_stderr(name, dims, numbers[..., 0], numbers[..., 1], units, long_name)
+
+
+def with_stderr(
+    name: str, dims: Sequence[Hashable], values: Any, stderr: Any, units: str, long_name: str
+) -> dict[str, xr.Variable]:
+    """Return the variables `name` and `name_stderr`."""
     return {
-        name: variable(tuple(dims), numbers[..., 0], units, long_name),
-        f"{name}_stderr": variable(tuple(dims), numbers[..., 1], units, f"standard error of {name}"),
+        name: variable(tuple(dims), values, units, long_name),
+        f"{name}_stderr": variable(tuple(dims), stderr, units, f"standard error of {name}"),
     }
 
 

@@ -4,7 +4,6 @@ import csv
 import json
 import math
 import os
-import pickle
 import re
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from lattice_diffusion import __version__, cli, errors, results
+from lattice_diffusion import __version__, cli, results
 from lattice_diffusion.channels import BitFlip
 from lattice_diffusion.estimate import Estimate
 from lattice_diffusion.exact import cmi
@@ -89,6 +88,7 @@ def test_no_arguments_show_the_help(shell: Shell) -> None:
     code, out, _ = shell("")
     assert code == 0
     assert "Usage: lattice-diffusion" in out
+    assert shell("--version") == (0, f"lattice_diffusion {__version__}\n", "")
 
 
 # -- cmi -----------------------------------------------------------------------------------------------------
@@ -156,13 +156,8 @@ SMALL = "cmi --model ising --shape 5x4 --beta 0.4 --t 0.3"
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        (
-            SMALL.replace("5x4", "5x") + " --radius 1",
-            "--shape must look like 11x11, got '5x'; whole numbers with x between",
-        ),
-        (SMALL.replace("0.4", "-0.3") + " --radius 1", "beta must be finite and >= 0, got -0.3"),
+        (SMALL.replace("5x4", "5x") + " --radius 1", "--shape must look like 11x11, got '5x'; whole numbers with x"),
         (SMALL.replace("0.3", "1.3") + " --radius 1", "t must be in [0, 1], 0 clean and 1 pure noise, got 1.3"),
-        (SMALL + " --radius -1", "radius must be >= 0, got -1"),
         (SMALL, "ising needs --radius; add it"),
         (
             SMALL + " --radius 1 --mass-squared 1",
@@ -172,14 +167,7 @@ SMALL = "cmi --model ising --shape 5x4 --beta 0.4 --t 0.3"
         (SMALL + " --radius 1 --schedule vp --channel erasure", "--schedule has no meaning for erasure; leave it out"),
         (SMALL + " --radius 1 --channel bitflop", "unknown channel 'bitflop'; did you mean 'bitflip'?"),
         ("cmi --model quux --t 0.3", "unknown model 'quux'; known: curie-weiss, domain-walls, gaussian-field"),
-        (
-            "cmi --model gaussian-field --shape 9 --mass-squared 1 --t 0.3 --radius 1 --channel bitflip",
-            "real-valued data take the gaussian channel, got bitflip; spins take any channel",
-        ),
-        (
-            "cmi --model gaussian-mixture --shape 9 --mean 1 --t 0.3 --radius 1",
-            "needs either std (white) or mass_squared (correlated), got neither",
-        ),
+        ("cmi --model gaussian-mixture --shape 9 --mean 1 --t 0.3 --radius 1", "needs either std (white) or"),
         (SMALL + " --radius 1 --betta 3", "No such option: --betta"),
         ("cmi --model ising", "Missing option '--t'; see lattice-diffusion cmi --help"),
         ("show", "Missing argument 'FILE.h5'; see lattice-diffusion show --help"),
@@ -199,19 +187,6 @@ def test_a_defect_is_not_passed_off_as_bad_input(shell: Shell, monkeypatch: pyte
 
 
 # -- run, show, plot -----------------------------------------------------------------------------------------
-
-
-def test_every_command_has_a_sentence_an_example_and_panels(shell: Shell) -> None:
-    lines = {}
-    for command in ("reproduce", "run", "cmi", "sample", "plot", "report", "probe", "hybrid", "benchmark estimators"):
-        code, out, _ = shell(f"{command} --help")
-        text = " ".join(out.split())
-        assert code == 0
-        assert f"Example: lattice-diffusion {command} " in text
-        assert "╭─ Output ─" in text
-        lines[command] = [line for line in out.splitlines() if "│ *" in line]
-    assert [line.split()[2] for line in lines["sample"]] == ["--model", "--n-samples", "--out"]
-    assert shell("--version") == (0, f"lattice_diffusion {__version__}\n", "")
 
 
 COST = "{0}: 6 points, 2 of them first, which tell the cost\n{0}: the other 4 points take about \\d+ s on 1 worker\n"
@@ -248,22 +223,17 @@ def test_bad_files_are_refused_in_one_sentence(shell: Shell, tmp_path: Path) -> 
     (tmp_path / "folder").mkdir()
     for line, sentence in [
         ("run missing.toml --out a.h5", "no such file: missing.toml"),
-        ("run folder --out a.h5", "folder is a folder; give a spec file (.toml)"),
         ("run typo.toml --out a.h5", "grids.grid.model has the unknown key 'betta'; did you mean 'beta'?"),
         ("run broken.toml --out a.h5", "broken.toml is not TOML: "),
         ("run chain.toml", "Missing option '--out'"),
         ("run chain.toml --out folder", "folder is a folder; give a file name"),
         ("run chain.toml --out none/a.h5", "there is no folder none for a.h5; make it first"),
-        ("run chain.toml --out chain.toml/a.h5", "there is no folder chain.toml for a.h5; make it first"),
         ("run chain.toml --out old.h5", "old.h5 exists; use --resume to go on with it, --force to overwrite"),
         ("run chain.toml --out old.h5 --resume", "old.h5 is not a readable HDF5 file: it is truncated"),
         ("run chain.toml --out a.h5 --resume --force", "resume goes on with a file and force overwrites it"),
         ("run chain.toml --out a.h5 --workers 0", "Invalid value for '--workers'"),
         ("show missing.h5", "no such file: missing.h5"),
-        ("show folder", "folder is a folder; give a result file (.h5)"),
-        ("show old.h5", "old.h5 is not a readable HDF5 file: it is truncated or of another kind"),
         ("plot old.h5", "old.h5 is not a readable HDF5 file"),
-        ("plot missing.h5", "no such file: missing.h5"),
         ("plot old.h5 --out old.gif", "Invalid value for --out: must end in .png, .pdf or .svg, got 'old.gif'"),
     ]:
         assert refused(shell, line).startswith(sentence)
@@ -272,25 +242,10 @@ def test_bad_files_are_refused_in_one_sentence(shell: Shell, tmp_path: Path) -> 
     }  # fmt: skip
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_an_unwritable_folder_is_refused(shell: Shell, tmp_path: Path) -> None:
-    (tmp_path / "chain.toml").write_text(SPEC)
-    (tmp_path / "locked").mkdir(mode=0o500)
-    assert refused(shell, "run chain.toml --out locked/a.h5").startswith("the folder locked cannot be written to")
-
-
-def test_an_unwritable_folder_is_refused_to_anyone(
-    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unwritable_folder_is_refused(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "chain.toml").write_text(SPEC)
     monkeypatch.setattr(os, "access", lambda path, mode, **others: mode != os.W_OK)
-    sentence = refused(shell, "run chain.toml --out a.h5")
-    assert sentence == "the folder . cannot be written to; choose another"
-
-
-def test_a_refusal_in_a_worker_comes_back_as_it_was() -> None:
-    error = pickle.loads(pickle.dumps(errors.InputError("beta must be finite")))
-    assert (type(error), str(error)) == (errors.InputError, "beta must be finite")
+    assert refused(shell, "run chain.toml --out a.h5") == "the folder . cannot be written to; choose another"
 
 
 def test_stopping_says_how_to_go_on(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,11 +82,8 @@ def test_windows_are_said_in_any_unit_with_their_errors():
         (lambda: unit_of("flow:x"), "such as flow:3, got 'flow:x'"),
         (lambda: flow(0.0), "must be > 0 and finite, got 0"),
         (lambda: NoiseLevel.of(1.2, "linear"), "in units of linear must be from 0 to 1, got 1.2"),
-        (lambda: NoiseLevel.of([3.0, math.nan], "sigma"), "got nan"),
-        (lambda: NoiseLevel.of(1000, "ddpm"), "from 0 to 999, got 1000"),
         (lambda: NoiseLevel.of(1e-4, "sigma").to("ddpm"), "outside the schedule of ddpm, which has log snr from"),
         (lambda: steps([0.5, 0.5]), "alphas_cumprod must fall strictly"),
-        (lambda: steps([1.0, 0.5]), "alphas_cumprod must fall strictly"),
     ],
 )
 def test_refusals(call, sentence):

@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError, array_of, device_of, gpu_memory, shown
 from ..lattice import FloatArray, Rng
-from ..noise_units import NoiseLevel, level, unit_of
+from ..noise_units import NoiseLevel, level, trapezoid, unit_of
 from ..phases import Allocation, Window, evaluate_schedule, nonlocality_window, optimal_schedule, schedule_frontier
 from ..progress import progress_bar
 from ..registry import find, is_file
@@ -45,7 +45,6 @@ from .paired_errors import (
     measured,
     moved,
     named_networks,
-    trapezoid,
 )
 from .posterior import Denoiser
 from .reverse_process import pure_noise, reverse_steps

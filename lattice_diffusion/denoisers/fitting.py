@@ -61,18 +61,6 @@ def uniform_times(n: int, rng: np.random.Generator) -> NDArray[np.float64]:
     return (np.arange(n) + rng.random(n)) / n
 
 
-def log_snr_times(channel: Channel, lowest: float = -6.0, highest: float = 6.0) -> Times:
-    """Return a draw of times whose log snr is uniform between the two, one in each of n equal intervals."""
-
-    lowest, highest = float(lowest), float(highest)
-
-    def times(n: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        log_snr = lowest + (highest - lowest) * uniform_times(n, rng)
-        return np.array([channel.time(math.exp(value)) for value in log_snr])
-
-    return times
-
-
 def train(
     net: Network,
     data: NDArray | Draw,

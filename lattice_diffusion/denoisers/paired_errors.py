@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from ..channels import check_gaussian
 from ..errors import InputError, array_of, check_finite, check_limits, shown
 from ..lattice import FloatArray, Rng
-from ..noise_units import NoiseLevel
-from ..results import variable
+from ..noise_units import NoiseLevel, trapezoid
+from ..results import variable, with_stderr
 from ..store import Parts, atomic_write
 from .posterior import check_posterior
 
@@ -221,22 +221,15 @@ def groups_of(
     gaps = errors - errors[:, np.arange(len(log_snr)), best][:, :, None]
     weight = 0.5 * (np.exp(log_snr) * trapezoid(log_snr))[:, None]
 
-    def with_error(name: str, values: FloatArray, units: str, long_name: str) -> dict[str, xr.Variable]:
-        mean, stderr = mean_and_error(values)
-        return {
-            name: variable(dims, mean, units, long_name),
-            f"{name}_stderr": variable(dims, stderr, units, f"standard error of the {long_name}"),
-        }
-
+    mse = "mean squared error of a value"
+    kl = "KL per sample beyond the best network's, of the interval of the level"
     table = {
         **names,
         "log_snr": variable("level", log_snr, "1", "log of the signal-to-noise ratio"),
         "t": variable("level", NoiseLevel(log_snr).to("linear"), "1", "time t of the linear schedule"),
-        **with_error("mse", errors / n_values, "1", "mean squared error of a value"),
-        **with_error("gap", gaps / n_values, "1", "mean squared error of a value beyond the best network's"),
-        **with_error(
-            "kl", gaps * weight, "nat", "KL per sample beyond the best network's, of the interval of the level"
-        ),
+        **with_stderr("mse", dims, *mean_and_error(errors / n_values), "1", mse),
+        **with_stderr("gap", dims, *mean_and_error(gaps / n_values), "1", f"{mse} beyond the best network's"),
+        **with_stderr("kl", dims, *mean_and_error(gaps * weight), "nat", kl),
     }
     modules = [module_of(net) for net in networks.values()]
     counts = [sum(p.numel() for p in module.parameters()) if module is not None else 0 for module in modules]
@@ -254,9 +247,3 @@ def groups_of(
 def mean_and_error(values: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the mean over samples, axis 0, and its standard error."""
     return values.mean(axis=0), values.std(axis=0, ddof=1) / len(values) ** 0.5
-
-
-def trapezoid(log_snr: FloatArray) -> FloatArray:
-    """Return the weights of the trapezoidal rule in falling values of log snr."""
-    width = -np.diff(log_snr) / 2
-    return np.append(width, 0.0) + np.append(0.0, width)

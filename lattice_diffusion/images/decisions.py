@@ -37,8 +37,9 @@ from numpy.typing import ArrayLike, NDArray
 from ..channels import Channel, Erasure, Gaussian
 from ..errors import InputError, check_finite
 from ..estimate import Estimate
+from ..noise_units import trapezoid
 from ..phases import markov_length, nonlocality_window, optimal_schedule, peak_time, speciation_window
-from ..results import variable
+from ..results import variable, with_stderr
 
 GLOBAL = -1  # the radius of the whole image
 TOLERANCE = 0.01  # nats
@@ -104,7 +105,7 @@ def probe_variables(
     check_finite(**{name: values for name, values in given.items() if name != "gain_to_come"})
     for name, (dims, units, long_name) in MEASURED.items():
         if name in given:
-            found |= with_error(name, dims, given[name], given[f"{name}_stderr"], units, long_name)
+            found |= with_stderr(name, dims, given[name], given[f"{name}_stderr"], units, long_name)
     for name, (dims, long_name) in WITHOUT_ERROR.items():
         if name in given:
             found[name] = variable(dims, given[name], "nat", long_name)
@@ -127,7 +128,7 @@ def probe_variables(
             raise InputError(f"excess_mse must come with a Gaussian channel, got {channel.name}; leave it out")
         found |= _schedule(found, "excess_mse", 0.5 * snr_weights(channel, times), image_shape, bits_per_dim)
     elif isinstance(channel, Erasure) and times[-1] < 1:
-        found |= _schedule(found, "cmi_above_null", _widths(times) / (1 - times), image_shape, bits_per_dim)
+        found |= _schedule(found, "cmi_above_null", trapezoid(times) / (1 - times), image_shape, bits_per_dim)
     return found
 
 
@@ -147,26 +148,10 @@ def snr_weights(channel: Channel, times: NDArray[np.float64]) -> NDArray[np.floa
     weights = np.zeros(snr.size)
     seen = snr > 0
     if seen.sum() > 1:
-        weights[seen] = snr[seen] * _widths(-np.log(snr[seen]))
+        weights[seen] = snr[seen] * trapezoid(-np.log(snr[seen]))
     if seen.any() and not seen[-1]:
         weights[-2:] += 0.5 * snr[-2]
     return weights
-
-
-def with_error(
-    name: str, dims: tuple[str, ...], values: NDArray, stderr: NDArray, units: str, long_name: str
-) -> Variables:
-    """Return NAME and NAME_stderr."""
-    return {
-        name: variable(dims, values, units, long_name),
-        f"{name}_stderr": variable(dims, stderr, units, f"standard error of {name}"),
-    }
-
-
-def _widths(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return trapezoidal weights of increasing points."""
-    half = 0.5 * np.diff(x)
-    return np.append(half, 0.0) + np.append(0.0, half)
 
 
 def _scalar(value: float, units: str, long_name: str) -> xr.Variable:
@@ -178,7 +163,7 @@ def _above_null(found: Variables) -> Variables:
     if "cmi_null" in found:
         values = values - found["cmi_null"].values
         stderr = np.hypot(stderr, found["cmi_null_stderr"].values)
-    return with_error("cmi_above_null", MAP, values, stderr, "nat", "I(A;C|B) above its null")
+    return with_stderr("cmi_above_null", MAP, values, stderr, "nat", "I(A;C|B) above its null")
 
 
 def _checks(found: Variables, tolerance: float) -> Variables:
@@ -229,7 +214,7 @@ def _markov_lengths(found: Variables, covariance: NDArray | None, prefactor: Arr
             numbers[:, k] = fit.xi.value, fit.xi.stderr, fit.p_value
     about = "Markov length (NaN: no exponential window)"
     return {
-        **with_error("markov_length", CURVE, numbers[0], numbers[1], "sites", about),
+        **with_stderr("markov_length", CURVE, numbers[0], numbers[1], "sites", about),
         "markov_length_p_value": variable("t", numbers[2], "1", "p-value of the exponential fit"),
         "markov_length_note": variable("t", notes, "1", "why there is no Markov length, or where its error is from"),
     }
@@ -251,7 +236,7 @@ def _times(
     numbers = [(np.nan,) * 3 if t is None else (t.value, t.stderr, np.log(channel.snr(t.value))) for t in times]
     value, error, log_snr = np.array(numbers).T if dims else np.array(numbers[0])
     return {
-        **with_error(name, dims, value, error, "1", long_name),
+        **with_stderr(name, dims, value, error, "1", long_name),
         f"{name}_log_snr": variable(dims, log_snr, "1", f"log snr at the {long_name}"),
     }
 
@@ -291,7 +276,7 @@ def _schedule(
         raise InputError(f"t must hold at least two times for an area law, got {times.tolist()}")
     n_channels, *sides = image_shape
     bits, stderr = (scale[:, None] * found[key].values / (n_channels * np.log(2)) for key in (local, f"{local}_stderr"))
-    share = _widths(times) / (times[-1] - times[0])
+    share = trapezoid(times) / (times[-1] - times[0])
     read = np.append(read_costs((sides[0], sides[1]), radii) / np.prod(sides), 1.0)
     # below zero by chance: it must not pay for what another time adds
     loss, error = (np.pad(x, ((0, 0), (0, 1))) for x in (np.maximum(bits, 0.0), stderr))
@@ -307,10 +292,10 @@ def _schedule(
     saved = 1.0 - np.array([share @ read[choice] for choice in choices.values()])
     chosen = np.append(radii, GLOBAL)[best]
     return {
-        **with_error("bits_lost", MAP, bits, stderr, "bit", "bits per dimension that a local denoiser adds at a time"),
+        **with_stderr("bits_lost", MAP, bits, stderr, "bit", "bits per dimension that a local denoiser adds at a time"),
         "recommended_radius": variable("t", chosen, "sites", "cheapest receptive field r(t); -1 is the whole image"),
         "budget": _scalar(budget, "bit", "bits per dimension that r(t) may lose"),
         "schedule": variable("schedule", np.array(list(choices), object), "1", "how the receptive field is chosen"),
-        **with_error("schedule_bits", ("schedule",), values, errors, "bit", "bits per dimension lost, by the area law"),
+        **with_stderr("schedule_bits", ["schedule"], values, errors, "bit", "bits per dimension lost, by the area law"),
         "schedule_saving": variable("schedule", saved, "1", "share of the pixels that need not be read"),
     }

@@ -147,7 +147,7 @@ def untrained(data: Split, training: Training, kind: int, rng: np.random.Generat
 
 
 def trained(
-    data: Split, training: Training, parts: Path, on_step: Callable[[], None], device: str = "cpu"
+    data: Split, training: Training, parts: Path, on_steps: Callable[[int], None], device: str = "cpu"
 ) -> dict[int, Network]:
     """Return all networks by radius, -1 for the global one; checkpoints in `parts` are used and written."""
     nets = {}
@@ -159,11 +159,9 @@ def trained(
         options |= {"steps": training.steps_of(kind), "batch_size": training.batch_size, "resume": True}
         done = 0
         for step in train(nets[kind], data.train, rng=batches, **options):
-            for _ in range(step.number - done):
-                on_step()
+            on_steps(step.number - done)
             done = step.number
-        for _ in range(training.steps_of(kind) - done):
-            on_step()
+        on_steps(training.steps_of(kind) - done)
     return nets
 
 

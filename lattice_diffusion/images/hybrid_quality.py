@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from scipy.special import rel_entr
 
 from ..errors import InputError
-from ..results import Row, variable
+from ..results import Row, variable, with_stderr
 from .conclusions import HYBRID
-from .decisions import GLOBAL, Variables, with_error
+from .decisions import GLOBAL, Variables
 from .hybrid_measurements import ERROR_TIMES, Measured, Radii, bits_lost
 from .hybrid_networks import CHANNEL, Classifier, Split
 
@@ -247,4 +247,4 @@ def _average(name: str, dims: tuple[str, ...], samples: NDArray) -> Variables:
 
 def _described(name: str, dims: tuple[str, ...], numbers: NDArray) -> Variables:
     """Return NAME and NAME_stderr from (2, ..)."""
-    return with_error(name, dims, numbers[0], numbers[1], *DESCRIBED[name])
+    return with_stderr(name, dims, numbers[0], numbers[1], *DESCRIBED[name])

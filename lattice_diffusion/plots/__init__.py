@@ -62,10 +62,6 @@ def new_figure(n_panels: int = 1, width: float = 5.0, height: float = 3.9, *, ro
     return plt.subplots(rows, n_panels, figsize=size, layout="constrained")
 
 
-def _axes(ax: "Axes | None") -> "Axes":
-    return new_figure()[1] if ax is None else ax
-
-
 def legend(ax: "Axes", ncols: int | None = None, **options: Any) -> None:
     """Put the legend below the axes and their labels, where it leaves the data free."""
     import matplotlib.pyplot as plt
@@ -280,16 +276,8 @@ def cells(
     peak = data.get("peak_time")
     if peak is not None and name == "cmi" and x == "t" and peak.dims == (y,):
         peak, limits = peak.where(trusted(data, name).any("t")), ax.get_xlim()
-        ax.errorbar(
-            peak,
-            places(data[y]),
-            xerr=data.get("peak_time_stderr"),
-            fmt="o",
-            color="k",
-            mfc="white",
-            elinewidth=1,
-            label="peak",
-        )
+        look: dict[str, Any] = {"fmt": "o", "color": "k", "mfc": "white", "elinewidth": 1, "label": "peak"}
+        ax.errorbar(peak, places(data[y]), xerr=data.get("peak_time_stderr"), **look)
         ax.set_xlim(limits)  # errors of peaks may be wider than the map
     return ax
 
@@ -494,15 +482,9 @@ def plot_scores(
     ax.figure.colorbar(mesh, ax=ax, label="RMSE / floor")
     ax.set_facecolor("0.85")
     for (i, j), value in np.ndenumerate(values):
-        dark = np.isfinite(value) and norm(value) < 0.6
-        ax.text(
-            *(j + 0.5, i + 0.5),
-            _short(value) if np.isfinite(value) else "failed" if np.isnan(value) else "",
-            ha="center",
-            va="center",
-            fontsize=8,
-            color="white" if dark else "black",
-        )
+        text = _short(value) if np.isfinite(value) else "failed" if np.isnan(value) else ""
+        color = "white" if np.isfinite(value) and norm(value) < 0.6 else "black"
+        ax.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=8, color=color)
     ax.set_xticks(np.arange(len(tasks)) + 0.5, tasks, rotation=45, ha="right", rotation_mode="anchor")
     ax.set_yticks(np.arange(len(estimators)) + 0.5, estimators)
     ax.tick_params(length=0)

@@ -197,8 +197,7 @@ class _Task:
         ):
             for batch, measured in completed(engine, self.costs.batches(todo, engine), work, stop):
                 self._record(batch, measured)
-                for _ in batch:
-                    advance()
+                advance(len(batch))
                 if not told:  # the first point was measured
                     told = True
                     known = f"{len(first)} of them first, which tell the cost" if rest else "too few to tell the cost"

@@ -25,7 +25,7 @@ from ..errors import InputError
 from ..exact import enumeration
 from ..models import GaussianField
 from ..phases import power_law
-from ..results import grids, variable
+from ..results import grids, with_stderr
 from ..runs.points import Point
 from ..runs.quantities import Quantity, Settings, Values, check_solvable, with_errors
 from ..runs.spec import Spec
@@ -49,28 +49,20 @@ def specs(preset: str) -> Spec:
     full = preset == "full"
     loops = {"name": "domain-walls", "beta": 0.0, "length": 64}
     large = {**loops, "length": 1024 if full else 320}
-    field = {
-        "name": "gaussian-field",
-        "length": 16 if full else 10,
-        "mass_squared": [0.03, 0.1, 0.3] if full else [0.03, 0.3],
-    }
+    masses = [0.03, 0.1, 0.3] if full else [0.03, 0.3]
+    field = {"name": "gaussian-field", "length": 16 if full else 10, "mass_squared": masses}
     spins = {"name": "ising", "shape": [3, 3], "beta": 0.25}
     nodes = [float(t) for t in (np.polynomial.legendre.leggauss(32 if full else 24)[0] + 1) / 2]
     radii, wide = [1, 2, 3, 4, 6, 8, 11, 16], [2, 4, 8, 11, 16, 22, *([32, 45, 64] if full else [])]
     unmasked = {"t": [1.0], "quantity": "unmasking"}
     law = {"t": [1.0], "quantity": "generated_law"}
+    few = {"radii": [1, 2, 3, 4] if full else [1, 2, 3], "settings": {"n_steps": 600 if full else 100}, **law}
     steps, n_spins = {"n_steps": 200 if full else 40}, 1000000 if full else 30000
     grids = {
         "loops-area": grid(loops, "erasure", t=nodes, radii=radii, n_samples=400 if full else 5, quantity="denoising"),
         "loops-unmasked": grid(loops, "erasure", radii=radii, n_samples=4000 if full else 80, **unmasked),
         "large-loops": grid(large, "erasure", radii=wide, n_samples=40 if full else 4, **unmasked),
-        "field": grid(
-            field,
-            "gaussian",
-            radii=[1, 2, 3, 4] if full else [1, 2, 3],
-            settings={"n_steps": 600 if full else 100},
-            **law,
-        ),
+        "field": grid(field, "gaussian", **few),
         "spins": grid(spins, "gaussian", radii=[0, 1], n_samples=n_spins, settings=steps, **law),
     }
     for name, (_, model) in SMALL.items():
@@ -256,13 +248,7 @@ def loop_area(data: xr.Dataset) -> xr.Dataset:
     area = weights @ data["blind_divergence"].values
     error = np.sqrt(weights**2 @ data["blind_divergence_stderr"].values ** 2)
     what = "integral of I_t(A;C|B)/(1-t) over t, mean over bonds"
-    return xr.Dataset(
-        {
-            "area": variable("radius", area, "nat", what),
-            "area_stderr": variable("radius", error, "nat", "standard error of area"),
-        },
-        {"radius": data["radius"]},
-    )
+    return xr.Dataset(with_stderr("area", ["radius"], area, error, "nat", what), {"radius": data["radius"]})
 
 
 def analyse(result: xr.DataTree) -> Analysis:

@@ -25,6 +25,7 @@ from ..estimate import Estimate
 from ..exact.hierarchy import density_transition, mean_belief_transition
 from ..lattice import FloatArray
 from ..models import RandomHierarchy
+from ..noise_units import trapezoid
 from ..phases import Crossing, finite_size_crossing, power_law
 from ..results import grids
 from ..runs.points import Point
@@ -160,8 +161,7 @@ def recovery(curve: xr.Dataset, name: str) -> tuple[FloatArray, FloatArray, Floa
     start, stop = SEGMENTS[name]
     one = curve.sel(t=(curve["t"] >= start) & (curve["t"] <= stop)).isel(radius=slice(1, -1))
     t = one["t"].values
-    half = 0.5 * np.diff(t)
-    weights = (np.append(half, 0.0) + np.append(0.0, half)) / (1 - t)
+    weights = trapezoid(t) / (1 - t)
     cost = weights @ one["cmi"].transpose("t", "radius").values
     error = np.sqrt(weights**2 @ one["cmi_stderr"].transpose("t", "radius").values ** 2)
     return one["radius"].values, cost, error

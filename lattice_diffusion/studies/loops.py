@@ -49,13 +49,7 @@ def erasure_specs(preset: str) -> Spec:
     return Spec(
         name=ERASURE,
         grids={
-            "map": grid(
-                loops(64),
-                "erasure",
-                t=t,
-                radii=[1, 2, 3, 4, 6, 8, 11, 16, 22, 30],
-                n_samples=1_000_000 if full else 100_000,
-            ),
+            "map": grid(loops(64), "erasure", t=t, radii=[*radii[:9], 30], n_samples=1_000_000 if full else 100_000),
             "near": grid(large, "erasure", t=near, radii=radii[3:12], n_samples=2_000_000 if full else 100_000),
             "critical": grid(large, "erasure", t=[0.5], radii=radii, n_samples=10_000_000 if full else 500_000),
             "label": grid(loops(sizes), "erasure", n_samples=20000 if full else 5000, **label),

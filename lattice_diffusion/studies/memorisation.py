@@ -178,11 +178,8 @@ def figure(result: xr.DataTree) -> Any:
             plots.curve(top, k, one["t"], at["copy_error"], at["copy_error_stderr"], f"n = {n}")
             top.axvline(float(at["memorisation_predicted"]), color=plots.COLORS[k], lw=1, ls=":")
         top.axhline(1.0, color="k", lw=1)
-        top.set(
-            xlabel="time t",
-            ylabel="error on training data / exact",
-            title=f"{TITLES[name]}, r = {int(widest['radius'])}",
-        )
+        top.set(xlabel="time t", ylabel="error on training data / exact")
+        top.set_title(f"{TITLES[name]}, r = {int(widest['radius'])}")
         if "log_snr" in one:
             plots.noise_axis(top, one)
         for k, r in enumerate(one["radius"].values):

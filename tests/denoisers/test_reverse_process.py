@@ -138,10 +138,6 @@ def test_hybrid_switches_where_it_says():
             "times must be two or more and fall",
         ),
         (
-            lambda x, rng: reverse(x, [0.2], always(Exact(MODEL, BitFlip())), BitFlip(), rng),
-            "times must be two or more and fall",
-        ),
-        (
             lambda x, rng: reverse(x, [0.4, 0.2], always(Exact(MODEL, Erasure())), Erasure(), rng, deterministic=True),
             "a deterministic path needs the gaussian channel, got erasure",
         ),

@@ -30,7 +30,7 @@ from lattice_diffusion.denoisers import (
     train,
 )
 from lattice_diffusion.denoisers import training as loop_of
-from lattice_diffusion.denoisers.fitting import VALIDATION_TIMES, log_snr_times, nats, uniform_times
+from lattice_diffusion.denoisers.fitting import VALIDATION_TIMES, nats, uniform_times
 from lattice_diffusion.denoisers.training import Muon
 
 SMALL = {"width": 16, "depth": 1}
@@ -171,8 +171,6 @@ def test_losses_average_over_what_a_teacher_expects():
 def test_times_are_stratified():
     rng = np.random.default_rng(26)
     assert np.array_equal(np.floor(uniform_times(50, rng) * 50), np.arange(50))
-    log_snr = [math.log(BitFlip().snr(t)) for t in log_snr_times(BitFlip(), -3, 4)(70, rng)]
-    assert np.array_equal(np.floor((np.array(log_snr) + 3) * 10), np.arange(70))
 
 
 # -- determinism and checkpoints ------------------------------------------------------------------------------------
@@ -612,8 +610,6 @@ def test_damaged_files_are_refused_in_one_sentence_with_their_name(tmp_path):
         (np.ones((4, 2, 9)), ValueError, r"data must have shape \(n, 1, 1 lattice axes\), got \(4, 2, 9\)"),
         (np.zeros((4, 9)), ValueError, r"data must be \+-1 for the bernoulli head"),
         (np.full((4, 9), np.nan), ValueError, "data must be finite"),
-        (np.full((4, 9), "a"), ValueError, "data must be an array of real numbers, got an array of <U1"),
-        (np.ones((0, 9)), ValueError, "data must have shape"),
         (lambda n, rng: np.full((n, 9), 2), ValueError, r"data must be \+-1"),
     ],
 )

@@ -483,19 +483,10 @@ def corner(*entries):
     ("call", "sentence"),
     [
         (lambda: DomainWalls((1, 1)), r"faces must be two positive integers such as \(8, 8\), more than one face"),
-        (lambda: DomainWalls((4, 4, 4)), "faces must be two positive integers"),
         (lambda: DomainWalls((4, 4), -0.1), "beta must be finite and >= 0, got -0.1"),
         (lambda: DomainWalls((2, 4), periodic=True), "a periodic grid needs at least 3x3 faces, got 2x4"),
-        (
-            lambda: DomainWalls((4, 4), 0.3, periodic=True),
-            r"beta must be 0 on a periodic grid, got 0.3; open the edges",
-        ),
-        (lambda: DomainWalls((4, 4)).sample(0, np.random.default_rng(0)), "n_samples must be a positive integer"),
-        (
-            lambda: DomainWalls((4, 5)).tripartition(bond=((1, 1), (2, 2)), radius=1),
-            r"bond must join two neighbouring faces of the 4x5 grid, such as .*, got \(\(1, 1\), \(2, 2\)\)",
-        ),
-        (lambda: DomainWalls((4, 5)).tripartition(bond=((0, 4), (0, 0)), radius=1), "bond must join two neighbouring"),
+        (lambda: DomainWalls((4, 4), 0.3, periodic=True), r"beta must be 0 on a periodic grid, got 0.3; open the"),
+        (lambda: DomainWalls((4, 5)).tripartition(bond=((1, 1), (2, 2)), radius=1), r"bond must join two neighbouring"),
         (lambda: DomainWalls((4, 5)).tripartition(bond=((0, 4), (0, 5)), radius=1), "bond must join two neighbouring"),
         (lambda: DomainWalls((4, 5)).tripartition(bond=(0, 1), radius=1), r"neighbouring faces .*, got \(0, 1\)"),
         (lambda: DomainWalls((4, 5)).tripartition(block=(3, 1), radius=1), r"inside the 4x5 grid, got \(3, 1\)"),
@@ -507,25 +498,16 @@ def corner(*entries):
         (lambda: DomainWalls((4, 5)).tripartition(block=(1, 1), radius=-1), "radius must be an integer >= 0, got -1"),
         (lambda: DomainWallSolver((4, 4), method="fast"), "method must be auto, free_fermions or transfer_matrix, got"),
         (lambda: DomainWallSolver((15, 16), method="transfer_matrix"), "shorter side <= 14, got 15x16 faces; use"),
-        (
-            lambda: torus("cmi", "gaussian"),
-            "gaussian noise on a periodic grid is beyond the planar solvers; open the ed",
-        ),
+        (lambda: torus("cmi", "gaussian"), "gaussian noise on a periodic grid is beyond the planar solvers; open the"),
         (lambda: torus("log_marginal"), "a marginal needs a planar solver, which a periodic grid has not"),
         (lambda: torus("posterior_mean"), "a posterior mean needs a planar solver.*under erasure"),
         (lambda: torus("label"), "the label of two opposite edges needs a planar solver"),
         (lambda: bad_posterior(), "x_t cannot come from domain walls: bonds known for certain contradict each other"),
         (lambda: bad_posterior(sites=corner((0, 0, 4))[:, :4, 1:]), r"got the unused entry \(0, 0, 3\) beyond an open"),
         (lambda: bad_posterior(sites=DomainWalls((4, 4)).sites), "sites must mark 1 to 4 bonds .*, got 24"),
-        (
-            frustrated,
-            r"couplings as strong and frustrated as here \(up to \|h\| = 15.*in \d+ of 60 samples; use a grid",
-        ),
+        (frustrated, r"couplings as strong and frustrated as here \(up to \|h\| = 15.*in \d+ of 60 samples; use a"),
         (lambda: cmi_of(method="closed"), "no closed form is known for this model under gaussian noise"),
-        (
-            lambda: cmi_of(parts=ld.Lattice((5, 5)).tripartition((1, 1), 1)),
-            r"must have the lattice's shape \(2, 5, 5\)",
-        ),
+        (lambda: cmi_of(parts=ld.Lattice((5, 5)).tripartition((1, 1), 1)), r"must have the lattice's shape \(2, 5"),
         (
             lambda: cmi_of(
                 parts=ld.Tripartition(corner((0, 0, 4)), corner(), corner((0, 0, 0))), rng=np.random.default_rng(0)
@@ -540,15 +522,11 @@ def corner(*entries):
             "A must hold at most 4 bonds under gaussian noise, got 5",
         ),
         (lambda: DomainWallSolver((4, 1)).label_entropy(CHANNELS["bitflip"], 0.2), "needs two edge columns, got 4x1"),
-        (
-            lambda: DomainWallSolver((15, 15), 0.4).label_entropy(CHANNELS["bitflip"], 0.2),
-            "label_entropy at beta > 0 draws spins with tied edges, for which .* must be <= 14, got 15x15",
-        ),
+        (lambda: DomainWallSolver((15, 15), 0.4).label_entropy(CHANNELS["bitflip"], 0.2), "label_entropy at beta > 0"),
         (
             lambda: DomainWalls((10**5, 10**5)).tripartition(bond=((1, 1), (1, 2)), radius=1),
             "faces is too large: it needs",
         ),
-        (lambda: DomainWallSolver((4, 4)).label_entropy(CHANNELS["bitflip"], 1.2), r"t must be in \[0, 1\]"),
         (lambda: DomainWallSolver((4, 4)).label_entropy(CHANNELS["bitflip"], 0.2, 1), "n_samples must be >= 2"),
     ],
 )
@@ -640,18 +618,9 @@ def test_specs_are_refused_in_one_sentence(changes, sentence):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        (
-            {"model": {"periodic": True}},
-            "grids.loops at length = 4, t = 0.2: bitflip noise on a periodic grid is beyond",
-        ),
-        (
-            {"model": {"block": [1, 1], "bond": [[1, 1], [1, 2]]}},
-            "grids.loops: A is set by bond=((i, j), (k, l)) or by",
-        ),
-        ({"model": {"bond": [1, 2]}}, "grids.loops at length = 4, t = 0.2: bond must"),
-        ({"model": {"block": 3}}, "grids.loops at length = 4, t = 0.2: block must"),
+        ({"model": {"periodic": True}}, "grids.loops at length = 4, t = 0.2: bitflip noise on a periodic grid is"),
+        ({"model": {"block": [1, 1], "bond": [[1, 1], [1, 2]]}}, "grids.loops: A is set by bond=((i, j), (k, l)) or"),
         ({"model": {"bond": [[1, 1], [2, 2]]}}, "grids.loops at length = 4, t = 0.2: bond must join two neighbouring"),
-        ({"model": {"bond": [[4, 4], [4, 5]]}}, "grids.loops at length = 4, t = 0.2: bond must join two neighbouring"),
         (
             {"quantity": "label_entropy", "radii": None, "model": {"length": [8, 16], "beta": 0.4}},
             "grids.loops at length = 16, t = 0.2: label_entropy at beta > 0 draws spins with tied edges",
@@ -693,23 +662,11 @@ def test_cmi_on_the_command_line(capfd):
     ("line", "sentence"),
     [
         ("--shape 5x6 --t 0.3", "domain-walls needs --radius; add it"),
-        (
-            "--shape 5 --radius 1 --t 0.3",
-            "faces must be two positive integers such as (8, 8), more than one face, got (5,)",
-        ),
+        ("--shape 5 --radius 1 --t 0.3", "faces must be two positive integers such as (8, 8), more than one face, got"),
         ("--shape 5x6 --radius 1 --t 0.3 --bond 1,1,2", "--bond must look like 4,4,4,5, got '1,1,2'; 4 whole numbers"),
-        ("--shape 5x6 --radius 1 --t 0.3 --bond 1,1,2,2", "bond must join two neighbouring faces of the 5x6 grid"),
-        ("--shape 5x6 --radius 1 --t 0.3 --bond 1,1;2", "--bond must look like 4,4,4,5, got '1,1;2'; whole numbers"),
         ("--shape 5x6 --radius 1 --t 0.3 --block 1", "--block must look like 4,4, got '1'; 2 whole numbers"),
-        (
-            "--shape 5x6 --radius 1 --t 0.3 --block 1,1 --bond 1,1,1,2",
-            "A is set by bond=((i, j), (k, l)) or by block=(i, j), got both",
-        ),
-        (
-            "--shape 5x6 --radius 1 --t 0.3 --center 1,1",
-            "--center has no meaning for domain-walls, which takes --shape",
-        ),
-        ("--shape 5x6 --radius 1 --t 0.3 --periodic", "gaussian noise on a periodic grid is beyond the planar solvers"),
+        ("--shape 5x6 --radius 1 --t 0.3 --block 1,1 --bond 1,1,1,2", "A is set by bond=((i, j), (k, l)) or by"),
+        ("--shape 5x6 --radius 1 --t 0.3 --center 1,1", "--center has no meaning for domain-walls, which takes"),
     ],
 )
 def test_bad_command_lines_get_one_sentence(capfd, line, sentence):

@@ -5,7 +5,6 @@ import struct
 import tracemalloc
 import warnings
 from pathlib import Path
-from types import ModuleType
 
 import h5py
 import numpy as np
@@ -309,36 +308,16 @@ def test_folders_that_hold_no_images(tmp_path: Path) -> None:
     assert "a.jpg has mode CMYK, not 1, L, I;16, RGB, P, RGBA, LA, PA; convert it to grey" in refused(tmp_path)
 
 
-def text_bomb(path: Path, image: ModuleType) -> None:
-    info = pytest.importorskip("PIL.PngImagePlugin").PngInfo()
-    info.add_text("comment", "x" * 2**21, zip=True)
-    image.new("L", (4, 4)).save(path, pnginfo=info)
-
-
-def avif_cut(path: Path, image: ModuleType) -> None:
-    image.fromarray(COLOUR[0].repeat(8, 0).repeat(8, 1)).save(path)
-    data = bytearray(path.read_bytes())
-    start = data.index(b"mdat") + 4
-    data[start : start + 40] = bytes([255] * 40)
-    path.write_bytes(data)
-
-
-# The formats whose decoders raised what is neither OSError nor SyntaxError.
-DAMAGED = {
-    "text.png": text_bomb,
-    "a.ppm": lambda path, _: path.write_bytes(b"P6\n3 x\n255\n" + bytes(27)),
-    "b.ppm": lambda path, _: path.write_bytes(b"P3\n2 2\n255\n1 2 3 999 1 1 1 1 1 1 1 1\n"),
-    "a.dds": lambda path, _: path.write_bytes(b"DDS " + struct.pack("<31I", 124, 0, 4, 4, *[4] * 27)),
-    "a.avif": avif_cut,
+DAMAGED = {  # formats whose decoders raised what is neither OSError nor SyntaxError
+    "a.ppm": b"P6\n3 x\n255\n" + bytes(27),
+    "a.dds": b"DDS " + struct.pack("<31I", 124, 0, 4, 4, *[4] * 27),
 }
 
 
 @pytest.mark.parametrize("name", DAMAGED)
 def test_what_a_decoder_raises_is_one_sentence_with_the_name(name: str, tmp_path: Path) -> None:
-    image = pytest.importorskip("PIL.Image")
-    if Path(name).suffix not in image.registered_extensions():
-        pytest.skip("this Pillow does not read the format")
-    DAMAGED[name](tmp_path / name, image)
+    pytest.importorskip("PIL.Image")
+    (tmp_path / name).write_bytes(DAMAGED[name])
     sentence = refused(tmp_path)
     assert sentence.startswith(name)
     assert sentence.endswith("repair or remove it")
@@ -567,20 +546,12 @@ def test_damaged_idx(tmp_path: Path) -> None:
     assert "is truncated" in refused(short)
 
 
-def test_objects_are_never_unpickled(tmp_path: Path) -> None:
-    objects = np.array([GREY[0], None], dtype=object)
-    np.save(tmp_path / "a.npy", objects, allow_pickle=True)
-    np.savez(tmp_path / "a.npz", images=objects)
-    for name in ("a.npy", "a.npz"):
-        assert "holds Python objects, which are never unpickled" in refused(tmp_path / name)
-    (tmp_path / "b.npy").write_bytes(b"\x80\x04N.")
-    assert "b.npy is not an array in NumPy's format" in refused(tmp_path / "b.npy")
-
-
 def test_damaged_numpy_and_hdf5_files(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", GREY)
     (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:-5])
     assert "a.npy is truncated" in refused(tmp_path / "a.npy")
+    (tmp_path / "b.npy").write_bytes(b"\x80\x04N.")
+    assert "b.npy is not an array in NumPy's format" in refused(tmp_path / "b.npy")
     np.savez_compressed(tmp_path / "a.npz", images=GREY)
     data = bytearray((tmp_path / "a.npz").read_bytes())
     data[len(data) // 2] ^= 0xFF

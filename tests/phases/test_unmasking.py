@@ -186,7 +186,6 @@ RAMP = ([0.0, 0.5, 1.0], [0.0, 0.4, 1.0])
         (lambda: parallel_divergence(MODELS["ring"], [3]), "batches must unmask all 4 tokens, got 3"),
         (lambda: unmasking_schedule(RAMP, 0), "k must be an integer from 1"),
         (lambda: unmasking_schedule(([0.1, 0.9], [0.0, 1.0]), 3), "h must be times >= 0 that increase to 1"),
-        (lambda: unmasking_schedule(([0.0, 1.0], [0.0, math.nan]), 3), "h must be times >= 0 that increase to 1"),
         (lambda: unmasking_cost(RAMP, [1.0, 0.5]), "steps must fall from 1 to 0"),
         (lambda: memorisation_time(MODELS["ring"], 0, channel=Erasure()), "n and positions must be >= 1, .* got 0"),
         (lambda: memorisation_time(MODELS["ring"], 10), "channel must be given with a model"),

@@ -175,23 +175,13 @@ KEYS = (
         ({"model": {"betta": 1}}, "grids.sq.model has the unknown key 'betta'; did you mean 'beta'?"),
         ({"tt": [0.5]}, "grids.sq has the unknown key 'tt'; did you mean 't'?"),
         ({"quux": 1}, f"grids.sq has the unknown key 'quux'; known: {KEYS}"),
-        ({"model": {"name": "isng"}}, "grids.sq.model has an unknown model 'isng'; did you mean 'ising'?"),
         (
             {"model": {"name": "quux"}},
             f"grids.sq.model has an unknown model 'quux'; known: {MODELS}; or give your own as file.py:Class",
         ),
-        (
-            {"channel": {"name": "bitflop"}},
-            "grids.sq.channel has an unknown channel 'bitflop'; did you mean 'bitflip'?",
-        ),
         ({"model": {"beta": [0.1, float("nan")]}}, "grids.sq.model.beta must be a finite number, got nan"),
         ({"model": {"beta": "hot"}}, "grids.sq.model.beta must be a finite number, got 'hot'"),
-        ({"model": {"beta": True}}, "grids.sq.model.beta must be a finite number, got True"),
         ({"model": {"beta": []}}, "grids.sq.model.beta must hold at least one value, got an empty list"),
-        (
-            {"target_stderr": 0.1},
-            "grids.sq needs max_samples >= n_samples = 1000, the budget of a target error, got none",
-        ),
         (
             {"target_stderr": 0.1, "max_samples": 999},
             "grids.sq needs max_samples >= n_samples = 1000, the budget of a target error, got 999",
@@ -214,8 +204,6 @@ KEYS = (
         ({"model": {"dimension": 3}}, "grids.sq.model.dimension must be 1 or 2, got 3"),
         ({"t": [1.5]}, "grids.sq.t must be a finite number in [0, 1], got 1.5"),
         ({"n_samples": "100"}, "grids.sq.n_samples must be a valid integer, got '100'"),
-        ({"n_samples": True}, "grids.sq.n_samples must be a valid integer, got True"),
-        ({"target_stderr": "1"}, "grids.sq.target_stderr must be a valid number, got '1'"),
         (
             {"t": {"start": 0.0, "stop": 1.0}},
             "grids.sq.t needs the keys start, stop and num for a range, got start, stop",
@@ -226,7 +214,6 @@ KEYS = (
             "got {'start': 0.0, 'stop': 1.0, 'num': 1}",
         ),
         ({"radii": [-1]}, "grids.sq.radii must be an integer >= 0, got -1"),
-        ({"patch": 0}, "grids.sq.patch must be greater than or equal to 1, got 0"),
         ({"center": "middle"}, "grids.sq.center must be a site such as [5, 5], got 'middle'"),
         ({"n_samples": 1}, "grids.sq.n_samples must be greater than or equal to 2, got 1"),
         ({"method": "magic"}, "grids.sq.method must be 'auto', 'closed' or 'sampled', got 'magic'"),
@@ -281,7 +268,6 @@ MIXTURE = {"name": "gaussian-mixture", "length": 4, "mean": 1.0}
             "grids.sq has the key 'radii', which curie-weiss has no use for: its regions set A, B and C",
         ),
         (lambda table, grid: table.update(seed=-1), "seed must be greater than or equal to 0, got -1"),
-        (lambda table, grid: table.update(seed=True), "seed must be a valid integer, got True"),
         (lambda table, grid: table.update(name="a\0b"), "name must hold printable characters only, got 'a\\x00b'"),
         (
             lambda table, grid: grid.update(
@@ -299,7 +285,6 @@ MIXTURE = {"name": "gaussian-mixture", "length": 4, "mean": 1.0}
             lambda table, grid: table.update(grids={"a/b": grid}),
             "the spec has a grid named 'a/b'; use letters, digits, - and _, and not 'table'",
         ),
-        (lambda table, grid: table.update(grids=3), "grids must be a table of keys, got 3"),
     ],
 )
 def test_every_bad_table_is_refused_in_one_sentence(change: Callable[..., Any], sentence: str) -> None:
@@ -330,14 +315,8 @@ def test_unreadable_files_are_refused_in_one_sentence(tmp_path: Path) -> None:
     file.write_text("seed = 3\nt = [1, \n")
     with pytest.raises(SpecError, match=r"bad\.toml is not TOML: .*\(at (end of document|line 3.*)\)$"):
         load(file)
-    file.write_text("seed = = 3")
-    with pytest.raises(SpecError, match=r"bad\.toml is not TOML: .*line 1"):
-        load(file)
     file.write_text(TOML, encoding="utf-16")
     with pytest.raises(SpecError, match=r"bad\.toml is not TOML, which is text in UTF-8; save it in that encoding$"):
-        load(file)
-    file.write_text(TOML, encoding="utf-16-le")
-    with pytest.raises(SpecError, match=r"bad\.toml is not TOML: "):
         load(file)
     file.write_text(TOML, encoding="utf-8-sig")
     assert load(file).seed == 7

@@ -86,7 +86,6 @@ def test_autocorrelation_is_the_plain_sum():
     [
         (np.ones(1000) * 0.1, "series must vary, got a constant"),
         (np.cumsum(np.random.default_rng(0).normal(size=1000)), "must span at least 20 autocorrelation times.*run the"),
-        (np.arange(30.0), "must span at least 20 autocorrelation times"),
         (np.arange(5.0), "must span at least 20 autocorrelation times"),
         (np.full(100, np.nan), "series must be finite"),
         (np.zeros((2, 2, 2)), r"series must be \(n,\) or \(chains, n\)"),

@@ -204,8 +204,6 @@ def test_a_point_of_a_grid(tmp_path):
     [
         ({"settings": {"steps": 3}}, "unknown key 'settings.steps'; generation knows n_steps, tolerance"),
         ({"settings": {"n_steps": 1}}, "settings.n_steps = 1: input should be greater than or equal to 2"),
-        ({"settings": {"tolerance": 0}}, "settings.tolerance = 0: input should be greater than 0"),
-        ({"settings": {"train_steps": 5}}, "unknown key 'settings.train_steps'"),
         (
             {"model": {"name": "gaussian-field", "length": 4, "mass_squared": 1.0}, "channel": {"name": "gaussian"}},
             "generation of gaussian-field; only ising and domain-walls has it",

