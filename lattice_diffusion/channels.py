@@ -218,9 +218,7 @@ class Gaussian:
     def peak_log_likelihood(self, x_t: NDArray, t: float) -> FloatArray:
         alpha, sigma = self.alpha(t), self.sigma(t)
         if not 0.0 < sigma < math.inf:
-            raise InputError(
-                f"t must leave a density, 0 < sigma(t) < inf, got t = {t} for the {self.schedule} schedule"
-            )
+            raise InputError(f"t must leave a density, 0 < sigma(t) < inf, got {t} for the {self.schedule} schedule")
         return -0.5 * ((np.abs(x_t) - alpha) / sigma) ** 2 - math.log(sigma * math.sqrt(2 * math.pi))
 
     def output_law(self, t: float) -> FloatArray:
@@ -453,9 +451,7 @@ def for_model(model: Any, channel: Any) -> Any:
     if data == "tokens":
         return for_tokens(channel, model.q)
     if symbols_of(channel) is not None or not hasattr(channel, "likelihood_field"):
-        raise InputError(
-            f"{channel.name} noise of symbols is for tokens, the data are {data}; use Erasure() or BitFlip()"
-        )
+        raise InputError(f"{channel.name} noise of symbols is for tokens, got {data}; use Erasure() or BitFlip()")
     return channel
 
 

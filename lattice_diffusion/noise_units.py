@@ -117,9 +117,7 @@ def unit_of(unit: Any) -> Unit:
             return UNITS[unit]
     elif hasattr(unit, "snr") and hasattr(unit, "time"):
         return _of_channel(unit)
-    raise InputError(
-        f"unit must be one of {', '.join(UNITS)}, flow:SHIFT, ddpm, a channel or a Unit, got {shown(unit)}"
-    )
+    raise InputError(f"unit must be one of {', '.join(UNITS)}, flow:SHIFT, ddpm, a channel or Unit, got {shown(unit)}")
 
 
 def flow(shift: float = 1.0) -> Unit:

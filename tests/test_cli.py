@@ -156,7 +156,7 @@ SMALL = "cmi --model ising --shape 5x4 --beta 0.4 --t 0.3"
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        (SMALL.replace("5x4", "5x") + " --radius 1", "--shape must look like 11x11, got '5x'; whole numbers with x"),
+        (SMALL.replace("5x4", "5x") + " --radius 1", "--shape must look like 11x11, got '5x'; integers with x between"),
         (SMALL.replace("0.3", "1.3") + " --radius 1", "t must be in [0, 1], 0 clean and 1 pure noise, got 1.3"),
         (SMALL, "ising needs --radius; add it"),
         (

@@ -57,9 +57,7 @@ class Network(nn.Module):
         check_limits({"in_channels": (1, 4096), "ndim": (1, 3)}, {"in_channels": in_channels, "ndim": ndim})
         symbols: Any = symbols_of(channel)
         if (head == "categorical") != (symbols is not None):
-            raise InputError(
-                f"head categorical takes noise of q symbols, Uniform(q) or Erasure(q), got {shown(channel)}"
-            )
+            raise InputError(f"head categorical takes noise of symbols, Uniform(q) or Erasure(q), got {shown(channel)}")
         if not 0.0 < variance < np.inf or (head != "gaussian" and variance != 1.0):
             raise InputError(f"variance must be that of a site, > 0, and 1 for two-valued data, got {variance}")
         if bonds and (in_channels != 2 or ndim != 2 or head != "bernoulli"):
@@ -100,9 +98,7 @@ class Network(nn.Module):
             raise InputError(f"x_t must be a NumPy array or a torch tensor, got {type(x_t).__name__}")
         if x_t.ndim != self.ndim + 2 or x_t.shape[1] != self.in_channels:
             wanted = f"(batch, {self.in_channels}, {self.ndim} lattice axes)"
-            raise InputError(
-                f"x_t must have shape {wanted}, got {tuple(x_t.shape)}; add the channel axis with x_t[:, None]"
-            )
+            raise InputError(f"x_t must have shape {wanted}, got {tuple(x_t.shape)}; add a channel by x_t[:, None]")
         if isinstance(x_t, Tensor):
             return law(x_t, t)
         return in_chunks(law, x_t, t, next(self.parameters()))

@@ -40,9 +40,8 @@ class Samples:
     def of(
         cls, data: NDArray | Draw, n_samples: int | None, condition: ArrayLike | None, batch_size: int, rng: Rng
     ) -> "Samples":
-        check_limits(
-            {"n_samples": (2, None), "batch_size": (1, None)}, {"n_samples": n_samples, "batch_size": batch_size}
-        )
+        check_limits({"n_samples": (2, None)}, {"n_samples": n_samples})
+        check_limits({"batch_size": (1, None)}, {"batch_size": batch_size})
         seed = rng if isinstance(rng, int) else int(np.random.default_rng(rng).integers(2**32))
         if callable(data):
             if condition is not None:
@@ -102,9 +101,7 @@ def log_snr_of(levels: ArrayLike | int, unit: Any, networks: Mapping[str, Any]) 
     else:
         log_snr = np.unique(NoiseLevel.of(levels, unit).log_snr)[::-1]
     if log_snr.ndim != 1 or len(log_snr) < 2 or not np.isfinite(log_snr).all():
-        raise InputError(
-            f"levels must be two or more noise levels with some signal and some noise, got {shown(levels)}"
-        )
+        raise InputError(f"levels must be two or more noise levels with some signal and noise, got {shown(levels)}")
     for name, net in networks.items():
         if hasattr(net, "unit"):
             try:

@@ -169,9 +169,7 @@ class WrappedDenoiser:
                 "function that takes the prediction out of its answer"
             )
         if not bool((torch if isinstance(answer, Tensor) else np).isfinite(answer).all()):
-            raise InputError(
-                f"the network must answer with finite values, got NaN or infinity at t = {times.flat[0]:.4g}"
-            )
+            raise InputError(f"the network must answer with finite values, got NaN or inf at t = {times.flat[0]:.4g}")
 
 
 def wrap(

@@ -43,9 +43,7 @@ class Oracle(Estimator):
 
     def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator) -> Estimate:
         if self.model is None:
-            raise InputError(
-                "Oracle needs the law of the data; pass a model, such as Oracle(models.Ising(lattice, 0.4))"
-            )
+            raise InputError("Oracle needs the law of the data; pass a model, as Oracle(models.Ising(lattice, 0.4))")
         if isinstance(self.model, Table):
             self.log_ratios_ = self.model.log_ratios(np.hstack([sample.a, sample.b, sample.c]))
         elif sample.x_t is None or sample.parts is None or sample.channel is None or sample.t is None:
@@ -89,9 +87,7 @@ class Gaussian(Estimator):
         if not new[c].any():
             raise InputError("c must tell something beyond b, got columns that are linear combinations of those of b")
         if not new[a].all():
-            raise InputError(
-                "a must have columns that are not combinations of one another, b and c, got a singular covariance"
-            )
+            raise InputError("columns of a must be independent of one another, b and c, got a singular covariance")
         b, c = b[new[b]], c[new[c]]
         log_ratios = np.zeros(n)
         for sign, region in ((1, (b, c, a)), (1, (b,)), (-1, (b, a)), (-1, (b, c))):

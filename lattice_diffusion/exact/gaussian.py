@@ -293,9 +293,7 @@ class MixtureSolver:
     def sampled_cmi(self, noisy: NoisySamples, parts: Sequence[Tripartition]) -> Curve:
         """Return the same from noisy samples, independently of the closed form (white classes only)."""
         if not self.white:
-            raise InputError(
-                "sampled answers take the white mixture, got one with field covariance; use the closed form"
-            )
+            raise InputError("sampled answers take the white mixture, got correlated fields; use the closed form")
         channel, t, A = noisy.channel, noisy.t, parts[0].A
         law, batch = gaussian_output_law(self.gamma(channel, t, A)), max(1, BATCH_VALUES // A.size)
         divergences = noisy.divergences(parts, partial(self.label_probabilities, channel, t), law, batch)

@@ -269,9 +269,7 @@ def plot_excess(variables: Variables, generation: Variables | None = None, *, ax
     ax = new_figure()[1] if ax is None else ax
     t, excess, stderr = (variables[name].values for name in ("t", "excess_mse", "excess_mse_stderr"))
     for k, r in enumerate(variables["radius"].values[:-1]):
-        ax.errorbar(
-            t, excess[:, k], stderr[:, k], color=COLORS[k % 7], marker=MARKERS[k % 7], ms=3, lw=0.8, label=f"r = {r}"
-        )
+        curve(ax, k, t, excess[:, k], stderr[:, k], f"r = {r}", ms=3, lw=0.8)
     if generation is not None:
         window = (float(generation[f"window_{end}"].values) for end in ("start", "stop"))
         ax.axvspan(*window, color="0.9", lw=0, zorder=-1)

@@ -321,9 +321,7 @@ def grid_of_probe(probe: str | os.PathLike[str] | xr.DataTree, images: Images, s
     if shrink > 1:
         raise InputError("a probe of unshrunk images has other distances; give --window alone, or no --shrink")
     if not converged(grids(result)["probe"]):
-        raise InputError(
-            "probe has not converged, so that it recommends nothing; train it longer, or give --window alone"
-        )
+        raise InputError("probe has not converged, so it recommends nothing; train it longer, or give --window alone")
     asked = json.loads(result.attrs["parameters"])
     noise = asked.get("channel", "gaussian"), asked.get("schedule", "linear")
     if noise != ("gaussian", "linear"):

@@ -254,9 +254,7 @@ def _moments(source: Source, index: NDArray[np.int64], tokens: int | None) -> _M
         m = len(x)
         alike = alike and bool((batch == batch[:, :1]).all())
         if not np.isfinite(x).all():
-            raise InputError(
-                f"pixel values of {source.name} must be finite, image {count} or one soon after has nan or inf"
-            )
+            raise InputError(f"pixel values of {source.name} must be finite, image {count} or later has nan or inf")
         if tokens is not None:
             check_tokens(source.name, x, tokens)
         np.minimum(low, x.min(axis=0), out=low)

@@ -64,9 +64,7 @@ class DomainWalls(OnLattice):
         if self.periodic and min(self.faces) < 3:
             raise InputError(f"a periodic grid needs at least 3x3 faces, got {faces[0]}x{faces[1]}; open it or enlarge")
         if self.periodic and self.beta > 0.0:
-            raise InputError(
-                f"beta must be 0 on a periodic grid, got {self.beta}; open the edges (periodic=False) for beta > 0"
-            )
+            raise InputError(f"beta must be 0 on a periodic grid, got {self.beta}; take periodic=False for beta > 0")
 
     @classmethod
     def from_parameters(

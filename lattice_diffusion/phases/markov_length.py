@@ -81,9 +81,7 @@ def markov_length(
     r, values = np.asarray(radii, float), np.asarray(cmi, float)
     cov = np.zeros((r.size, r.size)) if covariance is None else np.asarray(covariance, float)
     if values.shape != r.shape or cov.shape != (r.size, r.size):
-        raise InputError(
-            f"radii, cmi, covariance must be (n,), (n,), (n, n), got {r.shape}, {values.shape}, {cov.shape}"
-        )
+        raise InputError(f"radii, cmi, covariance need (n,), (n,), (n, n), got {r.shape}, {values.shape}, {cov.shape}")
     check_finite(radii=r, cmi=values, covariance=cov, prefactor_exponent=prefactor_exponent)
     if np.diag(cov).min() < 0:
         raise InputError(f"covariance must have variances >= 0 on its diagonal, got {np.diag(cov).min():g}")

@@ -107,7 +107,5 @@ def _curve(given: tuple[ArrayLike, ...]) -> tuple[FloatArray, FloatArray, FloatA
     errors = rest[0] if rest else np.zeros_like(values)
     shapes = times.shape == values.shape == errors.shape
     if times.ndim != 1 or not shapes or len(times) < 2 or (np.diff(times) <= 0.0).any():
-        raise InputError(
-            f"source must be a model or a curve of increasing times and as many values, got {shown(given)}"
-        )
+        raise InputError(f"source must be a model or a curve of rising times and as many values, got {shown(given)}")
     return times, values, errors

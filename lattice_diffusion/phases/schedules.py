@@ -190,9 +190,7 @@ def two_level_schedule(area: ArrayLike, cost: ArrayLike, budget: float) -> Alloc
                 if found.error <= budget and (best is None or found.cost < best.cost):
                     best = found
     if best is None:
-        raise InputError(
-            f"no hybrid keeps the error within {budget:g}; raise the budget or make the last radius global"
-        )
+        raise InputError(f"no hybrid keeps the error within {budget:g}; raise it or make the last radius global")
     return best
 
 

@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING
 from typing import Any
 
-import numpy as np
-
 from .. import channels, exact, models
 from ..errors import InputError, shown
 from .points import Point, build_model
@@ -60,9 +58,7 @@ def options(model: str, given: Mapping[str, Any], channel: str, schedule: str | 
 def measure_one(parameters: dict[str, Any], seed: int) -> dict[str, Any]:
     """Return the CMI at one point: value, stderr, unit, n_samples, method, parameters, as plain JSON types."""
     point = Point(parameters)
-    answer = exact.cmi(
-        point.model, point.channel, point.t, point.parts[0], point.n_samples, np.random.default_rng(seed)
-    )
+    answer = exact.cmi(point.model, point.channel, point.t, point.parts[0], point.n_samples, rng=seed)
     told = {key: value for key, value in parameters.items() if key not in ("n_samples", "radii")}
     radius = {"radius": parameters["radii"][0]} if "radii" in parameters else {}
     return {
@@ -92,9 +88,7 @@ def integers(text: str, option: str, example: str, separator: str) -> list[int]:
     """Return a list of integers as typed; raise InputError, naming the option and an example, for anything else."""
     number = r"\d{1,18}"
     if not re.fullmatch(f"{number}({separator}{number})*", text):
-        raise InputError(
-            f"--{option} must look like {example}, got {shown(text)}; whole numbers with {separator} between"
-        )
+        raise InputError(f"--{option} must look like {example}, got {shown(text)}; integers with {separator} between")
     return [int(word) for word in text.split(separator)]
 
 

@@ -313,9 +313,7 @@ def _mpi() -> Iterator[Engine]:
         from mpi4py import MPI
         from mpi4py.futures import MPIPoolExecutor, _core
     except (ImportError, RuntimeError):  # no mpi4py, or no MPI library under it
-        raise InputError(
-            "--scheduler mpi needs mpi4py and an MPI library; pip install 'lattice-diffusion[mpi]'"
-        ) from None
+        raise InputError("--scheduler mpi needs mpi4py and MPI itself; pip install 'lattice-diffusion[mpi]'") from None
     ranks = MPI.COMM_WORLD.Get_size()
     if ranks < 2:
         raise InputError(f"--scheduler mpi needs N >= 2 ranks, one of which writes, got {ranks}; start as {how}")

@@ -293,9 +293,7 @@ class GridSpec(Table):
             raise InputError(f"asks for a target error of {quantity.what}, which only {can} can draw samples for")
         if self.max_samples is None or self.max_samples < self.n_samples:
             got = "none" if self.max_samples is None else str(self.max_samples)
-            raise InputError(
-                f"needs max_samples >= n_samples = {self.n_samples}, the budget of a target error, got {got}"
-            )
+            raise InputError(f"needs max_samples >= n_samples = {self.n_samples}, the budget of a target, got {got}")
 
     def _no_use(self, what: str, why: str, keys: Iterable[str]) -> None:
         for key in keys:

@@ -120,9 +120,7 @@ class Couplings:
                 f"got shape {J.shape}"
             )
         if not np.isfinite(J).all():
-            raise InputError(
-                f"couplings must be finite, got {J[~np.isfinite(J)].flat[0]}; clamp spins by a field of +-inf"
-            )
+            raise InputError(f"couplings must be finite, got {J[~np.isfinite(J)].flat[0]}; clamp spins by fields +-inf")
         if h.shape not in ((), lattice.shape):
             raise InputError(f"field must be one number or an array of shape {lattice.shape}, got shape {h.shape}")
         if np.isnan(h).any():

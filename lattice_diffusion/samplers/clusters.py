@@ -47,9 +47,8 @@ def swendsen_wang(
             longest side: the Li-Sokal bound on the critical relaxation of ferromagnets in 2D and 3D.
     """
     n_samples = check_n_samples(n_samples, lattice.n_sites)
-    return swendsen_wang_chain(lattice, couplings, np.random.default_rng(rng), field, Schedule(burn_in, thin)).draw(
-        n_samples
-    )
+    chain = swendsen_wang_chain(lattice, couplings, np.random.default_rng(rng), field, Schedule(burn_in, thin))
+    return chain.draw(n_samples)
 
 
 def swendsen_wang_chain(

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
-from ..errors import InputError
+from ..errors import InputError, shown
 from ..lattice import Lattice, Rng
 from .chains import check_n_samples
 from .fields import Boundary, check_field, gaussian_field, precision_matrix, precision_spectrum, to_modes, to_sites
@@ -134,9 +134,7 @@ class _Conditioning:
         mass_squared = check_field(lattice, mass_squared, boundary)
         mask, variance = np.asarray(observed), np.asarray(noise_variance, float)
         if mask.dtype != np.bool_ or mask.shape != lattice.shape:
-            raise InputError(
-                f"observed must be a boolean mask of shape {lattice.shape}, got {mask.dtype} of shape {mask.shape}"
-            )
+            raise InputError(f"observed must be a boolean mask of shape {lattice.shape}, got {shown(mask)}")
         if variance.shape not in ((), lattice.shape):
             raise InputError(
                 f"noise_variance must be one number or an array of shape {lattice.shape}, got shape {variance.shape}"
@@ -183,9 +181,7 @@ class _Conditioning:
         sites = np.concatenate([self.exact, self.noisy])
         read[:, sites] = flat[:, sites]
         if not np.isfinite(read).all():
-            raise InputError(
-                f"values must be finite on the mask, got {read[~np.isfinite(read)][0]}; leave unknown sites out"
-            )
+            raise InputError(f"values must be finite on the mask, got {read[~np.isfinite(read)][0]}; leave others out")
         return read
 
     def respond(self, difference: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -119,9 +119,7 @@ def _check_spectrum(
             spectrum = spectrum(np.sqrt((wave_vectors(lattice) ** 2).sum(axis=0)))
     power = np.asarray(spectrum, float)
     if power.shape != lattice.shape:
-        raise InputError(
-            f"spectrum must be a function of |k| or an array of shape {lattice.shape}, got shape {power.shape}"
-        )
+        raise InputError(f"spectrum must be a function of |k| or an array {lattice.shape}, got shape {power.shape}")
     bad = ~((power >= 0) & (power < np.inf))
     if bad.any():
         k = tuple(int(i) for i in np.argwhere(bad)[0])

@@ -52,9 +52,8 @@ def heat_bath(
         burn_in, thin: sweeps before the first and between samples; by default 20 L and L, L the longest side.
     """
     n_samples = check_n_samples(n_samples, lattice.n_sites)
-    return heat_bath_chain(lattice, couplings, np.random.default_rng(rng), field, Schedule(burn_in, thin)).draw(
-        n_samples
-    )
+    chain = heat_bath_chain(lattice, couplings, np.random.default_rng(rng), field, Schedule(burn_in, thin))
+    return chain.draw(n_samples)
 
 
 def heat_bath_chain(

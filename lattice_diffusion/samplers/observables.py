@@ -105,9 +105,7 @@ def correlation_length(samples: NDArray[np.int8], lattice: Lattice, *, n_blocks:
     axes of the longest side L. Below T_c it measures the size of the lattice, since chi contains the magnetisation.
     """
     if not all(lattice.periodic):
-        raise InputError(
-            "the second-moment correlation length needs a lattice periodic along all axes; use correlation"
-        )
+        raise InputError("the second-moment length needs a lattice periodic along all axes; use correlation")
     _check(samples, lattice)
     length = max(lattice.shape)
     wave = np.exp(2j * np.pi * np.arange(length) / length)

@@ -311,7 +311,5 @@ def figure(result: xr.DataTree) -> Any:
     return fig
 
 
-SHOWS = (
-    "What a local masked generator loses is the area under the CMI, exactly; under Gaussian noise the area bounds it."
-)
+SHOWS = "A local masked generator loses the area under the CMI, exactly; under Gaussian noise the area bounds it."
 STUDY = Study(NAME, "Area laws: what a local generator costs", SHOWS, specs, analyse, figure)

@@ -47,9 +47,8 @@ def specs(preset: str) -> Spec:
     for beta, ends in LINE.items():
         model = {"name": NAME, "length": [8, 10, 12, 14] if full else [6, 8, 10], "beta": beta}
         keys = {"quantity": "label_entropy", "n_samples": 100000 if full else 1200}
-        grids[f"line-{1000 * beta:03.0f}"] = grid(
-            model, "gaussian", t=times(np.linspace(*ends, 9 if full else 7)), **keys
-        )
+        t = times(np.linspace(*ends, 9 if full else 7))
+        grids[f"line-{1000 * beta:03.0f}"] = grid(model, "gaussian", t=t, **keys)
     for beta in IDENTITY_BETAS:
         model = {"name": NAME, "length": 14 if full else 10, "beta": beta}
         keys = {"quantity": "squared_correlation", "n_samples": 100000 if full else 5000}

@@ -427,7 +427,5 @@ def _system(name: str, low: float, high: float) -> str:
     return "\n".join(lines)
 
 
-SHOWS = (
-    "Denoisers that are global only inside the window of large CMI (LGL) generate nearly as well as global ones (GGG)."
-)
+SHOWS = "Denoisers global only inside the window of large CMI (LGL) generate nearly as well as global ones (GGG)."
 STUDY = Study(NAME, "Hybrid generation: global only inside the window", SHOWS, specs, analyse, figure)

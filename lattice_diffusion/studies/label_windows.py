@@ -120,9 +120,8 @@ for _region, _symbol in {
     "abc": "I(S;ABC)",
     "lost": "I_0(S;AB) - I_t(S;B)",
 }.items():
-    COLUMNS |= with_errors(
-        f"label_information_{_region}", ("radius",), "nat", f"information about the label, {_symbol}"
-    )
+    _words = f"information about the label, {_symbol}"
+    COLUMNS |= with_errors(f"label_information_{_region}", ("radius",), "nat", _words)
 
 LABEL_INFORMATION = Quantity(
     "label_information",

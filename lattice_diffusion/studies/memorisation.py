@@ -88,9 +88,7 @@ def _check(point: Point) -> None:
         raise InputError(f"memorisation is measured for data of one channel, got {point.model.name}")
     inside = min(min(c, n - 1 - c) for c, n in zip(point.model.lattice.center, point.model.lattice.shape, strict=True))
     if max(point.radii) > inside:
-        raise InputError(
-            f"memorisation takes boxes inside the lattice, radius at most {inside}, got {max(point.radii)}"
-        )
+        raise InputError(f"memorisation takes boxes in the lattice, radius at most {inside}, got {max(point.radii)}")
 
 
 COPYING = Quantity(

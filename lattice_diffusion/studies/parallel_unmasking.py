@@ -106,9 +106,8 @@ def analyse(result: xr.DataTree) -> Analysis:
     loops = data["loops"].sel(radius=EVERYTHING)
     for k in (4, 8):
         found, source = measured(loops.sel(steps=k), "divergence_equal"), "(log 2)/(2k) per bond, asymptotic in size"
-        rows.append(
-            row(f"KL per bond, closed loops, {k} equal steps", found, math.log(2) / (2 * k), source, "asymptotic")
-        )
+        label, known = f"KL per bond, closed loops, {k} equal steps", math.log(2) / (2 * k)
+        rows.append(row(label, found, known, source, "asymptotic"))
     for name, title in CASES.items():
         for kind in ("equal", "best"):
             place = data[name].sel(radius=EVERYTHING, steps=4)

@@ -224,7 +224,5 @@ def _map(ax: Any, data: xr.Dataset, name: str, floor: float, label: str, t_star:
     ax.set(xlabel=r"start $t_a$", ylabel=r"stop $t_b$")
 
 
-SHOWS = (
-    "Local recovery undoes noise within either phase of masked loops; across t* = 1/2 its error falls only as r^(-2)."
-)
+SHOWS = "Local recovery undoes noise within a phase of masked loops; across t* = 1/2 its error falls only as r^(-2)."
 STUDY = Study(NAME, "Phases: which segments local recovery undoes", SHOWS, specs, analyse, figure)

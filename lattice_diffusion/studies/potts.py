@@ -49,9 +49,8 @@ def analyse(result: xr.DataTree) -> Analysis:
     for i, n in enumerate(q):
         for t in (0.6, 0.9):
             xi = measured(data["erasure"].isel(q=i).sel(t=t), "markov_length")
-            rows.append(
-                row(f"xi (erasure, q = {n:g}, eps = {t})", xi, exact[i, list(times).index(t)], ERASURE, "exact")
-            )
+            known = exact[i, list(times).index(t)]
+            rows.append(row(f"xi (erasure, q = {n:g}, eps = {t})", xi, known, ERASURE, "exact"))
         xi = measured(data["uniform"].isel(q=i).sel(t=LATE), "markov_length")
         limit = -0.5 / math.log(correlation(COUPLING, n))
         rows.append(row(f"xi (uniform, q = {n:g}, t = {LATE})", xi, limit, LIMIT, "asymptotic"))
@@ -80,7 +79,5 @@ def figure(result: xr.DataTree) -> Any:
     return fig
 
 
-SHOWS = (
-    "Chains of q symbols have a bounded Markov length under masks and uniform noise, which the transfer matrix gives."
-)
+SHOWS = "Chains of q symbols have a bounded Markov length under both noises, which the transfer matrix gives."
 STUDY = Study(NAME, "Potts models: tokens of q symbols", SHOWS, specs, analyse, figure)

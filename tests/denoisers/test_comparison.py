@@ -236,7 +236,7 @@ IMAGES = np.zeros((4, 1, 3, 3))
         (lambda: wrap(nan_net, arrays="jax"), "arrays must be numpy or torch, got 'jax'"),
         (lambda: wrap(nan_net, value_range=(1, -1)), r"value_range must be \(low, high\)"),
         (lambda: wrap(nan_net, channel=ld.channels.BitFlip()), "take the gaussian channel, got bitflip"),
-        (lambda: wrap(nan_net, "x0", "linear")(IMAGES, 0.5), "finite values, got NaN or infinity at t = 0.5"),
+        (lambda: wrap(nan_net, "x0", "linear")(IMAGES, 0.5), "finite values, got NaN or inf at t = 0.5"),
         (lambda: wrap(lambda x, t: x[:, 0], "x0")(IMAGES, 0.5), r"one value per entry of x_t, \(4, 1, 3, 3\), got"),
         (lambda: wrap(nan_net, "x0")(IMAGES, 0.999), "outside the schedule of ddpm"),
         (lambda: ld.compare({"a": ZERO, "b": wrap(nan_net, "x0")}, IMAGES, [0.1, 0.999]), "network b: .* outside the"),
@@ -246,7 +246,7 @@ IMAGES = np.zeros((4, 1, 3, 3))
         (lambda: ld.compare({"a": ZERO}, IMAGES[:, 0, 0]), r"shape \(n, channel, \*lattice\), n >= 2, got \(4, 3\)"),
         (lambda: ld.compare({"a": ZERO}, IMAGES * np.nan), "data must be finite, got nan"),
         (lambda: ld.compare({"a": ZERO}, IMAGES, [0.5]), "levels must be two or more noise levels"),
-        (lambda: ld.compare({"a": ZERO}, IMAGES, [0.0, 0.5]), "with some signal and some noise"),
+        (lambda: ld.compare({"a": ZERO}, IMAGES, [0.0, 0.5]), "with some signal and noise"),
         (lambda: ld.compare({"a": ZERO}, IMAGES, condition=[1, 2]), r"one value per sample \(4\), got shape \(2,\)"),
         (
             lambda: ld.compare({"a": wrap(ZERO.net, "x0", "linear", value_range=(0, 1))}, IMAGES - 1),

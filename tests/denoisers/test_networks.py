@@ -272,7 +272,7 @@ def test_products_of_up_to_order_values():
         (lambda: LocalNet(1, stencil=np.ones((1, 1, 3, 3), bool)), ValueError, "must leave out the output's own site"),
         (lambda: LocalNet(1, stencil=np.ones((1, 1, 3, 3))), ValueError, "stencil must be boolean, got float64"),
         (lambda: LocalNet(1, stencil=np.zeros((2, 1, 3, 3), bool)), ValueError, "stencil must have shape"),
-        (lambda: network(1)(np.ones((3, 5, 5)), 0.5), ValueError, r"add the channel axis with x_t\[:, None\]"),
+        (lambda: network(1)(np.ones((3, 5, 5)), 0.5), ValueError, r"add a channel by x_t\[:, None\]"),
         (lambda: network(1)([[1.0]], 0.5), ValueError, "x_t must be a NumPy array or a torch tensor, got list"),
         (lambda: network(1)(np.ones((3, 1, 5, 5)), np.full(2, 0.5)), ValueError, "one per sample"),
         (lambda: network(1)(np.full((3, 1, 5, 5), np.nan), 0.5), ValueError, "x_t must be finite, got nan"),

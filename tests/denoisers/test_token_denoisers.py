@@ -111,8 +111,8 @@ def test_nearest_patches_of_tokens(channel):
     ("call", "sentence"),
     [
         (lambda: NearestPatch(CHAIN.sample(5, 1)[:, None] + 1, Uniform(3)), "x_0 must hold tokens, integers 0..2, got"),
-        (lambda: LocalNet(1, ndim=1, head="categorical"), "head categorical takes noise of q symbols"),
-        (lambda: LocalNet(1, ndim=1, channel=Uniform(3)), "head categorical takes noise of q symbols"),
+        (lambda: LocalNet(1, ndim=1, head="categorical"), "head categorical takes noise of symbols"),
+        (lambda: LocalNet(1, ndim=1, channel=Uniform(3)), "head categorical takes noise of symbols"),
         (lambda: ExactDenoiser(CHAIN, Erasure())(np.full((1, 1, 6), 3.0), 0.5), "x_t must hold only -1, 0, 1, 2 under"),
         (lambda: ExactDenoiser(CHAIN, ld.channels.BitFlip()), "tokens take erasure or uniform noise, got bitflip"),
         (

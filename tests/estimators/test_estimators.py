@@ -475,7 +475,7 @@ RNG = np.random.default_rng(0)
         (lambda: est.Gaussian().fit(X, X, groups=[1, 2]), r"groups must hold one label per sample, shape \(100,\)"),
         (lambda: est.Gaussian().fit(X, X, groups=NAN[:, 0]), "groups must hold a label for every sample, got nan"),
         (lambda: est.Gaussian().fit(X, X, threads=4), "threads must be 1, or None for those"),
-        (lambda: est.Gaussian().fit(X, X), "not combinations of one another, b and c, got a singular covariance"),
+        (lambda: est.Gaussian().fit(X, X), "independent of one another, b and c, got a singular covariance"),
         (lambda: est.Gaussian().fit(X, np.ma.masked_less(X, 0)), "c must not have masked entries, got"),
         (lambda: est.Gaussian().fit(X[:5], X[5:10]), "more samples than the 6 columns .* at least 8, got 5"),
         (lambda: est.Gaussian().fit(SPINS, X), "Gaussian needs continuous data, got 2 .* column 0 of a"),

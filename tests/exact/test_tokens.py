@@ -267,7 +267,7 @@ def ask(x_t, channel=None, model=ROW):
         (lambda: ld.models.PottsChain(ld.Lattice((4, 4)), 0.5, 3), "PottsChain takes a 1D lattice"),
         (lambda: ld.models.Potts(ld.Lattice((9, 9)), 0.5, 3).solver, r"needs a chain, a ring or an open 2D lattice"),
         (lambda: ld.exact.cmi(ld.models.IsingChain(ld.Lattice(4), 0.5), Uniform(2), 0.3,
-                              ROW.tripartition(0)), "noise of symbols is for tokens, the data are spins"),
+                              ROW.tripartition(0)), "noise of symbols is for tokens, got spins"),
         (lambda: ld.exact.posterior(ld.models.PottsChain(ld.Lattice(9), 0.5, 3), Uniform(), 0.3, np.zeros((1, 9)),
                                     np.ones(9, bool), np.ones(9, bool)), "sites must hold 1 to 7 tokens of 3 symbols"),
     ],

@@ -456,7 +456,7 @@ def test_a_probe_that_hardly_trained_recommends_nothing(tmp_path, capsys):
     assert '<p class="warn">NOT CONVERGED' in page
     for text in (page, terminal):
         assert not any(word in text for word in ("Recommended", "fewer pixels", "must see", "suffices", "window"))
-    with pytest.raises(InputError, match="probe has not converged, so that it recommends nothing"):
+    with pytest.raises(InputError, match="probe has not converged, so it recommends nothing"):
         grid_of_probe(found, open_images(tmp_path / "patches.npy"), 1)
 
 

@@ -212,7 +212,7 @@ def test_a_missing_extra_is_named(
         "error: --scheduler tcp://a:1 needs Dask, which is not installed; pip install 'lattice-diffusion[cluster]'\n"
     )
     assert refused(folder, "tcp://a:1", capsys) == wanted
-    wanted = "error: --scheduler mpi needs mpi4py and an MPI library; pip install 'lattice-diffusion[mpi]'\n"
+    wanted = "error: --scheduler mpi needs mpi4py and MPI itself; pip install 'lattice-diffusion[mpi]'\n"
     assert refused(folder, "mpi", capsys) == wanted
 
 

@@ -184,7 +184,7 @@ KEYS = (
         ({"model": {"beta": []}}, "grids.sq.model.beta must hold at least one value, got an empty list"),
         (
             {"target_stderr": 0.1, "max_samples": 999},
-            "grids.sq needs max_samples >= n_samples = 1000, the budget of a target error, got 999",
+            "grids.sq needs max_samples >= n_samples = 1000, the budget of a target, got 999",
         ),
         (
             {"max_samples": 2000},

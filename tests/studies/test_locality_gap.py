@@ -137,7 +137,7 @@ def test_learned_gap_is_the_exact_one_and_its_error(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"channel": {"name": "erasure"}}, "the locality gap is one of scores and takes the channel gaussian, got"),
+        ({"channel": {"name": "erasure"}}, "the locality gap of scores takes the gaussian channel, got"),
         ({"t": 0.0}, "the locality gap needs a score and a signal, 0 < t < 1, got t = 0"),
     ],
 )

@@ -192,9 +192,7 @@ def locality_gap(point: Point, rng: np.random.Generator) -> Values:
 
 def _check_channel(point: Point) -> None:
     if point.channel.name != "gaussian":
-        raise InputError(
-            f"the locality gap is one of scores and takes the channel gaussian, got {point.channel.name!r}"
-        )
+        raise InputError(f"the locality gap of scores takes the gaussian channel, got {point.channel.name!r}")
     check_parts(point)
 
 

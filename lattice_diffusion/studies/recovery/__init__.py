@@ -244,7 +244,5 @@ def _radii(
         plots.curve(ax, k, one["start"] + 0.008, one[name], one[f"{name}_stderr"], **look)
 
 
-SHOWS = (
-    "Local denoisers recover data from noise short of the transition; beyond it their error rises, less for larger r."
-)
+SHOWS = "Local denoisers recover data from noise short of the transition; beyond, their error rises, less for large r."
 STUDY = Study(NAME, "Recovery: noise to T_f and back with radius r", SHOWS, specs, analyse, figure)

@@ -291,9 +291,7 @@ def _check_learned(point: Point) -> None:
     _check_model(point)
     lattice = point.model.lattice
     if isinstance(point.model, GaussianField) and not (lattice.ndim == 2 and all(lattice.periodic)):
-        raise InputError(
-            "learned recovery of fields is measured mode by mode and needs a 2D torus; use periodic = true"
-        )
+        raise InputError("learned recovery of fields goes mode by mode and needs a 2D torus; use periodic = true")
 
 
 LEARNED_RECOVERY = Quantity(
