@@ -55,6 +55,16 @@ def channel_matrix(name, t, n_nodes=24):
     return density / density.sum(axis=0), x
 
 
+def likelihood(name, x, t):
+    """p(x | s) for s = -1, +1, (n_sites, 2), written out from the definitions."""
+    s = np.array([-1.0, 1.0])
+    if name == "gaussian":
+        return np.exp(-0.5 * ((x[:, None] - (1 - t) * s) / t) ** 2) / (t * np.sqrt(2 * np.pi))
+    if name == "bitflip":
+        return np.where(x[:, None] == s, 1 - t / 2, t / 2)
+    return np.where(x[:, None] == 0, t, np.where(x[:, None] == s, 1 - t, 0.0))
+
+
 def noisy_law(law, matrix):
     for axis in range(law.ndim):
         law = np.moveaxis(np.tensordot(matrix, law, axes=(1, axis)), 0, axis)

@@ -211,17 +211,8 @@ class TransferMatrix(SpinSolver):
             first, last = min(first, seen[0]), max(last, seen[-1])
         weights[:, cells[:, 0], cells[:, 1]] = 1.0
         out = np.empty((len(h), 1 << k))
-        kernel.block_weights(
-            self._right,
-            self._down,
-            weights,
-            np.ascontiguousarray(cells[order]),
-            self._above[first],
-            self._below[last + 1],
-            first,
-            last,
-            out,
-        )
+        ends = self._above[first], self._below[last + 1], first, last
+        kernel.block_weights(self._right, self._down, weights, np.ascontiguousarray(cells[order]), *ends, out)
         # axes of the kernel's states follow the sorted sites; put them back into the order asked for
         law = out.reshape(-1, *(2,) * k).transpose(0, *(1 + np.argsort(order))).reshape(len(h), 1 << k)
         if not self._field.any():

@@ -103,16 +103,9 @@ class LocalFields:
         else:
             view = self._filters(radius, alpha, sigma).view(x)
         offset = like(x, self.mean * (1.0 - view.constant))
-        minus, plus, within, label = (
-            values.reshape(-1, *self.lattice.shape)
-            for values in (
-                view.prediction - offset,
-                view.prediction + offset,
-                like(x, view.variance),
-                2.0 * alpha * self.mean * view.label,
-            )
-        )
-        return LocalLaw(minus, plus, within, label)
+        means = view.prediction - offset, view.prediction + offset
+        law = *means, like(x, view.variance), 2.0 * alpha * self.mean * view.label
+        return LocalLaw(*(values.reshape(-1, *self.lattice.shape) for values in law))
 
     def _covers(self, radius: int) -> bool:
         axes = zip(self.lattice.shape, self.lattice.periodic, strict=True)

@@ -205,20 +205,9 @@ def test_training_is_a_function_of_rng():
 )
 def test_resuming_gives_the_numbers_of_an_uninterrupted_run(tmp_path, bit_generator, optimiser):
     def run(path, stop, resume):
-        net, rng = chain(), np.random.Generator(bit_generator(5))
-        loop = train(
-            net,
-            DATA,
-            steps=12,
-            batch_size=16,
-            rng=rng,
-            optimiser=optimiser,
-            checkpoint=path,
-            checkpoint_every=5,
-            resume=resume,
-            exact=chain(9),
-        )
-        records = []
+        net, rng, records = chain(), np.random.Generator(bit_generator(5)), []
+        options = {"optimiser": optimiser, "checkpoint": path, "checkpoint_every": 5, "resume": resume}
+        loop = train(net, DATA, steps=12, batch_size=16, rng=rng, exact=chain(9), **options)
         for step in itertools.islice(loop, stop):
             records.append(step)
             if step.number == 5:
@@ -375,10 +364,9 @@ def test_torchs_default_dtype_changes_nothing(tmp_path, name, optimiser):
 def test_numpy_numbers_of_training_are_pythons():
     """A batch of 200 and steps after a warm-up of 50 wrap in uint8; half precision loses digits of the rate."""
     half = np.float16(0.003)
-    given = fit(
-        chain(), DATA, steps=np.int16(60), batch_size=np.uint8(200), warmup=np.uint8(50), learning_rate=half, rng=6
-    )
-    same = fit(chain(), DATA, steps=60, batch_size=200, warmup=50, learning_rate=float(half), rng=6)
+    numpys = {"steps": np.int16(60), "batch_size": np.uint8(200), "warmup": np.uint8(50), "learning_rate": half}
+    given = fit(chain(), DATA, **numpys, rng=6)
+    same = fit(chain(), DATA, **{name: value.item() for name, value in numpys.items()}, rng=6)
     assert [(step.loss, step.learning_rate) for step in given] == [(step.loss, step.learning_rate) for step in same]
     whole, real = {"ema_delay": np.uint8(200), "patience": np.int8(3)}, {"ema": np.float32(0.9), "gradient_norm": half}
     config = TrainingConfig(np.uint8(9), budget_seconds=np.longdouble(2), betas=(half, half), **whole, **real)

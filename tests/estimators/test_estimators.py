@@ -331,16 +331,11 @@ def test_a_cross_fitted_estimator_is_right_and_may_be_negative():
     x_t = task.sample(4000, np.random.default_rng(7))
     answer = LinearRegression().fit(x_t, task.parts, rng=np.random.default_rng(0)).estimate()
     assert abs(answer.value - task.truth.value + 80 / 8000) < 5 * answer.stderr  # held out: low by d/2n
-    flat = LinearRegression().fit(
-        x_t[:, task.parts.A], x_t[:, task.parts.C], x_t[:, task.parts.B], rng=np.random.default_rng(0)
-    )
+    flat = LinearRegression().fit(x_t[:, task.parts.A], x_t[:, task.parts.C], x_t[:, task.parts.B], rng=0)
     assert flat.estimate() == answer
-    named = LinearRegression().fit(x_t, parts=task.parts, rng=np.random.default_rng(0))
+    named = LinearRegression().fit(x_t, parts=task.parts, rng=0)
     assert named.estimate() == answer
-    null = [
-        LinearRegression().fit(*np.random.default_rng(s).standard_normal((3, 200)), rng=np.random.default_rng(s))
-        for s in range(20)
-    ]
+    null = [LinearRegression().fit(*np.random.default_rng(s).standard_normal((3, 200)), rng=s) for s in range(20)]
     assert min(one.estimate().value for one in null) < 0
 
 
@@ -412,9 +407,7 @@ def test_estimators_are_found_by_name_in_a_file_and_by_entry_point(monkeypatch, 
     assert {"Mine", "Oracle", "Gaussian", "MINE-in-sample"} <= set(est.names())
     assert est.find("Mine")(folds=3).folds == 3
     assert isinstance(est.find("Oracle")(), est.Oracle)  # an installed package does not replace ours
-    assert [type(est.find(entry.name)()).__name__ for entry in est.ESTIMATORS] == [
-        entry.where.partition(":")[2] for entry in est.ESTIMATORS
-    ]
+    assert all(type(est.find(one.name)()).__name__ == one.where.partition(":")[2] for one in est.ESTIMATORS)
     text = "from lattice_diffusion.estimators import Estimator\nclass Mine(Estimator):\n    pass\n"
     (tmp_path / "mine.py").write_text(text)
     assert est.find(f"{tmp_path}/mine.py:Mine")(folds=3).get_params() == {"folds": 3}
@@ -444,9 +437,7 @@ def test_an_estimator_of_the_wrong_sign_is_not_monotone():
     checks = est.consistency(Inverted(), np.random.default_rng(12), n=20_000)
     assert checks[2].z < -5
     with pytest.raises(ValueError, match="draw must give at least two columns in c"):
-        est.consistency(
-            est.Gaussian(), np.random.default_rng(0), draw=lambda n, rng: [x[:, :1] for x in noisy_chain(n, rng)]
-        )
+        est.consistency(est.Gaussian(), RNG, draw=lambda n, rng: [x[:, :1] for x in noisy_chain(n, rng)])
 
 
 # -- what is refused ---------------------------------------------------------------------------------------

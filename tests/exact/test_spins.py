@@ -40,16 +40,6 @@ def clean_law(lattice, kind, beta, *others):
     return enumeration.ising_law(lattice.shape, lattice.periodic, beta, *others)
 
 
-def likelihood(name, x, t):
-    """p(x | s) for s = -1, +1, (n_sites, 2), written out from the definitions."""
-    s = np.array([-1.0, 1.0])
-    if name == "gaussian":
-        return np.exp(-0.5 * ((x[:, None] - (1 - t) * s) / t) ** 2) / (t * np.sqrt(2 * np.pi))
-    if name == "bitflip":
-        return np.where(x[:, None] == s, 1 - t / 2, t / 2)
-    return np.where(x[:, None] == 0, t, np.where(x[:, None] == s, 1 - t, 0.0))
-
-
 @pytest.fixture(params=SYSTEMS, scope="module")
 def system(request):
     lattice, kind, *numbers = SYSTEMS[request.param]
@@ -72,7 +62,7 @@ def test_posteriors_and_marginals_by_enumeration(system, name, t):
     for k in range(3):
         weight = law.ravel().copy()
         for i in np.flatnonzero(region):
-            weight *= likelihood(name, x_t[k].ravel(), t)[i][(states[:, i] > 0).astype(int)]
+            weight *= enumeration.likelihood(name, x_t[k].ravel(), t)[i][(states[:, i] > 0).astype(int)]
         assert marginal[k] == pytest.approx(np.log(weight.sum()), abs=1e-10)
         posterior = weight / weight.sum()
         assert mean[k].ravel() == pytest.approx(posterior @ states, abs=1e-10)
@@ -130,18 +120,17 @@ def test_cmi_by_enumeration(system, name):
     assert not z_scores or np.mean(np.square(z_scores)) < 4
 
 
+def true_cmi(law, name, t, parts, **options):
+    noisy = enumeration.noisy_law(law, enumeration.channel_matrix(name, t, **options)[0])
+    return enumeration.cmi(noisy, parts.A, parts.B, parts.C)
+
+
 def test_a_wrong_temperature_fails_the_comparison():
     lattice = ld.Lattice((3, 4))
-    law = enumeration.ising_law((3, 4), (False, False), 0.43)
-    parts = lattice.tripartition((0, 0), 1)
-    truth = enumeration.cmi(enumeration.noisy_law(law, enumeration.channel_matrix("bitflip", 0.4)[0]), *masks(parts))
-    mutant = ld.models.Ising(lattice, 1.1 * 0.43)
+    parts, mutant = lattice.tripartition((0, 0), 1), ld.models.Ising(lattice, 1.1 * 0.43)
+    truth = true_cmi(enumeration.ising_law((3, 4), (False, False), 0.43), "bitflip", 0.4, parts)
     estimate = ld.exact.cmi(mutant, CHANNELS["bitflip"], 0.4, parts, 4000, np.random.default_rng(7))
     assert abs(estimate.z_score(truth)) > 5
-
-
-def masks(parts):
-    return parts.A, parts.B, parts.C
 
 
 @pytest.mark.parametrize(
@@ -153,10 +142,8 @@ def test_gaussian_noise_by_quadrature(lattice, kind, beta):
     """Four spins: each observation on 40 values, all 40^4 noisy states."""
     t, parts = 0.55, lattice.tripartition((0,) * lattice.ndim, 0)
     parts = ld.Tripartition(parts.A, np.roll(parts.A, 1, axis=-1), ~parts.A & ~np.roll(parts.A, 1, axis=-1))
-    matrix, _ = enumeration.channel_matrix("gaussian", t, n_nodes=40)
-    truth = enumeration.cmi(enumeration.noisy_law(clean_law(lattice, kind, beta), matrix), *masks(parts))
-    model = kind(lattice, beta)
-    estimate = ld.exact.cmi(model, CHANNELS["gaussian"], t, parts, 20000, np.random.default_rng(8))
+    truth = true_cmi(clean_law(lattice, kind, beta), "gaussian", t, parts, n_nodes=40)
+    estimate = ld.exact.cmi(kind(lattice, beta), CHANNELS["gaussian"], t, parts, 20000, np.random.default_rng(8))
     assert abs(estimate.z_score(truth)) < 5
     assert estimate.stderr < 0.03 * truth
 
@@ -164,16 +151,12 @@ def test_gaussian_noise_by_quadrature(lattice, kind, beta):
 @pytest.mark.parametrize("t", [0.05, 0.3, 0.8, 0.99])
 @pytest.mark.parametrize("beta", [0.2, 0.8, 1.7])
 def test_chain_under_erasure_in_closed_form(t, beta):
-    lattice = ld.Lattice((9,))
-    law = enumeration.noisy_law(
-        enumeration.ising_law((9,), (False,), beta), enumeration.channel_matrix("erasure", t)[0]
-    )
-    model = ld.models.IsingChain(lattice, beta)
+    lattice, law = ld.Lattice((9,)), enumeration.ising_law((9,), (False,), beta)
     for center, radius in ((4, 1), (4, 2), (0, 2), (7, 1)):
         parts = lattice.tripartition((center,), radius)
-        estimate = ld.exact.cmi(model, CHANNELS["erasure"], t, parts)
+        estimate = ld.exact.cmi(ld.models.IsingChain(lattice, beta), CHANNELS["erasure"], t, parts)
         assert estimate.stderr == 0.0
-        assert estimate.value == pytest.approx(enumeration.cmi(law, *masks(parts)), abs=2e-13)
+        assert estimate.value == pytest.approx(true_cmi(law, "erasure", t, parts), abs=2e-13)
 
 
 @pytest.mark.parametrize("name", CHANNELS)
@@ -194,10 +177,8 @@ def test_schedules_agree_at_equal_snr():
     lattice = ld.Lattice((5, 4))
     model, parts = ld.models.Ising(lattice, 0.44), lattice.tripartition((2, 2), 1)
     values = []
-    for schedule in ("linear", "vp", "ve"):
-        channel = ld.channels.Gaussian(schedule)
-        estimate = ld.exact.cmi(model, channel, channel.time(0.8), parts, 200, np.random.default_rng(3))
-        values.append(estimate.value)
+    for channel in map(ld.channels.Gaussian, ("linear", "vp", "ve")):
+        values.append(ld.exact.cmi(model, channel, channel.time(0.8), parts, 200, 3).value)
     assert values == pytest.approx([values[0]] * 3, rel=1e-10)
 
 
@@ -229,9 +210,7 @@ def test_reference_point_of_the_11x11_lattice():
     """Open L = 11, beta = 0.44, linear Gaussian, t = 0.7: 1.0e-2, 2.5e-3, 5.4e-4, 1.2e-4 seen at 15% error."""
     lattice = ld.Lattice((11, 11))
     parts = [lattice.tripartition((5, 5), r) for r in (1, 2, 3, 4)]
-    curve = ld.exact.cmi_curve(
-        ld.models.Ising(lattice, 0.44), CHANNELS["gaussian"], 0.7, parts, 1500, np.random.default_rng(2)
-    )
+    curve = ld.exact.cmi_curve(ld.models.Ising(lattice, 0.44), CHANNELS["gaussian"], 0.7, parts, 1500, 2)
     sketch = np.array([1.0e-2, 2.5e-3, 5.4e-4, 1.2e-4])
     assert np.all(np.abs(curve.values - sketch) < 3 * np.hypot(curve.stderr, 0.15 * sketch))
 

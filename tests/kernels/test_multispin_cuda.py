@@ -11,9 +11,11 @@ import kaufman
 import numpy as np
 import pytest
 import torch
+from chains import energies, z_score
+from enumeration import codes
 from numba import njit
 from scipy.stats import chi2
-from test_multispin import codes, energies, flips, local_fields, z_score
+from test_multispin import flips, local_fields
 
 import lattice_diffusion as ld
 from lattice_diffusion.errors import InputError
@@ -159,14 +161,8 @@ print(ld.samplers.ising(ld.Lattice((4, 4)), 0.4, 3, 1, device="cuda", burn_in=1,
 
 def test_numbas_simulator_runs_the_kernels_bit_by_bit():
     """A process of its own, since numba reads NUMBA_ENABLE_CUDASIM when it is imported."""
-    root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", SIMULATED],
-        env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1"},
-        cwd=root,
-        capture_output=True,
-        text=True,
-    )
+    root, env = Path(__file__).parents[2], {**os.environ, "NUMBA_ENABLE_CUDASIM": "1"}
+    done = subprocess.run([sys.executable, "-c", SIMULATED], env=env, cwd=root, capture_output=True, text=True)
     assert done.stdout == "(3, 4, 4)\n", done.stderr
 
 
@@ -272,9 +268,7 @@ def test_what_the_gpu_does_not_take(on_cpu, monkeypatch):
     with pytest.raises(InputError, match="device cuda runs the method multispin, got 'wolff'"):
         ld.samplers.ising(ld.Lattice((4, 4)), 0.4, 1, method="wolff", device="cuda")
     monkeypatch.setattr(gpu, "free_bytes", lambda: 4000)
-    with pytest.raises(
-        InputError, match=r"lattice is too large: .*, the GPU has 3.73e-06 GiB available; take a smaller"
-    ):
+    with pytest.raises(InputError, match=r"lattice is too large: .*, the GPU has 3.73e-06 GiB available; take a"):
         multispin_chain(ld.Lattice((64, 256)), 0.4, 1, device="cuda")
 
 

@@ -84,10 +84,8 @@ def test_sampled_curves_and_divergences():
         assert np.all(np.abs(curve.values - truth) < 5 * curve.stderr + 1e-12)
         sizes, around = [n - 2, 2], enumeration.boxes(model, 1)
         for radius, seen in ((None, ~np.eye(n, dtype=bool)), (1, around)):
-            laws = [
-                enumeration.unmasked_law(table, seen, [order[: n - 2], order[n - 2 :]])
-                for order in itertools.permutations(range(n))
-            ]
+            orders = ([order[: n - 2], order[n - 2 :]] for order in itertools.permutations(range(n)))
+            laws = [enumeration.unmasked_law(table, seen, order) for order in orders]
             exact = np.mean([enumeration.relative_entropy(table, law) for law in laws])
             found = parallel_divergence(model, sizes, 1500, 4, radius=radius)
             assert abs(found.z_score(exact)) < 5
@@ -106,10 +104,8 @@ def test_schedules():
         assert len(found.times) == 9
     assert unmasking_cost((t, t), np.linspace(1, 0, 9)) == pytest.approx(1 / 16)
     assert ((found.times > 0.65) & (found.times < 0.8)).sum() >= 6  # they crowd where h falls
-    every = min(
-        unmasking_cost((t, t**4), [1.0, *sorted(pair, reverse=True), 0.0])
-        for pair in itertools.combinations(t[10:400:10], 2)
-    )
+    pairs = itertools.combinations(t[10:400:10], 2)
+    every = min(unmasking_cost((t, t**4), [1.0, high, low, 0.0]) for low, high in pairs)
     assert unmasking_schedule((t, t**4), 3).cost <= every
     assert sum(equal_batches(37, found.times)) == 37
 
@@ -158,10 +154,8 @@ def test_collapse_time_of_biroli():
 def test_information_by_sums_over_all_states():
     model, t = MODELS["ring"], 0.5
     region = np.array([1, 1, 0, 1], bool)
-    for channel, matrix in (
-        (Uniform(3), 0.5 * np.eye(3) + 0.5 / 3),
-        (Erasure(3), np.vstack([0.5 * np.eye(3), [0.5] * 3])),
-    ):
+    matrices = 0.5 * np.eye(3) + 0.5 / 3, np.vstack([0.5 * np.eye(3), [0.5] * 3])
+    for channel, matrix in zip((Uniform(3), Erasure(3)), matrices, strict=True):
         table = enumeration.clean_table(model).sum(axis=2)
         noisy = table
         for axis in range(3):
