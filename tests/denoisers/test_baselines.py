@@ -29,12 +29,8 @@ def test_the_wiener_filter_of_gaussian_data_is_exact(periodic, radius):
 
 
 def test_the_wiener_filter_knows_its_error_and_is_not_the_best_for_spins():
-    model, channel, t, rng = (
-        ld.models.Ising(ld.Lattice((6, 6)), 0.5),
-        CHANNELS["gaussian"],
-        0.6,
-        np.random.default_rng(1),
-    )
+    model, channel, t = ld.models.Ising(ld.Lattice((6, 6)), 0.5), CHANNELS["gaussian"], 0.6
+    rng = np.random.default_rng(1)
     wiener = WienerFilter(model.sample(2500, rng)[:, None], channel, 1)
     x_0 = model.sample(2500, rng)[:, None]
     x_t = channel.corrupt(x_0, t, rng)
@@ -56,21 +52,15 @@ def test_translation_invariant_filters_of_two_channels():
         other = WienerFilter(np.roll(x_0, 2, axis=2), channel, radius, periodic=True)
         answer = wiener(x_t, 0.5)
         np.testing.assert_allclose(other(x_t, 0.5).mean, answer.mean, atol=1e-11)
-        np.testing.assert_allclose(
-            wiener(np.roll(x_t, (1, 2), (2, 3)), 0.5).mean, np.roll(answer.mean, (1, 2), (2, 3)), atol=1e-11
-        )
+        moved = wiener(np.roll(x_t, (1, 2), (2, 3)), 0.5)
+        np.testing.assert_allclose(moved.mean, np.roll(answer.mean, (1, 2), (2, 3)), atol=1e-11)
         assert np.all(answer.variance[0, 1] < x_0[:, 1].var())
 
 
 def slow_patch_law(x_0, name, x, t, radius, periodic, everywhere, site):
     """Weights of all candidate centres (batch, m) and the centres (m, channel), one pixel and patch at a time."""
     shape = x_0.shape[2:]
-    offsets = [
-        offset
-        for offset in np.ndindex(*(2 * max(shape) - 1 for _ in shape))
-        if all(abs(o - max(shape) + 1) <= radius for o in offset)
-    ]
-    offsets = np.array(offsets) - max(shape) + 1
+    offsets = np.indices([2 * radius + 1] * len(shape)).reshape(len(shape), -1).T - radius
 
     def pixel(at):
         if periodic:

@@ -111,9 +111,8 @@ def test_noise_levels_are_the_channels_own(channel):
     rng, times = np.random.default_rng(7), np.array([0.0, 0.2, 0.2, 0.9, 1.0 - 1e-9])
     x_t = np.stack([channel.corrupt(np.ones(6), t, rng) for t in times])
     level = noise_level(channel, times, torch.as_tensor(x_t))
-    assert level.field(torch.as_tensor(x_t)).numpy() == pytest.approx(
-        np.stack([channel.likelihood_field(x, t) for x, t in zip(x_t, times, strict=True)])
-    )
+    fields = np.stack([channel.likelihood_field(x, t) for x, t in zip(x_t, times, strict=True)])
+    assert level.field(torch.as_tensor(x_t)).numpy() == pytest.approx(fields)
     assert level.snr.numpy() == pytest.approx([channel.snr(t) for t in times])
     assert level.signal.numpy() ** -2.0 == pytest.approx([1 + 1 / channel.snr(t) for t in times])
 
@@ -132,9 +131,8 @@ def test_own_observation_enters_by_bayes_rule(channel):
     else:
         outcomes = np.array([1, -1] if channel.name == "bitflip" else [1, -1, 0])
         which = (x_t[..., None] == outcomes).argmax(axis=-1)
-        up, down = np.stack([channel.output_law(t)[w] for t, w in zip(times, which, strict=True)]).transpose(
-            4, 0, 1, 2, 3
-        )
+        likelihoods = np.stack([channel.output_law(t)[w] for t, w in zip(times, which, strict=True)])
+        up, down = np.moveaxis(likelihoods, -1, 0)
     exact = prior * up / (prior * up + (1 - prior) * down)
     assert net(x_t, times).probability == pytest.approx(exact, abs=1e-5)
 
@@ -261,29 +259,25 @@ def test_products_of_up_to_order_values():
 
 
 @pytest.mark.parametrize(
-    ("call", "error", "sentence"),
+    ("call", "sentence"),
     [
-        (lambda: LocalNet(-1), ValueError, "radius must be an integer >= 0, got -1"),
-        (lambda: LocalNet(1, head="poisson"), ValueError, "head must be bernoulli .* or gaussian .*, got 'poisson'"),
-        (lambda: LocalNet(1, head="gaussian", channel=Erasure()), ValueError, "takes the gaussian channel"),
-        (lambda: LocalNet(1, order=0), ValueError, "order must be an integer from 1 to 4096, got 0"),
-        (lambda: LocalNet(1, 3, bonds=True), ValueError, "bonds=True takes 2-channel images"),
-        (lambda: LocalNet(1, variance=2.0), ValueError, "variance must be"),
-        (lambda: LocalNet(1, stencil=np.ones((1, 1, 3, 3), bool)), ValueError, "must leave out the output's own site"),
-        (lambda: LocalNet(1, stencil=np.ones((1, 1, 3, 3))), ValueError, "stencil must be boolean, got float64"),
-        (lambda: LocalNet(1, stencil=np.zeros((2, 1, 3, 3), bool)), ValueError, "stencil must have shape"),
-        (lambda: network(1)(np.ones((3, 5, 5)), 0.5), ValueError, r"add a channel by x_t\[:, None\]"),
-        (lambda: network(1)([[1.0]], 0.5), ValueError, "x_t must be a NumPy array or a torch tensor, got list"),
-        (lambda: network(1)(np.ones((3, 1, 5, 5)), np.full(2, 0.5)), ValueError, "one per sample"),
-        (lambda: network(1)(np.full((3, 1, 5, 5), np.nan), 0.5), ValueError, "x_t must be finite, got nan"),
-        (
-            lambda: network(2, stencil=box_stencil(2), periodic=True)(np.ones((1, 1, 4, 6)), 0.5),
-            ValueError,
-            "must hold",
-        ),
-        (lambda: GlobalNet(levels=-1), ValueError, "levels must be an integer from 0 to 32, got -1"),
+        (lambda: LocalNet(-1), "radius must be an integer >= 0, got -1"),
+        (lambda: LocalNet(1, head="poisson"), "head must be bernoulli .* or gaussian .*, got 'poisson'"),
+        (lambda: LocalNet(1, head="gaussian", channel=Erasure()), "takes the gaussian channel"),
+        (lambda: LocalNet(1, order=0), "order must be an integer from 1 to 4096, got 0"),
+        (lambda: LocalNet(1, 3, bonds=True), "bonds=True takes 2-channel images"),
+        (lambda: LocalNet(1, variance=2.0), "variance must be"),
+        (lambda: LocalNet(1, stencil=np.ones((1, 1, 3, 3), bool)), "must leave out the output's own site"),
+        (lambda: LocalNet(1, stencil=np.ones((1, 1, 3, 3))), "stencil must be boolean, got float64"),
+        (lambda: LocalNet(1, stencil=np.zeros((2, 1, 3, 3), bool)), "stencil must have shape"),
+        (lambda: network(1)(np.ones((3, 5, 5)), 0.5), r"add a channel by x_t\[:, None\]"),
+        (lambda: network(1)([[1.0]], 0.5), "x_t must be a NumPy array or a torch tensor, got list"),
+        (lambda: network(1)(np.ones((3, 1, 5, 5)), np.full(2, 0.5)), "one per sample"),
+        (lambda: network(1)(np.full((3, 1, 5, 5), np.nan), 0.5), "x_t must be finite, got nan"),
+        (lambda: network(2, stencil=box_stencil(2), periodic=True)(np.ones((1, 1, 4, 6)), 0.5), "must hold"),
+        (lambda: GlobalNet(levels=-1), "levels must be an integer from 0 to 32, got -1"),
     ],
 )
-def test_refusals(call, error, sentence):
-    with pytest.raises(error, match=sentence):
+def test_refusals(call, sentence):
+    with pytest.raises(ValueError, match=sentence):
         call()

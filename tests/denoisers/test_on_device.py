@@ -65,11 +65,8 @@ def test_noise_and_bridge_are_those_of_the_channel(channel):
 
 
 def test_every_sample_has_its_own_time():
-    x = torch.ones(2, 50_000)
-    assert on_device.corrupt(BitFlip(), x, [0.0, 1.0], torch.Generator().manual_seed(3)).mean(1).tolist() == [
-        1.0,
-        pytest.approx(0.0, abs=0.03),
-    ]
+    noisy = on_device.corrupt(BitFlip(), torch.ones(2, 50_000), [0.0, 1.0], torch.Generator().manual_seed(3))
+    assert noisy.mean(1).tolist() == [1.0, pytest.approx(0.0, abs=0.03)]
 
 
 class Own:
@@ -211,14 +208,13 @@ def test_pure_noise_needs_a_device_that_is_there():
         pure_noise((2, 1, 3), Gaussian("linear"), 1.0, device="cuda:7")
 
 
+LEVELS = {"levels": (-1.0, 1.0), "prior": np.full((2, 4, 5), 0.5), "channel": Gaussian("linear")}
 NETWORKS = {
     "local": lambda: LocalNet(1, channel=BitFlip(), width=4, depth=1, ndim=1, rng=1),
     "global": lambda: GlobalNet(channel=Gaussian("vp"), head="gaussian", width=4, ndim=1, rng=1),
     "tokens": lambda: GlobalNet(channel=Erasure(3), head="categorical", width=4, ndim=1, rng=1),
-    "image": lambda: LocalImageNet(1, (-1.0, 1.0), np.full((2, 4, 5), 0.5), channel=Gaussian("linear"), width=4, rng=1),
-    "global image": lambda: GlobalImageNet(
-        (-1.0, 1.0), np.full((2, 4, 5), 0.5), channel=Gaussian("linear"), width=4, rng=1
-    ),
+    "image": lambda: LocalImageNet(1, **LEVELS, width=4, rng=1),
+    "global image": lambda: GlobalImageNet(**LEVELS, width=4, rng=1),
     "bonds": lambda: LocalNet(1, channel=BitFlip(), width=4, depth=1, bonds=True, in_channels=2, rng=1),
 }
 

@@ -63,9 +63,8 @@ def test_diffusers_models_have_the_mean_of_the_exact_denoiser_in_them(case):
         np.testing.assert_allclose(net(x_t, t).mean, EXACT(x_t, t).mean, rtol=1e-9, atol=1e-12)
     times = np.array([0.3, 0.3, 0.3, 0.3, 0.3])
     np.testing.assert_allclose(net(x_t, times).mean, EXACT(x_t, 0.3).mean, rtol=1e-9, atol=1e-12)
-    assert NoiseLevel.of(0.5, "linear").to(scheduler_unit(made)) == pytest.approx(
-        500 if case == "flow" else 257.4, abs=1
-    )
+    middle = 500 if case == "flow" else 257.4
+    assert NoiseLevel.of(0.5, "linear").to(scheduler_unit(made)) == pytest.approx(middle, abs=1)
 
 
 @pytest.mark.parametrize(("prediction", "sign"), [("epsilon", 1), ("v_prediction", -1)])

@@ -148,15 +148,8 @@ def test_cost_is_that_of_the_networks_used(tmp_path):
 
 EFFORT = {"n_returned": 40, "n_errors": 20, "starts": (0.4, 0.8)}
 SMALL = {"steps": 15, "global_steps": 20, "width": 8}
-ASKED = {
-    "window": (0.3, 0.8),
-    "radii": (1, 2),
-    "radius": 1,
-    "n_samples": 100,
-    "steps": 6,
-    "effort": EFFORT,
-    "training": SMALL,
-}
+ASKED = {"window": (0.3, 0.8), "radii": (1, 2), "radius": 1, "n_samples": 100, "steps": 6, "effort": EFFORT}
+ASKED["training"] = SMALL
 
 
 @pytest.mark.slow
@@ -314,11 +307,8 @@ def test_networks_of_a_user_are_taken_instead_of_trained_ones(tmp_path, capsys):
     found, known = ld.load(tmp_path / "h.h5")["denoising"], open_ones["denoising"]
     assert found["radius"].values.tolist() == [1, GLOBAL]
     np.testing.assert_allclose(found["mse"], known["mse"], rtol=1e-9, atol=1e-12)
-    assert (
-        0.9
-        < ld.denoisers.wrap(lambda x, t: x, "flow", "ddpm").latest
-        == pytest.approx(ld.NoiseLevel.of(999, "ddpm").to("linear"))
-    )
+    last = ld.NoiseLevel.of(999, "ddpm").to("linear")
+    assert 0.9 < ld.denoisers.wrap(lambda x, t: x, "flow", "ddpm").latest == pytest.approx(last)
     with pytest.raises(InputError, match='radii and one "global", such as'):
         ld.hybrid(x, networks={1: None, 2: None}, window=(0.3, 0.8))
 

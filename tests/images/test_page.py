@@ -5,6 +5,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -151,17 +152,16 @@ def test_the_unknown_prefactor_is_part_of_the_error_of_a_length() -> None:
 
 
 def test_the_null_counts_as_an_error() -> None:
-    some = probe_variables(
-        **measured(np.random.default_rng(0), prefactor=(0, 0), cmi_null_stderr=np.full(TRUTH.shape, 2 * STDERR))
-    )
+    def found(**changes: Any) -> Any:
+        return probe_variables(**measured(np.random.default_rng(0), prefactor=(0, 0), **changes))
+
+    some = found(cmi_null_stderr=np.full(TRUTH.shape, 2 * STDERR))
     np.testing.assert_allclose(some["cmi_above_null_stderr"].values, np.sqrt(5) * STDERR)
-    none = probe_variables(**measured(np.random.default_rng(0), prefactor=(0, 0), cmi_null=None, cmi_null_stderr=None))
+    none = found(cmi_null=None, cmi_null_stderr=None)
     np.testing.assert_array_equal(none["cmi_above_null"].values, none["cmi"].values)
     whole = np.array([np.diag(row) for row in np.full(TRUTH.shape, STDERR**2)])
-    same = probe_variables(**measured(np.random.default_rng(0), prefactor=(0, 0), cmi_covariance=whole))
-    plain = probe_variables(**measured(np.random.default_rng(0), prefactor=(0, 0)))
+    same, plain, wide = found(cmi_covariance=whole), found(), found(cmi_covariance=4 * whole)
     np.testing.assert_allclose(same["markov_length_stderr"].values, plain["markov_length_stderr"].values)
-    wide = probe_variables(**measured(np.random.default_rng(0), prefactor=(0, 0), cmi_covariance=4 * whole))
     seen = np.isfinite(wide["markov_length_stderr"].values)
     assert (wide["markov_length_stderr"].values[seen] > 1.5 * plain["markov_length_stderr"].values[seen]).all()
 
@@ -205,11 +205,8 @@ def test_speciation_window_with_and_without_a_buffer() -> None:
     assert found["speciation_seen"].values == 1
     assert float(found["speciation_start"].values) == pytest.approx(0.3 - 0.02 * np.log(5), abs=0.04)
     assert float(found["speciation_stop"].values) == pytest.approx(0.8 + 0.02 * np.log(np.log(2) / 0.05 - 1), abs=0.02)
-    whole = {
-        **labels(),
-        "label_information_b": None,
-        "label_information_lost": np.log(2) - labels()["label_information"],
-    }
+    lost = np.log(2) - labels()["label_information"]
+    whole = {**labels(), "label_information_b": None, "label_information_lost": lost}
     start = float(probe_variables(**measured(**whole, tolerance=0.05))["speciation_start"].values)
     assert start == pytest.approx(0.8 - 0.02 * np.log(np.log(2) / 0.05 - 1), abs=0.05)
     assert "speciation_seen" not in probe_variables(**measured())
@@ -219,7 +216,7 @@ def test_speciation_window_with_and_without_a_buffer() -> None:
         """Of values with noise, and errors times `scale`."""
         errors = [labels()[f"{name}_stderr"] for name in names]
         lost, known = (
-            labels()[name] + noise * e * rng.standard_normal(T.size) for name, e in zip(names, errors, strict=True)
+            labels()[n] + noise * e * rng.standard_normal(T.size) for n, e in zip(names, errors, strict=True)
         )
         options = {"lost_stderr": scale * errors[0], "label_abc_stderr": scale * errors[1]}
         return speciation_window(T, 0.0, -lost, known, 0.05, **options)
@@ -325,11 +322,8 @@ def test_figure_shows_every_measured_point() -> None:
     assert len(curves.containers) == 6
     assert len(lengths.containers[0][0].get_xdata()) == np.isfinite(probe_group["markov_length"].values).sum()
     assert radius.get_yticklabels()[-1].get_text() == "global"
-    assert {text.get_text() for text in radius.get_legend().get_texts()} == {
-        "nonlocality window, r = 1",
-        "speciation window",
-        "recommended r(t)",
-    }
+    shown = {text.get_text() for text in radius.get_legend().get_texts()}
+    assert shown == {"nonlocality window, r = 1", "speciation window", "recommended r(t)"}
     whole = figures.plot_probe(made)
     assert len([ax for ax in whole.axes if ax.get_title()]) == 4 + 3
 
@@ -475,9 +469,8 @@ def hostile() -> xr.DataTree:
 def test_text_of_a_file_cannot_become_code(kind: str) -> None:
     made = hostile()
     if kind != "probe":
-        made = results.tree(
-            {**made.attrs, "name": ATTACK}, {ATTACK: {ATTACK: results.grids(made)["probe"][ATTACK]}}, results.rows(made)
-        )
+        grids = {ATTACK: {ATTACK: results.grids(made)["probe"][ATTACK]}}
+        made = results.tree({**made.attrs, "name": ATTACK}, grids, results.rows(made))
     if kind == "broken JSON":
         made.attrs["parameters"] = ATTACK
     page = Page(html_page(made, ATTACK))
@@ -603,15 +596,10 @@ def test_any_result_file_has_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "grid square" in text
     for cell in ("peak <time>", "0.460 ± 0.010", "+1.0", "by construction", "height"):
         assert cell in text
-    drawn = []
-
-    def figure(result: xr.DataTree) -> Any:
-        drawn.append(result)
-        return plot_grids(result)
-
+    figure = mock.Mock(wraps=plot_grids)
     monkeypatch.setitem(STUDIES, "toy", Study("toy", "A toy & its title", "It is small.", Spec, Analysis, figure))
     named = html_page(results.tree(attributes, {"square": grid}, rows), "a.h5")
-    assert len(drawn) == 1
+    figure.assert_called_once()
     assert "<h1>A toy &amp; its title</h1>" in named
     samples = {"samples": results.variable(("sample", "row", "column"), np.ones((2, 3, 3)), "1", "samples")}
     nothing = html_page(results.tree({**attributes, "name": "samples"}, {"samples": samples}), "a.h5")

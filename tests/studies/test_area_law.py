@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from study_points import field, ising, loops, point
 
 import lattice_diffusion as ld
 from lattice_diffusion.denoisers import (
@@ -20,17 +21,10 @@ from lattice_diffusion.denoisers import (
 )
 from lattice_diffusion.exact import enumeration
 from lattice_diffusion.exact.bonds import bond_mask
-from lattice_diffusion.runs.points import Point
 from lattice_diffusion.runs.quantities import evaluate, find, sign_divergence
 from lattice_diffusion.runs.spec import Spec, SpecError
 
-
-def point(model, channel, quantity, radii, n_samples=100, t=1.0, **settings):
-    table = {"model": model, "channel": {"name": channel}, "t": t, "radii": radii, "n_samples": n_samples}
-    return Point({**table, "quantity": quantity, "settings": settings})
-
-
-LOOPS = {"name": "domain-walls", "shape": [16, 14], "beta": 0.0, "periodic": [False, False]}
+LOOPS, WALLS = loops(16, 14), loops(16, 14, beta=0.3)
 
 
 def test_unmasking_everything_global_makes_loops():
@@ -45,10 +39,8 @@ def test_divergence_of_an_order_is_that_of_its_table(radius):
     """KL(p_0 || p_local) by counting open bonds, averaged over orders, is that of tables over all states."""
     model = ld.models.DomainWalls((2, 3))
     clean, around = enumeration.clean_table(model), enumeration.boxes(model, radius)
-    tables = [
-        enumeration.relative_entropy(clean, enumeration.unmasked_law(clean, around, order)) / clean.ndim
-        for order in itertools.permutations(range(clean.ndim))
-    ]
+    laws = (enumeration.unmasked_law(clean, around, order) for order in itertools.permutations(range(clean.ndim)))
+    tables = [enumeration.relative_entropy(clean, law) / clean.ndim for law in laws]
     counted = unmask_loops(np.zeros((8_000, 2, 2, 3)), radius, np.random.default_rng(2)).divergence
     error = counted.std() / math.sqrt(len(counted))
     assert abs(counted.mean() - np.mean(tables)) < 5 * error + 1e-14
@@ -87,8 +79,8 @@ def test_masked_area_law_of_loops():
     "model",
     [
         {"name": "ising-chain", "shape": [5], "periodic": [False], "beta": 0.7},
-        {"name": "ising", "shape": [2, 3], "periodic": [False, False], "beta": 0.44},
-        {"name": "domain-walls", "shape": [2, 3], "beta": 0.3, "periodic": [False, False]},
+        ising(2, 3, beta=0.44),
+        loops(2, 3, beta=0.3),
     ],
     ids=lambda model: model["name"],
 )
@@ -120,12 +112,8 @@ def test_generated_covariance_is_that_of_samples():
 
 def test_generation_with_the_global_denoiser_ends_in_the_field():
     model, channel = ld.models.GaussianField(ld.Lattice((3, 3)), 0.4), ld.channels.Gaussian("linear")
-    errors = [
-        gaussian_divergence(
-            model, generated_covariance(model, channel, np.linspace(1, 0, n + 1), always(ExactDenoiser(model, channel)))
-        )
-        for n in (50, 100)
-    ]
+    everywhere, times = always(ExactDenoiser(model, channel)), (np.linspace(1, 0, n + 1) for n in (50, 100))
+    errors = [gaussian_divergence(model, generated_covariance(model, channel, t, everywhere)) for t in times]
     assert errors[0] / errors[1] == pytest.approx(4.0, rel=0.05)  # the step's error enters KL squared
     exact = np.linalg.inv(model.solver.precision.toarray())
     assert gaussian_divergence(model, exact) == pytest.approx(0.0, abs=1e-12)
@@ -134,33 +122,31 @@ def test_generation_with_the_global_denoiser_ends_in_the_field():
 
 @pytest.mark.slow
 def test_girsanov_bounds_the_generated_law():
-    field = {"name": "gaussian-field", "shape": [4, 5], "periodic": [False, False], "mass_squared": 0.2}
-    values = evaluate(point(field, "gaussian", "generated_law", [0, 1, 2]), np.random.default_rng(7))
+    rng = np.random.default_rng(7)
+    values = evaluate(point(field(4, 5, mass_squared=0.2), "gaussian", "generated_law", [0, 1, 2]), rng)
     # without neighbours the paths of sites are independent, as are their ends: nothing is lost in the bound
     assert values["divergence"][0] == pytest.approx(values["bound"][0], rel=1e-5)
     assert (values["divergence"] < values["bound"])[1:].all()
     assert (values["divergence"] > 0.3 * values["bound"])[1:].all()
-    spins = {"name": "ising", "shape": [2, 3], "periodic": [False, False], "beta": 0.4}
-    low = evaluate(point(spins, "gaussian", "generated_law", [0], 40_000, n_steps=60), np.random.default_rng(8))
+    spins = point(ising(2, 3, beta=0.4), "gaussian", "generated_law", [0], 40_000, n_steps=60)
+    low = evaluate(spins, np.random.default_rng(8))
     assert low["divergence"][0] < low["bound"][0] + 5 * low["divergence_stderr"][0]
     assert low["divergence"][0] > 20 * low["divergence_stderr"][0]
 
 
+FIELD = field(6, 6, mass_squared=0.1)
+
+
 @pytest.mark.slow
 def test_radius_schedules_achieve_what_they_predict():
-    loops = evaluate(
-        point(LOOPS, "erasure", "radius_schedule", [1, 2, 4], 200, budgets=[0.02, 0.004], n_slices=12, n_noise=100),
-        np.random.default_rng(9),
-    )
-    z = (loops["achieved"] - loops["predicted"]) / np.hypot(loops["achieved_stderr"], loops["predicted_stderr"])
+    few = {"budgets": [0.02, 0.004], "n_slices": 12, "n_noise": 100}
+    found = evaluate(point(LOOPS, "erasure", "radius_schedule", [1, 2, 4], 200, **few), np.random.default_rng(9))
+    z = (found["achieved"] - found["predicted"]) / np.hypot(found["achieved_stderr"], found["predicted_stderr"])
     assert np.abs(z[:, :2]).max() < 5
-    assert (loops["predicted"] <= np.array([0.02, 0.004])[:, None]).all()
-    assert (loops["cost"][:, 0] <= loops["cost"][:, 1] * 1.2).all()
-    field = {"name": "gaussian-field", "shape": [6, 6], "periodic": [False, False], "mass_squared": 0.1}
-    values = evaluate(
-        point(field, "gaussian", "radius_schedule", [1, 2, 3], budgets=[0.01, 0.001], n_slices=100),
-        np.random.default_rng(10),
-    )
+    assert (found["predicted"] <= np.array([0.02, 0.004])[:, None]).all()
+    assert (found["cost"][:, 0] <= found["cost"][:, 1] * 1.2).all()
+    few = {"budgets": [0.01, 0.001], "n_slices": 100}
+    values = evaluate(point(FIELD, "gaussian", "radius_schedule", [1, 2, 3], **few), np.random.default_rng(10))
     assert (values["achieved"][:, :2] <= values["predicted"][:, :2]).all()
     assert (values["cost"][0] < values["cost"][1]).all()
     assert set(np.unique(values["chosen_radius"])) <= {-1, 1, 2, 3}
@@ -169,14 +155,10 @@ def test_radius_schedules_achieve_what_they_predict():
 @pytest.mark.slow
 def test_schedules_by_the_cost_of_networks():
     """Multiply-adds are those of the networks, and the same every time; seconds alone are measured."""
-    field = {"name": "gaussian-field", "shape": [6, 6], "periodic": [False, False], "mass_squared": 0.1}
-    few = {"budgets": [0.003], "n_slices": 20, "rounds": 2, "passes": 1}
-    by = {
-        cost: evaluate(
-            point(field, "gaussian", "radius_schedule", [1, 2, 3], cost=cost, **few), np.random.default_rng(11)
-        )
-        for cost in ("entries", "multiply-adds", "seconds")
-    }
+    few, by = {"budgets": [0.003], "n_slices": 20, "rounds": 2, "passes": 1}, {}
+    for cost in ("entries", "multiply-adds", "seconds"):
+        place = point(FIELD, "gaussian", "radius_schedule", [1, 2, 3], cost=cost, **few)
+        by[cost] = evaluate(place, np.random.default_rng(11))
     nets = [LocalNet(r, head="gaussian") for r in (1, 2, 3)] + [GlobalNet(head="gaussian")]
     counted = [net.multiply_adds((1, 6, 6)) / (36 * 20) for net in nets]
     assert by["multiply-adds"]["radius_cost"] == pytest.approx(counted)
@@ -189,11 +171,8 @@ def test_schedules_by_the_cost_of_networks():
     assert (by["seconds"]["radius_cost"] > 0).all()
 
 
-@pytest.mark.parametrize(
-    ("model", "channel"), [(LOOPS, "erasure"), ({"name": "ising", "shape": [5, 6], "beta": 0.4}, "bitflip")]
-)
+@pytest.mark.parametrize(("model", "channel"), [(LOOPS, "erasure"), (ising(5, 6, beta=0.4), "bitflip")])
 def test_networks_are_timed_side_by_side(model, channel):
-    model = {**model, "periodic": [False, False]}
     values = evaluate(point(model, channel, "network_cost", [1, 4], rounds=3, passes=1), np.random.default_rng(12))
     assert values["seconds"].shape == (3,)
     assert (values["seconds"] > 0).all()
@@ -202,13 +181,8 @@ def test_networks_are_timed_side_by_side(model, channel):
 
 
 def grid(**changes):
-    table = {
-        "model": {"name": "domain-walls", "length": 8},
-        "channel": {"name": "erasure"},
-        "radii": [1],
-        "quantity": "radius_schedule",
-    }
-    return Spec(name="x", grids={"g": {**table, **changes}})
+    table = {"model": {"name": "domain-walls", "length": 8}, "channel": {"name": "erasure"}, "radii": [1]}
+    return Spec(name="x", grids={"g": {**table, "quantity": "radius_schedule", **changes}})
 
 
 @pytest.mark.parametrize(
@@ -227,29 +201,12 @@ def test_specs_are_refused(changes, sentence):
 @pytest.mark.parametrize(
     ("point", "sentence"),
     [
-        (point({**LOOPS, "beta": 0.3}, "erasure", "unmasking", [1]), "masked generation of domain walls takes uniform"),
-        (point({**LOOPS, "beta": 0.3}, "erasure", "radius_schedule", [1]), "the radius schedule of domain walls takes"),
+        (point(WALLS, "erasure", "unmasking", [1]), "masked generation of domain walls takes uniform"),
+        (point(WALLS, "erasure", "radius_schedule", [1]), "the radius schedule of domain walls takes"),
         (point(LOOPS, "erasure", "radius_schedule", [2, 1]), r"radii must increase, got \[2, 1\]"),
         (point(LOOPS, "bitflip", "masked_area", [1]), "the masked area takes the channel erasure, got 'bitflip'"),
-        (
-            point(
-                {"name": "ising", "shape": [4, 4], "periodic": [False, False], "beta": 0.4},
-                "erasure",
-                "masked_area",
-                [1],
-            ),
-            "lists all states of at most 12 sites or bonds, got 16",
-        ),
-        (
-            point(
-                {"name": "ising", "shape": [3, 3], "periodic": [False, False], "beta": 0.4},
-                "gaussian",
-                "generated_law",
-                [1],
-                t=0.0,
-            ),
-            "generation starts at t > 0",
-        ),
+        (point(ising(4, 4), "erasure", "masked_area", [1]), "lists all states of at most 12 sites or bonds, got 16"),
+        (point(ising(3, 3), "gaussian", "generated_law", [1], t=0.0), "generation starts at t > 0"),
     ],
 )
 def test_points_are_refused(point, sentence):

@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import study_points
+from study_points import ising, loops
 
 import lattice_diffusion as ld
 from lattice_diffusion import results
 from lattice_diffusion.denoisers import ExactDenoiser, always, hybrid, pure_noise, reverse, violated_vertices
 from lattice_diffusion.runs import runner
-from lattice_diffusion.runs.points import Point, build_model
+from lattice_diffusion.runs.points import build_model
 from lattice_diffusion.runs.quantities import evaluate, find
 from lattice_diffusion.runs.spec import Spec, SpecError
 from lattice_diffusion.studies.hybrid_generation import (
@@ -25,16 +27,7 @@ RNG = np.random.default_rng
 
 
 def point(model, channel, radii, n_samples, quantity="generation", **settings):
-    table = {"model": model, "channel": {"name": channel}, "radii": np.ravel(radii).tolist(), "n_samples": n_samples}
-    return Point({**table, "quantity": quantity, "settings": settings})
-
-
-def loops(*faces, beta=0.0):
-    return {"name": "domain-walls", "shape": list(faces), "beta": beta, "periodic": [False, False]}
-
-
-def ising(*shape, beta=0.5):
-    return {"name": "ising", "shape": list(shape), "beta": beta, "periodic": [False, False]}
+    return study_points.point(model, channel, quantity, np.ravel(radii).tolist(), n_samples, **settings)
 
 
 # -- window and schedules -------------------------------------------------------------------------------------------
@@ -181,14 +174,8 @@ def test_correlations_half_the_lattice_apart():
 
 
 def grid(**changes):
-    table = {
-        "model": {"name": "domain-walls", "length": 12},
-        "channel": {"name": "erasure"},
-        "radii": [1],
-        "n_samples": 5,
-        "quantity": "generation",
-    }
-    return Spec(name="x", grids={"g": {**table, **changes}})
+    table = {"model": {"name": "domain-walls", "length": 12}, "channel": {"name": "erasure"}, "radii": [1]}
+    return Spec(name="x", grids={"g": {**table, "n_samples": 5, "quantity": "generation", **changes}})
 
 
 def test_a_point_of_a_grid(tmp_path):
@@ -204,10 +191,7 @@ def test_a_point_of_a_grid(tmp_path):
     [
         ({"settings": {"steps": 3}}, "unknown key 'settings.steps'; generation knows n_steps, tolerance"),
         ({"settings": {"n_steps": 1}}, "settings.n_steps = 1: input should be greater than or equal to 2"),
-        (
-            {"model": {"name": "gaussian-field", "length": 4, "mass_squared": 1.0}, "channel": {"name": "gaussian"}},
-            "generation of gaussian-field; only ising and domain-walls has it",
-        ),
+        ({"model": {"name": "ising-chain", "length": 4, "beta": 1.0}}, "generation of ising-chain; only ising and dom"),
         ({"t": [1.0]}, "has the key 't', which generation has no use for"),
         ({"quantity": "learned_generation"}, "learned generation of domain-walls; only ising has it"),
     ],

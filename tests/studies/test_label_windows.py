@@ -127,9 +127,8 @@ def test_page_of_labelled_images_shows_where_the_label_is_decided(tmp_path):
         "label_information_lost": np.array([0.05, 0.15, 0.35, 0.44]),
     }
     errors = {f"{name}_stderr": np.zeros_like(values) + 1e-4 for name, values in measured.items()}
-    variables = probe_variables(
-        t=t, radius=[1], **measured, **errors, image_shape=(9, 7), channel=ld.channels.Gaussian("linear")
-    )
+    known = {"t": t, "radius": [1], "image_shape": (9, 7), "channel": ld.channels.Gaussian("linear")}
+    variables = probe_variables(**known, **measured, **errors)
     probe_result(variables, {"file": "x"}, {}, 0).report(tmp_path / "probe.html")
     assert "Where the label is decided" in (tmp_path / "probe.html").read_text(encoding="utf-8")
     lost = plot_probe_label_windows(variables).containers[2].lines[0].get_ydata()
@@ -139,11 +138,9 @@ def test_page_of_labelled_images_shows_where_the_label_is_decided(tmp_path):
 def test_refusals():
     with pytest.raises(ValueError, match="odd number of spins, got 4x4"):
         sign_log_weights(0.4, np.zeros((1, 4, 4)))
-    grid = {**small_spec().grids["ising"].model_dump(exclude_unset=True)}
-    grid["model"] = {"name": "ising", "shape": [4, 4], "beta": 0.6}
+    even = {"model": {"name": "ising", "shape": [4, 4], "beta": 0.6}}
+    grid = small_spec().grids["ising"].model_dump(exclude_unset=True) | even
     with pytest.raises((ValueError, SpecError), match="odd number of spins"):
         run(Spec(name="x", grids={"ising": grid}), "x.h5", workers=1)
-    with pytest.raises(
-        ValueError, match="without labels, or not converged, has no speciation window; probe again with labels"
-    ):
+    with pytest.raises(ValueError, match="without labels, or not converged, has no speciation window; probe again"):
         plot_probe_label_windows({})

@@ -92,9 +92,8 @@ def test_against_the_exact_denoisers_and_the_exact_information(name):
 def test_gap_of_one_spin_by_direct_quadrature():
     law = gaussian_output_law(1.7)
     q, p, f = (np.array([[1 - x, x]]) for x in (0.31, 0.84, 0.5))
-    y_mean = [
-        (w[:, 1:] * law[:, 0] - w[:, :1] * law[:, 1]) / (w[:, 1:] * law[:, 0] + w[:, :1] * law[:, 1]) for w in (q, p)
-    ]
+    joint = [(w[:, 1:] * law[:, 0], w[:, :1] * law[:, 1]) for w in (q, p)]
+    y_mean = [(up - down) / (up + down) for up, down in joint]
     weight = q[:, 1:] * law[:, 0] + q[:, :1] * law[:, 1]
     direct = float((weight * (y_mean[0] - y_mean[1]) ** 2).sum())
     assert expected_gap(q, p, law)[0] == pytest.approx(direct, rel=1e-12)
@@ -117,14 +116,8 @@ def test_the_quantity_on_all_models():
 
 def test_learned_gap_is_the_exact_one_and_its_error(tmp_path):
     settings = {"times": [0.5, 0.7], "train_steps": 150, "batch_size": 32, "width": 12, "depth": 1}
-    grid = {
-        "model": {"name": "ising", "length": 5, "beta": [0.4]},
-        "channel": {"name": "gaussian"},
-        "radii": [1],
-        "n_samples": 2000,
-        "quantity": "learned_gap",
-        "settings": settings,
-    }
+    grid = {"model": {"name": "ising", "length": 5, "beta": [0.4]}, "channel": {"name": "gaussian"}, "radii": [1]}
+    grid |= {"n_samples": 2000, "quantity": "learned_gap", "settings": settings}
     found = run(Spec(name="learned", grids={"learned": grid}), tmp_path / "learned.h5", progress=False)["learned"]
     excess, stderr = found["excess"].values, found["excess_stderr"].values
     assert excess.shape == (1, 2, 1)

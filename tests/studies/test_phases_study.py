@@ -4,27 +4,24 @@ import math
 
 import numpy as np
 import pytest
+import study_points
+from study_points import loops
 
 import lattice_diffusion as ld
 from lattice_diffusion import results
 from lattice_diffusion.denoisers import violated_vertices
 from lattice_diffusion.exact import enumeration
 from lattice_diffusion.runs import runner
-from lattice_diffusion.runs.points import Point, build_model
+from lattice_diffusion.runs.points import build_model
 from lattice_diffusion.runs.quantities import evaluate, find
 from lattice_diffusion.runs.spec import Spec, SpecError
 
 
 def point(model, channel, quantity, radii, stops, t, n_samples=100):
-    table = {"model": model, "channel": {"name": channel}, "t": t, "radii": radii, "n_samples": n_samples}
-    return Point({**table, "quantity": quantity, "settings": {"stops": stops}})
+    return study_points.point(model, channel, quantity, radii, n_samples, t, stops=stops)
 
 
-def loops(*faces, beta=0.0):
-    return {"name": "domain-walls", "shape": list(faces), "beta": beta, "periodic": [False, False]}
-
-
-ISING = {"name": "ising", "shape": [2, 3], "periodic": [False, False], "beta": 0.53}
+ISING = study_points.ising(2, 3, beta=0.53)
 RNG = np.random.default_rng
 
 
@@ -127,15 +124,8 @@ def test_vertices_with_masked_bonds_are_not_judged():
 
 
 def grid(**changes):
-    table = {
-        "model": {"name": "domain-walls", "length": 6},
-        "channel": {"name": "erasure"},
-        "t": [0.2, 0.5],
-        "radii": [1, 2],
-        "n_samples": 20,
-        "quantity": "round_trip",
-        "settings": {"stops": [0.4, 0.8]},
-    }
+    table = {"model": {"name": "domain-walls", "length": 6}, "channel": {"name": "erasure"}, "t": [0.2, 0.5]}
+    table |= {"radii": [1, 2], "n_samples": 20, "quantity": "round_trip", "settings": {"stops": [0.4, 0.8]}}
     return Spec(name="x", grids={"g": {**table, **changes}})
 
 

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from study_points import field, ising, loops, point
 
 import lattice_diffusion as ld
 from lattice_diffusion import results
@@ -32,25 +33,14 @@ from lattice_diffusion.studies.recovery.measure import (
 )
 
 GAUSSIAN = ld.channels.Gaussian()
-ISING = {"name": "ising", "shape": [4, 5], "periodic": [False, False], "beta": 0.5}
-FIELD = {"name": "gaussian-field", "shape": [5, 6], "periodic": [False, True], "mass_squared": 0.2}
-LOOPS = {"name": "domain-walls", "shape": [5, 5], "periodic": [False, False], "beta": 0.0}
+ISING, LOOPS = ising(4, 5), loops(5, 5)
+FIELD = field(5, 6, mass_squared=0.2, periodic=(False, True))
 
 
 def measured(model, t, radii, n_samples=2000, n_steps=40, channel="gaussian", seed=1):
-    point = Point(
-        {
-            "model": model,
-            "channel": {"name": channel},
-            "t": t,
-            "radii": radii,
-            "n_samples": n_samples,
-            "settings": {"n_steps": n_steps},
-            "quantity": "recovery",
-        }
-    )
-    check(point)
-    return evaluate(point, np.random.default_rng(seed))
+    here = point(model, channel, "recovery", radii, n_samples, t, n_steps=n_steps)
+    check(here)
+    return evaluate(here, np.random.default_rng(seed))
 
 
 def test_covariance_from_a_given_start():
@@ -58,11 +48,8 @@ def test_covariance_from_a_given_start():
     model = ld.models.GaussianField(ld.Lattice((4, 5)), 0.3)
     everywhere, schedule = np.ones((4, 5), bool), always(ExactDenoiser(model, GAUSSIAN))
     noise = GAUSSIAN.sigma(0.9) ** 2 * np.eye(20)
-    times = [0.9, 0.6, 0.3]
-    np.testing.assert_array_equal(
-        generated_covariance(model, GAUSSIAN, times, schedule),
-        generated_covariance(model, GAUSSIAN, times, schedule, noise),
-    )
+    laws = [generated_covariance(model, GAUSSIAN, [0.9, 0.6, 0.3], schedule, *start) for start in ((), (noise,))]
+    np.testing.assert_array_equal(*laws)
     errors = []
     for n_steps in (20, 40):
         start = model.solver.covariance(GAUSSIAN, 0.6, everywhere)
@@ -195,13 +182,8 @@ def test_recovered_fields_are_measured_as_they_are():
 def test_spectra_are_compared_without_bias_and_with_the_errors_they_say(rho):
     """White noise in units of its own power, or of a smaller one: 1/2 (1/rho - 1 + log rho), with few samples."""
     rng, truth = np.random.default_rng(32), 0.5 * (1 / rho - 1 + np.log(rho))
-    found = np.array(
-        [
-            spectrum_error(rho * np.abs(np.fft.fftn(rng.standard_normal((30, 4, 5)), axes=(1, 2), norm="ortho")) ** 2)
-            for _ in range(400)
-        ]
-    )
-    values, stderr = found.T
+    noises = (np.fft.fftn(rng.standard_normal((30, 4, 5)), axes=(1, 2), norm="ortho") for _ in range(400))
+    values, stderr = np.array([spectrum_error(rho * np.abs(noise) ** 2) for noise in noises]).T
     assert abs(values.mean() - truth) < 5 * values.std() / 20
     assert stderr.mean() == pytest.approx(values.std(), rel=0.25)
 
@@ -209,30 +191,22 @@ def test_spectra_are_compared_without_bias_and_with_the_errors_they_say(rho):
 @pytest.mark.slow
 def test_learned_recovery_of_fields():
     """Beside the closed form of exact denoisers: within the data phase hardly any error, across the noise as much."""
-    field = {"name": "gaussian-field", "shape": [6, 6], "periodic": [True, True], "mass_squared": 0.1}
+    torus = field(6, 6, mass_squared=0.1, periodic=(True, True))
     training = {"starts": [0.4, 0.9], "n_steps": 40, "train_steps": 400, "batch_size": 32, "width": 16, "depth": 1}
-    table = {"model": field, "channel": {"name": "gaussian"}, "radii": [1], "n_samples": 1000}
-    point = Point({**table, "quantity": "learned_recovery", "settings": training})
-    learned = evaluate(point, np.random.default_rng(33))
-    exact = [measured(field, t, [1], n_steps=40) for t in (0.4, 0.9)]
+    learned = evaluate(point(torus, "gaussian", "learned_recovery", [1], 1000, **training), np.random.default_rng(33))
+    exact = [measured(torus, t, [1], n_steps=40) for t in (0.4, 0.9)]
     for k in (0, 1):
         assert abs(learned["error"][k, 0] - exact[k]["error"][0]) < 5 * learned["error_stderr"][k, 0]
     assert learned["error"][1, 0] > 5 * learned["error_stderr"][1, 0]
 
 
-ERASED = {"model": {**LOOPS, "shape": [4, 5]}, "channel": {"name": "erasure"}, "radii": [0, 1], "t": 0.7}
-
-
 def learned_unmasking(starts, n_samples, radii=(0, 1), **training):
-    settings = {"starts": starts, **training}
-    point = Point(
-        {**ERASED, "radii": radii, "n_samples": n_samples, "settings": settings, "quantity": "learned_unmasking"}
-    )
-    return evaluate(point, np.random.default_rng(51))
+    here = point(loops(4, 5), "erasure", "learned_unmasking", radii, n_samples, 0.7, starts=starts, **training)
+    return evaluate(here, np.random.default_rng(51))
 
 
 def unmasked_exactly(t):
-    return evaluate(Point({**ERASED, "t": t, "n_samples": 4000, "quantity": "unmasking"}), np.random.default_rng(52))
+    return evaluate(point(loops(4, 5), "erasure", "unmasking", [0, 1], 4000, t), np.random.default_rng(52))
 
 
 def test_unmasking_by_exact_laws_in_place_of_networks(monkeypatch):
@@ -262,12 +236,10 @@ def test_learned_unmasking_is_exact_unmasking_and_what_learning_costs():
 @pytest.mark.slow
 def test_learned_recovery_of_loops():
     """Above the exact denoiser of its radius, below r = 0: its own bonds alone, all a net that learned nothing has."""
-    loops = {**LOOPS, "shape": [4, 4]}
     training = {"starts": [0.4], "n_steps": 20, "train_steps": 250, "batch_size": 48, "width": 24, "depth": 2}
-    table = {"model": loops, "channel": {"name": "gaussian"}, "radii": [1], "n_samples": 1000}
-    point = Point({**table, "quantity": "learned_recovery", "settings": training})
-    learned = evaluate(point, np.random.default_rng(41))
-    exact = measured(loops, 0.4, [0, 1], n_samples=1000, n_steps=20)
+    here = point(loops(4, 4), "gaussian", "learned_recovery", [1], 1000, **training)
+    learned = evaluate(here, np.random.default_rng(41))
+    exact = measured(loops(4, 4), 0.4, [0, 1], n_samples=1000, n_steps=20)
     value, stderr = learned["error"][0, 0], learned["error_stderr"][0, 0]
     assert value - exact["error"][1] > -5 * np.hypot(stderr, exact["error_stderr"][1])
     assert exact["error"][0] - value > 5 * np.hypot(stderr, exact["error_stderr"][0])
@@ -330,12 +302,8 @@ def test_learned_recovery_of_fields_needs_a_torus():
     ],
 )
 def test_refused_settings(quantity, settings, sentence):
-    grid = {
-        "model": {"name": "ising", "length": 5, "beta": 0.4},
-        "channel": {"name": "gaussian"},
-        **({"t": [1.0]} if quantity == "recovery" else {}),
-        "radii": [1],
-    }
+    grid = {"model": {"name": "ising", "length": 5, "beta": 0.4}, "channel": {"name": "gaussian"}, "radii": [1]}
+    grid |= {"quantity": quantity, "settings": settings} | ({"t": [1.0]} if quantity == "recovery" else {})
     with pytest.raises(SpecError) as caught:
-        Spec(name="x", grids={"x": {**grid, "quantity": quantity, "settings": settings}})
+        Spec(name="x", grids={"x": grid})
     assert sentence in str(caught.value)
