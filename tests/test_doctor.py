@@ -35,10 +35,8 @@ def test_a_tenth_would_be_seen(name: str) -> None:
 
 
 def test_a_wrong_sampler_is_found(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    true_sampler = samplers.ising
-    monkeypatch.setattr(
-        samplers, "ising", lambda lattice, beta, *args, **options: true_sampler(lattice, 1.1 * beta, *args, **options)
-    )
+    true = samplers.ising
+    monkeypatch.setattr(samplers, "ising", lambda lattice, beta, *args, **how: true(lattice, 1.1 * beta, *args, **how))
     check = doctor.measure("Ising energy: Swendsen-Wang, Onsager")
     assert not check.passed
     assert check.deviation is not None

@@ -20,9 +20,8 @@ def test_the_commands_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "docs" / "specs").mkdir(parents=True)
     for spec in (ROOT / "docs" / "specs").iterdir():
-        (tmp_path / "docs" / "specs" / spec.name).write_text(
-            spec.read_text().replace("n_samples = 2000", "n_samples = 50")
-        )
+        few = spec.read_text().replace("n_samples = 2000", "n_samples = 50")
+        (tmp_path / "docs" / "specs" / spec.name).write_text(few)
     commands = [line.strip() for line in README.splitlines() if line.startswith("    lattice-diffusion ")]
     # probes take minutes, see tests/images, and networks to compare are the reader's
     commands = [command for command in commands if not re.search(" (probe|compare)", command)]

@@ -153,9 +153,8 @@ def test_threads_write_files_of_one_name_at_once(result: xr.DataTree, tmp_path: 
 @pytest.mark.parametrize("values", [np.array(["a", "bc"]), np.array(["ä", ""], object), np.array([True, False])])
 def test_text_and_flags_are_read_again(values: np.ndarray, tmp_path: Path) -> None:
     column = xr.Variable(("i",), values, {"units": "1", "long_name": "x"})
-    results.write(
-        tmp_path / "a.h5", results.tree(results.provenance("a", "{}", 0, complete=True), {"g": {"x": column}})
-    )
+    made = results.tree(results.provenance("a", "{}", 0, complete=True), {"g": {"x": column}})
+    results.write(tmp_path / "a.h5", made)
     assert results.load(tmp_path / "a.h5")["g"]["x"].values.tolist() == values.tolist()
 
 

@@ -49,9 +49,8 @@ def test_gaussian_noise_is_stored_in_other_units_too(tmp_path):
 
 def test_times_in_any_order_have_the_same_peaks(tmp_path):
     ordered = runner.run(chain(radii=[1, 2, 3]), tmp_path / "a.h5", progress=False)["grid"]
-    shuffled = runner.run(
-        chain(radii=[1, 2, 3], t=[0.5, 0.1, 0.3, 0.9, 0.8, 0.2, 0.7, 0.4, 0.6]), tmp_path / "b.h5", progress=False
-    )["grid"]
+    any_order = chain(radii=[1, 2, 3], t=[0.5, 0.1, 0.3, 0.9, 0.8, 0.2, 0.7, 0.4, 0.6])
+    shuffled = runner.run(any_order, tmp_path / "b.h5", progress=False)["grid"]
     assert np.isfinite(ordered["peak_time"].values).any()
     assert np.allclose(ordered["peak_time"], shuffled["peak_time"], equal_nan=True)
     assert np.allclose(ordered["markov_length"], shuffled["markov_length"].sel(t=ordered["t"].values), equal_nan=True)

@@ -112,9 +112,7 @@ def test_a_disk_that_is_full_for_the_result_file_leaves_the_old_one(
     monkeypatch.setattr(runner, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(runner, "CHECKPOINT_SHARE", 1e9)
     monkeypatch.setattr(os, "replace", full)
-    message = (
-        r"a\.h5 cannot be written: No space left on device; the points done are kept: make room and run again with"
-    )
+    message = r"a\.h5 cannot be written: No space left on device; the points done are kept: make room and run again"
     with pytest.raises(OSError, match=message):
         run(spec, path, progress=False)
     assert results.load(path)["chain"]["done"].values.sum() == 2  # the last attempt had room again

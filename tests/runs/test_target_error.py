@@ -68,15 +68,9 @@ def test_a_target_met_at_once_gives_the_numbers_of_a_plain_run() -> None:
 
 
 def test_a_run_records_how_many_samples_each_point_took(tmp_path: Path) -> None:
-    grid = {
-        "model": {"name": "ising-chain", "length": 20, "beta": [0.5, 0.9]},
-        "channel": {"name": "gaussian"},
-        "t": [0.6, 0.9, 1.0],
-        "radii": [1, 2],
-        "n_samples": 100,
-        "target_relative_error": 0.04,
-        "max_samples": 1500,
-    }
+    model = {"name": "ising-chain", "length": 20, "beta": [0.5, 0.9]}
+    grid = {"model": model, "channel": {"name": "gaussian"}, "t": [0.6, 0.9, 1.0], "radii": [1, 2], "n_samples": 100}
+    grid |= {"target_relative_error": 0.04, "max_samples": 1500}
     field = {**grid, "model": {"name": "gaussian-field", "length": 5, "mass_squared": 0.3}}
     spec = Spec(name="adaptive", seed=2, grids={"chain": grid, "field": field})
     result = run(spec, tmp_path / "a.h5", progress=False)
@@ -94,13 +88,8 @@ def test_a_run_records_how_many_samples_each_point_took(tmp_path: Path) -> None:
 
 
 def test_a_target_does_not_change_the_random_numbers_of_a_point() -> None:
-    grid = {
-        "model": {"name": "ising-chain", "length": 20, "beta": 0.5},
-        "channel": {"name": "gaussian"},
-        "t": [0.6],
-        "radii": [1],
-        "n_samples": 100,
-    }
+    model = {"name": "ising-chain", "length": 20, "beta": 0.5}
+    grid = {"model": model, "channel": {"name": "gaussian"}, "t": [0.6], "radii": [1], "n_samples": 100}
     plain = points(Spec(name="one", grids={"a": grid}))[0]
     asked = points(Spec(name="one", grids={"a": {**grid, "target_stderr": 1.0, "max_samples": 100}}))[0]
     assert asked.digest == plain.digest
@@ -119,15 +108,8 @@ def test_nothing_seen_has_the_error_of_one_event() -> None:
 
 def test_no_connection_seen_is_not_an_error_of_zero() -> None:
     """I(A;C|B) of erased loops is 1.11(3)e-4 here, a connection that 400 samples most often do not hold."""
-    grid = {
-        "model": {"name": "domain-walls", "length": 64},
-        "channel": {"name": "erasure"},
-        "t": [0.6],
-        "radii": [6, 64],
-        "n_samples": 400,
-        "target_relative_error": 0.2,
-        "max_samples": 2_000_000,
-    }
+    grid = {"model": {"name": "domain-walls", "length": 64}, "channel": {"name": "erasure"}, "t": [0.6]}
+    grid |= {"radii": [6, 64], "n_samples": 400, "target_relative_error": 0.2, "max_samples": 2_000_000}
     point = points(Spec(name="rare", grids={"a": grid}))[0]
     found = [evaluate(point, np.random.default_rng(seed)) for seed in range(3)]
     assert min(answer["n_samples"] for answer in found) > 50_000
