@@ -6,12 +6,12 @@ commands, so that --help answers at once.
 """
 
 import contextlib
-import functools
 import importlib
 import json
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,9 +24,7 @@ app = typer.Typer(rich_markup_mode="rich", pretty_exceptions_enable=False)
 benchmark_app = typer.Typer(rich_markup_mode="rich")
 app.add_typer(benchmark_app, name="benchmark")
 # panels of options in the help of every command
-What, Noise, Effort, Output = (
-    functools.partial(Option, rich_help_panel=name) for name in ("What", "Noise", "Effort", "Output")
-)
+What, Noise, Effort, Output = (partial(Option, rich_help_panel=n) for n in ("What", "Noise", "Effort", "Output"))
 
 
 # -- completion: names of the registries, imported when TAB asks for them -----------------------------------

@@ -29,9 +29,7 @@ class Room:
 
     def take(self, name: str, n_bytes: int) -> None:
         if n_bytes > self.left:
-            raise UntrustedError(
-                f"{name} unpacks to {gibibytes(n_bytes)}, this machine has {gibibytes(self.left)} of memory left for it"
-            )
+            raise UntrustedError(f"{name} unpacks to {gibibytes(n_bytes)}, with {gibibytes(self.left)} of memory left")
         self.left -= n_bytes
 
 

@@ -265,9 +265,7 @@ def check_same(path: Path, parameters: Any, version: Any, wanted: Any) -> None:
 
 def _difference(old: Any, new: Any, place: str = "") -> str | None:
     if isinstance(old, dict) and isinstance(new, dict):
-        inner = (
-            _difference(old.get(key), new.get(key), f"{place}.{key}" if place else key) for key in sorted({*old, *new})
-        )
+        inner = (_difference(old.get(k), new.get(k), f"{place}.{k}" if place else k) for k in sorted({*old, *new}))
         return next(filter(None, inner), None)
     return None if old == new else f"{place} is {json.dumps(old)} there and {json.dumps(new)} here"
 

@@ -127,7 +127,7 @@ def stray_dataset(file: h5py.File, folder: Path) -> None:
         (soft_link, "again is a link, and is not followed"),
         (virtual, "grid/cmi lies in other files, which are not opened"),
         (references, "grid/cmi holds object; only numbers and text are read"),
-        (unwritten, r"grid/cmi unpacks to 7.45e\+06 GiB, this machine has 1 GiB of memory left for it"),
+        (unwritten, r"grid/cmi unpacks to 7.45e\+06 GiB, with 1 GiB of memory left"),
         (unwritten_text, "grid/cmi unpacks to .* GiB"),
         (bomb, "grid/cmi unpacks to 2 GiB, this machine has 1 GiB"),
         (many_bombs, "grid/b1 unpacks to 0.5 GiB, this machine has 0.5 GiB|grid/b2 unpacks to 0.5 GiB"),

@@ -226,9 +226,8 @@ class _Batches:
         assert self.last is not None
         t, losses = self.last
         worst = t[int(torch.nan_to_num(losses, nan=math.inf).argmax())]
-        return (
-            f"the largest loss is at t = {worst:.4g} (log snr {math.log(max(self.net.channel.snr(worst), 1e-300)):.3g})"
-        )
+        log_snr = math.log(max(self.net.channel.snr(worst), 1e-300))
+        return f"the largest loss is at t = {worst:.4g} (log snr {log_snr:.3g})"
 
 
 @dataclasses.dataclass

@@ -49,9 +49,7 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         if head not in get_args(Head):
-            raise InputError(
-                f"head must be bernoulli (two values), categorical (tokens) or gaussian (real values), got {head!r}"
-            )
+            raise InputError(f"head must be bernoulli (spins), categorical (tokens) or gaussian (reals), got {head!r}")
         if head == "gaussian" and not is_gaussian(channel):
             raise InputError(f"head gaussian takes the gaussian channel, got {channel.name}; spins take all channels")
         check_limits({"in_channels": (1, 4096), "ndim": (1, 3)}, {"in_channels": in_channels, "ndim": ndim})

@@ -49,9 +49,7 @@ class Samples:
             return cls(data, None, n_samples or 1024, int(batch_size), seed)
         data = array_of("data", data)
         if data.ndim < 3 or len(data) < 2 or not data.size:
-            raise InputError(
-                f"data must have shape (n, channel, *lattice), n >= 2, got {data.shape}; use data[:, None]"
-            )
+            raise InputError(f"data must have shape (n >= 2, channel, *lattice), got {data.shape}; use data[:, None]")
         given = None if condition is None else np.asarray(condition)
         if given is not None and len(given) != len(data):
             raise InputError(f"condition must have one value per sample ({len(data)}), got shape {given.shape}")

@@ -77,9 +77,7 @@ class Gaussian(Estimator):
         columns = np.hstack([sample.b, sample.c, sample.a])
         constant = np.asarray(~columns.any(axis=0))
         if n < (d := int((~constant).sum())) + 2:
-            raise InputError(
-                f"Gaussian needs more samples than the {d} columns of a, b and c that vary, at least {d + 2}, got {n}"
-            )
+            raise InputError(f"Gaussian needs more samples than the {d} columns that vary, at least {d + 2}, got {n}")
         pivots = np.zeros(len(constant))
         pivots[~constant] = np.diag(np.linalg.qr(columns[:, ~constant], mode="r")) ** 2 / n
         b, c, a = np.split(np.arange(len(constant)), np.cumsum(widths)[:-1])

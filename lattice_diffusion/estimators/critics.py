@@ -93,11 +93,9 @@ class Difference(Neural):
         def log_ratio(sample: Sample, inside: bool) -> FloatArray:
             total = np.zeros(len(sample))
             for sign, region, scaled_z, net in terms:
-                pairs = (
-                    tensor(x, self._where) for x in (scaled_a(sample.coded_a()), scaled_z(getattr(sample, region)))
-                )
+                pair = scaled_a(sample.coded_a()), scaled_z(getattr(sample, region))
                 with torch.no_grad():
-                    total += sign * self._values(net, *pairs).cpu().double().numpy()
+                    total += sign * self._values(net, *(tensor(x, self._where) for x in pair)).cpu().double().numpy()
             return total
 
         return Learned(log_ratio, rows[0])

@@ -158,9 +158,8 @@ class _Denoiser:
         scale[scale == 0] = 1.0
         slope = _slope(a, (x - mean) / scale)
         left = a - a.mean(axis=0) - (x - mean) / scale @ slope
-        self.x_mean, self.x_scale, self.slope, self.constant, self.variance = (
-            tensor(array, device) for array in (mean, scale, slope, a.mean(axis=0), left.var(axis=0))
-        )
+        self.x_mean, self.x_scale, self.slope = (tensor(array, device) for array in (mean, scale, slope))
+        self.constant, self.variance = (tensor(array, device) for array in (a.mean(axis=0), left.var(axis=0)))
 
     def __call__(self, net: nn.Module, noisy: Tensor, x: Tensor, level: Tensor) -> Tensor:
         z, gamma, v = (x - self.x_mean) / self.x_scale, level.exp(), self.variance

@@ -71,9 +71,7 @@ def block_patch(faces: Faces, periodic: bool, block: object) -> Patch:
         raise InputError(f"block must be the top left face (i, j) of a 2x2 block, got {shown(block)}") from None
     reach = 0 if periodic else 1
     if not (0 <= i < faces[0] - reach and 0 <= j < faces[1] - reach):
-        raise InputError(
-            f"block must be the top left face of a 2x2 block inside the {faces[0]}x{faces[1]} grid, got ({i}, {j})"
-        )
+        raise InputError(f"block must be the top left of 2x2 faces in the {faces[0]}x{faces[1]} grid, got ({i}, {j})")
     return Patch(i, j, 2, 2)
 
 

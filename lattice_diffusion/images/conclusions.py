@@ -95,9 +95,7 @@ def probe_findings(probe: Group) -> Iterator[str]:
         seen = bool(probe["speciation_seen"].values)
         yield f"The label is decided {interval(probe, 'speciation') if seen else 'nowhere at this tolerance'}."
     if "recommended_radius" in probe:
-        lost, error, saved = (
-            float(probe[key].values[0]) for key in ("schedule_bits", "schedule_bits_stderr", "schedule_saving")
-        )
+        lost, error, saved = (float(probe[f"schedule_{name}"].values[0]) for name in ("bits", "bits_stderr", "saving"))
         yield (
             f"Recommended receptive field: {_runs(probe)}. It reads {saved:.0%} fewer pixels than a global network and "
             f"loses {number(lost, error)} bits per dimension (budget: {float(probe['budget'].values):g})."

@@ -228,9 +228,7 @@ class Classifier(nn.Module):
         like = next(self.parameters())
         parts = [on(like, part) for part in np.array_split(images, -(-len(images) // 512))]
         with torch.no_grad():
-            features, logs = (
-                torch.cat([f(part) for part in parts]).cpu().double().numpy() for f in (self.features, self)
-            )
+            features, logs = (torch.cat([f(x) for x in parts]).cpu().double().numpy() for f in (self.features, self))
         return features, logs
 
 

@@ -82,9 +82,7 @@ def check_schedule(lattice: Lattice, schedule: Schedule, exponent: float = 0.5) 
     thin = relaxation if schedule.thin is None else schedule.thin
     integers = isinstance(burn_in, int | np.integer) and isinstance(thin, int | np.integer)
     if not integers or not 0 <= burn_in <= MAX_UPDATES or not 1 <= thin <= MAX_UPDATES:
-        raise InputError(
-            f"burn_in must be >= 0 and thin >= 1, both integers of at most {MAX_UPDATES:,}, got {burn_in} and {thin}"
-        )
+        raise InputError(f"burn_in must be >= 0 and thin >= 1, integers <= {MAX_UPDATES:,}, got {burn_in} and {thin}")
     return int(burn_in), int(thin)
 
 

@@ -136,9 +136,7 @@ class _Conditioning:
         if mask.dtype != np.bool_ or mask.shape != lattice.shape:
             raise InputError(f"observed must be a boolean mask of shape {lattice.shape}, got {shown(mask)}")
         if variance.shape not in ((), lattice.shape):
-            raise InputError(
-                f"noise_variance must be one number or an array of shape {lattice.shape}, got shape {variance.shape}"
-            )
+            raise InputError(f"noise_variance must be one number or of shape {lattice.shape}, got {variance.shape}")
         seen = np.broadcast_to(variance, lattice.shape)[mask]
         if not ((seen >= 0) & (seen < np.inf)).all():
             raise InputError(
@@ -204,9 +202,7 @@ def _solver(neighbours: sparse.csr_array, excess: NDArray[np.float64], invert: S
     """
     upper = sparse.triu(neighbours).tocoo()
     ends, n_bonds = np.stack(upper.coords, axis=1).ravel(), upper.nnz
-    G = sparse.csr_array(
-        (np.tile([1.0, -1.0], n_bonds), ends, np.arange(0, 2 * n_bonds + 1, 2)), (n_bonds, len(excess))
-    )
+    G = sparse.csr_array((np.tile([1.0, -1], n_bonds), ends, np.arange(0, 2 * n_bonds + 1, 2)), (n_bonds, len(excess)))
     back, diagonal = G.T.tocsr(), neighbours.sum(axis=1) + excess
 
     def product(x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -84,10 +84,6 @@ class Diagnostics:
         return None if self.tau is None else self.n_samples / max(1.0, self.tau.tau)
 
     @property
-    def effective_samples_per_second(self) -> float | None:
-        return None if self.effective_samples is None else self.effective_samples / self.seconds
-
-    @property
     def advice(self) -> str:
         """Say in one sentence how to get independent samples."""
         if self.independent:

@@ -30,9 +30,7 @@ TENSOR_BYTES = 2**28  # of one batch on a device of torch
 
 def check_mass_squared(mass_squared: float) -> float:
     if not 1e-300 < mass_squared < np.inf:  # its inverse, the largest variance, must be a number too
-        raise InputError(
-            f"mass_squared must be finite and > 0, got {mass_squared}; a massless field has no normalisable zero mode"
-        )
+        raise InputError(f"mass_squared must be finite and > 0, got {mass_squared}; a massless field has no law")
     return float(mass_squared)
 
 

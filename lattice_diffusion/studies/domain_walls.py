@@ -60,9 +60,8 @@ def specs(preset: str) -> Spec:
 
 def squared_correlation(point: Point, rng: np.random.Generator) -> Values:
     solver, bond = point.model.solver, point.parameters["model"]["bond"]
-    squares = solver.squared_correlations(
-        NoisySamples(point.channel, point.t, point.model.sample, point.n_samples, rng), bond
-    )
+    noisy = NoisySamples(point.channel, point.t, point.model.sample, point.n_samples, rng)
+    squares = solver.squared_correlations(noisy, bond)
     stderr = squares.std(ddof=1) / np.sqrt(point.n_samples)
     if stderr <= 1e-10 * squares.mean() and 0.0 < point.channel.snr(point.t) < np.inf:
         stderr = 1.0 / point.n_samples  # one sample of another value has not been seen

@@ -101,12 +101,10 @@ def specs(preset: str) -> Spec:
     }
     for channel, t in late.items():
         model, n = {**TREE, "depth": depth, "rules": 1}, 4000 if full else 600
-        table[f"{channel}-subtree"] = grid(
-            {**model, "subtree": True}, channel, t=t, radii=list(range(1, depth)), n_samples=n, patch=1
-        )
-        t = t[1::2]
-        radii = [1, 2, 3, 4, 6, 8, 11, 16, 22, 32]
-        table[f"{channel}-box"] = grid({**model, "subtree": False}, channel, t=t, radii=radii, n_samples=n // 4)
+        trees, boxes = {**model, "subtree": True}, {**model, "subtree": False}
+        radii, sides = list(range(1, depth)), [1, 2, 3, 4, 6, 8, 11, 16, 22, 32]
+        table[f"{channel}-subtree"] = grid(trees, channel, t=t, radii=radii, n_samples=n, patch=1)
+        table[f"{channel}-box"] = grid(boxes, channel, t=t[1::2], radii=sides, n_samples=n // 4)
     return Spec(name=NAME, grids=table)
 
 
@@ -121,9 +119,8 @@ def predicted(name: str) -> float:
 def crossing(data: xr.Dataset, guess: float) -> Crossing:
     """Return where the root's entropy crosses for all depths; the size is the number of leaves."""
     size, t = np.meshgrid(2.0 ** data["depth"].values, data["t"].values, indexing="ij")
-    return finite_size_crossing(
-        t, size, data["root_entropy"].values, np.maximum(data["root_entropy_stderr"].values, 1e-4), (guess, 2.0), 3
-    )
+    stderr = np.maximum(data["root_entropy_stderr"].values, 1e-4)
+    return finite_size_crossing(t, size, data["root_entropy"].values, stderr, (guess, 2.0), 3)
 
 
 def analyse(result: xr.DataTree) -> Analysis:

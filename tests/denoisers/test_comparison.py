@@ -244,7 +244,7 @@ IMAGES = np.zeros((4, 1, 3, 3))
         (lambda: ld.compare([("a", ZERO), ("a", ZERO)], IMAGES), "names of their own, got a twice"),
         (lambda: ld.compare({}, IMAGES), "at least one denoiser by name, got none"),
         (lambda: ld.compare({"a": nan_net}, IMAGES), "network a must be a denoiser, .* make one by denoisers.wrap"),
-        (lambda: ld.compare({"a": ZERO}, IMAGES[:, 0, 0]), r"shape \(n, channel, \*lattice\), n >= 2, got \(4, 3\)"),
+        (lambda: ld.compare({"a": ZERO}, IMAGES[:, 0, 0]), r"shape \(n >= 2, channel, \*lattice\), got \(4, 3\)"),
         (lambda: ld.compare({"a": ZERO}, IMAGES * np.nan), "data must be finite, got nan"),
         (lambda: ld.compare({"a": ZERO}, IMAGES, [0.5]), "levels must be two or more noise levels"),
         (lambda: ld.compare({"a": ZERO}, IMAGES, [0.0, 0.5]), "with some signal and noise"),

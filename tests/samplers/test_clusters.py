@@ -314,12 +314,12 @@ def test_samplers_are_reproducible_and_leave_their_input_alone():
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda a, g: swendsen_wang(a, np.inf, 1, g), "couplings must be finite, got inf; clamp spins by a field"),
+        (lambda a, g: swendsen_wang(a, np.inf, 1, g), "couplings must be finite, got inf; clamp spins by fields"),
         (lambda a, g: swendsen_wang(a, np.ones(5), 1, g), r"one per bond, \(24,\) in the order of lattice.bonds, got"),
         (lambda a, g: heat_bath(a, 0.4, 1, g, field=np.ones(4)), r"field must be one number or an array of shape \(4"),
         (lambda a, g: heat_bath(a, 0.4, 1, g, field=np.nan), "field must hold numbers, or .-inf to clamp a spin"),
-        (lambda a, g: heat_bath(a, 0.4, 1, g, thin=0), "burn_in must be >= 0 and thin >= 1, both integers of at most"),
-        (lambda a, g: swendsen_wang(a, 0.4, 1, g, burn_in=1e3), "burn_in must be >= 0 and thin >= 1, both integers"),
+        (lambda a, g: heat_bath(a, 0.4, 1, g, thin=0), "burn_in must be >= 0 and thin >= 1, integers <= 1,000"),
+        (lambda a, g: swendsen_wang(a, 0.4, 1, g, burn_in=1e3), "burn_in must be >= 0 and thin >= 1, integers <= 1"),
         (lambda a, g: wolff(a, 0.4, 0, g), "n_samples must be a positive integer, got 0"),
         (lambda a, g: wolff(a, 0.4, 1, g, burn_in=0), "thin is measured during the burn-in, which was 0; give thin"),
         (lambda a, g: coupling_from_the_past(a, -0.4, 1, g), "only a ferromagnet keeps states in order, got -0.4"),

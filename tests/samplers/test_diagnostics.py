@@ -104,7 +104,6 @@ def test_diagnostics_tell_correlated_from_independent(method):
     assert not tight.independent
     assert tight.tau.tau > 1 + 3 * tight.tau.error
     assert tight.effective_samples == pytest.approx(n / tight.tau.tau)
-    assert tight.effective_samples_per_second == pytest.approx(tight.effective_samples / tight.seconds)
     # the thin that it advises is enough
     due = int(tight.advice.rsplit("use thin = ", 1)[1])
     _, loose = run(rng=np.random.default_rng(7), burn_in=400, thin=due)
