@@ -162,10 +162,7 @@ def _lines(path: Path) -> Iterator[tuple[int, Record]]:
             except ValueError:
                 record = None
             if not isinstance(record, dict):
-                raise InputError(
-                    f"{path} is damaged or of another kind: line {number} is not a record; move it away, or use "
-                    "--force to start again"
-                )
+                raise InputError(f"{path} is damaged or of another kind: line {number} is not a record; move it away")
             yield len(line), record
 
 
@@ -183,10 +180,7 @@ class Parts:
     def __init__(self, out: Path, resume: bool = False, force: bool = False) -> None:
         self.folder = out.with_name(out.name + ".parts")
         if self.folder.exists() and not (resume or force):
-            raise FileExistsError(
-                f"{self.folder} holds an unfinished run; use --resume to go on with it, --force to start again, or "
-                "another name"
-            )
+            raise FileExistsError(f"{self.folder} holds an unfinished run; use --resume or --force, or another name")
         self.folder.mkdir(exist_ok=True)
         self._lock = open_locked(self.folder / "lock", os.O_RDWR | os.O_CREAT)
         if force:
@@ -257,10 +251,7 @@ def check_same(path: Path, parameters: Any, version: Any, wanted: Any) -> None:
     if difference:
         raise InputError(f"{path} holds another experiment: {difference}; use --force to overwrite it, or another name")
     if version != __version__:
-        raise InputError(
-            f"{path} was begun by lattice_diffusion {version}, this is {__version__}; finish it with that version, or "
-            "use --force to start again"
-        )
+        raise InputError(f"{path} was begun by lattice_diffusion {version}; finish it with that, or use --force")
 
 
 def _difference(old: Any, new: Any, place: str = "") -> str | None:

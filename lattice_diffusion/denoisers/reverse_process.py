@@ -46,10 +46,8 @@ class Switch:
     def __post_init__(self) -> None:
         bounds = tuple(check_time(t) for t in self.bounds)
         if list(bounds) != sorted(set(bounds)) or len(self.denoisers) != len(bounds) + 1:
-            raise InputError(
-                f"bounds must increase and be one fewer than the denoisers, got {shown(self.bounds)} and "
-                f"{len(self.denoisers)} denoisers"
-            )
+            n = len(self.denoisers)
+            raise InputError(f"bounds must increase, one fewer than the {n} denoisers, got {shown(self.bounds)}")
         object.__setattr__(self, "bounds", bounds)
 
     def __call__(self, t: float) -> Denoiser:

@@ -69,10 +69,7 @@ def finite_size_crossing(
     if not (length > 0).all() or not 1 <= degree <= 12:
         raise InputError(f"size must be > 0 and degree between 1 and 12, got {length.min():g} and {degree}")
     if c.size <= degree + 3 or np.unique(length).size < 2 or np.ptp(c) == 0.0:
-        raise InputError(
-            f"a crossing of degree {degree} needs two sizes, two values of control and {degree + 4} points, "
-            f"got {c.size} points"
-        )
+        raise InputError(f"degree {degree} needs two sizes, two values of control, {degree + 4} points, got {c.size}")
     if not np.all(sigma > 0):
         raise InputError("stderr must be > 0 at every point; leave exact points out")
 
@@ -136,10 +133,8 @@ def power_law(
     errors = np.zeros(log_y.shape) if stderr is None else np.asarray(stderr, float)
     shared = np.zeros((log_y.size, log_y.size)) if covariance is None else np.asarray(covariance, float)
     if errors.shape not in ((), log_y.shape) or shared.shape != (log_y.size, log_y.size) or log_x.ndim != 1:
-        raise InputError(
-            f"x, y, stderr must be (n,) and covariance (n, n), got {log_x.shape}, {log_y.shape}, {errors.shape} and "
-            f"{shared.shape}"
-        )
+        shapes = [values.shape for values in (log_x, log_y, errors, shared)]
+        raise InputError(f"x, y, stderr must be (n,) and covariance (n, n), got {shapes}")
     check_finite(x=log_x, y=log_y, stderr=errors, covariance=shared)
     if errors.min() < 0 or np.diag(shared).min() < 0:
         raise InputError("stderr and the diagonal of covariance must be >= 0, got a negative one")

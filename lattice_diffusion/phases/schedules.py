@@ -209,10 +209,8 @@ def log_rule(
         raise InputError(f"n_sites and n_steps must be >= 1, got {n_sites} and {n_steps}")
     xi, gamma, radii = (np.asarray(x, float) for x in (xi, gamma, radii))
     if xi.ndim != 1 or gamma.shape not in ((), xi.shape) or radii.ndim != 1 or not radii.size:
-        raise InputError(
-            f"xi must be (n_times,), gamma of that shape or one number and radii (n,), got shapes {xi.shape}, "
-            f"{gamma.shape} and {radii.shape}"
-        )
+        shapes = [values.shape for values in (xi, gamma, radii)]
+        raise InputError(f"xi must be (n_times,), gamma of that shape or one number and radii (n,), got {shapes}")
     if (gamma <= 0.0).any():
         raise InputError(f"gamma must be > 0, got {gamma.min():g}")
     need = xi * np.log(n_sites * n_steps * np.sqrt(gamma) / error)

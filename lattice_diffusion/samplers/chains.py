@@ -114,8 +114,7 @@ class Couplings:
         n_bonds = len(lattice.bonds)
         if J.shape not in ((), (n_bonds,)):
             raise InputError(
-                f"couplings must be one number or one per bond, ({n_bonds},) in the order of lattice.bonds, "
-                f"got shape {J.shape}"
+                f"couplings must be a number or one for each of {n_bonds} lattice.bonds, got shape {J.shape}"
             )
         if not np.isfinite(J).all():
             raise InputError(f"couplings must be finite, got {J[~np.isfinite(J)].flat[0]}; clamp spins by fields +-inf")

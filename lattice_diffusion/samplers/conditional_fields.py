@@ -170,10 +170,7 @@ class _Conditioning:
         """Return the values as (n, N), n = 1 for a single field, 0 outside the mask."""
         v = np.asarray(values, float)
         if not v.size or (v.shape != self.lattice.shape and v.shape[1:] != self.lattice.shape):
-            raise InputError(
-                f"values must have the shape of the lattice, {self.lattice.shape}, or one axis of samples before it, "
-                f"got shape {v.shape}"
-            )
+            raise InputError(f"values must have shape {self.lattice.shape} or (n_samples, *shape), got {v.shape}")
         flat = v.reshape(-1, self.lattice.n_sites)
         read = np.zeros(flat.shape)
         sites = np.concatenate([self.exact, self.noisy])

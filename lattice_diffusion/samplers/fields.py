@@ -102,10 +102,7 @@ def spectral_field(
         (n_samples, *lattice.shape).
     """
     if not all(lattice.periodic):
-        raise InputError(
-            f"spectral_field needs a lattice that is periodic along all axes, got periodic={lattice.periodic}; "
-            "gaussian_field takes open ones"
-        )
+        raise InputError(f"spectral_field needs all axes periodic, got {lattice.periodic}; gaussian_field takes any")
     return _draw(lattice, _check_spectrum(lattice, spectrum), "free", n_samples, rng, dtype, device)
 
 

@@ -182,10 +182,7 @@ def transfer_matrix(lattice: Lattice, beta: Betas, field: ArrayLike = 0.0) -> Tr
 
 def _solve(lattice: Lattice, betas: tuple[float, ...], field: ArrayLike) -> TransferMatrix | SeamSolver:
     if lattice.ndim != 2:
-        raise InputError(
-            f"the exact Ising solution needs a 2D lattice, got shape {lattice.shape}; "
-            "use IsingChain or shape (N, 1) in one dimension"
-        )
+        raise InputError(f"the exact Ising solution needs a 2D lattice, got {lattice.shape}; or use IsingChain")
     (L, W), (around_rows, around_columns) = lattice.shape, lattice.periodic
     width = L if around_rows else W if around_columns else min(L, W)
     vectors = 16.0 * L * W / width * 2 ** min(width, MAX_WIDTH)

@@ -80,10 +80,8 @@ def check_loops(point: Point) -> None:
     """Check that loops are uniform, on an open grid, and erased, so that they are unmasked bond by bond."""
     check_solvable(point)
     if point.channel.name != "erasure" or point.model.beta != 0.0 or point.model.periodic:
-        raise InputError(
-            f"{find(point.parameters['quantity']).what} of domain walls takes uniform loops, beta = 0 on an open grid, "
-            "and the channel erasure"
-        )
+        what = find(point.parameters["quantity"]).what
+        raise InputError(f"{what} of domain walls takes uniform loops, beta = 0 on an open grid, and channel erasure")
 
 
 def by_size(result: xr.DataTree, prefix: str) -> dict[int, xr.Dataset]:

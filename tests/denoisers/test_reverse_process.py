@@ -137,7 +137,7 @@ ERASED = always(Exact(MODEL, Erasure()))
         (lambda x: reverse(x, [0.2, 0.4], ERASED, Erasure()), "times must be two or more and fall"),
         (lambda x: reverse(x, [0.4, 0.2], ERASED, Erasure(), deterministic=True), "needs the gaussian channel, got"),
         (lambda x: pure_noise((2, 1, 3), BitFlip(), 0.9), "starts at t = 1, where no signal"),
-        (lambda x: Switch((0.4, 0.3), (Exact(MODEL, BitFlip()),) * 3), "bounds must increase and be one fewer"),
+        (lambda x: Switch((0.4, 0.3), (Exact(MODEL, BitFlip()),) * 3), "bounds must increase, one fewer"),
     ],
 )
 def test_refusals(call, sentence):

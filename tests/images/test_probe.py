@@ -349,7 +349,7 @@ def test_a_probe_from_python_goes_on_and_refuses_to_go_on_as_another(tmp_path, m
     monkeypatch.setattr(amortised_estimates, "evaluate", killed)
     with pytest.raises(Killed):
         ld.probe(x, out=out, **options)
-    with pytest.raises(FileExistsError, match=r"p\.h5\.parts holds an unfinished run; use --resume to go on with it"):
+    with pytest.raises(FileExistsError, match=r"p\.h5\.parts holds an unfinished run; use --resume or --force"):
         ld.probe(x, out=out, **options)
     with pytest.raises(ValueError, match=r"plan\.seed is 0 there and 7 here; use --force"):
         ld.probe(x, out=out, resume=True, rng=7, **options)

@@ -244,7 +244,9 @@ def test_another_version_is_not_mixed_in(tmp_path: Path, monkeypatch: pytest.Mon
     with stops_after(monkeypatch, 3, KeyboardInterrupt()), pytest.raises(Interrupted):
         run(spec, tmp_path / "a.h5", progress=False)
     monkeypatch.setattr("lattice_diffusion.store.__version__", "99.0")
-    with pytest.raises(InputError, match=r"a\.h5 was begun by lattice_diffusion .*, this is 99\.0; finish it with"):
+    with pytest.raises(
+        InputError, match=r"a\.h5 was begun by lattice_diffusion .*; finish it with that, or use --force"
+    ):
         run(spec, tmp_path / "a.h5", resume=True, progress=False)
 
 
