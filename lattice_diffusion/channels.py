@@ -299,9 +299,6 @@ class Erasure:
 
     Spins become 0, tokens become `MASK`. Noise of spins is `Erasure()`, of tokens `Erasure(q)`. Tokens in an array of
     unsigned integers, as models sample them, and models of tokens tell `Erasure()` what they are.
-
-    Args:
-        q: number of symbols; None for spins.
     """
 
     name: ClassVar[str] = "erasure"
@@ -369,10 +366,8 @@ class Uniform:
 
     Also called multinomial diffusion (Hoogeboom et al. 2021, arXiv:2102.05379; Austin et al. 2021, arXiv:2107.03006).
     For q = 2 it is the bit flip with p = t/2. Its signal-to-noise ratio is rho^2 / (1 - rho^2), where rho = 1 - t is
-    the correlation of any function of the symbol with the same function of its noisy version.
-
-    Args:
-        q: number of symbols; None: that of the model it is used with.
+    the correlation of any function of the symbol with the same function of its noisy version. Without q it takes that
+    of the model it is used with.
     """
 
     name: ClassVar[str] = "uniform"

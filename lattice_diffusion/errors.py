@@ -106,10 +106,7 @@ def available_memory() -> int:
 def check_memory(what: str, n_bytes: float, remedy: str, available: float | None = None) -> None:
     """Raise InputError for what takes more bytes than there are, before it is made.
 
-    Args:
-        available: the bytes that a GPU has left; None for this machine's own memory.
-
-    Raises InputError: `what` is too large, the bytes it needs, those that there are, `remedy`.
+    It says that `what` is too large, the bytes it needs and those `available` (on a GPU, else here), and the `remedy`.
     """
     where, available = ("this machine", available_memory()) if available is None else ("the GPU", available)
     if n_bytes > available:

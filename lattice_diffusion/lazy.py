@@ -9,8 +9,7 @@ def attach(
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
     """Return `__getattr__` and `__dir__` of a package.
 
-    Args:
-        homes: module of every name; the names among `public` that are not there are modules themselves.
+    `homes` holds the module of every name; the names among `public` that are not there are modules themselves.
     """
 
     def get(name: str) -> object:

@@ -28,12 +28,7 @@ _LOADED: dict[Path, tuple[int, ModuleType]] = {}  # by path: time of the last ch
 def find(name: str, known: Sequence[Any], what: str, group: str | None = None, *, listed: Iterable[str] = ()) -> Any:
     """Return the entry of `known` called `name`, the class of `file.py:Class`, or an entry point of `group`.
 
-    Args:
-        name: a name, or `file.py:Class` with a path relative to the current folder, or absolute.
-        known: classes or objects with an attribute `name`.
-        what: what is looked for, in the message of an error, for instance "model".
-        group: entry point group, for instance "lattice_diffusion.models".
-        listed: further names that exist, for the message of an error.
+    Errors are of a `what`, such as "model", and name those of `known` and the further names `listed`.
 
     Raises InputError for an unknown name (with the nearest known one), no such file, or a file without that class.
     """

@@ -40,8 +40,7 @@ def start_worker() -> None:
 def one_thread(*, torch: bool = False) -> Iterator[None]:
     """Compute on one thread inside the block, by the libraries' own calls; the environment stays as it is.
 
-    Args:
-        torch: whether networks are computed inside, so that torch is imported to be told; it takes seconds.
+    With `torch`, where networks are computed inside, it is imported to be told, which takes seconds.
     """
     global _depth
     with _lock:

@@ -283,12 +283,9 @@ def save(path: str | Path, net: Network) -> None:
 
 
 def load(path: str | Path, device: str | torch.device | None = None, *, channel: Channel | None = None) -> Network:
-    """Return the network in a file of `save` or `train`, with its averaged weights.
+    """Return the network in a file of `save` or `train`, with its averaged weights; raise CheckpointError.
 
-    Args:
-        channel: the noise, for a network trained under a channel that is not one of this package.
-
-    Raises CheckpointError.
+    One that was trained under a channel of your own needs that `channel`.
     """
     state = read_checkpoint(path)
     with understood(path, "of a network of this package"):

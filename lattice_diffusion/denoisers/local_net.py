@@ -196,10 +196,8 @@ def box_stencil(radius: int, in_channels: int = 1, ndim: int = 2) -> Stencil:
 def bond_stencil(radius: int, faces: tuple[int, int] | None = None) -> Stencil:
     """Return for each bond the others whose two faces are within `radius` of its own two: (2, 2, 2r+3, 2r+3).
 
-    It is B of `models.DomainWalls.tripartition(bond=..., radius=radius)`.
-
-    Args:
-        faces: of the torus the bonds live on, where boxes may meet themselves; None for any open grid.
+    It is B of `models.DomainWalls.tripartition(bond=..., radius=radius)`; `faces` are of a torus, where boxes may meet
+    themselves.
     """
     reach = radius + 1
     faces = faces or (2 * reach + 2,) * 2

@@ -120,9 +120,8 @@ def in_chunks(
 ) -> Posterior:
     """Return the law of NumPy arrays in NumPy arrays, without gradients, in chunks of bounded memory.
 
-    Args:
-        law: law(x_t, t) of tensors in the type and on the device of `like`; law(x_t, t, given) with `given`, whose
-            values have one entry per sample, or a single one for all.
+    law(x_t, t) is of tensors in the type and on the device of `like`; law(x_t, t, given) with `given`, whose values
+    have one entry per sample, or a single one for all.
     """
     times, x_t = check_times(t, len(x_t)), array_of("x_t", x_t)
     if x_t.size:

@@ -34,11 +34,7 @@ Schedule = Callable[[float], Denoiser]
 
 @dataclass(frozen=True)
 class Switch:
-    """A schedule of denoisers: denoisers[k] from bounds[k-1] up to, and without, bounds[k].
-
-    Args:
-        bounds: increasing times, one fewer than denoisers.
-    """
+    """A schedule of denoisers: denoisers[k] from bounds[k-1] up to, and without, bounds[k], which increase."""
 
     bounds: tuple[float, ...]
     denoisers: tuple[Denoiser, ...]

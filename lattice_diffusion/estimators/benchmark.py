@@ -114,8 +114,7 @@ def run(
 ) -> Iterator[Row]:
     """Measure what is not yet in the file, yielding each row after it was written.
 
-    Args:
-        measured: gives the rows of runs, in any order, as those of several processes; None: `measure` of one by one.
+    `measured` gives the rows of runs, in any order, as those of several processes; None: `measure` of one by one.
 
     Raises InputError where the file holds an estimator of that name with other parameters, or is being written by
     another run.

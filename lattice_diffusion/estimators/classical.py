@@ -192,8 +192,7 @@ def _reach(distance: FloatArray, closed: bool) -> FloatArray:
 def counts_by_tree(a: FloatArray, b: FloatArray, c: FloatArray, k: int, closed: bool = False) -> list[NDArray]:
     """Return n_AB, n_BC, n_B and n_ABC of every sample, (n,) each, by trees: others nearer than the k-th neighbour.
 
-    Args:
-        closed: whether those at its very distance count, too.
+    Those at its very distance count, too, if `closed`.
     """
     ab, bc, abc = np.hstack([a, b]), np.hstack([b, c]), np.hstack([a, b, c])
     radius = _reach(cKDTree(abc).query(abc, k + 1, p=np.inf)[0][:, k], closed)

@@ -166,11 +166,7 @@ class RareClass(Table):
 
 @dataclass(frozen=True)
 class Pair(Table):
-    """A Gaussian pair, of whose first variable A is what `seen` leaves.
-
-    Args:
-        correlation: of the pair.
-    """
+    """A Gaussian pair of this correlation, of whose first variable A is what `seen` leaves."""
 
     correlation: float = 0.7
 

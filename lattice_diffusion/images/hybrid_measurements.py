@@ -191,10 +191,7 @@ def squared_errors(nets: Nets, x_0: NDArray, times: NDArray[np.float64], rng: np
 def bits_lost(errors: NDArray, kinds: tuple[int, ...], times: NDArray[np.float64], radii: Radii) -> NDArray:
     """Return Girsanov's KL of a schedule beyond that of the global network, (n,) in bits per pixel of every image.
 
-    1/2 int d(snr) [error - error global] / log 2, by the trapezoidal rule in log snr.
-
-    Args:
-        errors: (n, t, network), of `kinds`.
+    1/2 int d(snr) [error - error global] / log 2, by the trapezoidal rule; errors (n, t, network), of `kinds`.
     """
     used = [kinds.index(radii(float(t))) for t in times]
     excess = errors[:, np.arange(len(times)), used] - errors[:, :, kinds.index(GLOBAL)]

@@ -85,10 +85,8 @@ def _frechet(x: NDArray, y: NDArray) -> float:
 def patch_divergence(images: NDArray, reference: NDArray, threshold: float, side: int = PATCH) -> Distance:
     """Return the Jensen-Shannon divergence of the laws of `side` x `side` patches cut to two values at `threshold`.
 
-    It is in nats, over patches at all places: 0 for equal laws only, log 2 for laws that share no patch.
-
-    Args:
-        images, reference: (n, 1, row, column).
+    It is in nats, over patches at all places of the images (n, 1, row, column): 0 for equal laws only, log 2 for laws
+    that share no patch.
     """
     if side > min(images.shape[2:]) or side > 4:
         raise InputError(f"side must be at most 4 and fit into the images, got {side} for {images.shape[2:]}")

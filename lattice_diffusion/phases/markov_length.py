@@ -74,9 +74,7 @@ def markov_length(
             lie between two values, both: the rate 1/xi is the mean of the two fits, half their difference is added
             to its error in quadrature, and both must find an exponential.
 
-    Returns:
-        xi = None with the reason where there is no exponential window: too few points, no decay, or a decay
-        that is not exponential.
+    xi is None, with the reason, for too few points, no decay, or a decay that is not exponential.
     """
     r, values = np.asarray(radii, float), np.asarray(cmi, float)
     cov = np.zeros((r.size, r.size)) if covariance is None else np.asarray(covariance, float)

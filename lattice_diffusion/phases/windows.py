@@ -23,14 +23,10 @@ def peak_time(
 
     The points are those around the largest value above `fraction` of it (at least two on each side where there
     are any). The error adds the propagated `stderr` and the change when the polynomial's degree is lowered by
-    one, in quadrature.
+    one, in quadrature. None where the largest value is the first or the last one, so that no peak is bracketed.
 
     Args:
-        times: increasing, (n,).
-        values: (n,), stderr: (n,) or None for exact values.
-
-    Returns:
-        The time, or None where the largest value is the first or the last one, so that no peak is bracketed.
+        times: increasing, (n,); values: (n,); stderr: (n,) or None for exact values.
     """
     t, y, sigma = _checked(times, values, stderr)
     if not 0 < fraction < 1:
@@ -81,8 +77,7 @@ class Window:
     def to(self, unit: Any, given: Any = "linear") -> "Window":
         """Return the window in another unit for noise levels (see `noise_units`), errors carried along.
 
-        Args:
-            given: the unit that the ends are in, for instance the channel of the times.
+        `given` is the unit that the ends are in, for instance the channel of the times.
         """
 
         def moved(end: Estimate | None) -> Estimate | None:

@@ -93,10 +93,7 @@ def mser(series: ArrayLike, batch: int = 5) -> int:
 
     They minimise sum_(i > d) (x_i - mean)^2 / (n - d)^2, the squared standard error of the mean of what is left,
     over means x_i of `batch` steps: MSER-5 (White 1997, Simulation 69, 323). Looked for in the first half only;
-    a minimum at its end means that the chain is too short to tell.
-
-    Args:
-        series: (n,), or (chains, n), which are averaged.
+    a minimum at its end means that the chain is too short to tell. Of series (chains, n) the chains are averaged.
     """
     batch = int(batch)
     if batch < 1 or np.ndim(series) not in (1, 2):

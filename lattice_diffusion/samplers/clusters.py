@@ -119,14 +119,11 @@ def wolff(
     after large clusters.
 
     Args:
-        couplings: J, one number (beta of a ferromagnet) or one per row of `lattice.bonds`.
+        couplings: as in `swendsen_wang`.
         burn_in: clusters before the first sample; by default until each spin has flipped 20 sqrt(L) times on
             average, L the longest side.
         thin: clusters between samples; by default as many as flipped sqrt(L) spins per site on average during
-            the burn-in.
-
-    Raises InputError for couplings of a wrong shape or value, bad n_samples, burn_in or thin; thin is left out with
-    burn_in = 0.
+            the burn-in, which must then not be 0.
     """
     n_samples = check_n_samples(n_samples, lattice.n_sites)
     return wolff_chain(lattice, couplings, np.random.default_rng(rng), Schedule(burn_in, thin)).draw(n_samples)

@@ -50,21 +50,18 @@ def conditional_field(
     boundary: Boundary = "free",
     method: Method = "auto",
 ) -> NDArray[np.float64]:
-    """Return independent samples of x ~ N(0, K^-1) given x + sqrt(noise_variance) z = values on the mask, float64.
+    """Return independent samples of x ~ N(0, K^-1) given x + sqrt(noise_variance) z = values on the mask.
+
+    They are float64, (n_samples, *lattice.shape).
 
     Args:
         lattice, mass_squared, boundary: the prior, as in `gaussian_field`.
         observed: boolean mask of lattice.shape; an empty one gives the prior.
         values: lattice.shape, or (n_samples, *lattice.shape) for a condition of its own for every sample; what
             stands outside the mask is not read.
-        n_samples: number of fields.
-        rng: source of all randomness.
         noise_variance: one number >= 0 or one per site; 0 fixes the field to the values.
         method: "factorise" (sparse LU, then cheap for every sample), "conjugate_gradients" (preconditioned by fast
             transforms; little memory), or "auto", by the number of sites.
-
-    Returns:
-        (n_samples, *lattice.shape).
     """
     n_samples, rng = check_n_samples(n_samples, 8 * lattice.n_sites), np.random.default_rng(rng)
     given = _Conditioning.on(lattice, mass_squared, observed, noise_variance, boundary, method)

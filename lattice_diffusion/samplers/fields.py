@@ -58,8 +58,6 @@ def gaussian_field(
     Args:
         lattice: periodic axes, open ones, or both.
         mass_squared: m^2 > 0; 0 (the Gaussian free field) with boundary "fixed" and an open axis.
-        n_samples: number of fields.
-        rng: source of all randomness.
         dtype: float64 or float32; float32 is about twice as fast.
         boundary: of open axes, "free" (the Laplacian of the graph: edge sites have fewer neighbours) or "fixed"
             (zero beyond the edge; fastest for sides L with L + 1 a product of small primes).
@@ -82,7 +80,7 @@ def spectral_field(
     *,
     device: str | None = None,
 ) -> Any:
-    """Return samples of the stationary Gaussian field of any power spectrum on a periodic lattice.
+    """Return samples (n_samples, *lattice.shape) of the stationary Gaussian field of any power spectrum.
 
         Cov(x_i, x_j) = (1/N) sum_k P(k) e^(i k (i - j)),
 
@@ -93,13 +91,7 @@ def spectral_field(
         lattice: periodic along all axes.
         spectrum: a function of |k|, or an array of lattice.shape in the order of numpy.fft, such as a function of
             `wave_vectors(lattice)`. Finite, P(k) >= 0, and P(k) = P(-k) since the field is real.
-        n_samples: number of fields.
-        rng: source of all randomness.
-        dtype: float64 or float32.
-        device: as for `gaussian_field`.
-
-    Returns:
-        (n_samples, *lattice.shape).
+        dtype, device: as for `gaussian_field`.
     """
     if not all(lattice.periodic):
         raise InputError(f"spectral_field needs all axes periodic, got {lattice.periodic}; gaussian_field takes any")

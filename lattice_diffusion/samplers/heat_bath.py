@@ -47,8 +47,7 @@ def heat_bath(
     samples are correlated: see `integrated_autocorrelation_time`, and `replica_exchange` where the chain is trapped.
 
     Args:
-        couplings: J of either sign, one number or one per row of `lattice.bonds`.
-        field: h, one number or an array of lattice.shape; +-inf clamps a spin.
+        couplings, field: J of either sign and h, as in `swendsen_wang`.
         burn_in, thin: sweeps before the first and between samples; by default 20 L and L, L the longest side.
     """
     n_samples = check_n_samples(n_samples, lattice.n_sites)
@@ -167,8 +166,7 @@ def coupling_from_the_past(
     this takes exponentially long in L; a posterior's fields or clamped spins shorten it.
 
     Args:
-        couplings: J >= 0, one number or one per row of `lattice.bonds`.
-        field: h of any sign, one number or an array of lattice.shape; +-inf clamps a spin.
+        couplings, field: J >= 0 and h of any sign, as in `swendsen_wang`.
         max_sweeps: the furthest start T in the past that is tried; a sample costs at most 4 T sweeps of two chains.
 
     Raises NotCoalescedError where the chains have not met from max_sweeps in the past. Calling again until it succeeds
