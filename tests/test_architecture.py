@@ -78,10 +78,3 @@ def test_using_exact_answers_needs_neither_torch_nor_matplotlib():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("[]\n", "")
-
-
-def test_public_names():
-    for name in lattice_diffusion.__all__:
-        assert getattr(lattice_diffusion, name) is not None
-    with pytest.raises(AttributeError, match="has no attribute 'modles'"):
-        _ = lattice_diffusion.modles

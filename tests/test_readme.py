@@ -29,8 +29,3 @@ def test_the_commands_run(tmp_path, monkeypatch):
     for command in commands:
         command = command.replace("--n-samples 1000", "--n-samples 100").replace("--workers 2", "--workers 1")
         assert main(shlex.split(command, comments=True)[1:]) == 0, command
-
-
-def test_the_front_page_stays_short():
-    assert len(README.split()) <= 1000
-    assert len(README.splitlines()) <= 130

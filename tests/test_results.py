@@ -65,14 +65,6 @@ def test_xarray_opens_the_file_as_a_tree(result: xr.DataTree, tmp_path: Path) ->
         assert np.isnan(tree["table"]["analytic"].values[1])
 
 
-def test_every_dataset_has_units_and_a_long_name(result: xr.DataTree, tmp_path: Path) -> None:
-    results.write(tmp_path / "a.h5", result)
-    seen = []
-    with h5py.File(tmp_path / "a.h5") as file:
-        file.visititems(lambda name, item: seen.append((name, dict(item.attrs), isinstance(item, h5py.Dataset))))
-    assert all({"units", "long_name"} <= attributes.keys() for _, attributes, dataset in seen if dataset)
-
-
 def test_provenance_says_what_was_run_by_which_code(result: xr.DataTree) -> None:
     names = ["schema", "schema_version", "name", "package_version", "git_commit", "created", "parameters", "seed"]
     assert list(result.attrs) == [*names, "complete"]
