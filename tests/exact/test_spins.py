@@ -230,7 +230,7 @@ def test_default_block_posterior_agrees_with_the_fast_one():
         (lambda: ld.models.Ising(ld.Lattice((3, 3)), -0.3), "beta must be finite and >= 0, got -0.3; for an antiferro"),
         (lambda: ld.models.Ising(ld.Lattice((20, 20)), 0.4).solver, "shorter side <= 14, got 20x20; 14x20 is feasible"),
         (lambda: ld.models.Ising(ld.Lattice((9, 9), periodic=True), 0.4).solver, "needs a shorter side <= 8 on a"),
-        (lambda: ld.models.Ising(ld.Lattice((3, 3, 3)), 0.4).solver, "needs a 2D lattice, got shape"),
+        (lambda: ld.models.Ising(ld.Lattice((3, 3, 3)), 0.4).solver, "needs a 2D lattice, got"),
         (lambda: ld.models.Ising(ld.Lattice((9, 15), (False, True)), 0.4).solver, "needs a periodic side <= 14, got 9"),
         (lambda: ld.models.Ising(ld.Lattice((3, 3)), 0.4, np.inf), "field must be finite, got inf"),
         (lambda: ld.models.Ising(ld.Lattice((3, 3)), 0.4, 0.0, -1), "anisotropy must be finite and >= 0, got -1"),

@@ -271,7 +271,7 @@ def test_predicted_transitions():
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda: markov_length([1, 2, 3], [1.0, 0.5]), r"must be \(n,\), \(n,\), \(n, n\)"),
+        (lambda: markov_length([1, 2, 3], [1.0, 0.5]), r"need \(n,\), \(n,\), \(n, n\)"),
         (lambda: markov_length([1, 3, 2], [1.0, 0.5, 0.2]), "radii must increase"),
         (lambda: nonlocality_window([0.1, 0.2], [1.0, 2.0], 0.0), "tolerance must be > 0 nats"),
         (lambda: nonlocality_window([0.1, 0.2], [1.0], 0.1), r"must be \(n,\) each"),
