@@ -11,25 +11,28 @@ import numpy as np
 from scipy.stats import chi2
 
 
+def bonds(shape, periodic):
+    """Yield (i, j, axis) of all pairs of neighbouring sites."""
+    sites = np.arange(math.prod(shape)).reshape(shape)
+    for axis, n in enumerate(shape):
+        first = range(n if periodic[axis] else n - 1)
+        for i, j in zip(sites.take(first, axis).flat, np.roll(sites, -1, axis).take(first, axis).flat, strict=True):
+            yield i, j, axis
+
+
 def ising_law(shape, periodic, beta, field=0.0, anisotropy=1.0):
     """p_0 of nearest-neighbour spins as an array of shape (2,) * N, index 1 for spin +1."""
-    sites = list(itertools.product(*(range(n) for n in shape)))
-    index = {site: k for k, site in enumerate(sites)}
-    law = np.zeros((2,) * len(sites))
-    bonds = []
-    for site in sites:
-        for axis, n in enumerate(shape):
-            other = list(site)
-            other[axis] += 1
-            if other[axis] == n:
-                if not periodic[axis]:
-                    continue
-                other[axis] = 0
-            strength = anisotropy if axis == len(shape) - 1 else 1.0
-            bonds.append((index[site], index[tuple(other)], strength))
-    states = all_states(len(sites))
-    energy = sum(strength * states[:, i] * states[:, j] for i, j, strength in bonds)
-    law = np.exp(beta * energy + field * states.sum(axis=1)).reshape(law.shape)
+    states, strength = all_states(math.prod(shape)), [1.0] * (len(shape) - 1) + [anisotropy]
+    energy = sum(strength[axis] * states[:, i] * states[:, j] for i, j, axis in bonds(shape, periodic))
+    law = np.exp(beta * energy + field * states.sum(axis=1)).reshape((2,) * states.shape[1])
+    return law / law.sum()
+
+
+def potts_law(shape, periodic, coupling, q):
+    """p_0 of nearest-neighbour tokens as an array of shape (q,) * N."""
+    states = np.array(list(itertools.product(range(q), repeat=math.prod(shape))))
+    energy = sum((states[:, i] == states[:, j]).astype(float) for i, j, _ in bonds(shape, periodic))
+    law = np.exp(coupling * energy).reshape((q,) * states.shape[1])
     return law / law.sum()
 
 
@@ -53,6 +56,13 @@ def channel_matrix(name, t, n_nodes=24):
     x = np.linspace(-(1 - t) - 7 * t, (1 - t) + 7 * t, n_nodes)
     density = np.exp(-0.5 * ((x[:, None] - (1 - t) * np.array([-1, 1])) / t) ** 2)
     return density / density.sum(axis=0), x
+
+
+def token_matrix(name, t, q):
+    """(outcomes, q), and the outcomes' values; the last is the mask, -1."""
+    if name == "uniform":
+        return (1 - t) * np.eye(q) + t / q, np.arange(q)
+    return np.vstack([(1 - t) * np.eye(q), np.full(q, t)]), np.append(np.arange(q), -1)
 
 
 def likelihood(name, x, t):
@@ -83,16 +93,16 @@ def cmi(noisy, A, B, C):
     return entropy(noisy, A | B) + entropy(noisy, B | C) - entropy(noisy, B) - entropy(noisy, A | B | C)
 
 
-def codes(samples):
-    """Number of each state of spins, the first site the highest bit."""
+def codes(samples, q=2):
+    """Number of each state of spins or of q symbols, the first site the highest digit."""
     flat = samples.reshape(len(samples), -1)
-    return (flat > 0) @ (1 << np.arange(flat.shape[1])[::-1])
+    return (flat > 0 if q == 2 else flat.astype(int)) @ q ** np.arange(flat.shape[1])[::-1]
 
 
-def p_value(samples, law):
-    """Chi-square p-value of samples of spins; states expected less than five times are pooled."""
+def p_value(samples, law, q=2):
+    """Chi-square p-value of samples of spins or of q symbols; states expected less than five times are pooled."""
     law = law.ravel()
-    counts = np.bincount(codes(samples), minlength=law.size)
+    counts = np.bincount(codes(samples, q), minlength=law.size)
     if counts[law == 0].any():
         return 0.0
     counts, expected = counts[law > 0], law[law > 0] * len(samples)

@@ -1,11 +1,10 @@
 """Tokens against sums over all states: evidence, posteriors, CMI, samples; two symbols against spins."""
 
-import itertools
 import math
 
 import numpy as np
 import pytest
-from enumeration import cmi, noisy_law
+from enumeration import cmi, noisy_law, p_value, potts_law, token_matrix
 from scipy.stats import chi2
 
 import lattice_diffusion as ld
@@ -13,31 +12,6 @@ from lattice_diffusion.channels import MASK, Erasure, Uniform
 from lattice_diffusion.errors import InputError
 from lattice_diffusion.kernels import potts as kernel
 from lattice_diffusion.kernels.mixtures import block_divergence
-
-
-def potts_law(shape, periodic, coupling, q):
-    """p_0 as an array of shape (q,) * N, from the definition."""
-    sites = list(itertools.product(*(range(n) for n in shape)))
-    states = np.array(list(itertools.product(range(q), repeat=len(sites))))
-    energy = np.zeros(len(states))
-    for i, site in enumerate(sites):
-        for axis, n in enumerate(shape):
-            other = list(site)
-            other[axis] += 1
-            if other[axis] == n and not periodic[axis]:
-                continue
-            other[axis] %= n
-            energy += states[:, i] == states[:, sites.index(tuple(other))]
-    law = np.exp(coupling * energy).reshape((q,) * len(sites))
-    return law / law.sum()
-
-
-def token_matrix(name, t, q):
-    """(outcomes, q), and the outcomes' values."""
-    if name == "uniform":
-        return (1 - t) * np.eye(q) + t / q, np.arange(q)
-    return np.vstack([(1 - t) * np.eye(q), np.full(q, t)]), np.append(np.arange(q), MASK)
-
 
 MODELS = {
     "chain q=2": (ld.models.PottsChain(ld.Lattice(6), 0.9, 2), 0),
@@ -173,20 +147,14 @@ def test_two_symbols_are_spins(name):
 
 @pytest.mark.parametrize("key", ["chain q=3", "ring q=3", "grid q=4"])
 def test_samples_against_all_states(key):
-    model, _ = MODELS[key]
-    law, n = clean_law(model).ravel(), 20000
-
-    def p_value(samples):
-        codes = samples.reshape(n, -1).astype(int) @ model.q ** np.arange(model.lattice.n_sites)[::-1]
-        counts = np.bincount(codes, minlength=law.size)
-        return chi2.sf(((counts - n * law) ** 2 / (n * law)).sum(), law.size - 1)
-
-    samples = model.sample(n, 4)
+    (model, _), n = MODELS[key], 20000
+    samples, law = model.sample(n, 4), clean_law(model)
     assert samples.dtype == np.uint8
-    assert p_value(samples) > 1e-4
+    assert p_value(samples, law, model.q) > 1e-4
     chain = ld.samplers.potts(model.lattice, model.coupling, model.q, n, 5, thin=8)
-    assert p_value(chain) > 1e-4
-    assert p_value(type(model)(model.lattice, 1.15 * model.coupling, model.q).sample(n, 4)) < 1e-8
+    assert p_value(chain, law, model.q) > 1e-4
+    colder = type(model)(model.lattice, 1.15 * model.coupling, model.q)
+    assert p_value(colder.sample(n, 4), law, model.q) < 1e-8
 
 
 def test_states_of_the_law():
