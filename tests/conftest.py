@@ -14,6 +14,21 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores Ctrl-C for what it starts in the background
 
 
+@pytest.fixture
+def shell(monkeypatch, tmp_path, capfd):
+    """Runs one command line in an empty folder: exit code, stdout, stderr."""
+    from lattice_diffusion import cli
+
+    monkeypatch.chdir(tmp_path)
+
+    def call(line):
+        capfd.readouterr()
+        code = cli.main(line.split())
+        return code, *capfd.readouterr()
+
+    return call
+
+
 @pytest.fixture(autouse=True)
 def _figures_are_closed():
     yield

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from lattice_diffusion import __version__, cli, results
+from lattice_diffusion import __version__, results
 from lattice_diffusion.channels import BitFlip
 from lattice_diffusion.estimate import Estimate
 from lattice_diffusion.exact import cmi
@@ -36,20 +36,6 @@ radii = [1, 2]
 model = { name = "ising-chain", length = 20, beta = [0.5, 0.9] }
 channel = { name = "erasure" }
 """
-
-
-@pytest.fixture
-def shell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Shell:
-    """Runs one command line in an empty folder: exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(line: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = cli.main(line.split())
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return call
 
 
 def refused(shell: Shell, line: str) -> str:

@@ -5,17 +5,20 @@ import math
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from lattice_diffusion import cli, doctor, samplers
+from lattice_diffusion import doctor, samplers
+
+Shell = Callable[[str], tuple[int, str, str]]
 
 
-def test_it_is_healthy_and_says_so_as_json(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["doctor", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["healthy"]
+def test_it_is_healthy_and_says_so_as_json(shell: Shell) -> None:
+    code, out, _ = shell("doctor --json")
+    found = json.loads(out)
+    assert (code, found["healthy"]) == (0, True)
     assert [check["name"] for check in found["checks"]] == list(doctor.CHECKS)
     for check in found["checks"]:
         limit = doctor.ROUNDING if check["stderr"] is None else doctor.MAX_Z
@@ -34,7 +37,7 @@ def test_a_tenth_would_be_seen(name: str) -> None:
     assert abs(0.1 * check.exact) > (1e6 * doctor.ROUNDING if check.stderr is None else doctor.MAX_Z * check.stderr)
 
 
-def test_a_wrong_sampler_is_found(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_sampler_is_found(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     true = samplers.ising
     monkeypatch.setattr(samplers, "ising", lambda lattice, beta, *args, **how: true(lattice, 1.1 * beta, *args, **how))
     check = doctor.measure("Ising energy: Swendsen-Wang, Onsager")
@@ -42,19 +45,18 @@ def test_a_wrong_sampler_is_found(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert check.deviation is not None
     assert abs(check.deviation) > 10
     monkeypatch.setattr(doctor, "CHECKS", {check.name: doctor.onsager})
-    assert cli.main(["doctor"]) == 1
-    assert "1 of 1 checks failed" in capsys.readouterr().out
+    code, out, _ = shell("doctor")
+    assert code == 1
+    assert "1 of 1 checks failed" in out
 
 
-def test_what_breaks_fails_with_its_reason(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_breaks_fails_with_its_reason(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> None:
         raise RuntimeError("no compiler")
 
     monkeypatch.setattr(doctor, "CHECKS", {"compiler": broken})
-    assert cli.main(["doctor"]) == 1
-    assert "RuntimeError: no compiler" in capsys.readouterr().out
-    assert cli.main(["doctor", "--json"]) == 1
-    assert json.loads(capsys.readouterr().out)["checks"][0]["exact"] is None
+    assert "RuntimeError: no compiler" in shell("doctor")[1]
+    assert json.loads(shell("doctor --json")[1])["checks"][0]["exact"] is None
 
 
 def test_kernels_run_where_compiled_code_cannot_be_kept(tmp_path: Path) -> None:

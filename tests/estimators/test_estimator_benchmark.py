@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from test_estimators import LinearRegression
 
 import lattice_diffusion as ld
-from lattice_diffusion import cli
 from lattice_diffusion import estimators as est
 from lattice_diffusion.estimators import benchmark
 from lattice_diffusion.store import Journal
@@ -180,12 +179,11 @@ def test_tasks_of_your_own(tmp_path):
     assert row["floor"] is None
 
 
-def test_the_command_measures_resumes_and_draws(tmp_path, capfd):
-    line = ["benchmark", "estimators", "--tasks", "charges-chain,ising-bitflip", "--estimators", "Oracle,Gaussian"]
-    line += ["--n-samples", "300,500", "--seeds", "2"]
-    line += ["--out", str(tmp_path / "e.csv"), "--figure", str(tmp_path / "e.png")]
-    assert cli.main(line) == 0
-    out, err = capfd.readouterr()
+def test_the_command_measures_resumes_and_draws(shell, tmp_path):
+    line = "benchmark estimators --tasks charges-chain,ising-bitflip --estimators Oracle,Gaussian "
+    line += "--n-samples 300,500 --seeds 2 --out e.csv --figure e.png"
+    code, out, err = shell(line)
+    assert code == 0
     assert "16 runs, 0 rows" in err
     assert "| n   | estimator |" in out
     rows = list(csv.DictReader(io.StringIO((tmp_path / "e.csv").read_text())))
@@ -195,39 +193,37 @@ def test_the_command_measures_resumes_and_draws(tmp_path, capfd):
     assert [row["mi_estimate"] for row in rows].count("") == 4  # Gaussian refuses spins
     assert (tmp_path / "e.png").stat().st_size > 1000
     before = (tmp_path / "e.jsonl").read_text()
-    assert cli.main(line) == 2
-    assert "e.csv exists" in (answer := capfd.readouterr().err) or "e.jsonl exists" in answer
-    assert cli.main([*line, "--resume"]) == 0
-    assert "0 rows measured" in capfd.readouterr().err
+    assert "0 rows measured" in shell(f"{line} --resume")[2]
     assert (tmp_path / "e.jsonl").read_text() == before
-    for option, value, sentence in (
-        ("--n-samples", "3e3", "--n-samples must look like 5000,20000, got '3e3'"),
-        ("--out", "e.h5", "--out must end in .jsonl or .csv, got 'e.h5'"),
-        ("--figure", "e.gif", "--figure must end in .png, .pdf or .svg, got 'e.gif'"),
-        ("--estimators", "Orcale", "unknown estimator 'Orcale'"),
+    for options, sentence in (
+        ("", " exists"),
+        ("--n-samples 3e3", "--n-samples must look like 5000,20000, got '3e3'"),
+        ("--out e.h5", "--out must end in .jsonl or .csv, got 'e.h5'"),
+        ("--figure e.gif", "--figure must end in .png, .pdf or .svg, got 'e.gif'"),
+        ("--estimators Orcale", "unknown estimator 'Orcale'"),
     ):
-        assert cli.main([*line, option, value]) == 2
-        assert sentence in capfd.readouterr().err
+        code, _, err = shell(f"{line} {options}")
+        assert code == 2
+        assert sentence in err
 
 
-def test_an_estimator_that_breaks_is_named_with_its_reason(tmp_path, capfd):
+def test_an_estimator_that_breaks_is_named_with_its_reason(shell, tmp_path):
     (tmp_path / "mine.py").write_text(
         "from lattice_diffusion.estimators import Estimator\n\n\nclass Mine(Estimator):\n"
         "    def _log_ratios(self, train, test, rng):\n        return 1 / 0\n"
     )
-    line = ["benchmark", "estimators", "--tasks", "charges-chain", "--n-samples", "300", "--seeds", "1"]
-    line += ["--estimators", f"Oracle,{tmp_path}/mine.py:Mine", "--out", str(tmp_path / "e.jsonl")]
-    assert cli.main([*line, "--workers", "2"]) == 0
-    out, err = capfd.readouterr()
+    line = "benchmark estimators --tasks charges-chain --n-samples 300 --seeds 1 --out e.jsonl"
+    code, out, err = shell(f"{line} --estimators Oracle,mine.py:Mine --workers 2")
+    assert code == 0
     assert "mine.py:Mine failed with ZeroDivisionError: division by zero" in err
     assert "ZeroDivisionError: division by zero |" in out
-    assert cli.main(["report", str(tmp_path / "e.jsonl"), "--out", str(tmp_path / "e.html")]) == 0
+    assert shell("report e.jsonl --out e.html")[0] == 0
     page = (tmp_path / "e.html").read_text()
     assert "mine.py:Mine failed: ZeroDivisionError" in page
     assert "data:image/png;base64" in page
-    line[line.index("--estimators") + 1] = f"{tmp_path}/mine.py:Mine"
-    assert cli.main([*line, "--workers", "1", "--force"]) == 2
-    assert "no estimate was made: " in capfd.readouterr().err
+    code, _, err = shell(f"{line} --estimators mine.py:Mine --workers 1 --force")
+    assert code == 2
+    assert "no estimate was made: " in err
 
 
 def test_the_heat_table_shows_numbers_and_failures():

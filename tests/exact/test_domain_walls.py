@@ -13,7 +13,7 @@ import pytest
 from scipy.special import logsumexp
 
 import lattice_diffusion as ld
-from lattice_diffusion import cli, results
+from lattice_diffusion import results
 from lattice_diffusion.exact import bonds as erased_loops
 from lattice_diffusion.exact.domain_walls import DomainWallSolver, binary_entropy
 from lattice_diffusion.exact.spins import NoisySamples, block_states
@@ -593,15 +593,9 @@ def test_points_are_refused_before_anything_is_computed(changes, sentence, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-def shell(capfd, line):
-    capfd.readouterr()
-    code = cli.main(["cmi", "--model", "domain-walls", *line.split()])
-    return code, *capfd.readouterr()
-
-
-def test_cmi_on_the_command_line(capfd):
+def test_cmi_on_the_command_line(shell):
     line = "--shape 5x6 --beta 0.2 --bond 2,2,2,3 --radius 1 --channel bitflip --t 0.3 --samples 30 --seed 4 --json"
-    code, out, err = shell(capfd, line)
+    code, out, err = shell(f"cmi --model domain-walls {line}")
     assert (code, err) == (0, "")
     answer, model = json.loads(out), DomainWalls((5, 6), 0.2)
     parts = model.tripartition(bond=((2, 2), (2, 3)), radius=1)
@@ -612,7 +606,7 @@ def test_cmi_on_the_command_line(capfd):
     }  # fmt: skip
     assert answer["parameters"]["radius"] == 1
     for rest in ("--channel erasure --periodic", "--channel erasure --block 1,2", ""):
-        code, out, err = shell(capfd, f"--shape 4x4 --radius 0 --t 0.4 --samples 30 --json {rest}")
+        code, out, err = shell(f"cmi --model domain-walls --shape 4x4 --radius 0 --t 0.4 --samples 30 --json {rest}")
         assert (code, err) == (0, "")
         assert json.loads(out)["value"] > 0
 
@@ -628,8 +622,8 @@ def test_cmi_on_the_command_line(capfd):
         ("--shape 5x6 --radius 1 --t 0.3 --center 1,1", "--center has no meaning for domain-walls, which takes"),
     ],
 )
-def test_bad_command_lines_get_one_sentence(capfd, line, sentence):
-    code, out, err = shell(capfd, line)
+def test_bad_command_lines_get_one_sentence(shell, line, sentence):
+    code, out, err = shell(f"cmi --model domain-walls {line}")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("error: " + sentence)
 

@@ -2,6 +2,7 @@
 
 import functools
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from matplotlib import image
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex
 
-from lattice_diffusion import cli, results
+from lattice_diffusion import results
 from lattice_diffusion.channels import BitFlip, Gaussian
 from lattice_diffusion.estimate import Curve
 from lattice_diffusion.images import figures
@@ -560,25 +561,25 @@ def test_noise_levels_in_words() -> None:
     assert level(0.4, np.log(Gaussian("linear").snr(0.4))) == ("t = 0.4 (σ/α = 0.667, log snr = +0.8)")
 
 
-def test_command_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_command_report(shell: Callable[[str], tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
     results.write("a.h5", probe())
-    assert cli.main(["report", "a.h5"]) == 0
-    assert capfd.readouterr().out == ""
+    assert shell("report a.h5")[:2] == (0, "")
     assert Path("a.html").read_text().count("data:image/png;base64,") == 3
-    assert cli.main(["report", "a.h5"]) == 2
-    assert "a.html exists; use --force to overwrite it, or another name" in capfd.readouterr().err
-    assert cli.main(["report", "a.h5", "--out", "b.txt"]) == 2
-    assert "must end in .html, got 'b.txt'" in capfd.readouterr().err
-    assert cli.main(["report", "none.h5"]) == 2
-    assert "no such file: none.h5" in capfd.readouterr().err
+    for line, sentence in (
+        ("report a.h5", "a.html exists; use --force to overwrite it, or another name"),
+        ("report a.h5 --out b.txt", "must end in .html, got 'b.txt'"),
+        ("report none.h5", "no such file: none.h5"),
+    ):
+        code, _, err = shell(line)
+        assert code == 2
+        assert sentence in err
     assert not Path("none.html").exists()
-    assert cli.main(["plot", "a.h5"]) == 0
+    assert shell("plot a.h5")[0] == 0
     assert image.imread("a.png")[..., :3].std() > 0.05
     monkeypatch.setattr("lattice_diffusion.images.page.html_page", lambda result, name: name + result.attrs["seed"])
     results.load("a.h5").report("again.html")
     assert Path("again.html").read_text() == "3"
-    assert cli.main(["report", "a.h5", "--force"]) == 0
+    assert shell("report a.h5 --force")[0] == 0
     assert Path("a.html").read_text() == "a.h53"
 
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_runner import stops_after
 
 from lattice_diffusion import results, store
 from lattice_diffusion.progress import asks_to_stop
@@ -128,15 +129,7 @@ def test_a_journal_begun_late_has_the_points_of_the_file(
     unbroken = run(spec, tmp_path / "b.h5", progress=False)
 
     def stop_after(number: int) -> None:
-        calls = iter(range(100))
-
-        def stumble(*args):
-            if next(calls) >= number:
-                raise KeyboardInterrupt
-            return evaluate(*args)
-
-        monkeypatch.setattr(runner, "evaluate", stumble)
-        with pytest.raises(Interrupted):
+        with stops_after(monkeypatch, number, KeyboardInterrupt()), pytest.raises(Interrupted):
             run(spec, path, resume=True, progress=False)
 
     stop_after(3)
@@ -145,7 +138,6 @@ def test_a_journal_begun_late_has_the_points_of_the_file(
     path.unlink()
     stop_after(1)
     path.write_bytes(path.read_bytes()[:2000])  # torn
-    monkeypatch.undo()
     measured = []
     monkeypatch.setattr(runner, "evaluate", lambda *args: measured.append(0) or evaluate(*args))
     again = run(spec, path, resume=True, progress=False)

@@ -18,7 +18,7 @@ import pytest
 from numba.core.event import trigger_event
 
 import lattice_diffusion as ld
-from lattice_diffusion import cli, results
+from lattice_diffusion import results
 from lattice_diffusion.errors import InputError
 from lattice_diffusion.runs import sampling
 from lattice_diffusion.runs.sampling import recipe, sample_to_file
@@ -30,19 +30,6 @@ LINE = (
     "sample --model ising --shape 8x6 --beta 0.3 --periodic --burn-in 10 --thin 2 --n-samples 50 --batch 8 --seed 4 "
     f"--method {METHOD}"
 )
-
-
-@pytest.fixture
-def shell(monkeypatch, tmp_path, capfd):
-    """Runs one command line in an empty folder: exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(line):
-        capfd.readouterr()
-        code = cli.main(line.split())
-        return code, *capfd.readouterr()
-
-    return call
 
 
 def samples_in(path):
