@@ -261,12 +261,13 @@ def cells(
     hatched = None if seen is None else (~seen & data[name].notnull()).transpose(y, x)
     values = data[name].transpose(y, x)
     heat_map(ax, places(data[x]), places(data[y]), values, label or what(data[name]), hatched=hatched, **scales)
-    for axis, key in ((ax.xaxis, x), (ax.yaxis, y)):
-        if data[key].dtype.kind == "f" and data[key].size <= 5:
-            axis.set_ticks(data[key].values, [f"{x:.4g}" for x in data[key].values])
-        elif data[key].dtype.kind != "f":
-            step = -(-data[key].size // 14)
-            axis.set_ticks(places(data[key])[::step], [str(n) for n in data[key].values[::step]])
+    for axis, key, room in ((ax.xaxis, x, 0.2), (ax.yaxis, y, 0.1)):  # a label's, as a share of the axis
+        along = data[key].values
+        if along.dtype.kind != "f":
+            step = -(-along.size // 14)
+            axis.set_ticks(places(data[key])[::step], [str(n) for n in along[::step]])
+        elif np.diff(np.sort(along)).min(initial=np.inf) >= room * np.ptp(along):
+            axis.set_ticks(along, [f"{x:.4g}" for x in along])
     ax.set(xlabel=words(data[x]), ylabel=words(data[y]))
     for key in (x, y):
         if _noise_of(key) in data:
@@ -378,9 +379,11 @@ def _noise_of(axis: str) -> str:
 
 
 def _bracket(t: NDArray[Any], low: float, high: float) -> NDArray[Any]:
-    """Return the times measured from low to high, and the next one on either side, in order."""
+    """Return the times measured from low to high in order; the next one on either side, too, where they are few."""
     t = np.sort(t)
-    return t[max(0, np.searchsorted(t, low, "right") - 1) : np.searchsorted(t, high) + 1]
+    first, last = np.searchsorted(t, low), np.searchsorted(t, high, "right")
+    few = last - first < 3
+    return t[max(0, first - few) : last + few]
 
 
 def noise_axis(
@@ -412,7 +415,7 @@ def noise_axis(
 
 
 def _noise(t: NDArray[Any], log_snr: NDArray[Any]) -> list[str]:
-    columns, more = zip(t, np.exp(-log_snr / 2), log_snr, strict=True), int(np.ptp(log_snr) < 0.5)
+    columns, more = zip(t, np.exp(-log_snr / 2), log_snr, strict=True), int(log_snr.max() < log_snr.min() + 0.5)
     return [
         f"{x:.{4 if 0.999 < x < 1 else 3}g}\n{_short(ratio, 2 + more)}\n{level:+z.{1 + more}f}"
         for x, ratio, level in columns

@@ -126,6 +126,20 @@ def test_time_is_labelled_in_all_units_of_noise() -> None:
     assert by_time.get_texts()[0].get_text() == "t = 0.2 (σ/α = 0.25, log snr = +2.8)"
 
 
+@pytest.mark.parametrize(
+    ("values", "labels"), [([0.3, 0.5, 0.6], ["0.3", "0.5", "0.6"]), ([0.1, 0.15, 1.0, 2.0], None)]
+)
+def test_labels_of_values_do_not_collide(values: list[float], labels: list[str] | None) -> None:
+    axes = {"mean": results.variable("mean", values, "1", "mean"), "side": results.variable("side", SIDES, "1", "side")}
+    data = made(grid={**axes, "xi": array(np.ones((2, len(values))), "side", "mean")})["grid"].to_dataset()
+    ax = plots.cells(plots.new_figure()[1], data, "xi", x="mean", y="side")
+    ax.figure.draw_without_rendering()
+    shown = ax.get_xticklabels()
+    assert labels is None or [text.get_text() for text in shown] == labels
+    boxes = [text.get_window_extent() for text in shown if text.get_text()]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+
+
 def test_times_of_peaks_are_labelled_in_all_units_of_noise() -> None:
     t = np.array([0.2, 0.4, 0.5, 0.6, 0.8])
     axes = {name: results.variable(name, x, "1", name) for name, x in {"t": t, "beta": BETAS, "side": SIDES}.items()}
