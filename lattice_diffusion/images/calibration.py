@@ -3,7 +3,7 @@
 Of the images' shape, of two kinds: uniform loops, whose information is carried by products of bonds alone, which
 networks learn only from enough of them, and pictures whose information is carried by pairs, those of three whose
 spectrum is nearest to that of the images: Ising spins near criticality, grey levels of a spectrum 1/k^2, and smooth
-ones of 1/k^4.
+ones of 1/k^4, both in the correlated colours of the images where these have colours.
 What the probe misses there it may miss in images, too.
 """
 
@@ -32,6 +32,8 @@ TITLES = {
     "ising": "Ising spins as blocks of 2x2 pixels",
     "grey": "grey fields of spectrum 1/k²",
     "smooth": "grey fields of spectrum 1/k⁴",
+    "colours": "fields of spectrum 1/k² in the colours of the images",
+    "smooth-colours": "fields of spectrum 1/k⁴ in the colours of the images",
     "loops": "uniform loops",
 }
 Pictures = Rendering | GreyField
@@ -41,20 +43,29 @@ N_SPECTRUM = 500  # images that spectra are averages of
 MISSED = 5.0  # errors by which a measured CMI lies below the exact one
 
 
-def pictures(shape: tuple[int, int]) -> dict[str, Pictures]:
-    """Return what a probe of images of this shape may be calibrated on."""
+def pictures(shape: tuple[int, int], colours: NDArray[np.float64] | None = None) -> dict[str, Pictures]:
+    """Return what a probe of images of this shape, and of these colours (see `GreyField`), may be calibrated on."""
     shape = calibration_shape(shape)
-    fields = {"grey": grey_image(shape), "smooth": grey_image(shape, smooth=True)}
+    names = ("grey", "smooth") if colours is None else ("colours", "smooth-colours")
+    fields = {name: grey_image(shape, smooth=k == 1, colours=colours) for k, name in enumerate(names)}
     return {"ising": ising_image(shape), **fields, "loops": loop_image(shape)}
 
 
 def pictures_for(images: NDArray) -> dict[str, Pictures]:
-    """Return the pictures of pairs whose spectrum is nearest to that of images (n, row, column), and loops."""
-    known, rng = pictures((images.shape[1], images.shape[2])), np.random.default_rng(0)
+    """Return the pictures of pairs whose spectrum is nearest to that of images (n, channel, row, column), and loops."""
+    colours = None
+    if images.shape[1] > 1:
+        values, vectors = np.linalg.eigh(np.cov(np.moveaxis(images, 1, 0).reshape(images.shape[1], -1)))
+        colours = vectors * np.sqrt(np.maximum(values, 0.0))
+    known, rng = pictures((images.shape[2], images.shape[3]), colours), np.random.default_rng(0)
     loops = known.pop("loops")
-    own = spectrum(images[:N_SPECTRUM])
-    distances = {name: float(((spectrum(one.sample(N_SPECTRUM, rng)) - own) ** 2).sum()) for name, one in known.items()}
-    nearest = min(distances, key=distances.__getitem__)
+
+    def grey_spectrum(x: NDArray) -> NDArray[np.float64]:
+        return spectrum(x.mean(axis=1) if x.ndim == 4 else x)
+
+    own = grey_spectrum(images[:N_SPECTRUM])
+    drawn = {name: grey_spectrum(one.sample(N_SPECTRUM, rng)) for name, one in known.items()}
+    nearest = min(drawn, key=lambda name: float(((drawn[name] - own) ** 2).sum()))
     return {nearest: known[nearest], "loops": loops}
 
 

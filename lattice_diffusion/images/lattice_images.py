@@ -9,7 +9,8 @@ of the clean pixel A given any set of others,
 and with it the average of `exact.spins`, I(A;C|B) = E KL( p(x_A | x_B, x_C) || p(x_A | x_B) ).
 
 Grey images are Gaussian fields whose spectrum falls as 1/k^2, as that of natural images does (Ruderman and Bialek
-1994), or as 1/k^4, as that of small, smoothed ones, rounded to 256 levels; their I(A;C|B) is known in closed form.
+1994), or as 1/k^4, as that of small, smoothed ones, rounded to 256 levels; their I(A;C|B) is known in closed form, also
+in colours, which are mixtures of independent fields.
 """
 
 import math
@@ -124,11 +125,15 @@ class GreyField:
     Args:
         model: the field phi, of precision K; pixel: A.
         smooth: the field is K^-1/2 phi, of precision K^2, with a spectrum 1/k^4.
+        colours: (channel, channel), whose product with as many independent fields are the colours of a pixel; None: of
+            grey images. White noise is the same in all bases of colours, so that the information of A, a pixel with
+            all its colours, is the sum over singular values s of that of fields s phi.
     """
 
     model: GaussianField
     pixel: tuple[int, int]
     smooth: bool = False
+    colours: NDArray[np.float64] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -144,31 +149,41 @@ class GreyField:
     def unit(self) -> float:
         """Grey value of a field of 1: the field varies most at a corner, where it is cut at CUT."""
         corner = Lattice(self.shape).box((0, 0), 0)
-        return 1 / (CUT * math.sqrt(self.solver.covariance(LINEAR, 0.0, corner)[0, 0]))
+        most = 1.0 if self.colours is None else float(np.linalg.norm(self.colours, axis=1).max())
+        return 1 / (CUT * most * math.sqrt(self.solver.covariance(LINEAR, 0.0, corner)[0, 0]))
 
     def sample(self, n_samples: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Clean images (n, row, column) from -1 to 1."""
-        if self.smooth:
-            white = rng.standard_normal((math.prod(self.shape), n_samples))
-            field = splu(self.model.solver.precision).solve(white).T.reshape(-1, *self.shape)
+        """Clean images (n, row, column), with colours (n, channel, row, column), from -1 to 1."""
+        if self.colours is None:
+            field = self._fields(n_samples, rng)
         else:
-            field = self.model.sample(n_samples, rng)
+            fields = self._fields(n_samples * len(self.colours), rng)
+            field = np.einsum("ck,nkij->ncij", self.colours, fields.reshape(n_samples, -1, *self.shape))
         x = np.clip(self.unit * field, -1, 1)
         return np.asarray(np.rint((x + 1) / 2 * (GREYS - 1)) / (GREYS - 1) * 2 - 1, np.float32)
+
+    def _fields(self, n_samples: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        if self.smooth:
+            white = rng.standard_normal((math.prod(self.shape), n_samples))
+            return np.asarray(splu(self.model.solver.precision).solve(white).T.reshape(-1, *self.shape))
+        return self.model.sample(n_samples, rng)
 
     def cmi_curve(
         self, channel: Channel, t: float, radii: Sequence[int], n_samples: int, rng: np.random.Generator
     ) -> Curve:
         """I_t(A;C|B_r), in closed form; radius 0 gives I_t(A;BC)."""
-        alike = LINEAR.time(self.unit**2 * channel.snr(t))  # noise of the field as strong as that of the images
+        scales = [1.0] if self.colours is None else np.linalg.svd(self.colours, compute_uv=False).tolist()
+        alike = [LINEAR.time((s * self.unit) ** 2 * channel.snr(t)) for s in scales]  # noise as strong for the field
         parts = [self.model.lattice.tripartition(self.pixel, r) for r in radii]
-        values = np.array([self.solver.closed_cmi(LINEAR, alike, part) for part in parts])
+        values = np.array([sum(self.solver.closed_cmi(LINEAR, u, part) for u in alike) for part in parts])
         return Curve(values, np.zeros((len(values), len(values))), n_samples, "closed form of the Gaussian field")
 
 
-def grey_image(shape: tuple[int, int] = (28, 28), *, smooth: bool = False) -> GreyField:
-    """Grey images of spectrum 1/k^2, or smooth ones of 1/k^4; A is the middle pixel."""
-    return GreyField(GaussianField(Lattice(shape), MASS_SQUARED), (shape[0] // 2, shape[1] // 2), smooth)
+def grey_image(
+    shape: tuple[int, int] = (28, 28), *, smooth: bool = False, colours: NDArray[np.float64] | None = None
+) -> GreyField:
+    """Grey images of spectrum 1/k^2, or smooth ones of 1/k^4, or in colours; A is the middle pixel."""
+    return GreyField(GaussianField(Lattice(shape), MASS_SQUARED), (shape[0] // 2, shape[1] // 2), smooth, colours)
 
 
 def spectrum(images: NDArray, n_bins: int = 6) -> NDArray[np.float64]:

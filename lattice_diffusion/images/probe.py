@@ -117,7 +117,7 @@ def probe(
         warned = [*opened.oddities(), *_unresolved(field, plan, opened)]
         if progress:
             say(str(opened))
-        known = pictures_for(field.read(np.arange(min(field.n, N_SPECTRUM))).mean(axis=1)) if calibrate else {}
+        known = pictures_for(field.read(np.arange(min(field.n, N_SPECTRUM)))) if calibrate else {}
         steps = None if parts.plan is None else int(parts.plan["plan"]["steps"])  # may follow from another day's speed
         plan = plan if steps is None else replace(plan, steps=steps)
         within = budget if steps is None else None

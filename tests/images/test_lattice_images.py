@@ -150,10 +150,13 @@ def test_the_smallest_box_of_a_bond_tells_nothing_and_the_next_one_most():
     assert np.diff(curve.values).max() <= 1e-12
 
 
-@pytest.mark.parametrize("smooth", [False, True])
-def test_grey_images_have_the_information_of_their_field(smooth: bool) -> None:
-    """Partial correlations of noisy grey images, where the field's rounding shows least, against log-determinants."""
-    drawn, t, n = grey_image((8, 9), smooth=smooth), 0.4, 40_000
+COLOURS = np.array([[0.9, 0.2, 0.05], [1.0, 0.0, -0.1], [0.8, -0.3, 0.1]])
+
+
+@pytest.mark.parametrize(("smooth", "colours"), [(False, None), (True, None), (False, COLOURS[:2, :2])])
+def test_grey_images_have_the_information_of_their_field(smooth: bool, colours) -> None:
+    """Partial correlations of noisy images, where the field's rounding shows least, against log-determinants."""
+    drawn, t, n = grey_image((8, 9), smooth=smooth, colours=colours), 0.4, 40_000
     rng, channel = np.random.default_rng(5), Gaussian("linear")
     x_0 = drawn.sample(n, rng)
     assert len(np.unique(x_0)) <= 256
@@ -163,8 +166,10 @@ def test_grey_images_have_the_information_of_their_field(smooth: bool) -> None:
     curve = drawn.cmi_curve(channel, t, (0, 1, 2), 1, rng)
     for radius, value in zip((0, 1, 2), curve.values, strict=True):
         parts = drawn.model.lattice.tripartition(drawn.pixel, radius)
-        logs = [np.linalg.slogdet(covariance[np.ix_(*[np.flatnonzero(region)] * 2)])[1] for region in regions(parts)]
-        found = 0.5 * (logs[0] + logs[1] - logs[2] - logs[3]) - (72 - parts.AB.sum()) / (2 * n)
+        channels = 1 if colours is None else len(colours)
+        columns = [np.flatnonzero(np.tile(region.ravel(), channels)) for region in regions(parts)]
+        logs = [np.linalg.slogdet(covariance[np.ix_(where, where)])[1] for where in columns]
+        found = 0.5 * (logs[0] + logs[1] - logs[2] - logs[3]) - channels**2 * (72 - parts.AB.sum()) / (2 * n)
         assert abs(found - value) < 5 * np.sqrt(2 * value / n) + 0.002
         assert value > 0.001
 

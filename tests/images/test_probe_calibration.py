@@ -22,7 +22,7 @@ def test_calibrated_probe_holds_exact_answers_of_both_pictures(
     np.save(images, Ising(Lattice((6, 6)), beta=0.4).sample(500, np.random.default_rng(4)).astype(np.int8))
     options = ("--times", "0.4,0.7", "--radii", "1,2", "--steps", "8")
     assert cli.main(["probe", str(images), "--out", str(out), *options]) == 0
-    known = pictures_for(np.load(images))
+    known = pictures_for(np.load(images)[:, None])
     nearest = next(iter(known))
     titles = f"{calibration.TITLES[nearest]} and uniform loops"
     assert f"and as many pictures of known truth ({titles}): about" in capsys.readouterr().err
@@ -65,4 +65,15 @@ def test_the_plan_is_that_of_the_images_but_for_a() -> None:
 def test_pictures_are_chosen_by_the_spectrum_of_the_images(name) -> None:
     """Other samples of every kind, in other units, are nearest to their own kind; loops come always."""
     images = pictures((16, 12))[name].sample(200, np.random.default_rng(8))
-    assert list(pictures_for(3.0 * images + 2.0)) == [name, "loops"]
+    assert list(pictures_for(3.0 * images[:, None] + 2.0)) == [name, "loops"]
+
+
+@pytest.mark.parametrize("name", ["colours", "smooth-colours"])
+def test_pictures_in_colours_have_the_covariance_of_the_images_colours(name) -> None:
+    mixed = np.array([[0.9, 0.2, 0.05], [1.0, 0.0, -0.1], [0.8, -0.3, 0.1]])
+    images = pictures((16, 12), mixed)[name].sample(2000, np.random.default_rng(8))
+    assert images.shape == (2000, 3, 16, 12)
+    known = pictures_for(images)
+    assert list(known) == [name, "loops"]
+    found = known[name].colours @ known[name].colours.T
+    assert found / found[0, 0] == pytest.approx((mixed @ mixed.T) / (mixed @ mixed.T)[0, 0], abs=0.02)
