@@ -10,6 +10,7 @@ import lattice_diffusion as ld
 from lattice_diffusion import exact, phases, plots
 from lattice_diffusion.models.curie_weiss import mean_field_magnetization
 from lattice_diffusion.models.ising import BETA_CRITICAL
+from lattice_diffusion.noise_units import level
 from lattice_diffusion.studies.ising import predicted_peak
 from lattice_diffusion.studies.reproduce import save_figure
 
@@ -51,10 +52,10 @@ def gaussian_field():
         model = ld.models.GaussianField(lattice, 0.1)
         values = exact.cmi_curve(model, LINEAR, t, parts).values
         xi = model.markov_length(LINEAR, t)
-        plots.curve(left, k, radii, values, None, f"t = {t}")
+        plots.curve(left, k, radii, values, None, level(t, np.log(LINEAR.snr(t))))
         left.plot(radii, values[-1] * np.exp(-(np.array(radii) - radii[-1]) / xi), "k", lw=1)
     left.set(yscale="log", xlabel="radius r", ylabel=plots.CMI, title=r"Chain, $m^2 = 0.1$; black: $e^{-r/\xi}$")
-    plots.legend(left)
+    plots.legend(left, 2)
     times = np.linspace(0.3, 0.95, 14)
     for k, mass_squared in enumerate((0.01, 0.1, 1.0)):
         model = ld.models.GaussianField(lattice, mass_squared)
@@ -140,7 +141,8 @@ def ising():
     for k, i in enumerate((0, 5, 10)):
         curve = exact.cmi_curve(ld.models.Ising(lattice, betas[i]), LINEAR, 0.7, parts, 2000, rng)
         plots.curve(right, k, (1, 2, 3), curve.values, curve.stderr, f"β = {betas[i]:.2f}")
-    right.set(yscale="log", xlabel="radius r", ylabel=plots.CMI, title="t = 0.7, 2,000 noise samples", xticks=(1, 2, 3))
+    right.set(yscale="log", xlabel="radius r", ylabel=plots.CMI, xticks=(1, 2, 3))
+    right.set_title(level(0.7, np.log(LINEAR.snr(0.7))))
     plots.legend(right)
     return figure
 

@@ -369,7 +369,9 @@ def hybrid(
         list[str] | None,
         What(help="Trained network as RADIUS=file.py:FUNCTION, the global one as global=.. (default: train all)."),
     ] = None,
-    probe: Annotated[Path | None, What(help="Probe of these images; it or --window is required.", metavar="PROBE.h5")] = None,
+    probe: Annotated[
+        Path | None, What(help="Probe of these images; it or --window is required.", metavar="PROBE.h5")
+    ] = None,
     window: Annotated[str | None, What(help="Times t1,t2 between which networks are global.")] = None,
     by: Annotated[Literal["cmi", "error"], What(help="What the probe's window is taken from.")] = "cmi",
     tolerance: Annotated[float | None, What(help="Tolerance of that window.")] = None,
