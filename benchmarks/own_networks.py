@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import xarray as xr
 from diffusers import DDPMScheduler, DiTTransformer2DModel, UNet2DModel
 from report import parser, report
 
@@ -159,10 +160,12 @@ def attention(folder: Path, quick: bool, only: str | None) -> Numbers:
 
 
 def draw_attention(found: Comparison, path: Path) -> None:
-    from lattice_diffusion.plots import COLORS, MARKERS, new_figure
+    from lattice_diffusion.plots import COLORS, MARKERS, new_figure, noise_axis
 
     figure, axes = new_figure(len(RADII))
-    sigma = ld.NoiseLevel(found.log_snr).to("sigma")
+    noise = ld.NoiseLevel(found.log_snr)
+    sigma = noise.to("sigma")
+    data = xr.Dataset({"log_snr": ("t", found.log_snr)}, {"t": noise.to("linear")})
     for ax, radius in zip(axes, RADII, strict=True):
         density, _ = found.density(f"exact, radius {2 * radius}", beyond="exact")
         ax.plot(sigma, density, "k-", label=f"exact, radius {2 * radius}")
@@ -170,7 +173,8 @@ def draw_attention(found: Comparison, path: Path) -> None:
             density, stderr = found.density(name, beyond="DiT")
             label = ("trained with", "cut afterwards to")[k] + f" windows of radius {radius}"
             ax.errorbar(sigma, density, stderr, color=COLORS[k], marker=MARKERS[k], ms=4, lw=0.7, label=label)
-        ax.set(xscale="log", xlabel="sigma", ylabel="KL beyond global per unit of log snr (nats)")
+        ax.set(xscale="log", ylabel="KL beyond global per unit of log snr (nats)")
+        noise_axis(ax, data, at=sigma)
         ax.legend(fontsize=8, loc="upper left")
         ax.set_ylim(top=1.35 * ax.get_ylim()[1])  # room for the legend
     figure.savefig(path, dpi=150, bbox_inches="tight")
