@@ -121,27 +121,18 @@ def html_page(result: xr.DataTree, file_name: str = "") -> str:
         images = str(_entries(parameters, "data").get("file", "images"))
         title, sections = f"Local and global networks on {images}", _hybrid_sections(result, parameters)
     subtitle = ", ".join(filter(None, (file_name, str(result.attrs.get("created", "")))))
-    shown = [*sections, _provenance(result)]
-    return _rendered(title, subtitle, shown, *summary(result), complete=result.attrs["complete"])
+    shown, (doubts, findings) = [*sections, _provenance(result)], summary(result)
+    complete = result.attrs["complete"]
+    return _rendered(shown, title=title, subtitle=subtitle, doubts=doubts, findings=findings, complete=complete)
 
 
-def _rendered(
-    title: str,
-    subtitle: str,
-    sections: Sequence[Section],
-    doubts: Sequence[str] = (),
-    findings: Sequence[str] = (),
-    *,
-    complete: bool = True,
-) -> str:
+def _rendered(sections: Sequence[Section], **words: Any) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    template = Environment(
-        loader=PackageLoader("lattice_diffusion", "images"), autoescape=True, undefined=StrictUndefined
-    ).get_template("page.html")
+    loader = PackageLoader("lattice_diffusion", "images")
+    template = Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template("page.html")
     sections = [one for one in sections if one.text or one.picture or one.rows or one.code]
-    texts = {"title": title, "subtitle": subtitle, "doubts": doubts, "findings": findings}
-    return template.render(**texts, complete=complete, sections=sections)
+    return template.render(sections=sections, **words)
 
 
 def benchmark_page(path: Path) -> str:
@@ -171,7 +162,8 @@ def benchmark_page(path: Path) -> str:
         Section("Parameters", header=("estimator", "parameters"), rows=list(given.items()), left=(0, 1)),
     ]
     failed = [f"{name} failed: {why}" for name, why in reasons(scored).items()]
-    return _rendered("Benchmark of estimators", f"{path.name}, {len(measured)} rows", sections, failed, found)
+    words = {"title": "Benchmark of estimators", "subtitle": f"{path.name}, {len(measured)} rows"}
+    return _rendered(sections, **words, doubts=failed, findings=found, complete=True)
 
 
 def _is_probe(result: xr.DataTree) -> bool:
@@ -263,15 +255,11 @@ def _probe_sections(result: xr.DataTree, parameters: dict[str, Any]) -> Iterator
         alternative = "nonlocality and speciation windows on one axis"
         yield Section("Where the label is decided", picture=_picture(ax.figure), alternative=alternative)
     for name, group in known.items():
-        kind = TITLES.get(name.removeprefix(PREFIX), name)
+        kind, nearest = TITLES.get(name.removeprefix(PREFIX), name), PREFIX + parameters.get("nearest_pictures", "")
         yield Section(
             f"Calibration on known truth: {kind}",
             text=calibration_verdict(group)[0]
-            + (
-                " Their spectrum is nearest to that of the images."
-                if PREFIX + parameters.get("nearest_pictures", "") == name
-                else ""
-            ),
+            + (" Their spectrum is nearest to that of the images." if name == nearest else ""),
             picture=_picture(plot_calibration(result, name)),
             alternative=f"measured beside exact, {kind}",
             **_calibration_table(group),

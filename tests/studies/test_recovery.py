@@ -28,6 +28,7 @@ from lattice_diffusion.studies.recovery.measure import (
     field_sample_errors,
     half_chi_square,
     patch_frequencies,
+    recovered,
     return_times,
     spectrum_error,
 )
@@ -170,7 +171,8 @@ def test_recovered_fields_are_measured_as_they_are():
     denoisers = [ExactDenoiser(model, GAUSSIAN, r) for r in (0, 1, None)]
     start = model.solver.covariance(GAUSSIAN, times[0], np.ones((5, 6), bool))
     K = model.solver.precision.toarray()
-    found = field_sample_errors(model, GAUSSIAN, model.sample(2000, rng), times, denoisers, rng)
+    x_0 = model.sample(2000, rng)
+    found = field_sample_errors(model, x_0, recovered(model, GAUSSIAN, x_0, times, denoisers, rng))
     for k, denoiser in enumerate(denoisers):
         law = generated_covariance(model, GAUSSIAN, times, always(denoiser), start)
         assert abs(found["error"][k] - gaussian_divergence(model, law) / n) < 5 * found["error_stderr"][k]

@@ -81,7 +81,8 @@ def recovery(point: Point, rng: np.random.Generator) -> Values:
     denoisers = [exact_denoiser(model, channel, radius) for radius in point.radii]
     if isinstance(model, GaussianField):
         return field_errors(model, channel, times, denoisers)
-    return sampled_errors(model, channel, model.sample(point.n_samples, rng), times, denoisers, rng)
+    x_0 = model.sample(point.n_samples, rng)
+    return sampled_errors(model, x_0, recovered(model, channel, x_0, times, denoisers, rng))
 
 
 def field_errors(
@@ -99,27 +100,19 @@ def field_errors(
     return {**values, **{f"{name}_stderr": nothing for name in names}}
 
 
-def sampled_errors(
-    model: Any,
-    channel: Channel,
-    x_0: NDArray,
-    times: Sequence[float],
-    denoisers: Sequence[Denoiser],
-    rng: np.random.Generator,
-) -> dict[str, FloatArray]:
-    """Return the errors of two-valued data; all denoisers start from the same noisy samples."""
-    recovered = _recovered(model, channel, x_0, times, denoisers, rng)
-    found = averages(_changes(model, x_0, recovered, {"energy_change": energies, "order_change": orders}))
+def sampled_errors(model: Any, x_0: NDArray, returned: list[NDArray]) -> dict[str, FloatArray]:
+    """Return the errors of two-valued data."""
+    found = averages(_changes(model, x_0, returned, {"energy_change": energies, "order_change": orders}))
     if isinstance(model, DomainWalls):
-        broken = [violated_vertices(np.where(model.sites, x, 0.0)) for x in recovered]
+        broken = [violated_vertices(np.where(model.sites, x, 0.0)) for x in returned]
         return averages({"error": np.stack(broken, axis=1)}, unit=1 / model.sites.sum()) | found
     clean = patch_frequencies(model, x_0)
-    pairs = [half_chi_square(patch_frequencies(model, x) - clean, clean.mean(axis=0)) for x in recovered]
+    pairs = [half_chi_square(patch_frequencies(model, x) - clean, clean.mean(axis=0)) for x in returned]
     error, stderr = np.array(pairs).T
     return {"error": error, "error_stderr": stderr, **found}
 
 
-def _recovered(
+def recovered(
     model: Any,
     channel: Channel,
     x_0: NDArray,
@@ -127,14 +120,15 @@ def _recovered(
     denoisers: Sequence[Denoiser],
     rng: np.random.Generator,
 ) -> list[NDArray]:
+    """Return what every denoiser makes of the same noisy samples."""
     x_t = channel.corrupt(x_0.reshape(len(x_0), *model.image_shape), times[0], rng)
     return [reverse(x_t, times, always(denoiser), channel, rng).reshape(x_0.shape) for denoiser in denoisers]
 
 
 def _changes(
-    model: Any, x_0: NDArray, recovered: list[NDArray], measures: dict[str, Callable[[Any, NDArray], FloatArray]]
+    model: Any, x_0: NDArray, returned: list[NDArray], measures: dict[str, Callable[[Any, NDArray], FloatArray]]
 ) -> dict[str, FloatArray]:
-    return {name: np.stack([of(model, x) - of(model, x_0) for x in recovered], axis=1) for name, of in measures.items()}
+    return {name: np.stack([of(model, x) - of(model, x_0) for x in returned], axis=1) for name, of in measures.items()}
 
 
 def energies(model: Any, x: NDArray) -> FloatArray:
@@ -239,21 +233,13 @@ def learned_recovery(point: Point, rng: np.random.Generator) -> Values:
     nets = [trained(model, channel, radius, settings, rng) for radius in point.radii]
     errors_of, rows = field_sample_errors if isinstance(model, GaussianField) else sampled_errors, []
     for start in settings.starts:
-        times = return_times(model, channel, start, settings.n_steps)
-        rows.append(errors_of(model, channel, model.sample(point.n_samples, rng), times, nets, rng))
+        times, x_0 = return_times(model, channel, start, settings.n_steps), model.sample(point.n_samples, rng)
+        rows.append(errors_of(model, x_0, recovered(model, channel, x_0, times, nets, rng)))
     return stacked(rows)
 
 
-def field_sample_errors(
-    model: GaussianField,
-    channel: Channel,
-    x_0: NDArray,
-    times: Sequence[float],
-    denoisers: Sequence[Denoiser],
-    rng: np.random.Generator,
-) -> dict[str, FloatArray]:
-    """Return the errors of fields from samples; all denoisers start from the same noisy ones."""
-    recovered = _recovered(model, channel, x_0, times, denoisers, rng)
+def field_sample_errors(model: GaussianField, x_0: NDArray, returned: list[NDArray]) -> dict[str, FloatArray]:
+    """Return the errors of fields from samples."""
     stiffness = np.fft.fftn(model.solver.precision.toarray()[0].reshape(x_0.shape[1:])).real
 
     def powers(x: NDArray) -> FloatArray:
@@ -263,8 +249,8 @@ def field_sample_errors(
     def mode_energies(model: GaussianField, x: NDArray) -> FloatArray:
         return np.asarray(powers(x).reshape(len(x), -1).mean(axis=1))
 
-    error, stderr = np.array([spectrum_error(powers(x)) for x in recovered]).T
-    changes = _changes(model, x_0, recovered, {"energy_change": mode_energies, "order_change": orders})
+    error, stderr = np.array([spectrum_error(powers(x)) for x in returned]).T
+    changes = _changes(model, x_0, returned, {"energy_change": mode_energies, "order_change": orders})
     return {"error": error, "error_stderr": stderr, **averages(changes)}
 
 
