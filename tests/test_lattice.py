@@ -1,7 +1,7 @@
 """Geometry: boxes and divisions counted by hand, and every refusal."""
 
 import numpy as np
-import pytest
+from refusals import refusals
 
 import lattice_diffusion as ld
 
@@ -44,23 +44,18 @@ def test_sizes_alone():
     assert (parts.A.sum(), parts.B.sum(), parts.C.sum(), parts.shape) == (2, 3, 4, (9,))
 
 
-@pytest.mark.parametrize(
-    ("call", "sentence"),
-    [
-        (lambda: ld.Lattice((3, 0)), "shape must be positive integers"),
-        (lambda: ld.Lattice((3, 3), periodic=(True,)), "periodic must be one flag or one per axis"),
-        (lambda: ld.Lattice((2, 3), periodic=True), "a periodic axis needs at least 3 sites, got 2"),
-        (lambda: ld.Lattice((3, 3)).tripartition((3, 0), 1), "center must be a site of the 3x3 lattice"),
-        (lambda: ld.Lattice((3, 3)).tripartition((0, 0), -1), "radius must be >= 0, got -1"),
-        (lambda: ld.Lattice((3, 3)).tripartition((0, 0), 1, patch=0), "patch must be >= 1, got 0"),
-        (lambda: ld.Lattice((3, 3)).tripartition((2, 2), 1, patch=2), "2-site patch around"),
-        (lambda: ld.Tripartition.from_sizes(0, 1, 1), "sizes must be a >= 1"),
-        (lambda: ld.Tripartition(*np.ones((3, 2), bool)), "must be disjoint"),
-        (lambda: ld.Tripartition(*np.zeros((3, 2), bool)), "A must hold at least one site"),
-        (lambda: ld.Tripartition(*np.ones((3, 2))), "must be boolean masks"),
-        (lambda: ld.Tripartition(np.ones(2, bool), np.zeros(3, bool), np.zeros(2, bool)), "must have one shape"),
-    ],
+test_refusals = refusals(
+    (lambda: ld.Lattice((3, 0)), "shape must be positive integers"),
+    (lambda: ld.Lattice((3, 3), periodic=(True,)), "periodic must be one flag or one per axis"),
+    (lambda: ld.Lattice((2, 3), periodic=True), "a periodic axis needs at least 3 sites, got 2"),
+    (lambda: ld.Lattice((3, 3)).tripartition((3, 0), 1), "center must be a site of the 3x3 lattice"),
+    (lambda: ld.Lattice((3, 3)).tripartition((0, 0), -1), "radius must be >= 0, got -1"),
+    (lambda: ld.Lattice((3, 3)).tripartition((0, 0), 1, patch=0), "patch must be >= 1, got 0"),
+    (lambda: ld.Lattice((3, 3)).tripartition((2, 2), 1, patch=2), "2-site patch around"),
+    (lambda: ld.Tripartition.from_sizes(0, 1, 1), "sizes must be a >= 1"),
+    (lambda: ld.Tripartition(*np.ones((3, 2), bool)), "must be disjoint"),
+    (lambda: ld.Tripartition(*np.zeros((3, 2), bool)), "A must hold at least one site"),
+    (lambda: ld.Tripartition(*np.ones((3, 2))), "must be boolean masks"),
+    (lambda: ld.Tripartition(np.ones(2, bool), np.zeros(3, bool), np.zeros(2, bool)), "must have one shape"),
+    error=(ValueError, TypeError),
 )
-def test_refusals(call, sentence):
-    with pytest.raises((ValueError, TypeError), match=sentence):
-        call()

@@ -26,18 +26,11 @@ def specs(preset: str) -> Spec:
     few = t if full else {"start": 0.15, "stop": 0.95, "num": 9}
     chain = {"name": NAME, "length": 241, "dimension": 1, "mass_squared": squares["chain"]}
     square = {"name": NAME, "length": 101 if full else 61, "dimension": 2, "mass_squared": squares["square"]}
-    return Spec(
-        name=NAME,
-        grids={
-            "chain": grid(chain, "gaussian", t=t, radii=list(range(1, 25))),
-            "square": grid(square, "gaussian", t=few, radii=list(range(2, 17, 2))),
-        },
-    )
-
-
-def predicted_length(mass_squared: float, t: float) -> float:
-    """Return 1/(2 kappa) of a lattice of any size."""
-    return GaussianField(Lattice((3,)), float(mass_squared)).markov_length(Gaussian("linear"), float(t))
+    wanted = {
+        "chain": grid(chain, "gaussian", t=t, radii=list(range(1, 25))),
+        "square": grid(square, "gaussian", t=few, radii=list(range(2, 17, 2))),
+    }
+    return Spec(name=NAME, grids=wanted)
 
 
 def analyse(result: xr.DataTree) -> Analysis:
@@ -45,7 +38,8 @@ def analyse(result: xr.DataTree) -> Analysis:
     for name in ("chain", "square"):
         data = grids(result)[name]
         masses, times = data["mass_squared"].values, data["t"].values
-        predicted = np.array([[predicted_length(m2, t) for t in times] for m2 in masses])
+        fields = [GaussianField(Lattice((3,)), float(m2)) for m2 in masses]  # the length is that of any lattice
+        predicted = np.array([[one.markov_length(Gaussian("linear"), float(t)) for t in times] for one in fields])
         found = variable(("mass_squared", "t"), predicted, "sites", SOURCE)
         analysis.variables[name] = {"markov_length_predicted": found}
         deviation = np.abs(data["markov_length"].values / predicted - 1)

@@ -86,18 +86,14 @@ def specs(preset: str) -> Spec:
     noisy = {"n_samples": 4000 if full else 200, "settings": {**settings, "tolerance": 1e-2}, **quantity}
     learned = {"quantity": "learned_generation", "settings": {**settings, **(training if full else short)}}
     exact_ = {"radii": radii, "n_samples": n, "settings": settings, **quantity}
-    return Spec(
-        name=NAME,
-        grids={
-            "loops-erasure": grid({**walls, "length": 64}, "erasure", **erased),
-            "loops-gaussian": grid({**walls, "length": 12 if full else 8}, "gaussian", radii=radii, **noisy),
-            "learned": grid(
-                {**spins, "beta": 0.6}, "gaussian", radii=radii, n_samples=8000 if full else 400, **learned
-            ),
-            "ising": grid({**spins, "beta": 0.44}, "gaussian", **exact_),
-            "ising-ordered": grid({**spins, "beta": 0.6}, "gaussian", **exact_),
-        },
-    )
+    wanted = {
+        "loops-erasure": grid({**walls, "length": 64}, "erasure", **erased),
+        "loops-gaussian": grid({**walls, "length": 12 if full else 8}, "gaussian", radii=radii, **noisy),
+        "learned": grid({**spins, "beta": 0.6}, "gaussian", radii=radii, n_samples=8000 if full else 400, **learned),
+        "ising": grid({**spins, "beta": 0.44}, "gaussian", **exact_),
+        "ising-ordered": grid({**spins, "beta": 0.6}, "gaussian", **exact_),
+    }
+    return Spec(name=NAME, grids=wanted)
 
 
 # -- schedules and their window ----------------------------------------------------------------------------------------

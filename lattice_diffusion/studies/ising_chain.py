@@ -28,19 +28,13 @@ def specs(preset: str) -> Spec:
     t = {"start": 0.05, "stop": 0.95, "num": 37 if full else 19}
     times = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, LATE]
     sampled = {"t": times, "n_samples": 20000 if full else 2000, "method": "sampled"}
-    return Spec(
-        name=NAME,
-        grids={
-            "erasure": grid(chain, "erasure", t=t, radii=list(range(1, 16)), method="closed"),
-            "erasure-sampled": grid(few, "erasure", radii=[1, 2], **sampled),
-            "gaussian": grid(few, "gaussian", radii=list(range(1, 9)), **sampled),
-            "bitflip": grid(few, "bitflip", radii=list(range(1, 9)), **sampled),
-        },
-    )
-
-
-def erasure_length(beta: float, eps: float) -> float:
-    return -1.0 / math.log(eps * math.tanh(beta) ** 2)
+    wanted = {
+        "erasure": grid(chain, "erasure", t=t, radii=list(range(1, 16)), method="closed"),
+        "erasure-sampled": grid(few, "erasure", radii=[1, 2], **sampled),
+        "gaussian": grid(few, "gaussian", radii=list(range(1, 9)), **sampled),
+        "bitflip": grid(few, "bitflip", radii=list(range(1, 9)), **sampled),
+    }
+    return Spec(name=NAME, grids=wanted)
 
 
 def limit_length(beta: float) -> float:
@@ -50,7 +44,7 @@ def limit_length(beta: float) -> float:
 def analyse(result: xr.DataTree) -> Analysis:
     analysis, data = Analysis(), grids(result)
     betas, times = data["erasure"]["beta"].values, data["erasure"]["t"].values
-    predicted = np.array([[erasure_length(beta, t) for t in times] for beta in betas])
+    predicted = np.array([[-1.0 / math.log(t * math.tanh(beta) ** 2) for t in times] for beta in betas])
     found = variable(("beta", "t"), predicted, "sites", ERASURE)
     analysis.variables["erasure"] = {"markov_length_predicted": found}
     for i, j in ((len(betas) // 3, len(times) // 2), (2 * len(betas) // 3, len(times) - 3)):

@@ -51,14 +51,12 @@ def specs(preset: str) -> Spec:
     sampled = {**common, "t": grid_times(0.2, 0.998, 44 if full else 22), "n_samples": 20000 if full else 300}
     mixture = {"name": "gaussian-mixture", "length": 11, "mean": 1.0}
     ising = {"name": "ising", "shape": [7, 7] if full else [7, 5], "beta": 0.6}
-    return Spec(
-        name=NAME,
-        grids={
-            "mixture": grid({**mixture, "std": 0.6}, "gaussian", **closed),
-            "mixture-field": grid({**mixture, "mass_squared": 0.3}, "gaussian", **closed),
-            "ising": grid(ising, "gaussian", **sampled),
-        },
-    )
+    wanted = {
+        "mixture": grid({**mixture, "std": 0.6}, "gaussian", **closed),
+        "mixture-field": grid({**mixture, "mass_squared": 0.3}, "gaussian", **closed),
+        "ising": grid(ising, "gaussian", **sampled),
+    }
+    return Spec(name=NAME, grids=wanted)
 
 
 # -- at a point: what a region knows of the label, beside the CMI with and without the label given --------------------

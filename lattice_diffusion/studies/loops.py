@@ -46,15 +46,13 @@ def erasure_specs(preset: str) -> Spec:
     radii = [1, 2, 3, 4, 6, 8, 11, 16, 22, 32, 45, 64, 90, *([128] if full else [])]
     large, sizes = loops(1024 if full else 512), [32, 64, 128, 256, 512] if full else [32, 64, 128]
     label = {"t": {"start": 0.47, "stop": 0.53, "num": 13 if full else 7}, "quantity": "label_entropy"}
-    return Spec(
-        name=ERASURE,
-        grids={
-            "map": grid(loops(64), "erasure", t=t, radii=[*radii[:9], 30], n_samples=1_000_000 if full else 100_000),
-            "near": grid(large, "erasure", t=near, radii=radii[3:12], n_samples=2_000_000 if full else 100_000),
-            "critical": grid(large, "erasure", t=[0.5], radii=radii, n_samples=10_000_000 if full else 500_000),
-            "label": grid(loops(sizes), "erasure", n_samples=20000 if full else 5000, **label),
-        },
-    )
+    wanted = {
+        "map": grid(loops(64), "erasure", t=t, radii=[*radii[:9], 30], n_samples=1_000_000 if full else 100_000),
+        "near": grid(large, "erasure", t=near, radii=radii[3:12], n_samples=2_000_000 if full else 100_000),
+        "critical": grid(large, "erasure", t=[0.5], radii=radii, n_samples=10_000_000 if full else 500_000),
+        "label": grid(loops(sizes), "erasure", n_samples=20000 if full else 5000, **label),
+    }
+    return Spec(name=ERASURE, grids=wanted)
 
 
 def analyse_erasure(result: xr.DataTree) -> Analysis:
@@ -159,13 +157,11 @@ def noise_specs(noise: Noise, preset: str) -> Spec:
     radii, n_samples = [1, 2, 3, 4, 6, 8, 10, *([14, 18, 22] if full else [])], 5000 if full else 250
     sizes = loops([12, 16, 24, 32, 48, 64] if full else [12, 16, 24])
     label = {"t": near, "quantity": "label_entropy", "n_samples": 20000 if full else 1500}
-    return Spec(
-        name=noise.name,
-        grids={
-            "map": grid(loops(48 if full else 24), noise.channel, t=t, radii=radii, n_samples=n_samples),
-            "label": grid(sizes, noise.channel, **label),
-        },
-    )
+    wanted = {
+        "map": grid(loops(48 if full else 24), noise.channel, t=t, radii=radii, n_samples=n_samples),
+        "label": grid(sizes, noise.channel, **label),
+    }
+    return Spec(name=noise.name, grids=wanted)
 
 
 def crossing(label: xr.Dataset, noise: Noise) -> Crossing:

@@ -116,16 +116,14 @@ def specs(preset: str) -> Spec:
     keys = {"quantity": "memorisation", "settings": settings, "n_samples": 2000 if full else 400}
     late = [0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7]
     times = [0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6]
-    return Spec(
-        name=NAME,
-        grids={
-            "field": grid(field, "gaussian", t=late, radii=[1, 2], **keys),
-            "chain": grid(chain, "bitflip", t=times, radii=[5, 8, 12], **keys),
-            "masked": grid(chain, "erasure", t=[0.1, 0.2, 0.3, *late[5:]], radii=[5, 8, 12], **keys),
-            "tokens": grid(potts, "uniform", t=[*times, 0.7], radii=[3, 5], **keys),
-            "masked-tokens": grid(potts, "erasure", t=[0.1, 0.2, 0.3, *late[5:], 0.8], radii=[3, 5], **keys),
-        },
-    )
+    wanted = {
+        "field": grid(field, "gaussian", t=late, radii=[1, 2], **keys),
+        "chain": grid(chain, "bitflip", t=times, radii=[5, 8, 12], **keys),
+        "masked": grid(chain, "erasure", t=[0.1, 0.2, 0.3, *late[5:]], radii=[5, 8, 12], **keys),
+        "tokens": grid(potts, "uniform", t=[*times, 0.7], radii=[3, 5], **keys),
+        "masked-tokens": grid(potts, "erasure", t=[0.1, 0.2, 0.3, *late[5:], 0.8], radii=[3, 5], **keys),
+    }
+    return Spec(name=NAME, grids=wanted)
 
 
 def departure(data: xr.Dataset) -> Estimate | None:

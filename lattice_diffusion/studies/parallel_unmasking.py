@@ -92,13 +92,11 @@ def specs(preset: str) -> Spec:
         "hierarchy": (tree, [1, 3, 7, EVERYTHING], 60),
     }
     keys = {"quantity": "parallel_unmasking", "settings": {"n_times": 65 if full else 21}}
-    return Spec(
-        name=NAME,
-        grids={
-            name: grid(model, "erasure", radii=radii, n_samples=20 * n if full else n, **keys)
-            for name, (model, radii, n) in models.items()
-        },
-    )
+    wanted = {
+        name: grid(model, "erasure", radii=radii, n_samples=20 * n if full else n, **keys)
+        for name, (model, radii, n) in models.items()
+    }
+    return Spec(name=NAME, grids=wanted)
 
 
 def analyse(result: xr.DataTree) -> Analysis:

@@ -50,15 +50,13 @@ def specs(preset: str) -> Spec:
         name: trips(large, "erasure", [start], [stop], radii, n_samples=100 if full else 12, **trip)
         for name, (start, stop) in SEGMENTS.items()
     }
-    return Spec(
-        name=NAME,
-        grids={
-            "map": trips(loops, "erasure", edges, edges, [2, 8], n_samples=400 if full else 16, **trip),
-            **decay,
-            "small": trips(small, "bitflip", flipped[:-1], flipped, [0, 1], **exact),
-            "small-ising": trips(ising, "erasure", erased[:-1], erased[1:], [0, 1], **exact),
-        },
-    )
+    wanted = {
+        "map": trips(loops, "erasure", edges, edges, [2, 8], n_samples=400 if full else 16, **trip),
+        **decay,
+        "small": trips(small, "bitflip", flipped[:-1], flipped, [0, 1], **exact),
+        "small-ising": trips(ising, "erasure", erased[:-1], erased[1:], [0, 1], **exact),
+    }
+    return Spec(name=NAME, grids=wanted)
 
 
 # -- at a point --------------------------------------------------------------------------------------------------------

@@ -26,15 +26,13 @@ def specs(preset: str) -> Spec:
     square = {"name": "potts", "shape": [7, 7] if full else [6, 5], "q": Q_SQUARE}
     square["coupling"] = [0.8, critical, 1.2]
     keys = {"t": [0.2, 0.4, 0.6, 0.8, 0.9], "radii": [1, 2, 3], "n_samples": 1000 if full else 100}
-    return Spec(
-        name=NAME,
-        grids={
-            "erasure": grid(chain, "erasure", t=times, radii=list(range(1, 8)), n_samples=n),
-            "uniform": grid(chain, "uniform", t=times, radii=list(range(1, 8)), n_samples=n),
-            "square-erasure": grid(square, "erasure", **keys),
-            "square-uniform": grid(square, "uniform", **keys),
-        },
-    )
+    wanted = {
+        "erasure": grid(chain, "erasure", t=times, radii=list(range(1, 8)), n_samples=n),
+        "uniform": grid(chain, "uniform", t=times, radii=list(range(1, 8)), n_samples=n),
+        "square-erasure": grid(square, "erasure", **keys),
+        "square-uniform": grid(square, "uniform", **keys),
+    }
+    return Spec(name=NAME, grids=wanted)
 
 
 def correlation(coupling: float, q: float) -> float:

@@ -27,11 +27,6 @@ from .base import Study
 PRESETS = ("quick", "full")
 
 
-def select(names: Sequence[str]) -> list[Study]:
-    """Return the studies of these names, all for none. Raises InputError with the nearest name for an unknown one."""
-    return [find(name) for name in dict.fromkeys(names or STUDIES)]
-
-
 def reproduce(
     names: Sequence[str],
     preset: str,
@@ -42,7 +37,7 @@ def reproduce(
     force: bool = False,
     progress: bool = True,
 ) -> list[Row]:
-    """Run, analyse and draw studies: NAME.h5 and NAME.png in the folder `out`, and index.html and table.* of them all.
+    """Run, analyse and draw studies, all for no `names`, into `out`: NAME.h5, NAME.png, index.html and table.*
 
     Every output is checked before anything is computed. The page and the tables have all studies finished in `out`, in
     the order of the registry, and are written again after every study. Returns the rows. Raises as `runner.run` does.
@@ -52,7 +47,7 @@ def reproduce(
     import matplotlib
 
     matplotlib.use("Agg")
-    studies, out = select(names), Path(out)
+    studies, out = [find(name) for name in dict.fromkeys(names or STUDIES)], Path(out)
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"{out} is a file; give a folder")
     out.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from refusals import refusals
 
 import lattice_diffusion as ld
 from lattice_diffusion.channels import BitFlip, Erasure, Gaussian
@@ -258,26 +259,20 @@ def test_products_of_up_to_order_values():
         assert differences[1] < 1e-9 < 1e-6 < differences[0]
 
 
-@pytest.mark.parametrize(
-    ("call", "sentence"),
-    [
-        (lambda: LocalNet(-1), "radius must be an integer >= 0, got -1"),
-        (lambda: LocalNet(1, head="poisson"), "head must be bernoulli .* or gaussian .*, got 'poisson'"),
-        (lambda: LocalNet(1, head="gaussian", channel=Erasure()), "takes the gaussian channel"),
-        (lambda: LocalNet(1, order=0), "order must be an integer from 1 to 4096, got 0"),
-        (lambda: LocalNet(1, 3, bonds=True), "bonds=True takes 2-channel images"),
-        (lambda: LocalNet(1, variance=2.0), "variance must be"),
-        (lambda: LocalNet(1, stencil=np.ones((1, 1, 3, 3), bool)), "must leave out the output's own site"),
-        (lambda: LocalNet(1, stencil=np.ones((1, 1, 3, 3))), "stencil must be boolean, got float64"),
-        (lambda: LocalNet(1, stencil=np.zeros((2, 1, 3, 3), bool)), "stencil must have shape"),
-        (lambda: network(1)(np.ones((3, 5, 5)), 0.5), r"add a channel by x_t\[:, None\]"),
-        (lambda: network(1)([[1.0]], 0.5), "x_t must be a NumPy array or a torch tensor, got list"),
-        (lambda: network(1)(np.ones((3, 1, 5, 5)), np.full(2, 0.5)), "one per sample"),
-        (lambda: network(1)(np.full((3, 1, 5, 5), np.nan), 0.5), "x_t must be finite, got nan"),
-        (lambda: network(2, stencil=box_stencil(2), periodic=True)(np.ones((1, 1, 4, 6)), 0.5), "must hold"),
-        (lambda: GlobalNet(levels=-1), "levels must be an integer from 0 to 32, got -1"),
-    ],
+test_refusals = refusals(
+    (lambda: LocalNet(-1), "radius must be an integer >= 0, got -1"),
+    (lambda: LocalNet(1, head="poisson"), "head must be bernoulli .* or gaussian .*, got 'poisson'"),
+    (lambda: LocalNet(1, head="gaussian", channel=Erasure()), "takes the gaussian channel"),
+    (lambda: LocalNet(1, order=0), "order must be an integer from 1 to 4096, got 0"),
+    (lambda: LocalNet(1, 3, bonds=True), "bonds=True takes 2-channel images"),
+    (lambda: LocalNet(1, variance=2.0), "variance must be"),
+    (lambda: LocalNet(1, stencil=np.ones((1, 1, 3, 3), bool)), "must leave out the output's own site"),
+    (lambda: LocalNet(1, stencil=np.ones((1, 1, 3, 3))), "stencil must be boolean, got float64"),
+    (lambda: LocalNet(1, stencil=np.zeros((2, 1, 3, 3), bool)), "stencil must have shape"),
+    (lambda: network(1)(np.ones((3, 5, 5)), 0.5), r"add a channel by x_t\[:, None\]"),
+    (lambda: network(1)([[1.0]], 0.5), "x_t must be a NumPy array or a torch tensor, got list"),
+    (lambda: network(1)(np.ones((3, 1, 5, 5)), np.full(2, 0.5)), "one per sample"),
+    (lambda: network(1)(np.full((3, 1, 5, 5), np.nan), 0.5), "x_t must be finite, got nan"),
+    (lambda: network(2, stencil=box_stencil(2), periodic=True)(np.ones((1, 1, 4, 6)), 0.5), "must hold"),
+    (lambda: GlobalNet(levels=-1), "levels must be an integer from 0 to 32, got -1"),
 )
-def test_refusals(call, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        call()

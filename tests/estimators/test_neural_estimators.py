@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from refusals import refusals
 from scipy.special import entr, expit
 from sklearn.base import clone as sklearn_clone
 from sklearn.model_selection import GridSearchCV
@@ -588,25 +589,19 @@ PARTS = ld.Lattice((2, 3)).tripartition((0, 0), 1)
 NINE = np.arange(60) % 9
 
 
-@pytest.mark.parametrize(
-    ("call", "sentence"),
-    [
-        (lambda: fitted(est.ConditionalLikelihood(clean="bits"), (X, X)), "clean must be one of spins, real"),
-        (lambda: fitted(est.ConditionalLikelihood(clean="spins"), (X, X)), "clean='spins' needs the noise, or values"),
-        (lambda: fitted(est.ConditionalLikelihood(body="cnn"), (X, X)), "body must be one of mlp, conv, got 'cnn'"),
-        (lambda: fitted(est.ConditionalLikelihood(body="conv"), (X, X)), "body='conv' needs lattice samples; call fit"),
-        (lambda: fitted(est.ConditionalLikelihood(body="conv", radius=-1), (X, X)), "radius must be an integer >= 0"),
-        (lambda: fitted(est.ConditionalLikelihood(share_positions=2), (X, X)), "share_positions needs lattice samples"),
-        (lambda: est.ConditionalLikelihood(share_positions=6).fit(X.reshape(30, 2, 3), PARTS), "from 0 to 5 on this"),
-        (lambda: est.Gaussian().fit(NINE, X, tokens=9), "c must hold tokens, integers 0..8, masked ones -1, got"),
-        (lambda: est.Gaussian().fit(NINE, NINE % 3, tokens=9), "Gaussian needs continuous data, got tokens in a"),
-        (lambda: est.ConditionalLikelihood().fit(X, X, tokens=1), "tokens must be an integer >= 2"),
-        (lambda: fitted(est.MINE(evaluate="twice"), (X, X)), "evaluate must be one of held_out, in_sample, got"),
-        (lambda: fitted(est.DenoiserGap(), (np.sign(X), X)), "DenoiserGap needs continuous data, got 2 distinct"),
-        (lambda: fitted(est.DenoiserGap(levels=2), (X, X)), "levels must be an integer >= 3, got 2"),
-        (lambda: fitted(est.InfoNCE(folds=70), (X, X)), "70 folds need at least as many samples, got 60"),
-    ],
+test_bad_input_is_refused_in_one_sentence = refusals(
+    (lambda: fitted(est.ConditionalLikelihood(clean="bits"), (X, X)), "clean must be one of spins, real"),
+    (lambda: fitted(est.ConditionalLikelihood(clean="spins"), (X, X)), "clean='spins' needs the noise, or values"),
+    (lambda: fitted(est.ConditionalLikelihood(body="cnn"), (X, X)), "body must be one of mlp, conv, got 'cnn'"),
+    (lambda: fitted(est.ConditionalLikelihood(body="conv"), (X, X)), "body='conv' needs lattice samples; call fit"),
+    (lambda: fitted(est.ConditionalLikelihood(body="conv", radius=-1), (X, X)), "radius must be an integer >= 0"),
+    (lambda: fitted(est.ConditionalLikelihood(share_positions=2), (X, X)), "share_positions needs lattice samples"),
+    (lambda: est.ConditionalLikelihood(share_positions=6).fit(X.reshape(30, 2, 3), PARTS), "from 0 to 5 on this"),
+    (lambda: est.Gaussian().fit(NINE, X, tokens=9), "c must hold tokens, integers 0..8, masked ones -1, got"),
+    (lambda: est.Gaussian().fit(NINE, NINE % 3, tokens=9), "Gaussian needs continuous data, got tokens in a"),
+    (lambda: est.ConditionalLikelihood().fit(X, X, tokens=1), "tokens must be an integer >= 2"),
+    (lambda: fitted(est.MINE(evaluate="twice"), (X, X)), "evaluate must be one of held_out, in_sample, got"),
+    (lambda: fitted(est.DenoiserGap(), (np.sign(X), X)), "DenoiserGap needs continuous data, got 2 distinct"),
+    (lambda: fitted(est.DenoiserGap(levels=2), (X, X)), "levels must be an integer >= 3, got 2"),
+    (lambda: fitted(est.InfoNCE(folds=70), (X, X)), "70 folds need at least as many samples, got 60"),
 )  # fmt: skip
-def test_bad_input_is_refused_in_one_sentence(call, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        call()

@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 from enumeration import cmi, noisy_law, p_value, potts_law, token_matrix
+from refusals import refusals
 from scipy.stats import chi2
 
 import lattice_diffusion as ld
 from lattice_diffusion.channels import MASK, Erasure, Uniform
-from lattice_diffusion.errors import InputError
 from lattice_diffusion.kernels import potts as kernel
 from lattice_diffusion.kernels.mixtures import block_divergence
 
@@ -216,25 +216,19 @@ def ask(x_t, channel=None, model=ROW):
     return ld.exact.posterior_mean(model, channel or Uniform(3), 0.3, np.array(x_t), np.ones(4, bool))
 
 
-@pytest.mark.parametrize(
-    ("call", "sentence"),
-    [
-        (lambda: ask([[0, 1, 3, 0]]), "x_t must hold only 0, 1, 2 under uniform noise at t = 0.3, got 3"),
-        (lambda: ask([[0, -2, 1, 0]], Erasure()), "under erasure .* masked tokens as -1"),
-        (lambda: ask([[0, 1, 1, 0]], ld.channels.Gaussian()), "tokens take erasure or uniform noise, got gaussian"),
-        (lambda: ask([[0, 1, 1, 0]], Uniform(4)), "channel must be noise of the data's 3 symbols, got q = 4"),
-        (lambda: ld.models.PottsChain(ld.Lattice(4), 0.5, 1), "q must be an integer >= 2 .* got 1"),
-        (lambda: Uniform().corrupt(np.zeros(3), 0.5), "q must be given to draw symbols"),
-        (lambda: Erasure().corrupt(np.array([0, 3, 1]), 0.5), r"x_0 holds 3, which no spin is; .* Erasure\(q\)"),
-        (lambda: ld.models.Potts(ld.Lattice((4, 4)), -0.5, 3), "coupling must be finite and >= 0, got -0.5"),
-        (lambda: ld.models.PottsChain(ld.Lattice((4, 4)), 0.5, 3), "PottsChain takes a 1D lattice"),
-        (lambda: ld.models.Potts(ld.Lattice((9, 9)), 0.5, 3).solver, r"needs a chain, a ring or an open 2D lattice"),
-        (lambda: ld.exact.cmi(ld.models.IsingChain(ld.Lattice(4), 0.5), Uniform(2), 0.3,
-                              ROW.tripartition(0)), "noise of symbols is for tokens, got spins"),
-        (lambda: ld.exact.posterior(ld.models.PottsChain(ld.Lattice(9), 0.5, 3), Uniform(), 0.3, np.zeros((1, 9)),
-                                    np.ones(9, bool), np.ones(9, bool)), "sites must hold 1 to 7 tokens of 3 symbols"),
-    ],
+test_refusals = refusals(
+    (lambda: ask([[0, 1, 3, 0]]), "x_t must hold only 0, 1, 2 under uniform noise at t = 0.3, got 3"),
+    (lambda: ask([[0, -2, 1, 0]], Erasure()), "under erasure .* masked tokens as -1"),
+    (lambda: ask([[0, 1, 1, 0]], ld.channels.Gaussian()), "tokens take erasure or uniform noise, got gaussian"),
+    (lambda: ask([[0, 1, 1, 0]], Uniform(4)), "channel must be noise of the data's 3 symbols, got q = 4"),
+    (lambda: ld.models.PottsChain(ld.Lattice(4), 0.5, 1), "q must be an integer >= 2 .* got 1"),
+    (lambda: Uniform().corrupt(np.zeros(3), 0.5), "q must be given to draw symbols"),
+    (lambda: Erasure().corrupt(np.array([0, 3, 1]), 0.5), r"x_0 holds 3, which no spin is; .* Erasure\(q\)"),
+    (lambda: ld.models.Potts(ld.Lattice((4, 4)), -0.5, 3), "coupling must be finite and >= 0, got -0.5"),
+    (lambda: ld.models.PottsChain(ld.Lattice((4, 4)), 0.5, 3), "PottsChain takes a 1D lattice"),
+    (lambda: ld.models.Potts(ld.Lattice((9, 9)), 0.5, 3).solver, r"needs a chain, a ring or an open 2D lattice"),
+    (lambda: ld.exact.cmi(ld.models.IsingChain(ld.Lattice(4), 0.5), Uniform(2), 0.3,
+                          ROW.tripartition(0)), "noise of symbols is for tokens, got spins"),
+    (lambda: ld.exact.posterior(ld.models.PottsChain(ld.Lattice(9), 0.5, 3), Uniform(), 0.3, np.zeros((1, 9)),
+                                np.ones(9, bool), np.ones(9, bool)), "sites must hold 1 to 7 tokens of 3 symbols"),
 )  # fmt: skip
-def test_refusals(call, sentence):
-    with pytest.raises(InputError, match=sentence):
-        call()

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from refusals import refusals
 
 import lattice_diffusion as ld
 from lattice_diffusion.models.curie_weiss import mean_field_magnetization
@@ -268,20 +269,14 @@ def test_predicted_transitions():
     assert ld.models.IsingChain(ld.Lattice(5), 0.1).transition(linear) is None
 
 
-@pytest.mark.parametrize(
-    ("call", "sentence"),
-    [
-        (lambda: markov_length([1, 2, 3], [1.0, 0.5]), r"need \(n,\), \(n,\), \(n, n\)"),
-        (lambda: markov_length([1, 3, 2], [1.0, 0.5, 0.2]), "radii must increase"),
-        (lambda: nonlocality_window([0.1, 0.2], [1.0, 2.0], 0.0), "tolerance must be > 0 nats"),
-        (lambda: nonlocality_window([0.1, 0.2], [1.0], 0.1), r"must be \(n,\) each"),
-        (lambda: finite_size_crossing([0.1] * 4, [8, 16] * 2, [1] * 4, [1] * 4, (0, 1)), "needs two sizes, two values"),
-        (lambda: finite_size_crossing(range(9), [8, 16, 32] * 3, range(9), [0] * 9, (0, 1)), "stderr must be > 0"),
-        (lambda: finite_size_crossing([1, 2], [8], [1], [1], (0, 1)), r"must be \(n,\) each"),
-        (lambda: power_law([1, 2], [1, 2]), "needs three points or more"),
-        (lambda: power_law([1, 2, 3], [1, 2, -3]), "needs positive x and y"),
-    ],
+test_refusals = refusals(
+    (lambda: markov_length([1, 2, 3], [1.0, 0.5]), r"need \(n,\), \(n,\), \(n, n\)"),
+    (lambda: markov_length([1, 3, 2], [1.0, 0.5, 0.2]), "radii must increase"),
+    (lambda: nonlocality_window([0.1, 0.2], [1.0, 2.0], 0.0), "tolerance must be > 0 nats"),
+    (lambda: nonlocality_window([0.1, 0.2], [1.0], 0.1), r"must be \(n,\) each"),
+    (lambda: finite_size_crossing([0.1] * 4, [8, 16] * 2, [1] * 4, [1] * 4, (0, 1)), "needs two sizes, two values"),
+    (lambda: finite_size_crossing(range(9), [8, 16, 32] * 3, range(9), [0] * 9, (0, 1)), "stderr must be > 0"),
+    (lambda: finite_size_crossing([1, 2], [8], [1], [1], (0, 1)), r"must be \(n,\) each"),
+    (lambda: power_law([1, 2], [1, 2]), "needs three points or more"),
+    (lambda: power_law([1, 2, 3], [1, 2, -3]), "needs positive x and y"),
 )
-def test_refusals(call, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        call()

@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 from enumeration import entropy
+from refusals import refusals
 
 import lattice_diffusion as ld
 from lattice_diffusion.channels import BitFlip, Erasure, Gaussian, Uniform
-from lattice_diffusion.errors import InputError
 from lattice_diffusion.exact import enumeration
 from lattice_diffusion.phases import (
     equal_batches,
@@ -173,19 +173,13 @@ def test_information_by_sums_over_all_states():
 RAMP = ([0.0, 0.5, 1.0], [0.0, 0.4, 1.0])
 
 
-@pytest.mark.parametrize(
-    ("call", "sentence"),
-    [
-        (lambda: parallel_divergence(MODELS["ring"], [3, 2]), "at most the 1 tokens still masked, got 2"),
-        (lambda: parallel_divergence(MODELS["ring"], [3]), "batches must unmask all 4 tokens, got 3"),
-        (lambda: unmasking_schedule(RAMP, 0), "k must be an integer from 1"),
-        (lambda: unmasking_schedule(([0.1, 0.9], [0.0, 1.0]), 3), "h must be times >= 0 that increase to 1"),
-        (lambda: unmasking_cost(RAMP, [1.0, 0.5]), "steps must fall from 1 to 0"),
-        (lambda: memorisation_time(MODELS["ring"], 0, channel=Erasure()), "n and positions must be >= 1, .* got 0"),
-        (lambda: memorisation_time(MODELS["ring"], 10), "channel must be given with a model"),
-        (lambda: memorisation_time(([0.5, 0.2], [1.0, 2.0]), 10), "source must be a model or a curve"),
-    ],
+test_refusals = refusals(
+    (lambda: parallel_divergence(MODELS["ring"], [3, 2]), "at most the 1 tokens still masked, got 2"),
+    (lambda: parallel_divergence(MODELS["ring"], [3]), "batches must unmask all 4 tokens, got 3"),
+    (lambda: unmasking_schedule(RAMP, 0), "k must be an integer from 1"),
+    (lambda: unmasking_schedule(([0.1, 0.9], [0.0, 1.0]), 3), "h must be times >= 0 that increase to 1"),
+    (lambda: unmasking_cost(RAMP, [1.0, 0.5]), "steps must fall from 1 to 0"),
+    (lambda: memorisation_time(MODELS["ring"], 0, channel=Erasure()), "n and positions must be >= 1, .* got 0"),
+    (lambda: memorisation_time(MODELS["ring"], 10), "channel must be given with a model"),
+    (lambda: memorisation_time(([0.5, 0.2], [1.0, 2.0]), 10), "source must be a model or a curve"),
 )
-def test_refusals(call, sentence):
-    with pytest.raises(InputError, match=sentence):
-        call()

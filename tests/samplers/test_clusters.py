@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from chains import energies, xoshiro, z_score
 from enumeration import codes, p_value
+from refusals import refusals
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.stats import chi2
@@ -311,22 +312,17 @@ def test_samplers_are_reproducible_and_leave_their_input_alone():
     assert np.array_equal(h, copies[1])
 
 
-@pytest.mark.parametrize(
-    ("call", "sentence"),
-    [
-        (lambda a, g: swendsen_wang(a, np.inf, 1, g), "couplings must be finite, got inf; clamp spins by fields"),
-        (lambda a, g: swendsen_wang(a, np.ones(5), 1, g), "one for each of 24 lattice.bonds, got shape"),
-        (lambda a, g: heat_bath(a, 0.4, 1, g, field=np.ones(4)), r"field must be one number or an array of shape \(4"),
-        (lambda a, g: heat_bath(a, 0.4, 1, g, field=np.nan), "field must hold numbers, or .-inf to clamp a spin"),
-        (lambda a, g: heat_bath(a, 0.4, 1, g, thin=0), "burn_in must be >= 0 and thin >= 1, integers <= 1,000"),
-        (lambda a, g: swendsen_wang(a, 0.4, 1, g, burn_in=1e3), "burn_in must be >= 0 and thin >= 1, integers <= 1"),
-        (lambda a, g: wolff(a, 0.4, 0, g), "n_samples must be a positive integer, got 0"),
-        (lambda a, g: wolff(a, 0.4, 1, g, burn_in=0), "thin is measured during the burn-in, which was 0; give thin"),
-        (lambda a, g: coupling_from_the_past(a, -0.4, 1, g), "only a ferromagnet keeps states in order, got -0.4"),
-        (lambda a, g: coupling_from_the_past(a, 0.4, 1, g, max_sweeps=0), "max_sweeps must be between 1 and"),
-        (lambda a, g: replica_exchange(a, 0.4, (1.0, 1.0), 1, g), "betas must be finite, >= 0 and strictly monot"),
-    ],
+test_refusals = refusals(
+    (lambda a, g: swendsen_wang(a, np.inf, 1, g), "couplings must be finite, got inf; clamp spins by fields"),
+    (lambda a, g: swendsen_wang(a, np.ones(5), 1, g), "one for each of 24 lattice.bonds, got shape"),
+    (lambda a, g: heat_bath(a, 0.4, 1, g, field=np.ones(4)), r"field must be one number or an array of shape \(4"),
+    (lambda a, g: heat_bath(a, 0.4, 1, g, field=np.nan), "field must hold numbers, or .-inf to clamp a spin"),
+    (lambda a, g: heat_bath(a, 0.4, 1, g, thin=0), "burn_in must be >= 0 and thin >= 1, integers <= 1,000"),
+    (lambda a, g: swendsen_wang(a, 0.4, 1, g, burn_in=1e3), "burn_in must be >= 0 and thin >= 1, integers <= 1"),
+    (lambda a, g: wolff(a, 0.4, 0, g), "n_samples must be a positive integer, got 0"),
+    (lambda a, g: wolff(a, 0.4, 1, g, burn_in=0), "thin is measured during the burn-in, which was 0; give thin"),
+    (lambda a, g: coupling_from_the_past(a, -0.4, 1, g), "only a ferromagnet keeps states in order, got -0.4"),
+    (lambda a, g: coupling_from_the_past(a, 0.4, 1, g, max_sweeps=0), "max_sweeps must be between 1 and"),
+    (lambda a, g: replica_exchange(a, 0.4, (1.0, 1.0), 1, g), "betas must be finite, >= 0 and strictly monot"),
+    given=lambda: (ld.Lattice((4, 4)), np.random.default_rng(0)),
 )
-def test_refusals(call, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        call(ld.Lattice((4, 4)), np.random.default_rng(0))

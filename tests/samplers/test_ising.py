@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from chains import z_score
 from enumeration import p_value
+from refusals import refusals
 
 import lattice_diffusion as ld
 from lattice_diffusion.models.ising import onsager_magnetization
@@ -69,14 +70,9 @@ def test_ordered_magnetisation_and_its_sign():
     assert abs((magnetisation > 0).sum() - 200) < 5 * 10
 
 
-@pytest.mark.parametrize(
-    ("call", "sentence"),
-    [
-        (lambda rng: ld.samplers.ising(ld.Lattice((4, 4)), (0.4,), 3, rng), "one for each of 2 axes, got 1"),
-        (lambda rng: ld.samplers.ising(ld.Lattice((4, 4)), (0.4, 1), 3, rng, "multispin"), "takes one beta for all"),
-        (lambda rng: ld.samplers.ising(ld.Lattice((3, 3, 3)), 0.4, 1, rng, "transfer_matrix"), "needs a 2D lattice"),
-    ],
+test_refusals = refusals(
+    (lambda rng: ld.samplers.ising(ld.Lattice((4, 4)), (0.4,), 3, rng), "one for each of 2 axes, got 1"),
+    (lambda rng: ld.samplers.ising(ld.Lattice((4, 4)), (0.4, 1), 3, rng, "multispin"), "takes one beta for all"),
+    (lambda rng: ld.samplers.ising(ld.Lattice((3, 3, 3)), 0.4, 1, rng, "transfer_matrix"), "needs a 2D lattice"),
+    given=lambda: (np.random.default_rng(0),),
 )
-def test_refusals(call, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        call(np.random.default_rng(0))

@@ -46,15 +46,13 @@ def specs(preset: str) -> Spec:
         "n_samples": 20000 if full else 500,
         "settings": {"times": [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9], **training},
     }
-    return Spec(
-        name=NAME,
-        grids={
-            "ising": grid({**ising, "beta": betas}, "gaussian", **exact),
-            "field": grid(field, "gaussian", t=t, radii=[1, 2, 3, 4], n_samples=40000 if full else 5000, **gap),
-            "loops": grid(loops, "gaussian", **broken),
-            "learned": grid({**ising, "beta": betas if full else [CRITICAL]}, "gaussian", **learned),
-        },
-    )
+    wanted = {
+        "ising": grid({**ising, "beta": betas}, "gaussian", **exact),
+        "field": grid(field, "gaussian", t=t, radii=[1, 2, 3, 4], n_samples=40000 if full else 5000, **gap),
+        "loops": grid(loops, "gaussian", **broken),
+        "learned": grid({**ising, "beta": betas if full else [CRITICAL]}, "gaussian", **learned),
+    }
+    return Spec(name=NAME, grids=wanted)
 
 
 def analyse(result: xr.DataTree) -> Analysis:

@@ -33,17 +33,15 @@ def specs(preset: str) -> Spec:
     budgets = [0.03, 0.01, 0.003, 0.001, *([0.0003] if full else [])]
     schedule, radii = {"quantity": "radius_schedule"}, [1, 2, 3, 4, 6, 8, 11, 16]
     settings = {"budgets": budgets, "n_slices": 32, "n_noise": 400 if full else 6}
-    return Spec(
-        name=NAME,
-        grids={
-            "loops": grid(loops, "erasure", radii=radii, n_samples=2000 if full else 40, settings=settings, **schedule),
-            "field": grid(model, "gaussian", radii=[1, 2, 3, 4, 5], settings=field, **schedule),
-            "field-seconds": grid(
-                model, "gaussian", radii=[1, 2, 3, 4, 5], settings={**field, "cost": "seconds"}, **schedule
-            ),
-            "loop-networks": grid(loops, "erasure", radii=[1, 2, 4, 8], quantity="network_cost"),
-        },
-    )
+    wanted = {
+        "loops": grid(loops, "erasure", radii=radii, n_samples=2000 if full else 40, settings=settings, **schedule),
+        "field": grid(model, "gaussian", radii=[1, 2, 3, 4, 5], settings=field, **schedule),
+        "field-seconds": grid(
+            model, "gaussian", radii=[1, 2, 3, 4, 5], settings={**field, "cost": "seconds"}, **schedule
+        ),
+        "loop-networks": grid(loops, "erasure", radii=[1, 2, 4, 8], quantity="network_cost"),
+    }
+    return Spec(name=NAME, grids=wanted)
 
 
 # -- what follows ------------------------------------------------------------------------------------------------------
