@@ -5,16 +5,13 @@ import pytest
 from lattice_diffusion.errors import InputError
 
 
-def refusals(*cases, error=InputError, given=tuple):
-    """A test that each (call, sentence) raises `error` with one sentence that has this one in it.
+def refusals(*cases, of=lambda call: call(), error=InputError):
+    """A test that `of` each (subject, sentence) raises `error` with one sentence that has this one in it."""
 
-    Calls are given what `given()` returns.
-    """
-
-    @pytest.mark.parametrize(("call", "sentence"), cases)
-    def test(call, sentence):
+    @pytest.mark.parametrize(("subject", "sentence"), cases)
+    def test(subject, sentence):
         with pytest.raises(error, match=sentence) as caught:
-            call(*given())
+            of(subject)
         assert "\n" not in str(caught.value)
 
     return test

@@ -5,6 +5,7 @@ import pickle
 from pathlib import Path
 
 import pytest
+from refusals import refusals
 
 from lattice_diffusion import channels, models, registry
 from lattice_diffusion.errors import InputError
@@ -53,17 +54,12 @@ def test_an_entry_point_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert models.find("ising") is models.Ising
 
 
-@pytest.mark.parametrize(
-    ("name", "sentence"),
-    [
-        ("isin", "unknown model 'isin'; did you mean 'ising'[?]$"),
-        ("xy", "unknown model 'xy'; known: .*curie-weiss.*; or give your own as file.py:Class"),
-        ("none.py:Mine", "no such file: .*none.py, named in 'none.py:Mine'"),
-    ],
+test_unknown_names_are_refused = refusals(
+    ("isin", "unknown model 'isin'; did you mean 'ising'[?]$"),
+    ("xy", "unknown model 'xy'; known: .*curie-weiss.*; or give your own as file.py:Class"),
+    ("none.py:Mine", "no such file: .*none.py, named in 'none.py:Mine'"),
+    of=models.find,
 )
-def test_unknown_names_are_refused(name: str, sentence: str) -> None:
-    with pytest.raises(InputError, match=sentence):
-        models.find(name)
 
 
 def test_a_file_without_the_class_is_refused(mine: str) -> None:

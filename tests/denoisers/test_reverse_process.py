@@ -137,7 +137,7 @@ test_refusals = refusals(
     (lambda x: reverse(x, [0.4, 0.2], ERASED, Erasure(), deterministic=True), "needs the gaussian channel, got"),
     (lambda x: pure_noise((2, 1, 3), BitFlip(), 0.9), "starts at t = 1, where no signal"),
     (lambda x: Switch((0.4, 0.3), (Exact(MODEL, BitFlip()),) * 3), "bounds must increase, one fewer"),
-    given=lambda: (np.ones((2, 1, 3)),),
+    of=lambda call: call(np.ones((2, 1, 3))),
 )
 
 

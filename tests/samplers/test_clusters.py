@@ -324,5 +324,5 @@ test_refusals = refusals(
     (lambda a, g: coupling_from_the_past(a, -0.4, 1, g), "only a ferromagnet keeps states in order, got -0.4"),
     (lambda a, g: coupling_from_the_past(a, 0.4, 1, g, max_sweeps=0), "max_sweeps must be between 1 and"),
     (lambda a, g: replica_exchange(a, 0.4, (1.0, 1.0), 1, g), "betas must be finite, >= 0 and strictly monot"),
-    given=lambda: (ld.Lattice((4, 4)), np.random.default_rng(0)),
+    of=lambda call: call(ld.Lattice((4, 4)), np.random.default_rng(0)),
 )

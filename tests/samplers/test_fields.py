@@ -427,7 +427,7 @@ test_refusals = refusals(
     (conditional(noise_variance=-0.5), "noise_variance must be finite and >= 0, got -0.5; leave sites"),
     (conditional(noise_variance=np.ones(4)), r"noise_variance must be one number or of shape \(4, 4\), got"),
     (conditional(method="fft"), "method must be one of auto, factorise, conjugate_gradients, got 'fft'"),
-    given=lambda: (np.random.default_rng(0),),
+    of=lambda call: call(np.random.default_rng(0)),
 )
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import study_points
+from refusals import refusals
 from study_points import ising, loops
 
 import lattice_diffusion as ld
@@ -186,31 +187,22 @@ def test_a_point_of_a_grid(tmp_path):
     assert variables["window"].values.shape == (2,)
 
 
-@pytest.mark.parametrize(
-    ("changes", "sentence"),
-    [
-        ({"settings": {"steps": 3}}, "unknown key 'settings.steps'; generation knows n_steps, tolerance"),
-        ({"settings": {"n_steps": 1}}, "settings.n_steps = 1: input should be greater than or equal to 2"),
-        ({"model": {"name": "ising-chain", "length": 4, "beta": 1.0}}, "generation of ising-chain; only ising and dom"),
-        ({"t": [1.0]}, "has the key 't', which generation has no use for"),
-        ({"quantity": "learned_generation"}, "learned generation of domain-walls; only ising has it"),
-    ],
+test_specs_are_refused = refusals(
+    ({"settings": {"steps": 3}}, "unknown key 'settings.steps'; generation knows n_steps, tolerance"),
+    ({"settings": {"n_steps": 1}}, "settings.n_steps = 1: input should be greater than or equal to 2"),
+    ({"model": {"name": "ising-chain", "length": 4, "beta": 1.0}}, "generation of ising-chain; only ising and dom"),
+    ({"t": [1.0]}, "has the key 't', which generation has no use for"),
+    ({"quantity": "learned_generation"}, "learned generation of domain-walls; only ising has it"),
+    of=lambda changes: grid(**changes),
+    error=SpecError,
 )
-def test_specs_are_refused(changes, sentence):
-    with pytest.raises(SpecError, match=sentence):
-        grid(**changes)
 
 
-@pytest.mark.parametrize(
-    ("point", "sentence"),
-    [
-        (point(loops(8, 8), "erasure", [1, 2], 5), r"radii must hold the one radius .*, got \[1, 2\]"),
-        (point(loops(8, 8, beta=0.3), "erasure", 1, 5), "generated for uniform loops only, beta = 0"),
-    ],
+test_points_are_refused = refusals(
+    (point(loops(8, 8), "erasure", [1, 2], 5), r"radii must hold the one radius .*, got \[1, 2\]"),
+    (point(loops(8, 8, beta=0.3), "erasure", 1, 5), "generated for uniform loops only, beta = 0"),
+    of=lambda point: find(point.parameters["quantity"]).check(point),
 )
-def test_points_are_refused(point, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        find(point.parameters["quantity"]).check(point)
 
 
 def test_a_tolerance_above_the_cmi_is_refused():

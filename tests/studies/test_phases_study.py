@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import study_points
+from refusals import refusals
 from study_points import loops
 
 import lattice_diffusion as ld
@@ -138,27 +139,18 @@ def test_a_grid_of_segments(tmp_path):
     assert list(results.grids(result)["g"]["stop"].values) == [0.4, 0.8]
 
 
-@pytest.mark.parametrize(
-    ("changes", "sentence"),
-    [
-        ({"settings": {"stop": [0.5]}}, "unknown key 'settings.stop'; the round trip knows stops"),
-        ({"settings": {"stops": [0.8, 0.4]}}, "settings.stops = .*: stops must increase"),
-    ],
+test_specs_are_refused = refusals(
+    ({"settings": {"stop": [0.5]}}, "unknown key 'settings.stop'; the round trip knows stops"),
+    ({"settings": {"stops": [0.8, 0.4]}}, "settings.stops = .*: stops must increase"),
+    of=lambda changes: grid(**changes),
+    error=SpecError,
 )
-def test_specs_are_refused(changes, sentence):
-    with pytest.raises(SpecError, match=sentence):
-        grid(**changes)
 
 
-@pytest.mark.parametrize(
-    ("point", "sentence"),
-    [
-        (point(loops(4, 4), "bitflip", "round_trip", [1], [0.5], 0.1), "uniform loops, beta = 0 .* channel erasure"),
-        (point(loops(4, 4, beta=0.3), "erasure", "round_trip", [1], [0.5], 0.1), "takes uniform loops, beta = 0"),
-        (point(ISING, "gaussian", "exact_round_trip", [1], [0.5], 0.1), "take discrete noise, bitflip or erasure, got"),
-        (point(loops(3, 3), "erasure", "exact_round_trip", [1], [0.5], 0.1), "at most 65536, got 531441 of 12 sites"),
-    ],
+test_points_are_refused = refusals(
+    (point(loops(4, 4), "bitflip", "round_trip", [1], [0.5], 0.1), "uniform loops, beta = 0 .* channel erasure"),
+    (point(loops(4, 4, beta=0.3), "erasure", "round_trip", [1], [0.5], 0.1), "takes uniform loops, beta = 0"),
+    (point(ISING, "gaussian", "exact_round_trip", [1], [0.5], 0.1), "take discrete noise, bitflip or erasure, got"),
+    (point(loops(3, 3), "erasure", "exact_round_trip", [1], [0.5], 0.1), "at most 65536, got 531441 of 12 sites"),
+    of=lambda point: find(point.parameters["quantity"]).check(point),
 )
-def test_points_are_refused(point, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        find(point.parameters["quantity"]).check(point)
