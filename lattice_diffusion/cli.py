@@ -583,7 +583,3 @@ def _sentence(error: Any) -> str | None:
     from .errors import InputError
 
     return str(error) if isinstance(error, InputError) else None
-
-
-if __name__ == "__main__":
-    sys.exit(main())

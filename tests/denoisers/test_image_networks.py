@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from refusals import refusals
 
 import lattice_diffusion as ld
 from lattice_diffusion.denoisers import (
@@ -105,15 +106,9 @@ def test_it_comes_back_from_a_file(which, tmp_path):
     assert np.array_equal(again(x, 0.5).mean, net(x, 0.5).mean)
 
 
-@pytest.mark.parametrize(
-    ("levels", "prior", "message"),
-    [
-        ([1.0], np.ones((1, 4, 4)), "levels must be two or more increasing numbers, got \\[1.0\\]"),
-        ([1.0, 0.0], np.ones((2, 4, 4)), "levels must be two or more increasing"),
-        ([0.0, 1.0], np.ones((3, 4, 4)), "prior must have shape \\(2, \\*lattice\\), got \\(3, 4, 4\\)"),
-        ([0.0, 1.0], np.zeros((2, 4, 4)), "prior must be positive everywhere; add one"),
-    ],
+test_refusals = refusals(
+    (lambda: LocalImageNet(1, [1.0], np.ones((1, 4, 4))), r"levels must be two or more increasing numbers, got \[1"),
+    (lambda: LocalImageNet(1, [1.0, 0.0], np.ones((2, 4, 4))), "levels must be two or more increasing"),
+    (lambda: LocalImageNet(1, [0.0, 1.0], np.ones((3, 4, 4))), r"prior must have shape \(2, \*lattice\), got \(3, 4"),
+    (lambda: LocalImageNet(1, [0.0, 1.0], np.zeros((2, 4, 4))), "prior must be positive everywhere; add one"),
 )
-def test_refusals(levels, prior, message):
-    with pytest.raises(ValueError, match=message):
-        LocalImageNet(1, levels, prior)

@@ -11,6 +11,7 @@ from contextlib import closing
 import numpy as np
 import pytest
 import torch
+from refusals import refusals
 
 import lattice_diffusion as ld
 from lattice_diffusion.channels import BitFlip, Erasure, Gaussian
@@ -592,26 +593,18 @@ def test_damaged_files_are_refused_in_one_sentence_with_their_name(tmp_path):
         assert refused(lambda options=train_on: fit(net, DATA, **options)), name
 
 
-@pytest.mark.parametrize(
-    ("data", "error", "sentence"),
-    [
-        (np.ones((4, 2, 9)), ValueError, r"data must have shape \(n, 1, 1 lattice axes\), got \(4, 2, 9\)"),
-        (np.zeros((4, 9)), ValueError, r"data must be \+-1 for the bernoulli head"),
-        (np.full((4, 9), np.nan), ValueError, "data must be finite"),
-        (lambda n, rng: np.full((n, 9), 2), ValueError, r"data must be \+-1"),
-    ],
+test_data_that_do_not_fit = refusals(
+    (np.ones((4, 2, 9)), r"data must have shape \(n, 1, 1 lattice axes\), got \(4, 2, 9\)"),
+    (np.zeros((4, 9)), r"data must be \+-1 for the bernoulli head"),
+    (np.full((4, 9), np.nan), "data must be finite"),
+    (lambda n, rng: np.full((n, 9), 2), r"data must be \+-1"),
+    of=lambda data: fit(chain(), data, steps=1, rng=np.random.default_rng(0)),
 )
-def test_data_that_do_not_fit(data, error, sentence):
-    with pytest.raises(error, match=sentence):
-        fit(chain(), data, steps=1, rng=np.random.default_rng(0))
 
 
-def test_options_that_do_not_fit():
-    with pytest.raises(ValueError, match="steps or budget_seconds must be given"):
-        fit(chain(), DATA, rng=np.random.default_rng(0))
-    with pytest.raises(ValueError, match="teacher needs a LocalNet, which has a blind form, got a GlobalNet"):
-        fit(GlobalNet(ndim=1), DATA, steps=1, teacher=chain(), rng=np.random.default_rng(0))
-    with pytest.raises(ValueError, match="resume needs the checkpoint"):
-        fit(chain(), DATA, steps=1, resume=True, rng=np.random.default_rng(0))
-    with pytest.raises(ValueError, match="optimiser must be adam or muon, got 'sgd'"):
-        fit(chain(), DATA, steps=1, optimiser="sgd", rng=np.random.default_rng(0))
+test_options_that_do_not_fit = refusals(
+    (lambda: fit(chain(), DATA, rng=0), "steps or budget_seconds must be given"),
+    (lambda: fit(GlobalNet(ndim=1), DATA, steps=1, teacher=chain(), rng=0), "teacher needs a LocalNet, which has a b"),
+    (lambda: fit(chain(), DATA, steps=1, resume=True, rng=0), "resume needs the checkpoint"),
+    (lambda: fit(chain(), DATA, steps=1, optimiser="sgd", rng=0), "optimiser must be adam or muon, got 'sgd'"),
+)

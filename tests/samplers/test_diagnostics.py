@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from enumeration import p_value
+from refusals import refusals
 from scipy.signal import lfilter
 from torch.utils.data import DataLoader
 
@@ -333,15 +334,13 @@ def test_refusals(arguments, options, sentence):
             stream(*arguments, np.random.default_rng(0), **options)
 
 
-def test_other_refusals():
-    with pytest.raises(ValueError, match="batch_size must be a positive integer, got 0"):
-        stream(TORUS, 0.3, 0, np.random.default_rng(0))
-    with pytest.raises(ValueError, match="too large"):
-        ld.samplers.multispin_chain(TORUS, 0.3, 0, np.random.default_rng(0), n_replicas=10**13)
-    with pytest.raises(ValueError, match="at least 10 steps, got 9"):
-        mser(np.arange(9.0))
-    with pytest.raises(AttributeError, match="no attribute 'isnig'"):
-        _ = ld.samplers.isnig
+test_other_refusals = refusals(
+    (lambda: stream(TORUS, 0.3, 0, np.random.default_rng(0)), "batch_size must be a positive integer, got 0"),
+    (lambda: ld.samplers.multispin_chain(TORUS, 0.3, 0, np.random.default_rng(0), n_replicas=10**13), "too large"),
+    (lambda: mser(np.arange(9.0)), "at least 10 steps, got 9"),
+    (lambda: ld.samplers.isnig, "no attribute 'isnig'"),
+    error=(ValueError, AttributeError),
+)
 
 
 def test_one_site_lattices_are_fair_coins():
