@@ -27,6 +27,11 @@ from .base import Study
 PRESETS = ("quick", "full")
 
 
+def select(names: Sequence[str]) -> list[Study]:
+    """Return the studies of these names, all for none. Raises InputError with the nearest name for an unknown one."""
+    return [find(name) for name in dict.fromkeys(names or STUDIES)]
+
+
 def reproduce(
     names: Sequence[str],
     preset: str,
@@ -47,7 +52,7 @@ def reproduce(
     import matplotlib
 
     matplotlib.use("Agg")
-    studies, out = [find(name) for name in dict.fromkeys(names or STUDIES)], Path(out)
+    studies, out = select(names), Path(out)
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"{out} is a file; give a folder")
     out.mkdir(parents=True, exist_ok=True)
