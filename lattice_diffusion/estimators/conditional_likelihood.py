@@ -22,7 +22,7 @@ from ..errors import InputError, Limits
 from ..estimate import Estimate
 from ..lattice import FloatArray
 from .base import Sample, sample_of, standardising, warn_at_cap
-from .laws import FEWEST, Head, Law, NoisySpin, head_of
+from .laws import FEWEST, Categorical, Head, Law, NoisySpin, head_of
 from .networks import MLP, Convolution, Places, Rows, by_chunks, places_of, tensor
 from .neural import VALIDATION, Learned, Neural, independent_columns, middle, split
 
@@ -46,7 +46,8 @@ class ConditionalLikelihood(Neural):
             moments of the data.
         corrected: average of held-out and in-sample log ratios, free of bias to first order (see `neural`; where noise
             leaves so little information that weights are shrunk, both are corrected for that first, see `laws`);
-            False: the held-out ones, too low by about (number of columns)/2n.
+            False: the held-out ones, too low by about (number of columns)/2n. The second order, of which little is
+            known for categories, is in their error: the square of the distance of the two averages.
         weight_decay: of the networks' training.
         components: Gaussians of a mixture.
     """
@@ -76,11 +77,10 @@ class ConditionalLikelihood(Neural):
 
     def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: Generator) -> Estimate:
         self._values = [np.unique(column) for column in sample.a.T]
-        if not self.share_positions:
-            return super()._estimate(sample, groups, rng)
-        moved = translated(sample, self.share_positions, rng)
+        moved = translated(sample, self.share_positions, rng) if self.share_positions else sample
         answer = super()._estimate(moved, np.tile(groups, 1 + self.share_positions), rng)
-        return replace(answer, n_samples=len(sample))
+        gap = self.in_sample_.value - self.held_out_.value if self.corrected and self._categorical else 0.0
+        return replace(answer, stderr=math.hypot(answer.stderr, gap**2), n_samples=len(sample))
 
     def _learn(self, train: Sample, rng: Generator) -> Learned:
         known = train.channel is not None and train.t is not None
@@ -120,6 +120,8 @@ class ConditionalLikelihood(Neural):
             laws.append((marginal, small, large))
             if head.capped(by_chunks(large, far, near)):
                 warn_at_cap("ConditionalLikelihood", "about 7.5", "add noise to a")
+
+        self._categorical = any(isinstance(small.head, Categorical) for _, small, _ in laws)
 
         def log_ratio(sample: Sample, inside: bool) -> FloatArray:
             total = torch.zeros(len(sample), dtype=torch.float64, device="cpu")

@@ -266,6 +266,16 @@ def test_tables_are_right_or_refused(n, d):
             assert abs(answer.value - law.information) < max(5 * answer.stderr, 0.1)
 
 
+def test_the_error_of_categories_holds_what_the_correction_leaves_out():
+    """One-hot columns, twenty rows each: three estimates are too low by more than their samples explain."""
+    law, found, rng = tables.Categories(50), [], np.random.default_rng(3)
+    for _ in range(3):
+        x = law.sample(1000, rng)
+        found.append(est.ConditionalLikelihood().fit(x, law.parts, rng=rng).estimate())
+    error = np.mean([one.value for one in found]) - law.information
+    assert abs(error) < np.mean([one.stderr for one in found])
+
+
 @pytest.mark.parametrize(("n", "d"), [(12, 1), (300, 100), (500, 200)])
 def test_tables_of_too_many_columns_are_refused_with_what_would_do(n, d):
     rng = np.random.default_rng(0)
