@@ -77,6 +77,7 @@ def analyse(result: xr.DataTree) -> Analysis:
             analysis.rows.append(row(label, peak, exact_peak, f"maximum of {CLOSED}", "exact", peak.value))
     lengths = np.array([*systems])
     sizes = {"length": variable(("length",), lengths, "sites", "side L of the image")}
+    sizes |= {name: next(iter(systems.values()))[name].variable for name in ("t", "log_snr")}
     analysis.variables["sizes"] = sizes
     for key, found in ends.items():
         what = key.replace("_", " ")
