@@ -94,7 +94,7 @@ def main() -> None:
                 if not any((run["n"], run["seed"]) == (n, seed) for run in runs):
                     runs.append(measure(asked.images, n, seed))
                     journal.append(runs[-1:])
-    found = {n: [run for run in runs if run["n"] == n] for n in asked.n}
+    found = {n: [run for run in runs if run["n"] == n and run["seed"] < asked.seeds] for n in asked.n}
     numbers = {}
     for n, of in found.items():
         for name in ("total_information", "cmi"):
