@@ -17,6 +17,7 @@ from report import parser, report
 
 from lattice_diffusion.estimators import AmortisedLikelihood
 from lattice_diffusion.images import open_images
+from lattice_diffusion.noise_units import NoiseLevel
 from lattice_diffusion.store import Journal
 
 TIMES, RADII = (0.083, 0.2, 0.3, 0.4, 0.5, 0.667), (1, 2, 3, 6)
@@ -69,8 +70,7 @@ def draw(found: dict[int, list[dict[str, Any]]], path: str) -> None:
     left.set(xscale="log", xlabel="images N", title="t = 0.3 (σ/α = 0.43, log snr = 1.7)")
     left.set_ylabel("I(A;C|B) beyond r (nats)")
     right.set_title(f"N = {most:,}")
-    levels = np.array(TIMES)
-    noise_rows(right, levels, levels, 2 * np.log(1 / levels - 1))
+    noise_rows(right, np.array(TIMES), np.array(TIMES), NoiseLevel.of(TIMES, "linear").log_snr)
     for ax in (left, right):
         ax.set_yscale("symlog", linthresh=0.003, linscale=0.5)
         ax.set_ylim(-0.002, 0.3)

@@ -320,7 +320,8 @@ def _check_schema(file: h5py.File, path: Path) -> None:
         raise ResultError(f"{path} is an HDF5 file, but not written by lattice_diffusion: it has no such schema name")
     version = hdf5.attribute(file, "schema_version")
     if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
-        raise ResultError(f"{path} has schema version {version}, this lattice_diffusion reads 1 to {SCHEMA_VERSION}")
+        reads = f"this lattice_diffusion reads 1 to {SCHEMA_VERSION}; use a newer one"
+        raise ResultError(f"{path} has schema version {version}, {reads}")
     lacking = [name for name in PROVENANCE if name not in file.attrs]
     if lacking:
         raise ResultError(f"{path} does not say {', '.join(lacking)}, as every result file does; it is damaged")

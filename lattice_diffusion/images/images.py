@@ -362,6 +362,7 @@ def _labels(source: Source, given: Any) -> tuple[NDArray[np.int64] | None, tuple
     elif values.ndim == 2 and ((values == 0) | (values == 1)).all() and (values.sum(axis=1) == 1).all():
         values = values.argmax(axis=1)
     if values.shape != source.shape[:1]:
-        raise InputError(f"labels must be one per image, ({source.shape[0]},), or one-hot, got shape {values.shape}")
+        wanted = f"one per image, ({source.shape[0]},), or one-hot"
+        raise InputError(f"labels must be {wanted}, got shape {values.shape}; give others as labels")
     classes, codes = np.unique(values, return_inverse=True)
     return codes.astype(np.int64), tuple(str(x) for x in classes)

@@ -18,6 +18,7 @@ from ..errors import InputError
 from ..estimate import Estimate
 from ..exact.gaussian import label_cmi
 from ..models import DomainWalls, GaussianField
+from ..noise_units import NoiseLevel
 from ..phases import Crossing, finite_size_crossing
 from ..results import Row, grids
 from ..runs.points import Point
@@ -118,7 +119,8 @@ def row(
     `t` is the time under Gaussian noise of linear schedule at which it was measured, or which it is.
     """
     found = found if isinstance(found, Estimate) else Estimate(float(found), 0.0, 0)
-    analytic, log_snr = None if analytic is None else float(analytic), None if t is None else 2 * math.log((1 - t) / t)
+    analytic = None if analytic is None else float(analytic)
+    log_snr = None if t is None else float(NoiseLevel.of(t, "linear").log_snr)
     return Row("", quantity, analytic, found.value, found.stderr, source, kind, log_snr)
 
 

@@ -12,6 +12,7 @@ import xarray as xr
 from .. import plots
 from ..estimate import Estimate
 from ..exact.gaussian import label_information
+from ..noise_units import NoiseLevel
 from ..phases import nonlocality_window, peak_time, power_law, speciation_window
 from ..results import estimates, grids, variable
 from ..runs.spec import Spec
@@ -121,7 +122,7 @@ def figure(result: xr.DataTree) -> Any:
     right.set_xticks(length.values, [str(n) for n in length.values], minor=False)
     right.minorticks_off()
     ticks = np.array([0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998])
-    log_snr = 2 * np.log((1 - ticks) / ticks)
+    log_snr = NoiseLevel.of(ticks, "linear").log_snr
     plots.noise_rows(right, np.vectorize(signal_per_site)(ticks), ticks, log_snr, upright=True)
     for ax in (left, middle, right):
         plots.legend(ax, 2 if ax is right else 3)

@@ -40,7 +40,7 @@ from ..denoisers import (
 from ..errors import InputError
 from ..exact.magnetisation import magnetisation_law, patch_law
 from ..models import DomainWalls, Ising
-from ..noise_units import level
+from ..noise_units import NoiseLevel, level
 from ..phases import nonlocality_window
 from ..results import grids, variable
 from ..runs.points import Point
@@ -351,7 +351,7 @@ LEARNED_GENERATION = replace(
 
 def _noise(name: str, t: float) -> str:
     """Return a time in words, of Gaussian noise in all units."""
-    return f"t = {t:.3f}" if name == "loops-erasure" else level(round(t, 3), 2 * math.log((1 - t) / t))
+    return f"t = {t:.3f}" if name == "loops-erasure" else level(round(t, 3), float(NoiseLevel.of(t, "linear").log_snr))
 
 
 def is_spins(name: str) -> bool:
@@ -416,10 +416,9 @@ def _system(name: str, low: float, high: float) -> str:
     lines = [line for part in TITLES[name].split(", ") for line in textwrap.wrap(part, 14)]
     lines.append(f"t {low:.2f} to {high:.2f}")
     if name != "loops-erasure":
-        with np.errstate(divide="ignore"):
-            noise = np.array([low, high]) / (1.0 - np.array([low, high]))
-        lines.append("σ/α {:.2g} to {:.2g}".format(*noise))
-        lines.append("log snr\n{:+z.1f} to {:+z.1f}".format(*-2 * np.log(noise)))
+        noise = NoiseLevel.of([low, high], "linear")
+        lines.append("σ/α {:.2g} to {:.2g}".format(*noise.to("sigma")))
+        lines.append("log snr\n{:+z.1f} to {:+z.1f}".format(*noise.log_snr))
     return "\n".join(lines)
 
 
