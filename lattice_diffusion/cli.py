@@ -331,14 +331,7 @@ def probe(
     n_max: NMax = None,
     value_range: ValueRange = None,
     tokens: Annotated[int | None, What(help="Number of symbols, where values are tokens 0, 1, ...")] = None,
-    calibrate: Annotated[
-        bool | None,
-        Effort(
-            "--calibrate/--no-calibrate",
-            help="Also probe pictures of known truth (default where possible).",
-            show_default=False,
-        ),
-    ] = None,
+    calibrate: Annotated[bool, Effort("--calibrate/--no-calibrate", help="Also probe pictures of known truth.")] = True,
     tolerance: Annotated[float, What(help="Nats that the CMI exceeds inside the windows.")] = 0.01,
     bits_per_dim: Annotated[
         float, What(help="KL that the recommended r(t) may cost, in bits per value of a pixel.")

@@ -2,9 +2,9 @@
 
 Of the images' shape, of two kinds: uniform loops, whose information is carried by products of bonds alone, which
 networks learn only from enough of them, and pictures whose information is carried by pairs, those of three whose
-spectrum is nearest to that of the images: Ising spins near criticality, grey levels of a spectrum 1/k^2, and smooth
-ones of 1/k^4, both in the correlated colours of the images where these have colours.
-What the probe misses there it may miss in images, too.
+spectrum is nearest to that of the images: Ising spins near criticality, grey levels of a spectrum 1/k^2 (in two
+textures where images have labels), and smooth ones of 1/k^4, both in the correlated colours of the images where these
+have colours. Tokens have Potts chains and hierarchies. What the probe misses there it may miss in images, too.
 """
 
 import time
@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..channels import Gaussian
 from ..errors import InputError
 from ..estimate import Curve
 from ..estimators.amortised import ProbePlan, reach
@@ -24,19 +23,33 @@ from ..noise_units import level, units
 from ..report import with_error as number
 from ..results import Row, variable
 from .decisions import TOLERANCE, Group, Variables, probe_variables
-from .lattice_images import GreyField, Rendering, calibration_shape, grey_image, ising_image, loop_image, spectrum
+from .lattice_images import (
+    GreyField,
+    Rendering,
+    TextureField,
+    TokenRows,
+    calibration_shape,
+    grey_image,
+    ising_image,
+    loop_image,
+    spectrum,
+    texture_image,
+    token_rows,
+)
 
-CHANNEL = Gaussian("linear")
 PREFIX = "calibration_"
 TITLES = {
     "ising": "Ising spins as blocks of 2x2 pixels",
     "grey": "grey fields of spectrum 1/k²",
     "smooth": "grey fields of spectrum 1/k⁴",
+    "textures": "grey fields of spectrum 1/k² in two textures",
     "colours": "fields of spectrum 1/k² in the colours of the images",
     "smooth-colours": "fields of spectrum 1/k⁴ in the colours of the images",
     "loops": "uniform loops",
+    "chains": "Potts chains along rows",
+    "hierarchy": "random hierarchies along rows",
 }
-Pictures = Rendering | GreyField
+Pictures = Rendering | GreyField | TextureField | TokenRows
 COMPARED = ("cmi", "total_information", "markov_length", "window_start", "window_stop")
 N_EXACT = 1000
 N_SPECTRUM = 500  # images that spectra are averages of
@@ -48,17 +61,32 @@ def pictures(shape: tuple[int, int], colours: NDArray[np.float64] | None = None)
     shape = calibration_shape(shape)
     names = ("grey", "smooth") if colours is None else ("colours", "smooth-colours")
     fields = {name: grey_image(shape, smooth=k == 1, colours=colours) for k, name in enumerate(names)}
-    return {"ising": ising_image(shape), **fields, "loops": loop_image(shape)}
+    return {"ising": ising_image(shape), **fields, "textures": texture_image(shape), "loops": loop_image(shape)}
 
 
-def pictures_for(images: NDArray) -> dict[str, Pictures]:
-    """Return the pictures of pairs whose spectrum is nearest to that of images (n, channel, row, column), and loops."""
+def pictures_for(images: NDArray, plan: ProbePlan, labelled: bool = False) -> dict[str, Pictures]:
+    """Return what a probe of images (n, channel, row, column) is calibrated on.
+
+    Of tokens these are Potts chains whose neighbours are equal as often as those of the images, and hierarchies; of
+    others uniform loops and the pictures whose spectrum is nearest to that of the images, Ising spins or fields, or
+    Ising spins under noise of spins. Grey fields of labelled images have two textures.
+    """
+    if plan.tokens is not None:
+        axis = 3 if images.shape[3] > 1 else 2
+        alike = float((np.diff(images.astype(float), axis=axis) == 0).mean())
+        return dict(token_rows((images.shape[2], images.shape[3]), plan.tokens, alike))
     colours = None
     if images.shape[1] > 1:
         values, vectors = np.linalg.eigh(np.cov(np.moveaxis(images, 1, 0).reshape(images.shape[1], -1)))
         colours = vectors * np.sqrt(np.maximum(values, 0.0))
     known, rng = pictures((images.shape[2], images.shape[3]), colours), np.random.default_rng(0)
-    loops = known.pop("loops")
+    loops, ising = known.pop("loops"), known["ising"]
+    if plan.channel != "gaussian":
+        return {"ising": ising, "loops": loops}
+    textures = known.pop("textures")
+    if labelled and colours is None:
+        known["textures"] = textures
+        del known["grey"]
 
     def grey_spectrum(x: NDArray) -> NDArray[np.float64]:
         return spectrum(x.mean(axis=1) if x.ndim == 4 else x)
@@ -80,7 +108,7 @@ def exact_seconds(rendering: Pictures, plan: ProbePlan, n_exact: int = N_EXACT, 
     laps = []
     for _ in range(2):  # the first compiles
         start = time.perf_counter()
-        rendering.cmi_curve(CHANNEL, 0.5, (0, *plan.radii), n, np.random.default_rng(0))
+        rendering.cmi_curve(plan.noise(), 0.5, (0, *plan.radii), n, np.random.default_rng(0))  # type: ignore[arg-type]
         laps.append(time.perf_counter() - start)
     return laps[-1] * len(plan.times) * n_exact / n
 
@@ -106,10 +134,13 @@ def calibrate(
     if plan.pixel != rendering.pixel:
         raise InputError(f"pixel must be that of the pictures, {rendering.pixel}, got {plan.pixel}; use plan_for")
     samples, truth = (np.random.default_rng(s) for s in np.random.SeedSequence([plan.seed, 1]).spawn(2))
-    field = field_of_array(rendering.sample(n_images, samples))
-    measured = measure(field, plan, **options)
-    curves = [rendering.cmi_curve(CHANNEL, t, (0, *plan.radii), n_exact, truth) for t in plan.times]
-    prefactor = [rendering.model.prefactor_exponent(CHANNEL, t) for t in plan.times]
+    field = field_of_array(rendering.sample(n_images, samples), rendering.pixel, tokens=plan.tokens)
+    measured, channel = measure(field, plan, **options), plan.noise()
+    curves = [
+        rendering.cmi_curve(channel, t, (0, *plan.radii), n_exact, truth)  # type: ignore[arg-type]
+        for t in plan.times
+    ]
+    prefactor = [rendering.model.prefactor_exponent(channel, t) for t in plan.times]  # type: ignore[arg-type]
     return beside_exact(measured, curves, tolerance=tolerance, prefactor=prefactor)
 
 

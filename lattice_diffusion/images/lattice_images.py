@@ -10,7 +10,8 @@ and with it the average of `exact.spins`, I(A;C|B) = E KL( p(x_A | x_B, x_C) || 
 
 Grey images are Gaussian fields whose spectrum falls as 1/k^2, as that of natural images does (Ruderman and Bialek
 1994), or as 1/k^4, as that of small, smoothed ones, rounded to 256 levels; their I(A;C|B) is known in closed form, also
-in colours, which are mixtures of independent fields.
+in colours, which are mixtures of independent fields. Images of two textures are fields that vary along rows or along
+columns: what C tells of the texture adds to their I(A;C|B). Tokens are chains or hierarchies along the rows.
 """
 
 import math
@@ -21,25 +22,31 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 from scipy.sparse.linalg import splu
+from scipy.special import entr, expit
 
-from ..channels import Channel, Gaussian
+from ..channels import Channel, Gaussian, TokenNoise
 from ..errors import InputError
 from ..estimate import Curve
-from ..exact.gaussian import GaussianSolver
+from ..exact import cmi_curve
+from ..exact.gaussian import GaussianSolver, log_normal_density
 from ..exact.spins import spin_weights
 from ..kernels.mixtures import block_divergence
 from ..lattice import Lattice
-from ..models import DomainWalls, GaussianField, Ising
+from ..models import DomainWalls, GaussianField, Ising, PottsChain, RandomHierarchy
+from ..samplers.fields import precision_matrix
 
 BLOCK = 2
 SMALLEST, LARGEST = 8, 28  # sides of images; 14 spins are as many as the exact solution takes
+LONGEST = 256  # rows of tokens
 BETA = 0.44  # close to critical: information reaches far
 BATCH = 256
 LINEAR = Gaussian("linear")
 GREYS = 256
 MASS_SQUARED = 0.01  # of grey images: k^-2 down to wavelengths of 60 pixels
 CUT = 3.0  # standard deviations at which greys are black and white
+STRONG, WEAK = 1.8, 0.2  # couplings along and across a texture
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,8 +166,7 @@ class GreyField:
         else:
             fields = self._fields(n_samples * len(self.colours), rng)
             field = np.einsum("ck,nkij->ncij", self.colours, fields.reshape(n_samples, -1, *self.shape))
-        x = np.clip(self.unit * field, -1, 1)
-        return np.asarray(np.rint((x + 1) / 2 * (GREYS - 1)) / (GREYS - 1) * 2 - 1, np.float32)
+        return as_greys(self.unit * field)
 
     def _fields(self, n_samples: int, rng: np.random.Generator) -> NDArray[np.float64]:
         if self.smooth:
@@ -177,6 +183,132 @@ class GreyField:
         parts = [self.model.lattice.tripartition(self.pixel, r) for r in radii]
         values = np.array([sum(self.solver.closed_cmi(LINEAR, u, part) for u in alike) for part in parts])
         return Curve(values, np.zeros((len(values), len(values))), n_samples, "closed form of the Gaussian field")
+
+
+def as_greys(x: NDArray) -> NDArray[np.float32]:
+    """Return values cut and rounded to 256 levels from -1 to 1."""
+    return np.asarray(np.rint((np.clip(x, -1, 1) + 1) / 2 * (GREYS - 1)) / (GREYS - 1) * 2 - 1, np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class TextureField:
+    """Grey images of two textures, as often: Gaussian fields that are coupled along rows, or along columns.
+
+    With the texture S, I(A;C|B) = I(A;C|B,S) + H(S|B) - H(S|AB) - H(S|BC) + H(S|ABC). The first term is known in closed
+    form, the entropies are averages over noisy images of the exact law of S. Rounding is that of `GreyField`.
+    """
+
+    model: GaussianField
+    pixel: tuple[int, int]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(row, column) of images."""
+        return self.model.lattice.shape[0], self.model.lattice.shape[1]
+
+    @cached_property
+    def solvers(self) -> tuple[GaussianSolver, GaussianSolver]:
+        """Exact answers within each texture, of precision STRONG K_rows + WEAK K_columns, or the reverse."""
+        lines = [precision_matrix(Lattice((n,)), self.model.mass_squared / 2) for n in self.shape]
+        along = [sparse.kron(lines[0], sparse.eye(self.shape[1])), sparse.kron(sparse.eye(self.shape[0]), lines[1])]
+        first, second = (
+            GaussianSolver((a * along[0] + b * along[1]).tocsc(), self.shape)
+            for a, b in ((STRONG, WEAK), (WEAK, STRONG))
+        )
+        return first, second
+
+    @cached_property
+    def roots(self) -> list[NDArray]:
+        """Cholesky factors of the covariances of both textures, (site, site)."""
+        everything = np.ones(self.shape, bool)
+        return [np.linalg.cholesky(s.covariance(LINEAR, 0.0, everything)) for s in self.solvers]
+
+    @cached_property
+    def unit(self) -> float:
+        """Grey value of a field of 1, as of `GreyField`."""
+        return 1 / (CUT * max(float(np.linalg.norm(root, axis=1).max()) for root in self.roots))
+
+    def sample(self, n_samples: int, rng: np.random.Generator) -> NDArray[np.float32]:
+        """Clean images (n, row, column) from -1 to 1."""
+        return as_greys(self.unit * self._fields(n_samples, rng))
+
+    def _fields(self, n_samples: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        white, first = rng.standard_normal((n_samples, math.prod(self.shape))), rng.random((n_samples, 1)) < 0.5
+        return np.where(first, white @ self.roots[0].T, white @ self.roots[1].T).reshape(-1, *self.shape)
+
+    def cmi_curve(
+        self, channel: Channel, t: float, radii: Sequence[int], n_samples: int, rng: np.random.Generator
+    ) -> Curve:
+        """I_t(A;C|B_r); radius 0 gives I_t(A;BC)."""
+        u = LINEAR.time(self.unit**2 * channel.snr(t))  # noise as strong for the field
+        x = LINEAR.corrupt(self._fields(n_samples, rng), u, rng).reshape(n_samples, -1)
+        covariances = [s.covariance(LINEAR, u, np.ones(self.shape, bool)) for s in self.solvers]
+
+        def entropy(region: NDArray[np.bool_]) -> NDArray[np.float64]:
+            """H(S|x_R) of every noisy image."""
+            seen = np.flatnonzero(region)
+            one, other = (log_normal_density(x[:, seen], of[np.ix_(seen, seen)]) for of in covariances)
+            return np.asarray(entr(expit(one - other)) + entr(expit(other - one)))
+
+        parts = [self.model.lattice.tripartition(self.pixel, r) for r in radii]
+        from_all = entropy(parts[0].BC) - entropy(parts[0].ABC)
+        found = [
+            np.mean([s.closed_cmi(LINEAR, u, part) for s in self.solvers])
+            + entropy(part.B)
+            - entropy(part.AB)
+            - from_all
+            for part in parts
+        ]
+        return Curve.from_samples(np.stack(found, axis=1), "closed form within textures, exact laws of the texture")
+
+
+@dataclass(frozen=True, eq=False)
+class TokenRows:
+    """Tokens whose rows are independent samples of a model on a line.
+
+    Args:
+        model: of tokens; n_rows: of an image; pixel: A.
+    """
+
+    model: PottsChain | RandomHierarchy
+    n_rows: int
+    pixel: tuple[int, int]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(row, column) of images."""
+        return self.n_rows, self.model.lattice.n_sites
+
+    def sample(self, n_samples: int, rng: np.random.Generator) -> NDArray[np.unsignedinteger]:
+        """Clean images (n, row, column) of 0 to q - 1."""
+        return self.model.sample(n_samples * self.n_rows, rng).reshape(n_samples, *self.shape)
+
+    def cmi_curve(
+        self, channel: TokenNoise, t: float, radii: Sequence[int], n_samples: int, rng: np.random.Generator
+    ) -> Curve:
+        """I_t(A;C|B_r), that of A's row; radius 0 gives I_t(A;BC)."""
+        parts = [self.model.lattice.tripartition(self.pixel[1:], r) for r in radii]
+        return cmi_curve(self.model, channel, t, parts, n_samples, rng)  # type: ignore[arg-type]
+
+
+def token_rows(shape: tuple[int, int], q: int, alike: float) -> dict[str, TokenRows]:
+    """Return rows of Potts chains, and for q > 2 of hierarchies with sqrt(q) synonyms, nearly as large as the images.
+
+    Args:
+        alike: how often tokens beside each other are equal; the chains' are, too, if it is more than by chance.
+    """
+    rows, columns = min(shape[0], LARGEST), min(max(shape[1], SMALLEST), LONGEST)
+    coupling = math.log(max(alike * (q - 1) / max(1 - alike, 1e-3), 1.0))
+    models: dict[str, PottsChain | RandomHierarchy] = {"chains": PottsChain(Lattice((columns,)), coupling, q)}
+    if q > 2:
+        models["hierarchy"] = RandomHierarchy(int(math.log2(columns)), 2, q, round(math.sqrt(q)))
+    middle = rows // 2
+    return {name: TokenRows(model, rows, (middle, model.lattice.n_sites // 2)) for name, model in models.items()}
+
+
+def texture_image(shape: tuple[int, int] = (28, 28)) -> TextureField:
+    """Grey images of two textures of spectrum 1/k^2; A is the middle pixel."""
+    return TextureField(GaussianField(Lattice(shape), MASS_SQUARED), (shape[0] // 2, shape[1] // 2))
 
 
 def grey_image(

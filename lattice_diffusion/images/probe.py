@@ -53,7 +53,7 @@ def probe(
     n_max: int | None = None,
     value_range: tuple[float, float] | str | None = None,
     tokens: int | None = None,
-    calibrate: bool | None = None,
+    calibrate: bool = True,
     tolerance: float = 0.01,
     bits_per_dim: float = BITS_PER_DIM,
     budget: float | None = None,
@@ -78,8 +78,7 @@ def probe(
         pixel: A: "center", a place (row, column), or "average" over all pixels.
         channel: bitflip and erasure are for images of two values, erasure and uniform for tokens; schedule: of Gaussian
             noise.
-        calibrate: whether as many pictures of known truth are measured, too; by default under Gaussian noise of linear
-            schedule, for which the truth is known.
+        calibrate: whether as many pictures of known truth are measured, too.
         tolerance: nats that the CMI must exceed inside the windows.
         bits_per_dim: KL that the recommended r(t) may cost, in bits per value of a pixel.
         budget: about the seconds that all of it may take, instead of `steps`; 2000 training steps for every network if
@@ -99,10 +98,6 @@ def probe(
     training = {name: value for name, value in training.items() if value is not None}
     if budget is not None and "steps" in training:
         raise InputError(f"budget and steps must not both be given, got {budget:g} and {training['steps']}")
-    solved = (channel, schedule) == ("gaussian", "linear")
-    if calibrate and not solved:
-        raise InputError("calibrate is for gaussian noise of linear schedule; leave it out")
-    calibrate = solved if calibrate is None else calibrate
     seed = seed_of(rng)
     asked = {"times": plain(times), "radii": plain(radii), "pixel": plain(pixel), "channel": channel, "budget": budget}
     asked |= {"calibrate": calibrate, "tolerance": tolerance, "seed": seed, "device": device}
@@ -117,7 +112,8 @@ def probe(
         warned = [*opened.oddities(), *_unresolved(field, plan, opened)]
         if progress:
             say(str(opened))
-        known = pictures_for(field.read(np.arange(min(field.n, N_SPECTRUM)))) if calibrate else {}
+        some = np.arange(min(field.n, N_SPECTRUM))
+        known = pictures_for(field.read(some), plan, field.labels is not None) if calibrate else {}
         steps = None if parts.plan is None else int(parts.plan["plan"]["steps"])  # may follow from another day's speed
         plan = plan if steps is None else replace(plan, steps=steps)
         within = budget if steps is None else None
@@ -143,7 +139,7 @@ def probe(
                 one = calibrate_on(rendering, field.n, plan_for(plan, rendering), tolerance, parts=folder, **where)
                 found[PREFIX + name] = one
                 rows += comparison(PREFIX + name, one)
-        if known:
+        if known and channel == "gaussian":
             asked["nearest_pictures"] = next(iter(known))
         levels = {"levels": len(field.pixels.levels), "unresolved": field.pixels.unresolved}
         result = probe_result(

@@ -7,6 +7,7 @@ import pytest
 
 from lattice_diffusion import Lattice, exact
 from lattice_diffusion.channels import BitFlip, Gaussian
+from lattice_diffusion.exact.gaussian import log_normal_density
 from lattice_diffusion.images.lattice_images import (
     Rendering,
     calibration_shape,
@@ -14,6 +15,7 @@ from lattice_diffusion.images.lattice_images import (
     ising_image,
     loop_image,
     spectrum,
+    texture_image,
 )
 from lattice_diffusion.models import DomainWalls, Ising
 
@@ -172,6 +174,31 @@ def test_grey_images_have_the_information_of_their_field(smooth: bool, colours) 
         found = 0.5 * (logs[0] + logs[1] - logs[2] - logs[3]) - channels**2 * (72 - parts.AB.sum()) / (2 * n)
         assert abs(found - value) < 5 * np.sqrt(2 * value / n) + 0.002
         assert value > 0.001
+
+
+def test_images_of_two_textures_have_the_information_of_their_mixture() -> None:
+    """Against averages of the mixture's log densities, which do not know the texture's share."""
+    drawn, t, n, rng = texture_image((8, 9)), 0.2, 60_000, np.random.default_rng(5)
+    x_0 = drawn.sample(n, rng)
+    assert len(np.unique(x_0)) <= 256
+    steps = [np.abs(np.diff(x_0, axis=axis)).mean(axis=(1, 2)) for axis in (1, 2)]
+    assert abs((steps[0] > steps[1]).mean() - 0.5) < 5 * 0.5 / np.sqrt(n)  # as many of either
+    noisy = LINEAR.corrupt(x_0, t, rng).reshape(n, -1)
+    covariances = [LINEAR.alpha(t) ** 2 * drawn.unit**2 * root @ root.T + t**2 * np.eye(72) for root in drawn.roots]
+
+    def log_density(region):
+        seen = np.flatnonzero(region)
+        logs = [log_normal_density(noisy[:, seen], of[np.ix_(seen, seen)]) for of in covariances]
+        return np.logaddexp(*logs) - np.log(2)
+
+    curve = drawn.cmi_curve(LINEAR, t, (1, 2), 8000, rng)
+    for radius, found in zip((1, 2), curve, strict=True):
+        parts = drawn.model.lattice.tripartition(drawn.pixel, radius)
+        logs = [log_density(region) for region in (parts.ABC, parts.BC, parts.AB, parts.B)]
+        ratio = logs[0] - logs[1] - logs[2] + logs[3]
+        error = np.hypot(found.stderr, ratio.std() / np.sqrt(n))
+        assert abs(found.value - ratio.mean()) < 4 * error
+        assert found.value > 8 * error
 
 
 def regions(parts):

@@ -296,7 +296,6 @@ def test_probe_writes_a_result_and_states_its_cost(tmp_path, capsys):
         (("--pixel", "corner"), "pixel must be center, average or a place such as 14,14, got 'corner'"),
         (("--channel", "poisson"), "channel must be one of gaussian, bitflip, erasure, uniform, got 'poisson'"),
         (("--channel", "erasure", "--schedule", "vp"), "schedule is of gaussian noise, got 'vp' for erasure"),
-        (("--channel", "bitflip", "--calibrate"), "calibrate is for gaussian noise of linear schedule; leave it out"),
         (("--budget", "0"), "budget must be > 0 seconds, got 0"),
         (("--device", "tpu"), "device must be one of cpu"),
         (("--tokens", "3", "--channel", "uniform"), "spins.npy must hold tokens, integers 0..2, got -1"),
@@ -407,7 +406,7 @@ def test_budget_covers_reading_measuring_and_calibration(monkeypatch, calibrated
     plan = ProbePlan((0.5, 0.7), (1, 2), (4, 4))
     monkeypatch.setattr("lattice_diffusion.estimators.amortised_estimates.pilot", lambda *_: (0.01, 3.0))
     monkeypatch.setattr("lattice_diffusion.images.probe.exact_seconds", lambda *_: 20.0)
-    known = pictures_for(field.read(np.arange(100))) if calibrated else {}
+    known = pictures_for(field.read(np.arange(100)), plan) if calibrated else {}
     n_networks, exact = (4, 0) if not calibrated else (12, 40)
     spent = 25.0
     made = _costed(field, plan, known, 200.0, "cpu", False, time.perf_counter() - spent)
