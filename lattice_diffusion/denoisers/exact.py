@@ -13,7 +13,7 @@ from ..channels import Channel, check_gaussian, check_time, for_model
 from ..errors import InputError, array_of, check_limits
 from ..exact import check_values
 from ..exact.local_fields import LocalFields
-from ..exact.spins import SpinSolver
+from ..exact.spins import DiscreteSolver, SpinSolver
 from ..exact.tokens import TokenSolver
 from ..lattice import FloatArray
 from .posterior import LEVEL_AXIS, Array, Bernoulli, Categorical, Normal, Posterior, check_times, namespace
@@ -126,7 +126,7 @@ class ExactDenoiser(ArrayDenoiser):
         self._solver.check_channel(channel)
         super().__init__(channel, model.image_shape, radius)
         self.used, self.data = model.sites.reshape(self.shape), model.data
-        if not isinstance(self._solver, SpinSolver | TokenSolver):
+        if not isinstance(self._solver, DiscreteSolver):
             self._fields, self.in_torch = LocalFields(model.lattice, self._solver), True
 
     def blind(self, x_t: Array, t: float | Array) -> Posterior:

@@ -15,7 +15,7 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, log_expit, logsumexp, softmax
+from scipy.special import expit, log_expit, softmax
 
 from ..channels import Channel, Erasure, check_time
 from ..errors import InputError
@@ -26,14 +26,10 @@ from . import bonds
 from .bonds import Faces, bond_mask, bond_of, bond_patch, window
 from .ising import MAX_WIDTH, TransferMatrix
 from .planar import FreeFermions, PlanarEngine, RowTransfer, blind_log_odds
-from .spins import MAX_BLOCK, NoisySamples, SpinPosterior, SpinSolver, block_states
+from .spins import NoisySamples, SpinSolver, StatePosterior, block_states
 
 PlanarMethod = Literal["auto", "free_fermions", "transfer_matrix"]
 BATCH = 1 << 20  # numbers in one array of noisy bonds
-IMPOSSIBLE = (
-    "x_t cannot come from domain walls: bonds known for certain contradict each other round a closed path of faces; "
-    "check x_t, the channel and t"
-)
 
 
 def binary_entropy(log_odds: FloatArray) -> FloatArray:
@@ -55,6 +51,12 @@ class DomainWallSolver(SpinSolver):
 
     Raises InputError for an unknown method, or a transfer matrix that is too wide.
     """
+
+    unit = "bonds"
+    impossible = (
+        "x_t cannot come from domain walls: bonds known for certain contradict each other round a closed path of "
+        "faces; check x_t, the channel and t"
+    )
 
     def __init__(self, faces: Faces, beta: float = 0.0, periodic: bool = False, method: PlanarMethod = "auto") -> None:
         if method not in get_args(PlanarMethod):
@@ -107,7 +109,7 @@ class DomainWallSolver(SpinSolver):
         if lost.any():
             ties = np.isinf(h[lost])
             if ties.any() and np.isneginf(self._engine.log_sums(*self._couplings(np.where(ties, h[lost], 0.0)))).any():
-                raise InputError(IMPOSSIBLE)
+                raise InputError(self.impossible)
             if self.method == "transfer_matrix":
                 remedy = "use method='free_fermions'"
             elif min(self.faces) <= MAX_WIDTH:
@@ -151,11 +153,9 @@ class DomainWallSolver(SpinSolver):
         return part._checked(log_odds, inner) + 2.0 * self.beta
 
     def block_posterior(self, h: FloatArray, sites: NDArray[np.int64]) -> FloatArray:
-        """Return (n, 2^k), the law of k bonds whose own h is 0, given the others."""
-        return np.exp(self._normalised(self._block_logs(h, sites)))
+        return self._law(self._block_logs(h, sites))
 
     def _block_logs(self, h: FloatArray, sites: NDArray[np.int64]) -> FloatArray:
-        """Return (n, 2^k), logarithms of the weights of `block_states(k)` but for a factor; -inf where impossible."""
         if len(sites) == 1:
             log_odds = self.log_odds(h, int(sites[0]))
             return np.stack([log_expit(-log_odds), log_expit(log_odds)], axis=1)
@@ -168,12 +168,6 @@ class DomainWallSolver(SpinSolver):
             clamped.reshape(len(h), -1)[:, sites] = np.inf * states[b]
             log[:, b] = part._log_sums(clamped, rare=False) + self.beta * states[b].sum()
         return log
-
-    def _normalised(self, log: FloatArray) -> FloatArray:
-        total = logsumexp(log, axis=1, keepdims=True)
-        if np.isneginf(total).any():
-            raise InputError(IMPOSSIBLE)
-        return log - total
 
     def _is_loop(self, sites: NDArray[np.int64]) -> bool:
         """Return whether the bonds go round a block of faces, so that their product is +1."""
@@ -202,14 +196,14 @@ class DomainWallSolver(SpinSolver):
         """Return log-odds of every bond given the box of faces of `radius` around it (`planar.blind_log_odds`)."""
         log_odds = blind_log_odds(self, np.where(self.bonds, h, 0.0), radius, wanted)
         if np.isnan(log_odds).any():
-            raise InputError(IMPOSSIBLE)
+            raise InputError(self.impossible)
         return log_odds
 
     def check_possible(self, h: FloatArray) -> None:
         """Raise InputError where bonds known for certain contradict each other round a closed path (open grids)."""
         signs = np.where(np.isinf(h) & self.bonds, np.sign(h), 0.0).astype(np.int8)
         if not self.periodic and erasure_paths.first_contradiction(signs) >= 0:
-            raise InputError(IMPOSSIBLE)
+            raise InputError(self.impossible)
 
     def check_channel(self, channel: Channel) -> None:
         if self.periodic and not isinstance(channel, Erasure):
@@ -237,9 +231,6 @@ class DomainWallSolver(SpinSolver):
             else:
                 curve = bonds.rank_curve(parts, self.periodic, kept, noisy.n, noisy.rng)
             return curve if kept < 1.0 else Curve.exact(curve.values, curve.method)
-        n_bonds = int((parts[0].A & self.bonds).sum())
-        if n_bonds > MAX_BLOCK:
-            raise InputError(f"A must hold at most {MAX_BLOCK} bonds under {noisy.channel.name} noise, got {n_bonds}")
         seen = [Tripartition(part.A & self.bonds, part.B & self.bonds, part.C & self.bonds) for part in parts]
         curve = super().sampled_cmi(noisy, seen)
         engine = "transfer matrix" if self.method == "transfer_matrix" else "free fermions"
@@ -251,20 +242,12 @@ class DomainWallSolver(SpinSolver):
 
     def posterior(
         self, channel: Channel, t: float, x_t: NDArray, sites: BoolArray, observed: BoolArray
-    ) -> SpinPosterior:
-        """Return the joint law of up to four clean bonds; their own observations enter where they are observed."""
+    ) -> StatePosterior:
         self._check_planar("a posterior")
         if np.any(sites & ~self.bonds):
             at = tuple(int(k) for k in np.argwhere(sites & ~self.bonds)[0])
             raise InputError(f"sites must mark bonds of the grid, got the unused entry {at} beyond an open edge")
-        flat = np.flatnonzero(sites)
-        if not 1 <= len(flat) <= MAX_BLOCK:
-            raise InputError(f"sites must mark 1 to {MAX_BLOCK} bonds for a joint posterior, got {len(flat)}")
-        h = np.where(observed & self.bonds, channel.likelihood_field(x_t, t), 0.0)
-        states, own = block_states(len(flat)), h.reshape(len(h), -1)[:, None, flat]
-        against = np.where(states * own < 0.0, -2.0 * np.abs(own), 0.0).sum(axis=2)
-        log = self._normalised(self._block_logs(np.where(sites, 0.0, h), flat) + against)
-        return SpinPosterior(states, np.exp(log))
+        return super().posterior(channel, t, x_t, sites, observed & self.bonds)
 
     def posterior_mean(self, channel: Channel, t: float, x_t: NDArray, observed: BoolArray) -> FloatArray:
         """Return E[x_e | x_t on `observed`] at every bond, 0 at unused entries; costs one posterior per bond."""
@@ -311,7 +294,7 @@ class DomainWallSolver(SpinSolver):
         entropy = np.empty(n_samples)
         noisy = NoisySamples(channel, t, self._walls_with_tied_edges, n_samples, rng)
         for rows, x_t in noisy.batches(self.batch):
-            h = np.where(self.bonds, channel.likelihood_field(x_t, t), 0.0)
+            h = self.seen(channel, t, x_t, self.bonds)
             entropy[rows] = binary_entropy(self._checked(self._engine.label_log_odds(*self._couplings(h)), h))
         curve = Curve.from_samples(entropy[:, None], "mean entropy of the exact posterior of the label")
         return curve.where_nothing_varied(float(np.log(2.0)))[0]
@@ -341,7 +324,7 @@ class DomainWallSolver(SpinSolver):
         site = self._site(bond)
         out = np.empty(noisy.n)
         for rows, x_t in noisy.batches(self.batch):
-            h = np.where(self.bonds, noisy.channel.likelihood_field(x_t, noisy.t), 0.0)
+            h = self.seen(noisy.channel, noisy.t, x_t, self.bonds)
             own = h.reshape(len(h), -1)[:, site]
             out[rows] = np.tanh(0.5 * self.log_odds(h, site) + own) ** 2
         return out

@@ -15,34 +15,29 @@ from ..channels import BitFlip, Channel, Erasure, check_order
 from ..errors import InputError
 from ..lattice import BoolArray, FloatArray
 from . import ExactModel
-from .spins import SpinSolver
-from .tokens import TokenSolver
+from .spins import DiscreteSolver
 
 MAX_ENTRIES = 1 << 20
 
 
-def law(model: ExactModel) -> tuple[NDArray[np.int8], FloatArray]:
+def law(model: ExactModel) -> tuple[NDArray[np.integer], FloatArray]:
     """Return all clean states (S, *lattice.shape) of a model of spins or tokens and their probabilities (S,).
 
     Raises InputError for real-valued data, a torus of domain walls, or more than 2^20 states.
     """
     solver = model.solver
-    if isinstance(solver, TokenSolver):
-        _check_size(solver.q, math.prod(solver.shape))
-    elif isinstance(solver, SpinSolver):
-        _check_size(2, solver.n_free)
-    else:
+    if not isinstance(solver, DiscreteSolver):
         raise InputError(f"only spins and tokens have finitely many states, got {type(model).__name__}")
+    _check_size(solver.q, solver.n_free)
     return solver.law()
 
 
 def clean_table(model: ExactModel) -> FloatArray:
     """Return p_0 as a table, (2,) * N or (q,) * N; for domain walls N counts the bonds of the grid, in C order."""
     states, probabilities = law(model)
-    q, values = getattr(model.solver, "q", None), states[:, model.sites]
-    digits = (values if q else values > 0).astype(int)
-    _check_size(q or 2, digits.shape[1])
-    table = np.zeros((q or 2,) * digits.shape[1])
+    q, digits = model.solver.q, np.searchsorted(model.solver.values, states[:, model.sites])
+    _check_size(q, digits.shape[1])
+    table = np.zeros((q,) * digits.shape[1])
     np.add.at(table, tuple(digits.T), probabilities)
     return table
 

@@ -295,7 +295,8 @@ class MixtureSolver:
         if not self.white:
             raise InputError("sampled answers take the white mixture, got correlated fields; use the closed form")
         channel, t, A = noisy.channel, noisy.t, parts[0].A
-        law, batch = gaussian_output_law(self.gamma(channel, t, A)), max(1, BATCH_VALUES // A.size)
+        law = gaussian_output_law(self.gamma(channel, t, A))[:, ::-1].copy()  # of label -1, +1
+        batch = max(1, BATCH_VALUES // A.size)
         divergences = noisy.divergences(parts, partial(self.label_probabilities, channel, t), law, batch)
         return Curve.from_samples(divergences, "Rao-Blackwell average over label posteriors")
 

@@ -44,10 +44,11 @@ class HierarchySolver(TokenSolver):
 
     def __init__(self, rules: NDArray[np.integer]) -> None:
         self.rules = np.ascontiguousarray(rules, dtype=np.int64)
-        self.depth, self.q, _, self.branching = self.rules.shape
+        self.depth, q, _, self.branching = self.rules.shape
+        super().__init__(q)
         self.shape = (self.branching**self.depth,)
-        check_memory("depth", 40.0 * self.q * self.shape[0], "take a shallower tree")
-        self.batch = max(1, min(256, BATCH_BYTES // (8 * self.q * self.shape[0])))
+        check_memory("depth", 40.0 * q * self.shape[0], "take a shallower tree")
+        self.batch = max(1, min(256, BATCH_BYTES // (8 * q * self.shape[0])))
 
     def log_evidence(self, weights: FloatArray) -> FloatArray:
         out = np.empty(len(weights))
@@ -68,7 +69,7 @@ class HierarchySolver(TokenSolver):
             return super().block_posterior(weights, sites)
         out = np.empty((len(weights), self.q))
         kernel.leaf_law(self.rules, np.ascontiguousarray(weights, dtype=float), int(sites[0]), out)
-        return self._possible(out)
+        return self.possible(out)
 
     def sample(self, n_samples: int, rng: np.random.Generator) -> NDArray[np.unsignedinteger]:
         """Return perfect samples (n_samples, leaves)."""

@@ -1,26 +1,24 @@
 """The magnetisation of Ising spins: its law, that of small patches, and its sign as a label that noise hides.
 
-Laws of whole samples: one vector over the 2^W states of a row, W the shorter side, goes down the open lattice;
-couplings within a row multiply it, those between rows act on one spin after the other. Carried along for every number
-of up spins it gives the law of the magnetisation; cut to the patterns of a patch, row by row, the law of the patch.
-
-The sign S as a label: a transfer matrix goes over the sites one by one and counts the spins that are up, so that
+A transfer matrix goes over the sites one by one, along the longer side of the open lattice, and counts the spins that
+are up, which gives the law of the magnetisation, and with its sign S as a label
 
     P(S = +-1, x_R) ~ sum over s with sum_i s_i > 0 or < 0 of exp(beta sum_<ij> s_i s_j + sum_{i in R} h_i s_i)
 
-comes out for both signs at once. The number of sites is odd, so that S is never 0.
+for both signs at once. The number of sites is odd, so that S is never 0.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..kernels import mixtures
 from ..lattice import BoolArray, FloatArray, Tripartition
-from .ising import MAX_WIDTH
+from .ising import MAX_WIDTH, TransferMatrix
 from .spins import NoisySamples, spin_weights
 
 
@@ -29,19 +27,9 @@ def magnetisation_law(shape: tuple[int, int], beta: float) -> tuple[FloatArray, 
 
     The law is exp(beta sum s s') with open edges. Raises InputError where the shorter side is longer than 14.
     """
-    (n_rows, width), beta = _rows(shape), float(beta)
-    n = n_rows * width
-    within, up = _within(width, beta), np.bitwise_count(np.arange(1 << width))
-    vector = np.zeros((n + 1, 1 << width))
-    vector[0] = 1.0
-    for row in range(n_rows):
-        vector = within * (_down(vector, width, beta) if row else vector)
-        for k in range(width, 0, -1):
-            states = up == k
-            vector[k:, states] = vector[:-k, states]
-            vector[:k, states] = 0.0
-        vector /= vector.sum()
-    return np.linspace(-1.0, 1.0, n + 1), vector.sum(axis=1)
+    _check_shape(shape)
+    counts = _counts(float(beta), np.ones((1, max(shape), min(shape), 2)))[0][0]
+    return np.linspace(-1.0, 1.0, len(counts)), counts / counts.sum()
 
 
 def patch_law(shape: tuple[int, int], beta: float, side: int) -> FloatArray:
@@ -49,55 +37,19 @@ def patch_law(shape: tuple[int, int], beta: float, side: int) -> FloatArray:
 
     Patterns are numbered by their spins in C order, the first one the highest bit, up 1.
     """
-    (n_rows, width), beta, side = _rows(shape), float(beta), int(side)
+    _check_shape(shape)
+    n_rows, width, beta, side = int(shape[0]), int(shape[1]), float(beta), int(side)
     if not 1 <= side <= min(shape) or side > 3:
-        raise InputError(f"side must be 1 to 3 and fit the lattice {shape[0]}x{shape[1]}, got {side}")
-    within, states = _within(width, beta), np.arange(1 << width)
-    above, below = [within / within.sum()], [np.ones(1 << width)]
-    for _ in range(n_rows - 1):
-        above.append(_scaled(within * _down(above[-1], width, beta)))
-        below.append(_scaled(_down(within * below[-1], width, beta)))
-    law = np.zeros(1 << side**2)
-    for left in range(width - side + 1):
-        shows = (states >> (width - left - side)) % (1 << side) == np.arange(1 << side)[:, None]
-        for top in range(n_rows - side + 1):
-            vector = above[top] * shows
-            for _ in range(side - 1):
-                vector = within * _down(vector, width, beta)
-                vector = (vector[:, None] * shows).reshape(-1, 1 << width)
-            here = vector @ below[n_rows - top - side]
-            law += here / here.sum()
-    law /= (width - side + 1) * (n_rows - side + 1)
-    if shape[1] > shape[0]:  # rows were columns
-        pattern = np.arange(side**2).reshape(side, side)
-        law = law.reshape((2,) * side**2).transpose(pattern.T.ravel()).ravel()
-    return law
+        raise InputError(f"side must be 1 to 3 and fit the lattice {n_rows}x{width}, got {side}")
+    solver = TransferMatrix(np.full((n_rows, width - 1), beta), np.full((n_rows - 1, width), beta))
+    sites, nothing = np.arange(n_rows * width).reshape(n_rows, width), np.zeros((1, n_rows, width))
+    patches = sliding_window_view(sites, (side, side)).reshape(-1, side**2)
+    return np.mean([solver.block_posterior(nothing, patch)[0] for patch in patches], axis=0)
 
 
-def _rows(shape: tuple[int, int]) -> tuple[int, int]:
+def _check_shape(shape: tuple[int, int]) -> None:
     if len(shape) != 2 or min(shape) > MAX_WIDTH:
         raise InputError(f"shape must have two sides, the shorter one <= {MAX_WIDTH}, got {tuple(shape)}")
-    return int(max(shape)), int(min(shape))
-
-
-def _within(width: int, beta: float) -> FloatArray:
-    """Return (2^W,), exp(beta sum s s') along a row, 1 where all spins are equal; the first spin is the highest bit."""
-    row = np.arange(1 << width)
-    walls = np.bitwise_count((row ^ (row >> 1)) % (1 << (width - 1)))
-    return np.asarray(np.exp(-2.0 * beta * walls))
-
-
-def _down(vector: FloatArray, width: int, beta: float) -> FloatArray:
-    """Return the weights (.., 2^W) of the next row, given those of one row."""
-    odd = np.exp(-2.0 * beta)
-    for j in range(width):
-        pair = vector.reshape(-1, 1 << j, 2, 1 << (width - 1 - j))
-        vector = (pair + odd * pair[:, :, ::-1]).reshape(vector.shape)
-    return vector
-
-
-def _scaled(vector: FloatArray) -> FloatArray:
-    return vector / vector.max()
 
 
 BATCH_STATES = 1 << 24  # numbers held at a time
@@ -136,11 +88,17 @@ def sign_log_weights(beta: float, h: FloatArray) -> FloatArray:
         h = np.swapaxes(h, 1, 2)
     (n, n_rows, width), beta = h.shape, float(beta)
     batch = max(1, BATCH_STATES // ((1 << width) * (n_rows * width + 1)))
-    return np.concatenate([_log_weights(beta, spin_weights(h[i : i + batch])) for i in range(0, n, batch)])
+    found = [_counts(beta, spin_weights(h[i : i + batch])) for i in range(0, n, batch)]
+    counts, log_scale = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    with np.errstate(divide="ignore"):
+        return np.log(np.stack([half.sum(axis=1) for half in np.split(counts, 2, axis=1)], axis=1)) + log_scale
 
 
-def _log_weights(beta: float, weights: FloatArray) -> FloatArray:
-    """Return log weights for likelihoods (n, L, W, 2); state: (n, spins of the columns, count of spins up)."""
+def _counts(beta: float, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the weights of every number of up spins (n, N+1), for likelihoods (n, L, W, 2), and log scales (n, 1).
+
+    state: (n, spins of the columns, count of spins up).
+    """
     n, n_rows, width, _ = weights.shape
     link = np.exp([[0.0, -2 * beta], [-2 * beta, 0.0]])
     state = np.zeros((n, 1 << width, 2))
@@ -161,10 +119,7 @@ def _log_weights(beta: float, weights: FloatArray) -> FloatArray:
         largest = state.max(axis=(1, 2), keepdims=True)
         state /= largest
         log_scale += np.log(largest[:, :, 0])
-    counts = state.sum(axis=1)[:, : n_rows * width + 1]
-    half = (n_rows * width + 1) // 2
-    with np.errstate(divide="ignore"):
-        return np.log(np.stack([counts[:, :half].sum(axis=1), counts[:, half:].sum(axis=1)], axis=1)) + log_scale
+    return state.sum(axis=1)[:, : n_rows * width + 1], log_scale
 
 
 def label_terms(beta: float, noisy: NoisySamples, parts: Sequence[Tripartition]) -> LabelTerms:
@@ -176,7 +131,7 @@ def label_terms(beta: float, noisy: NoisySamples, parts: Sequence[Tripartition])
     if A.sum() != 1 or any((part.A != A).any() for part in parts):
         raise InputError(f"A must be one spin, the same for all, got {A.sum()} spins")
     channel, t, rng = noisy.channel, noisy.t, noisy.rng
-    law = channel.output_law(t)
+    law = channel.output_law(t)[:, ::-1].copy()  # of -1, +1
     x_0 = noisy.sample(noisy.n, rng)
     h = channel.likelihood_field(channel.corrupt(x_0, t, rng), t)
     clean = np.where(x_0 > 0, np.inf, -np.inf)

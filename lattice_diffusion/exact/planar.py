@@ -50,10 +50,9 @@ class PlanarEngine(Protocol):
         """Return (n,), the same of left and right edge column, each tied to one sign; their own `down` is unread."""
 
 
-def magnitudes(right: FloatArray, down: FloatArray) -> FloatArray:
-    """Return (n,), the sum of |K| over the finite couplings."""
-    sizes = [np.where(np.isfinite(bonds), np.abs(bonds), 0.0).sum(axis=(1, 2)) for bonds in (right, down)]
-    return sizes[0] + sizes[1]
+def _each(function: Callable[..., float], right: FloatArray, down: FloatArray, *bond: int) -> FloatArray:
+    """Return (n,), the values of every sample."""
+    return np.array([function(r, d, *bond) for r, d in zip(right, down, strict=True)])
 
 
 def _tied(bonds: FloatArray) -> FloatArray:
@@ -80,14 +79,15 @@ class FreeFermions:
         return out
 
     def bond_log_odds(self, right: FloatArray, down: FloatArray, bond: tuple[int, int, int]) -> FloatArray:
-        return self._with_ties(lambda r, d: free_fermions.bonds_log_odds(r, d, *bond), right, down)
+        return self._with_ties(lambda r, d: _each(free_fermions.bond_log_odds, r, d, *bond), right, down)
 
     def label_log_odds(self, right: FloatArray, down: FloatArray) -> FloatArray:
-        return self._with_ties(free_fermions.labels_log_odds, right, down)
+        return self._with_ties(lambda r, d: _each(free_fermions.label_log_odds, r, d), right, down)
 
     @staticmethod
     def _log_sums(right: FloatArray, down: FloatArray) -> FloatArray:
-        return free_fermions.log_partitions(right, down) - magnitudes(right, down)
+        sizes = [np.where(np.isfinite(bonds), np.abs(bonds), 0.0).sum(axis=(1, 2)) for bonds in (right, down)]
+        return _each(free_fermions.log_partition, right, down) - (sizes[0] + sizes[1])
 
     @staticmethod
     def _with_ties(

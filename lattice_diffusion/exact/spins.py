@@ -1,4 +1,4 @@
-"""Averages over noisy samples, and exact answers for two-valued data from posteriors of the clean spins.
+"""Averages over noisy samples, and exact answers for spins and tokens from posteriors of their clean values.
 
 The conditional mutual information is averaged in its Rao-Blackwell form,
     I(A;C|B) = E_{x_B, x_C} KL( p(x_A | x_B, x_C) || p(x_A | x_B) ),
@@ -10,10 +10,11 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp, softmax
+from scipy.special import softmax
 
 from ..channels import Channel
 from ..errors import InputError
@@ -44,14 +45,12 @@ class NoisySamples:
         posterior: Callable[[FloatArray, BoolArray], FloatArray],
         law: FloatArray,
         size: int,
-        divergence: Callable[..., None] = block_divergence,
     ) -> FloatArray:
         """Return values (n, tripartition) whose means are I(A;C|B); all share A and A + B + C.
 
         Args:
             posterior: law of the states of A, or of a label that A depends on, given x_t on a region, (size, state).
-            law: law of an observation given the state, (outcome, 2), see `Channel.output_law`; (outcome, q) for tokens.
-            divergence: kernel that averages the divergence of two posteriors over observations.
+            law: law of an observation of a site given its value, (outcome, q), the values in order.
         """
         out = np.zeros((self.n, len(parts)))
         for rows, x_t in self.batches(size):
@@ -59,12 +58,190 @@ class NoisySamples:
             for k, part in enumerate(parts):
                 if part.C.any():
                     found = np.empty(len(q))
-                    divergence(q, posterior(x_t, part.B), law, self.rng, found)
+                    block_divergence(q, posterior(x_t, part.B), law, self.rng, found)
                     out[rows, k] = found
         return out
 
 
-MAX_BLOCK = 4  # spins of A, and of a joint posterior
+@dataclass(frozen=True)
+class StatePosterior:
+    """Joint law of some clean spins or tokens given a noisy region.
+
+    Attributes:
+        states: (q^k, k), the states of the k sites asked for, in C order of the sites.
+        probabilities: (n, q^k).
+    """
+
+    states: NDArray[np.integer]
+    probabilities: FloatArray
+
+    @property
+    def marginals(self) -> FloatArray:
+        """Law of each value, (n, k, q)."""
+        return np.einsum("nb,bks->nks", self.probabilities, self.states[..., None] == np.unique(self.states))
+
+    @property
+    def mean(self) -> FloatArray:
+        """Posterior mean E[s_i | x] of the values as numbers, (n, k)."""
+        return self.probabilities @ self.states
+
+    @property
+    def variance(self) -> FloatArray:
+        """Posterior variance Var[s_i | x] of the values as numbers, (n, k)."""
+        return np.einsum("nb,nbk->nk", self.probabilities, (self.states - self.mean[:, None]) ** 2)
+
+
+class DiscreteSolver(ABC):
+    """Exact sums over clean values, q at every site, given what is `seen` of them, (n, *shape) or (n, *shape, q).
+
+    Attributes:
+        values: (q,), what a site may hold, in the order of all laws.
+        nothing: what is seen of a site that is not observed.
+        most_states: of A, and of a joint posterior; unit: what the sites hold, in words.
+        batch: noisy samples held at a time.
+    """
+
+    shape: tuple[int, ...]
+    values: NDArray[np.integer]
+    nothing: float
+    most_states, unit, batch = 4096, "tokens", 256
+    impossible = "x_t must be possible under the model, got observations that contradict each other"
+
+    @property
+    def q(self) -> int:
+        return len(self.values)
+
+    @abstractmethod
+    def log_evidence(self, seen: FloatArray) -> FloatArray:
+        """Return (n,), log sum_s p_0(s) prod_i p(seen_i|s_i), the largest likelihood of every site scaled to 1."""
+
+    @abstractmethod
+    def probabilities(self, seen: FloatArray) -> FloatArray:
+        """Return (n, *shape, q), the law of every value; tokens: 0 where nothing is possible."""
+
+    @abstractmethod
+    def evidence(self, channel: Any, t: float, x_t: NDArray) -> FloatArray:
+        """Return what is seen where all of x_t is observed."""
+
+    @abstractmethod
+    def log_likelihoods(self, seen: FloatArray) -> FloatArray:
+        """Return log p(seen_i|s_i) (.., q), the largest 0."""
+
+    @abstractmethod
+    def certain(self, digits: NDArray[np.int64]) -> FloatArray:
+        """Return what is seen of sites whose values are known to be values[digits]."""
+
+    def outcomes(self, channel: Any, t: float) -> FloatArray:
+        """Return the law of an observation of a site given its value, (n_outcomes, q)."""
+        return channel.output_law(t)
+
+    def check_possible(self, seen: FloatArray) -> None:
+        """Raise InputError where observations known for certain contradict each other."""
+        return None
+
+    def check_channel(self, channel: Any) -> None:
+        """Raise InputError for a channel that the solver does not take."""
+        return None
+
+    def closed_cmi(self, channel: Any, t: float, parts: Tripartition) -> float | None:
+        """Return I(A;C|B) in closed form, or None where none is known."""
+        return None
+
+    @property
+    def n_free(self) -> int:
+        """The number of values that a clean state is made of."""
+        return math.prod(self.shape)
+
+    def law(self) -> tuple[NDArray[np.integer], FloatArray]:
+        """Return all q^n_free clean states (S, *shape) and their probabilities (S,); for small systems."""
+        digits = block_digits(self.q, self.n_free).reshape(-1, *self.shape)
+        return self.values[digits], softmax(self.log_evidence(self.certain(digits)))
+
+    def seen(self, channel: Any, t: float, x_t: NDArray, observed: BoolArray) -> FloatArray:
+        """Return what is seen of x_t on the mask `observed`."""
+        return self._only(self.evidence(channel, t, x_t), observed)
+
+    def _only(self, seen: FloatArray, mask: BoolArray) -> FloatArray:
+        return np.where(mask.reshape(mask.shape + (1,) * (seen.ndim - 1 - mask.ndim)), seen, self.nothing)
+
+    def block_posterior(self, seen: FloatArray, sites: NDArray[np.int64]) -> FloatArray:
+        """Return (n, q^k), the law of the states `block_digits` at the flat indices `sites`, where nothing is seen."""
+        flat, logs = seen.reshape(len(seen), math.prod(self.shape), -1), []
+        for state in block_digits(self.q, len(sites)):
+            clamped = flat.copy()
+            clamped[:, sites] = self.certain(state).reshape(len(sites), -1)
+            logs.append(self.log_evidence(clamped.reshape(seen.shape)))
+        return self._law(np.stack(logs, axis=1))
+
+    def _block_logs(self, seen: FloatArray, sites: NDArray[np.int64]) -> FloatArray:
+        """Return (n, q^k), logarithms of the weights of `block_posterior` but for a factor; -inf where impossible."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.block_posterior(seen, sites))
+
+    def _law(self, log: FloatArray) -> FloatArray:
+        """Return laws (n, states) from logarithms of weights; raise InputError where all are -inf."""
+        if np.isneginf(log).all(axis=1).any():
+            raise InputError(self.impossible)
+        return np.asarray(softmax(log, axis=1))
+
+    def blind_laws(self, seen: FloatArray, lattice: Lattice, radius: int | None, wanted: BoolArray) -> FloatArray:
+        """Return (n, *shape, q), the law of every value given what is seen in its box of `radius`, less itself.
+
+        All is seen for radius None. Only the entries of `wanted` (n, *shape) are computed; the others are uniform.
+        """
+        out = np.full((*wanted.shape, self.q), 1.0 / self.q)
+        for site in np.ndindex(*self.shape):
+            todo = wanted[(slice(None), *site)]
+            if todo.any():
+                box = np.ones(self.shape, bool) if radius is None else lattice.box(site, radius)
+                box[site] = False
+                place = np.array([np.ravel_multi_index(site, self.shape)])
+                out[(todo, *site)] = self.block_posterior(self._only(seen[todo], box), place)
+        return out
+
+    def sampled_cmi(self, noisy: NoisySamples, parts: Sequence[Tripartition]) -> Curve:
+        """Return I(A;C|B) of several tripartitions that share A and A + B + C, on one set of noisy samples."""
+        channel, t, sites = noisy.channel, noisy.t, self._block("A", parts[0].A)
+
+        def posterior(x_t: FloatArray, region: BoolArray) -> FloatArray:
+            return self.block_posterior(self.seen(channel, t, x_t, region), sites)
+
+        divergences = noisy.divergences(parts, posterior, self.outcomes(channel, t), self.batch)
+        return Curve.from_samples(divergences, "Rao-Blackwell average over exact posteriors")
+
+    def log_marginal(self, channel: Any, t: float, x_t: NDArray, region: BoolArray) -> FloatArray:
+        peaks = channel.peak_log_likelihood(x_t, t).reshape(len(x_t), -1)[:, np.flatnonzero(region)].sum(axis=1)
+        return peaks + self._by_batches(lambda x: self.log_evidence(self.seen(channel, t, x, region)), x_t)
+
+    def posterior(self, channel: Any, t: float, x_t: NDArray, sites: BoolArray, observed: BoolArray) -> StatePosterior:
+        """Return the joint law of the clean values on `sites`; their own observations enter where they are observed."""
+        flat, seen = self._block("sites", sites), self.seen(channel, t, x_t, observed)
+        digits = block_digits(self.q, len(flat))
+        own = self.log_likelihoods(seen).reshape(len(x_t), -1, self.q)[:, flat]  # (n, k, q)
+        log = self._block_logs(self._only(seen, ~sites), flat)
+        log = log + np.take_along_axis(own, digits.T[None], axis=2).sum(axis=1)
+        return StatePosterior(self.values[digits], self._law(log))
+
+    def posterior_mean(self, channel: Any, t: float, x_t: NDArray, observed: BoolArray) -> FloatArray:
+        """Return the mean of every spin, (n, *shape), and the law of every token, (n, *shape, q)."""
+        return self._by_batches(lambda x: self.probabilities(self.seen(channel, t, x, observed)), x_t)
+
+    def _by_batches(self, function: Callable[[NDArray], FloatArray], x_t: NDArray) -> FloatArray:
+        return np.concatenate([function(x_t[i : i + self.batch]) for i in range(0, len(x_t), self.batch)])
+
+    def _block(self, name: str, mask: BoolArray) -> NDArray[np.int64]:
+        sites, most = np.flatnonzero(mask), int(math.log(self.most_states, self.q) + 1e-9)
+        if not 1 <= len(sites) <= most:
+            raise InputError(f"{name} must hold 1 to {most} {self.unit} for a joint law, got {len(sites)}")
+        return sites
+
+
+def block_digits(q: int, k: int) -> NDArray[np.int64]:
+    """Return the q^k states of k sites as digits 0..q-1, (q^k, k), in the order of block posteriors: first highest."""
+    return np.indices((q,) * k).reshape(k, -1).T
+
+
+# -- spins ------------------------------------------------------------------------------------------------------------
 
 
 def spin_weights(h: FloatArray) -> FloatArray:
@@ -74,130 +251,36 @@ def spin_weights(h: FloatArray) -> FloatArray:
 
 def block_states(k: int) -> NDArray[np.int8]:
     """Return the 2^k states of k spins, (2^k, k) of +-1, in the order of block posteriors: first spin highest bit."""
-    bits = (np.arange(1 << k)[:, None] >> np.arange(k - 1, -1, -1)) & 1
-    return (2 * bits - 1).astype(np.int8)
+    return (2 * block_digits(2, k) - 1).astype(np.int8)
 
 
-@dataclass(frozen=True)
-class SpinPosterior:
-    """Law of clean spins given a noisy region.
+class SpinSolver(DiscreteSolver):
+    """Exact sums over clean spins in site fields h, (n, *shape), which are 0 where nothing is observed.
 
-    Attributes:
-        states: (2^k, k) of +-1, the states of the k spins asked for, in C order of their sites.
-        probabilities: (n, 2^k).
+    `log_evidence` is log sum_s p_0(s) prod_i exp(h_i s_i - |h_i|), `probabilities` P(s_i = -1 | h) and P(s_i = +1 | h).
     """
 
-    states: NDArray[np.int8]
-    probabilities: FloatArray
+    values, nothing = np.array([-1, 1], np.int8), 0.0
+    most_states, unit = 16, "spins"
 
-    @property
-    def mean(self) -> FloatArray:
-        """Posterior mean E[s_i | x], (n, k)."""
-        return self.probabilities @ self.states
+    def evidence(self, channel: Channel, t: float, x_t: NDArray) -> FloatArray:
+        return channel.likelihood_field(x_t, t)
 
-    @property
-    def variance(self) -> FloatArray:
-        """Posterior variance Var[s_i | x], (n, k), from both probabilities so that small ones keep their digits."""
-        plus = self.probabilities @ (self.states > 0)
-        minus = self.probabilities @ (self.states < 0)
-        return 4.0 * plus * minus
+    def log_likelihoods(self, seen: FloatArray) -> FloatArray:
+        return -np.stack([seen, -seen], axis=-1).clip(0) * 2.0
 
+    def certain(self, digits: NDArray[np.int64]) -> FloatArray:
+        return np.where(digits > 0, np.inf, -np.inf)
 
-class SpinSolver(ABC):
-    """Exact sums over clean spins in site fields h, (n, *shape), which are 0 where nothing is observed."""
-
-    shape: tuple[int, ...]
-    batch = 256  # noisy samples held at a time
-
-    @abstractmethod
-    def log_evidence(self, h: FloatArray) -> FloatArray:
-        """Return (n,), log sum_s p_0(s) prod_i exp(h_i s_i - |h_i|)."""
-
-    @abstractmethod
-    def probabilities(self, h: FloatArray) -> FloatArray:
-        """Return (n, *shape, 2), P(s_i = -1 | h) and P(s_i = +1 | h)."""
-
-    def block_posterior(self, h: FloatArray, sites: NDArray[np.int64]) -> FloatArray:
-        """Return (n, 2^k), the law of the spins at the flat indices `sites`, where h must be 0; see `block_states`."""
-        h = h.reshape(len(h), -1)
-        logs = []
-        for state in block_states(len(sites)):
-            clamped = h.copy()
-            clamped[:, sites] = np.inf * state
-            logs.append(self.log_evidence(clamped.reshape(-1, *self.shape)))
-        log = np.stack(logs, axis=1)
-        return np.exp(log - logsumexp(log, axis=1, keepdims=True))
-
-    def blind_log_odds(self, h: FloatArray, lattice: Lattice, radius: int | None, wanted: BoolArray) -> FloatArray:
-        """Return (n, *shape), log P(s_i=+1)/P(s_i=-1) given h in the box of `radius` around i, less its own.
-
-        All is seen for radius None. Only the entries of `wanted` (n, *shape) are computed.
-        """
-        out = np.zeros(h.shape)
-        for site in np.ndindex(*self.shape):
-            todo = wanted[(slice(None), *site)]
-            if not todo.any():
-                continue
-            seen = np.ones(self.shape, bool) if radius is None else lattice.box(site, radius)
-            seen[site] = False
-            law = self.block_posterior(np.where(seen, h[todo], 0.0), np.array([np.ravel_multi_index(site, self.shape)]))
-            with np.errstate(divide="ignore"):
-                out[(todo, *site)] = np.log(law[:, 1]) - np.log(law[:, 0])
-        return out
-
-    @property
-    def n_free(self) -> int:
-        """The number of signs that a clean state is made of."""
-        return math.prod(self.shape)
-
-    def law(self) -> tuple[NDArray[np.int8], FloatArray]:
-        """Return all 2^n_free clean states (S, *shape) and their probabilities (S,); for small systems."""
-        states = block_states(self.n_free).reshape(-1, *self.shape)
-        return states, softmax(self.log_evidence(np.where(states > 0, np.inf, -np.inf)))
-
-    def check_possible(self, h: FloatArray) -> None:
-        """Raise InputError where observations known for certain contradict each other."""
-        return None
-
-    def closed_cmi(self, channel: Channel, t: float, parts: Tripartition) -> float | None:
-        """Return I(A;C|B) in closed form, or None where none is known."""
-        return None
-
-    def check_channel(self, channel: Channel) -> None:
-        """Raise InputError for a channel that the solver does not take; spins take all."""
-        return None
-
-    def sampled_cmi(self, noisy: NoisySamples, parts: Sequence[Tripartition]) -> Curve:
-        """Return I(A;C|B) of several tripartitions that share A and A + B + C, on one set of noisy samples."""
-        channel, t, sites = noisy.channel, noisy.t, np.flatnonzero(parts[0].A)
-        if len(sites) > MAX_BLOCK:
-            raise InputError(f"A must hold at most {MAX_BLOCK} spins for sampled answers, got {len(sites)}")
-
-        def posterior(x_t: FloatArray, region: BoolArray) -> FloatArray:
-            return self.block_posterior(np.where(region, channel.likelihood_field(x_t, t), 0.0), sites)
-
-        divergences = noisy.divergences(parts, posterior, channel.output_law(t), self.batch)
-        return Curve.from_samples(divergences, "Rao-Blackwell average over exact posteriors")
-
-    def log_marginal(self, channel: Channel, t: float, x_t: NDArray, region: BoolArray) -> FloatArray:
-        h = np.where(region, channel.likelihood_field(x_t, t), 0.0)
-        peaks = channel.peak_log_likelihood(x_t, t).reshape(len(x_t), -1)
-        return self.log_evidence(h) + peaks[:, np.flatnonzero(region)].sum(axis=1)
-
-    def posterior(
-        self, channel: Channel, t: float, x_t: NDArray, sites: BoolArray, observed: BoolArray
-    ) -> SpinPosterior:
-        """Return the joint law of the clean spins on `sites`; their own observations enter where they are observed."""
-        flat = np.flatnonzero(sites)
-        if not 1 <= len(flat) <= MAX_BLOCK:
-            raise InputError(f"sites must mark 1 to {MAX_BLOCK} spins for a joint posterior, got {len(flat)}")
-        h = np.where(observed, channel.likelihood_field(x_t, t), 0.0)
-        states = block_states(len(flat))
-        law = self.block_posterior(np.where(sites, 0.0, h), flat)
-        own = spin_weights(h.reshape(len(h), -1)[:, flat])  # (n, k, 2)
-        law = law * np.where(states > 0, own[:, None, :, 1], own[:, None, :, 0]).prod(axis=2)
-        return SpinPosterior(states, law / law.sum(axis=1, keepdims=True))
+    def outcomes(self, channel: Channel, t: float) -> FloatArray:
+        return np.ascontiguousarray(channel.output_law(t)[:, ::-1])
 
     def posterior_mean(self, channel: Channel, t: float, x_t: NDArray, observed: BoolArray) -> FloatArray:
-        law = self.probabilities(np.where(observed, channel.likelihood_field(x_t, t), 0.0))
+        law = super().posterior_mean(channel, t, x_t, observed)
         return law[..., 1] - law[..., 0]
+
+    def blind_log_odds(self, h: FloatArray, lattice: Lattice, radius: int | None, wanted: BoolArray) -> FloatArray:
+        """Return (n, *shape), log P(s_i=+1)/P(s_i=-1) of `blind_laws`; 0 where not wanted."""
+        law = self.blind_laws(h, lattice, radius, wanted)
+        with np.errstate(divide="ignore"):
+            return np.log(law[..., 1]) - np.log(law[..., 0])

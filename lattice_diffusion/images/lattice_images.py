@@ -100,7 +100,7 @@ class Rendering:
         self, channel: Channel, t: float, x_t: NDArray, radii: Sequence[int], rng: np.random.Generator
     ) -> NDArray[np.float64]:
         """(n, len(radii)), KL(p(x_A | all other pixels) || p(x_A | B_r)) at every noisy image; radius 0: B is empty."""
-        h, outcomes = channel.likelihood_field(x_t, t), channel.output_law(t)
+        h, outcomes = channel.likelihood_field(x_t, t), channel.output_law(t)[:, ::-1].copy()
         everything = self.law(h, np.ones(self.site.shape, bool))
         out = np.empty((len(radii), len(x_t)))
         for radius, found in zip(radii, out, strict=True):

@@ -243,15 +243,6 @@ def log_partition(right, down):
 
 
 @njit(cache=True, error_model="numpy")
-def log_partitions(right, down):
-    """Return log Z of each sample (n,), from right[n, L, W-1] and down[n, L-1, W]."""
-    out = np.empty(right.shape[0])
-    for n in range(right.shape[0]):
-        out[n] = log_partition(right[n], down[n])
-    return out
-
-
-@njit(cache=True, error_model="numpy")
 def _log_odds(right, down, axis, i, j):
     """Return the log ratio of the bond tied + to tied -; the columns left of it are shared."""
     bonds = right if axis == 0 else down
@@ -289,15 +280,6 @@ def bond_log_odds(right, down, axis, i, j):
 
 
 @njit(cache=True, error_model="numpy")
-def bonds_log_odds(right, down, axis, i, j):
-    """Return `bond_log_odds` of one bond in each sample (n,), from right[n, L, W-1] and down[n, L-1, W]."""
-    out = np.empty(right.shape[0])
-    for n in range(right.shape[0]):
-        out[n] = bond_log_odds(right[n], down[n], axis, i, j)
-    return out
-
-
-@njit(cache=True, error_model="numpy")
 def label_log_odds(right, down):
     """Return log P(S = +1 | x) / P(S = -1 | x), S = s s' of left and right edge column, each tied to one sign.
 
@@ -315,12 +297,3 @@ def label_log_odds(right, down):
         _sweep(gamma, wall, r, d, 0, columns)
         values[side] = np.log(gamma[0, rows]) if wall[0] else -np.log(gamma[0, rows])
     return _agreed(values[0], values[1]) if largest > STRONG else values[0]
-
-
-@njit(cache=True, error_model="numpy")
-def labels_log_odds(right, down):
-    """Return `label_log_odds` of each sample (n,), from right[n, L, W-1] and down[n, L-1, W]."""
-    out = np.empty(right.shape[0])
-    for n in range(right.shape[0]):
-        out[n] = label_log_odds(right[n], down[n])
-    return out

@@ -1,4 +1,4 @@
-"""Likelihoods of mixtures of independent spins, and divergences between mixtures over the states of a few spins."""
+"""Likelihoods of mixtures of independent spins, and divergences between mixtures over the states of a few sites."""
 
 import math
 
@@ -20,61 +20,59 @@ def relative_entropy_term(u):
 
 
 @njit(cache=True)
-def binary_divergence(q_minus, q_plus, p_minus, p_plus, law):
-    """Return KL(q || p) between the laws of an observation of one spin, in nats, non-negative term by term.
-
-    q, p: laws of the spin; law (n_outcomes, 2): p(outcome | +1), p(outcome | -1).
-    """
-    # the rarer state carries the digits of the difference
-    delta = q_plus - p_plus if p_plus < p_minus else p_minus - q_minus
-    if delta == 0.0:
-        return 0.0
+def _mean(law, weights):
     total = 0.0
-    for y in range(law.shape[0]):
-        expected = p_plus * law[y, 0] + p_minus * law[y, 1]
-        if expected > 0.0:
-            total += expected * relative_entropy_term(delta * (law[y, 0] - law[y, 1]) / expected)
+    for s in range(law.size):
+        total += law[s] * weights[s]
     return total
 
 
 @njit(cache=True)
-def block_divergence(q, p, law, rng, out):
-    """Write values of mean KL(q_n || p_n) into out (n,), between the laws of observations of a block of k spins.
+def block_divergence(r, p, law, rng, out):
+    """Write values of mean KL(r_n || p_n) into out (n,), between the laws of observations of a block of k sites.
 
-    q, p: (n, 2^k) laws of the clean block, first site highest bit; law: as in `binary_divergence`.
-    Chain rule over the sites: each site's divergence given the observations of the sites before it, which are
-    drawn from q. For k = 1 nothing is drawn and out is exact.
+    r, p: (n, q^k) laws of the clean block, first site highest digit; law: (n_outcomes, q), p(outcome | symbol).
+    Chain rule over the sites: each site's divergence given the observations of the sites before it, which are drawn
+    from r, non-negative term by term. For k = 1 nothing is drawn and out is exact. The most probable symbol's share is
+    not subtracted from the others', so that small differences keep their digits.
     """
-    n_states = q.shape[1]
-    q_now, p_now = np.empty(n_states), np.empty(n_states)
-    for n in range(q.shape[0]):
-        q_now[:] = q[n]
+    n_outcomes, q = law.shape
+    n_states = r.shape[1]
+    r_now, p_now = np.empty(n_states), np.empty(n_states)
+    r_site, p_site, gain = np.empty(q), np.empty(q), np.empty(q)
+    for n in range(r.shape[0]):
+        r_now[:] = r[n]
         p_now[:] = p[n]
         out[n] = 0.0
-        stride = n_states >> 1
+        stride = n_states // q
         while stride > 0:
-            q_minus, q_plus, p_minus, p_plus = 0.0, 0.0, 0.0, 0.0
-            for state in range(n_states):
-                if state & stride:
-                    q_plus += q_now[state]
-                    p_plus += p_now[state]
-                else:
-                    q_minus += q_now[state]
-                    p_minus += p_now[state]
-            out[n] += binary_divergence(q_minus, q_plus, p_minus, p_plus, law)
+            for s in range(q):
+                r_sum, p_sum = 0.0, 0.0
+                for start in range(s * stride, n_states, q * stride):
+                    for state in range(start, start + stride):
+                        r_sum += r_now[state]
+                        p_sum += p_now[state]
+                r_site[s], p_site[s], gain[s] = r_sum, p_sum, r_sum - p_sum
+            top = p_site.argmax()
+            for y in range(n_outcomes):
+                expected, difference = 0.0, 0.0
+                for s in range(q):
+                    expected += p_site[s] * law[y, s]
+                    difference += gain[s] * (law[y, s] - law[y, top])
+                if expected > 0.0:
+                    out[n] += expected * relative_entropy_term(difference / expected)
             if stride > 1:
                 level = rng.random()
                 y = -1
-                while level >= 0.0 and y < law.shape[0] - 1:
+                while level >= 0.0 and y < n_outcomes - 1:
                     y += 1
-                    level -= q_plus * law[y, 0] + q_minus * law[y, 1]
-                q_total = q_plus * law[y, 0] + q_minus * law[y, 1]
-                p_total = p_plus * law[y, 0] + p_minus * law[y, 1]
-                for state in range(n_states):
-                    factor = law[y, 0] if state & stride else law[y, 1]
-                    q_now[state] *= factor / q_total
-                    p_now[state] *= factor / p_total
-            stride >>= 1
+                    level -= _mean(law[y], r_site)
+                r_total, p_total = _mean(law[y], r_site), _mean(law[y], p_site)
+                for s in range(q):
+                    for start in range(s * stride, n_states, q * stride):
+                        r_now[start : start + stride] *= law[y, s] / r_total
+                        p_now[start : start + stride] *= law[y, s] / p_total
+            stride //= q
 
 
 @njit(cache=True)

@@ -18,7 +18,6 @@ import numpy as np
 from numba import njit
 
 from .clusters import merge
-from .mixtures import relative_entropy_term
 
 
 @njit(cache=True)
@@ -192,52 +191,6 @@ def sample(right, down, weights, closed, starts, rng, out):
                     chance[above] = total
                 above = min(np.searchsorted(chance, rng.random() * total, "right"), q - 1)
                 state = above * rest + kept
-
-
-@njit(cache=True)
-def token_divergence(r, p, law, rng, out):
-    """Write values of mean KL(r_n || p_n) into out (n,), between the laws of observations of a block of k tokens.
-
-    r, p: (n, q^k) laws of the clean block, first site highest digit; law: (n_outcomes, q), p(outcome | symbol).
-    As `mixtures.block_divergence`: chain rule over the sites, each given the observations of those before it, drawn
-    from r. For k = 1 nothing is drawn and out is exact. The most probable symbol's share is not subtracted from the
-    others', so that small differences keep their digits.
-    """
-    n_outcomes, q = law.shape
-    n_states = r.shape[1]
-    r_now, p_now = np.empty(n_states), np.empty(n_states)
-    r_site, p_site = np.empty(q), np.empty(q)
-    for n in range(r.shape[0]):
-        r_now[:] = r[n]
-        p_now[:] = p[n]
-        out[n] = 0.0
-        stride = n_states // q
-        while stride > 0:
-            r_site[:] = 0.0
-            p_site[:] = 0.0
-            for state in range(n_states):
-                r_site[(state // stride) % q] += r_now[state]
-                p_site[(state // stride) % q] += p_now[state]
-            top = p_site.argmax()
-            for y in range(n_outcomes):
-                expected, difference = 0.0, 0.0
-                for s in range(q):
-                    expected += p_site[s] * law[y, s]
-                    difference += (r_site[s] - p_site[s]) * (law[y, s] - law[y, top])
-                if expected > 0.0:
-                    out[n] += expected * relative_entropy_term(difference / expected)
-            if stride > 1:
-                level = rng.random()
-                y = -1
-                while level >= 0.0 and y < n_outcomes - 1:
-                    y += 1
-                    level -= (r_site * law[y]).sum()
-                r_total, p_total = (r_site * law[y]).sum(), (p_site * law[y]).sum()
-                for state in range(n_states):
-                    factor = law[y, (state // stride) % q]
-                    r_now[state] *= factor / r_total
-                    p_now[state] *= factor / p_total
-            stride //= q
 
 
 @njit(cache=True, nogil=True)

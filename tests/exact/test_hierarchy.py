@@ -11,7 +11,7 @@ from refusals import refusals
 import lattice_diffusion as ld
 from lattice_diffusion.channels import Erasure, Uniform
 from lattice_diffusion.exact.hierarchy import draw_rules, parent_belief
-from lattice_diffusion.kernels.potts import token_divergence
+from lattice_diffusion.kernels.mixtures import block_divergence
 from lattice_diffusion.models import RandomHierarchy
 
 MODELS = {
@@ -85,9 +85,9 @@ def test_information_against_all_states(key, kind, subtree):
     p = noisy.sum(axis=site, keepdims=True)
     outcomes = np.argwhere(p > 0)
     x_t = values[outcomes]
-    laws = [solver.block_posterior(solver.weights(channel, t, x_t, R), np.array([site])) for R in (parts.BC, parts.B)]
+    laws = [solver.block_posterior(solver.seen(channel, t, x_t, R), np.array([site])) for R in (parts.BC, parts.B)]
     out = np.empty(len(x_t))
-    token_divergence(*laws, channel.output_law(t), np.random.default_rng(0), out)
+    block_divergence(*laws, channel.output_law(t), np.random.default_rng(0), out)
     assert out @ p[p > 0] == pytest.approx(truth, abs=1e-10)
     estimate = ld.exact.cmi(model, channel, t, parts, 300, 6)
     assert abs(estimate.z_score(truth)) < 5

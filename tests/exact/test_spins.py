@@ -239,7 +239,7 @@ test_refusals = refusals(
     (lambda: ask(method="closed"), "no closed form is known for this model under gaussian noise"),
     (lambda: ask(method="fast"), "method must be one of auto, closed, sampled, got 'fast'"),
     (lambda: ask(parts=ld.Lattice((4, 4)).tripartition((1, 1), 1)), "must have the lattice's shape"),
-    (lambda: ask(parts=ld.Lattice((5, 5)).tripartition((1, 1), 1, patch=3)), "A must hold at most 4 spins"),
+    (lambda: ask(parts=ld.Lattice((5, 5)).tripartition((1, 1), 1, patch=3)), "A must hold 1 to 4 spins"),
     (lambda: data(np.zeros((2, 4, 5))), "x_t must have shape"),
     (lambda: data(np.full((2, 5, 5), np.nan)), "x_t must be finite"),
     (lambda: data(np.zeros((2, 5, 5)), region=np.ones((5, 5))), "region must be a boolean mask"),

@@ -77,11 +77,11 @@ def exact_mean(model, channel, t, parts, mutant=False):
     outcomes = np.array(list(np.ndindex(p.shape)))
     x_t = values[outcomes].reshape(-1, *model.lattice.shape)
     channel = ld.channels.for_model(model, channel)
-    r, s = (solver.block_posterior(solver.weights(channel, t, x_t, region), A) for region in (parts.BC, parts.B))
+    r, s = (solver.block_posterior(solver.seen(channel, t, x_t, region), A) for region in (parts.BC, parts.B))
     law, out = channel.output_law(t), np.empty(len(x_t))
     if mutant:
         law = law[:, ::-1]
-    kernel.token_divergence(r, s, law, np.random.default_rng(0), out)
+    block_divergence(r, s, law, np.random.default_rng(0), out)
     return out @ p.ravel()
 
 
@@ -140,8 +140,8 @@ def test_two_symbols_are_spins(name):
             for R in (parts.BC, parts.B)
         ]  # fmt: skip
         found = np.empty((2, len(x_t)))
-        kernel.token_divergence(laws[0][0], laws[1][0], tokens_channel.output_law(t), rng, found[0])
-        block_divergence(laws[0][1], laws[1][1], spin_channel.output_law(t), rng, found[1])
+        for k, (solver, channel) in enumerate(((potts.solver, tokens_channel), (ising.solver, spin_channel))):
+            block_divergence(laws[0][k], laws[1][k], solver.outcomes(channel, t), rng, found[k])
         assert found[0] == pytest.approx(found[1], rel=1e-9, abs=1e-18)
 
 

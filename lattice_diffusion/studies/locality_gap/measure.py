@@ -73,7 +73,7 @@ class SpinLaws:
         return np.tanh(fields[0])[:, None], np.tanh(np.stack(fields[1:], axis=1))
 
     def divergence(self, snr: float) -> FloatArray:
-        law, out = gaussian_output_law(snr), np.empty((len(self.clean), len(self.local)))
+        law, out = gaussian_output_law(snr)[:, ::-1].copy(), np.empty((len(self.clean), len(self.local)))
         nothing_drawn = np.random.default_rng(0)  # one site leaves nothing to draw
         for k, p in enumerate(self.local):
             column = np.empty(len(out))
