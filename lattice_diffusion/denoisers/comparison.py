@@ -454,6 +454,6 @@ def _generated(
 def _classifier_features(images: NDArray, labels: NDArray, rng: np.random.Generator) -> Callable[[NDArray], NDArray]:
     from ..images.hybrid_networks import Classifier, fit_classifier
 
-    net = Classifier(images.shape[2:], int(labels.max()) + 1, rng)
+    net = Classifier(images.shape[1:], int(labels.max()) + 1, rng)
     fit_classifier(net, images, labels, rng)
     return lambda x: net.see(x)[0]

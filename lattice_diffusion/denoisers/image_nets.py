@@ -6,6 +6,7 @@ A pixel's own observation enters by Bayes' rule alone, for any law of its clean 
 
 so that a `LocalImageNet` learns the cavity law q only, p(x_A | x_B) of the box. At t = 1 both networks answer with
 the frequencies of the levels at that pixel, `prior`; images are not alike at all pixels, so each has learned values.
+In colour every value of a pixel is a site of its own, and the other colours of the pixel are in its box.
 """
 
 from typing import Any
@@ -25,11 +26,13 @@ from .posterior import Categorical
 
 
 class LocalImageNet(LocalNet):
-    """The local denoiser of grey images or spins at radius r, under Gaussian noise; `blind` is p(x_A | x_B).
+    """The local denoiser of images or spins at radius r, under Gaussian noise; `blind` is p(x_A | x_B).
 
     Args:
         radius: Chebyshev radius of the box.
-        levels: the values of a clean pixel, increasing; prior: their frequencies at every pixel, (level, *lattice).
+        levels: the values of a clean pixel, increasing; prior: their frequencies at every pixel, (level, *lattice),
+            of several values (level, in_channels, *lattice).
+        in_channels: values of a pixel, 3 of colours.
         channel, width, depth, rng: as for `LocalNet`.
 
     Raises InputError for levels that do not increase, or a prior that is not positive or of another shape.
@@ -41,17 +44,21 @@ class LocalImageNet(LocalNet):
         levels: ArrayLike,
         prior: ArrayLike,
         *,
+        in_channels: int = 1,
         channel: Gaussian = Gaussian("linear"),  # noqa: B008  frozen
         width: int = 32,
         depth: int = 2,
         rng: Rng = None,
     ) -> None:
         arguments = given_arguments(locals())
-        width = arguments["width"]
-        log_prior, kind = _image_kind(levels, prior)
-        super().__init__(radius, channel=channel, width=width, depth=depth, **kind)
-        self.first_modulation = PlacedModulation(width, width, log_prior.shape[1:])
-        _answer_with_levels(self, arguments, log_prior, width, rng)
+        width, n = arguments["width"], arguments["in_channels"]
+        log_prior, kind = _image_kind(levels, prior, n)
+        if n > 1:
+            kind["stencil"] = np.ones((n, n, *[2 * arguments["radius"] + 1] * kind["ndim"]), bool)
+            kind["stencil"][(range(n), range(n), *[arguments["radius"]] * kind["ndim"])] = False
+        super().__init__(radius, n, channel=channel, width=width, depth=depth, **kind)
+        self.first_modulation = PlacedModulation(n * width, width, log_prior.shape[-kind["ndim"] :])
+        _answer_with_levels(self, arguments, log_prior, rng, groups=n)
 
     def _cavity(self, x_t: Tensor, level: NoiseLevel) -> Categorical:
         return _law(self, self._outputs(x_t, level), level)
@@ -62,10 +69,10 @@ class LocalImageNet(LocalNet):
 
 
 class GlobalImageNet(GlobalNet):
-    """The global denoiser of grey images or spins under Gaussian noise.
+    """The global denoiser of images or spins under Gaussian noise.
 
     Args:
-        levels, prior: as for `LocalImageNet`.
+        levels, prior, in_channels: as for `LocalImageNet`.
         channel, width, halvings (`levels` there), depth, rng: as for `GlobalNet`.
     """
 
@@ -74,6 +81,7 @@ class GlobalImageNet(GlobalNet):
         levels: ArrayLike,
         prior: ArrayLike,
         *,
+        in_channels: int = 1,
         channel: Gaussian = Gaussian("linear"),  # noqa: B008  frozen
         width: int = 32,
         halvings: int = 2,
@@ -81,11 +89,11 @@ class GlobalImageNet(GlobalNet):
         rng: Rng = None,
     ) -> None:
         arguments = given_arguments(locals())
-        width = arguments["width"]
-        log_prior, kind = _image_kind(levels, prior)
-        super().__init__(channel=channel, width=width, levels=halvings, depth=depth, **kind)
-        self.first = PlacedNeighbours(self.n_features + 1, width, log_prior.shape[1:])
-        _answer_with_levels(self, arguments, log_prior, width, rng)
+        width, n = arguments["width"], arguments["in_channels"]
+        log_prior, kind = _image_kind(levels, prior, n)
+        super().__init__(n, channel=channel, width=width, levels=halvings, depth=depth, **kind)
+        self.first = PlacedNeighbours(n * (self.n_features + 1), width, log_prior.shape[-kind["ndim"] :])
+        _answer_with_levels(self, arguments, log_prior, rng)
 
     def _posterior(self, x_t: Tensor, t: Any) -> Categorical:
         level = self._level(x_t, t)
@@ -116,31 +124,36 @@ class PlacedNeighbours(Neighbours):
         return super().forward(z) + self.places
 
 
-def _image_kind(levels: ArrayLike, prior: ArrayLike) -> tuple[NDArray[np.float64], dict[str, Any]]:
-    """Return the log prior, and the arguments of networks for such images."""
+def _image_kind(levels: ArrayLike, prior: ArrayLike, in_channels: int) -> tuple[NDArray[np.float64], dict[str, Any]]:
+    """Return the log prior, ([channel,] level, *lattice), and the arguments of networks for such images."""
     values, frequencies = np.asarray(levels, float), np.asarray(prior, float)
     if values.ndim != 1 or len(values) < 2 or not (np.diff(values) > 0).all():
         raise InputError(f"levels must be two or more increasing numbers, got {values.tolist()}")
-    if frequencies.ndim < 2 or len(frequencies) != len(values):
-        raise InputError(f"prior must have shape ({len(values)}, *lattice), got {frequencies.shape}")
+    colours = (in_channels,) if in_channels > 1 else ()
+    ndim = frequencies.ndim - 1 - len(colours)
+    if ndim < 1 or frequencies.shape[: 1 + len(colours)] != (len(values), *colours):
+        wanted = ", ".join(map(str, (len(values), *colours)))
+        raise InputError(f"prior must have shape ({wanted}, *lattice), got {frequencies.shape}")
     if not (frequencies > 0).all() or not np.isfinite(frequencies).all():
         raise InputError("prior must be positive everywhere; add one to the counts of each level")
     law = frequencies / frequencies.sum(axis=0)
     square = np.tensordot(values**2, law, axes=1).mean()
-    return np.log(law), {"head": "gaussian", "ndim": frequencies.ndim - 1, "variance": float(square)}
+    log_prior = np.moveaxis(np.log(law), 0, len(colours))
+    return log_prior, {"head": "gaussian", "ndim": ndim, "variance": float(square)}
 
 
-def _answer_with_levels(net: Any, arguments: dict[str, Any], log_prior: NDArray, width: int, rng: Rng) -> None:
-    """Give the network a readout of one output per level and its prior, and draw its weights."""
-    net.arguments, net.n_outputs = arguments, len(log_prior)
+def _answer_with_levels(net: Any, arguments: dict[str, Any], log_prior: NDArray, rng: Rng, groups: int = 1) -> None:
+    """Give the network a readout of one output per level and value of a pixel, and its prior; draw its weights."""
+    net.arguments = arguments
     net.levels = tuple(np.asarray(arguments["levels"], float).tolist())
+    net.n_outputs, width = len(net.levels), arguments["width"]
     net.register_buffer("prior", torch.as_tensor(log_prior, dtype=torch.float32, device="cpu"))
-    net.readout = layer(width, net.n_outputs, gain=0.3)
+    net.readout = layer(groups * width, net.in_channels * net.n_outputs, groups=groups, gain=0.3)
     initialise(net, rng)
 
 
 def _law(net: Any, out: Tensor, level: NoiseLevel) -> Categorical:
-    """Return the prior, changed by the network as far as there is signal; out (batch, 1, level, *lattice)."""
+    """Return the prior, changed by the network as far as there is signal; out (batch, channel, level, *lattice)."""
     signal = per_sample(level.signal, out)
     return Categorical(net.prior + signal * out, net.levels)
 

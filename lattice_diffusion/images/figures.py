@@ -298,9 +298,14 @@ def plot_recovery(variables: Variables, name: str, *, ax: "Axes | None" = None) 
 def plot_images(variables: Variables, *, ax: "Axes | None" = None) -> "Axes":
     """Draw rows of images: real ones, then every schedule."""
     ax = new_figure()[1] if ax is None else ax
-    pixels = np.pad(variables["pixels"].values, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=np.nan)
-    n, m, rows, columns = pixels.shape
-    canvas = pixels.transpose(0, 2, 1, 3).reshape(n * rows, m * columns)
+    pixels = variables["pixels"].values
+    edge = [(0, 0), (0, 0), (1, 1), (1, 1), (0, 0)]
+    if pixels.ndim == 5:
+        pixels = np.pad(np.clip((pixels + 1) / 2, 0, 1), edge, constant_values=1.0)
+    else:
+        pixels = np.pad(pixels, edge[:-1], constant_values=np.nan)
+    n, m, rows, columns, *colours = pixels.shape
+    canvas = np.swapaxes(pixels, 1, 2).reshape(n * rows, m * columns, *colours)
     ax.imshow(canvas, cmap="gray_r", interpolation="nearest")
     ax.set_yticks((np.arange(n) + 0.5) * rows, [str(name) for name in variables["source"].values])
     ax.set_xticks([])

@@ -47,7 +47,7 @@ class Effort:
 
 @dataclass(frozen=True)
 class Generated:
-    """Images (n, 1, row, column), multiply-adds of the networks for one of them, and seconds for all."""
+    """Images (n, channel, row, column), multiply-adds of the networks for one of them, and seconds for all."""
 
     images: NDArray[np.float64]
     multiply_adds: float
@@ -56,7 +56,7 @@ class Generated:
 
 @dataclass(frozen=True)
 class Measured:
-    """Errors (n, t, network), images that came back (start, network, n, 1, row, column), images by schedule."""
+    """Errors (n, t, network), images that came back (start, network, n, channel, row, column), images by schedule."""
 
     errors: NDArray[np.float64]
     back: NDArray[np.float64]
@@ -85,7 +85,7 @@ def measure(
     generated = {}
     for (name, radii), path in zip(schedules.items(), generation_seed.spawn(len(schedules)), strict=True):
         kept = parts / f"generated-{name}.npz"
-        size = (effort.n_generated, 1, *data.shape)
+        size = (effort.n_generated, data.channels, *data.shape)
         generated[name] = _kept(kept, generate, nets, radii, size, effort.n_steps, path)
         tick()
     shape = (len(effort.starts), len(nets), *clean.shape)
@@ -151,7 +151,7 @@ def stepwise(times: NDArray[np.float64], radii: NDArray[np.int64], known: tuple[
 
 
 def generate(nets: Nets, radii: Radii, size: tuple[int, ...], n_steps: int, rng: np.random.Generator) -> Generated:
-    """Return images of the size (n, 1, row, column) from pure noise in `n_steps` equal steps of time.
+    """Return images of the size (n, channel, row, column) from pure noise in `n_steps` equal steps of time.
 
     They start at t = 1, or where the schedule of a wrapped network ends.
     """
@@ -179,7 +179,7 @@ def returned(net: Denoiser, x_0: NDArray, start: float, n_steps: int, rng: np.ra
 
 
 def squared_errors(nets: Nets, x_0: NDArray, times: NDArray[np.float64], rng: np.random.Generator) -> NDArray:
-    """Return the mean over pixels of |x_0 - E[x_0|x_t]|^2, (n, t, network), on one noise for all networks."""
+    """Return the mean over values of pixels of |x_0 - E[x_0|x_t]|^2, (n, t, network), on one noise for all networks."""
     errors = np.empty((len(x_0), len(times), len(nets)))
     for k, t in enumerate(times):
         x_t = CHANNEL.corrupt(x_0, float(t), rng)
@@ -189,7 +189,7 @@ def squared_errors(nets: Nets, x_0: NDArray, times: NDArray[np.float64], rng: np
 
 
 def bits_lost(errors: NDArray, kinds: tuple[int, ...], times: NDArray[np.float64], radii: Radii) -> NDArray:
-    """Return Girsanov's KL of a schedule beyond that of the global network, (n,) in bits per pixel of every image.
+    """Return Girsanov's KL of a schedule beyond that of the global network, (n,) in bits per dimension of every image.
 
     1/2 int d(snr) [error - error global] / log 2, by the trapezoidal rule; errors (n, t, network), of `kinds`.
     """

@@ -1,4 +1,4 @@
-"""The networks of a hybrid: grey images to train on, local denoisers of several radii, a global one, a classifier.
+"""The networks of a hybrid: images to train on, local denoisers of several radii, a global one, a classifier.
 
 Everything is trained by the one loop of `denoisers.training`; checkpoints and finished networks are kept in the folder
 of parts, so that a killed run goes on to the same numbers.
@@ -45,7 +45,7 @@ def stream(seed: int, role: str) -> np.random.SeedSequence:
 
 @dataclass(frozen=True)
 class Split:
-    """Images (n, 1, row, column) whose values are `levels`, in three parts that share no image.
+    """Images (n, channel, row, column) whose values are `levels`, in three parts that share no image.
 
     Attributes:
         train: for networks and classifier; reference: images that generated ones are compared with; real: as many
@@ -66,22 +66,27 @@ class Split:
         return self.train.shape[2:]
 
     @property
+    def channels(self) -> int:
+        """Values of a pixel."""
+        return self.train.shape[1]
+
+    @property
     def prior(self) -> NDArray[np.float64]:
-        """Frequencies of the levels at every pixel of the training images, one added to each count, (level, ...)."""
-        counts = np.stack([(self.train[:, 0] == level).sum(axis=0) for level in self.levels])
-        return (counts + 1.0) / (len(self.train) + len(self.levels))
+        """Frequencies of the levels in the training images, one added to each count, (level, ...) as for networks."""
+        counts = np.stack([(self.train == level).sum(axis=0) for level in self.levels])
+        frequencies = (counts + 1.0) / (len(self.train) + len(self.levels))
+        return frequencies if self.channels > 1 else frequencies[:, 0]
 
 
 def split(images: Images, n_levels: int, shrink: int, rng: np.random.Generator) -> Split:
-    """Return grey images or spins, averaged over blocks of `shrink` x `shrink` and rounded to at most `n_levels`.
+    """Return images or spins, averaged over blocks of `shrink` x `shrink`, every value rounded to one of `n_levels`.
 
-    A fifth is held out, one half of it for each comparison. Raises InputError for colour, for too few images, and for
+    A fifth is held out, one half of it for each comparison. Raises InputError for tokens, for too few images, and for
     blocks larger than half an image.
     """
-    n, channels, rows, columns = images.shape
-    if channels != 1 or images.symbols is not None:
-        found = f"has {channels} channels" if channels != 1 else "is of tokens"
-        raise InputError(f"a hybrid takes grey images or spins, {images.source.name} {found}")
+    n, _, rows, columns = images.shape
+    if images.symbols is not None:
+        raise InputError(f"a hybrid takes grey images, colours or spins, {images.source.name} is of tokens")
     if n < LEAST:
         raise InputError(f"a hybrid needs at least {LEAST} images, and better 5,000, got {n}")
     if min(rows, columns) // shrink < 4:
@@ -140,10 +145,11 @@ class Training:
 
 def untrained(data: Split, training: Training, kind: int, rng: np.random.Generator, device: str = "cpu") -> Network:
     """Return the network of a radius with random weights, that of -1 global."""
-    options: dict[str, Any] = {"channel": CHANNEL, "width": training.width, "rng": rng}
+    options: dict[str, Any] = {"in_channels": data.channels, "channel": CHANNEL, "rng": rng}
     if kind == GLOBAL:
-        return GlobalImageNet(data.levels, data.prior, **options).to(device)
-    return LocalImageNet(kind, data.levels, data.prior, **options).to(device)
+        return GlobalImageNet(data.levels, data.prior, width=training.width, **options).to(device)
+    width = max(1, training.width // data.channels)  # of each colour, which has outputs of its own
+    return LocalImageNet(kind, data.levels, data.prior, width=width, **options).to(device)
 
 
 def trained(
@@ -201,13 +207,13 @@ BATCH = 64
 class Classifier(nn.Module):
     """A small convolutional classifier, whose features tell real images from generated ones.
 
-    Images (n, 1, row, column) -> features (n, N_FEATURES) -> log probabilities of classes (n, class).
+    Images (n, *shape), of shape (channel, row, column) -> features (n, N_FEATURES) -> log probabilities (n, class).
     """
 
-    def __init__(self, shape: tuple[int, int], n_classes: int, rng: np.random.Generator) -> None:
+    def __init__(self, shape: tuple[int, ...], n_classes: int, rng: np.random.Generator) -> None:
         super().__init__()
-        self.side = (min(SIDE, shape[0] // 2), min(SIDE, shape[1] // 2))
-        self.first, self.second = layer(1, 16, ndim=2, size=3), layer(16, 32, ndim=2, size=3)
+        self.side = (min(SIDE, shape[1] // 2), min(SIDE, shape[2] // 2))
+        self.first, self.second = layer(shape[0], 16, ndim=2, size=3), layer(16, 32, ndim=2, size=3)
         self.third = layer(32 * self.side[0] * self.side[1], N_FEATURES)
         self.last = layer(N_FEATURES, n_classes)
         initialise(self, rng)
@@ -237,7 +243,7 @@ def classifier_of(data: Split, seed: int, parts: Path, device: str = "cpu") -> C
     if data.labels is None:
         return None
     path, rng = parts / "classifier.pt", np.random.default_rng(stream(seed, "classifier"))
-    net = Classifier(data.shape, len(data.classes), rng).to(device)
+    net = Classifier(data.train.shape[1:], len(data.classes), rng).to(device)
     if path.exists():
         with understood(path, "of this classifier"):
             net.load_state_dict(read_checkpoint(path)["average"])
@@ -252,7 +258,7 @@ def classifier_seconds(data: Split, device: str = "cpu") -> float:
     if data.labels is None:
         return 0.0
     start, few, rng = time.perf_counter(), 4 * BATCH, np.random.default_rng(0)
-    net = Classifier(data.shape, len(data.classes), rng).to(device)
+    net = Classifier(data.train.shape[1:], len(data.classes), rng).to(device)
     fit_classifier(net, data.train[:few], data.labels[0][:few], rng, epochs=1)
     net.see(data.train[:1])  # which waits for the device
     return (time.perf_counter() - start) * EPOCHS * len(data.train) / min(few, len(data.train))

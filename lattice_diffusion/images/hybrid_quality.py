@@ -6,7 +6,7 @@ Groups, with NAME_stderr beside every estimate; `radius` is -1 for the global ne
     recovery     mse, excess_mse, patch_divergence, agreement (start, radius)      of images noised to T_f and returned
     generation   patch_divergence, frechet_distance, class_entropy, bits, cost, seconds (schedule); real_NAME of real
                  images in their place; window_start, window_stop, local_radius
-    images       pixels (source, example, row, column), real ones first
+    images       pixels (source, example, row, column), real ones first; of colours also (.., channel)
 
 Distances are to the reference images, which nothing was trained on: by the features of a classifier, and by the law of
 small patches. Both sets are cut into blocks, and a distance is measured again without the k-th block of either
@@ -85,12 +85,12 @@ def _frechet(x: NDArray, y: NDArray) -> float:
 def patch_divergence(images: NDArray, reference: NDArray, threshold: float, side: int = PATCH) -> Distance:
     """Return the Jensen-Shannon divergence of the laws of `side` x `side` patches cut to two values at `threshold`.
 
-    It is in nats, over patches at all places of the images (n, 1, row, column): 0 for equal laws only, log 2 for laws
-    that share no patch.
+    It is in nats, over patches at all places of the images (n, channel, row, column), whose colours are averaged: 0 for
+    equal laws only, log 2 for laws that share no patch.
     """
     if side > min(images.shape[2:]) or side > 4:
         raise InputError(f"side must be at most 4 and fit into the images, got {side} for {images.shape[2:]}")
-    x, y = (_patch_counts(set_[:, 0] > threshold, side) for set_ in (images, reference))
+    x, y = (_patch_counts(set_.mean(axis=1) > threshold, side) for set_ in (images, reference))
     blocks = [np.stack([counts[block].sum(axis=0) for block in _blocks(len(counts))]) for counts in (x, y)]
 
     def divergence(kept: NDArray[np.bool_]) -> float:
@@ -165,7 +165,7 @@ def _log_snr(dim: str, times: NDArray) -> Any:
 
 
 def _recovery(judge: Judge, back: NDArray) -> Variables:
-    """Return what is left of images that were noised and returned, (start, network, n, 1, row, column)."""
+    """Return what is left of images that were noised and returned, (start, network, n, channel, row, column)."""
     dims, clean, shape = ("start", "radius"), judge.data.real[: back.shape[2]], back.shape[:2]
     found = _errors(dims, np.moveaxis(((back - clean) ** 2).mean(axis=(3, 4, 5)), 2, 0))
     apart = [judge.distances(images)["patch_divergence"] for images in back.reshape(-1, *clean.shape)]
@@ -226,10 +226,13 @@ def _rows(
 
 def _images(data: Split, measured: Measured) -> Variables:
     sets = {"real": data.real, **{name: one.images for name, one in measured.generated.items()}}
-    pixels = np.stack([images[:EXAMPLES, 0] for images in sets.values()]).astype(np.float32)
+    pixels = np.moveaxis(np.stack([images[:EXAMPLES] for images in sets.values()]).astype(np.float32), 2, -1)
+    dims = ["source", "example", "row", "column", "channel"]
+    if data.channels == 1:
+        pixels, dims = pixels[..., 0], dims[:-1]
     return {
         "source": variable("source", np.array(list(sets), object), "1", "real, or the schedule"),
-        "pixels": variable(("source", "example", "row", "column"), pixels, "1", "values of pixels"),
+        "pixels": variable(dims, pixels, "1", "values of pixels"),
     }
 
 

@@ -26,15 +26,16 @@ def rng():
     return np.random.default_rng(7)
 
 
-def nets(radius=1):
-    prior = rng().random((3, *SHAPE)) + 0.1
-    options = {"width": 8, "rng": rng()}
+def nets(radius=1, n=1):
+    prior = rng().random((3, *([n] if n > 1 else []), *SHAPE)) + 0.1
+    options = {"in_channels": n, "width": 8, "rng": rng()}
     return LocalImageNet(radius, LEVELS, prior, **options), GlobalImageNet(LEVELS, prior, **options), prior
 
 
-def test_own_observation_enters_by_bayes_rule():
-    net, _, _ = nets()
-    x, t = rng().standard_normal((6, 1, *SHAPE)), 0.4
+@pytest.mark.parametrize("n", [1, 3])
+def test_own_observation_enters_by_bayes_rule(n):
+    net, _, _ = nets(n=n)
+    x, t = rng().standard_normal((6, n, *SHAPE)), 0.4
     alpha, sigma = CHANNEL.alpha(t), CHANNEL.sigma(t)
     likelihood = np.exp(-((x[:, :, None] - alpha * np.reshape(LEVELS, (3, 1, 1))) ** 2) / (2 * sigma**2))
     expected = net.blind(x, t).probabilities * likelihood
@@ -43,30 +44,34 @@ def test_own_observation_enters_by_bayes_rule():
     assert net(x, t).mean == pytest.approx((expected * np.reshape(LEVELS, (3, 1, 1))).sum(axis=2), abs=1e-5)
 
 
+@pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize("which", [0, 1])
-def test_pure_noise_gives_the_prior_and_no_noise_the_nearest_level(which):
-    net, prior = nets()[which], nets()[2]
-    x = rng().standard_normal((3, 1, *SHAPE))
-    assert net(x, 1.0).probabilities[:, 0] == pytest.approx(np.stack([prior / prior.sum(axis=0)] * 3), abs=1e-6)
+def test_pure_noise_gives_the_prior_and_no_noise_the_nearest_level(which, n):
+    *made, prior = nets(n=n)
+    net, law = made[which], (prior / prior.sum(axis=0)).reshape(3, n, *SHAPE)
+    x = rng().standard_normal((3, n, *SHAPE))
+    assert net(x, 1.0).probabilities == pytest.approx(np.stack([np.swapaxes(law, 0, 1)] * 3), abs=1e-6)
     nearest = np.asarray(LEVELS)[np.abs(x[..., None] - LEVELS).argmin(axis=-1)]
     assert net(x, 0.0).mean == pytest.approx(nearest, abs=1e-5)
 
 
-@pytest.mark.parametrize("radius", [1, 2])
-def test_it_sees_its_box_and_nothing_else(radius):
-    net = nets(radius)[0]
-    x = torch.as_tensor(rng().standard_normal((1, 1, *SHAPE)), dtype=torch.float32).requires_grad_()
+@pytest.mark.parametrize(("radius", "n"), [(1, 1), (2, 1), (0, 3), (1, 3)])
+def test_it_sees_its_box_and_nothing_else(radius, n):
+    """The other colours of its pixel, too."""
+    net = nets(radius, n)[0]
+    x = torch.as_tensor(rng().standard_normal((1, n, *SHAPE)), dtype=torch.float32).requires_grad_()
     for site in ((0, 0), (2, 2), (4, 1)):
         for law, own in ((net.blind(x, 0.5), False), (net(x, 0.5), True)):
-            (seen,) = torch.autograd.grad(law.log_weights[0, 0, 0, *site], x)
-            expected = ld.Lattice(SHAPE).box(site, radius)
-            expected[site] = own
-            assert np.array_equal(seen[0, 0].numpy() != 0, expected)
+            (seen,) = torch.autograd.grad(law.log_weights[0, n - 1, 0, *site], x)
+            expected = np.repeat(ld.Lattice(SHAPE).box(site, radius)[None], n, axis=0)
+            expected[n - 1, *site] = own
+            assert np.array_equal(seen[0].numpy() != 0, expected)
 
 
-def test_a_global_network_sees_everything():
-    net = nets()[1]
-    x = torch.as_tensor(rng().standard_normal((1, 1, *SHAPE)), dtype=torch.float32).requires_grad_()
+@pytest.mark.parametrize("n", [1, 3])
+def test_a_global_network_sees_everything(n):
+    net = nets(n=n)[1]
+    x = torch.as_tensor(rng().standard_normal((1, n, *SHAPE)), dtype=torch.float32).requires_grad_()
     (seen,) = torch.autograd.grad(net(x, 0.5).log_weights[0, 0, 0, 0, 0], x)
     assert (seen != 0).all()
 
@@ -97,9 +102,10 @@ def test_it_learns_the_exact_local_posterior_of_spins():
         assert np.mean((net(x_t, t).mean - law.mean) ** 2) < 0.05 * law.variance.mean()
 
 
+@pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize("which", [0, 1])
-def test_it_comes_back_from_a_file(which, tmp_path):
-    net, x = nets()[which], rng().standard_normal((2, 1, *SHAPE))
+def test_it_comes_back_from_a_file(which, n, tmp_path):
+    net, x = nets(n=n)[which], rng().standard_normal((2, n, *SHAPE))
     save(tmp_path / "net.pt", net)
     again = load(tmp_path / "net.pt")
     assert type(again) is type(net)
@@ -110,5 +116,9 @@ test_refusals = refusals(
     (lambda: LocalImageNet(1, [1.0], np.ones((1, 4, 4))), r"levels must be two or more increasing numbers, got \[1"),
     (lambda: LocalImageNet(1, [1.0, 0.0], np.ones((2, 4, 4))), "levels must be two or more increasing"),
     (lambda: LocalImageNet(1, [0.0, 1.0], np.ones((3, 4, 4))), r"prior must have shape \(2, \*lattice\), got \(3, 4"),
+    (
+        lambda: GlobalImageNet([0.0, 1.0], np.ones((2, 4, 4)), in_channels=3),
+        r"prior must have shape \(2, 3, \*lattice\), got \(2, 4, 4\)",
+    ),
     (lambda: LocalImageNet(1, [0.0, 1.0], np.zeros((2, 4, 4))), "prior must be positive everywhere; add one"),
 )

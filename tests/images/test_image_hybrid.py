@@ -187,6 +187,35 @@ def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path, monkeypatch, capsys)
     assert main(["show", str(out)]) == 0
 
 
+def test_colours_of_a_pixel_tell_of_each_other(tmp_path):
+    """Red, green and blue are one random field and noise of their own: what a box of r = 0 knows is more than one."""
+    rng = np.random.default_rng(3)
+    x = np.clip(128 + 60 * rng.standard_normal((400, 6, 5, 1)) + 15 * rng.standard_normal((400, 6, 5, 3)), 0, 255)
+    data = split(open_images(x.astype(np.uint8), labels=np.arange(400) % 2), 4, 1, np.random.default_rng(1))
+    assert data.prior[:, 1, 2, 3] == pytest.approx(
+        [((data.train[:, 1, 2, 3] == v).sum() + 1) / 324 for v in data.levels]
+    )
+    few = {"effort": EFFORT, "training": {"steps": 150, "global_steps": 5, "width": 24}}
+    options = {"window": (0.3, 0.8), "radii": "0", "radius": 0, "levels": 4, "n_samples": 100, "steps": 4}
+    found = ld.hybrid(x.astype(np.uint8), labels=np.arange(400) % 2, progress=False, **few, **options)
+    at = found["denoising"].sel(t=0.52, radius=0)
+    alone = squared_error_of_one(data, 0.52)
+    assert float(at["mse"]) + 5 * float(at["mse_stderr"]) < alone
+    assert found["images"]["pixels"].shape == (5, 12, 6, 5, 3)
+    assert set(np.unique(found["images"]["pixels"].values.round(5))) <= set(data.levels.round(5).astype(np.float32))
+    assert found.plot() is not None
+
+
+def squared_error_of_one(data, t, nodes=401):
+    """The least squared error of a value of a pixel from its own noisy value, its law being that of the training."""
+    p, v = np.array([(data.train == level).mean() for level in data.levels]), data.levels
+    x = np.linspace(-4, 4, nodes)
+    weight = p * np.exp(-0.5 * ((x[:, None] - CHANNEL.alpha(t) * v) / CHANNEL.sigma(t)) ** 2)
+    mean = weight @ v / weight.sum(axis=1)
+    density = weight / np.trapezoid(weight.sum(axis=1), x)
+    return np.trapezoid((density * (mean[:, None] - v) ** 2).sum(axis=1), x)
+
+
 def test_without_labels_patches_judge_alone(tmp_path, capsys, monkeypatch):
     x = ld.models.Ising(ld.Lattice((6, 5)), 0.5).sample(400, np.random.default_rng(2))
     np.save(tmp_path / "spins.npy", (x > 0).astype(np.uint8))
@@ -329,8 +358,8 @@ def test_refusals(tmp_path, capsys):
     for options, message in messages.items():
         assert main(["hybrid", str(path), "--out", str(tmp_path / "x.h5"), *options]) == 2
         assert message in capsys.readouterr().err
-    np.save(tmp_path / "colour.npy", np.random.default_rng(1).integers(256, size=(200, 8, 8, 3)).astype(np.uint8))
-    with pytest.raises(InputError, match=r"takes grey images or spins, colour.npy has 3 channels"):
-        ld.hybrid(tmp_path / "colour.npy", **ASKED)
+    tokens = open_images(np.random.default_rng(1).integers(3, size=(400, 8, 8)), tokens=3)
+    with pytest.raises(InputError, match="takes grey images, colours or spins, array is of tokens"):
+        split(tokens, 8, 1, np.random.default_rng(1))
     with pytest.raises(InputError, match="at least 400 images, and better 5,000, got 399"):
         ld.hybrid(path, n_max=399, **ASKED)
