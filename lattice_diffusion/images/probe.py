@@ -265,7 +265,8 @@ def _unresolved(field: Field, plan: ProbePlan, images: Images) -> Iterator[str]:
         yield (
             f"A is told apart by {len(pixels.levels)} {'levels' if field.channels == 1 else 'colours'}, which leave "
             f"{pixels.unresolved:.2g} of its variance open: up to {within:.2g} nats at "
-            f"{level(plan.times[0], np.log(plan.noise().snr(plan.times[0])))}."
+            f"{level(plan.times[0], np.log(plan.noise().snr(plan.times[0])))}, where I(A;C|B) and r(t) may be too "
+            "small."
         )
 
 

@@ -368,7 +368,9 @@ def test_colour_says_what_its_levels_leave_open_and_needs_gaussian_noise(tmp_pat
     path = tmp_path / "colour.npy"
     np.save(path, np.random.default_rng(1).integers(0, 256, (1500, 6, 6, 3)).astype(np.float32))
     assert run(path, tmp_path / "p.h5", "--value-range", "0,300") == 0
-    assert "A is told apart by 64 colours, which leave 0.05" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "A is told apart by 64 colours, which leave 0.05" in err
+    assert "at t = 0.4 (σ/α = 0.667, log snr = +0.8), where I(A;C|B) and r(t) may be too small." in err
     parameters = json.loads(str(results.load(tmp_path / "p.h5").attrs["parameters"]))
     assert parameters["data"]["value_range"] == [0, 300]
     levels = parameters["pixel_levels"]
