@@ -185,15 +185,11 @@ class TransferMatrix(SpinSolver):
         return np.swapaxes(out, 1, 2) if self._transposed else out
 
     def blind_log_odds(self, h: FloatArray, lattice: Lattice, radius: int | None, wanted: BoolArray) -> FloatArray:
-        everything = radius is None or radius >= max(self.shape) - 1
-        if not everything and (any(lattice.periodic) or self._field.any()):
+        if radius is not None and radius < max(self.shape) - 1:
             return super().blind_log_odds(h, lattice, radius, wanted)
         weights = self._weights(h)
         out = np.empty_like(weights)
-        if everything:
-            rows.site_odds(self._right, self._down, weights, out)
-        else:
-            rows.local_site_odds(self._right, self._down, weights, self._above, self._below, radius, out)
+        rows.site_odds(self._right, self._down, weights, out)
         with np.errstate(divide="ignore"):
             log_odds = np.log(out[..., 1]) - np.log(out[..., 0])
         return (np.swapaxes(log_odds, 1, 2) if self._transposed else log_odds) + 2.0 * self._field
@@ -203,16 +199,15 @@ class TransferMatrix(SpinSolver):
         cells = np.stack(np.unravel_index(sites, self.shape), axis=1)
         cells = cells[:, ::-1] if self._transposed else cells
         order = np.lexsort((cells[:, 1], cells[:, 0]))
-        weights = self._weights(h)
         # rows without any observation are summed over once, not for every sample
-        seen = np.flatnonzero((weights != self._prior).any(axis=(0, 2, 3)))
-        first, last = cells[order[0], 0], cells[order[-1], 0]
-        if len(seen):
-            first, last = min(first, seen[0]), max(last, seen[-1])
-        weights[:, cells[:, 0], cells[:, 1]] = 1.0
+        fields = self._oriented(h)
+        used = np.union1d(np.flatnonzero(fields.any(axis=(0, 2))), cells[:, 0])
+        first, last = used[0], used[-1] + 1
+        weights = spin_weights(fields[:, first:last]) * self._prior[:, first:last]
+        weights[:, cells[:, 0] - first, cells[:, 1]] = 1.0
         out = np.empty((len(h), 1 << k))
-        ends = self._above[first], self._below[last + 1], first, last
-        kernel.block_weights(self._right, self._down, weights, np.ascontiguousarray(cells[order]), *ends, out)
+        links, ends = (self._right[first:last], self._down[first : last + 1]), (self._above[first], self._below[last])
+        kernel.block_weights(*links, weights, np.ascontiguousarray(cells[order] - [first, 0]), *ends, out)
         # axes of the kernel's states follow the sorted sites; put them back into the order asked for
         law = out.reshape(-1, *(2,) * k).transpose(0, *(1 + np.argsort(order))).reshape(len(h), 1 << k)
         if not self._field.any():

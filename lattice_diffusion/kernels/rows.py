@@ -133,48 +133,6 @@ def site_odds(right, down, weights, out):
 
 
 @njit(cache=True)
-def local_site_odds(right, down, weights, above, below, radius, out):
-    """Write the same given only the weights in the box of `radius` around each site, less its own.
-
-    above, below (L+1, 2^W): sums without weights over rows 0 .. i-1 and i .. L-1, as functions of row i-1.
-    """
-    n_rows, width = weights.shape[1:3]
-    size = 1 << width
-    D = np.empty((n_rows, width, size))  # of row i under the box around column b
-    v, u, centre = np.empty(size), np.empty(size), np.empty(size)
-    seen = np.empty((width, 2))
-    for n in range(weights.shape[0]):
-        for b in range(width):
-            start, stop = max(0, b - radius), min(width, b + radius + 1)
-            seen[:] = 1.0
-            for i in range(n_rows):
-                seen[start:stop] = weights[n, i, start:stop]
-                row_weights(right[i], seen, D[i, b])
-            for a in range(n_rows):
-                first, last = max(0, a - radius), min(n_rows - 1, a + radius)
-                v[:] = above[first]
-                for i in range(first, a):
-                    spread(v, down[i])
-                    _times(v, D[i, b])
-                    normalise(v, v)
-                spread(v, down[a])
-                u[:] = below[last + 1]
-                for i in range(last, a, -1):
-                    _times(u, D[i, b])
-                    spread(u, down[i])
-                    normalise(u, u)
-                seen[start:stop] = weights[n, a, start:stop]
-                seen[b] = 1.0
-                row_weights(right[a], seen, centre)
-                _times(u, centre)
-                run = 1 << (width - 1 - b)
-                out[n, a, b] = 0.0
-                for k in range(0, size, 2 * run):
-                    out[n, a, b, 0] += dot(v[k : k + run], u[k : k + run])
-                    out[n, a, b, 1] += dot(v[k + run : k + 2 * run], u[k + run : k + 2 * run])
-
-
-@njit(cache=True)
 def _bond_sums(v, u, run, out):
     """Write the sums of v(s) u(s') over equal and opposite spins at the bit of value `run`, all others equal."""
     out[:] = 0.0

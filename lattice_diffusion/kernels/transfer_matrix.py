@@ -175,11 +175,10 @@ def log_evidence(right, down, weights, out):
 
 
 @njit(cache=True)
-def block_weights(right, down, weights, sites, above, below, first, last, out):
+def block_weights(right, down, weights, sites, above, below, out):
     """Write relative weights of the 2^k states of the block `sites` (k, 2) = (row, column), sorted by row.
 
-    above, below: (2^W,) sums over rows 0..first-1 and last+1..L-1 without their weights, as functions of rows
-    first-1 and last; only rows first..last (which hold the block) of `weights` are read.
+    above, below: (2^W,) sums over the rows before the first and after the last one, as functions of the nearest row.
     out: (n, 2^k); the first site is the highest bit. Block sites must have weights (1, 1).
     """
     width = weights.shape[2]
@@ -195,10 +194,10 @@ def block_weights(right, down, weights, sites, above, below, first, last, out):
     log_scale = np.empty(1 << n_early)
     for n in range(weights.shape[0]):
         forward[:] = above
-        for i in range(first, top):
+        for i in range(top):
             add_row(forward, work, right[i], down[i], weights[n, i])
         backward[:] = below
-        for i in range(last, bottom, -1):
+        for i in range(weights.shape[1] - 1, bottom, -1):
             take_row(backward, work, right[i], down[i], weights[n, i])
         clamped = weights[n, top : bottom + 1].copy()
         for early in range(1 << n_early):
