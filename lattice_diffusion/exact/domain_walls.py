@@ -180,17 +180,11 @@ class DomainWallSolver(SpinSolver):
 
     def probabilities(self, h: FloatArray) -> FloatArray:
         """Return (n, 2, L, W, 2), P(x_e = -1 | h) and P(x_e = +1 | h), bond by bond; 1/2 at unused entries."""
-        out = np.full((len(h), self.bonds.size, 2), 0.5)
-        h = np.where(self.bonds, h, 0.0).reshape(len(h), -1)
-        for site in np.flatnonzero(self.bonds):
-            own = h[:, site]
-            log_odds, todo = own.copy(), np.isfinite(own)
-            if todo.any():
-                rest = h[todo]
-                rest[:, site] = 0.0
-                log_odds[todo] = self.log_odds(rest.reshape(-1, *self.shape), int(site)) + 2.0 * own[todo]
-            out[:, site] = np.stack([expit(-log_odds), expit(log_odds)], axis=1)
-        return out.reshape(-1, *self.shape, 2)
+        self.check_possible(h)
+        certain = np.isinf(h)
+        blind = self.blind_log_odds(h, Lattice(self.shape), None, ~certain)
+        log_odds = np.where(self.bonds, np.where(certain, h, blind + 2.0 * np.where(certain, 0.0, h)), 0.0)
+        return np.stack([expit(-log_odds), expit(log_odds)], axis=-1)
 
     def blind_log_odds(self, h: FloatArray, lattice: Lattice, radius: int | None, wanted: BoolArray) -> FloatArray:
         """Return log-odds of every bond given the box of faces of `radius` around it (`planar.blind_log_odds`)."""

@@ -180,18 +180,22 @@ class TransferMatrix(SpinSolver):
 
     def probabilities(self, h: FloatArray) -> FloatArray:
         weights = self._weights(h)
+        law = self._site_odds(weights) * weights
+        law /= law.sum(axis=-1, keepdims=True)
+        return np.swapaxes(law, 1, 2) if self._transposed else law
+
+    def _site_odds(self, weights: FloatArray) -> FloatArray:
+        """Return the relative weights (n, rows, width, 2) of spin -1 and +1 given all weights but a site's own."""
         out = np.empty_like(weights)
-        kernel.site_probabilities(self._right, self._down, weights, out)
-        return np.swapaxes(out, 1, 2) if self._transposed else out
+        rows.site_odds(self._right, self._down, weights, out)
+        return out
 
     def blind_log_odds(self, h: FloatArray, lattice: Lattice, radius: int | None, wanted: BoolArray) -> FloatArray:
         if radius is not None and radius < max(self.shape) - 1:
             return super().blind_log_odds(h, lattice, radius, wanted)
-        weights = self._weights(h)
-        out = np.empty_like(weights)
-        rows.site_odds(self._right, self._down, weights, out)
+        odds = self._site_odds(self._weights(h))
         with np.errstate(divide="ignore"):
-            log_odds = np.log(out[..., 1]) - np.log(out[..., 0])
+            log_odds = np.log(odds[..., 1]) - np.log(odds[..., 0])
         return (np.swapaxes(log_odds, 1, 2) if self._transposed else log_odds) + 2.0 * self._field
 
     def block_posterior(self, h: FloatArray, sites: NDArray[np.int64]) -> FloatArray:

@@ -230,34 +230,6 @@ def block_weights(right, down, weights, sites, above, below, out):
 
 
 @njit(cache=True)
-def site_probabilities(right, down, weights, out):
-    """Write P(s = -1) and P(s = +1) of every site into out[n, i, j], from one pass down and one up."""
-    n_rows, width = weights.shape[1:3]
-    size = 1 << width
-    forward = np.empty((n_rows, size))
-    v, work, joint = np.empty(size), np.empty(size), np.empty(size)
-    for n in range(weights.shape[0]):
-        v[:] = 0.5**width
-        for i in range(n_rows):
-            add_row(v, work, right[i], down[i], weights[n, i])
-            forward[i] = v
-        v[:] = 1.0
-        for i in range(n_rows - 1, -1, -1):
-            for state in range(size):
-                joint[state] = v[state] * forward[i, state]
-            take_row(v, work, right[i], down[i], weights[n, i])
-            for j in range(width):
-                plus, minus = 0.0, 0.0
-                stride = 1 << (width - 1 - j)
-                for base in range(0, size, 2 * stride):
-                    for state in range(base, base + stride):
-                        minus += joint[state]
-                        plus += joint[state + stride]
-                out[n, i, j, 0] = minus / (plus + minus)
-                out[n, i, j, 1] = plus / (plus + minus)
-
-
-@njit(cache=True)
 def row_vectors(right, down, weights, above, below):
     """Write normalised sums over rows, (L+1, 2^W): above[i] over those before row i, as a function of row i-1,
     below[i] over row i and those after it, as a function of row i-1 too."""
