@@ -223,14 +223,3 @@ def test_channels_of_a_users_own_are_compared_by_what_they_hold():
     assert reverse(HALF, [0.5, 0.2], always(denoiser), Weak(0.3), 0).shape == HALF.shape
     with pytest.raises(InputError, match="must be made for the noise of the data"):
         reverse(HALF, [0.5, 0.2], always(denoiser), Weak(0.4), 0)
-
-
-def test_numpy_numbers_of_schedules_and_shapes():
-    assert Switch((np.float16(0.25), np.longdouble(0.5)), (0, 1, 2)).bounds == (0.25, 0.5)
-    noises = [pure_noise((n, 1, n, n), BitFlip(), 1, 3) for n in (20, np.uint8(20))]  # 20^3 wraps
-    assert np.array_equal(*noises)
-    schedule = always(ExactDenoiser(MODEL, Gaussian()))
-    plain = reverse(np.ones((2, 1, 2, 3)), [0.5, 0.25], schedule, Gaussian(), 1)
-    for real in (np.float16, np.longdouble, ">f8"):
-        x, times = np.ones((2, 1, 2, 3), real), np.array([0.5, 0.25], real)
-        assert np.array_equal(reverse(x, times, schedule, Gaussian(), 1), plain)

@@ -244,14 +244,6 @@ def test_frenzel_pompe_is_right_in_few_dimensions():
     assert 0.1 < np.mean(np.square(z)) < 4  # the bias left at this n is about one error
 
 
-def test_frenzel_pompe_of_a_pair_is_the_mutual_information():
-    rng, rho = np.random.default_rng(4), 0.8
-    a = rng.standard_normal(4000)
-    c = rho * a + np.sqrt(1 - rho**2) * rng.standard_normal(4000)
-    answer = est.FrenzelPompe().fit(a, c).estimate()
-    assert abs(answer.z_score(-0.5 * np.log(1 - rho**2))) < 5
-
-
 def test_frenzel_pompe_collapses_in_many_dimensions():
     task = est.tasks.find("charges-0.5")
     answer = est.FrenzelPompe().fit(task.sample(1500, np.random.default_rng(3)), task.parts).estimate()

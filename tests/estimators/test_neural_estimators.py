@@ -1,7 +1,6 @@
 """Neural estimators: each on a task where it must be right, mutants, seeds, what is refused."""
 
 import contextlib
-import pickle
 import re
 import warnings
 from dataclasses import replace
@@ -10,14 +9,11 @@ import numpy as np
 import pytest
 from refusals import refusals
 from scipy.special import entr, expit
-from sklearn.base import clone as sklearn_clone
-from sklearn.model_selection import GridSearchCV
-from sklearn.utils.validation import check_is_fitted
 
 import lattice_diffusion as ld
 from lattice_diffusion import estimators as est
 from lattice_diffusion.estimators import tables
-from lattice_diffusion.estimators.base import CapWarning, sample_of
+from lattice_diffusion.estimators.base import CapWarning
 from lattice_diffusion.estimators.critics import Bound
 from lattice_diffusion.estimators.denoiser_gap import DenoiserGapWarning
 from lattice_diffusion.estimators.networks import Convolution, places_of
@@ -529,16 +525,6 @@ def test_seeds_decide_everything(name):
 NAMES = ["ConditionalLikelihood", "ClassifierRatio", "MINE", "InfoNCE", "DenoiserGap"]
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.longdouble, np.int16, np.int64, list])
-def test_numbers_of_any_kind_are_read_as_floats(dtype):
-    data = [np.round(100 * x) for x in triple(300, np.random.default_rng(12))]
-    plain = sample_of(*data, None, None, None)
-    other = sample_of(*(x.tolist() if dtype is list else x.astype(dtype) for x in data), None, None, None)
-    for one, two in ((plain.a, other.a), (plain.c, other.c), (plain.b, other.b)):
-        assert one.dtype == two.dtype == np.float64
-        assert np.array_equal(one, two)
-
-
 @pytest.mark.parametrize("name", ["Gaussian", "FrenzelPompe", "MesnerShalizi", *NAMES])
 def test_constants_and_copies_among_columns_change_nothing(name):
     """Or next to it where weights are drawn."""
@@ -552,17 +538,6 @@ def test_constants_and_copies_among_columns_change_nothing(name):
 
     wide = value(np.c_[c, np.ones(300), c], np.c_[np.zeros(300), b, b])
     assert abs(wide - value(c, b)) < (0.1 if name in NAMES else 1e-9)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_estimators_are_those_of_scikit_learn(name):
-    one = est.find(name)(steps=2)
-    assert sklearn_clone(one.set_params(folds=np.int64(3))).get_params() == one.get_params()
-    a, c, _ = triple(120, np.random.default_rng(13))
-    grid = GridSearchCV(one, {"width": [2]}, scoring=lambda one, a, c: -one.estimate().value, cv=2)
-    check_is_fitted(grid.fit(a[:, None], c).best_estimator_)
-    assert pickle.loads(pickle.dumps(one)).get_params() == one.get_params()
-    assert one.__sklearn_tags__().estimator_type is None
 
 
 def test_a_fit_takes_one_thread_and_gives_the_others_back():

@@ -21,9 +21,9 @@ from lattice_diffusion.exact.spins import NoisySamples, block_states
 from lattice_diffusion.models import DomainWalls, homology
 from lattice_diffusion.models.ising import BETA_CRITICAL
 from lattice_diffusion.runs.points import axes, points
-from lattice_diffusion.runs.quantities import QUANTITIES, evaluate
+from lattice_diffusion.runs.quantities import evaluate
 from lattice_diffusion.runs.runner import run
-from lattice_diffusion.runs.spec import Spec, SpecError
+from lattice_diffusion.runs.spec import Spec
 
 CHANNELS = {"bitflip": ld.channels.BitFlip(), "erasure": ld.channels.Erasure(), "gaussian": ld.channels.Gaussian()}
 METHODS = ("free_fermions", "transfer_matrix")
@@ -552,42 +552,6 @@ def test_ways_to_write_one_point():
     assert evaluate(block, block.rng(0))["cmi"].shape == (2,)
 
 
-@pytest.mark.parametrize(
-    ("changes", "sentence"),
-    [
-        ({"model": {"faces": [3, 3]}}, ".model needs either faces = [L, W] or length = L, got both"),
-        ({"model": {"length": None}}, ".model needs either faces = [L, W] or length = L, got neither"),
-        ({"model": {"length": None, "faces": [3]}}, ".model.faces must be two positive integers such as [32, 32], got"),
-        ({"patch": 2}, " has the key 'patch', which domain-walls has no use for: its bond or block sets A"),
-        ({"radii": None}, " lacks the key 'radii', such as radii = [1, 2, 3]"),
-        (LABEL | {"radii": [1]}, " has the key 'radii', which the label entropy has no use for: it has no A, B and C"),
-        (LABEL | {"model": {"block": [1, 1]}}, " has the key 'model.block', which the label entropy has no use for"),
-        (LABEL | {"model": {"name": "ising", "beta": 0.1}}, " asks for the label entropy of ising; only domain-walls"),
-        ({"quantity": "energy"}, f".quantity must be one of {', '.join(QUANTITIES)}, got 'energy'"),
-    ],
-)
-def test_specs_are_refused_in_one_sentence(changes, sentence):
-    with pytest.raises(SpecError) as caught:
-        loops_grid(**changes)
-    assert str(caught.value).startswith("grids.loops" + sentence)
-
-
-@pytest.mark.parametrize(
-    ("changes", "sentence"),
-    [
-        ({"model": {"periodic": True}}, " at length = 4, t = 0.2: bitflip noise on a periodic grid is"),
-        ({"model": {"block": [1, 1], "bond": [[1, 1], [1, 2]]}}, ": A is set by bond=((i, j), (k, l)) or"),
-        ({"model": {"bond": [[1, 1], [2, 2]]}}, " at length = 4, t = 0.2: bond must join two neighbouring"),
-        (LABEL | {"model": {"length": [8, 16], "beta": 0.4}}, " at length = 16, t = 0.2: label_entropy at beta > 0"),
-    ],
-)
-def test_points_are_refused_before_anything_is_computed(changes, sentence, tmp_path):
-    with pytest.raises(ValueError) as caught:
-        run(loops_grid(**changes), tmp_path / "no.h5", progress=False)
-    assert str(caught.value).startswith("grids.loops" + sentence)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_cmi_on_the_command_line(shell):
     line = "--shape 5x6 --beta 0.2 --bond 2,2,2,3 --radius 1 --channel bitflip --t 0.3 --samples 30 --seed 4 --json"
     code, out, err = shell(f"cmi --model domain-walls {line}")
@@ -604,23 +568,6 @@ def test_cmi_on_the_command_line(shell):
         code, out, err = shell(f"cmi --model domain-walls --shape 4x4 --radius 0 --t 0.4 --samples 30 --json {rest}")
         assert (code, err) == (0, "")
         assert json.loads(out)["value"] > 0
-
-
-@pytest.mark.parametrize(
-    ("line", "sentence"),
-    [
-        ("--shape 5x6 --t 0.3", "domain-walls needs --radius; add it"),
-        ("--shape 5 --radius 1 --t 0.3", "faces must be two positive integers such as (8, 8), more than one face, got"),
-        ("--shape 5x6 --radius 1 --t 0.3 --bond 1,1,2", "--bond must look like 4,4,4,5, got '1,1,2'; 4 whole numbers"),
-        ("--shape 5x6 --radius 1 --t 0.3 --block 1", "--block must look like 4,4, got '1'; 2 whole numbers"),
-        ("--shape 5x6 --radius 1 --t 0.3 --block 1,1 --bond 1,1,1,2", "A is set by bond=((i, j), (k, l)) or by"),
-        ("--shape 5x6 --radius 1 --t 0.3 --center 1,1", "--center has no meaning for domain-walls, which takes"),
-    ],
-)
-def test_bad_command_lines_get_one_sentence(shell, line, sentence):
-    code, out, err = shell(f"cmi --model domain-walls {line}")
-    assert (code, out, err.count("\n")) == (2, "", 1)
-    assert err.startswith("error: " + sentence)
 
 
 def test_a_bond_and_a_block_of_every_grid_are_recognised():

@@ -1,6 +1,5 @@
-"""log Z, bond posteriors and the edge label of planar Ising models, against enumeration, transfer matrix, Kac-Ward."""
+"""log Z, bond posteriors and the edge label of planar Ising models, against enumeration and a transfer matrix."""
 
-import kac_ward
 import numpy as np
 import pytest
 from scipy.special import logsumexp
@@ -55,7 +54,7 @@ def test_log_partition_is_the_sum_over_all_states(shape, scale):
 
 
 @pytest.mark.parametrize("scale", [1e-3, 0.5, 1.0, 3.0, 10.0])
-@pytest.mark.parametrize("shape", [(8, 5), (5, 8), (3, 11), (9, 2), (10, 9)])
+@pytest.mark.parametrize("shape", [(8, 5), (5, 8), (3, 11), (9, 2), (16, 12)])
 def test_uneven_grids_against_a_row_transfer_matrix(shape, scale):
     rng = np.random.default_rng(2)
     samples = [couplings(rng, *shape, scale) for _ in range(4)]
@@ -63,13 +62,6 @@ def test_uneven_grids_against_a_row_transfer_matrix(shape, scale):
     log_z = np.array([ff.log_partition(*bonds) for bonds in samples])
     np.testing.assert_allclose(log_z, exact, rtol=1e-11)
     assert abs(ff.log_partition(1.001 * samples[0][0], samples[0][1]) - exact[0]) > 1e-11 * exact[0]
-
-
-@pytest.mark.parametrize("shape", [(16, 16), (12, 21)])
-@pytest.mark.parametrize("scale", [0.02, 0.6, 1.5])
-def test_agrees_with_kac_ward(shape, scale):
-    right, down = couplings(np.random.default_rng(3), *shape, scale)
-    assert ff.log_partition(right, down) == pytest.approx(kac_ward.log_partition(right, down), rel=1e-12)
 
 
 @pytest.mark.parametrize("p", [1e-17, 1e-6, 0.02, 0.109])

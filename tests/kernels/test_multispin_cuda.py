@@ -6,19 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import kaufman
 import numpy as np
 import pytest
 import torch
-from chains import energies, z_score
-from enumeration import all_states, ising_law, p_value
+from enumeration import all_states, ising_law
 from numba import njit
 from test_multispin import flips, local_fields
 
 import lattice_diffusion as ld
 from lattice_diffusion.errors import InputError
 from lattice_diffusion.kernels import multispin_cuda as gpu
-from lattice_diffusion.models.ising import BETA_CRITICAL
 from lattice_diffusion.samplers import multispin
 from lattice_diffusion.samplers.multispin import fractions, multispin_chain, sublattices, unpack_bits
 
@@ -162,41 +159,6 @@ def test_numbas_simulator_runs_the_kernels_bit_by_bit():
     root, env = Path(__file__).parents[2], {**os.environ, "NUMBA_ENABLE_CUDASIM": "1"}
     done = subprocess.run([sys.executable, "-c", SIMULATED], env=env, cwd=root, capture_output=True, text=True)
     assert done.stdout == "(3, 4, 4)\n", done.stderr
-
-
-@pytest.mark.parametrize("update", UPDATES)
-@pytest.mark.parametrize(("shape", "periodic"), [((2, 3), False), ((3, 3), True), ((3, 2), (True, False))])
-def test_equilibrium_follows_the_law_of_all_states(on_cpu, shape, periodic, update):
-    """12,800 replicas (independent), three samples 40 sweeps apart."""
-    lattice = ld.Lattice(shape, periodic)
-    chain = multispin_chain(lattice, 0.43, 60, 11, update, n_replicas=12_800, device="cuda")
-    samples = np.concatenate([chain.sweep(40).spins() for _ in range(3)])
-    assert p_value(samples, ising_law(shape, lattice.periodic, 0.43)) > 1e-4
-    assert p_value(samples, ising_law(shape, lattice.periodic, 1.1 * 0.43)) < 1e-4
-
-
-@pytest.mark.parametrize("update", UPDATES)
-def test_energy_of_strips_is_kaufmans(on_cpu, update):
-    lattice = ld.Lattice((64, 64), periodic=True)
-    chain = multispin_chain(lattice, 0.4, 500, 12, update, device="cuda")
-    series = np.concatenate([energies(chain.sweep(10).spins(), lattice) for _ in range(800)])
-    exact = kaufman.energy(64, 0.4)
-    assert abs(z_score(series, exact)) < 5
-    assert abs(z_score(series, 1.02 * exact)) > 5
-
-
-def test_binder_moments_on_the_critical_4_torus(on_cpu):
-    """<m^2> and <m^4> by enumeration of 2^16 states."""
-    law = ising_law((4, 4), (True, True), BETA_CRITICAL).ravel()
-    m = all_states(16).mean(axis=1)
-    lattice = ld.Lattice((4, 4), periodic=True)
-    chain = multispin_chain(lattice, BETA_CRITICAL, 200, 13, n_replicas=6400, device="cuda")
-    sampled = np.array([chain.sweep(15).spins().mean(axis=(1, 2)) for _ in range(20)])
-    for power in (2, 4):
-        replica = (sampled**power).mean(axis=0)
-        error = replica.std() / np.sqrt(len(replica))
-        assert abs(replica.mean() - law @ m**power) < 5 * error
-        assert 5 * error < 0.01
 
 
 def test_probabilities_have_64_digits():

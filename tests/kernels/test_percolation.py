@@ -4,8 +4,6 @@ import functools
 
 import numpy as np
 import pytest
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
 from lattice_diffusion.kernels import percolation
 
@@ -122,36 +120,6 @@ def test_block_cmi_at_every_radius(shape, corner, keep):
     assert np.all(np.abs(z) < 5), f"seed 4, z = {z}"
     mutant, error = block_cmi(5, 1.03 * keep, shape, corner)
     assert np.any(np.abs(mutant - exact)[:2] > 5 * error[:2])
-
-
-def drawn_in_full(rng, keep, shape, patch, radii, n):
-    """Partition of the patch faces in every box, from a lattice drawn bond by bond: merges left for A's bonds."""
-    bonds = lattice_bonds(*shape)
-    ends = np.array([[i * shape[1] + j for i, j in bond] for bond in bonds])
-    radius = np.array([min(r for r in range(max(shape)) if inside(bond, patch, r)) for bond in bonds])
-    faces = shape[0] * shape[1]
-    out = np.zeros((n, len(radii)))
-    for k in range(n):
-        kept = rng.random(len(bonds)) < keep
-        for column, r in enumerate(radii):
-            clusters = []
-            for region in ((radius > 0) & (radius <= r), radius > 0, radius <= r, radius >= 0):
-                a, b = ends[kept & region].T
-                graph = csr_array((np.ones(a.size), (a, b)), shape=(faces, faces))
-                clusters.append(connected_components(graph, directed=False, return_labels=False))
-            out[k, column] = clusters[0] - clusters[2] - (clusters[1] - clusters[3])
-    return out
-
-
-@pytest.mark.parametrize("kind", ["bond", "block"])
-def test_larger_lattices_against_full_draws(kind):
-    """Four or five boxes deep, where deferred bonds and meetings of growing clusters all occur."""
-    rng, shape, radii, n = np.random.default_rng(6), (9, 8), (1, 2, 3), 600
-    patch = [(4, 3), (4, 4)] if kind == "bond" else [(4, 3), (5, 4)]
-    full = drawn_in_full(rng, 0.5, shape, patch, radii, n)
-    estimate, error = bond_cmi(7, 0.5, shape, (0, 4, 3)) if kind == "bond" else block_cmi(7, 0.5, shape, (4, 3))
-    z = (full.mean(0) - estimate[list(radii)]) / np.hypot(full.std(0) / np.sqrt(n), error[list(radii)])
-    assert np.all(np.abs(z) < 5), f"seeds 6, 7, z = {z}"
 
 
 def test_limits_and_symmetries():

@@ -185,31 +185,6 @@ def test_advice_does_not_contradict_its_numbers():
     assert "400" not in found.advice
 
 
-INTEGERS = (np.uint8, np.int8, np.int64)
-
-
-@pytest.mark.parametrize("kind", [*INTEGERS, np.float16, np.float32, np.longdouble])
-@pytest.mark.parametrize("method", [*METHODS, "transfer_matrix"])
-def test_numbers_of_every_type_give_what_float_gives(method, kind):
-    lattice = {"transfer_matrix": ld.Lattice((3, 4)), "coupling_from_the_past": ld.Lattice(5)}.get(method, TORUS)
-    how = {} if method in ("coupling_from_the_past", "transfer_matrix") else {"burn_in": 7, "thin": 3}
-    as_kind = {name: kind(value) if kind in INTEGERS else value for name, value in how.items()}
-    plain = ising(lattice, 1.0, 70, np.random.default_rng(1), method, **how)
-    assert np.array_equal(plain, ising(lattice, kind(1), 70, np.random.default_rng(1), method, **as_kind))
-    fields = [ld.samplers.gaussian_field(TORUS, one(2), 3, np.random.default_rng(1)) for one in (float, kind)]
-    assert np.array_equal(*fields)
-    spins = ising(TORUS, 0.2, 90, np.random.default_rng(1))
-    n_blocks = kind(9) if kind in INTEGERS else 9
-    heat = ld.samplers.specific_heat(spins, TORUS, kind(1), n_blocks=n_blocks)
-    assert heat == ld.samplers.specific_heat(spins, TORUS, 1.0, n_blocks=9)
-    seen = np.indices((3, 4)).sum(axis=0) % 2 == 0
-    means = [
-        ld.samplers.conditional_mean(TORUS, one(1), seen, seen, noise_variance=one(2), method="conjugate_gradients")
-        for one in (float, kind)
-    ]
-    assert np.array_equal(*means)
-
-
 def test_perfect_samples_are_independent_by_construction():
     _, found = ising_with_diagnostics(ld.Lattice((5, 4)), 0.4, 50, np.random.default_rng(9))
     assert (found.method, found.independent, found.effective_samples) == ("transfer_matrix", True, 50)

@@ -69,14 +69,6 @@ def test_energy_and_specific_heat_of_large_tori(method, beta, L):
         assert abs(estimate.z_score(mutant * exact)) > 5
 
 
-def test_spontaneous_magnetisation():
-    """Onsager and Yang at beta = 0.5; finite-size corrections are below 1e-4 at L = 32."""
-    spins = ising(ld.Lattice((32, 32), periodic=True), 0.5, 4000, np.random.default_rng(32))
-    m = magnetization(spins)
-    assert abs(m.z_score(0.911319377877)) < 5
-    assert 5 * m.stderr < 0.005
-
-
 def test_correlations_by_transfer_matrix():
     """Along the longer axis of a 9 x 6 torus, all distances at once."""
     lattice = ld.Lattice((9, 6), periodic=True)
