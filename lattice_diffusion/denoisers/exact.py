@@ -146,7 +146,7 @@ class ExactDenoiser(ArrayDenoiser):
         if isinstance(self._solver, TokenSolver):
             weights = self.channel.likelihoods(x, t)  # type: ignore[attr-defined]
             with np.errstate(divide="ignore"):
-                log_laws = np.log(self._solver.local_laws(weights, self.model.lattice, self.radius, blind))
+                log_laws = np.log(self._solver.local_laws(weights, self.model.box, self.radius, blind))
             return Categorical(np.moveaxis(log_laws[:, None], -1, LEVEL_AXIS), tuple(map(float, range(self._solver.q))))
         gaussian = check_gaussian(self.channel)
         alpha, sigma = gaussian.alpha(t), gaussian.sigma(t)
@@ -162,7 +162,7 @@ class ExactDenoiser(ArrayDenoiser):
             self._solver.check_possible(h)
         certain = np.isinf(h)
         wanted = np.ones(h.shape, bool) if blind else ~certain
-        log_odds = self._solver.blind_log_odds(h, self.model.lattice, self.radius, wanted)
+        log_odds = self._solver.blind_log_odds(h, self.model.box, self.radius, wanted)
         return log_odds if blind else np.where(certain, h, 2.0 * np.where(certain, 0.0, h) + log_odds)
 
 

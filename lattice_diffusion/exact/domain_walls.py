@@ -21,12 +21,12 @@ from ..channels import Channel, Erasure, check_time
 from ..errors import InputError
 from ..estimate import Curve, Estimate
 from ..kernels import erasure_paths, percolation
-from ..lattice import BoolArray, FloatArray, Lattice, Rng, Tripartition
-from . import bonds
+from ..lattice import BoolArray, FloatArray, Rng, Tripartition
+from . import bonds, planar
 from .bonds import Faces, bond_mask, bond_of, bond_patch, window
 from .ising import MAX_WIDTH, TransferMatrix
-from .planar import FreeFermions, PlanarEngine, RowTransfer, blind_log_odds
-from .spins import NoisySamples, SpinSolver, StatePosterior, block_states
+from .planar import FreeFermions, PlanarEngine, RowTransfer
+from .spins import Box, NoisySamples, SpinSolver, StatePosterior, block_states
 
 PlanarMethod = Literal["auto", "free_fermions", "transfer_matrix"]
 BATCH = 1 << 20  # numbers in one array of noisy bonds
@@ -182,16 +182,42 @@ class DomainWallSolver(SpinSolver):
         """Return (n, 2, L, W, 2), P(x_e = -1 | h) and P(x_e = +1 | h), bond by bond; 1/2 at unused entries."""
         self.check_possible(h)
         certain = np.isinf(h)
-        blind = self.blind_log_odds(h, Lattice(self.shape), None, ~certain)
+        blind = self.blind_log_odds(h, None, None, ~certain)
         log_odds = np.where(self.bonds, np.where(certain, h, blind + 2.0 * np.where(certain, 0.0, h)), 0.0)
         return np.stack([expit(-log_odds), expit(log_odds)], axis=-1)
 
-    def blind_log_odds(self, h: FloatArray, lattice: Lattice, radius: int | None, wanted: BoolArray) -> FloatArray:
-        """Return log-odds of every bond given the box of faces of `radius` around it (`planar.blind_log_odds`)."""
-        log_odds = blind_log_odds(self, np.where(self.bonds, h, 0.0), radius, wanted)
+    def blind_log_odds(self, h: FloatArray, box: Box | None, radius: int | None, wanted: BoolArray) -> FloatArray:
+        """Return log-odds of every bond given those in the box of faces around it, 0 at unused entries.
+
+        Loops under erasure: signs along kept paths; loops in small boxes, which are grids of their own, and bonds of
+        which all others are seen: sums over rows (`planar`); else bond by bond.
+        """
+        h = np.where(self.bonds, h, 0.0)
+        if radius is not None and radius >= max(self.faces) - 1 and not self.periodic:
+            radius = None
+        if self.beta == 0.0 and np.all((h == 0.0) | np.isinf(h)):
+            log_odds = self._erased(h, radius, wanted)
+        elif radius is None and min(self.faces) <= planar.SWEEP_WIDTH:
+            log_odds = np.where(self.bonds, planar.all_seen(h + self.beta) + 2.0 * self.beta, 0.0)
+        elif radius is not None and radius <= planar.BOX_RADIUS and self.beta == 0.0:
+            log_odds = planar.boxes(h, radius)
+        else:
+            log_odds = super().blind_log_odds(h, box, radius, wanted & self.bonds)  # type: ignore[arg-type]
         if np.isnan(log_odds).any():
             raise InputError(self.impossible)
         return log_odds
+
+    def _erased(self, h: FloatArray, radius: int | None, wanted: BoolArray) -> FloatArray:
+        size = min(self.faces)
+        if self.periodic and (radius is None or 2 * radius + 2 >= size):
+            raise InputError(
+                f"radius must be < {size / 2 - 1:g} on this torus of {self.faces[0]}x{self.faces[1]} faces, whose "
+                f"larger boxes close round it, got {radius}; open the edges (periodic=False)"
+            )
+        x = np.sign(h).astype(np.int8)
+        signs = np.empty_like(x)
+        erasure_paths.signs(x, wanted & self.bonds, max(self.faces) if radius is None else radius, signs)
+        return np.where(signs == 0, 0.0, np.copysign(np.inf, signs))
 
     def check_possible(self, h: FloatArray) -> None:
         """Raise InputError where bonds known for certain contradict each other round a closed path (open grids)."""

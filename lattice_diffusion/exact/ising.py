@@ -13,8 +13,8 @@ from ..errors import InputError, check_memory
 from ..kernels import chain as chain_kernel
 from ..kernels import rows
 from ..kernels import transfer_matrix as kernel
-from ..lattice import BoolArray, FloatArray, Lattice, Tripartition
-from .spins import SpinSolver, block_states, spin_weights
+from ..lattice import BoolArray, FloatArray, Tripartition
+from .spins import Box, SpinSolver, block_states, spin_weights
 
 MAX_WIDTH = 14
 MAX_SEAM = 8
@@ -190,9 +190,9 @@ class TransferMatrix(SpinSolver):
         rows.site_odds(self._right, self._down, weights, out)
         return out
 
-    def blind_log_odds(self, h: FloatArray, lattice: Lattice, radius: int | None, wanted: BoolArray) -> FloatArray:
+    def blind_log_odds(self, h: FloatArray, box: Box, radius: int | None, wanted: BoolArray) -> FloatArray:
         if radius is not None and radius < max(self.shape) - 1:
-            return super().blind_log_odds(h, lattice, radius, wanted)
+            return super().blind_log_odds(h, box, radius, wanted)
         odds = self._site_odds(self._weights(h))
         with np.errstate(divide="ignore"):
             log_odds = np.log(odds[..., 1]) - np.log(odds[..., 0])

@@ -8,28 +8,18 @@ Two independent ways to sum:
 Both take right (n, L, W-1) and down (n, L-1, W), couplings of any sign; +-inf are ties of weight 1 if kept. NaN
 marks what could not be computed to 1e-8; the caller raises.
 
-`blind_log_odds` gives the law of every bond of noisy domain walls given the noisy bonds in a box around it, without
-its own observation. How depends on what is seen:
-
-    loops under erasure      signs along kept paths within the box (`kernels.erasure_paths`); log-odds 0 or +-inf
-    loops in small boxes     the box is a grid of its own: rows of spins (`kernels.rows`)
-    all bonds seen           two sweeps over the rows answer every bond, for a shorter side <= 16
-    else                     bond by bond, by the solver's own method
+Sums over rows (`kernels.rows`) tell the law of every bond without its own coupling, given all others, from two sweeps,
+or given a small box around it, a grid of its own.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from ..errors import InputError
-from ..kernels import erasure_paths, free_fermions, rows, transfer_matrix
+from ..kernels import free_fermions, rows, transfer_matrix
 from ..lattice import BoolArray, FloatArray
-from .bonds import Patch, bond_radii
 from .ising import link_factors
-
-if TYPE_CHECKING:
-    from .domain_walls import DomainWallSolver
 
 CERTAIN = 40.0  # a coupling beyond which exp(-2|K|) may be dropped beside 1
 UNDERFLOW = 350.0  # a coupling whose exp(-2|K|) is no normal number
@@ -146,36 +136,6 @@ class RowTransfer:
         return out
 
 
-def blind_log_odds(solver: "DomainWallSolver", h: FloatArray, radius: int | None, wanted: BoolArray) -> FloatArray:
-    """Return (n, 2, L, W), log P(x_e = +1)/P(x_e = -1) given h in the box of `radius` around each bond, less its own.
-
-    0 at unused entries; NaN where what is seen contradicts itself. Only entries of `wanted` are computed.
-    """
-    faces = solver.faces
-    if radius is not None and radius >= max(faces) - 1 and not solver.periodic:
-        radius = None
-    if solver.beta == 0.0 and np.all((h == 0.0) | np.isinf(h)):
-        return _erased(solver, h, radius, wanted)
-    if radius is None and min(faces) <= SWEEP_WIDTH:
-        return np.where(solver.bonds, _all_seen(h + solver.beta) + 2.0 * solver.beta, 0.0)
-    if radius is not None and radius <= BOX_RADIUS and solver.beta == 0.0:
-        return _boxes(h, radius)
-    return _one_by_one(solver, h, radius, wanted)
-
-
-def _erased(solver: "DomainWallSolver", h: FloatArray, radius: int | None, wanted: BoolArray) -> FloatArray:
-    faces = solver.faces
-    if solver.periodic and (radius is None or 2 * radius + 2 >= min(faces)):
-        raise InputError(
-            f"radius must be < {min(faces) / 2 - 1:g} on this torus of {faces[0]}x{faces[1]} faces, whose larger boxes "
-            f"close round it, got {radius}; open the edges (periodic=False)"
-        )
-    x = np.sign(h).astype(np.int8)
-    signs = np.empty_like(x)
-    erasure_paths.signs(x, wanted & solver.bonds, max(faces) if radius is None else radius, signs)
-    return np.where(signs == 0, 0.0, np.copysign(np.inf, signs))
-
-
 def _log_ratio(odds: FloatArray) -> FloatArray:
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.log(odds[..., 0]) - np.log(odds[..., 1])
@@ -192,7 +152,8 @@ def _links(right: FloatArray, down: FloatArray, margin: int = 0) -> tuple[FloatA
     return links, falls
 
 
-def _all_seen(K: FloatArray) -> FloatArray:
+def all_seen(K: FloatArray) -> FloatArray:
+    """Return (n, 2, L, W), log P(x_e = +1)/P(x_e = -1) of every bond given the couplings K of all others."""
     right, down = K[:, 0, :, :-1], K[:, 1, :-1, :]
     turned = right.shape[1] < down.shape[2]  # rows of the kernel along the shorter side
     if turned:
@@ -204,7 +165,8 @@ def _all_seen(K: FloatArray) -> FloatArray:
     return np.ascontiguousarray(np.swapaxes(log_odds, 2, 3)[:, ::-1]) if turned else log_odds
 
 
-def _boxes(h: FloatArray, radius: int) -> FloatArray:
+def boxes(h: FloatArray, radius: int) -> FloatArray:
+    """Return the same given the couplings in the box of `radius` around each bond."""
     out = np.zeros(h.shape)
     right, down = h[:, 0, :, :-1], h[:, 1, :-1, :]
     for channel, pair in ((1, (right, down)), (0, (np.swapaxes(down, 1, 2), np.swapaxes(right, 1, 2)))):
@@ -215,20 +177,4 @@ def _boxes(h: FloatArray, radius: int) -> FloatArray:
             out[:, 1, :-1, :] = log_odds
         else:
             out[:, 0, :, :-1] = np.swapaxes(log_odds, 1, 2)
-    return out
-
-
-def _one_by_one(solver: "DomainWallSolver", h: FloatArray, radius: int | None, wanted: BoolArray) -> FloatArray:
-    out = np.zeros(h.shape)
-    for channel, i, j in np.argwhere(solver.bonds):
-        todo = wanted[:, channel, i, j]
-        if not todo.any():
-            continue
-        seen = solver.bonds.copy()
-        if radius is not None:
-            distance = bond_radii(solver.faces, solver.periodic, Patch(int(i), int(j), 1 + channel, 2 - channel))
-            seen &= distance <= radius
-        seen[channel, i, j] = False
-        site = int(np.ravel_multi_index((channel, i, j), solver.shape))
-        out[todo, channel, i, j] = solver.log_odds(np.where(seen, h[todo], 0.0), site)
     return out

@@ -20,7 +20,9 @@ from ..channels import Channel
 from ..errors import InputError
 from ..estimate import Curve
 from ..kernels.mixtures import block_divergence
-from ..lattice import BoolArray, FloatArray, Lattice, Tripartition
+from ..lattice import BoolArray, FloatArray, Tripartition
+
+Box = Callable[[Sequence[int], int], BoolArray]  # the sites within a radius of one, as of a model
 
 
 @dataclass(frozen=True)
@@ -184,19 +186,19 @@ class DiscreteSolver(ABC):
             raise InputError(self.impossible)
         return np.asarray(softmax(log, axis=1))
 
-    def blind_laws(self, seen: FloatArray, lattice: Lattice, radius: int | None, wanted: BoolArray) -> FloatArray:
-        """Return (n, *shape, q), the law of every value given what is seen in its box of `radius`, less itself.
+    def blind_logs(self, seen: FloatArray, box: Box, radius: int | None, wanted: BoolArray) -> FloatArray:
+        """Return (n, *shape, q), logarithms of every value's law given what is seen in its box, less itself.
 
-        All is seen for radius None. Only the entries of `wanted` (n, *shape) are computed; the others are uniform.
+        They hold but for a constant; all is seen for radius None. Entries that are not `wanted` (n, *shape) are 0.
         """
-        out = np.full((*wanted.shape, self.q), 1.0 / self.q)
+        out = np.zeros((*wanted.shape, self.q))
         for site in np.ndindex(*self.shape):
             todo = wanted[(slice(None), *site)]
             if todo.any():
-                box = np.ones(self.shape, bool) if radius is None else lattice.box(site, radius)
-                box[site] = False
+                around = np.ones(self.shape, bool) if radius is None else box(site, radius)
+                around[site] = False
                 place = np.array([np.ravel_multi_index(site, self.shape)])
-                out[(todo, *site)] = self.block_posterior(self._only(seen[todo], box), place)
+                out[(todo, *site)] = self._block_logs(self._only(seen[todo], around), place)
         return out
 
     def sampled_cmi(self, noisy: NoisySamples, parts: Sequence[Tripartition]) -> Curve:
@@ -279,8 +281,7 @@ class SpinSolver(DiscreteSolver):
         law = super().posterior_mean(channel, t, x_t, observed)
         return law[..., 1] - law[..., 0]
 
-    def blind_log_odds(self, h: FloatArray, lattice: Lattice, radius: int | None, wanted: BoolArray) -> FloatArray:
-        """Return (n, *shape), log P(s_i=+1)/P(s_i=-1) of `blind_laws`; 0 where not wanted."""
-        law = self.blind_laws(h, lattice, radius, wanted)
-        with np.errstate(divide="ignore"):
-            return np.log(law[..., 1]) - np.log(law[..., 0])
+    def blind_log_odds(self, h: FloatArray, box: Box, radius: int | None, wanted: BoolArray) -> FloatArray:
+        """Return (n, *shape), log P(s_i=+1)/P(s_i=-1) of `blind_logs`; 0 where not wanted."""
+        logs = self.blind_logs(h, box, radius, wanted)
+        return logs[..., 1] - logs[..., 0]

@@ -7,13 +7,13 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
+from scipy.special import logsumexp, softmax
 
 from ..channels import TokenNoise, for_tokens
 from ..errors import InputError, check_memory
 from ..kernels import potts as kernel
 from ..lattice import BoolArray, FloatArray, Lattice
-from .spins import DiscreteSolver
+from .spins import Box, DiscreteSolver
 
 MAX_ROW = 16384  # states of a row of a Potts model
 
@@ -54,7 +54,7 @@ class TokenSolver(DiscreteSolver):
             raise InputError(self.impossible)
         return law / total
 
-    def local_laws(self, weights: FloatArray, lattice: Lattice, radius: int | None, blind: bool) -> FloatArray:
+    def local_laws(self, weights: FloatArray, box: Box, radius: int | None, blind: bool) -> FloatArray:
         """Return (n, *shape, q), the law of every token given the weights in the box of `radius` around it.
 
         All is seen for radius None. Its own weight is left out for `blind`.
@@ -62,7 +62,7 @@ class TokenSolver(DiscreteSolver):
         if radius is None and not blind:
             return self.possible(self.probabilities(weights))
         unknown = (weights > 0.0).sum(axis=-1) > 1
-        law = self.blind_laws(weights, lattice, radius, unknown | blind)
+        law = softmax(self.blind_logs(weights, box, radius, unknown | blind), axis=-1)
         return law if blind else self.possible(law * weights)
 
 

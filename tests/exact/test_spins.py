@@ -80,7 +80,7 @@ def test_blind_log_odds_on_a_cylinder_and_in_a_field(numbers, radius):
     lattice, rng = ld.Lattice((4, 3), (True, False)), np.random.default_rng(9)
     law, states = enumeration.ising_law((4, 3), (True, False), *numbers).ravel(), enumeration.all_states(12)
     h = rng.normal(size=(1, 4, 3))
-    found = ld.models.Ising(lattice, *numbers).solver.blind_log_odds(h, lattice, radius, np.ones(h.shape, bool))
+    found = ld.models.Ising(lattice, *numbers).solver.blind_log_odds(h, lattice.box, radius, np.ones(h.shape, bool))
     for site in np.ndindex(4, 3):
         seen = np.ones((4, 3), bool) if radius is None else lattice.box(site, radius)
         seen[site] = False
