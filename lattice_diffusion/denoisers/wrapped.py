@@ -35,6 +35,14 @@ from .posterior import Array, Dirac, Normal, Posterior, check_times
 
 Prediction = Literal["epsilon", "x0", "v", "flow", "score", "edm"]
 LINEAR = Gaussian("linear")
+MEANS: dict[str, Callable[..., tuple[NDArray, NDArray]]] = {  # the shares of x and y in the mean, given sigma_data d
+    "x0": lambda a, s, d: (0 * a, 1 + 0 * a),
+    "epsilon": lambda a, s, d: (1 / a, -s / a),
+    "v": lambda a, s, d: (a / (a**2 + s**2), -s / (a**2 + s**2)),
+    "flow": lambda a, s, d: (1 / (a + s), -s / (a + s)),
+    "score": lambda a, s, d: (1 / a, s**2 / a),
+    "edm": lambda a, s, d: (d**2 / (s**2 + d**2), s * d / (s**2 + d**2) ** 0.5),
+}
 LEAST_LOG_SNR = -12.0  # pure noise for every purpose, where a schedule ends without any signal
 
 
@@ -117,31 +125,16 @@ class WrappedDenoiser:
             column = values[where].reshape(-1, *[1] * (x_t.ndim - 1))
             return on(x_t, column) if isinstance(x_t, Tensor) else column
 
-        a, s = per_sample(root), per_sample(noise)
         x = x_t * per_sample(scale)
-        shown_x, skip, out = x, None, None
-        if self.prediction == "edm":
-            total = noise**2 + self.sigma_data**2  # the convention sigma has alpha = 1
-            skip, out = per_sample(self.sigma_data**2 / total), per_sample(noise * self.sigma_data / total**0.5)
-            shown_x = x * per_sample(total**-0.5)
+        shown_x = x * per_sample(1 / np.hypot(noise, self.sigma_data)) if self.prediction == "edm" else x
         argument = value if self.time is None else np.asarray(self.time(value))
         answer = self._ask(shown_x, np.broadcast_to(argument[where].ravel(), len(x_t)), given)
         variance = None
         if not callable(getattr(answer, "mean", len)):  # a posterior
             answer, variance = answer.mean, getattr(answer, "var", getattr(answer, "variance", None))
         self._check(answer, x_t, times)
-        if self.prediction == "x0":
-            mean = answer
-        elif self.prediction == "epsilon":
-            mean = (x - s * answer) / a
-        elif self.prediction == "v":
-            mean = (a * x - s * answer) / (a * a + s * s)
-        elif self.prediction == "flow":
-            mean = (x - s * answer) / (a + s)
-        elif self.prediction == "score":
-            mean = (x + s * s * answer) / a
-        else:
-            mean = skip * x + out * answer
+        skip, out = map(per_sample, MEANS[self.prediction](root, noise, self.sigma_data))
+        mean = skip * x + out * answer
         if variance is None:
             return Dirac(mean)
         return Normal(mean, variance + 0 * mean)  # one variance may stand for all values
