@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 
 from ..channels import Channel, check_gaussian, check_tokens, symbols_of
 from ..errors import InputError, array_of, check_finite
-from ..exact.local_fields import like
+from ..exact.local_fields import like, translations
 from ..lattice import FloatArray, Lattice
 from .exact import ArrayDenoiser
 from .posterior import LEVEL_AXIS, Bernoulli, Categorical, Normal, namespace
@@ -44,7 +44,9 @@ class WienerFilter(ArrayDenoiser):
         check_gaussian(channel)
         super().__init__(channel, clean.shape[1:], radius)
         self.lattice = Lattice(clean.shape[2:], periodic)
-        self._shifts = _shifts(self.lattice, clean.shape[1]) if periodic else np.arange(clean[0].size)[None]
+        n = self.lattice.n_sites  # where every shift takes each value, (n_shifts, N); the first value visits all pixels
+        moved = translations(self.lattice) if periodic else np.arange(n)[None]
+        self._shifts = np.concatenate([moved + c * n for c in range(clean.shape[1])], axis=1)
         x = clean.reshape(len(clean), -1)
         self.mean = _average_over(self._shifts, x.mean(axis=0))
         centred = x - self.mean
@@ -227,22 +229,9 @@ def _clean(x_0: NDArray, least: int = 1) -> FloatArray:
     return x_0
 
 
-def _shifts(lattice: Lattice, n_channels: int) -> NDArray[np.int64]:
-    """Return where every shift of the torus takes each value, (n_pixels, N); the pixel 0 visits all others."""
-    pixels = np.arange(lattice.n_sites).reshape(lattice.shape)
-    axes = tuple(range(lattice.ndim))
-    moved = [np.roll(pixels, [-k for k in shift], axes).ravel() for shift in np.ndindex(*lattice.shape)]
-    return np.concatenate([np.array(moved) + c * lattice.n_sites for c in range(n_channels)], axis=1)
-
-
 def _average_over(shifts: NDArray[np.int64], values: FloatArray) -> FloatArray:
     """Return the mean over shifts of a vector or a square matrix."""
-    if len(shifts) == 1:
-        return values
-    total = np.zeros_like(values)
-    for shift in shifts:
-        total += values[shift] if values.ndim == 1 else values[np.ix_(shift, shift)]
-    return total / len(shifts)
+    return np.asarray(sum(values[np.ix_(*[shift] * values.ndim)] for shift in shifts)) / len(shifts)
 
 
 def _log_sum(log_weights: FloatArray) -> FloatArray:

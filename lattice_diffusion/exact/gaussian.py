@@ -272,18 +272,17 @@ class MixtureSolver:
 
     def gamma(self, channel: Channel, t: float, region: BoolArray) -> float:
         """Return K_R^2 = mu_R' Sigma_R^-1 mu_R of the noisy region."""
-        gaussian = check_gaussian(channel)
-        mu = gaussian.alpha(t) * self.mean
-        if not region.any():
-            return 0.0
-        if self.white:
-            return float(region.sum() * mu**2 / self._white_variance(channel, t))
-        covariance = self.field.covariance(channel, t, region)
-        return float(mu**2 * np.linalg.solve(covariance, np.ones(len(covariance))).sum())
+        mu, filtered = self._filtered(channel, t, region)
+        return float(mu * filtered.sum())
 
-    def _white_variance(self, channel: Channel, t: float) -> float:
-        gaussian = check_gaussian(channel)
-        return float(gaussian.alpha(t) ** 2 / self.field.precision[0, 0] + gaussian.sigma(t) ** 2)
+    def _filtered(self, channel: Channel, t: float, region: BoolArray) -> tuple[float, FloatArray]:
+        """Return the noisy mean mu of label +1 at a site, and Sigma_R^-1 mu_R (k,) of the noisy region."""
+        gaussian, size = check_gaussian(channel), int(region.sum())
+        mu = gaussian.alpha(t) * self.mean
+        if self.white or not size:
+            variance = float(gaussian.alpha(t) ** 2 / self.field.precision[0, 0] + gaussian.sigma(t) ** 2)
+            return mu, np.full(size, mu / variance)
+        return mu, np.linalg.solve(self.field.covariance(channel, t, region), np.full(size, mu))
 
     def closed_cmi(self, channel: Channel, t: float, parts: Tripartition) -> float:
         regions = (parts.B, parts.AB, parts.BC, parts.ABC)
@@ -302,15 +301,7 @@ class MixtureSolver:
 
     def label_probabilities(self, channel: Channel, t: float, x_t: NDArray, region: BoolArray) -> FloatArray:
         """Return (n, 2), P(s = -1 | x_R) and P(s = +1 | x_R)."""
-        mu = check_gaussian(channel).alpha(t) * self.mean
-        x_r = x_t.reshape(len(x_t), -1)[:, np.flatnonzero(region)]
-        if not x_r.shape[1]:
-            return np.full((len(x_t), 2), 0.5)
-        if self.white:
-            y = x_r.sum(axis=1) * (mu / self._white_variance(channel, t))
-        else:
-            covariance = self.field.covariance(channel, t, region)
-            y = x_r @ np.linalg.solve(covariance, np.full(len(covariance), mu))
+        y = x_t.reshape(len(x_t), -1)[:, np.flatnonzero(region)] @ self._filtered(channel, t, region)[1]
         return 1.0 / (1.0 + np.exp(np.stack([2 * y, -2 * y], axis=1).clip(-700, 700)))
 
     def log_marginal(self, channel: Channel, t: float, x_t: NDArray, region: BoolArray) -> FloatArray:

@@ -11,7 +11,7 @@ Noisy data are NumPy arrays, or torch tensors, whose laws are tensors on their d
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -185,16 +185,20 @@ def _sparse(x: Any, matrix: sparse.csr_array) -> Any:
     return torch.sparse_coo_tensor(index, values, matrix.shape, is_coalesced=True, check_invariants=False).to(x.device)
 
 
-def _distinct_sites(lattice: Lattice) -> Iterator[tuple[int, list[NDArray[np.int64]]]]:
+def translations(lattice: Lattice) -> NDArray[np.int64]:
+    """Return where every translation of a torus takes each flat index, (N, N); index 0 goes to all of them in turn."""
+    sites, axes = np.arange(lattice.n_sites).reshape(lattice.shape), range(lattice.ndim)
+    return np.array([np.roll(sites, [-k for k in shift], axes).ravel() for shift in np.ndindex(*lattice.shape)])
+
+
+def _distinct_sites(lattice: Lattice) -> Iterator[tuple[int, Iterable[NDArray[np.int64]]]]:
     """Yield sites that no symmetry maps to one another, each with the maps (N,) of flat indices to all its images."""
-    sites = np.arange(lattice.n_sites).reshape(lattice.shape)
-    axes = tuple(range(lattice.ndim))
     if all(lattice.periodic):
-        shifts = itertools.product(*(range(n) for n in lattice.shape))
-        yield 0, [np.roll(sites, [-k for k in shift], axes).ravel() for shift in shifts]
+        yield 0, translations(lattice)
         return
+    sites = np.arange(lattice.n_sites).reshape(lattice.shape)
     flips = itertools.product((False, True), repeat=lattice.ndim)
-    images = [np.flip(sites, tuple(axis for axis in axes if flip[axis])).ravel() for flip in flips]
+    images = [np.flip(sites, tuple(np.flatnonzero(flip))).ravel() for flip in flips]
     for site in itertools.product(*(range((n + 1) // 2) for n in lattice.shape)):
         yield int(sites[site]), images
 
