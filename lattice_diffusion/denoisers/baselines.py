@@ -140,8 +140,8 @@ class NearestPatch(ArrayDenoiser):
     def _posterior(self, x_t: FloatArray, t: float) -> Bernoulli | Categorical | Normal:
         field, quadratic = self._evidence(x_t, t)
         field = field.reshape(*x_t.shape[:2], self.lattice.n_sites, -1)
-        tokens, spins = self.data == "tokens", self.symbols == (-1.0, 1.0)
-        out = np.empty((field.shape[3] if tokens else 1 if spins else 2, *field.shape[:3]))
+        joined = _moments if self.symbols is None else np.logaddexp.reduce
+        out = np.empty((len(self.symbols or "mv"), *field.shape[:3]))  # of real data mean and variance
         radius = max(self.lattice.shape) if self.radius is None else self.radius
         for i, site in enumerate(np.ndindex(*self.lattice.shape)):
             box = np.argwhere(self.lattice.box(site, radius))
@@ -152,12 +152,14 @@ class NearestPatch(ArrayDenoiser):
                     self._summary(h[rows] @ patches.T - 0.5 * quadratic * (patches**2).sum(axis=1), centres)
                     for centres, patches in self._patches(box, np.array(site))
                 ]
-                joined = np.logaddexp.reduce if tokens else _log_odds if spins else _moments
                 out[:, rows, :, i] = joined(np.stack(parts))
         shaped = out.reshape(len(out), *x_t.shape)
-        if tokens:
-            return Categorical(np.moveaxis(shaped, 0, LEVEL_AXIS), self.symbols or ())
-        return Bernoulli(shaped[0]) if spins else Normal(shaped[0], shaped[1])
+        if self.symbols is None:
+            return Normal(*shaped)
+        if self.data == "tokens":
+            return Categorical(np.moveaxis(shaped, 0, LEVEL_AXIS), self.symbols)
+        empty = np.isneginf(shaped).all(axis=0)  # entries that hold no data
+        return Bernoulli(np.where(empty, 0.0, shaped[1] - np.where(empty, 0.0, shaped[0])))
 
     def _evidence(self, x_t: FloatArray, t: float) -> tuple[FloatArray, float]:
         """Return h and q with log p(x_R | patch) = h patch - q patch^2 / 2 up to a constant.
@@ -240,13 +242,6 @@ def _log_sum(log_weights: FloatArray) -> FloatArray:
         return np.full(len(log_weights), -np.inf)
     largest = log_weights.max(axis=1)
     return np.asarray(largest + np.log(np.exp(log_weights - largest[:, None]).sum(axis=1)))
-
-
-def _log_odds(parts: FloatArray) -> FloatArray:
-    """Return (1, batch, channel), 0 at entries that hold no data."""
-    minus, plus = np.logaddexp.reduce(parts[:, 0]), np.logaddexp.reduce(parts[:, 1])
-    empty = np.isneginf(minus) & np.isneginf(plus)
-    return np.where(empty, 0.0, plus - np.where(empty, 0.0, minus))[None]
 
 
 def _moments(parts: FloatArray) -> FloatArray:
