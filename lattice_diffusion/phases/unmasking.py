@@ -31,6 +31,7 @@ from ..denoisers.posterior import LEVEL_AXIS, Bernoulli, Posterior
 from ..errors import InputError, check_limits, shown
 from ..estimate import Curve, Estimate
 from ..exact import log_marginal
+from ..exact.domain_walls import binary_entropy
 from ..lattice import FloatArray, Rng
 
 MeasuredCurve = tuple[ArrayLike, ArrayLike]  # times and values
@@ -161,8 +162,7 @@ def _curve(name: str, given: MeasuredCurve) -> tuple[FloatArray, FloatArray]:
 def _entropy(law: Posterior) -> FloatArray:
     """Return the entropy of every site's law."""
     if isinstance(law, Bernoulli):
-        a = np.minimum(np.abs(law.log_odds), 700.0)
-        return np.log1p(np.exp(-a)) + a / (1.0 + np.exp(a))
+        return binary_entropy(law.log_odds)
     p: NDArray = law.probabilities  # type: ignore[attr-defined]
     return np.asarray(entr(p).sum(axis=LEVEL_AXIS))
 

@@ -10,7 +10,6 @@ mean is A v. Gaussian diffusion, x_t = alpha x_0 + sigma z: values x_t/alpha, no
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -64,7 +63,7 @@ def conditional_field(
             transforms; little memory), or "auto", by the number of sites.
     """
     n_samples, rng = check_n_samples(n_samples, 8 * lattice.n_sites), np.random.default_rng(rng)
-    given = _Conditioning.on(lattice, mass_squared, observed, noise_variance, boundary, method)
+    given = _Conditioning(lattice, mass_squared, observed, noise_variance, boundary, method)
     v = given.check_values(values)
     if v.shape[0] not in (1, n_samples):
         raise InputError(f"values must be one field or one per sample ({n_samples}), got {v.shape[0]} fields")
@@ -95,7 +94,7 @@ def conditional_mean(
 
     Arguments as for `conditional_field`. The minimum-mean-square-error denoiser and interpolation of this prior.
     """
-    given = _Conditioning.on(lattice, mass_squared, observed, noise_variance, boundary, method)
+    given = _Conditioning(lattice, mass_squared, observed, noise_variance, boundary, method)
     v = given.check_values(values)
     batch = _batch(lattice)
     mean = np.concatenate([given.respond(v[start : start + batch]) for start in range(0, len(v), batch)])
@@ -106,28 +105,18 @@ def _batch(lattice: Lattice) -> int:
     return max(1, BATCH_BYTES // (8 * lattice.n_sites))
 
 
-@dataclass(frozen=True, eq=False)
 class _Conditioning:
-    """Flat indices of the sites known exactly, of the noisy and of the unknown ones, and a solver for K_ff + D."""
+    """Flat indices of the sites known exactly, of the noisy and of those to solve for, and a solver for K_ff + D."""
 
-    lattice: Lattice
-    exact: NDArray[np.intp]
-    noisy: NDArray[np.intp]
-    free: NDArray[np.intp]
-    noise_std: NDArray[np.float64]
-    coupling: sparse.csr_array
-    solve: Solve
-
-    @classmethod
-    def on(
-        cls,
+    def __init__(
+        self,
         lattice: Lattice,
         mass_squared: float,
         observed: ArrayLike,
         noise_variance: ArrayLike,
         boundary: Boundary,
         method: Method,
-    ) -> "_Conditioning":
+    ) -> None:
         mass_squared = check_field(lattice, mass_squared, boundary)
         mask, variance = np.asarray(observed), np.asarray(noise_variance, float)
         if mask.dtype != np.bool_ or mask.shape != lattice.shape:
@@ -143,25 +132,25 @@ class _Conditioning:
         if method not in ("auto", "factorise", "conjugate_gradients"):
             raise InputError(f"method must be one of auto, factorise, conjugate_gradients, got {method!r}")
         sharp = seen < 1e-100  # no double tells such a noise from none
-        sites = np.flatnonzero(mask)
-        exact, noisy = sites[sharp], sites[~sharp]
-        weight = np.zeros(lattice.n_sites)
-        weight[noisy] = 1.0 / seen[~sharp]
-        free = np.setdiff1d(np.arange(lattice.n_sites), exact)
+        sites, weight = np.flatnonzero(mask), np.zeros(lattice.n_sites)
+        self.lattice, self.noise_std = lattice, np.sqrt(seen[~sharp])
+        self.exact, self.noisy = sites[sharp], sites[~sharp]
+        weight[self.noisy] = 1.0 / seen[~sharp]
+        self.free = free = np.setdiff1d(np.arange(lattice.n_sites), self.exact)
         rows = precision_matrix(lattice, 0.0, boundary).tocsr()[free]
         if method == "auto":
             small = len(free) <= FACTORISE_UP_TO.get(lattice.ndim, 2**12)
             method = "factorise" if small else "conjugate_gradients"
         neighbours = (sparse.diags_array(rows[:, free].diagonal()) - rows[:, free]).tocsr()
         excess = mass_squared + weight[free] + (rows[:, free].diagonal() - neighbours.sum(axis=1))
-        solve: Solve = np.copy
+        self.coupling: sparse.csr_array = rows[:, self.exact]
+        self.solve: Solve = np.copy
         if len(free):
             # factors of a nearly singular matrix have no digits left
             transforms = method == "conjugate_gradients" or excess.mean() < 1e-10 * neighbours.sum() / len(free)
             args = lattice, mass_squared, boundary, free, weight
             invert = _transforms(*args) if transforms else _factors(neighbours, excess)
-            solve = _solver(neighbours, excess, invert)
-        return cls(lattice, exact, noisy, free, np.sqrt(seen[~sharp]), rows[:, exact], solve)
+            self.solve = _solver(neighbours, excess, invert)
 
     def check_values(self, values: ArrayLike) -> NDArray[np.float64]:
         """Return the values as (n, N), n = 1 for a single field, 0 outside the mask."""
