@@ -23,7 +23,7 @@ FLIP = 0.109
 MEMORY = """
 import resource, numpy as np
 from lattice_diffusion.kernels import percolation
-percolation.bond_radii(np.random.default_rng(0), 0.5, 1024, 1024, 0, 512, 511, 1000)
+percolation.joined_radii(np.random.default_rng(0), 0.5, 1024, 1024, 512, 511, 1, 2, np.empty((1000, 2, 2), np.int16))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 
@@ -64,9 +64,10 @@ def erasure() -> dict[str, float]:
     """Bonds drawn per second by the percolation kernels, and peak memory at L = 1024."""
     numbers, rng = {}, np.random.default_rng(1)
     for size, n_samples in ((64, 200_000), (512, 100_000), (1024, 100_000)):
-        percolation.bond_radii(rng, 0.5, size, size, 0, size // 2, size // 2, 10)
+        joined, where = np.empty((n_samples, 2, 2), np.int16), (0.5, size, size, size // 2, size // 2, 1, 2)
+        percolation.joined_radii(rng, *where, joined[:10])
         start = time.perf_counter()
-        _, drawn = percolation.bond_radii(rng, 0.5, size, size, 0, size // 2, size // 2, n_samples)
+        drawn = percolation.joined_radii(rng, *where, joined)
         seconds = time.perf_counter() - start
         numbers[f"first-connection radius, L = {size}: million bonds drawn per s (target 20)"] = drawn / seconds / 1e6
         numbers[f"first-connection radius, L = {size}: samples per s"] = n_samples / seconds

@@ -141,25 +141,31 @@ def box_curve(
     faces: Faces, patch: Patch, radii: Sequence[int], keep: float, n_samples: int, rng: np.random.Generator
 ) -> Curve:
     """Return I(A;C|B_r) on an open grid for all radii from one pass of the percolation kernels."""
+    joined = np.empty((n_samples, *[patch.height * patch.width] * 2), np.int16)
+    percolation.joined_radii(rng, keep, *faces, *patch, joined)
     r = np.minimum(radii, max(faces))
-    if patch.height + patch.width == 3:
-        histogram, _ = percolation.bond_radii(rng, keep, *faces, *bond_of(patch), n_samples)
-        after = np.append(np.cumsum(histogram[:0:-1])[::-1], 0) / n_samples  # P(r < first connection < inf)
-        p = after[r]
-        covariance = (after[np.maximum(r[:, None], r[None, :])] - np.outer(p, p)) / (n_samples - 1)
-        scale = keep * LOG_2
-        method = "first-connection radii by percolation"
-        return Curve(scale * p, scale**2 * covariance, n_samples, method)
-    values, products = np.zeros(len(r)), np.zeros((len(r), len(r)))
-    rows = max(2, NODES // max(faces))
-    for start in range(0, n_samples, rows):
-        merges = np.empty((min(rows, n_samples - start), max(faces) + 1))
-        percolation.block_samples(rng, keep, *faces, patch.i, patch.j, merges)
-        values += merges[:, r].sum(axis=0)
-        products += merges[:, r].T @ merges[:, r]
-    mean = values / n_samples
-    covariance = (products / n_samples - np.outer(mean, mean)) / (n_samples - 1)
-    return Curve(LOG_2 * mean, LOG_2**2 * covariance, n_samples, "merges of the block's faces by percolation")
+    if patch.height + patch.width > 3:
+        return Curve.from_samples(LOG_2 * excess_merges(joined, r, keep), "merges of the block's faces by percolation")
+    histogram = np.bincount(np.where(joined[:, 0, 1] == percolation.FAR, 0, joined[:, 0, 1]), minlength=max(faces) + 1)
+    after = np.append(np.cumsum(histogram[:0:-1])[::-1], 0) / n_samples  # P(r < first connection < inf)
+    p = after[r]
+    covariance = (after[np.maximum(r[:, None], r[None, :])] - np.outer(p, p)) / (n_samples - 1)
+    scale = keep * LOG_2
+    return Curve(scale * p, scale**2 * covariance, n_samples, "first-connection radii by percolation")
+
+
+def excess_merges(joined: NDArray[np.int16], radii: NDArray[np.integer], keep: float) -> NDArray[np.float64]:
+    """Return merges(A | B_r) - merges(A | B_r + C) of every sample and radius, A the 4 bonds of a 2x2 block.
+
+    Averaged over A's own erasures, by how many neighbouring faces, and how many pairs across, meet outside A.
+    """
+    lost = 1.0 - keep
+    merges = np.zeros((5, 3))
+    merges[0] = 4.0 * keep - keep**4, 2.0 * (1.0 - lost**2), 1.0 - lost**4
+    merges[1], merges[2] = 3.0 * keep - keep**3, 1.0 - lost**2
+    met = joined[:, None, [0, 0, 1, 2, 0, 1], [1, 2, 3, 3, 3, 2]] <= np.append(radii, percolation.FAR - 1)[:, None]
+    mean = merges[met[..., :4].sum(axis=2, dtype=np.int8), met[..., 4:].sum(axis=2, dtype=np.int8)]
+    return mean[:, :-1] - mean[:, -1:]
 
 
 def rank_curve(

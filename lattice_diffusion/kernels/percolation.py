@@ -117,49 +117,17 @@ def _draw(rng, keep, base, workspace):
 
 
 @njit(cache=True)
-def bond_radii(rng, keep, rows, columns, axis, i, j, n_samples):
-    """Return the histogram of r* for the right (axis 0) or down (axis 1) bond of face (i, j), and the bonds drawn.
+def joined_radii(rng, keep, rows, columns, i, j, height, width, out):
+    """Write the first radius at which faces a and b of a patch are connected into out[n, a, b], FAR if never.
 
-    out[r], r = 1..max(L, W): samples whose faces are first connected in box r; out[0]: never. Then
-    I(A;C|B_r) = keep log 2 sum(out[r + 1:]) / n_samples.
+    One entry per sample, faces of the height x width patch at (i, j) in C order. Returns the number of bonds drawn.
     """
-    workspace = _workspace(rows, columns, i, j, 1 + axis, 2 - axis)
-    joined = workspace[5]
-    out, drawn = np.zeros(max(rows, columns) + 1, np.int64), 0
-    for n in range(n_samples):
-        drawn += _draw(rng, keep, 2 * n + 1, workspace)
-        out[0 if joined[0, 1] == FAR else joined[0, 1]] += 1
-    return out, drawn
-
-
-@njit(cache=True)
-def _merges(joined, r, keep):
-    """Return the mean number of merges by the kept bonds of the 4-cycle 0 1 3 2, its faces joined up to radius r."""
-    beside = (joined[0, 1] <= r) + (joined[0, 2] <= r) + (joined[1, 3] <= r) + (joined[2, 3] <= r)
-    across = (joined[0, 3] <= r) + (joined[1, 2] <= r)
-    if beside == 0:
-        if across == 0:
-            return 4.0 * keep - keep**4
-        return 2.0 * (1.0 - (1.0 - keep) ** 2) if across == 1 else 1.0 - (1.0 - keep) ** 4
-    if beside == 1:
-        return 3.0 * keep - keep**3
-    return 1.0 - (1.0 - keep) ** 2 if beside == 2 else 0.0
-
-
-@njit(cache=True)
-def block_samples(rng, keep, rows, columns, i, j, out):
-    """Write merges(A | B_r) - merges(A | B_r + C) into out[n, r], A the 4 bonds of the 2x2 block at face (i, j).
-
-    One row per sample, r = 0..max(L, W); I(A;C|B_r) = log 2 times the mean.
-    """
-    workspace = _workspace(rows, columns, i, j, 2, 2)
-    joined = workspace[5]
+    workspace = _workspace(rows, columns, i, j, height, width)
+    joined, drawn = workspace[5], 0
     for n in range(out.shape[0]):
-        _draw(rng, keep, 4 * n + 1, workspace)
-        last = np.max(np.where(joined == FAR, 0, joined))
-        least = _merges(joined, last, keep)
-        for r in range(out.shape[1]):
-            out[n, r] = _merges(joined, r, keep) - least if r < last else 0.0
+        drawn += _draw(rng, keep, height * width * n + 1, workspace)
+        out[n] = joined
+    return drawn
 
 
 @njit(cache=True)

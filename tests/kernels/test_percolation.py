@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import pytest
 
+from lattice_diffusion.exact.bonds import excess_merges
 from lattice_diffusion.kernels import percolation
 
 SAMPLES = 200_000
@@ -60,9 +61,17 @@ def exact_cmi(shape, patch, keep, n_radii):
     return table @ (keep**n * (1 - keep) ** (n[-1] - n))
 
 
+def bond_radii(rng, keep, rows, columns, axis, i, j, n):
+    """How many samples connect the faces of a bond first at radius r (0: never), and the bonds drawn."""
+    joined = np.empty((n, 2, 2), np.int16)
+    drawn = percolation.joined_radii(rng, keep, rows, columns, i, j, 1 + axis, 2 - axis, joined)
+    first = np.where(joined[:, 0, 1] == percolation.FAR, 0, joined[:, 0, 1])
+    return np.bincount(first, minlength=max(rows, columns) + 1), drawn
+
+
 def bond_cmi(seed, keep, shape, bond, n=SAMPLES):
     """I(A;C|B_r) / log 2 at r = 0, 1, .. and its error."""
-    histogram, _ = percolation.bond_radii(np.random.default_rng(seed), keep, *shape, *bond, n)
+    histogram, _ = bond_radii(np.random.default_rng(seed), keep, *shape, *bond, n)
     assert histogram.sum() == n
     p = (n - histogram[0] - np.concatenate([[0], np.cumsum(histogram[1:])])) / n
     return keep * p, keep * np.sqrt(p * (1 - p) / n)
@@ -101,8 +110,9 @@ def test_mutants_of_the_bond_cmi_fail():
 
 
 def block_cmi(seed, keep, shape, corner, n=SAMPLES):
-    merges = np.empty((n, max(shape) + 1))
-    percolation.block_samples(np.random.default_rng(seed), keep, *shape, *corner, merges)
+    joined = np.empty((n, 4, 4), np.int16)
+    percolation.joined_radii(np.random.default_rng(seed), keep, *shape, *corner, 2, 2, joined)
+    merges = excess_merges(joined, np.arange(max(shape) + 1), keep)
     return merges.mean(axis=0), merges.std(axis=0) / np.sqrt(n)
 
 
@@ -124,10 +134,10 @@ def test_block_cmi_at_every_radius(shape, corner, keep):
 
 def test_limits_and_symmetries():
     for keep, never in ((0.0, 100), (1.0, 0)):
-        histogram, _ = percolation.bond_radii(np.random.default_rng(8), keep, 9, 7, 1, 4, 3, 100)
+        histogram, _ = bond_radii(np.random.default_rng(8), keep, 9, 7, 1, 4, 3, 100)
         assert histogram[0] == never
         assert histogram[1] == 100 - never
-    chain, drawn = percolation.bond_radii(np.random.default_rng(8), 0.9, 1, 9, 0, 0, 4, 100)
+    chain, drawn = bond_radii(np.random.default_rng(8), 0.9, 1, 9, 0, 0, 4, 100)
     assert chain[0] == 100  # a bond of a chain is known only from itself
     assert drawn < 100 * 8
     right, error = bond_cmi(9, 0.5, (6, 9), (0, 2, 3))
@@ -136,10 +146,10 @@ def test_limits_and_symmetries():
 
 
 def test_the_stream_is_that_of_the_generator():
-    runs = [percolation.bond_radii(np.random.default_rng(11), 0.5, 20, 20, 0, 9, 9, 1000) for _ in range(2)]
+    runs = [bond_radii(np.random.default_rng(11), 0.5, 20, 20, 0, 9, 9, 1000) for _ in range(2)]
     np.testing.assert_array_equal(runs[0][0], runs[1][0])
     rng = np.random.default_rng(11)
-    drawn = percolation.bond_radii(rng, 0.5, 20, 20, 0, 9, 9, 1000)[1]
+    drawn = bond_radii(rng, 0.5, 20, 20, 0, 9, 9, 1000)[1]
     twin = np.random.default_rng(11)
     twin.random(drawn)
     assert rng.random() == twin.random()
