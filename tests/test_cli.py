@@ -7,13 +7,10 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import xarray as xr
 
 from lattice_diffusion import __version__, results
 from lattice_diffusion.channels import BitFlip
@@ -29,7 +26,6 @@ from lattice_diffusion.studies import STUDIES
 from lattice_diffusion.studies.base import Analysis, Study, row
 
 ROOT = Path(__file__).parents[1]
-Shell = Callable[..., tuple[int, str, str]]
 SPEC = """
 t = [0.2, 0.5, 0.8]
 radii = [1, 2]
@@ -38,7 +34,7 @@ channel = { name = "erasure" }
 """
 
 
-def refused(shell: Shell, line: str) -> str:
+def refused(shell, line):
     """The one sentence that a refused command line says."""
     code, out, err = shell(line)
     assert (code, out) == (2, ""), (code, out, err)
@@ -51,14 +47,14 @@ def refused(shell: Shell, line: str) -> str:
 # -- help ----------------------------------------------------------------------------------------------------
 
 
-def subprocess_python(code: str) -> str:
+def subprocess_python(code):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     ).stdout
 
 
-def test_help_imports_nothing_heavy() -> None:
+def test_help_imports_nothing_heavy():
     heavy = ["numpy", "numba", "torch", "matplotlib", "h5py", "pydantic", "scipy"]
     code = (
         "import sys; from lattice_diffusion import cli; assert cli.main(['--help']) == 0; "
@@ -70,7 +66,7 @@ def test_help_imports_nothing_heavy() -> None:
         assert f"\n│ {command} " in out
 
 
-def test_no_arguments_show_the_help(shell: Shell) -> None:
+def test_no_arguments_show_the_help(shell):
     code, out, _ = shell("")
     assert code == 0
     assert "Usage: lattice-diffusion" in out
@@ -82,7 +78,7 @@ def test_no_arguments_show_the_help(shell: Shell) -> None:
 ISING = "cmi --model ising --shape 5x4 --beta 0.38 --channel bitflip --t 0.3 --center 2,1 --radius 1"
 
 
-def test_cmi_prints_one_json_object(shell: Shell) -> None:
+def test_cmi_prints_one_json_object(shell):
     code, out, err = shell(ISING + " --samples 60 --seed 5 --json")
     assert (code, err) == (0, "")
     answer = json.loads(out)
@@ -103,7 +99,7 @@ def test_cmi_prints_one_json_object(shell: Shell) -> None:
     }
 
 
-def test_cmi_prints_a_line_to_read(shell: Shell) -> None:
+def test_cmi_prints_a_line_to_read(shell):
     code, out, _ = shell(ISING + " --samples 60")
     assert code == 0
     assert out.startswith("I(A;C|B) = 0.00")
@@ -123,13 +119,13 @@ def test_cmi_prints_a_line_to_read(shell: Shell) -> None:
         "--model curie-weiss --beta 1.2 --regions 1,3,20",
     ],
 )
-def test_cmi_knows_every_model(shell: Shell, line: str) -> None:
+def test_cmi_knows_every_model(shell, line):
     code, out, err = shell(f"cmi --t 0.6 --samples 20 --json {line}")
     assert (code, err) == (0, "")
     assert json.loads(out)["value"] > 0
 
 
-def test_cmi_says_when_c_is_empty(shell: Shell) -> None:
+def test_cmi_says_when_c_is_empty(shell):
     code, out, _ = shell("cmi --model ising --shape 5x4 --beta 0.4 --t 0.3 --radius 9")
     assert code == 0
     assert out.startswith("I(A;C|B) = 0 nat")
@@ -159,12 +155,12 @@ SMALL = "cmi --model ising --shape 5x4 --beta 0.4 --t 0.3"
         ("show", "Missing argument 'FILE.h5'; see lattice-diffusion show --help"),
     ],
 )
-def test_every_bad_option_is_refused_in_one_sentence(shell: Shell, line: str, sentence: str) -> None:
+def test_every_bad_option_is_refused_in_one_sentence(shell, line, sentence):
     assert refused(shell, line).startswith(sentence)
 
 
-def test_a_defect_is_not_passed_off_as_bad_input(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*args: Any) -> Any:
+def test_a_defect_is_not_passed_off_as_bad_input(shell, monkeypatch):
+    def broken(*args):
         return int("three")
 
     monkeypatch.setattr("lattice_diffusion.runs.cmi.measure_one", broken)
@@ -178,7 +174,7 @@ def test_a_defect_is_not_passed_off_as_bad_input(shell: Shell, monkeypatch: pyte
 COST = "{0}: 6 points, 2 of them first, which tell the cost\n{0}: the other 4 points take about \\d+ s on 1 worker\n"
 
 
-def test_run_show_plot(shell: Shell, tmp_path: Path) -> None:
+def test_run_show_plot(shell, tmp_path):
     (tmp_path / "chain.toml").write_text(SPEC)
     code, out, err = shell("run chain.toml --out a.h5 --workers 1")
     assert (code, out) == (0, "")
@@ -201,7 +197,7 @@ def test_run_show_plot(shell: Shell, tmp_path: Path) -> None:
     assert shell("plot a.h5 --force")[0] == 0
 
 
-def test_bad_files_are_refused_in_one_sentence(shell: Shell, tmp_path: Path) -> None:
+def test_bad_files_are_refused_in_one_sentence(shell, tmp_path):
     (tmp_path / "chain.toml").write_text(SPEC)
     (tmp_path / "typo.toml").write_text(SPEC.replace("beta", "betta"))
     (tmp_path / "broken.toml").write_text("t = [0.1\n")
@@ -228,17 +224,17 @@ def test_bad_files_are_refused_in_one_sentence(shell: Shell, tmp_path: Path) -> 
     }  # fmt: skip
 
 
-def test_an_unwritable_folder_is_refused(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unwritable_folder_is_refused(shell, tmp_path, monkeypatch):
     (tmp_path / "chain.toml").write_text(SPEC)
     monkeypatch.setattr(os, "access", lambda path, mode, **others: mode != os.W_OK)
     assert refused(shell, "run chain.toml --out a.h5") == "the folder . cannot be written to; choose another"
 
 
-def test_stopping_says_how_to_go_on(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopping_says_how_to_go_on(shell, tmp_path, monkeypatch):
     (tmp_path / "chain.toml").write_text(SPEC)
     calls = iter(range(100))
 
-    def stopped(*args: Any) -> Any:
+    def stopped(*args):
         if next(calls) == 4:
             raise KeyboardInterrupt
         return evaluate(*args)
@@ -253,21 +249,21 @@ def test_stopping_says_how_to_go_on(shell: Shell, tmp_path: Path, monkeypatch: p
 # -- reproduce -----------------------------------------------------------------------------------------------
 
 
-def toy(name: str) -> Study:
+def toy(name):
     """An experiment of six points whose analysis and figure are as small as can be."""
 
-    def specs(preset: str) -> Spec:
+    def specs(preset):
         model = {"name": "ising-chain", "length": 20, "beta": [0.5, 0.9]}
         times = [0.2, 0.5, 0.8] if preset == "quick" else [0.2, 0.3, 0.5, 0.8]
         grid = {"model": model, "channel": {"name": "erasure"}, "t": times, "radii": [1, 2]}
         return Spec(name=name, grids={"chain": grid})
 
-    def analyse(result: xr.DataTree) -> Analysis:
+    def analyse(result):
         grid = results.grids(result)["chain"]
         peak = results.variable(("beta",), grid["cmi"].values[..., 0].max(axis=1), "nat", "largest CMI")
         return Analysis({"chain": {"peak": peak}}, [row("peak", Estimate(0.26, 0.01, 0), 0.25, "here", "exact", t=0.2)])
 
-    def figure(result: xr.DataTree) -> Any:
+    def figure(result):
         import matplotlib.pyplot as plt
 
         fig, ax = plt.subplots()
@@ -278,7 +274,7 @@ def toy(name: str) -> Study:
 
 
 @pytest.fixture
-def toys(monkeypatch: pytest.MonkeyPatch) -> None:
+def toys(monkeypatch):
     for name in list(STUDIES):
         monkeypatch.delitem(STUDIES, name)
     for name in ("toy-one", "toy-two"):
@@ -286,7 +282,7 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("toys")
-def test_reproduce_makes_files_figures_and_one_table(shell: Shell, tmp_path: Path) -> None:
+def test_reproduce_makes_files_figures_and_one_table(shell, tmp_path):
     code, out, err = shell("reproduce --out here/now --workers 1")
     assert code == 0
     assert re.fullmatch(COST.format("toy-one") + COST.format("toy-two"), err)
@@ -321,7 +317,7 @@ def test_reproduce_makes_files_figures_and_one_table(shell: Shell, tmp_path: Pat
 
 
 @pytest.mark.usefixtures("toys")
-def test_reproduce_resumes_forces_or_refuses(shell: Shell, tmp_path: Path) -> None:
+def test_reproduce_resumes_forces_or_refuses(shell, tmp_path):
     assert shell("reproduce toy-two --out now --workers 1")[0] == 0
     before = (tmp_path / "now" / "toy-two.h5").read_bytes()
     assert refused(shell, "reproduce --out now").startswith("now/toy-two.h5 exists; use --resume to go on with it")
@@ -341,7 +337,7 @@ def test_reproduce_resumes_forces_or_refuses(shell: Shell, tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("toys")
-def test_reproduce_refuses_in_one_sentence(shell: Shell, tmp_path: Path) -> None:
+def test_reproduce_refuses_in_one_sentence(shell, tmp_path):
     (tmp_path / "file").touch()
     for line, sentence in [
         ("reproduce toy-on --out now", "unknown study 'toy-on'; did you mean 'toy-one'?"),
@@ -354,7 +350,7 @@ def test_reproduce_refuses_in_one_sentence(shell: Shell, tmp_path: Path) -> None
         assert refused(shell, line).startswith(sentence)
 
 
-def test_errors_are_printed_to_two_digits() -> None:
+def test_errors_are_printed_to_two_digits():
     assert with_error(1.23456, 0.0123) == "1.235 ± 0.012"
     assert with_error(1.23456, 0.0) == "1.23456"
     assert with_error(3.2e-12, 4.4e-14) == "3.2e-12 ± 4.4e-14"

@@ -1,6 +1,5 @@
 """Command lines that nobody should type: one sentence and exit code 2, never a traceback."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +23,12 @@ class Reached(Exception):
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(tmp_path, monkeypatch):
     """A folder of good and bad files, a machine that says it has one GiB, and runs that stop where they begin."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(errors, "available_memory", lambda: GIB)
 
-    def reached(*args: object) -> None:
+    def reached(*args):
         raise Reached
 
     monkeypatch.setattr(runner, "open_engine", reached)
@@ -45,8 +44,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def answer(place: Path, capfd: pytest.CaptureFixture[str]) -> Callable[[str], tuple[int | None, str]]:
-    def tried(line: str) -> tuple[int | None, str]:
+def answer(place, capfd):
+    def tried(line):
         capfd.readouterr()
         try:
             code = cli.main(line.split())
@@ -88,7 +87,7 @@ def answer(place: Path, capfd: pytest.CaptureFixture[str]) -> Callable[[str], tu
         "benchmark estimators --out rows.txt",
     ],
 )
-def test_a_bad_line_is_answered_by_one_sentence(line: str, answer: Callable[[str], tuple[int | None, str]]) -> None:
+def test_a_bad_line_is_answered_by_one_sentence(line, answer):
     code, said = answer(line)
     assert code == 2
     assert said.splitlines()[-1].startswith("error: ")

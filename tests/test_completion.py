@@ -11,7 +11,7 @@ from lattice_diffusion.estimators import names, tasks
 from lattice_diffusion.studies import STUDIES
 
 
-def completed(line: str, shell: str = "bash") -> list[str]:
+def completed(line, shell="bash"):
     """Return what TAB gives at the end of a line, in a process of its own."""
     environment = {
         **os.environ,
@@ -34,16 +34,16 @@ def completed(line: str, shell: str = "bash") -> list[str]:
         ("lattice-diffusion do", ["doctor"]),
     ],
 )
-def test_tab(line: str, names: list[str]) -> None:
+def test_tab(line, names):
     assert completed(line) == names
 
 
-def test_other_shells_are_served() -> None:
+def test_other_shells_are_served():
     for shell in ("zsh", "fish"):
         assert "loops-erasure" in " ".join(completed("lattice-diffusion reproduce lo", shell))
 
 
-def test_names_are_those_of_the_registries() -> None:
+def test_names_are_those_of_the_registries():
     assert cli._complete("models:MODELS")("") == registry.names(models.MODELS)
     assert cli._complete("channels:CHANNELS")("") == registry.names(channels.CHANNELS)
     assert cli._complete("studies:STUDIES")("") == list(STUDIES)
@@ -51,7 +51,7 @@ def test_names_are_those_of_the_registries() -> None:
     assert cli._complete("estimators:names")("") == names()
 
 
-def test_the_last_name_of_a_list_is_completed() -> None:
+def test_the_last_name_of_a_list_is_completed():
     complete = cli._complete("estimators:names", several=True)
     assert complete("Oracle,MI") == ["Oracle,MINE", "Oracle,MINE-in-sample"]
     assert complete("MINE,MI") == ["MINE,MINE-in-sample"]

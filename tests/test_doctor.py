@@ -5,17 +5,14 @@ import math
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from lattice_diffusion import doctor, samplers
 
-Shell = Callable[[str], tuple[int, str, str]]
 
-
-def test_it_is_healthy_and_says_so_as_json(shell: Shell) -> None:
+def test_it_is_healthy_and_says_so_as_json(shell):
     code, out, _ = shell("doctor --json")
     found = json.loads(out)
     assert (code, found["healthy"]) == (0, True)
@@ -32,12 +29,12 @@ def test_it_is_healthy_and_says_so_as_json(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize("name", doctor.CHECKS)
-def test_a_tenth_would_be_seen(name: str) -> None:
+def test_a_tenth_would_be_seen(name):
     check = doctor.measure(name)
     assert abs(0.1 * check.exact) > (1e6 * doctor.ROUNDING if check.stderr is None else doctor.MAX_Z * check.stderr)
 
 
-def test_a_wrong_sampler_is_found(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_sampler_is_found(shell, monkeypatch):
     true = samplers.ising
     monkeypatch.setattr(samplers, "ising", lambda lattice, beta, *args, **how: true(lattice, 1.1 * beta, *args, **how))
     check = doctor.measure("Ising energy: Swendsen-Wang, Onsager")
@@ -50,8 +47,8 @@ def test_a_wrong_sampler_is_found(shell: Shell, monkeypatch: pytest.MonkeyPatch)
     assert "1 of 1 checks failed" in out
 
 
-def test_what_breaks_fails_with_its_reason(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken() -> None:
+def test_what_breaks_fails_with_its_reason(shell, monkeypatch):
+    def broken():
         raise RuntimeError("no compiler")
 
     monkeypatch.setattr(doctor, "CHECKS", {"compiler": broken})
@@ -59,7 +56,7 @@ def test_what_breaks_fails_with_its_reason(shell: Shell, monkeypatch: pytest.Mon
     assert json.loads(shell("doctor --json")[1])["checks"][0]["exact"] is None
 
 
-def test_kernels_run_where_compiled_code_cannot_be_kept(tmp_path: Path) -> None:
+def test_kernels_run_where_compiled_code_cannot_be_kept(tmp_path):
     """A copy of the package with a file in the place of the cache, and no home."""
     package = Path(doctor.__file__).parent
     shutil.copytree(package, tmp_path / package.name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -2,9 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import enumeration
 import numpy as np
@@ -102,12 +100,11 @@ n_samples = 20
 model = { name = "theirs.py:AnisotropicIsing", shape = [4, 3], right = [0.2, 0.5] }
 channel = { name = "theirs.py:AsymmetricFlips", bias = 0.6 }
 """
-Shell = Callable[[str], str]
 SHAPE = (4, 3)
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path, monkeypatch):
     (tmp_path / "theirs.py").write_text(SOURCE)
     (tmp_path / "spec.toml").write_text(SPEC)
     monkeypatch.chdir(tmp_path)
@@ -115,19 +112,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def model(folder: Path) -> Any:
+def model(folder):
     return ld.models.find("theirs.py:AnisotropicIsing")(ld.Lattice(SHAPE), right=0.5, down=0.2)
 
 
 @pytest.fixture
-def channel(folder: Path) -> Any:
+def channel(folder):
     return ld.channels.find("theirs.py:AsymmetricFlips")(bias=0.8)
 
 
 @pytest.fixture
-def shell(folder: Path, capfd: pytest.CaptureFixture[str]) -> Shell:
+def shell(folder, capfd):
 
-    def command(line: str) -> str:
+    def command(line):
         capfd.readouterr()
         code = cli.main(line.split())
         out, err = capfd.readouterr()
@@ -137,7 +134,7 @@ def shell(folder: Path, capfd: pytest.CaptureFixture[str]) -> Shell:
     return command
 
 
-def noisy_law(channel: Any, t: float) -> Any:
+def noisy_law(channel, t):
     """The law of all noisy spins, (2,) * 12, by enumeration."""
     states = enumeration.all_states(12).reshape(-1, *SHAPE)
     energy = 0.5 * (states[:, :, 1:] * states[:, :, :-1]).sum((1, 2))
@@ -146,7 +143,7 @@ def noisy_law(channel: Any, t: float) -> Any:
     return enumeration.noisy_law(law / law.sum(), channel.law(t))
 
 
-def test_exact_answers_are_those_of_enumeration(model: Any, channel: Any) -> None:
+def test_exact_answers_are_those_of_enumeration(model, channel):
     law = noisy_law(channel, 0.3)
     parts = model.tripartition(1, center=(1, 1))
     found = ld.exact.cmi(model, channel, 0.3, parts, 4000, 1)
@@ -160,7 +157,7 @@ def test_exact_answers_are_those_of_enumeration(model: Any, channel: Any) -> Non
     assert ld.exact.cmi_map(model, channel, [0.3, 1.0], [0, 1], 20, 2).cmi.shape == (2, 2)
 
 
-def test_samples_have_the_noisy_law(model: Any, channel: Any) -> None:
+def test_samples_have_the_noisy_law(model, channel):
     rng, n = np.random.default_rng(5), 20_000
     x_0 = model.sample(n, rng)
     x_s = channel.corrupt(x_0, 0.2, rng)
@@ -172,7 +169,7 @@ def test_samples_have_the_noisy_law(model: Any, channel: Any) -> None:
         assert abs(hits - pair[1, 0]) < 5 * np.sqrt(pair[1, 0] * (1 - pair[1, 0]) / n)
 
 
-def test_networks_learn_and_states_are_generated(model: Any, channel: Any) -> None:
+def test_networks_learn_and_states_are_generated(model, channel):
     net = ld.denoisers.LocalNet(radius=1, channel=channel, width=8)
     exact = ld.denoisers.ExactDenoiser(model, channel, 1)
     records = ld.denoisers.fit(net, model.sample, rng=3, steps=120, batch_size=64, progress=False)
@@ -188,7 +185,7 @@ def test_networks_learn_and_states_are_generated(model: Any, channel: Any) -> No
     assert abs((x[:, 0, 0, 0] * x[:, 0, 0, 1]).mean() - 2 * np.trace(pair) + 1) < 5 / 20
 
 
-def test_estimators_tell_the_information(model: Any, channel: Any) -> None:
+def test_estimators_tell_the_information(model, channel):
     parts = model.tripartition(1, center=(1, 1))
     x_t = channel.corrupt(model.sample(1500, 8), 0.1, np.random.default_rng(8))
     estimator = ld.estimators.ConditionalLikelihood()
@@ -197,7 +194,7 @@ def test_estimators_tell_the_information(model: Any, channel: Any) -> None:
     assert abs(found.value - truth) < 5 * found.stderr + 0.01
 
 
-def test_the_command_line_measures_draws_and_plots_them(shell: Shell, folder: Path) -> None:
+def test_the_command_line_measures_draws_and_plots_them(shell, folder):
     line = "--model theirs.py:AnisotropicIsing --shape 4x3 --set right=0.5 "
     answer = json.loads(shell(f"cmi {line} --channel theirs.py:AsymmetricFlips --t 0.3 --radius 1 --samples 50 --json"))
     kind, noise = ld.models.find("theirs.py:AnisotropicIsing"), ld.channels.find("theirs.py:AsymmetricFlips")
@@ -214,7 +211,7 @@ def test_the_command_line_measures_draws_and_plots_them(shell: Shell, folder: Pa
     assert os.path.getsize("a.png") > 0
 
 
-def test_an_estimator_of_their_own_goes_on_trial(shell: Shell) -> None:
+def test_an_estimator_of_their_own_goes_on_trial(shell):
     line = "benchmark estimators --estimators theirs.py:Nothing --tasks field-massive --n-samples 200 --seeds 2"
     assert "othing" in shell(f"{line} --out rows.jsonl")
     rows = [json.loads(row) for row in Path("rows.jsonl").read_text().splitlines()]

@@ -21,22 +21,22 @@ class Mine:
 
 
 @pytest.fixture
-def mine(tmp_path: Path) -> str:
+def mine(tmp_path):
     (tmp_path / "mine.py").write_text(SOURCE)
     return f"{tmp_path}/mine.py:Mine"
 
 
-def number(name: str) -> float:
+def number(name):
     return float(models.find(name)().number)
 
 
-def test_names_are_found_in_the_lists() -> None:
+def test_names_are_found_in_the_lists():
     assert models.find("ising") is models.Ising
     assert channels.find("erasure") is channels.Erasure
     assert [kind for kind in models.MODELS if models.find(kind.name) is not kind] == []
 
 
-def test_a_file_is_loaded_once_and_again_when_it_changes(mine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_loaded_once_and_again_when_it_changes(mine, monkeypatch):
     kind = models.find(mine)
     assert kind is models.find(mine)
     assert pickle.loads(pickle.dumps(kind())) == kind()
@@ -47,7 +47,7 @@ def test_a_file_is_loaded_once_and_again_when_it_changes(mine: str, monkeypatch:
     assert number(mine) == 30.0
 
 
-def test_an_entry_point_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_entry_point_is_found(monkeypatch):
     point = importlib.metadata.EntryPoint("theirs", "lattice_diffusion.models:IsingChain", "lattice_diffusion.models")
     monkeypatch.setattr(registry, "entry_points", lambda group: [point])
     assert models.find("theirs") is models.IsingChain
@@ -62,6 +62,6 @@ test_unknown_names_are_refused = refusals(
 )
 
 
-def test_a_file_without_the_class_is_refused(mine: str) -> None:
+def test_a_file_without_the_class_is_refused(mine):
     with pytest.raises(InputError, match=r"mine\.py has no Mien; did you mean 'Mine'\?"):
         models.find(mine.replace(":Mine", ":Mien"))

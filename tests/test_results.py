@@ -2,7 +2,6 @@
 
 import re
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -15,7 +14,7 @@ from lattice_diffusion.results import ResultError, Row
 
 
 @pytest.fixture
-def result() -> xr.DataTree:
+def result():
     t, radius = np.array([0.1, 0.2]), np.array([1, 2, 4])
     cmi = np.array([[1e-17, np.nan, 2 / 3], [0.5, -0.0, 1e300]])
     grid = {
@@ -31,7 +30,7 @@ def result() -> xr.DataTree:
     return results.tree(results.provenance("chain", '{"a": 1}', 2**70, complete=True), {"square": grid}, rows)
 
 
-def test_reading_gives_back_what_was_written(result: xr.DataTree, tmp_path: Path) -> None:
+def test_reading_gives_back_what_was_written(result, tmp_path):
     results.write(tmp_path / "a.h5", result)
     again = results.load(tmp_path / "a.h5")
     assert again.attrs == result.attrs
@@ -44,13 +43,13 @@ def test_reading_gives_back_what_was_written(result: xr.DataTree, tmp_path: Path
         assert read.values.tobytes() == variable.values.tobytes()
 
 
-def test_tables_without_kinds_and_noise_are_read(result: xr.DataTree) -> None:
+def test_tables_without_kinds_and_noise_are_read(result):
     result["table"] = result["table"].to_dataset().drop_vars(["kind", "log_snr"])
     assert [(row.kind, row.log_snr) for row in results.rows(result)] == [("none", None)] * 2
     assert results.rows(result)[0].source == "here"
 
 
-def test_xarray_opens_the_file_as_a_tree(result: xr.DataTree, tmp_path: Path) -> None:
+def test_xarray_opens_the_file_as_a_tree(result, tmp_path):
     results.write(tmp_path / "a.h5", result)
     with xr.open_datatree(tmp_path / "a.h5", engine="h5netcdf") as tree:
         assert set(tree.children) == {"square", "table"}
@@ -65,13 +64,13 @@ def test_xarray_opens_the_file_as_a_tree(result: xr.DataTree, tmp_path: Path) ->
         assert np.isnan(tree["table"]["analytic"].values[1])
 
 
-def test_provenance_says_what_was_run_by_which_code(result: xr.DataTree) -> None:
+def test_provenance_says_what_was_run_by_which_code(result):
     names = ["schema", "schema_version", "name", "package_version", "git_commit", "created", "parameters", "seed"]
     assert list(result.attrs) == [*names, "complete"]
     assert str(result.attrs["created"]).endswith("+00:00")
 
 
-def test_git_commit_never_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_git_commit_never_fails(monkeypatch, tmp_path):
     monkeypatch.setattr(results, "__file__", str(tmp_path / "site-packages" / "lattice_diffusion" / "results.py"))
     assert results.git_commit() == "unknown"
     (tmp_path / "site-packages" / ".git").mkdir(parents=True)
@@ -80,14 +79,14 @@ def test_git_commit_never_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert results.git_commit() == "unknown"
 
 
-def test_z_is_in_units_of_the_error() -> None:
+def test_z_is_in_units_of_the_error():
     assert Row("e", "q", 1.0, 1.5, 0.25, "").z == 2.0
     assert Row("e", "q", None, 1.5, 0.25, "").z is None
     assert Row("e", "q", 1.0, 1.5, 0.0, "").z is None
     assert Row("e", "q", 1.0, 1.5, float("nan"), "").z is None
 
 
-def test_a_failed_write_leaves_the_old_file(result: xr.DataTree, tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_old_file(result, tmp_path):
     path = tmp_path / "a.h5"
     results.write(path, result)
     before = path.read_bytes()
@@ -98,7 +97,7 @@ def test_a_failed_write_leaves_the_old_file(result: xr.DataTree, tmp_path: Path)
     assert [item.name for item in tmp_path.iterdir()] == ["a.h5"]
 
 
-def test_other_files_are_refused_in_one_sentence(result: xr.DataTree, tmp_path: Path) -> None:
+def test_other_files_are_refused_in_one_sentence(result, tmp_path):
     path = tmp_path / "a.h5"
     with pytest.raises(FileNotFoundError, match=r"^no such file: .*a\.h5$"):
         results.load(path)
@@ -121,7 +120,7 @@ def test_other_files_are_refused_in_one_sentence(result: xr.DataTree, tmp_path: 
         results.load(path)
 
 
-def test_truncation_anywhere_is_refused(result: xr.DataTree, tmp_path: Path) -> None:
+def test_truncation_anywhere_is_refused(result, tmp_path):
     path = tmp_path / "a.h5"
     results.write(path, result)
     whole = path.read_bytes()
@@ -131,8 +130,8 @@ def test_truncation_anywhere_is_refused(result: xr.DataTree, tmp_path: Path) -> 
             results.load(path)
 
 
-def test_threads_write_files_of_one_name_at_once(result: xr.DataTree, tmp_path: Path) -> None:
-    def write(k: int) -> None:
+def test_threads_write_files_of_one_name_at_once(result, tmp_path):
+    def write(k):
         (tmp_path / str(k)).mkdir()
         for _ in range(20):
             results.write(tmp_path / str(k) / "a.h5", result)
@@ -143,7 +142,7 @@ def test_threads_write_files_of_one_name_at_once(result: xr.DataTree, tmp_path: 
 
 
 @pytest.mark.parametrize("values", [np.array(["a", "bc"]), np.array(["ä", ""], object), np.array([True, False])])
-def test_text_and_flags_are_read_again(values: np.ndarray, tmp_path: Path) -> None:
+def test_text_and_flags_are_read_again(values, tmp_path):
     column = xr.Variable(("i",), values, {"units": "1", "long_name": "x"})
     made = results.tree(results.provenance("a", "{}", 0, complete=True), {"g": {"x": column}})
     results.write(tmp_path / "a.h5", made)
@@ -158,9 +157,7 @@ def test_text_and_flags_are_read_again(values: np.ndarray, tmp_path: Path) -> No
         ("a\0b", np.zeros(1), "variables and axes must have names of printable characters without '/', got 'a"),
     ],
 )
-def test_what_could_not_be_read_again_is_not_written(
-    name: str, values: np.ndarray, sentence: str, tmp_path: Path
-) -> None:
+def test_what_could_not_be_read_again_is_not_written(name, values, sentence, tmp_path):
     grid = {name: results.variable(("i",), values, "1", "x")}
     with pytest.raises(InputError, match=re.escape(sentence)):
         results.write(tmp_path / "a.h5", results.tree(results.provenance("a", "{}", 0, complete=True), {"g": grid}))

@@ -4,8 +4,6 @@ import itertools
 
 import numpy as np
 import pytest
-import xarray as xr
-from matplotlib.figure import Figure
 
 from lattice_diffusion import plots, results
 from lattice_diffusion.errors import InputError
@@ -15,16 +13,16 @@ T, RADII, BETAS, SIDES, FIELDS = [0.2, 0.5, 0.8], [1, 2], [0.3, 0.44, 0.5, 0.6],
 AXES = {"length": SIDES, "field": FIELDS, "beta": BETAS, "t": T, "radius": RADII}
 
 
-def array(values: np.ndarray, *dims: str, units: str = "nat") -> xr.Variable:
+def array(values, *dims, units="nat"):
     return results.variable(dims, values, units, "a quantity of long name")
 
 
-def made(**grids: dict[str, xr.Variable]) -> xr.DataTree:
+def made(**grids):
     return results.tree(results.provenance("mine", "{}", 0, complete=True), grids)
 
 
 @pytest.fixture
-def result() -> xr.DataTree:
+def result():
     """Two grids: one of five axes, whose CMI at every place is another number, and label entropies over two."""
     axes = {name: results.variable(name, values, "1", name) for name, values in AXES.items()}
     shape = tuple(map(len, AXES.values()))
@@ -35,7 +33,7 @@ def result() -> xr.DataTree:
     return made(wide={**axes, **wide}, label={"length": axes["length"], "t": axes["t"], **entropy})
 
 
-def images(figure: Figure) -> dict[str, np.ndarray]:
+def images(figure):
     """The maps of a figure by title."""
     return {
         ax.get_title(): np.asarray(mesh.get_array())
@@ -45,7 +43,7 @@ def images(figure: Figure) -> dict[str, np.ndarray]:
     }
 
 
-def test_every_slice_of_every_grid_is_drawn(result: xr.DataTree) -> None:
+def test_every_slice_of_every_grid_is_drawn(result):
     figure = plot_grids(result)
     found, wide = images(figure), result["wide"].to_dataset()
     for side, field, radius in itertools.product(SIDES, FIELDS, RADII):
@@ -58,7 +56,7 @@ def test_every_slice_of_every_grid_is_drawn(result: xr.DataTree) -> None:
     assert curves.count((0.5,) * 4) >= 4  # the peak against beta
 
 
-def test_axes_and_values_are_chosen(result: xr.DataTree) -> None:
+def test_axes_and_values_are_chosen(result):
     wide = result["wide"].to_dataset()
     figure = plot_grids(result, "wide", at={"beta": 0.44, "length": 8}, over=("radius", "field"), quantity=["cmi"])
     found = images(figure)
@@ -76,10 +74,10 @@ def test_axes_and_values_are_chosen(result: xr.DataTree) -> None:
         ({"quantity": ["gap"]}, "no grid has such quantities"),
     ]:
         with pytest.raises(InputError, match=sentence):
-            plot_grids(result, **wrong)  # type: ignore[arg-type]
+            plot_grids(result, **wrong)
 
 
-def test_values_that_rare_samples_carry_are_hatched() -> None:
+def test_values_that_rare_samples_carry_are_hatched():
     t = np.linspace(0.1, 0.9, 7)
     cmi = np.array([1e-6, 5e-6, 1e-3, 4e-2, 5e-2, 1e-2, 1e-3])
     stderr = np.array([1e-8, 1e-7, 9e-4, 4e-3, 2e-3, 1e-3, 1e-4])  # rare samples: half at t_2, missed before
@@ -99,7 +97,7 @@ def test_values_that_rare_samples_carry_are_hatched() -> None:
     assert [len(line.get_xdata()) for line in open_ if line.get_markerfacecolor() == "white"] == [3]
 
 
-def test_time_is_labelled_in_all_units_of_noise() -> None:
+def test_time_is_labelled_in_all_units_of_noise():
     t = np.array([0.2, 0.5, 0.8])
     axes = {"t": results.variable("t", t, "1", "time"), "beta": results.variable("beta", BETAS, "1", "beta")}
     log_snr = results.variable("t", 2 * np.log((1 - t) / t), "1", "log snr")
@@ -129,7 +127,7 @@ def test_time_is_labelled_in_all_units_of_noise() -> None:
 @pytest.mark.parametrize(
     ("values", "labels"), [([0.3, 0.5, 0.6], ["0.3", "0.5", "0.6"]), ([0.1, 0.15, 1.0, 2.0], None)]
 )
-def test_labels_of_values_do_not_collide(values: list[float], labels: list[str] | None) -> None:
+def test_labels_of_values_do_not_collide(values, labels):
     axes = {"mean": results.variable("mean", values, "1", "mean"), "side": results.variable("side", SIDES, "1", "side")}
     data = made(grid={**axes, "xi": array(np.ones((2, len(values))), "side", "mean")})["grid"].to_dataset()
     ax = plots.cells(plots.new_figure()[1], data, "xi", x="mean", y="side")
@@ -140,7 +138,7 @@ def test_labels_of_values_do_not_collide(values: list[float], labels: list[str] 
     assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
 
 
-def test_times_of_peaks_are_labelled_in_all_units_of_noise() -> None:
+def test_times_of_peaks_are_labelled_in_all_units_of_noise():
     t = np.array([0.2, 0.4, 0.5, 0.6, 0.8])
     axes = {name: results.variable(name, x, "1", name) for name, x in {"t": t, "beta": BETAS, "side": SIDES}.items()}
     log_snr = results.variable("t", 2 * np.log((1 - t) / t), "1", "log snr")
@@ -162,7 +160,7 @@ def test_times_of_peaks_are_labelled_in_all_units_of_noise() -> None:
     assert high > 0.87
 
 
-def test_what_is_empty_says_so() -> None:
+def test_what_is_empty_says_so():
     axes = {"t": results.variable("t", T, "1", "time")}
     nothing = {"markov_length": array(np.full(3, np.nan), "t"), "cmi": array(np.zeros(3), "t")}
     figure = plot_grids(made(grid={**axes, **nothing}))
@@ -172,7 +170,7 @@ def test_what_is_empty_says_so() -> None:
 
 
 @pytest.mark.parametrize("shape", [(9,), (4, 5), (2, 4, 5), (3, 3, 3)])
-def test_samples_are_shown_with_the_law_of_their_mean(shape: tuple[int, ...]) -> None:
+def test_samples_are_shown_with_the_law_of_their_mean(shape):
     spins = np.where(np.random.default_rng(1).random((50, *shape)) < 0.7, 1, -1)
     tree = made(samples={"samples": array(spins, "sample", *(f"axis{k}" for k in range(len(shape))))})
     found = panels(tree)["samples"]
@@ -182,7 +180,7 @@ def test_samples_are_shown_with_the_law_of_their_mean(shape: tuple[int, ...]) ->
     assert figure.axes[-1].get_xlabel() == "mean of a sample (magnetisation)"
 
 
-def test_walls_of_loops_are_lines() -> None:
+def test_walls_of_loops_are_lines():
     bonds = np.ones((3, 2, 3, 3), int)
     bonds[:, 0, 1, :2] = bonds[:, 1, :2, 1] = -1  # a loop around the face in the middle
     samples = {"samples": array(bonds, "sample", "direction", "row", "column")}
@@ -195,12 +193,12 @@ def test_walls_of_loops_are_lines() -> None:
     }  # fmt: skip
 
 
-def test_a_talk_has_larger_fonts() -> None:
+def test_a_talk_has_larger_fonts():
     sizes = []
     for name in ("paper", "talk"):
-        with plots.style(name):  # type: ignore[arg-type]
+        with plots.style(name):
             figure, ax = plots.new_figure()
             sizes.append(ax.xaxis.label.get_size() / figure.get_figwidth())
     assert sizes[1] > 1.15 * sizes[0]
-    with pytest.raises(InputError, match="style must be paper or talk, got 'poster'"), plots.style("poster"):  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="style must be paper or talk, got 'poster'"), plots.style("poster"):
         pass

@@ -10,14 +10,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import pytest
-import xarray as xr
 from test_runner import assert_same_datasets
 
 from lattice_diffusion import results
@@ -58,24 +55,24 @@ n_samples = 50
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("engines")
     (folder / "spec.toml").write_text(SPEC)
     return folder
 
 
 @pytest.fixture(scope="module")
-def alone(folder: Path) -> xr.DataTree:
+def alone(folder):
     run(load(folder / "spec.toml"), folder / "alone.h5", progress=False)
     return results.load(folder / "alone.h5")
 
 
-def environment() -> dict[str, str]:
+def environment():
     return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
+def cluster():
     """A Dask scheduler on loopback with two worker processes."""
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(
@@ -84,30 +81,30 @@ def cluster() -> Iterator[Any]:
         yield cluster
 
 
-def assert_same_bits(one: xr.DataTree, other: xr.DataTree) -> None:
+def assert_same_bits(one, other):
     assert one.attrs["complete"]
     assert other.attrs["complete"]
     assert_same_datasets(one, other)
 
 
-def test_two_processes(folder: Path, alone: xr.DataTree) -> None:
+def test_two_processes(folder, alone):
     before = dict(os.environ)
     assert_same_bits(run(load(folder / "spec.toml"), folder / "two.h5", workers=2, progress=False), alone)
     assert dict(os.environ) == before
     assert not [item for item in folder.iterdir() if item.name.startswith("two.h5.")]
 
 
-def test_a_cluster(folder: Path, alone: xr.DataTree, cluster: Any) -> None:
+def test_a_cluster(folder, alone, cluster):
     address = cluster.scheduler_address
     assert main(["run", str(folder / "spec.toml"), "--out", str(folder / "dask.h5"), "--scheduler", address]) == 0
     assert_same_bits(results.load(folder / "dask.h5"), alone)
 
 
-def test_a_cluster_from_a_running_event_loop_loses_a_worker(folder: Path, alone: xr.DataTree, cluster: Any) -> None:
+def test_a_cluster_from_a_running_event_loop_loses_a_worker(folder, alone, cluster):
     """The points of a worker that is killed are measured by another one."""
     path, worker, killed = folder / "loop.h5", next(iter(cluster.workers.values())), []
 
-    def kill() -> None:
+    def kill():
         deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             if journal_path(path).exists() and journal_path(path).read_bytes().count(b"\n") > 2:
@@ -116,7 +113,7 @@ def test_a_cluster_from_a_running_event_loop_loses_a_worker(folder: Path, alone:
                 return
             time.sleep(0.002)
 
-    async def notebook() -> xr.DataTree:
+    async def notebook():
         return run(load(folder / "spec.toml"), path, scheduler=cluster.scheduler_address, progress=False)
 
     with ThreadPoolExecutor(1) as pool:
@@ -128,9 +125,7 @@ def test_a_cluster_from_a_running_event_loop_loses_a_worker(folder: Path, alone:
     assert_same_bits(result, alone)
 
 
-def test_a_scheduler_that_goes_away_is_said_in_one_sentence(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_scheduler_that_goes_away_is_said_in_one_sentence(folder, capsys, monkeypatch):
     pytest.importorskip("distributed")
     place, quiet = folder / "lonely.json", {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     command = [sys.executable, "-m", "dask", "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
@@ -147,7 +142,7 @@ def test_a_scheduler_that_goes_away_is_said_in_one_sentence(
     assert capsys.readouterr().err == f"error: {gone}\n"
 
 
-def test_mpi_ranks(folder: Path, alone: xr.DataTree) -> None:
+def test_mpi_ranks(folder, alone):
     pytest.importorskip("mpi4py")
     mpiexec = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if mpiexec is None:
@@ -164,13 +159,13 @@ def test_mpi_ranks(folder: Path, alone: xr.DataTree) -> None:
 
 
 @pytest.fixture
-def closed_port() -> int:
+def closed_port():
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return one.getsockname()[1]
 
 
-def refused(folder: Path, scheduler: str, capsys: pytest.CaptureFixture[str]) -> str:
+def refused(folder, scheduler, capsys):
     start = time.monotonic()
     assert main(["run", str(folder / "spec.toml"), "--out", str(folder / "no.h5"), "--scheduler", scheduler]) == 2
     assert time.monotonic() - start < 120  # seconds, on a busy machine
@@ -180,7 +175,7 @@ def refused(folder: Path, scheduler: str, capsys: pytest.CaptureFixture[str]) ->
     return sentence
 
 
-def test_no_scheduler_is_said_at_once(folder: Path, capsys: pytest.CaptureFixture[str], closed_port: int) -> None:
+def test_no_scheduler_is_said_at_once(folder, capsys, closed_port):
     pytest.importorskip("distributed")
     address = f"tcp://127.0.0.1:{closed_port}"
     wanted = f"error: no scheduler at {address}: Connection refused; start one with `dask scheduler`, or check the"
@@ -193,9 +188,7 @@ def test_no_scheduler_is_said_at_once(folder: Path, capsys: pytest.CaptureFixtur
     assert "must be tcp://HOST:PORT of a Dask scheduler, tls://.. or mpi, got 'ray'" in refused(folder, "ray", capsys)
 
 
-def test_a_missing_extra_is_named(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_extra_is_named(folder, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     monkeypatch.setitem(sys.modules, "mpi4py", None)
     wanted = "needs Dask, which is not installed; pip install 'lattice-diffusion[cluster]'\n"
@@ -204,7 +197,7 @@ def test_a_missing_extra_is_named(
     assert refused(folder, "mpi", capsys) == wanted
 
 
-def test_options_that_exclude_each_other(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_that_exclude_each_other(folder, capsys):
     both = ["--scheduler", "mpi", "--workers", "2"]
     assert main(["run", str(folder / "spec.toml"), "--out", str(folder / "no.h5"), *both]) == 2
     assert "give --workers or --scheduler, which has workers of its own" in capsys.readouterr().err
@@ -212,7 +205,7 @@ def test_options_that_exclude_each_other(folder: Path, capsys: pytest.CaptureFix
         pass
 
 
-def test_a_worker_of_another_version_does_not_measure() -> None:
+def test_a_worker_of_another_version_does_not_measure():
     with pytest.raises(InputError, match=r"^workers must have lattice_diffusion 99\.0, got .*; install the same"):
         measure_points([], 0, "99.0")
 

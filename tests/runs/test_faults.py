@@ -23,14 +23,14 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def spec() -> Spec:
+def spec():
     model = {"name": "ising-chain", "length": 20, "beta": [0.5, 0.9]}
     grid = {"model": model, "channel": {"name": "gaussian"}, "t": [0.3, 0.6, 0.9], "radii": [1, 2], "n_samples": 50}
     return Spec(name="one", grids={"chain": grid})
 
 
 @pytest.mark.slow
-def test_every_kind_of_fault(tmp_path: Path) -> None:
+def test_every_kind_of_fault(tmp_path):
     command = [sys.executable, "faults.py", "--quick", "--json", str(tmp_path / "faults.json")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     ended = subprocess.run(command, cwd=ROOT / "benchmarks", env=environment, capture_output=True, text=True)
@@ -41,9 +41,7 @@ def test_every_kind_of_fault(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_lets_a_point_end_and_the_second_does_not(
-    spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], number: int
-) -> None:
+def test_the_first_signal_lets_a_point_end_and_the_second_does_not(spec, tmp_path, monkeypatch, capfd, number):
     path = tmp_path / "a.h5"
     calls = {"begun": 0, "ended": 0}
 
@@ -71,17 +69,17 @@ def test_the_first_signal_lets_a_point_end_and_the_second_does_not(
     assert run(spec, path, resume=True, progress=False).attrs["complete"]
 
 
-def test_signals_are_as_before_afterwards() -> None:
+def test_signals_are_as_before_afterwards():
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with asks_to_stop() as stop:
         assert signal.getsignal(signal.SIGTERM) is stop
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
-def test_a_line_that_the_disk_takes_half_of_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_that_the_disk_takes_half_of_is_taken_back(tmp_path, monkeypatch):
     left, write = iter((10, 0)), os.write
 
-    def full(number: int, text: bytes) -> int:
+    def full(number, text):
         taken = next(left)
         if not taken:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -98,9 +96,7 @@ def test_a_line_that_the_disk_takes_half_of_is_taken_back(tmp_path: Path, monkey
         assert list(journal.records()) == [{"x": 0.1}]
 
 
-def test_a_disk_that_is_full_for_the_result_file_leaves_the_old_one(
-    spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_that_is_full_for_the_result_file_leaves_the_old_one(spec, tmp_path, monkeypatch):
     path = tmp_path / "a.h5"
     checkpoints = iter(range(100))
     replace = os.replace
@@ -121,14 +117,12 @@ def test_a_disk_that_is_full_for_the_result_file_leaves_the_old_one(
     assert [item.name for item in tmp_path.iterdir()] == ["a.h5"]
 
 
-def test_a_journal_begun_late_has_the_points_of_the_file(
-    spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_journal_begun_late_has_the_points_of_the_file(spec, tmp_path, monkeypatch):
     """File alone, then journal alone: both have everything each time."""
     path = tmp_path / "a.h5"
     unbroken = run(spec, tmp_path / "b.h5", progress=False)
 
-    def stop_after(number: int) -> None:
+    def stop_after(number):
         with stops_after(monkeypatch, number, KeyboardInterrupt()), pytest.raises(Interrupted):
             run(spec, path, resume=True, progress=False)
 
@@ -146,10 +140,8 @@ def test_a_journal_begun_late_has_the_points_of_the_file(
         assert variable.values.tobytes() == results.grids(again)["chain"][name].values.tobytes()
 
 
-def test_a_file_system_without_locks_is_written_to_and_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def no_locks(number: int, how: int) -> None:
+def test_a_file_system_without_locks_is_written_to_and_said(tmp_path, monkeypatch, capsys):
+    def no_locks(number, how):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(store.fcntl, "flock", no_locks)

@@ -9,14 +9,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import xarray as xr
 
 from lattice_diffusion import results
 from lattice_diffusion.errors import InputError
@@ -30,14 +27,14 @@ from lattice_diffusion.store import Journal, journal_path
 ROOT = Path(__file__).parents[2]
 
 
-def chain(**changes: Any) -> dict[str, Any]:
+def chain(**changes):
     model = {"name": "ising-chain", "length": 20, "beta": [0.5, 0.9]}
     times = {"t": [0.3, 0.6, 0.9], "radii": [1, 2, 12], "n_samples": 50}
     return {"model": model, "channel": {"name": "gaussian"}, **times, **changes}
 
 
 @pytest.fixture(scope="module")
-def spec() -> Spec:
+def spec():
     square = {"name": "ising", "shape": [5, 4], "beta": [0.3, 0.5]}
     cw = {"name": "curie-weiss", "regions": [[1, 3, 8], [2, 5, 20]], "beta": 1.2}
     mixture = {"name": "gaussian-mixture", "length": [5, 7], "mean": 1.0, "std": 0.7}
@@ -54,13 +51,13 @@ def spec() -> Spec:
 
 
 @pytest.fixture(scope="module")
-def unbroken(spec: Spec, tmp_path_factory: pytest.TempPathFactory) -> xr.DataTree:
+def unbroken(spec, tmp_path_factory):
     path = tmp_path_factory.mktemp("unbroken") / "a.h5"
     run(spec, path, progress=False)
     return results.load(path)
 
 
-def assert_same_datasets(one: xr.DataTree, other: xr.DataTree) -> None:
+def assert_same_datasets(one, other):
     assert results.grids(one).keys() == results.grids(other).keys()
     for grid, variables in results.grids(one).items():
         assert variables.variables.keys() == other[grid].variables.keys()
@@ -73,16 +70,16 @@ def assert_same_datasets(one: xr.DataTree, other: xr.DataTree) -> None:
 class LastFirst(ThreadPoolExecutor):
     """Of every three points handed over together, the last one ends first."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__(3)
         self.count = itertools.count()
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+    def submit(self, fn, /, *args, **kwargs):
         delay = 0.03 * (2 - next(self.count) % 3)
         return super().submit(lambda: (time.sleep(delay), fn(*args, **kwargs))[1])
 
 
-def test_the_result_holds_every_point_with_its_coordinates(spec: Spec, unbroken: xr.DataTree) -> None:
+def test_the_result_holds_every_point_with_its_coordinates(spec, unbroken):
     assert unbroken.attrs["complete"]
     assert json.loads(str(unbroken.attrs["parameters"])) == json.loads(spec.to_json())
     assert unbroken.attrs["seed"] == "11"
@@ -100,19 +97,19 @@ def test_the_result_holds_every_point_with_its_coordinates(spec: Spec, unbroken:
     assert (grid["cmi"].values[..., :2] > 0).all()
 
 
-def test_an_empty_c_gives_exactly_zero(unbroken: xr.DataTree) -> None:
+def test_an_empty_c_gives_exactly_zero(unbroken):
     assert not unbroken["chain"]["cmi"].values[..., 2].any()
     assert not unbroken["square"]["cmi_stderr"].values[..., 2].any()
 
 
-def test_measure_is_what_a_run_records(spec: Spec, unbroken: xr.DataTree) -> None:
+def test_measure_is_what_a_run_records(spec, unbroken):
     point = next(p for p in runner.points(spec) if p.grid == "chain" and p.index == (1, 2))
     values = evaluate(point, point.rng(spec.seed))
     assert values["cmi"].tobytes() == unbroken["chain"]["cmi"].values[1, 2].tobytes()
     assert values["cmi_covariance"].shape == (3, 3)
 
 
-def test_any_executor_gives_the_same_numbers(spec: Spec, unbroken: xr.DataTree, tmp_path: Path) -> None:
+def test_any_executor_gives_the_same_numbers(spec, unbroken, tmp_path):
     with ThreadPoolExecutor(2) as pool:
         assert_same_datasets(run(spec, tmp_path / "a.h5", executor=pool, workers=2, progress=False), unbroken)
         assert pool.submit(int, 3).result() == 3  # still the caller's
@@ -122,7 +119,7 @@ def test_any_executor_gives_the_same_numbers(spec: Spec, unbroken: xr.DataTree, 
     assert_same_datasets(result, results.tree({}, {"chain": unbroken["chain"].variables}))
 
 
-def test_extending_a_grid_keeps_its_numbers(unbroken: xr.DataTree, tmp_path: Path) -> None:
+def test_extending_a_grid_keeps_its_numbers(unbroken, tmp_path):
     model = {"name": "ising-chain", "length": 20, "beta": [0.9, 0.7, 0.5]}
     longer = Spec(name="longer", seed=11, grids={"new": chain(model=model, t=[0.9, 0.5, 0.3])})
     grid = run(longer, tmp_path / "a.h5", progress=False)["new"]
@@ -132,11 +129,11 @@ def test_extending_a_grid_keeps_its_numbers(unbroken: xr.DataTree, tmp_path: Pat
 
 
 @contextlib.contextmanager
-def stops_after(monkeypatch: pytest.MonkeyPatch, n_points: int, error: BaseException) -> Iterator[None]:
+def stops_after(monkeypatch, n_points, error):
     """`error` is raised in place of measuring a point more than `n_points`."""
     calls = iter(range(10**6))
 
-    def stumble(*args: Any) -> Any:
+    def stumble(*args):
         if next(calls) >= n_points:
             raise error
         return evaluate(*args)
@@ -146,9 +143,7 @@ def stops_after(monkeypatch: pytest.MonkeyPatch, n_points: int, error: BaseExcep
         yield
 
 
-def test_an_interrupted_run_keeps_its_points(
-    spec: Spec, unbroken: xr.DataTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_run_keeps_its_points(spec, unbroken, tmp_path, monkeypatch):
     path = tmp_path / "a.h5"
     message = r"^stopped after 5 of 20 points; run again with --resume to go on$"
     with stops_after(monkeypatch, 5, KeyboardInterrupt()), pytest.raises(Interrupted, match=message):
@@ -167,9 +162,7 @@ def test_an_interrupted_run_keeps_its_points(
 
 
 @pytest.mark.parametrize("lost", ["journal", "result"])
-def test_half_a_record_is_enough_to_resume(
-    spec: Spec, unbroken: xr.DataTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str
-) -> None:
+def test_half_a_record_is_enough_to_resume(spec, unbroken, tmp_path, monkeypatch, lost):
     path = tmp_path / "a.h5"
     with stops_after(monkeypatch, 5, KeyboardInterrupt()), pytest.raises(Interrupted):
         run(spec, path, progress=False)
@@ -179,9 +172,7 @@ def test_half_a_record_is_enough_to_resume(
 
 
 @pytest.mark.parametrize("torn", [1, 30, 400])
-def test_a_torn_last_line_is_measured_again(
-    spec: Spec, unbroken: xr.DataTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torn: int
-) -> None:
+def test_a_torn_last_line_is_measured_again(spec, unbroken, tmp_path, monkeypatch, torn):
     path = tmp_path / "a.h5"
     with stops_after(monkeypatch, 5, KeyboardInterrupt()), pytest.raises(Interrupted):
         run(spec, path, progress=False)
@@ -191,13 +182,13 @@ def test_a_torn_last_line_is_measured_again(
     assert_same_datasets(run(spec, path, resume=True, progress=False), unbroken)
 
 
-def test_a_journal_torn_in_its_header_starts_anew(spec: Spec, unbroken: xr.DataTree, tmp_path: Path) -> None:
+def test_a_journal_torn_in_its_header_starts_anew(spec, unbroken, tmp_path):
     path = tmp_path / "a.h5"
     journal_path(path).write_text('{"schema": "lattice_di')
     assert_same_datasets(run(spec, path, resume=True, progress=False), unbroken)
 
 
-def test_a_damaged_journal_is_refused(spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_journal_is_refused(spec, tmp_path, monkeypatch):
     path = tmp_path / "a.h5"
     with stops_after(monkeypatch, 5, KeyboardInterrupt()), pytest.raises(Interrupted):
         run(spec, path, progress=False)
@@ -210,7 +201,7 @@ def test_a_damaged_journal_is_refused(spec: Spec, tmp_path: Path, monkeypatch: p
         run(spec, path, resume=True, progress=False)
 
 
-def test_a_finished_file_is_returned_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_file_is_returned_at_once(tmp_path, monkeypatch):
     spec = Spec(name="one", grids={"chain": chain()})
     result = run(spec, tmp_path / "a.h5", progress=False)
     journal_path(tmp_path / "a.h5").touch()  # killed just before it was removed
@@ -219,7 +210,7 @@ def test_a_finished_file_is_returned_at_once(tmp_path: Path, monkeypatch: pytest
     assert [item.name for item in tmp_path.iterdir()] == ["a.h5"]
 
 
-def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
+def test_nothing_is_overwritten_unasked(tmp_path):
     path = tmp_path / "a.h5"
     spec = Spec(name="one", grids={"chain": chain()})
     first = run(spec, path, progress=False)
@@ -239,7 +230,7 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
         run(other, path, workers=0, progress=False)
 
 
-def test_another_version_is_not_mixed_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_version_is_not_mixed_in(tmp_path, monkeypatch):
     spec = Spec(name="one", grids={"chain": chain()})
     with stops_after(monkeypatch, 3, KeyboardInterrupt()), pytest.raises(Interrupted):
         run(spec, tmp_path / "a.h5", progress=False)
@@ -250,7 +241,7 @@ def test_another_version_is_not_mixed_in(tmp_path: Path, monkeypatch: pytest.Mon
         run(spec, tmp_path / "a.h5", resume=True, progress=False)
 
 
-def test_impossible_outputs_are_refused(tmp_path: Path) -> None:
+def test_impossible_outputs_are_refused(tmp_path):
     spec = Spec(name="one", grids={"chain": chain()})
     with pytest.raises(IsADirectoryError, match="is a folder; give a file name"):
         run(spec, tmp_path, progress=False)
@@ -261,13 +252,13 @@ def test_impossible_outputs_are_refused(tmp_path: Path) -> None:
         run(spec, tmp_path / "a.h5", resume=True, progress=False)
 
 
-def test_two_runs_on_one_file_are_refused(tmp_path: Path) -> None:
+def test_two_runs_on_one_file_are_refused(tmp_path):
     spec = Spec(name="one", grids={"chain": chain()})
     with Journal(journal_path(tmp_path / "a.h5")), pytest.raises(InputError, match="is being written by another run"):
         run(spec, tmp_path / "a.h5", force=True, progress=False)
 
 
-def test_parameters_are_refused_before_anything_is_computed(tmp_path: Path) -> None:
+def test_parameters_are_refused_before_anything_is_computed(tmp_path):
     path = tmp_path / "a.h5"
     wide = chain(model={"name": "ising", "length": [4, 15], "beta": 0.4}, radii=[1])
     with pytest.raises(InputError, match=r"^grids\.wide at length = 15, t = 0\.\d: .*shorter side <= 14"):
@@ -285,7 +276,7 @@ def test_parameters_are_refused_before_anything_is_computed(tmp_path: Path) -> N
     assert not journal_path(path).exists()
 
 
-def test_a_refusal_while_measuring_leaves_an_old_file_alone(tmp_path: Path) -> None:
+def test_a_refusal_while_measuring_leaves_an_old_file_alone(tmp_path):
     path = tmp_path / "a.h5"
     old = run(Spec(name="one", grids={"chain": chain()}), path, progress=False)
     no_closed_form = Spec(name="one", grids={"chain": chain(method="closed")})
@@ -295,7 +286,7 @@ def test_a_refusal_while_measuring_leaves_an_old_file_alone(tmp_path: Path) -> N
     assert [item.name for item in tmp_path.iterdir()] == ["a.h5"]
 
 
-def test_a_defect_names_its_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defect_names_its_point(tmp_path, monkeypatch):
     spec = Spec(name="one", grids={"chain": chain()})
     error = ZeroDivisionError("division by zero")
     message = r"^grids\.chain at beta = 0\.\d, t = 0\.\d: ZeroDivisionError: division by zero$"
@@ -305,13 +296,13 @@ def test_a_defect_names_its_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     run(spec, tmp_path / "a.h5", resume=True, progress=False)
 
 
-def test_a_dead_worker_is_reported() -> None:
+def test_a_dead_worker_is_reported():
     message = r"^a worker process died.*: run again with --resume and fewer --workers$"
     with pytest.raises(ChildProcessError, match=message), process_pool(2) as pool:
         pool.submit(os._exit, 1).result()
 
 
-def test_the_cost_is_said_before_it_is_paid(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_cost_is_said_before_it_is_paid(tmp_path, capfd):
     run(Spec(name="one", grids={"chain": chain(t=[0.1, 0.2, 0.3, 0.4], radii=[1, 2])}), tmp_path / "a.h5")
     out, err = capfd.readouterr()
     assert out == ""
@@ -323,9 +314,7 @@ def test_the_cost_is_said_before_it_is_paid(tmp_path: Path, capfd: pytest.Captur
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_cost_is_said_once_whatever_ends_first(
-    spec: Spec, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_the_cost_is_said_once_whatever_ends_first(spec, tmp_path, capfd):
     with LastFirst() as pool:
         run(spec, tmp_path / "a.h5", executor=pool, workers=3)
     *_, first, rest = capfd.readouterr().err.splitlines()
@@ -352,21 +341,21 @@ class Waits(ld.models.IsingChain):
 """
 
 
-def wait_until(happened: Callable[[], bool]) -> None:
+def wait_until(happened):
     deadline = time.monotonic() + 300  # a machine may be busy
     while not happened():
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
-def is_alive(pid: str) -> bool:
+def is_alive(pid):
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
 
 
-def test_kill_9_then_resume_equals_an_unbroken_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kill_9_then_resume_equals_an_unbroken_run(tmp_path, monkeypatch):
     """A run of two workers, killed while its points wait for a file to go away."""
     monkeypatch.chdir(tmp_path)
     Path("waits.py").write_text(WAITS)

@@ -3,14 +3,11 @@
 import copy
 import json
 import pickle
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from lattice_diffusion.runs.points import Point, Tables, axes, n_points, points, shape
+from lattice_diffusion.runs.points import Tables, axes, n_points, points, shape
 from lattice_diffusion.runs.quantities import QUANTITIES, find
 from lattice_diffusion.runs.spec import Spec, SpecError, load
 
@@ -23,7 +20,7 @@ SQUARE = {
 BASE = {"name": "test", "grids": {"sq": SQUARE}}
 
 
-def spec(**changes: Any) -> Spec:
+def spec(**changes):
     """BASE with `changes` to its grid; a dict changes the table of that name."""
     grid = copy.deepcopy(SQUARE)
     for key, value in changes.items():
@@ -31,7 +28,7 @@ def spec(**changes: Any) -> Spec:
     return Spec(name="test", grids={"sq": grid})
 
 
-def refusal(table: dict[str, Any]) -> str:
+def refusal(table):
     with pytest.raises(SpecError) as caught:
         Spec(**table)
     sentence = str(caught.value)
@@ -39,7 +36,7 @@ def refusal(table: dict[str, Any]) -> str:
     return sentence
 
 
-def test_ranges_and_defaults_are_resolved() -> None:
+def test_ranges_and_defaults_are_resolved():
     grid = spec(t={"start": 0.1, "stop": 0.9, "num": 5}).grids["sq"]
     assert grid.t == (0.1, 0.30000000000000004, 0.5, 0.7000000000000001, 0.9)
     assert grid.model["beta"] == (0.0, 0.3, 0.6)
@@ -47,25 +44,25 @@ def test_ranges_and_defaults_are_resolved() -> None:
     assert grid.channel == {"name": "gaussian", "schedule": "linear"}
 
 
-def test_values_of_a_range_are_found_as_they_are_written() -> None:
+def test_values_of_a_range_are_found_as_they_are_written():
     """0.3 + 0.4 * 5 / 20 is 0.39999999999999997, which seeds its point as it is and is called 0.4 in the result."""
     made = spec(t={"start": 0.3, "stop": 0.7, "num": 21})
     assert Tables(made).groups()["sq"]["t"].values.tolist() == [k / 100 for k in range(30, 71, 2)]
     assert made.grids["sq"].t[5] == 0.3 + (0.7 - 0.3) * 5 / 20 != 0.4
 
 
-def test_one_number_is_a_list_of_one() -> None:
+def test_one_number_is_a_list_of_one():
     assert spec(t=0.5, radii=1) == spec(t=[0.5], radii=[1])
 
 
-def test_json_and_pickle_give_the_spec_back() -> None:
+def test_json_and_pickle_give_the_spec_back():
     original = spec(center=[1, 2])
     assert Spec(**json.loads(original.to_json())) == original
     assert pickle.loads(pickle.dumps(original)) == original
     assert spec(t=[0.25, 0.5]).to_json() == spec(t={"start": 0.25, "stop": 0.5, "num": 2}).to_json()
 
 
-def test_axes_are_model_lists_then_t() -> None:
+def test_axes_are_model_lists_then_t():
     grid = spec().grids["sq"]
     assert axes(grid) == {"length": [4, 5], "beta": [0.0, 0.3, 0.6], "t": [0.25, 0.5]}
     assert shape(grid) == (2, 3, 2)
@@ -78,7 +75,7 @@ def test_axes_are_model_lists_then_t() -> None:
     assert str(last) == "grids.sq at length = 5, beta = 0.6, t = 0.5"
 
 
-def test_several_regions_make_a_size_axis() -> None:
+def test_several_regions_make_a_size_axis():
     model = {"name": "curie-weiss", "regions": [[1, 2, 5], [1, 4, 9]], "beta": 1.2}
     grid = {"model": model, "channel": {"name": "erasure"}, "t": [0.5]}
     made = Spec(name="cw", grids={"cw": grid})
@@ -89,7 +86,7 @@ def test_several_regions_make_a_size_axis() -> None:
     assert points(one)[0].digest == points(made)[0].digest
 
 
-def by_coordinates(made: Spec) -> dict[tuple[float, ...], Point]:
+def by_coordinates(made):
     """Points by (*shape, beta, t)."""
     tables = [(point, point.parameters["model"]) for point in points(made)]
     return {(*model["shape"], model["beta"], point.parameters["t"]): point for point, model in tables}
@@ -107,7 +104,7 @@ def by_coordinates(made: Spec) -> dict[tuple[float, ...], Point]:
         {"model": {"periodic": [False, False]}, "patch": 1},
     ],
 )
-def test_a_points_random_numbers_do_not_depend_on_its_grid(changes: dict[str, Any]) -> None:
+def test_a_points_random_numbers_do_not_depend_on_its_grid(changes):
     before, after = by_coordinates(spec()), by_coordinates(spec(**changes))
     shared = before.keys() & after.keys()
     assert shared
@@ -115,7 +112,7 @@ def test_a_points_random_numbers_do_not_depend_on_its_grid(changes: dict[str, An
         assert np.array_equal(before[key].rng(7).random(4), after[key].rng(7).random(4))
 
 
-def test_moving_the_file_of_a_model_keeps_its_random_numbers(tmp_path: Path) -> None:
+def test_moving_the_file_of_a_model_keeps_its_random_numbers(tmp_path):
     source = "from lattice_diffusion.models import Ising\n\n\nclass Mine(Ising):\n    name = 'mine'\n"
     digests = []
     for folder in ("a", "b"):
@@ -128,7 +125,7 @@ def test_moving_the_file_of_a_model_keeps_its_random_numbers(tmp_path: Path) -> 
     assert points(Spec(name="m", grids={"m": {**grid, "channel": {"name": "erasure"}}}))[0].digest != digests[0]
 
 
-def test_shape_and_length_are_one_point() -> None:
+def test_shape_and_length_are_one_point():
     grid = copy.deepcopy(SQUARE)
     grid["model"] = {"name": "ising", "shape": [4, 4], "beta": 0.3}
     square = by_coordinates(Spec(name="other", grids={"another": grid}))
@@ -145,7 +142,7 @@ def test_shape_and_length_are_one_point() -> None:
         {"center": [1, 1]},
     ],
 )
-def test_what_is_measured_decides_the_random_numbers(changes: dict[str, Any]) -> None:
+def test_what_is_measured_decides_the_random_numbers(changes):
     before, after = by_coordinates(spec()), by_coordinates(spec(**changes))
     if changes.get("channel", {}).get("name"):
         assert "schedule" not in next(iter(after.values())).parameters["channel"]
@@ -153,7 +150,7 @@ def test_what_is_measured_decides_the_random_numbers(changes: dict[str, Any]) ->
         assert before[key].digest != after[key].digest
 
 
-def test_points_and_seeds_have_distinct_random_numbers() -> None:
+def test_points_and_seeds_have_distinct_random_numbers():
     first = [point.rng(seed).random() for point in points(spec()) for seed in (0, 1)]
     assert len(set(first)) == len(first)
 
@@ -223,13 +220,13 @@ KEYS = (
         ),
     ],
 )
-def test_every_bad_value_is_refused_in_one_sentence(changes: dict[str, Any], sentence: str) -> None:
+def test_every_bad_value_is_refused_in_one_sentence(changes, sentence):
     with pytest.raises(SpecError) as caught:
         spec(**changes)
     assert str(caught.value) == sentence
 
 
-def changed(change: Callable[[dict[str, Any], dict[str, Any]], Any]) -> dict[str, Any]:
+def changed(change):
     table = copy.deepcopy(BASE)
     change(table, table["grids"]["sq"])
     return table
@@ -287,7 +284,7 @@ MIXTURE = {"name": "gaussian-mixture", "length": 4, "mean": 1.0}
         ),
     ],
 )
-def test_every_bad_table_is_refused_in_one_sentence(change: Callable[..., Any], sentence: str) -> None:
+def test_every_bad_table_is_refused_in_one_sentence(change, sentence):
     assert refusal(changed(change)) == sentence
 
 
@@ -300,13 +297,13 @@ channel = { name = "erasure" }
 """
 
 
-def test_a_file_with_one_grid_needs_no_grid_table(tmp_path: Path) -> None:
+def test_a_file_with_one_grid_needs_no_grid_table(tmp_path):
     (tmp_path / "chain.toml").write_text(TOML)
     made = load(tmp_path / "chain.toml")
     assert (made.name, made.seed, list(made.grids)) == ("chain", 7, ["grid"])
 
 
-def test_unreadable_files_are_refused_in_one_sentence(tmp_path: Path) -> None:
+def test_unreadable_files_are_refused_in_one_sentence(tmp_path):
     file = tmp_path / "bad.toml"
     with pytest.raises(FileNotFoundError, match=r"^no such file: .*bad\.toml$"):
         load(file)

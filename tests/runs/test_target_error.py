@@ -1,12 +1,9 @@
 """Samples until a target error: rounds pool to what all samples at once give, and stop where they should."""
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from lattice_diffusion import channels, exact, models, results
 from lattice_diffusion.estimate import Curve
@@ -18,20 +15,20 @@ from lattice_diffusion.runs.spec import Spec
 SIGMA = np.array([1.0, 0.5, 2.0])
 
 
-def cmi(samples: NDArray[np.float64]) -> dict[str, NDArray]:
+def cmi(samples):
     curve = Curve.from_samples(samples)
     return {"cmi": curve.values, "cmi_stderr": curve.stderr, "cmi_covariance": curve.covariance, "exact": np.array(3.0)}
 
 
-def draw(point: Point, rng: np.random.Generator) -> dict[str, NDArray]:
+def draw(point, rng):
     return cmi(1.0 + SIGMA * rng.standard_normal((point.n_samples, 3)))
 
 
-def drawn(seed: int, **parameters: Any) -> dict[str, NDArray]:
+def drawn(seed, **parameters):
     return until_target(draw, "cmi", Point(parameters), np.random.default_rng(seed))
 
 
-def test_rounds_pool_to_all_samples_at_once() -> None:
+def test_rounds_pool_to_all_samples_at_once():
     samples = np.random.default_rng(5).standard_normal((60, 3)) @ np.array([[1, 0.4, 0], [0, 2, 0.1], [0, 0, 0.3]])
     pooled = pool([Round(len(part), cmi(part)) for part in np.split(samples, [7, 9, 30])])
     for name, values in cmi(samples).items():
@@ -41,7 +38,7 @@ def test_rounds_pool_to_all_samples_at_once() -> None:
 @pytest.mark.parametrize(
     ("target", "worst"), [({"target_stderr": 0.03}, 0.03), ({"target_relative_error": 0.04}, 0.04)]
 )
-def test_the_target_is_met_at_about_the_cost_it_needs(target: dict[str, float], worst: float) -> None:
+def test_the_target_is_met_at_about_the_cost_it_needs(target, worst):
     """The widest column has sigma = 2 and mean 1: both targets ask for (2 / worst)^2 samples."""
     answer = drawn(1, n_samples=200, max_samples=10**6, **target)
     assert (answer["cmi_stderr"] <= worst * (np.abs(answer["cmi"]) if "target_relative_error" in target else 1)).all()
@@ -50,7 +47,7 @@ def test_the_target_is_met_at_about_the_cost_it_needs(target: dict[str, float], 
     assert np.abs((answer["cmi"] - 1.0) / answer["cmi_stderr"]).max() < 5
 
 
-def test_either_target_and_the_budget_end_the_rounds() -> None:
+def test_either_target_and_the_budget_end_the_rounds():
     base = {"n_samples": 100, "max_samples": 10**6, "target_stderr": 0.1}
     absolute = drawn(1, **base)
     loose = drawn(1, **base, target_relative_error=1e-9)
@@ -60,14 +57,14 @@ def test_either_target_and_the_budget_end_the_rounds() -> None:
         assert spent["n_samples"] == (100 if budget == 101 else budget)
 
 
-def test_a_target_met_at_once_gives_the_numbers_of_a_plain_run() -> None:
+def test_a_target_met_at_once_gives_the_numbers_of_a_plain_run():
     plain = draw(Point({"n_samples": 50}), np.random.default_rng(3))
     answer = drawn(3, n_samples=50, max_samples=60, target_stderr=9.0)
     assert answer.pop("n_samples") == 50
     assert {name: x.tobytes() for name, x in answer.items()} == {name: x.tobytes() for name, x in plain.items()}
 
 
-def test_a_run_records_how_many_samples_each_point_took(tmp_path: Path) -> None:
+def test_a_run_records_how_many_samples_each_point_took(tmp_path):
     model = {"name": "ising-chain", "length": 20, "beta": [0.5, 0.9]}
     grid = {"model": model, "channel": {"name": "gaussian"}, "t": [0.6, 0.9, 1.0], "radii": [1, 2], "n_samples": 100}
     grid |= {"target_relative_error": 0.04, "max_samples": 1500}
@@ -87,7 +84,7 @@ def test_a_run_records_how_many_samples_each_point_took(tmp_path: Path) -> None:
         assert variable.values.tobytes() == results.grids(again)["chain"][name].values.tobytes()
 
 
-def test_a_target_does_not_change_the_random_numbers_of_a_point() -> None:
+def test_a_target_does_not_change_the_random_numbers_of_a_point():
     model = {"name": "ising-chain", "length": 20, "beta": 0.5}
     grid = {"model": model, "channel": {"name": "gaussian"}, "t": [0.6], "radii": [1], "n_samples": 100}
     plain = points(Spec(name="one", grids={"a": grid}))[0]
@@ -97,7 +94,7 @@ def test_a_target_does_not_change_the_random_numbers_of_a_point() -> None:
     assert one["cmi"].tobytes() == other["cmi"].tobytes()
 
 
-def test_nothing_seen_has_the_error_of_one_event() -> None:
+def test_nothing_seen_has_the_error_of_one_event():
     """Zeros are counted as rare, unless they are known; other constants are closed forms."""
     found = averages({"rare": np.zeros((50, 2)), "closed": np.full(50, 0.3), "both": np.eye(50)[:, :1] + [0.0, 1.0]})
     assert found["rare_stderr"].tolist() == [1 / 50, 1 / 50]
@@ -106,7 +103,7 @@ def test_nothing_seen_has_the_error_of_one_event() -> None:
     assert averages({"known": np.zeros(50)}, unit=0.0)["known_stderr"] == 0.0
 
 
-def test_no_connection_seen_is_not_an_error_of_zero() -> None:
+def test_no_connection_seen_is_not_an_error_of_zero():
     """I(A;C|B) of erased loops is 1.11(3)e-4 here, a connection that 400 samples most often do not hold."""
     grid = {"model": {"name": "domain-walls", "length": 64}, "channel": {"name": "erasure"}, "t": [0.6]}
     grid |= {"radii": [6, 64], "n_samples": 400, "target_relative_error": 0.2, "max_samples": 2_000_000}
@@ -118,7 +115,7 @@ def test_no_connection_seen_is_not_an_error_of_zero() -> None:
 
 
 @pytest.mark.parametrize("channel", ["erasure", "bitflip"])
-def test_samples_that_are_all_equal_have_the_error_of_one_that_is_not(channel: str) -> None:
+def test_samples_that_are_all_equal_have_the_error_of_one_that_is_not(channel):
     model = models.DomainWalls((6, 6))
     curve = exact.cmi_curve(model, channels.find(channel)(), 1e-9, [model.tripartition(r) for r in (1, 2, 6)], 50)
     assert curve.stderr == pytest.approx([np.log(2) / 50, np.log(2) / 50, 0.0])
