@@ -26,28 +26,28 @@ if TYPE_CHECKING:
 
 # A quantity, or "module:NAME" that is imported when it is asked for.
 QUANTITIES: dict[str, Any] = {
-    "cmi": "lattice_diffusion.runs.quantities:CMI",
-    "label_entropy": "lattice_diffusion.runs.quantities:LABEL_ENTROPY",
-    "label_information": "lattice_diffusion.studies.label_windows:LABEL_INFORMATION",
-    "squared_correlation": "lattice_diffusion.studies.domain_walls:SQUARED_CORRELATION",
-    "parallel_unmasking": "lattice_diffusion.studies.parallel_unmasking:PARALLEL",
-    "memorisation": "lattice_diffusion.studies.memorisation:COPYING",
-    "root_entropy": "lattice_diffusion.studies.hierarchy:ROOT",
-    "denoising": "lattice_diffusion.runs.quantities:DENOISING",
-    "unmasking": "lattice_diffusion.studies.area_law:UNMASKING",
-    "learned_unmasking": "lattice_diffusion.studies.recovery.measure:LEARNED_UNMASKING",
-    "masked_area": "lattice_diffusion.studies.area_law:MASKED_AREA",
-    "generated_law": "lattice_diffusion.studies.area_law:GENERATED_LAW",
-    "network_cost": "lattice_diffusion.studies.receptive_field.measure:NETWORK_COST",
-    "radius_schedule": "lattice_diffusion.studies.receptive_field.measure:RADIUS_SCHEDULE",
-    "locality_gap": "lattice_diffusion.studies.locality_gap.measure:LOCALITY_GAP",
-    "learned_gap": "lattice_diffusion.studies.locality_gap.measure:LEARNED_GAP",
-    "recovery": "lattice_diffusion.studies.recovery.measure:RECOVERY",
-    "learned_recovery": "lattice_diffusion.studies.recovery.measure:LEARNED_RECOVERY",
-    "generation": "lattice_diffusion.studies.hybrid_generation:GENERATION",
-    "learned_generation": "lattice_diffusion.studies.hybrid_generation:LEARNED_GENERATION",
-    "round_trip": "lattice_diffusion.studies.phases:ROUND_TRIP",
-    "exact_round_trip": "lattice_diffusion.studies.phases:EXACT_ROUND_TRIP",
+    "cmi": "lattice_diffusion.runs.quantities:cmi",
+    "label_entropy": "lattice_diffusion.runs.quantities:label_entropy",
+    "label_information": "lattice_diffusion.studies.label_windows:label_information",
+    "squared_correlation": "lattice_diffusion.studies.domain_walls:squared_correlation",
+    "parallel_unmasking": "lattice_diffusion.studies.parallel_unmasking:parallel_unmasking",
+    "memorisation": "lattice_diffusion.studies.memorisation:memorisation",
+    "root_entropy": "lattice_diffusion.studies.hierarchy:root_entropy",
+    "denoising": "lattice_diffusion.runs.quantities:denoising",
+    "unmasking": "lattice_diffusion.studies.area_law:unmasking",
+    "learned_unmasking": "lattice_diffusion.studies.recovery.measure:learned_unmasking",
+    "masked_area": "lattice_diffusion.studies.area_law:masked_area",
+    "generated_law": "lattice_diffusion.studies.area_law:generated_law",
+    "network_cost": "lattice_diffusion.studies.receptive_field.measure:network_cost",
+    "radius_schedule": "lattice_diffusion.studies.receptive_field.measure:radius_schedule",
+    "locality_gap": "lattice_diffusion.studies.locality_gap.measure:locality_gap",
+    "learned_gap": "lattice_diffusion.studies.locality_gap.measure:learned_gap",
+    "recovery": "lattice_diffusion.studies.recovery.measure:recovery",
+    "learned_recovery": "lattice_diffusion.studies.recovery.measure:learned_recovery",
+    "generation": "lattice_diffusion.studies.hybrid_generation:generation",
+    "learned_generation": "lattice_diffusion.studies.hybrid_generation:learned_generation",
+    "round_trip": "lattice_diffusion.studies.phases:round_trip",
+    "exact_round_trip": "lattice_diffusion.studies.phases:exact_round_trip",
 }
 OPTIONAL = ("radii", "patch", "center", "method")  # keys of a grid that only some quantities read,
 PLACES = ("bond", "block")  # and of its model
@@ -89,7 +89,7 @@ class Quantity:
         evaluate: point and generator to the value of every column, an array of its dims' lengths.
         coordinates: the grid's plain table to the coordinates of dimensions other than the radius.
         settings: what the grid's table `settings` may hold; None where it takes none.
-        reads: which of the optional keys of a grid and of its model it reads.
+        reads: which of the optional keys of a grid and of its model it reads; radii where a column has that dimension.
         models: names of the models that have it; () for all.
         check: raises InputError, in one sentence, for points that `evaluate` cannot measure, before any is measured.
         timed: whether it is measured at the times t that the grid lists; other grids have no t.
@@ -107,6 +107,10 @@ class Quantity:
     check: Callable[["Point"], None] = check_solvable
     timed: bool = True
     averages: bool = False
+
+    def __post_init__(self) -> None:
+        if any("radius" in column.dims for column in self.columns.values()):
+            object.__setattr__(self, "reads", tuple({"radii": 0, **dict.fromkeys(self.reads)}))
 
     @property
     def leading(self) -> str:
@@ -139,6 +143,11 @@ class Quantity:
                 raise InputError(f"has the unknown key 'settings.{key}'; {self.what} knows {known}") from None
             message = problem["msg"].removeprefix("Value error, ")
             raise InputError(f"has settings.{key} = {problem['input']!r}: {message[:1].lower()}{message[1:]}") from None
+
+
+def quantity(what: str, columns: dict[str, Column], *arguments: Any, **options: Any) -> Callable[[Any], Quantity]:
+    """Make a quantity of what evaluates it, a function of its name; arguments are those of `Quantity`."""
+    return lambda evaluate: Quantity(evaluate.__name__, what, columns, evaluate, *arguments, **options)
 
 
 def find(name: str) -> Quantity:
@@ -289,38 +298,26 @@ def settings_axis(dim: str, key: str, units: str, long_name: str) -> Callable[[d
 # -- conditional mutual information ------------------------------------------------------------------------------------
 
 
-def _cmi(point: "Point", rng: np.random.Generator) -> Values:
-    method = point.parameters["method"]
-    curve = exact.cmi_curve(point.model, point.channel, point.t, point.parts, point.n_samples, rng, method)
-    return {"cmi": curve.values, "cmi_stderr": curve.stderr, "cmi_covariance": curve.covariance}
-
-
 def check_parts(point: "Point") -> None:
     """Ask the solver about the channel, and build the partitions."""
     check_solvable(point)
     _ = point.parts
 
 
-CMI = Quantity(
-    "cmi",
-    "the CMI",
-    {
-        **with_errors("cmi", ("radius",), "nat", "conditional mutual information I(A;C|B)"),
-        "cmi_covariance": Column(("radius", "radius_2"), "nat^2", "covariance of cmi between two radii"),
-    },
-    _cmi,
-    reads=(*OPTIONAL, *PLACES),
-    check=check_parts,
-    averages=True,
-)
+CMI_COLUMNS = {
+    **with_errors("cmi", ("radius",), "nat", "conditional mutual information I(A;C|B)"),
+    "cmi_covariance": Column(("radius", "radius_2"), "nat^2", "covariance of cmi between two radii"),
+}
+
+
+@quantity("the CMI", CMI_COLUMNS, reads=(*OPTIONAL, *PLACES), check=check_parts, averages=True)
+def cmi(point: "Point", rng: np.random.Generator) -> Values:
+    method = point.parameters["method"]
+    curve = exact.cmi_curve(point.model, point.channel, point.t, point.parts, point.n_samples, rng, method)
+    return {"cmi": curve.values, "cmi_stderr": curve.stderr, "cmi_covariance": curve.covariance}
 
 
 # -- entropy of the label of closed loops ------------------------------------------------------------------------------
-
-
-def _label_entropy(point: "Point", rng: np.random.Generator) -> Values:
-    entropy = point.model.solver.label_entropy(point.channel, point.t, point.n_samples, rng)
-    return {"label_entropy": np.array(entropy.value), "label_entropy_stderr": np.array(entropy.stderr)}
 
 
 def _check_label(point: "Point") -> None:
@@ -328,15 +325,16 @@ def _check_label(point: "Point") -> None:
     point.model.solver.check_label()
 
 
-LABEL_ENTROPY = Quantity(
-    "label_entropy",
+@quantity(
     "the label entropy",
     with_errors("label_entropy", (), "nat", "entropy of the label given the noisy data, E H(S|x)"),
-    _label_entropy,
     models=("domain-walls",),
     check=_check_label,
     averages=True,
 )
+def label_entropy(point: "Point", rng: np.random.Generator) -> Values:
+    entropy = point.model.solver.label_entropy(point.channel, point.t, point.n_samples, rng)
+    return {"label_entropy": np.array(entropy.value), "label_entropy_stderr": np.array(entropy.stderr)}
 
 
 # -- what exact denoisers of radius r lose against the global one, averaged over all sites ----------------------------
@@ -350,7 +348,16 @@ LABEL_ENTROPY = Quantity(
 BATCH_SITES = 1 << 18
 
 
-def _denoising(point: "Point", rng: np.random.Generator) -> Values:
+DENOISING_COLUMNS = {
+    **with_errors("mmse_global", (), "1", "mean squared error of the exact global denoiser, per site"),
+    **with_errors("mmse_local", ("radius",), "1", "mean squared error of the exact local denoiser, per site"),
+    **with_errors("excess", ("radius",), "1", "mean squared difference of local and global denoiser, per site"),
+    **with_errors("blind_divergence", ("radius",), "nat", "KL of a site's law given all others to given its box"),
+}
+
+
+@quantity("the loss of local denoisers", DENOISING_COLUMNS)
+def denoising(point: "Point", rng: np.random.Generator) -> Values:
     model, channel, t, n_samples = point.model, point.channel, point.t, point.n_samples
     everything = ExactDenoiser(model, channel)
     locals_ = [ExactDenoiser(model, channel, radius) for radius in point.radii]
@@ -376,17 +383,3 @@ def _denoising(point: "Point", rng: np.random.Generator) -> Values:
     exact_zero = channel.snr(t) in (0.0, np.inf)  # nothing is left to learn, or to be known
     samples = {name: np.concatenate(parts) if parts else nothing for name, parts in rows.items()}
     return averages(samples, unit=0.0 if exact_zero else 1.0 / sites.sum())
-
-
-DENOISING = Quantity(
-    "denoising",
-    "the loss of local denoisers",
-    {
-        **with_errors("mmse_global", (), "1", "mean squared error of the exact global denoiser, per site"),
-        **with_errors("mmse_local", ("radius",), "1", "mean squared error of the exact local denoiser, per site"),
-        **with_errors("excess", ("radius",), "1", "mean squared difference of local and global denoiser, per site"),
-        **with_errors("blind_divergence", ("radius",), "nat", "KL of a site's law given all others to given its box"),
-    },
-    _denoising,
-    reads=("radii",),
-)

@@ -27,7 +27,7 @@ from ..models import GaussianField
 from ..phases import power_law
 from ..results import grids, with_stderr
 from ..runs.points import Point
-from ..runs.quantities import Quantity, Settings, Values, check_solvable, with_errors
+from ..runs.quantities import Settings, Values, check_solvable, quantity, with_errors
 from ..runs.spec import Spec
 from .base import Analysis, Study, check_loops, grid, measured, ratio, row, unmasking_errors
 
@@ -74,11 +74,41 @@ def specs(preset: str) -> Spec:
 # -- masked generation: loops of any size, bond by bond, and small systems as tables over all states -------------------
 
 
+def _information(noisy: NDArray, site: int, box: NDArray[np.bool_]) -> float:
+    A = np.arange(noisy.ndim) == site
+    return enumeration.conditional_information(noisy, A, box, ~(A | box))
+
+
+def _check_enumerable(point: Point) -> None:
+    if point.channel.name != "erasure":
+        raise InputError(f"the masked area takes the channel erasure, got {point.channel.name!r}")
+    n = int(point.model.sites.sum())
+    if 3**n > enumeration.MAX_ENTRIES:
+        raise InputError(f"the masked area lists all states of at most 12 sites or bonds, got {n}; take fewer")
+
+
+DIVERGENCE = with_errors("divergence", ("radius",), "nat", "KL(p_0 || p_local) per site, mean over orders of unmasking")
+
+
+@quantity(
+    "masked generation",
+    {**DIVERGENCE, **with_errors("violations", ("radius",), "1", "fraction of vertices whose loops are broken")},
+    models=("domain-walls",),
+    check=check_loops,
+    averages=True,
+)
 def unmasking(point: Point, rng: np.random.Generator) -> Values:
     x_t = Erasure().corrupt(point.model.sample(point.n_samples, rng), point.t, rng)
     return unmasking_errors(point.model, x_t, point.radii, rng)
 
 
+@quantity(
+    "the masked area law in full",
+    {**DIVERGENCE, **with_errors("area", ("radius",), "nat", "integral of mean_i I_t(A_i;C|B)/(1-t) over t")},
+    models=("ising", "ising-chain", "domain-walls"),
+    check=_check_enumerable,
+    timed=False,
+)
 def masked_area(point: Point, rng: np.random.Generator) -> Values:
     """Both sides of the area law to rounding."""
     clean = enumeration.clean_table(point.model)
@@ -108,42 +138,6 @@ def masked_area(point: Point, rng: np.random.Generator) -> Values:
     }
 
 
-def _information(noisy: NDArray, site: int, box: NDArray[np.bool_]) -> float:
-    A = np.arange(noisy.ndim) == site
-    return enumeration.conditional_information(noisy, A, box, ~(A | box))
-
-
-def _check_enumerable(point: Point) -> None:
-    if point.channel.name != "erasure":
-        raise InputError(f"the masked area takes the channel erasure, got {point.channel.name!r}")
-    n = int(point.model.sites.sum())
-    if 3**n > enumeration.MAX_ENTRIES:
-        raise InputError(f"the masked area lists all states of at most 12 sites or bonds, got {n}; take fewer")
-
-
-DIVERGENCE = with_errors("divergence", ("radius",), "nat", "KL(p_0 || p_local) per site, mean over orders of unmasking")
-UNMASKING = Quantity(
-    "unmasking",
-    "masked generation",
-    {**DIVERGENCE, **with_errors("violations", ("radius",), "1", "fraction of vertices whose loops are broken")},
-    unmasking,
-    reads=("radii",),
-    models=("domain-walls",),
-    check=check_loops,
-    averages=True,
-)
-MASKED_AREA = Quantity(
-    "masked_area",
-    "the masked area law in full",
-    {**DIVERGENCE, **with_errors("area", ("radius",), "nat", "integral of mean_i I_t(A_i;C|B)/(1-t) over t")},
-    masked_area,
-    reads=("radii",),
-    models=("ising", "ising-chain", "domain-walls"),
-    check=_check_enumerable,
-    timed=False,
-)
-
-
 # -- Gaussian generation: the generated law beside the Girsanov bound --------------------------------------------------
 #
 # For fields both sides are in closed form; for small spin systems the bound is a mean over noise samples, and the
@@ -155,18 +149,6 @@ class LawSettings(Settings):
 
     n_steps: Annotated[int, Field(ge=2)] = 200
     n_nodes: Annotated[int, Field(ge=2)] = 48
-
-
-def generated_law(point: Point, rng: np.random.Generator) -> Values:
-    times = [float(t) for t in np.linspace(point.t, 0.0, point.settings.n_steps + 1)]
-    nodes, weights = np.polynomial.legendre.leggauss(point.settings.n_nodes)
-    snr = np.exp(LOG_SNR * nodes)
-    levels = np.array([point.channel.time(float(g)) for g in snr]), LOG_SNR * weights * snr  # of int d(snr)
-    if isinstance(point.model, GaussianField):
-        rows = _field_law(point, times, *levels)
-    else:
-        rows = _spin_law(point, times, *levels, rng)
-    return {name: np.asarray(values) / point.model.lattice.n_sites for name, values in rows.items()}
 
 
 def field_excess(model: GaussianField, channel: Channel, t: float, radii: Sequence[int]) -> NDArray[np.float64]:
@@ -224,19 +206,23 @@ def _check_law(point: Point) -> None:
         raise InputError("generation starts at t > 0, pure noise, got t = 0")
 
 
-GENERATED_LAW = Quantity(
-    "generated_law",
-    "the generated law",
-    {
-        **with_errors("divergence", ("radius",), "nat", "KL(p_0 || generated law) per site"),
-        **with_errors("bound", ("radius",), "nat", "Girsanov bound on it per site, 1/2 int d(snr) excess"),
-    },
-    generated_law,
-    settings=LawSettings,
-    reads=("radii",),
-    models=("gaussian-field", "ising"),
-    check=_check_law,
-)
+COLUMNS = {
+    **with_errors("divergence", ("radius",), "nat", "KL(p_0 || generated law) per site"),
+    **with_errors("bound", ("radius",), "nat", "Girsanov bound on it per site, 1/2 int d(snr) excess"),
+}
+
+
+@quantity("the generated law", COLUMNS, settings=LawSettings, models=("gaussian-field", "ising"), check=_check_law)
+def generated_law(point: Point, rng: np.random.Generator) -> Values:
+    times = [float(t) for t in np.linspace(point.t, 0.0, point.settings.n_steps + 1)]
+    nodes, weights = np.polynomial.legendre.leggauss(point.settings.n_nodes)
+    snr = np.exp(LOG_SNR * nodes)
+    levels = np.array([point.channel.time(float(g)) for g in snr]), LOG_SNR * weights * snr  # of int d(snr)
+    if isinstance(point.model, GaussianField):
+        rows = _field_law(point, times, *levels)
+    else:
+        rows = _spin_law(point, times, *levels, rng)
+    return {name: np.asarray(values) / point.model.lattice.n_sites for name, values in rows.items()}
 
 
 # -- what follows ------------------------------------------------------------------------------------------------------

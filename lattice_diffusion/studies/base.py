@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 from scipy.optimize import minimize_scalar
 
+from .. import exact
 from ..channels import Channel
 from ..denoisers import unmask_loops, violated_vertices
 from ..errors import InputError
@@ -20,8 +21,8 @@ from ..exact.gaussian import label_cmi
 from ..models import DomainWalls, GaussianField
 from ..noise_units import NoiseLevel
 from ..phases import Crossing, finite_size_crossing
-from ..results import Row, grids
-from ..runs.points import Point
+from ..results import Row, grids, variable
+from ..runs.points import Point, grid_points
 from ..runs.quantities import Settings, Values, averages, check_solvable, find
 from ..runs.spec import Spec
 
@@ -122,6 +123,36 @@ def row(
     analytic = None if analytic is None else float(analytic)
     log_snr = None if t is None else float(NoiseLevel.of(t, "linear").log_snr)
     return Row("", quantity, analytic, found.value, found.stderr, source, kind, log_snr)
+
+
+def rows_of(
+    data: xr.Dataset, name: str, label: str, known: ArrayLike | None = None, source: str = "", kind: Kind = "none"
+) -> list[Row]:
+    """Return the rows of a variable at all places of its axes, in order, beside `known`; none where it is NaN.
+
+    `label` is formatted with the coordinates, as "xi (beta = {beta:.2f})". Under Gaussian noise the time of a row is
+    that of its place, or the variable itself where that is a time.
+    """
+    array, rows = data[name], []
+    beside: Any = None if known is None else np.broadcast_to(np.asarray(known), array.shape)
+    for index in np.ndindex(*array.shape):
+        place = data.isel(dict(zip(array.dims, index, strict=True)))
+        found = measured(place, name)
+        if np.isfinite(found.value):
+            at = {str(key): x.item() for key, x in place.coords.items() if x.ndim == 0}
+            t = None if "log_snr" not in data else found.value if name.endswith("_time") else at.get("t")
+            rows.append(row(label.format(**at), found, None if beside is None else beside[index], source, kind, t))
+    return rows
+
+
+def beside_closed_form(analysis: Analysis, result: xr.DataTree, name: str, label: str, source: str) -> None:
+    """Add the closed form of the sampled CMI of a grid, and the row of the mean z^2 of all of its points."""
+    data = grids(result)[name]
+    points = grid_points(name, spec_of(result).grids[name])
+    curves = [exact.cmi_curve(one.model, one.channel, one.t, one.parts).values for one in points]
+    truth = variable(data["cmi"].dims, np.reshape(curves, data["cmi"].shape), "nat", "closed form")
+    analysis.variables[name] = {"cmi_closed": truth}
+    analysis.rows.append(row(label, pooled_z(data["cmi"], data["cmi_stderr"], truth), 1.0, source, "exact"))
 
 
 def label_crossing(data: xr.Dataset, control: ArrayLike, guess: tuple[float, float], degree: int = 3) -> Crossing:

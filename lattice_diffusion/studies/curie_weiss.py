@@ -6,15 +6,13 @@ import numpy as np
 import xarray as xr
 
 from .. import plots
-from ..channels import BitFlip, Gaussian
-from ..exact import cmi_curve
-from ..lattice import Lattice, Tripartition
+from ..channels import Gaussian
+from ..lattice import Lattice
 from ..models import CurieWeiss
 from ..models.curie_weiss import mean_field_magnetization
 from ..phases import power_law
-from ..results import grids, variable
 from ..runs.spec import Spec
-from .base import Analysis, Study, WhiteMixture, by_size, grid, grid_times, measured, pooled_z, row
+from .base import Analysis, Study, WhiteMixture, beside_closed_form, by_size, grid, grid_times, measured, row, rows_of
 
 NAME = "curie-weiss"
 MIXTURE = "peak of the white mixture with mu = m_0 = tanh(beta m_0), std^2 = 1 - m_0^2; large N"
@@ -43,26 +41,17 @@ def predicted_peak(size: int, beta: float) -> float | None:
 def analyse(result: xr.DataTree) -> Analysis:
     analysis, data = Analysis(), by_size(result, "size-")
     sizes, largest = np.array(list(data)), list(data)[-1]
-    for i, beta in enumerate(data[largest]["beta"].values):
-        predicted = predicted_peak(largest, float(beta))
-        if predicted is not None and beta >= 1.4:
-            peak = measured(data[largest].isel(beta=i), "peak_time")
-            label = f"peak time (N = {largest}, beta = {beta:.1f})"
-            analysis.rows.append(row(label, peak, predicted, MIXTURE, "asymptotic", peak.value))
+    ordered, label = data[largest].sel(beta=slice(1.4, None)), f"peak time (N = {largest}, beta = {{beta:.1f}})"
+    predicted: Any = [predicted_peak(largest, float(beta)) for beta in ordered["beta"].values]
+    analysis.rows.extend(rows_of(ordered, "peak_time", label, predicted, MIXTURE, "asymptotic"))
     last = [measured(group.isel(beta=-1), "peak_time") for group in data.values()]
     time, error = np.array([e.value for e in last]), np.array([e.stderr for e in last])
     law = power_law(sizes, (1 - time) / time, error / time**2)
     label = f"exponent of sqrt(snr) ~ N^x at the peak, beta = {data[largest]['beta'].values[-1]:.1f}"
     analysis.rows.append(row(label, law.exponent, -0.5, "speciation at snr N m_0^2 ~ 1", "asymptotic"))
 
-    flips, parts, lattice = grids(result)["bitflip"], Tripartition.from_sizes(1, 16, 47), Lattice((64,))
-    models = [CurieWeiss(lattice, float(beta)) for beta in flips["beta"].values]
-    closed = [[cmi_curve(m, BitFlip(), float(t), [parts]).values for t in flips["t"].values] for m in models]
-    truth = variable(flips["cmi"].dims, np.array(closed), "nat", "closed form by counts")
-    analysis.variables["bitflip"] = {"cmi_closed": truth}
-    pooled = pooled_z(flips["cmi"], flips["cmi_stderr"], truth)
     label, source = "mean z^2 of sampled CMI under bit flips", "finite sum over counts"
-    analysis.rows.append(row(label, pooled, 1.0, source, "exact"))
+    beside_closed_form(analysis, result, "bitflip", label, source)
     return analysis
 
 

@@ -16,9 +16,9 @@ from ..exact.spins import NoisySamples
 from ..models.ising import BETA_CRITICAL
 from ..results import estimates, grids, variable
 from ..runs.points import Point
-from ..runs.quantities import Column, Quantity, Values, with_errors
+from ..runs.quantities import Column, Values, quantity, with_errors
 from ..runs.spec import Spec
-from .base import Analysis, Study, grid, label_crossing, measured, row
+from .base import Analysis, Study, grid, label_crossing, row, rows_of
 
 NAME = "domain-walls"
 DUALITY = (0.978694, "duality conjecture at beta = 0")
@@ -58,6 +58,13 @@ def specs(preset: str) -> Spec:
     return Spec(name=NAME, grids=grids)
 
 
+COLUMNS = {
+    **with_errors("squared_correlation", (), "1", "squared posterior correlation of two faces, E <s s'>_x^2"),
+    "clean_correlation": Column((), "1", "correlation of the two faces before noise, <s s'>"),
+}
+
+
+@quantity("the squared correlation", COLUMNS, reads=("bond",), models=("domain-walls",), averages=True)
 def squared_correlation(point: Point, rng: np.random.Generator) -> Values:
     solver, bond = point.model.solver, point.parameters["model"]["bond"]
     noisy = NoisySamples(point.channel, point.t, point.model.sample, point.n_samples, rng)
@@ -70,20 +77,6 @@ def squared_correlation(point: Point, rng: np.random.Generator) -> Values:
         "squared_correlation_stderr": stderr,
         "clean_correlation": np.array(solver.clean_correlation(bond)),
     }
-
-
-SQUARED_CORRELATION = Quantity(
-    "squared_correlation",
-    "the squared correlation",
-    {
-        **with_errors("squared_correlation", (), "1", "squared posterior correlation of two faces, E <s s'>_x^2"),
-        "clean_correlation": Column((), "1", "correlation of the two faces before noise, <s s'>"),
-    },
-    squared_correlation,
-    reads=("bond",),
-    models=("domain-walls",),
-    averages=True,
-)
 
 
 def noise_of(data: xr.Dataset) -> np.ndarray:
@@ -108,12 +101,12 @@ def analyse(result: xr.DataTree) -> Analysis:
             label = f"sigma/alpha* (beta = {beta:.3f}) from crossing label entropies"
             analysis.rows.append(row(label, end, value, f"{source}; L <= 14", "literature", *times([end.value])))
     for beta in IDENTITY_BETAS:
-        place = data[f"identity-{1000 * beta:03.0f}"].isel(t=0)
-        label = f"E <s s'>_x^2 at sigma^2/alpha^2 = 1/beta, beta = {beta:.3f}"
-        square = measured(place, "squared_correlation")
-        analysis.rows.append(
-            row(label, square, float(place["clean_correlation"]), IDENTITY, "exact", float(place["t"]))
+        one, label = (
+            data[f"identity-{1000 * beta:03.0f}"],
+            f"E <s s'>_x^2 at sigma^2/alpha^2 = 1/beta, beta = {beta:.3f}",
         )
+        clean = one["clean_correlation"]
+        analysis.rows.extend(rows_of(one, "squared_correlation", label, clean, IDENTITY, "exact"))
     return analysis
 
 

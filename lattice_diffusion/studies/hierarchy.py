@@ -29,7 +29,7 @@ from ..noise_units import trapezoid
 from ..phases import Crossing, finite_size_crossing, power_law
 from ..results import grids
 from ..runs.points import Point
-from ..runs.quantities import Quantity, Settings, Values, averages, with_errors
+from ..runs.quantities import Settings, Values, averages, quantity, with_errors
 from ..runs.spec import Spec
 from .base import Analysis, Study, grid, measured, row, spec_of
 
@@ -52,7 +52,14 @@ class RootSettings(Settings):
     rules: Annotated[int, Field(ge=1)] = 50
 
 
-def root(point: Point, rng: np.random.Generator) -> Values:
+COLUMNS = {
+    **with_errors("root_entropy", (), "1", "E H(root|x_t) / log v"),
+    **with_errors("root_belief", (), "1", "belief in the root's true symbol"),
+}
+
+
+@quantity("the entropy of the root", COLUMNS, settings=RootSettings, models=("random-hierarchy",))
+def root_entropy(point: Point, rng: np.random.Generator) -> Values:
     """Average over fresh rules, so that samples of one set of rules are one number of the average."""
     model, settings = point.model, point.settings
     sizes = (model.depth, model.branching, model.vocabulary, model.synonyms)
@@ -68,19 +75,6 @@ def root(point: Point, rng: np.random.Generator) -> Values:
         rows.append([entropy.mean() / np.log(tree.q), (law * truth).sum(axis=1).mean()])
     found = np.array(rows)
     return averages({"root_entropy": found[:, 0], "root_belief": found[:, 1]})
-
-
-ROOT = Quantity(
-    "root_entropy",
-    "the entropy of the root",
-    {
-        **with_errors("root_entropy", (), "1", "E H(root|x_t) / log v"),
-        **with_errors("root_belief", (), "1", "belief in the root's true symbol"),
-    },
-    root,
-    settings=RootSettings,
-    models=("random-hierarchy",),
-)
 
 
 def specs(preset: str) -> Spec:

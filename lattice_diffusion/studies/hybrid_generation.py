@@ -16,7 +16,7 @@ single faces and every loop is such an image of every other: GLG of uniform loop
 import math
 import textwrap
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
@@ -44,7 +44,7 @@ from ..noise_units import NoiseLevel, level
 from ..phases import nonlocality_window
 from ..results import grids, variable
 from ..runs.points import Point
-from ..runs.quantities import Column, Quantity, Settings, Values, averages, check_solvable, with_errors
+from ..runs.quantities import Column, Settings, Values, averages, check_solvable, quantity, with_errors
 from ..runs.spec import Spec
 from .base import Analysis, Kind, Study, TrainingSettings, grid, measured, row, trained
 from .recovery.measure import energies, half_chi_square, orders, patch_frequencies, return_times
@@ -146,24 +146,6 @@ def _unmasked(model: Any, channel: Channel) -> bool:
 
 
 # -- at a point --------------------------------------------------------------------------------------------------------
-
-
-def generation(point: Point, rng: np.random.Generator) -> Values:
-    model, channel, radius = point.model, point.channel, point.radii[0]
-    between = window(model, channel, radius, point.settings, rng)
-    return _generate(point, ExactDenoiser(model, channel, radius), ExactDenoiser(model, channel), between, rng)
-
-
-def learned_generation(point: Point, rng: np.random.Generator) -> Values:
-    from ..denoisers import GlobalNet, fit
-
-    model, channel, settings, radius = point.model, point.channel, point.settings, point.radii[0]
-    between = window(model, channel, radius, settings, rng)
-    local = trained(model, channel, radius, settings, rng)
-    everything = GlobalNet(channel=channel, width=settings.width, rng=rng)
-    steps, batch_size = settings.global_steps, settings.batch_size
-    fit(everything, model.sample, progress=False, rng=rng, steps=steps, batch_size=batch_size)
-    return _generate(point, local, everything, between, rng)
 
 
 def _generate(
@@ -315,35 +297,39 @@ def _check(point: Point) -> None:
 
 
 DIMS = ("schedule",)
-GENERATION = Quantity(
-    "generation",
-    "generation",
-    {
-        **with_errors("error", DIMS, "1", "half chi^2 of 3 x 3 patches, or fraction of broken vertices"),
-        **with_errors("mean_distance", DIMS, "1", "W_1 of the law of the mean value to the true one, less its null"),
-        **with_errors("energy_change", DIMS, "1", "energy per site (bond), generated less true"),
-        **with_errors("order_change", DIMS, "1", "squared mean value, generated less true"),
-        **with_errors("correlation_change", DIMS, "1", "correlation at half the lattice, generated less true"),
-        "cost": Column(DIMS, "1", "multiply-adds (exact denoisers: entries read) per value, all steps"),
-        "seconds": Column(DIMS, "s", "measured time per sample, all steps"),
-        "window": Column(("end",), "1", "nonlocality window of the exact CMI"),
-    },
-    generation,
-    _coordinates,
-    settings=GenerationSettings,
-    reads=("radii",),
-    models=("ising", "domain-walls"),
-    check=_check,
-    timed=False,
-)
-LEARNED_GENERATION = replace(
-    GENERATION,
-    name="learned_generation",
-    what="learned generation",
-    evaluate=learned_generation,
-    settings=LearnedGenerationSettings,
-    models=("ising",),
-)
+COLUMNS = {
+    **with_errors("error", DIMS, "1", "half chi^2 of 3 x 3 patches, or fraction of broken vertices"),
+    **with_errors("mean_distance", DIMS, "1", "W_1 of the law of the mean value to the true one, less its null"),
+    **with_errors("energy_change", DIMS, "1", "energy per site (bond), generated less true"),
+    **with_errors("order_change", DIMS, "1", "squared mean value, generated less true"),
+    **with_errors("correlation_change", DIMS, "1", "correlation at half the lattice, generated less true"),
+    "cost": Column(DIMS, "1", "multiply-adds (exact denoisers: entries read) per value, all steps"),
+    "seconds": Column(DIMS, "s", "measured time per sample, all steps"),
+    "window": Column(("end",), "1", "nonlocality window of the exact CMI"),
+}
+
+
+HOW: dict[str, Any] = {"reads": ("radii",), "check": _check, "timed": False}
+
+
+@quantity("generation", COLUMNS, _coordinates, GenerationSettings, models=("ising", "domain-walls"), **HOW)
+def generation(point: Point, rng: np.random.Generator) -> Values:
+    model, channel, radius = point.model, point.channel, point.radii[0]
+    between = window(model, channel, radius, point.settings, rng)
+    return _generate(point, ExactDenoiser(model, channel, radius), ExactDenoiser(model, channel), between, rng)
+
+
+@quantity("learned generation", COLUMNS, _coordinates, LearnedGenerationSettings, models=("ising",), **HOW)
+def learned_generation(point: Point, rng: np.random.Generator) -> Values:
+    from ..denoisers import GlobalNet, fit
+
+    model, channel, settings, radius = point.model, point.channel, point.settings, point.radii[0]
+    between = window(model, channel, radius, settings, rng)
+    local = trained(model, channel, radius, settings, rng)
+    everything = GlobalNet(channel=channel, width=settings.width, rng=rng)
+    steps, batch_size = settings.global_steps, settings.batch_size
+    fit(everything, model.sample, progress=False, rng=rng, steps=steps, batch_size=batch_size)
+    return _generate(point, local, everything, between, rng)
 
 
 # -- what follows ------------------------------------------------------------------------------------------------------

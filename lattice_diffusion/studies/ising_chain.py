@@ -7,13 +7,9 @@ import numpy as np
 import xarray as xr
 
 from .. import plots
-from ..channels import Erasure
-from ..exact import cmi_curve
-from ..lattice import Lattice
-from ..models import IsingChain
 from ..results import grids, variable
 from ..runs.spec import Spec
-from .base import Analysis, Study, grid, measured, pooled_z, row
+from .base import Analysis, Study, beside_closed_form, grid, measured, row, rows_of
 
 NAME = "ising-chain"
 ERASURE = "xi = 1/log(coth(beta)^2/eps), exact"
@@ -52,25 +48,12 @@ def analyse(result: xr.DataTree) -> Analysis:
         xi = measured(data["erasure"].isel(beta=i, t=j), "markov_length")
         analysis.rows.append(row(label, xi, predicted[i, j], ERASURE, "exact"))
 
-    sampled, lattice = data["erasure-sampled"], Lattice((61,))
-    parts = [lattice.tripartition(lattice.center, int(r)) for r in sampled["radius"].values]
-    truth = np.array(
-        [
-            [cmi_curve(IsingChain(lattice, float(b)), Erasure(), float(t), parts).values for t in sampled["t"].values]
-            for b in sampled["beta"].values
-        ]
-    )
-    what = "closed form of the infinite noise average"
-    analysis.variables["erasure-sampled"] = {"cmi_closed": variable(sampled["cmi"].dims, truth, "nat", what)}
-    pooled = pooled_z(sampled["cmi"], sampled["cmi_stderr"], truth)
-    source = "closed form by nearest kept spins"
-    analysis.rows.append(row("mean z^2 of sampled CMI under erasure", pooled, 1.0, source, "exact"))
+    label, source = "mean z^2 of sampled CMI under erasure", "closed form by nearest kept spins"
+    beside_closed_form(analysis, result, "erasure-sampled", label, source)
     for name in ("gaussian", "bitflip"):
-        late, t = data[name].sel(t=LATE, method="nearest"), LATE if name == "gaussian" else None
-        for i, beta in enumerate(late["beta"].values):
-            label = f"xi ({name}, beta = {beta:.2f}, t = {LATE})"
-            xi = measured(late.isel(beta=i), "markov_length")
-            analysis.rows.append(row(label, xi, limit_length(beta), LIMIT, "asymptotic", t))
+        late, label = data[name].sel(t=LATE, method="nearest"), f"xi ({name}, beta = {{beta:.2f}}, t = {LATE})"
+        limits = [limit_length(beta) for beta in late["beta"].values]
+        analysis.rows.extend(rows_of(late, "markov_length", label, limits, LIMIT, "asymptotic"))
     return analysis
 
 

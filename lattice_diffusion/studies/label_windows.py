@@ -29,7 +29,7 @@ from ..phases import Window, nonlocality_window, speciation_window
 from ..plots.label_windows import plot_label_windows
 from ..results import Row, estimates, grids, variable
 from ..runs.points import Point
-from ..runs.quantities import Quantity, Values, averages, check_parts, with_errors
+from ..runs.quantities import Values, averages, check_parts, quantity, with_errors
 from ..runs.spec import Spec
 from .base import Analysis, Study, grid, grid_times, measured, row
 
@@ -65,18 +65,6 @@ def specs(preset: str) -> Spec:
 # posteriors). `chain_rule` is 0 for exact answers and within errors for sampled ones:
 #
 #     I(A;C|B) - I(A;C|B,S) - [I(S;AB) - I(S;B)] + [I(S;ABC) - I(S;BC)].
-
-
-def label_information(point: Point, rng: np.random.Generator) -> Values:
-    model, channel, t = point.model, point.channel, point.t
-    if isinstance(model, GaussianMixture):
-        values = np.array([_closed(model, channel, t, part) for part in point.parts]).T
-        answer: Values = {}
-        for name, value in _named(dict(zip(TERMS, values, strict=True))).items():
-            answer |= {name: value, f"{name}_stderr": np.zeros_like(value)}
-        return answer
-    terms = label_terms(model.beta, NoisySamples(channel, t, model.sample, point.n_samples, rng), point.parts)
-    return averages(_named({name: getattr(terms, name) for name in TERMS}))
 
 
 def _closed(model: GaussianMixture, channel: Channel, t: float, part: Tripartition) -> list[float]:
@@ -121,16 +109,25 @@ for _region, _symbol in {
     _words = f"information about the label, {_symbol}"
     COLUMNS |= with_errors(f"label_information_{_region}", ("radius",), "nat", _words)
 
-LABEL_INFORMATION = Quantity(
-    "label_information",
+
+@quantity(
     "the information about the label",
     COLUMNS,
-    label_information,
-    reads=("radii", "patch", "center"),
+    reads=("patch", "center"),
     models=("gaussian-mixture", "ising"),
     check=_check,
     averages=True,
 )
+def label_information(point: Point, rng: np.random.Generator) -> Values:
+    model, channel, t = point.model, point.channel, point.t
+    if isinstance(model, GaussianMixture):
+        values = np.array([_closed(model, channel, t, part) for part in point.parts]).T
+        answer: Values = {}
+        for name, value in _named(dict(zip(TERMS, values, strict=True))).items():
+            answer |= {name: value, f"{name}_stderr": np.zeros_like(value)}
+        return answer
+    terms = label_terms(model.beta, NoisySamples(channel, t, model.sample, point.n_samples, rng), point.parts)
+    return averages(_named({name: getattr(terms, name) for name in TERMS}))
 
 
 # -- what follows: two windows, one inside the other -------------------------------------------------------------------

@@ -23,7 +23,7 @@ from ..exact import posterior_mean
 from ..phases import memorisation_time, patch_information
 from ..results import estimates, grids
 from ..runs.points import Point
-from ..runs.quantities import Quantity, Settings, Values, check_solvable, settings_axis, with_errors
+from ..runs.quantities import Settings, Values, check_solvable, quantity, settings_axis, with_errors
 from ..runs.spec import Spec
 from .base import Analysis, Study, grid, row
 
@@ -46,7 +46,34 @@ class MemorySettings(Settings):
     repeats: Annotated[int, Field(ge=2)] = 4
 
 
-def copying(point: Point, rng: np.random.Generator) -> Values:
+def _patch(model: Any, radius: int) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = model.lattice.box(model.lattice.center, radius)
+    return found
+
+
+def _check(point: Point) -> None:
+    check_solvable(point)
+    if len(point.model.image_shape) - 1 != point.model.lattice.ndim:
+        raise InputError(f"memorisation is measured for data of one channel, got {point.model.name}")
+    inside = min(min(c, n - 1 - c) for c, n in zip(point.model.lattice.center, point.model.lattice.shape, strict=True))
+    if max(point.radii) > inside:
+        raise InputError(f"memorisation takes boxes in the lattice, radius at most {inside}, got {max(point.radii)}")
+
+
+COLUMNS = {
+    **with_errors("copy_error", ("radius", "size"), "1", "error on own training data over the exact local error"),
+    **with_errors("information", ("radius",), "nat", "I(X_0,R; X_t,R) of the box R"),
+}
+
+
+@quantity(
+    "memorisation",
+    COLUMNS,
+    settings_axis("size", "sizes", "1", "number n of training samples"),
+    MemorySettings,
+    check=_check,
+)
+def memorisation(point: Point, rng: np.random.Generator) -> Values:
     model, t, settings = point.model, point.t, point.settings
     channel, tokens = for_model(model, point.channel), model.data == "tokens"
     n_sizes, n_radii = len(settings.sizes), len(point.radii)
@@ -75,35 +102,6 @@ def copying(point: Point, rng: np.random.Generator) -> Values:
         "information": np.array([e.value for e in told]),
         "information_stderr": np.array([e.stderr for e in told]),
     }
-
-
-def _patch(model: Any, radius: int) -> NDArray[np.bool_]:
-    found: NDArray[np.bool_] = model.lattice.box(model.lattice.center, radius)
-    return found
-
-
-def _check(point: Point) -> None:
-    check_solvable(point)
-    if len(point.model.image_shape) - 1 != point.model.lattice.ndim:
-        raise InputError(f"memorisation is measured for data of one channel, got {point.model.name}")
-    inside = min(min(c, n - 1 - c) for c, n in zip(point.model.lattice.center, point.model.lattice.shape, strict=True))
-    if max(point.radii) > inside:
-        raise InputError(f"memorisation takes boxes in the lattice, radius at most {inside}, got {max(point.radii)}")
-
-
-COPYING = Quantity(
-    "memorisation",
-    "memorisation",
-    {
-        **with_errors("copy_error", ("radius", "size"), "1", "error on own training data over the exact local error"),
-        **with_errors("information", ("radius",), "nat", "I(X_0,R; X_t,R) of the box R"),
-    },
-    copying,
-    coordinates=settings_axis("size", "sizes", "1", "number n of training samples"),
-    settings=MemorySettings,
-    reads=("radii",),
-    check=_check,
-)
 
 
 def specs(preset: str) -> Spec:

@@ -15,7 +15,7 @@ from .. import plots
 from ..phases import equal_batches, parallel_divergence, unmasking_cost, unmasking_entropies, unmasking_schedule
 from ..results import grids, variable
 from ..runs.points import Point
-from ..runs.quantities import Quantity, Settings, Values, with_errors
+from ..runs.quantities import Settings, Values, quantity, with_errors
 from ..runs.spec import Spec
 from .base import Analysis, Study, grid, measured, ratio, row
 
@@ -32,7 +32,26 @@ class UnmaskingSettings(Settings):
     n_times: Annotated[int, Field(ge=3)] = 33
 
 
-def unmasking(point: Point, rng: np.random.Generator) -> Values:
+def _coordinates(table: dict[str, Any]) -> dict[str, xr.Variable]:
+    settings = UnmaskingSettings.of(table.get("settings"))
+    return {
+        "steps": variable("steps", settings.steps, "1", "number of steps k"),
+        "masked": variable("masked", np.linspace(0.0, 1.0, settings.n_times), "1", "masked fraction t"),
+    }
+
+
+PLANE = ("radius", "steps")
+COLUMNS = {
+    **with_errors("divergence_equal", PLANE, "nat", "KL per site of equal steps, as run"),
+    **with_errors("divergence_best", PLANE, "nat", "KL per site of the best steps, as run"),
+    **with_errors("predicted_equal", PLANE, "nat", "KL per site of equal steps, from h"),
+    **with_errors("predicted_best", PLANE, "nat", "KL per site of the best steps, from h"),
+    **with_errors("entropy", ("radius", "masked"), "nat", "h(t), entropy of a site given what is seen of its box"),
+}
+
+
+@quantity("parallel unmasking", COLUMNS, _coordinates, UnmaskingSettings, timed=False)
+def parallel_unmasking(point: Point, rng: np.random.Generator) -> Values:
     """Measure h of every radius, place steps by it, and run them."""
     model, settings = point.model, point.settings
     n_sites, n = int(model.sites.sum()), point.n_samples
@@ -53,33 +72,6 @@ def unmasking(point: Point, rng: np.random.Generator) -> Values:
         out |= {f"predicted_{kind}": cost, f"predicted_{kind}_stderr": doubt}
         out |= {f"divergence_{kind}": found, f"divergence_{kind}_stderr": error}
     return {name: np.asarray(values) for name, values in out.items()}
-
-
-def _coordinates(table: dict[str, Any]) -> dict[str, xr.Variable]:
-    settings = UnmaskingSettings.of(table.get("settings"))
-    return {
-        "steps": variable("steps", settings.steps, "1", "number of steps k"),
-        "masked": variable("masked", np.linspace(0.0, 1.0, settings.n_times), "1", "masked fraction t"),
-    }
-
-
-PLANE = ("radius", "steps")
-PARALLEL = Quantity(
-    "parallel_unmasking",
-    "parallel unmasking",
-    {
-        **with_errors("divergence_equal", PLANE, "nat", "KL per site of equal steps, as run"),
-        **with_errors("divergence_best", PLANE, "nat", "KL per site of the best steps, as run"),
-        **with_errors("predicted_equal", PLANE, "nat", "KL per site of equal steps, from h"),
-        **with_errors("predicted_best", PLANE, "nat", "KL per site of the best steps, from h"),
-        **with_errors("entropy", ("radius", "masked"), "nat", "h(t), entropy of a site given what is seen of its box"),
-    },
-    unmasking,
-    coordinates=_coordinates,
-    settings=UnmaskingSettings,
-    reads=("radii",),
-    timed=False,
-)
 
 
 def specs(preset: str) -> Spec:

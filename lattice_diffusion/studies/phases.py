@@ -21,7 +21,7 @@ from ..exact import enumeration
 from ..phases import power_law
 from ..results import grids
 from ..runs.points import Point
-from ..runs.quantities import Quantity, Settings, Values, check_solvable, settings_axis, with_errors
+from ..runs.quantities import Settings, Values, check_solvable, quantity, settings_axis, with_errors
 from ..runs.spec import Spec
 from .base import Analysis, Study, Times, check_loops, grid, measured, row, unmasking_errors
 
@@ -84,6 +84,29 @@ def _every_stop(point: Point, names: dict[str, Any], trip: Callable[[float], Val
     return answer
 
 
+def _check_exactly(point: Point) -> None:
+    check_solvable(point)
+    name, n = point.channel.name, int(point.model.sites.sum())
+    if name == "gaussian":
+        raise InputError("exact round trips take discrete noise, bitflip or erasure, got 'gaussian'")
+    states = (3 if name == "erasure" else 2) ** n
+    if states > MAX_STATES:
+        raise InputError(
+            f"exact round trips list all noisy states, at most {MAX_STATES}, got {states} of {n} sites or bonds under "
+            f"{name}; take a smaller system"
+        )
+
+
+STOPS = settings_axis("stop", "stops", "1", "time t_b up to which the noise goes")
+DIMS = ("stop", "radius")
+DIVERGENCE = with_errors("divergence", DIMS, "nat", "KL of the law at t to that after the round trip, per site")
+ROUND_TRIP_COLUMNS = {
+    **DIVERGENCE,
+    **with_errors("violations", DIMS, "1", "broken vertices with four visible bonds, over all vertices"),
+}
+
+
+@quantity("the round trip", ROUND_TRIP_COLUMNS, STOPS, RoundTripSettings, models=("domain-walls",), check=check_loops)
 def round_trip(point: Point, rng: np.random.Generator) -> Values:
     """Loops of any size, bond by bond: KL given what was masked when (it bounds that of p_t), and broken vertices."""
     start = point.t
@@ -93,9 +116,25 @@ def round_trip(point: Point, rng: np.random.Generator) -> Values:
         x_t = Erasure().add_noise(x_s, start, stop, rng)
         return unmasking_errors(point.model, x_t, point.radii, rng, left=start / stop)
 
-    return _every_stop(point, ROUND_TRIP.columns, trip)
+    return _every_stop(point, ROUND_TRIP_COLUMNS, trip)
 
 
+EXACT_ROUND_TRIP_COLUMNS = {
+    **DIVERGENCE,
+    **with_errors("total_variation", DIMS, "1", "total variation between the law at t and after the round trip"),
+    **with_errors("drop", DIMS, "nat", "sum of CMI drops on the way, per site: bounds the divergence"),
+    **with_errors("cmi", DIMS, "nat", "sum of CMIs on the way, per site: bounds the drops"),
+}
+
+
+@quantity(
+    "the exact round trip",
+    EXACT_ROUND_TRIP_COLUMNS,
+    STOPS,
+    RoundTripSettings,
+    models=("ising", "ising-chain", "domain-walls"),
+    check=_check_exactly,
+)
 def exact_round_trip(point: Point, rng: np.random.Generator) -> Values:
     """Small systems as tables over all states, site by site, with the sums of CMIs on the way."""
     clean = enumeration.clean_table(point.model)
@@ -114,55 +153,7 @@ def exact_round_trip(point: Point, rng: np.random.Generator) -> Values:
         errors = {f"{name}_stderr": np.zeros(len(boxes)) for name in found}
         return {name: np.asarray(values) for name, values in {**found, **errors}.items()}
 
-    return _every_stop(point, EXACT_ROUND_TRIP.columns, trip)
-
-
-def _check_exactly(point: Point) -> None:
-    check_solvable(point)
-    name, n = point.channel.name, int(point.model.sites.sum())
-    if name == "gaussian":
-        raise InputError("exact round trips take discrete noise, bitflip or erasure, got 'gaussian'")
-    states = (3 if name == "erasure" else 2) ** n
-    if states > MAX_STATES:
-        raise InputError(
-            f"exact round trips list all noisy states, at most {MAX_STATES}, got {states} of {n} sites or bonds under "
-            f"{name}; take a smaller system"
-        )
-
-
-STOPS = settings_axis("stop", "stops", "1", "time t_b up to which the noise goes")
-DIMS = ("stop", "radius")
-DIVERGENCE = with_errors("divergence", DIMS, "nat", "KL of the law at t to that after the round trip, per site")
-ROUND_TRIP = Quantity(
-    "round_trip",
-    "the round trip",
-    {
-        **DIVERGENCE,
-        **with_errors("violations", DIMS, "1", "broken vertices with four visible bonds, over all vertices"),
-    },
-    round_trip,
-    STOPS,
-    settings=RoundTripSettings,
-    reads=("radii",),
-    models=("domain-walls",),
-    check=check_loops,
-)
-EXACT_ROUND_TRIP = Quantity(
-    "exact_round_trip",
-    "the exact round trip",
-    {
-        **DIVERGENCE,
-        **with_errors("total_variation", DIMS, "1", "total variation between the law at t and after the round trip"),
-        **with_errors("drop", DIMS, "nat", "sum of CMI drops on the way, per site: bounds the divergence"),
-        **with_errors("cmi", DIMS, "nat", "sum of CMIs on the way, per site: bounds the drops"),
-    },
-    exact_round_trip,
-    STOPS,
-    settings=RoundTripSettings,
-    reads=("radii",),
-    models=("ising", "ising-chain", "domain-walls"),
-    check=_check_exactly,
-)
+    return _every_stop(point, EXACT_ROUND_TRIP_COLUMNS, trip)
 
 
 # -- what follows ------------------------------------------------------------------------------------------------------

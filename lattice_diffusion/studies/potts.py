@@ -10,7 +10,7 @@ from .. import plots
 from ..models.potts import critical_coupling
 from ..results import grids, variable
 from ..runs.spec import Spec
-from .base import Analysis, Study, grid, measured, row
+from .base import Analysis, Study, grid, rows_of
 
 NAME = "potts"
 ERASURE = "xi = 1/log(1/(eps lambda^2)), lambda = (e^J - 1)/(e^J + q - 1), exact"
@@ -40,38 +40,33 @@ def correlation(coupling: float, q: float) -> float:
     return math.expm1(coupling) / (math.expm1(coupling) + q)
 
 
+def limit_length(q: float) -> float:
+    return -0.5 / math.log(correlation(COUPLING, q))
+
+
 def analyse(result: xr.DataTree) -> Analysis:
-    data, rows = grids(result), []
+    data = grids(result)
     q, times = data["erasure"]["q"].values, data["erasure"]["t"].values
     exact = np.array([[-1.0 / math.log(t * correlation(COUPLING, n) ** 2) for t in times] for n in q])
-    for i, n in enumerate(q):
-        for t in (0.6, 0.9):
-            xi = measured(data["erasure"].isel(q=i).sel(t=t), "markov_length")
-            known = exact[i, list(times).index(t)]
-            rows.append(row(f"xi (erasure, q = {n:g}, eps = {t})", xi, known, ERASURE, "exact"))
-        xi = measured(data["uniform"].isel(q=i).sel(t=LATE), "markov_length")
-        limit = -0.5 / math.log(correlation(COUPLING, n))
-        rows.append(row(f"xi (uniform, q = {n:g}, t = {LATE})", xi, limit, LIMIT, "asymptotic"))
+    two, late = np.isin(times, (0.6, 0.9)), data["uniform"].sel(t=LATE)
+    label = "xi ({}, q = {{q:g}}, {} = {{t}})"
+    erased = data["erasure"].isel(t=two), "markov_length", label.format("erasure", "eps"), exact[:, two]
+    limits = [limit_length(n) for n in q]
+    rows = rows_of(*erased, ERASURE, "exact")
+    rows += rows_of(late, "markov_length", label.format("uniform", "t"), limits, LIMIT, "asymptotic")
     return Analysis({"erasure": {"markov_length_predicted": variable(("q", "t"), exact, "sites", ERASURE)}}, rows)
 
 
 def figure(result: xr.DataTree) -> Any:
     data = grids(result)
     fig, axes = plots.new_figure(4, width=4.2)
-    for ax, name in zip(axes, ("erasure", "uniform"), strict=False):
-        for k, n in enumerate(data[name]["q"].values):
-            one = data[name].isel(q=k)
-            plots.curve(ax, k, one["t"], one["markov_length"], one["markov_length_stderr"], f"q = {n:g}")
-            if name == "erasure":
-                ax.plot(one["t"], one["markov_length_predicted"], "k", lw=1)
-            else:
-                ax.axhline(-0.5 / math.log(correlation(COUPLING, n)), color="k", lw=1)
-        ax.set(xlabel="time t", ylabel=r"Markov length $\xi$ (sites)", title=f"Chain, {name}, J = {COUPLING}")
-    for ax, name in zip(axes[2:], ("square-erasure", "square-uniform"), strict=True):
-        for k, coupling in enumerate(data[name]["coupling"].values):
-            one = data[name].isel(coupling=k).sel(radius=1)
-            plots.curve(ax, k, one["t"], one["cmi"], one["cmi_stderr"], f"J = {coupling:.3f}")
-        ax.set(xlabel="time t", ylabel="I(A;C|B) (nats), r = 1", title=f"Square, q = 3, {name.partition('-')[2]}")
+    for chain, square, noise in zip(axes[:2], axes[2:], ("erasure", "uniform"), strict=True):
+        plots.curves(chain, data[noise], "markov_length", by="q", log=False, join=False)
+        chain.set(title=f"Chain, {noise}, J = {COUPLING}")
+        plots.curves(square, data[f"square-{noise}"].sel(radius=1), "cmi", by="coupling", log=False, join=False)
+        square.set(title=f"Square, q = 3, r = 1, {noise}")
+    for q in data["uniform"]["q"].values:
+        axes[1].axhline(limit_length(q), color="k", lw=1)
     for ax in axes:
         plots.legend(ax)
     return fig

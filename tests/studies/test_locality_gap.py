@@ -15,8 +15,8 @@ from lattice_diffusion.studies.locality_gap.measure import (
     check,
     expected_gap,
     field_laws,
+    gap_and_error,
     identities,
-    learned_gap,
     spin_laws,
 )
 
@@ -98,10 +98,10 @@ def test_gap_of_one_spin_by_direct_quadrature():
     weight = q[:, 1:] * law[:, 0] + q[:, :1] * law[:, 1]
     direct = float((weight * (y_mean[0] - y_mean[1]) ** 2).sum())
     assert expected_gap(q, p, law)[0] == pytest.approx(direct, rel=1e-12)
-    total, error = learned_gap(q, p, p, law)
+    total, error = gap_and_error(q, p, p, law)
     assert total[0] == pytest.approx(direct, rel=1e-12)
     assert error[0] == pytest.approx(0.0, abs=1e-15)
-    assert learned_gap(q, q, f, law)[1][0] == pytest.approx(expected_gap(q, f, law)[0], rel=1e-12)
+    assert gap_and_error(q, q, f, law)[1][0] == pytest.approx(expected_gap(q, f, law)[0], rel=1e-12)
 
 
 def test_the_quantity_on_all_models():

@@ -29,7 +29,7 @@ from ...kernels import mixtures
 from ...lattice import FloatArray, Tripartition
 from ...models import GaussianField
 from ...runs.points import Point
-from ...runs.quantities import Quantity, Values, averages, check_parts, settings_axis, stacked, with_errors
+from ...runs.quantities import Values, averages, check_parts, quantity, settings_axis, stacked, with_errors
 from ..base import TrainingSettings, trained
 
 if TYPE_CHECKING:
@@ -184,12 +184,6 @@ def squared_errors(laws: BlindLaws, snr: float, rng: np.random.Generator) -> Flo
     return np.asarray((everything - local) * (2.0 * laws.clean[:, None] - everything - local))
 
 
-def locality_gap(point: Point, rng: np.random.Generator) -> Values:
-    laws_of: Any = field_laws if isinstance(point.model, GaussianField) else spin_laws
-    laws = laws_of(point.model, point.channel, point.t, point.parts, point.n_samples, rng)
-    return averages(identities(laws, point.channel.alpha(point.t), point.channel.sigma(point.t), rng))
-
-
 def _check_channel(point: Point) -> None:
     if point.channel.name != "gaussian":
         raise InputError(f"the locality gap of scores takes the gaussian channel, got {point.channel.name!r}")
@@ -202,22 +196,27 @@ def check(point: Point) -> None:
         raise InputError(f"the locality gap needs a score and a signal, 0 < t < 1, got t = {point.t:g}")
 
 
-LOCALITY_GAP = Quantity(
-    "locality_gap",
+LOCALITY_GAP_COLUMNS = {
+    **with_errors("cmi", ("radius",), "nat", "conditional mutual information I(A;C|B)"),
+    **with_errors("gap", ("radius",), "1", "squared locality gap D^2 at A, a squared score"),
+    **with_errors("slope", ("radius",), "1", "-2 dI/du at u = 0, by finite differences"),
+    **with_errors("tweedie", ("radius",), "1", "D^2 from squared errors of drawn observations, less D^2"),
+    **with_errors("de_bruijn", ("radius",), "1", "D^2 from squared errors of drawn observations, less -2 dI/du"),
+    **with_errors("integral", ("radius",), "nat", "1/2 int D(u)^2 du from squared errors, less I"),
+}
+
+
+@quantity(
     "the locality gap",
-    {
-        **with_errors("cmi", ("radius",), "nat", "conditional mutual information I(A;C|B)"),
-        **with_errors("gap", ("radius",), "1", "squared locality gap D^2 at A, a squared score"),
-        **with_errors("slope", ("radius",), "1", "-2 dI/du at u = 0, by finite differences"),
-        **with_errors("tweedie", ("radius",), "1", "D^2 from squared errors of drawn observations, less D^2"),
-        **with_errors("de_bruijn", ("radius",), "1", "D^2 from squared errors of drawn observations, less -2 dI/du"),
-        **with_errors("integral", ("radius",), "nat", "1/2 int D(u)^2 du from squared errors, less I"),
-    },
-    locality_gap,
-    reads=("radii", "center", "bond"),
+    LOCALITY_GAP_COLUMNS,
+    reads=("center", "bond"),
     models=("gaussian-field", "ising", "ising-chain", "domain-walls"),
     check=check,
 )
+def locality_gap(point: Point, rng: np.random.Generator) -> Values:
+    laws_of: Any = field_laws if isinstance(point.model, GaussianField) else spin_laws
+    laws = laws_of(point.model, point.channel, point.t, point.parts, point.n_samples, rng)
+    return averages(identities(laws, point.channel.alpha(point.t), point.channel.sigma(point.t), rng))
 
 
 # -- the gap as learned local denoisers have it, beside the exact one, on common noise samples ------------------------
@@ -238,7 +237,43 @@ class LearnedGapSettings(TrainingSettings):
     times: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(min_length=1)] = (0.3, 0.5, 0.7, 0.85)
 
 
-def learned_locality_gap(point: Point, rng: np.random.Generator) -> Values:
+def blind_law(net: "LocalNet", x_t: NDArray, t: float, center: tuple[int, ...]) -> FloatArray:
+    """Return the network's P(-1) and P(+1) of the centre given its box, (n, 2)."""
+    log_odds = net.blind(x_t[:, None], t).log_odds[(slice(None), 0, *center)]  # type: ignore[attr-defined]
+    return np.stack([expit(-log_odds), expit(log_odds)], axis=1)
+
+
+def gap_and_error(q: FloatArray, p: FloatArray, f: FloatArray, law: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the means over outcomes under q of (E_q - E_f)^2 and (E_p - E_f)^2, E the posterior mean."""
+    means = []
+    for laws in (p, f):
+        joint = laws[:, None, ::-1] * law
+        means.append((joint[..., 0] - joint[..., 1]) / joint.sum(axis=2).clip(np.finfo(float).tiny))
+    weight = q @ law[:, ::-1].T
+    return expected_gap(q, f, law), np.asarray((weight * (means[0] - means[1]) ** 2).sum(axis=1))
+
+
+DIMS = ("time", "radius")
+LEARNED_GAP_COLUMNS = {
+    **with_errors("gap", DIMS, "1", "squared locality gap D^2 at A, exact"),
+    **with_errors("learned_gap", DIMS, "1", "D^2 of the learned local denoiser to the exact global one"),
+    **with_errors("error", DIMS, "1", "squared distance of learned and exact local denoiser, as D^2"),
+    **with_errors("excess", DIMS, "1", "learned_gap - gap - error"),
+    **with_errors("network_gap", DIMS, "1", "D^2 of the learned local to the learned global denoiser"),
+}
+
+
+@quantity(
+    "the learned locality gap",
+    LEARNED_GAP_COLUMNS,
+    settings_axis("time", "times", "1", "diffusion time of the comparison"),
+    LearnedGapSettings,
+    reads=("center",),
+    models=("ising",),
+    check=_check_channel,
+    timed=False,
+)
+def learned_gap(point: Point, rng: np.random.Generator) -> Values:
     model, channel, parts, n_samples = point.model, point.channel, point.parts, point.n_samples
     center = tuple(point.parameters["center"])
     covering = max(max(i, n - 1 - i) for i, n in zip(center, model.lattice.shape, strict=True))
@@ -251,7 +286,7 @@ def learned_locality_gap(point: Point, rng: np.random.Generator) -> Values:
         whole = model.solver.block_posterior(np.where(parts[0].BC, h, 0.0), site)
         local = [model.solver.block_posterior(np.where(part.B, h, 0.0), site) for part in parts]
         learned, learned_whole = [blind_law(net, x_t, t, center) for net in nets], blind_law(everywhere, x_t, t, center)
-        pairs = [learned_gap(whole, p, f, law) for p, f in zip(local, learned, strict=True)]
+        pairs = [gap_and_error(whole, p, f, law) for p, f in zip(local, learned, strict=True)]
         samples = {
             "gap": np.stack([expected_gap(whole, p, law) for p in local], axis=1),
             "learned_gap": np.stack([total for total, _ in pairs], axis=1),
@@ -261,40 +296,3 @@ def learned_locality_gap(point: Point, rng: np.random.Generator) -> Values:
         samples["excess"] = samples["learned_gap"] - samples["gap"] - samples["error"]
         rows.append(averages({name: scale * values for name, values in samples.items()}))
     return stacked(rows)
-
-
-def blind_law(net: "LocalNet", x_t: NDArray, t: float, center: tuple[int, ...]) -> FloatArray:
-    """Return the network's P(-1) and P(+1) of the centre given its box, (n, 2)."""
-    log_odds = net.blind(x_t[:, None], t).log_odds[(slice(None), 0, *center)]  # type: ignore[attr-defined]
-    return np.stack([expit(-log_odds), expit(log_odds)], axis=1)
-
-
-def learned_gap(q: FloatArray, p: FloatArray, f: FloatArray, law: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the means over outcomes under q of (E_q - E_f)^2 and (E_p - E_f)^2, E the posterior mean."""
-    means = []
-    for laws in (p, f):
-        joint = laws[:, None, ::-1] * law
-        means.append((joint[..., 0] - joint[..., 1]) / joint.sum(axis=2).clip(np.finfo(float).tiny))
-    weight = q @ law[:, ::-1].T
-    return expected_gap(q, f, law), np.asarray((weight * (means[0] - means[1]) ** 2).sum(axis=1))
-
-
-DIMS = ("time", "radius")
-LEARNED_GAP = Quantity(
-    "learned_gap",
-    "the learned locality gap",
-    {
-        **with_errors("gap", DIMS, "1", "squared locality gap D^2 at A, exact"),
-        **with_errors("learned_gap", DIMS, "1", "D^2 of the learned local denoiser to the exact global one"),
-        **with_errors("error", DIMS, "1", "squared distance of learned and exact local denoiser, as D^2"),
-        **with_errors("excess", DIMS, "1", "learned_gap - gap - error"),
-        **with_errors("network_gap", DIMS, "1", "D^2 of the learned local to the learned global denoiser"),
-    },
-    learned_locality_gap,
-    settings_axis("time", "times", "1", "diffusion time of the comparison"),
-    settings=LearnedGapSettings,
-    reads=("radii", "center"),
-    models=("ising",),
-    check=_check_channel,
-    timed=False,
-)

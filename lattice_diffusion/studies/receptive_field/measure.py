@@ -27,10 +27,10 @@ from ...results import variable
 from ...runs.points import Point
 from ...runs.quantities import (
     Column,
-    Quantity,
     Settings,
     Values,
     check_solvable,
+    quantity,
     settings_axis,
     site_divergences,
     with_errors,
@@ -89,32 +89,30 @@ def _mean(seconds: NDArray) -> tuple[NDArray, NDArray]:
     return seconds.mean(axis=0), seconds.std(axis=0, ddof=1) / np.sqrt(len(seconds))
 
 
-def network_cost(point: Point, rng: np.random.Generator) -> Values:
-    settings = point.settings
-    multiply_adds, seconds = network_costs(point.model, point.channel, point.radii, settings.rounds, settings.passes)
-    mean, stderr = _mean(seconds)
-    return {"seconds": mean, "seconds_stderr": stderr, "multiply_adds": multiply_adds}
-
-
 def _radii_and_global(table: dict[str, Any]) -> dict[str, xr.Variable]:
     name = "radius of the denoiser, -1 for the global one"
     return {"radius": variable("radius", [*table["radii"], -1], "sites", name)}
 
 
-NETWORK_COST = Quantity(
-    "network_cost",
+NETWORK_COST_COLUMNS = {
+    **with_errors("seconds", ("radius",), "s", "measured time of denoising one sample"),
+    "multiply_adds": Column(("radius",), "1", "multiply-adds of denoising one sample"),
+}
+
+
+@quantity(
     "the cost of networks",
-    {
-        **with_errors("seconds", ("radius",), "s", "measured time of denoising one sample"),
-        "multiply_adds": Column(("radius",), "1", "multiply-adds of denoising one sample"),
-    },
-    network_cost,
+    NETWORK_COST_COLUMNS,
     _radii_and_global,
-    settings=NetworkCostSettings,
-    reads=("radii",),
+    NetworkCostSettings,
     models=("domain-walls", "gaussian-field", "ising"),
     timed=False,
 )
+def network_cost(point: Point, rng: np.random.Generator) -> Values:
+    settings = point.settings
+    multiply_adds, seconds = network_costs(point.model, point.channel, point.radii, settings.rounds, settings.passes)
+    mean, stderr = _mean(seconds)
+    return {"seconds": mean, "seconds_stderr": stderr, "multiply_adds": multiply_adds}
 
 
 # -- the cheapest r(t) for a budget, chosen from the areas and then run ------------------------------------------------
@@ -229,39 +227,6 @@ def decay(radii: list[int], curve: NDArray, floor: float) -> tuple[float, float]
     return (-1.0 / slope, math.exp(intercept)) if slope < 0 else (0.0, 1.0)
 
 
-def radius_schedule(point: Point, rng: np.random.Generator) -> Values:
-    model, channel, settings, radii = point.model, point.channel, point.settings, point.radii
-    field, n_slices, n_sites = isinstance(model, GaussianField), settings.n_slices, int(model.sites.sum())
-    times = np.linspace(1.0, 0.0, n_slices + 1)
-    if field:
-        areas = field_areas(model, channel, radii, times)
-    else:
-        areas = loop_areas(model, radii, n_slices, settings.n_noise, rng)
-    cost, cost_error = slice_costs(model, channel, radii, settings)
-    table = np.full((len(settings.budgets), len(SCHEDULES), 5), np.nan)
-    radius = np.full((*table.shape[:2], n_slices), np.nan)
-    values, rows = np.array([*radii, math.inf]), np.arange(n_slices)
-    for (b, budget), (k, kind) in itertools.product(enumerate(settings.budgets), enumerate(SCHEDULES)):
-        found = choose(kind, areas, cost, budget, radii, n_sites)
-        radius[b, k] = values[found.choice]
-        error = float(np.sqrt((areas.stderr[rows, found.choice] ** 2).sum()))
-        if field:
-            achieved = _field_error(model, channel, times, radius[b, k]), 0.0
-        else:
-            achieved = _loop_error(model, radius[b, k], point.n_samples, rng)
-        table[b, k] = found.error, error, *achieved, found.cost
-    columns = ("predicted", "predicted_stderr", "achieved", "achieved_stderr", "cost")
-    return {
-        **{name: table[..., i] for i, name in enumerate(columns)},
-        "chosen_radius": np.where(np.isinf(radius), -1.0, radius),
-        "slice_time": areas.times,
-        "area": areas.area,
-        "area_stderr": areas.stderr,
-        "radius_cost": cost,
-        "radius_cost_stderr": cost_error,
-    }
-
-
 def _loop_error(model: DomainWalls, radius: NDArray, n_samples: int, rng: np.random.Generator) -> tuple[float, float]:
     """Return KL per bond of unmasking with radius[k] in slice k, mean over orders, and its error."""
 
@@ -303,23 +268,54 @@ def _check(point: Point) -> None:
 
 
 DIMS = ("budget", "schedule")
-RADIUS_SCHEDULE = Quantity(
-    "radius_schedule",
+RADIUS_SCHEDULE_COLUMNS = {
+    **with_errors("predicted", DIMS, "nat", "area of the schedule: predicted KL per site, a bound for fields"),
+    **with_errors("achieved", DIMS, "nat", "KL(p_0 || generated) per site of the schedule as run"),
+    "cost": Column(DIMS, "1", "entries, multiply-adds or seconds (settings.cost) per site, mean over times"),
+    "chosen_radius": Column((*DIMS, "slice"), "sites", "chosen radius, -1 for the global denoiser"),
+    "slice_time": Column(("slice",), "1", "middle of the slice, in diffusion time"),
+    **with_errors("area", ("slice", "radius"), "nat", "KL per site that a radius adds in a slice"),
+    **with_errors("radius_cost", ("radius",), "1", "entries, multiply-adds or seconds per site in one slice"),
+}
+
+
+@quantity(
     "the radius schedule",
-    {
-        **with_errors("predicted", DIMS, "nat", "area of the schedule: predicted KL per site, a bound for fields"),
-        **with_errors("achieved", DIMS, "nat", "KL(p_0 || generated) per site of the schedule as run"),
-        "cost": Column(DIMS, "1", "entries, multiply-adds or seconds (settings.cost) per site, mean over times"),
-        "chosen_radius": Column((*DIMS, "slice"), "sites", "chosen radius, -1 for the global denoiser"),
-        "slice_time": Column(("slice",), "1", "middle of the slice, in diffusion time"),
-        **with_errors("area", ("slice", "radius"), "nat", "KL per site that a radius adds in a slice"),
-        **with_errors("radius_cost", ("radius",), "1", "entries, multiply-adds or seconds per site in one slice"),
-    },
-    radius_schedule,
+    RADIUS_SCHEDULE_COLUMNS,
     _coordinates,
-    settings=ScheduleSettings,
-    reads=("radii",),
+    ScheduleSettings,
     models=("domain-walls", "gaussian-field"),
     check=_check,
     timed=False,
 )
+def radius_schedule(point: Point, rng: np.random.Generator) -> Values:
+    model, channel, settings, radii = point.model, point.channel, point.settings, point.radii
+    field, n_slices, n_sites = isinstance(model, GaussianField), settings.n_slices, int(model.sites.sum())
+    times = np.linspace(1.0, 0.0, n_slices + 1)
+    if field:
+        areas = field_areas(model, channel, radii, times)
+    else:
+        areas = loop_areas(model, radii, n_slices, settings.n_noise, rng)
+    cost, cost_error = slice_costs(model, channel, radii, settings)
+    table = np.full((len(settings.budgets), len(SCHEDULES), 5), np.nan)
+    radius = np.full((*table.shape[:2], n_slices), np.nan)
+    values, rows = np.array([*radii, math.inf]), np.arange(n_slices)
+    for (b, budget), (k, kind) in itertools.product(enumerate(settings.budgets), enumerate(SCHEDULES)):
+        found = choose(kind, areas, cost, budget, radii, n_sites)
+        radius[b, k] = values[found.choice]
+        error = float(np.sqrt((areas.stderr[rows, found.choice] ** 2).sum()))
+        if field:
+            achieved = _field_error(model, channel, times, radius[b, k]), 0.0
+        else:
+            achieved = _loop_error(model, radius[b, k], point.n_samples, rng)
+        table[b, k] = found.error, error, *achieved, found.cost
+    columns = ("predicted", "predicted_stderr", "achieved", "achieved_stderr", "cost")
+    return {
+        **{name: table[..., i] for i, name in enumerate(columns)},
+        "chosen_radius": np.where(np.isinf(radius), -1.0, radius),
+        "slice_time": areas.times,
+        "area": areas.area,
+        "area_stderr": areas.stderr,
+        "radius_cost": cost,
+        "radius_cost_stderr": cost_error,
+    }

@@ -17,7 +17,7 @@ from ...models.domain_walls import SIGMA_STAR
 from ...results import Row, grids
 from ...runs.derived import peak_times
 from ...runs.spec import Spec
-from ..base import Analysis, Study, Variables, grid, measured, pooled_z, row
+from ..base import Analysis, Study, Variables, grid, measured, pooled_z, row, rows_of
 
 NAME = "recovery"
 T_STAR = SIGMA_STAR / (1 + SIGMA_STAR)
@@ -108,11 +108,9 @@ def steepest_times(data: xr.Dataset) -> Variables:
 
 def _field(data: xr.Dataset) -> list[Row]:
     last, source = data.isel(t=-1), "closed form; the global denoiser's 0 but for the finite steps"
-    *local, everything = [measured(last.isel(radius=k), "error") for k in range(last["radius"].size)]
-    t = float(last["t"])
-    label = f"field, KL per site, T_f = {t:g}"
-    rows = [row(f"{label}, r = {r}", e, source=source, t=t) for r, e in zip(last["radius"].values, local, strict=False)]
-    return [*rows, row(f"{label}, global", everything, 0.0, source, "asymptotic", t)]
+    label, everything = "field, KL per site, T_f = {t:g}, ", last.isel(radius=-1)
+    rows = rows_of(last.isel(radius=slice(-1)), "error", label + "r = {radius}", source=source)
+    return [*rows, *rows_of(everything, "error", label + "global", 0.0, source, "asymptotic")]
 
 
 def _ising(data: xr.Dataset) -> list[Row]:
@@ -121,46 +119,32 @@ def _ising(data: xr.Dataset) -> list[Row]:
     for key, what in (("error", "patch error"), ("energy_change", "energy change"), ("order_change", "m^2 change")):
         z = abs(everything[key] / everything[f"{key}_stderr"])
         worst = everything.isel(z.argmax(...))
-        where = f"beta = {float(worst['beta']):g}, T_f = {float(worst['t']):g}"
-        label = f"Ising, global, {what}, farthest from 0 of {z.size} ({where})"
-        rows.append(row(label, measured(worst, key), 0.0, source, "asymptotic", float(worst["t"])))
-    source = "small in the data phase, large across the transition"
-    for beta in data["beta"].values:
-        for j in (0, -1):
-            place = data.isel(radius=0, t=j).sel(beta=beta)
-            label = f"Ising beta = {beta:g}, r = 1, patch error, T_f = {float(place['t']):g}"
-            rows.append(row(label, measured(place, "error"), source=source, t=float(place["t"])))
-    return rows
+        label = f"Ising, global, {what}, farthest from 0 of {z.size} (beta = {{beta:g}}, T_f = {{t:g}})"
+        rows += rows_of(worst, key, label, 0.0, source, "asymptotic")
+    ends, source = data.isel(radius=0, t=[0, -1]), "small in the data phase, large across the transition"
+    label = "Ising beta = {beta:g}, r = 1, patch error, T_f = {t:g}"
+    return [*rows, *rows_of(ends, "error", label, source=source)]
 
 
 def _erased(data: xr.Dataset, rate: xr.Dataset) -> list[Row]:
     times, weights = _area_nodes(rate["t"].size)
     assert np.allclose(times, rate["t"].values)
-    stop, rows = data.sel(t=AREA_STOP, method="nearest"), []
-    for k, r in enumerate(data["radius"].values):
-        area = float(weights @ rate["blind_divergence"].values[:, k])
-        spread = float(np.linalg.norm(weights * rate["blind_divergence_stderr"].values[:, k]))
-        found = measured(stop.isel(radius=k), "divergence")
-        found = Estimate(found.value, float(np.hypot(found.stderr, spread)), 0)
-        label = f"erased loops, KL per bond, T_f = {AREA_STOP:g}, r = {r}"
-        rows.append(row(label, found, area, "area under mean_i I_t/(1-t)", "exact"))
-    for r in data["radius"].values:
-        peak = measured(data.sel(radius=r), "steepest_time")
-        if np.isfinite(peak.value):
-            label, source = f"erased loops, T_f of the steepest error, r = {r}", "t* = 1/2, Kesten (1980); large r"
-            rows.append(row(label, peak, 0.5, source, "asymptotic"))
-    return rows
+    stop = data.sel(t=AREA_STOP, method="nearest")
+    area = [weights @ curve for curve in rate["blind_divergence"].values.T]
+    spread = [np.linalg.norm(weights * curve) for curve in rate["blind_divergence_stderr"].values.T]
+    stop["divergence_stderr"] = np.hypot(stop["divergence_stderr"], np.array(spread))
+    label = f"erased loops, KL per bond, T_f = {AREA_STOP:g}, r = {{radius}}"
+    rows = rows_of(stop, "divergence", label, area, "area under mean_i I_t/(1-t)", "exact")
+    label, source = "erased loops, T_f of the steepest error, r = {radius}", "t* = 1/2, Kesten (1980); large r"
+    return [*rows, *rows_of(data, "steepest_time", label, 0.5, source, "asymptotic")]
 
 
 def _loops(data: xr.Dataset) -> list[Row]:
     broken, everything = "loops, Gaussian noise, broken vertices", data.isel(radius=-1)
     worst, source = float(everything["error"].max()), "the global denoiser knows every vertex: 0"
     rows = [row(f"{broken}, global, all T_f", worst, 0.0, source, "exact")]
-    for j in (0, -1):
-        place = data.isel(radius=0, t=j)
-        label = f"{broken}, r = 1, T_f = {float(place['t']):g}"
-        source = f"rises across t* = {T_STAR:.3f}"
-        rows.append(row(label, measured(place, "error"), source=source, t=float(place["t"])))
+    ends, source = data.isel(radius=0, t=[0, -1]), f"rises across t* = {T_STAR:.3f}"
+    rows += rows_of(ends, "error", f"{broken}, r = 1, T_f = {{t:g}}", source=source)
     z2 = pooled_z(everything["energy_change"], everything["energy_change_stderr"], 0.0)
     label = "loops, global, bond change: mean of z^2"
     return [*rows, row(label, z2, 1.0, "the law is recovered, but for the finite steps: 1", "asymptotic")]

@@ -38,11 +38,11 @@ from ...models import DomainWalls, GaussianField
 from ...runs.points import Point
 from ...runs.quantities import (
     Column,
-    Quantity,
     Settings,
     Values,
     averages,
     check_solvable,
+    quantity,
     settings_axis,
     site_divergences,
     stacked,
@@ -73,16 +73,6 @@ def return_times(model: Any, channel: Channel, start: float, n_steps: int) -> li
 def exact_denoiser(model: Any, channel: Channel, radius: int) -> ExactDenoiser:
     """Return the denoiser of this radius; the global one where its boxes cover the lattice."""
     return ExactDenoiser(model, channel, None if radius >= max(model.lattice.shape[-2:]) - 1 else radius)
-
-
-def recovery(point: Point, rng: np.random.Generator) -> Values:
-    model, channel = point.model, point.channel
-    times = return_times(model, channel, point.t, point.settings.n_steps)
-    denoisers = [exact_denoiser(model, channel, radius) for radius in point.radii]
-    if isinstance(model, GaussianField):
-        return field_errors(model, channel, times, denoisers)
-    x_0 = model.sample(point.n_samples, rng)
-    return sampled_errors(model, x_0, recovered(model, channel, x_0, times, denoisers, rng))
 
 
 def field_errors(
@@ -193,16 +183,21 @@ def _columns(dims: tuple[str, ...]) -> dict[str, Column]:
     }
 
 
-RECOVERY = Quantity(
-    "recovery",
+@quantity(
     "the recovery error",
     _columns(("radius",)),
-    recovery,
     settings=RecoverySettings,
-    reads=("radii",),
     models=("gaussian-field", "ising", "ising-chain", "domain-walls"),
     check=check,
 )
+def recovery(point: Point, rng: np.random.Generator) -> Values:
+    model, channel = point.model, point.channel
+    times = return_times(model, channel, point.t, point.settings.n_steps)
+    denoisers = [exact_denoiser(model, channel, radius) for radius in point.radii]
+    if isinstance(model, GaussianField):
+        return field_errors(model, channel, times, denoisers)
+    x_0 = model.sample(point.n_samples, rng)
+    return sampled_errors(model, x_0, recovered(model, channel, x_0, times, denoisers, rng))
 
 
 # -- learned denoisers, one network per radius for all T_f ------------------------------------------------------------
@@ -226,16 +221,6 @@ class LearnedRecoverySettings(StartSettings):
     """n_steps: reverse steps from each start."""
 
     n_steps: Annotated[int, Field(ge=1)] = 40
-
-
-def learned_recovery(point: Point, rng: np.random.Generator) -> Values:
-    model, channel, settings = point.model, point.channel, point.settings
-    nets = [trained(model, channel, radius, settings, rng) for radius in point.radii]
-    errors_of, rows = field_sample_errors if isinstance(model, GaussianField) else sampled_errors, []
-    for start in settings.starts:
-        times, x_0 = return_times(model, channel, start, settings.n_steps), model.sample(point.n_samples, rng)
-        rows.append(errors_of(model, x_0, recovered(model, channel, x_0, times, nets, rng)))
-    return stacked(rows)
 
 
 def field_sample_errors(model: GaussianField, x_0: NDArray, returned: list[NDArray]) -> dict[str, FloatArray]:
@@ -280,18 +265,23 @@ def _check_learned(point: Point) -> None:
         raise InputError("learned recovery of fields goes mode by mode and needs a 2D torus; use periodic = true")
 
 
-LEARNED_RECOVERY = Quantity(
-    "learned_recovery",
+@quantity(
     "the learned recovery error",
     _columns(("start", "radius")),
-    learned_recovery,
     STARTS,
-    settings=LearnedRecoverySettings,
-    reads=("radii",),
+    LearnedRecoverySettings,
     models=("ising", "gaussian-field", "domain-walls"),
     check=_check_learned,
     timed=False,
 )
+def learned_recovery(point: Point, rng: np.random.Generator) -> Values:
+    model, channel, settings = point.model, point.channel, point.settings
+    nets = [trained(model, channel, radius, settings, rng) for radius in point.radii]
+    errors_of, rows = field_sample_errors if isinstance(model, GaussianField) else sampled_errors, []
+    for start in settings.starts:
+        times, x_0 = return_times(model, channel, start, settings.n_steps), model.sample(point.n_samples, rng)
+        rows.append(errors_of(model, x_0, recovered(model, channel, x_0, times, nets, rng)))
+    return stacked(rows)
 
 
 # -- erased loops: KL per bond from T_f --------------------------------------------------------------------------------
@@ -305,6 +295,22 @@ LEARNED_RECOVERY = Quantity(
 # exact local law and network.
 
 
+DIMS = ("start", "radius")
+COLUMNS = {
+    **with_errors("divergence", DIMS, "nat", "KL(p_0 || p_net) per bond, mean over orders of unmasking"),
+    **with_errors("excess", DIMS, "nat", "how much of it is learning: KL(p_local || p_net) per bond"),
+}
+
+
+@quantity(
+    "learned masked generation",
+    COLUMNS,
+    STARTS,
+    StartSettings,
+    models=("domain-walls",),
+    check=check_loops,
+    timed=False,
+)
 def learned_unmasking(point: Point, rng: np.random.Generator) -> Values:
     model, channel, radii, n_samples = point.model, point.channel, point.radii, point.n_samples
     nets = [trained(model, channel, radius, point.settings, rng) for radius in radii]
@@ -320,21 +326,3 @@ def learned_unmasking(point: Point, rng: np.random.Generator) -> Values:
         gaps = {"divergence": site_divergences(p, p_net, model.sites), "excess": np.concatenate(excess, axis=1)}
         rows.append(averages({name: start * gap for name, gap in gaps.items()}))
     return stacked(rows)
-
-
-DIMS = ("start", "radius")
-LEARNED_UNMASKING = Quantity(
-    "learned_unmasking",
-    "learned masked generation",
-    {
-        **with_errors("divergence", DIMS, "nat", "KL(p_0 || p_net) per bond, mean over orders of unmasking"),
-        **with_errors("excess", DIMS, "nat", "how much of it is learning: KL(p_local || p_net) per bond"),
-    },
-    learned_unmasking,
-    STARTS,
-    settings=StartSettings,
-    reads=("radii",),
-    models=("domain-walls",),
-    check=check_loops,
-    timed=False,
-)
