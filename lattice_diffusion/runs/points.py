@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from .. import channels, models
 from ..channels import is_gaussian
@@ -188,63 +187,59 @@ _TIMES = ("t", "time", "start", "stop")  # axes of noise
 _N_SAMPLES = Column((), "1", "samples drawn for the target error, at most max_samples; a closed form needs none")
 
 
+def _variables(grid: GridSpec) -> Iterator[tuple[str, xr.Variable]]:
+    """Yield the variables of a grid of which nothing is measured, its coordinates first."""
+    table, quantity, channel = grid.model_dump(mode="json", exclude_none=True), find(grid.quantity), grid.channel
+    inner, axis_values = quantity.all_coordinates(table), axes(grid)
+    for axis, values in axis_values.items():
+        shown = [float(f"{x:.15g}") if isinstance(x, float) else x for x in values]  # 0.5 of a range, for `.sel`
+        yield axis, variable((axis,), np.array(shown), *_AXES.get(axis, ("1", f"{axis} of the model")))
+    yield from inner.items()
+    noise, along = build_channel(channel), {**axis_values, **inner}
+    for axis in [axis for axis in _TIMES if axis in along] if is_gaussian(noise) else ():
+        with np.errstate(divide="ignore"):
+            log_snr = np.log([noise.snr(float(t)) for t in np.asarray(along[axis])])
+        key = "log_snr" if axis == "t" else f"{axis}_log_snr"
+        yield key, variable((axis,), log_snr, "1", "logarithm of the signal-to-noise ratio")
+    for name, (dims, units, long_name) in _columns(grid).items():
+        unknown = np.full(shape(grid) + tuple(inner[dim].size for dim in dims), np.nan)
+        yield name, variable((*axis_values, *dims), unknown, units, long_name)
+    yield "done", variable(tuple(axis_values), np.zeros(shape(grid), np.uint8), "1", "1 where the point is measured")
+
+
 class Tables:
-    """The arrays of a running experiment: filled point by point in any order, NaN where not yet measured."""
+    """The variables of a running experiment: filled point by point in any order, NaN where not yet measured."""
 
     def __init__(self, spec: Spec) -> None:
-        self._grids = spec.grids
-        plain = {name: grid.model_dump(mode="json", exclude_none=True) for name, grid in spec.grids.items()}
-        self._coordinates = {n: find(grid.quantity).all_coordinates(plain[n]) for n, grid in spec.grids.items()}
-        self._values = {name: dict(self._empty(name, grid)) for name, grid in spec.grids.items()}
-        self._done = {name: np.zeros(shape(grid), np.uint8) for name, grid in spec.grids.items()}
-
-    def _empty(self, name: str, grid: GridSpec) -> Iterator[tuple[str, NDArray]]:
-        for column_name, column in _columns(grid).items():
-            lengths = tuple(self._coordinates[name][dim].values.size for dim in column.dims)
-            yield column_name, np.full(shape(grid) + lengths, np.nan)
+        self._grids = {name: dict(_variables(grid)) for name, grid in spec.grids.items()}
+        self._columns = {name: tuple(_columns(grid)) for name, grid in spec.grids.items()}
 
     def record(self, grid: str, index: tuple[int, ...], values: Mapping[str, Any]) -> None:
         """Fill in the values of one point, arrays or lists by the name of their column."""
-        for name, table in self._values[grid].items():
-            table[index] = values[name]
-        self._done[grid][index] = 1
+        for name in self._columns[grid]:
+            self._grids[grid][name].values[index] = values[name]
+        self._grids[grid]["done"].values[index] = 1
 
     def restore(self, groups: dict[str, xr.Dataset]) -> Iterator[dict[str, Any]]:
         """Take over the points that an unfinished result file holds and this does not; yield their journal entries."""
-        for grid, tables in self._values.items():
-            missing = groups[grid]["done"].values.astype(bool) & (self._done[grid] == 0)
+        for grid, columns in self._columns.items():
+            missing = (groups[grid]["done"].values == 1) & (self._grids[grid]["done"].values == 0)
             for index in map(tuple, np.argwhere(missing).tolist()):
-                values = {name: groups[grid][name].values[index].tolist() for name in tables}
+                values = {name: groups[grid][name].values[index].tolist() for name in columns}
                 self.record(grid, index, values)
                 yield {"grid": grid, "index": index, "values": values}
 
     def has(self, point: Point) -> bool:
         """Return whether a point is measured."""
-        return bool(self._done[point.grid][point.index])
+        return bool(self._grids[point.grid]["done"].values[point.index])
 
     @property
     def n_done(self) -> int:
-        return sum(int(done.sum()) for done in self._done.values())
+        return sum(int(variables["done"].values.sum()) for variables in self._grids.values())
 
     def groups(self) -> dict[str, dict[str, xr.Variable]]:
         """Return everything as variables with coordinates, for `results.tree`."""
-        return {name: dict(self._variables(name, grid)) for name, grid in self._grids.items()}
-
-    def _variables(self, name: str, grid: GridSpec) -> Iterator[tuple[str, xr.Variable]]:
-        listed = axes(grid)
-        for axis, values in listed.items():
-            shown = [float(f"{x:.15g}") if isinstance(x, float) else x for x in values]  # 0.5 of a range, for `.sel`
-            yield axis, variable((axis,), np.array(shown), *_AXES.get(axis, ("1", f"{axis} of the model")))
-        yield from self._coordinates[name].items()
-        channel, along = build_channel(grid.channel), {**listed, **self._coordinates[name]}
-        for axis in [axis for axis in _TIMES if axis in along] if is_gaussian(channel) else ():
-            with np.errstate(divide="ignore"):
-                log_snr = np.log([channel.snr(float(t)) for t in np.asarray(along[axis])])
-            key = "log_snr" if axis == "t" else f"{axis}_log_snr"
-            yield key, variable((axis,), log_snr, "1", "logarithm of the signal-to-noise ratio")
-        for column_name, (dims, units, long_name) in _columns(grid).items():
-            yield column_name, variable((*listed, *dims), self._values[name][column_name], units, long_name)
-        yield "done", variable(tuple(listed), self._done[name], "1", "1 where the point is measured")
+        return {name: dict(variables) for name, variables in self._grids.items()}
 
 
 def _columns(grid: GridSpec) -> dict[str, Column]:
