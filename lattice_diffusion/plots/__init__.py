@@ -25,16 +25,8 @@ if TYPE_CHECKING:
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 CMI, XI = r"$I_t(A;C|B)$ (nats)", r"Markov length $\xi$ (sites)"
-SYMBOLS = {
-    "t": "t",
-    "radius": "r",
-    "beta": "β",
-    "length": "L",
-    "mass_squared": "m²",
-    "mean": "μ",
-    "std": "s",
-    "coupling": "J",
-}
+SYMBOLS = {"t": "t", "radius": "r", "beta": "β", "length": "L", "mass_squared": "m²", "mean": "μ", "std": "s"}
+SYMBOLS |= {"coupling": "J"}
 WORDS = {"t": "time t", "radius": "radius r", "beta": "β", "length": "side L"}
 SIGNIFICANT = 3.0  # errors
 N_TICKS = 6, 5, 4  # of three rows each on an axis of time

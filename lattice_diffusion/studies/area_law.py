@@ -8,7 +8,6 @@ r^(-5/4), times the width of the window, r^(-3/4).
 """
 
 import itertools
-import json
 import math
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -29,7 +28,7 @@ from ..results import grids, with_stderr
 from ..runs.points import Point
 from ..runs.quantities import Settings, Values, check_solvable, quantity, with_errors
 from ..runs.spec import Spec
-from .base import Analysis, Study, check_loops, grid, measured, ratio, row, unmasking_errors
+from .base import Analysis, Study, check_gaussian, check_loops, grid, measured, ratio, row, spec_of, unmasking_errors
 
 NAME = "area-law"
 LAW = "masked area law, exact by the chain rule"
@@ -200,8 +199,7 @@ def _spin_law(
 
 def _check_law(point: Point) -> None:
     check_solvable(point)
-    if point.channel.name != "gaussian":
-        raise InputError(f"the Girsanov bound takes the gaussian channel, got {point.channel.name!r}")
+    check_gaussian(point, "the Girsanov bound")
     if point.t == 0.0:
         raise InputError("generation starts at t > 0, pure noise, got t = 0")
 
@@ -265,10 +263,7 @@ def figure(result: xr.DataTree) -> Any:
     fig, (left, middle, right) = plots.new_figure(3, width=4.4)
     data = grids(result)
     loops, large = data["loops-unmasked"].isel(t=0), data["large-loops"].isel(t=0)
-    sides = [
-        json.loads(result.attrs["parameters"])["grids"][key]["model"]["length"]
-        for key in ("loops-unmasked", "large-loops")
-    ]
+    sides = [spec_of(result).grids[key].model["length"] for key in ("loops-unmasked", "large-loops")]
     left.plot(loops["radius"], loops["area"], color="k", label=f"area under the CMI, L = {sides[0]}")
     for k, (side, one) in enumerate(zip(sides, (loops, large), strict=True)):
         plots.curves(left, one, "divergence", "radius", k=k, log=True, join=False, label=f"KL as generated, L = {side}")

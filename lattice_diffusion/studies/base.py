@@ -78,6 +78,12 @@ def spec_of(result: xr.DataTree) -> Spec:
     return Spec(**json.loads(result.attrs["parameters"]))
 
 
+def check_gaussian(point: Point, what: str) -> None:
+    """Check that the noise is Gaussian."""
+    if point.channel.name != "gaussian":
+        raise InputError(f"{what} takes the gaussian channel, got {point.channel.name!r}")
+
+
 def check_loops(point: Point) -> None:
     """Check that loops are uniform, on an open grid, and erased, so that they are unmasked bond by bond."""
     check_solvable(point)

@@ -21,7 +21,6 @@ from pydantic import Field
 from scipy.special import entr
 
 from .. import plots
-from ..estimate import Estimate
 from ..exact.hierarchy import density_transition, mean_belief_transition
 from ..lattice import FloatArray
 from ..models import RandomHierarchy
@@ -31,7 +30,7 @@ from ..results import grids
 from ..runs.points import Point
 from ..runs.quantities import Settings, Values, averages, quantity, with_errors
 from ..runs.spec import Spec
-from .base import Analysis, Study, grid, measured, row, spec_of
+from .base import Analysis, Study, grid, row, rows_of, spec_of
 
 NAME = "hierarchy"
 TREE: dict[str, Any] = {"name": "random-hierarchy", "branching": 2, "vocabulary": 32, "synonyms": 8}
@@ -81,10 +80,8 @@ def specs(preset: str) -> Spec:
     full = preset == "full"
     table: dict[str, Any] = {}
     for name, (channel, leaves, times) in PROCESSES.items():
-        model = {
-            **TREE,
-            "depth": [8, 10, 12] if full else [7, 9, 11],
-        }  # beliefs fall at first in shallower ones, whatever becomes of them
+        # beliefs fall at first in shallower ones, whatever becomes of them
+        model = {**TREE, "depth": [8, 10, 12] if full else [7, 9, 11]}
         settings = {"leaves": leaves, "rules": 400 if full else 60}
         keys = {"t": times, "n_samples": 2000 if full else 200, "quantity": "root_entropy"}
         table[name] = grid(model, channel, settings=settings, **keys)
@@ -134,15 +131,13 @@ def analyse(result: xr.DataTree) -> Analysis:
                 distance = 2.0 ** one["radius"].values[seen]
                 law = power_law(distance, one["cmi"].values[seen], one["cmi_stderr"].values[seen])
                 label = f"exponent of I(A;C|B) in the distance in leaves, subtrees, {channel}, t = {t:g}"
-                rows.append(row(label, Estimate(law.exponent.value, law.exponent.stderr, 0)))
-            xi = measured(curve.sel(t=t), "markov_length")
-            if np.isfinite(xi.value):
-                rows.append(row(f"Markov length in levels of the tree, {channel}, t = {t:g}", xi))
+                rows.append(row(label, law.exponent))
+            label = f"Markov length in levels of the tree, {channel}, t = {{t:g}}"
+            rows += rows_of(curve.sel(t=t), "markov_length", label)
     for name in SEGMENTS:
         height, cost, error = recovery(data["erasure-subtree"], name)
         if (cost > 3 * error).sum() >= 3:
-            fit = power_law(2.0**height, cost, error)
-            exponent = Estimate(fit.exponent.value, fit.exponent.stderr, 0)
+            exponent = power_law(2.0**height, cost, error).exponent
             rows.append(row(f"exponent of the cost of local recovery in leaves, {name}", exponent))
     return Analysis({}, rows)
 

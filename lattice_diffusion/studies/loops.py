@@ -8,7 +8,6 @@ of two opposite edges is a label; E H(S|x) crosses for all sizes at the noise wh
 """
 
 import functools
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from .. import plots
 from ..phases import Crossing, finite_size_crossing, power_law
 from ..results import Row, grids
 from ..runs.spec import Spec
-from .base import Analysis, Study, grid, label_crossing, row
+from .base import Analysis, Study, grid, label_crossing, row, spec_of
 
 ERASURE = "loops-erasure"
 KESTEN = "bond percolation on the square lattice, Kesten (1980), exact"
@@ -184,7 +183,7 @@ def draw_noise(noise: Noise, result: xr.DataTree) -> Any:
     data, label = grids(result)["map"], grids(result)["label"]
     along = noise.control if noise is BIT_FLIP else lambda t: t  # Gaussian noise is drawn over t, in three units
     control, x = (along(g["t"].values) for g in (data, label))
-    side = json.loads(result.attrs["parameters"])["grids"]["map"]["model"]["length"]
+    side = spec_of(result).grids["map"].model["length"]
     peak, error = data["peak_time"], data["peak_time_stderr"]
     peaks = {"peak_time": along(peak), "peak_time_stderr": along(error)}
     plots.cells(left, data.assign(peaks).assign_coords(t=control), "cmi", vmin=1e-7)

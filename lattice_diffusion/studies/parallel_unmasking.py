@@ -107,15 +107,9 @@ def analyse(result: xr.DataTree) -> Analysis:
         gain = ratio(*(measured(place, f"divergence_{kind}") for kind in ("equal", "best")))
         rows.append(row(f"gain of the best 8 steps over equal ones, {title}", gain))
         budget = 0.05
-        plane = data[name]["divergence_best"]
-        cheap = [
-            (k, r)
-            for k in plane["steps"].values
-            for r in plane["radius"].values
-            if plane.sel(steps=k, radius=r) < budget
-        ]
-        if cheap:
-            k, r = min(cheap, key=lambda kr: (kr[0], kr[1]))
+        cheap = np.argwhere(data[name]["divergence_best"].transpose("steps", "radius").values < budget)
+        if len(cheap):
+            k, r = data[name]["steps"].values[cheap[0, 0]], data[name]["radius"].values[cheap[0, 1]]
             label = f"fewest steps within {budget} nats per site, {title} (radius {'all' if r == EVERYTHING else r})"
             rows.append(row(label, float(k)))
     return Analysis({}, rows)

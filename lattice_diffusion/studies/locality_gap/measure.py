@@ -16,7 +16,7 @@ each as the residual of drawn less exact, whose expectation is zero.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ from ...lattice import FloatArray, Tripartition
 from ...models import GaussianField
 from ...runs.points import Point
 from ...runs.quantities import Values, averages, check_parts, quantity, settings_axis, stacked, with_errors
-from ..base import TrainingSettings, trained
+from ..base import TrainingSettings, check_gaussian, trained
 
 if TYPE_CHECKING:
     from ...denoisers import LocalNet
@@ -41,47 +41,33 @@ STEP = 0.01  # of u, in units of sigma^2
 N_NODES = 24
 
 
-class BlindLaws(Protocol):
-    """Laws of x_0,A given the noisy values around it, its own left out: all of them, and those of each box.
+@dataclass(frozen=True)
+class SpinLaws:
+    """Laws of the spin x_0,A given the noisy values around it, its own left out: all of them, and those of each box.
 
     Attributes:
         clean: (n,), the values that were drawn.
+        everything: (n, 2), P(-1) and P(+1); local: the same, one for each radius.
     """
-
-    clean: FloatArray
-
-    def means(self, y: FloatArray, snr: float) -> tuple[FloatArray, FloatArray]:
-        """Return global (n, 1) and local (n, radii) means once A is observed as y = snr x_0 + sqrt(snr) z."""
-
-    def divergence(self, snr: float) -> FloatArray:
-        """Return KL between global and local law of that observation (n, radii); its mean is I(A;C|B)."""
-
-    def gap(self, snr: float) -> FloatArray:
-        """Return the expected squared difference of the two means (n, radii); its mean is Delta."""
-
-
-@dataclass(frozen=True)
-class SpinLaws:
-    """Laws of a spin: everything (n, 2) and local, one (n, 2) per radius, P(-1) and P(+1)."""
 
     clean: FloatArray
     everything: FloatArray
     local: tuple[FloatArray, ...]
 
     def means(self, y: FloatArray, snr: float) -> tuple[FloatArray, FloatArray]:
+        """Return global (n, 1) and local (n, radii) means once A is observed as y = snr x_0 + sqrt(snr) z."""
         fields = [y + 0.5 * logit(law[:, 1]) for law in (self.everything, *self.local)]
         return np.tanh(fields[0])[:, None], np.tanh(np.stack(fields[1:], axis=1))
 
     def divergence(self, snr: float) -> FloatArray:
-        law, out = gaussian_output_law(snr)[:, ::-1].copy(), np.empty((len(self.clean), len(self.local)))
-        nothing_drawn = np.random.default_rng(0)  # one site leaves nothing to draw
-        for k, p in enumerate(self.local):
-            column = np.empty(len(out))
-            mixtures.block_divergence(self.everything, p, law, nothing_drawn, column)
-            out[:, k] = column
-        return out
+        """Return KL between global and local law of that observation (n, radii); its mean is I(A;C|B)."""
+        law, out = gaussian_output_law(snr)[:, ::-1].copy(), np.empty((len(self.local), len(self.clean)))
+        for p, column in zip(self.local, out, strict=True):  # one site leaves nothing to draw
+            mixtures.block_divergence(self.everything, p, law, np.random.default_rng(0), column)
+        return out.T
 
     def gap(self, snr: float) -> FloatArray:
+        """Return the expected squared difference of the two means (n, radii); its mean is Delta."""
         law = gaussian_output_law(snr)
         return np.stack([expected_gap(self.everything, p, law) for p in self.local], axis=1)
 
@@ -100,13 +86,13 @@ def expected_gap(q: FloatArray, p: FloatArray, law: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True)
 class FieldLaws:
-    """Laws of a field: means (n, 1) and (n, radii), and variances that are the same for all samples."""
+    """The same of a field: means (n, 1) and (n, radii), the global variance, and by how much local ones are larger."""
 
     clean: FloatArray
     everything: FloatArray
     local: FloatArray
     variance: float
-    surplus: FloatArray  # (radii,), by how much the local variances are larger
+    surplus: FloatArray
 
     def means(self, y: FloatArray, snr: float) -> tuple[FloatArray, FloatArray]:
         v, w = self.variance, self.variance + self.surplus
@@ -121,6 +107,9 @@ class FieldLaws:
 
     def _each(self, values: FloatArray) -> FloatArray:
         return np.broadcast_to(values, (len(self.clean), len(values)))
+
+
+Laws = SpinLaws | FieldLaws
 
 
 def spin_laws(
@@ -154,7 +143,7 @@ def field_laws(
     return FieldLaws(x_0[:, A][:, 0], means[:, :1], means[:, 1:], variance, surplus)
 
 
-def identities(laws: BlindLaws, alpha: float, sigma: float, rng: np.random.Generator) -> dict[str, FloatArray]:
+def identities(laws: Laws, alpha: float, sigma: float, rng: np.random.Generator) -> dict[str, FloatArray]:
     """Return I, D^2, the slope of I and the three residuals, (n, radii) each."""
     snr, scale = (alpha / sigma) ** 2, (alpha / sigma**2) ** 2
 
@@ -177,7 +166,7 @@ def identities(laws: BlindLaws, alpha: float, sigma: float, rng: np.random.Gener
     }
 
 
-def squared_errors(laws: BlindLaws, snr: float, rng: np.random.Generator) -> FloatArray:
+def squared_errors(laws: Laws, snr: float, rng: np.random.Generator) -> FloatArray:
     """Return |x_A - local|^2 - |x_A - global|^2 (n, radii) with A observed anew at this snr."""
     y = snr * laws.clean + np.sqrt(snr) * rng.standard_normal(len(laws.clean))
     everything, local = laws.means(y, snr)
@@ -185,8 +174,7 @@ def squared_errors(laws: BlindLaws, snr: float, rng: np.random.Generator) -> Flo
 
 
 def _check_channel(point: Point) -> None:
-    if point.channel.name != "gaussian":
-        raise InputError(f"the locality gap of scores takes the gaussian channel, got {point.channel.name!r}")
+    check_gaussian(point, "the locality gap of scores")
     check_parts(point)
 
 

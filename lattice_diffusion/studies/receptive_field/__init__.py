@@ -51,11 +51,10 @@ def analyse(result: xr.DataTree) -> Analysis:
     analysis, data = Analysis(), grids(result)
     for name in SYSTEMS:
         hull = schedule_frontier(data[name]["area"], data[name]["radius_cost"])
-        errors, costs = np.array([s.error for s in hull]), np.array([s.cost for s in hull])
         analysis.variables[name] = {
-            "frontier": variable("frontier", np.arange(len(hull)), "1", "schedules of the frontier, cheapest first"),
-            "frontier_error": variable("frontier", errors, "nat", "their KL per site"),
-            "frontier_cost": variable("frontier", costs, "1", "their cost per site"),
+            "frontier": variable("frontier", range(len(hull)), "1", "schedules of the frontier, cheapest first"),
+            "frontier_error": variable("frontier", [s.error for s in hull], "nat", "their KL per site"),
+            "frontier_cost": variable("frontier", [s.cost for s in hull], "1", "their cost per site"),
         }
     loops, field = data["loops"].sel(schedule="optimal"), data["field"].sel(schedule="optimal")
     for budget in loops["budget"].values:
@@ -108,9 +107,8 @@ def figure(result: xr.DataTree) -> Any:
         style = {"color": plots.COLORS[b % len(plots.COLORS)], "lw": 1.6, "label": f"{budget:g}"}
         left.step(loops["slice_time"], np.where(chosen < 0, top, chosen), where="mid", **style)
     left.axvline(0.5, color="k", lw=1.5)
-    left.set(
-        yscale="log", xlabel="masked fraction t", ylabel="radius r(t)", title="Optimal radius, loops; black: t* = 1/2"
-    )
+    left.set(yscale="log", xlabel="masked fraction t", ylabel="radius r(t)")
+    left.set_title("Optimal radius, loops; black: t* = 1/2")
     left.set_yticks([*ticks, top], [*map(str, ticks), "global"])
     left.minorticks_off()
     plots.legend(left, title="budget (nats per bond)")
