@@ -106,27 +106,15 @@ def test_other_files_are_refused_in_one_sentence(result, tmp_path):
     path.write_text("t,cmi\n0.5,0.1\n")
     with pytest.raises(ResultError, match=r"is not a readable HDF5 file: it is truncated or of another kind$"):
         results.load(path)
-    with h5py.File(path, "w") as file:
-        file["x"] = 3
-    with pytest.raises(ResultError, match="is an HDF5 file, but not written by lattice_diffusion"):
-        results.load(path)
-    results.write(path, results.tree({**result.attrs, "schema_version": 99}, results.grids(result)))
-    with pytest.raises(ResultError, match=r"has schema version 99, this lattice_diffusion reads 1 to 1"):
-        results.load(path)
-    with h5py.File(path, "w") as file:
-        file.attrs.update(result.attrs)
-        file["square/x"] = np.zeros(3)
-    with pytest.raises(ResultError, match="is damaged: square/x has no units"):
-        results.load(path)
-
-
-def test_truncation_anywhere_is_refused(result, tmp_path):
-    path = tmp_path / "a.h5"
-    results.write(path, result)
-    whole = path.read_bytes()
-    for size in np.linspace(0, len(whole) - 1, 20).astype(int):
-        path.write_bytes(whole[:size])
-        with pytest.raises(ResultError, match=r"truncated|damaged"):
+    for attributes, sentence in [
+        ({}, "is an HDF5 file, but not written by lattice_diffusion"),
+        ({**result.attrs, "schema_version": 99}, "has schema version 99, this lattice_diffusion reads 1 to 1"),
+        (result.attrs, "is damaged: square/x has no units"),
+    ]:
+        with h5py.File(path, "w") as file:
+            file.attrs.update(attributes)
+            file["square/x"] = np.zeros(3)
+        with pytest.raises(ResultError, match=sentence):
             results.load(path)
 
 
