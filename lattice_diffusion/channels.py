@@ -25,11 +25,8 @@ SNR_CERTAIN = 400.0
 MASK = -1.0  # of a token; a masked spin is 0
 
 
-class Channel(Protocol):
-    """Local noise on sites, as models, exact solutions, denoisers and estimators use it.
-
-    A channel that gives few values lists them in an attribute `alphabet`, and exact solutions refuse all others.
-    """
+class Noise(Protocol):
+    """What all local noise has, on spins and real values as on tokens."""
 
     @property
     def name(self) -> str:
@@ -38,11 +35,27 @@ class Channel(Protocol):
     def snr(self, t: float) -> float:
         """Return the signal-to-noise ratio at time t: inf at t = 0, falling to 0 at t = 1."""
 
-    def time(self, snr: float) -> float:
-        """Return the time in [0, 1] at which the signal-to-noise ratio is `snr`."""
-
     def corrupt(self, x_0: NDArray, t: float, rng: Rng = None) -> FloatArray:
         """Return noisy values of the same shape as `x_0`."""
+
+    def peak_log_likelihood(self, x_t: NDArray, t: float) -> FloatArray:
+        """Return max over s of log p(x_t|s), elementwise, s = +-1 or 0..q-1."""
+
+    def output_law(self, t: float) -> FloatArray:
+        """Return the law of a site's observation p(outcome|s), (n_outcomes, 2) for s = +1, -1, else (n_outcomes, q).
+
+        Continuous outcomes are discretised by a quadrature that is exact to rounding.
+        """
+
+
+class Channel(Noise, Protocol):
+    """Local noise on sites, as models, exact solutions, denoisers and estimators use it.
+
+    A channel that gives few values lists them in an attribute `alphabet`, and exact solutions refuse all others.
+    """
+
+    def time(self, snr: float) -> float:
+        """Return the time in [0, 1] at which the signal-to-noise ratio is `snr`."""
 
     def add_noise(self, x_s: NDArray, s: float, t: float, rng: Rng = None) -> FloatArray:
         """Draw x_t given x_s, s <= t: the noise between two times; corrupt(.., t) is corrupt(.., s) and this."""
@@ -53,21 +66,9 @@ class Channel(Protocol):
     def likelihood_field(self, x_t: NDArray, t: float) -> FloatArray:
         """Return h with p(x_t|s) proportional to exp(h s) for s = +-1; +-inf where the spin is certain."""
 
-    def peak_log_likelihood(self, x_t: NDArray, t: float) -> FloatArray:
-        """Return max over s = +-1 of log p(x_t|s), elementwise."""
 
-    def output_law(self, t: float) -> FloatArray:
-        """Return the law of a two-valued site's observation, (n_outcomes, 2): p(outcome|s=+1), p(outcome|s=-1).
-
-        Continuous outcomes are discretised by a quadrature that is exact to rounding.
-        """
-
-
-class TokenNoise(Protocol):
-    """Local noise on tokens 0..q-1: a channel with likelihoods in place of fields."""
-
-    @property
-    def name(self) -> str: ...
+class TokenNoise(Noise, Protocol):
+    """Local noise on tokens 0..q-1: likelihoods in place of fields."""
 
     @property
     def q(self) -> int | None: ...
@@ -75,18 +76,8 @@ class TokenNoise(Protocol):
     @property
     def alphabet(self) -> tuple[float, ...]: ...
 
-    def snr(self, t: float) -> float: ...
-
-    def corrupt(self, x_0: NDArray, t: float, rng: Rng = None) -> FloatArray: ...
-
     def likelihoods(self, x_t: NDArray, t: float) -> FloatArray:
         """Return p(x_t|s) / max_s p(x_t|s) for s = 0..q-1, (*x_t.shape, q)."""
-
-    def peak_log_likelihood(self, x_t: NDArray, t: float) -> FloatArray:
-        """Return max over s of log p(x_t|s), elementwise."""
-
-    def output_law(self, t: float) -> FloatArray:
-        """Return the law of a site's observation, (n_outcomes, q): p(outcome|s)."""
 
 
 class GaussianNoise(Channel, Protocol):

@@ -195,18 +195,13 @@ def what(array: xr.DataArray) -> str:
     return known.get(str(array.name)) or "\n".join(textwrap.wrap(long_name + unit, 36))
 
 
-def errors(data: xr.Dataset, name: str) -> xr.DataArray | None:
-    """Return the standard errors of a variable, None where it has none."""
-    return data.get(f"{name}_stderr")
-
-
 def trusted(data: xr.Dataset, name: str) -> xr.DataArray:
     """Return where a variable is above three of its errors, over time in one stretch around its peak.
 
     Once rare samples carry a mean, none of them is seen at all a little further from the peak: what is found there may
     be far too low, and its error too. Exact values, without an error, are trusted.
     """
-    stderr = errors(data, name)
+    stderr = data.get(f"{name}_stderr")
     if stderr is None or not (stderr > 0.0).any():
         return data[name].notnull()
     seen = data[name] > SIGNIFICANT * stderr
@@ -319,7 +314,7 @@ def curves(
     for n, i in enumerate(chosen, k):
         one, good = (data, seen) if i is None else (data.isel({by: i}), seen.isel({by: i}))
         text = label if by is None else place(one, [by])
-        values, mask, stderr = one[name].values, good.values, errors(one, name)
+        values, mask, stderr = one[name].values, good.values, one.get(f"{name}_stderr")
         if np.isnan(values).all():
             continue
         error = np.zeros(values.shape) if stderr is None else np.nan_to_num(stderr.values)

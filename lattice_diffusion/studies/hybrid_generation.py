@@ -39,6 +39,7 @@ from ..denoisers import (
 )
 from ..errors import InputError
 from ..exact.magnetisation import magnetisation_law, patch_law
+from ..images.conclusions import SCHEDULES as SCHEDULE_WORDS
 from ..models import DomainWalls, Ising
 from ..noise_units import NoiseLevel, level
 from ..phases import nonlocality_window
@@ -58,17 +59,15 @@ TITLES = {
     "ising-ordered": "Ising, β = 0.6",
     "learned": "Ising, β = 0.6, learned",
 }
-# of walls (False) and of spins (True): variable, its name in rows, its label in the figure, what it is compared with
-QUALITIES = {
-    False: (
-        ("error", "broken vertices", "broken vertices", "closed loops"),
-        ("mean_distance", "W_1 of mean bond", r"$W_1$ of mean bond", "as many true samples, less their null"),
-    ),
-    True: (
-        ("error", "patch error", r"patch error $\frac{1}{2}\chi^2$ (nats)", "exact law of 3x3 patches"),
-        ("mean_distance", "W_1 of magnetisation", r"$W_1$ of magnetisation", "exact law of m, less its null"),
-    ),
-}
+# variable, its name in rows of walls and of spins, and what it is compared with
+WALLS = (
+    ("error", "broken vertices", "closed loops"),
+    ("mean_distance", "W_1 of mean bond", "as many true samples, less their null"),
+)
+SPINS = (
+    ("error", "patch error", "exact law of 3x3 patches"),
+    ("mean_distance", "W_1 of magnetisation", "exact law of m, less its null"),
+)
 # How global denoisers compare with perfect generation; reverse steps of finite length leave something of it.
 PERFECT: dict[str, Kind] = {"loops-erasure": "exact", "learned": "learned"}
 N_DRAWS = 200  # of the null of a distance
@@ -279,10 +278,8 @@ def half_way_correlations(model: Any, x: NDArray) -> NDArray[np.float64]:
 
 def _coordinates(table: dict[str, Any]) -> dict[str, xr.Variable]:
     letters = "L local, G global: before, inside and after the window"
-    return {
-        "schedule": variable("schedule", np.array(SCHEDULES), "1", letters),
-        "end": variable("end", np.array(["start", "stop"]), "1", "end of the window"),
-    }
+    schedule = variable("schedule", SCHEDULES, "1", letters)
+    return {"schedule": schedule, "end": variable("end", ["start", "stop"], "1", "end of the window")}
 
 
 def _check(point: Point) -> None:
@@ -340,10 +337,6 @@ def _noise(name: str, t: float) -> str:
     return f"t = {t:.3f}" if name == "loops-erasure" else level(round(t, 3), float(NoiseLevel.of(t, "linear").log_snr))
 
 
-def is_spins(name: str) -> bool:
-    return not name.startswith("loops")
-
-
 def analyse(result: xr.DataTree) -> Analysis:
     rows = []
     for name, title in TITLES.items():
@@ -351,7 +344,7 @@ def analyse(result: xr.DataTree) -> Analysis:
         start, stop = data["window"].values
         width, ends = stop - start, " to ".join(_noise(name, t) for t in (start, stop))
         rows.append(row(f"window, start to stop, {title}", width, source=ends))
-        for column, what, _, source in QUALITIES[is_spins(name)]:
+        for column, what, source in WALLS if name.startswith("loops") else SPINS:
             for kind in SCHEDULES:
                 found = measured(data.sel(schedule=kind), column)
                 known = (0.0, source, PERFECT.get(name, "asymptotic")) if kind == "GGG" else (None, source)
@@ -359,14 +352,6 @@ def analyse(result: xr.DataTree) -> Analysis:
         saving = float(data["cost"].sel(schedule="LGL") / data["cost"].sel(schedule="GGG"))
         rows.append(row(f"LGL cost / GGG cost, {title}", saving, source="multiply-adds or entries read"))
     return Analysis(rows=rows)
-
-
-WORDS = {
-    "LLL": "local at all times (LLL)",
-    "GLG": "local inside the window (GLG)",
-    "LGL": "global inside the window (LGL)",
-    "GGG": "global at all times (GGG)",
-}
 
 
 def figure(result: xr.DataTree) -> Any:
@@ -377,7 +362,7 @@ def figure(result: xr.DataTree) -> Any:
         chosen, x = [one.sel(schedule=kind) for one in data], place + 0.16 * (k - 1.5)
         for ax, key in ((left, "error"), (middle, "mean_distance")):
             found = [measured(one, key) for one in chosen]
-            plots.curve(ax, k, x, [e.value for e in found], [e.stderr for e in found], WORDS[kind], ms=7)
+            plots.curve(ax, k, x, [e.value for e in found], [e.stderr for e in found], SCHEDULE_WORDS[kind], ms=7)
         cost = [float(one["cost"].sel(schedule=kind) / one["cost"].sel(schedule="GGG")) for one in data]
         plots.curve(right, k, x, cost, None, ms=7)
     left.set(title="Small scale: vertices of loops, patches of spins")
