@@ -7,9 +7,7 @@ from refusals import refusals
 from study_points import ising, loops
 
 import lattice_diffusion as ld
-from lattice_diffusion import results
 from lattice_diffusion.denoisers import ExactDenoiser, always, hybrid, pure_noise, reverse, violated_vertices
-from lattice_diffusion.runs import runner
 from lattice_diffusion.runs.points import build_model
 from lattice_diffusion.runs.quantities import evaluate, find
 from lattice_diffusion.runs.spec import Spec, SpecError
@@ -177,14 +175,6 @@ def test_correlations_half_the_lattice_apart():
 def grid(**changes):
     table = {"model": {"name": "domain-walls", "length": 12}, "channel": {"name": "erasure"}, "radii": [1]}
     return Spec(name="x", grids={"g": {**table, "n_samples": 5, "quantity": "generation", **changes}})
-
-
-def test_a_point_of_a_grid(tmp_path):
-    result = runner.run(grid(), tmp_path / "x.h5", progress=False)
-    variables = results.grids(result)["g"]
-    assert variables["error"].dims == ("schedule",)
-    assert [str(name) for name in variables["schedule"].values] == list(SCHEDULES)
-    assert variables["window"].values.shape == (2,)
 
 
 test_specs_are_refused = refusals(

@@ -9,10 +9,8 @@ from refusals import refusals
 from study_points import loops
 
 import lattice_diffusion as ld
-from lattice_diffusion import results
 from lattice_diffusion.denoisers import violated_vertices
 from lattice_diffusion.exact import enumeration
-from lattice_diffusion.runs import runner
 from lattice_diffusion.runs.points import build_model
 from lattice_diffusion.runs.quantities import evaluate, find
 from lattice_diffusion.runs.spec import Spec, SpecError
@@ -128,15 +126,6 @@ def grid(**changes):
     table = {"model": {"name": "domain-walls", "length": 6}, "channel": {"name": "erasure"}, "t": [0.2, 0.5]}
     table |= {"radii": [1, 2], "n_samples": 20, "quantity": "round_trip", "settings": {"stops": [0.4, 0.8]}}
     return Spec(name="x", grids={"g": {**table, **changes}})
-
-
-def test_a_grid_of_segments(tmp_path):
-    result = runner.run(grid(), tmp_path / "x.h5", progress=False)
-    kl = results.grids(result)["g"]["divergence"]
-    assert kl.dims == ("t", "stop", "radius")
-    assert np.isnan(kl.values[1, 0]).all()  # 0.5 to 0.4
-    assert np.isfinite(kl.values[[0, 0, 1], [0, 1, 1]]).all()
-    assert list(results.grids(result)["g"]["stop"].values) == [0.4, 0.8]
 
 
 test_specs_are_refused = refusals(
