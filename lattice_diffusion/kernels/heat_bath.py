@@ -109,8 +109,8 @@ def _energy(spins, neighbors, couplings, fields):
 
 
 @njit(cache=True, nogil=True)
-def exchange(spins, rung, betas, order, neighbors, couplings, fields, n_rounds, n_sweeps, accepted, state):
-    """Make `n_rounds` of `n_sweeps` sweeps of every replica and swaps of neighbouring temperatures, in place.
+def exchange(spins, rung, betas, order, neighbors, couplings, fields, n_rounds, accepted, state):
+    """Make `n_rounds` of a sweep of every replica and swaps of neighbouring temperatures, in place.
 
     spins: (K, N) int8; rung: (K,), replica rung[k] sits at betas[k]; accepted: (K-1,), swaps are added.
     Each round tries the pairs (0, 1), (2, 3), ... and then (1, 2), (3, 4), ..., accepting with probability
@@ -122,8 +122,7 @@ def exchange(spins, rung, betas, order, neighbors, couplings, fields, n_rounds, 
     for _ in range(n_rounds):
         for k in range(n_rungs):
             replica = spins[rung[k]]
-            for _ in range(n_sweeps):
-                s = _sweep(replica, order, neighbors, couplings, fields, betas[k], s)
+            s = _sweep(replica, order, neighbors, couplings, fields, betas[k], s)
             energies[k] = _energy(replica, neighbors, couplings, fields)
         for first in range(2):
             for k in range(first, n_rungs - 1, 2):

@@ -134,10 +134,10 @@ def replica_exchange(
     accepted = np.zeros(len(ladder) - 1, np.int64)
     spins, state = model.start(rng, (len(ladder),)), generator_state(rng)
     out = np.empty((n_samples, len(ladder), lattice.n_sites), np.int8)
-    kernel.exchange(spins, rung, ladder, *tables, burn_in, 1, accepted, state)
+    kernel.exchange(spins, rung, ladder, *tables, burn_in, accepted, state)
     accepted[:] = 0
     for sample in out:
-        kernel.exchange(spins, rung, ladder, *tables, thin, 1, accepted, state)
+        kernel.exchange(spins, rung, ladder, *tables, thin, accepted, state)
         sample[:] = spins[rung]
     return Ladder(ladder, out.reshape(n_samples, len(ladder), *lattice.shape), accepted / (n_samples * thin))
 
