@@ -89,11 +89,6 @@ def brute_force_log_odds(model, name, x_t, t, radius, blind):
     return out
 
 
-def noisy(model, channel, t, n, rng):
-    x = channel.corrupt(model.sample(n, rng), t, rng)
-    return x if x.ndim == 4 else x[:, None]
-
-
 def as_data(denoiser, x_t):
     return x_t.reshape(len(x_t), *denoiser.shape)
 
@@ -105,7 +100,7 @@ def test_spins_and_bonds_by_enumeration_at_every_site(key, name, blind):
     model, channel, rng = MODELS[key], CHANNELS[name], np.random.default_rng(11)
     for t in (0.25, 0.7):
         x_t = channel.corrupt(model.sample(2, rng), t, rng)
-        for radius in (0, 1, 2, None):
+        for radius in (0, 1, 2, 9, None):
             denoiser = ExactDenoiser(model, channel, radius)
             answer = (denoiser.blind if blind else denoiser)(as_data(denoiser, x_t), t)
             expected = brute_force_log_odds(model, name, x_t, t, radius, blind)
@@ -123,21 +118,6 @@ def test_small_odds_keep_their_digits(name):
         assert np.abs(answer.log_odds).max() > (10 if name == "bitflip" else 250)
         expected = brute_force_log_odds(model, name, x_t, t, radius, blind=False)
         np.testing.assert_allclose(answer.log_odds, expected, rtol=1e-12, atol=1e-12)
-
-
-def test_own_observation_enters_by_bayes_rule():
-    """log-odds = 2 h + blind, and the blind answer does not look at its own site."""
-    model, channel, t, rng = MODELS["ising 3x4"], CHANNELS["gaussian"], 0.5, np.random.default_rng(2)
-    x_t = noisy(model, channel, t, 3, rng)
-    denoiser = ExactDenoiser(model, channel, 1)
-    blind = denoiser.blind(x_t, t).log_odds
-    np.testing.assert_allclose(denoiser(x_t, t).log_odds, 2 * channel.likelihood_field(x_t, t) + blind, atol=1e-13)
-    changed = x_t.copy()
-    changed[:, 0, 1, 2] += 1.0
-    other = denoiser.blind(changed, t).log_odds
-    np.testing.assert_array_equal(other[:, 0, 1, 2], blind[:, 0, 1, 2])
-    assert np.all(np.abs(other - blind)[:, 0, 1, 1] > 1e-6)
-    np.testing.assert_array_equal(other[:, 0, :, 0], blind[:, 0, :, 0])  # two columns off, outside the box
 
 
 @pytest.mark.parametrize("name", CHANNELS)
@@ -263,54 +243,11 @@ def test_infinite_noise_leaves_the_prior():
 
 # -- identities of all denoisers ----------------------------------------------------------------------------
 
-MIXED = {**MODELS, **FIELDS}
-
-
-@pytest.mark.parametrize("key", ["ising 3x4", "ring 8", "loops 4x3", "walls 3x3", "torus", "field mixture"])
-def test_a_box_that_covers_is_global(key):
-    model, channel, rng = MIXED[key], CHANNELS["gaussian"], np.random.default_rng(9)
-    shape = (-1, *ExactDenoiser(model, channel).shape)
-    x_t = channel.corrupt(model.sample(5, rng), 0.45, rng).reshape(shape)
-    whole = ExactDenoiser(model, channel)(x_t, 0.45)
-    covering = ExactDenoiser(model, channel, 12)(x_t, 0.45)
-    np.testing.assert_allclose(covering.mean, whole.mean, rtol=0, atol=1e-12)
-    almost = ExactDenoiser(model, channel, 1)(x_t, 0.45)
-    assert np.abs(almost.mean - whole.mean).max() > 1e-4
-
-
-def excess_z(answer, x_0, used):
-    """z-score of E |x_0 - mean|^2 - E variance."""
-    excess = ((x_0 - answer.mean) ** 2 - answer.variance)[:, used].mean(axis=1)
-    return excess.mean() / (excess.std() / np.sqrt(len(excess)) + 1e-12)
-
-
-@pytest.mark.parametrize(
-    ("key", "name"),
-    [("ising 3x4", "bitflip"), ("ising 3x4", "erasure"), ("loops 4x3", "bitflip"), ("loops 4x3", "erasure")]
-    + [(key, "gaussian") for key in ("loops 4x3", "walls 3x3", "torus", "white mixture", "field mixture")],
-)
-def test_the_variance_is_the_error_and_falls_with_the_radius(key, name):
-    """E |x_0 - mean|^2 = E variance (tower property), by z-score, and a smaller box never does better."""
-    model, channel, t, rng = MIXED[key], CHANNELS[name], 0.5, np.random.default_rng(21)
-    x_0 = model.sample(4000, rng)
-    denoisers = [ExactDenoiser(model, channel, radius) for radius in (0, 1, None)]
-    shape = (-1, *denoisers[0].shape)
-    x_t = channel.corrupt(x_0, t, rng).reshape(shape)
-    used = denoisers[0].used
-    expected = []
-    for denoiser in denoisers:
-        answer = denoiser(x_t, t)
-        expected.append(answer.variance[:, used].mean(axis=1))
-        assert abs(excess_z(answer, x_0.reshape(shape), used)) < 5
-        if name != "erasure":  # mutant: the noise is believed to be weaker
-            assert abs(excess_z(denoiser(x_t, 0.9 * t), x_0.reshape(shape), used)) > 5
-    assert np.all(np.diff(np.mean(expected, axis=1)) < 0.0)
-
 
 @pytest.mark.parametrize("key", ["ising 3x4", "open"])
 def test_times_per_sample_and_torch_in_kind(key):
     torch = pytest.importorskip("torch")
-    model, channel, rng = MIXED[key], CHANNELS["gaussian"], np.random.default_rng(13)
+    model, channel, rng = {**MODELS, **FIELDS}[key], CHANNELS["gaussian"], np.random.default_rng(13)
     x_t = channel.corrupt(model.sample(4, rng), 0.5, rng)[:, None]
     times = np.array([0.5, 0.2, 0.5, 0.8])
     denoiser = ExactDenoiser(model, channel, 1)

@@ -176,20 +176,6 @@ def test_gaussian_noise_by_quadrature(beta):
         assert estimate.stderr < 0.03 * truth
 
 
-def test_block_cmi_is_the_sum_of_its_bonds_by_the_chain_rule():
-    """I(A;C|B) = sum_k I(A_k;C|B, A_1 .. A_k-1), each term with one bond and so without drawn observations."""
-    model, channel, t = DomainWalls((5, 6)), CHANNELS["gaussian"], 0.45
-    whole = model.tripartition(block=(2, 2), radius=1)
-    block = ld.exact.cmi(model, channel, t, whole, 4000, np.random.default_rng(10))
-    B, total, variance = whole.B, 0.0, block.stderr**2
-    for site in np.argwhere(whole.A):
-        A = np.zeros_like(B)
-        A[tuple(site)] = True
-        term = ld.exact.cmi(model, channel, t, ld.Tripartition(A, B, whole.C), 4000, np.random.default_rng(11))
-        B, total, variance = B | A, total + term.value, variance + 4 * term.stderr**2  # terms share their noise
-    assert abs(block.value - total) < 5 * np.sqrt(variance)
-
-
 @pytest.mark.parametrize("name", CHANNELS)
 def test_limits_of_the_noise(name):
     model, rng = DomainWalls((7, 6)), np.random.default_rng(12)
