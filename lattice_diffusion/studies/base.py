@@ -137,7 +137,7 @@ def rows_of(
     """Return the rows of a variable at all places of its axes, in order, beside `known`; none where it is NaN.
 
     `label` is formatted with the coordinates, as "xi (beta = {beta:.2f})". Under Gaussian noise the time of a row is
-    that of its place, or the variable itself where that is a time.
+    that of its place, `t` or `time`, or the variable itself where that is a time.
     """
     array, rows = data[name], []
     beside: Any = None if known is None else np.broadcast_to(np.asarray(known), array.shape)
@@ -146,7 +146,8 @@ def rows_of(
         found = measured(place, name)
         if np.isfinite(found.value):
             at = {str(key): x.item() for key, x in place.coords.items() if x.ndim == 0}
-            t = None if "log_snr" not in data else found.value if name.endswith("_time") else at.get("t")
+            noisy = "log_snr" in data or "time_log_snr" in data
+            t = None if not noisy else found.value if name.endswith("_time") else at.get("t", at.get("time"))
             rows.append(row(label.format(**at), found, None if beside is None else beside[index], source, kind, t))
     return rows
 

@@ -16,7 +16,7 @@ from ..noise_units import NoiseLevel
 from ..phases import nonlocality_window, peak_time, power_law, speciation_window
 from ..results import estimates, grids, variable
 from ..runs.spec import Spec
-from .base import Analysis, Study, WhiteMixture, by_size, grid, grid_times, pooled_z, row
+from .base import Analysis, Study, WhiteMixture, by_size, grid, grid_times, pooled_z, row, rows_of
 
 NAME = "gaussian-mixture"
 TOLERANCE = 0.01  # nats, of both windows
@@ -72,10 +72,6 @@ def analyse(result: xr.DataTree) -> Analysis:
     seen = truth > TOLERANCE  # below, rare samples dominate the Monte Carlo average and its error
     label = f"mean z^2 of sampled CMI > {TOLERANCE} over (t, L)"
     analysis.rows.append(row(label, pooled_z(sampled[seen], stderr[seen], truth[seen]), 1.0, CLOSED, "exact"))
-    for length, peak, exact_peak in zip(systems, ends["peak"], exact_peaks, strict=True):
-        if peak is not None:
-            label = f"peak time (L = {length})"
-            analysis.rows.append(row(label, peak, exact_peak, f"maximum of {CLOSED}", "exact", peak.value))
     lengths = np.array([*systems])
     sizes = {"length": variable(("length",), lengths, "sites", "side L of the image")}
     sizes |= {name: next(iter(systems.values()))[name].variable for name in ("t", "log_snr")}
@@ -91,6 +87,8 @@ def analyse(result: xr.DataTree) -> Analysis:
             law = power_law(lengths, signal, error if np.all(error > 0) else None)
             source = "K_R = signal sqrt(|R|); signal ~ 1 - t near t = 1"
             analysis.rows.append(row(f"exponent x of signal ~ L^x, {what}", law.exponent, -1.0, source, "exact"))
+    peaks = xr.Dataset(sizes), "peak_time", "peak time (L = {length})", exact_peaks
+    analysis.rows.extend(rows_of(*peaks, f"maximum of {CLOSED}", "exact"))
     return analysis
 
 

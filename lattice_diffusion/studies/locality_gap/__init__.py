@@ -16,7 +16,7 @@ from ...models.domain_walls import SIGMA_STAR
 from ...results import Row, grids, variable
 from ...runs.derived import peak_times
 from ...runs.spec import Spec
-from ..base import Analysis, Study, Variables, grid, measured, pooled_z, row
+from ..base import Analysis, Study, Variables, grid, measured, pooled_z, row, rows_of
 
 NAME = "locality-gap"
 T_STAR = SIGMA_STAR / (1 + SIGMA_STAR)
@@ -87,13 +87,14 @@ def curves(name: str, data: xr.Dataset) -> dict[str, xr.Dataset]:
 
 
 def _rows(name: str, data: xr.Dataset) -> list[Row]:
-    rows = []
+    rows, narrow = [], data.isel(radius=0)
+    top = narrow.isel(t=narrow["gap"].argmax("t"))
+    where = f"{name} beta = {{beta:g}}" if "beta" in data.dims else name
+    for residual, exact, label, source in IDENTITIES:
+        key, label = f"{residual}_stderr", f"{label}, {where}, t = {{t:g}}, r = 1"
+        found = top.assign({residual: top[exact] + top[residual], key: top[key]})
+        rows += rows_of(found, residual, label, top[exact], source, "exact")
     for what, curve in curves(name, data).items():
-        top = curve.isel(radius=0, t=int(curve["gap"].isel(radius=0).argmax("t")))
-        for residual, exact, label, source in IDENTITIES:
-            truth, left = float(top[exact]), measured(top, residual)
-            place, found = f"{what}, t = {float(top['t']):g}, r = 1", Estimate(truth + left.value, left.stderr, 0)
-            rows.append(row(f"{label}, {place}", found, truth, source, "exact", float(top["t"])))
         for r in (0, 1):
             of_gap, of_cmi = (measured(curve.isel(radius=r), f"{key}peak_time") for key in ("gap_", ""))
             shift = Estimate(of_gap.value - of_cmi.value, float(np.hypot(of_gap.stderr, of_cmi.stderr)), 0)
@@ -115,17 +116,16 @@ def _learned(data: xr.Dataset) -> list[Row]:
     z2 = pooled_z(narrow["excess"], narrow["excess_stderr"], 0.0)
     source = "a function of the box is orthogonal to what the box lacks"
     rows = [row("D_learned^2 = D^2 + error, r = 1: mean of z^2", z2, 1.0, source, "exact")]
+    top = data.isel(time=gap.argmax("time"))
     for name, what in (("learned_gap", "exact"), ("network_gap", "learned")):
-        for k, r in enumerate(data["radius"].values):
-            for b, beta in enumerate(data["beta"].values):
-                curve = data.isel(beta=b, radius=k)
-                top = curve.isel(time=int(curve["gap"].argmax("time")))
-                label = f"learned D^2 / exact, beta = {beta:g}, t = {float(top['time']):g}, r = {r} to {what} global"
-                found = Estimate(float(top[name] / top["gap"]), float(top[f"{name}_stderr"] / top["gap"]), 0)
-                rows.append(row(label, found, 1.0, "1 for perfect learning", "learned", float(top["time"])))
-            off = float(abs(data[name] / gap - 1.0).where(gap > LARGE).isel(radius=k).max())
+        share = top.assign(share=top[name] / top["gap"], share_stderr=top[f"{name}_stderr"] / top["gap"])
+        label = f"learned D^2 / exact, beta = {{beta:g}}, t = {{time:g}}, r = {{radius}} to {what} global"
+        rows += rows_of(share, "share", label, 1.0, "1 for perfect learning", "learned")
+        for r, off in zip(
+            data["radius"].values, abs(data[name] / gap - 1.0).where(gap > LARGE).max(["beta", "time"]), strict=True
+        ):
             label = f"largest |learned D^2 / exact - 1| where D^2 > {LARGE:g}, r = {r} to {what} global"
-            rows.append(row(label, off, 0.0, "0 for perfect learning; largest at small t", "learned"))
+            rows.append(row(label, float(off), 0.0, "0 for perfect learning; largest at small t", "learned"))
     return rows
 
 

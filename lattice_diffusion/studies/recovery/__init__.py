@@ -12,12 +12,11 @@ import numpy as np
 import xarray as xr
 
 from ... import plots
-from ...estimate import Estimate
 from ...models.domain_walls import SIGMA_STAR
 from ...results import Row, grids
 from ...runs.derived import peak_times
 from ...runs.spec import Spec
-from ..base import Analysis, Study, Variables, grid, measured, pooled_z, row, rows_of
+from ..base import Analysis, Study, Variables, grid, pooled_z, row, rows_of
 
 NAME = "recovery"
 T_STAR = SIGMA_STAR / (1 + SIGMA_STAR)
@@ -150,36 +149,28 @@ def _loops(data: xr.Dataset) -> list[Row]:
     return [*rows, row(label, z2, 1.0, "the law is recovered, but for the finite steps: 1", "asymptotic")]
 
 
+KL = "divergence"
+BESIDE = (  # exact and learned grid, label of their rows, variable, starts
+    ("field", "learned-field", "field, learned r = {radius}, KL per site", "error", DATA_PHASE_AND_BEYOND),
+    ("ising", "learned", "Ising beta = {beta:g}, learned r = {radius}, patch error", "error", DATA_PHASE_AND_BEYOND),
+    ("erased-small", "learned-erased", "erased loops, 6x6 faces, learned r = {radius}, KL per bond", KL, STARTS),
+    ("loops-small", "learned-loops", "loops, 6x6 faces, learned r = {radius}, broken vertices", "error", STARTS),
+)
+
+
 def learned_rows(result: xr.DataTree) -> list[Row]:
     """Return learned beside exact: independent samples, so that errors add. Of loops, some is left to be learned."""
-    data = grids(result)
-    rows = _beside(data["field"], data["learned-field"], "field, learned r = {}, KL per site", DATA_PHASE_AND_BEYOND)
-    for beta in data["learned"]["beta"].values:
-        pair = data["ising"].sel(beta=beta, method="nearest"), data["learned"].sel(beta=beta)
-        rows += _beside(*pair, f"Ising beta = {beta:g}, learned r = {{}}, patch error", DATA_PHASE_AND_BEYOND)
-    label, pair = "erased loops, 6x6 faces, learned r = {}, KL per bond", (data["erased-small"], data["learned-erased"])
-    rows += _beside(*pair, label, STARTS, "divergence")
-    label, pair = "loops, 6x6 faces, learned r = {}, broken vertices", (data["loops-small"], data["learned-loops"])
-    return [*rows, *_beside(*pair, label, STARTS)]
-
-
-def _beside(
-    exact: xr.Dataset, learned: xr.Dataset, label: str, starts: tuple[float, ...], name: str = "error"
-) -> list[Row]:
-    rows = []
-    for start in starts:
-        t = start if "log_snr" in exact else None
-        for r in learned["radius"].values:
-            truth = measured(exact.sel(t=start, method="nearest").sel(radius=r), name)
-            place = learned.sel(start=start, method="nearest").sel(radius=r)
-            found, what = measured(place, name), f"{label.format(r)}, T_f = {start:g}"
-            stderr = float(np.hypot(truth.stderr, found.stderr))
-            beside = Estimate(found.value, stderr, 0)
-            rows.append(row(what, beside, truth.value, "the exact denoiser of that radius", "learned", t))
-            if "excess" in learned:
-                left = Estimate(found.value - float(place["excess"]), stderr, 0)
-                source = "KL(p_0 || p_net) - KL(p_local || p_net)"
-                rows.append(row(f"{what}, less what learning costs", left, truth.value, source, "exact", t))
+    data, rows = grids(result), []
+    for one, other, label, name, starts in BESIDE:
+        exact, learned = data[one], data[other].sel(start=list(starts), method="nearest")
+        label = f"{label}, T_f = {{start:g}}"
+        axes = {dim: learned[dim] for dim in ("beta", "radius") if dim in exact.dims}
+        truth, key = exact.sel({"t": learned["start"], **axes}, method="nearest"), f"{name}_stderr"
+        pair = truth.assign({name: learned[name], key: np.hypot(truth[key], learned[key])})
+        rows += rows_of(pair, name, label, truth[name], "the exact denoiser of that radius", "learned")
+        if "excess" in learned:
+            left, label = pair.assign({name: learned[name] - learned["excess"]}), f"{label}, less what learning costs"
+            rows += rows_of(left, name, label, truth[name], "KL(p_0 || p_net) - KL(p_local || p_net)", "exact")
     return rows
 
 
