@@ -1,9 +1,9 @@
-"""Cluster, local-field and perfect samplers against the law of all states, a plain twin and Kaufman's energies."""
+"""Cluster, local-field and perfect samplers against the law of all states and a plain twin."""
 
 import enumeration
 import numpy as np
 import pytest
-from chains import energies, xoshiro, z_score
+from chains import xoshiro
 from enumeration import codes, p_value
 from refusals import refusals
 from scipy.sparse import coo_array
@@ -16,9 +16,6 @@ from lattice_diffusion.kernels import heat_bath as heat_bath_kernel
 from lattice_diffusion.samplers.chains import Couplings, generator_state
 from lattice_diffusion.samplers.clusters import bond_thresholds, swendsen_wang, wolff
 from lattice_diffusion.samplers.heat_bath import NotCoalescedError, coupling_from_the_past, heat_bath, replica_exchange
-
-BETA_CRITICAL = np.log(1 + np.sqrt(2)) / 2
-KAUFMAN_32 = {0.4: -1.10729166098, BETA_CRITICAL: -1.4336584661462}  # energy per site, periodic 32 x 32
 
 
 def random_model(lattice, seed, ferromagnet=False, fields=True):
@@ -240,38 +237,6 @@ def test_logistic_comparison_is_exact():
         p = 1.0 / (1.0 + np.exp(-x))
     near = np.clip(p + rng.normal(0, 1e-3, x.size), 0.0, 1.0 - 2.0**-53)
     assert all(heat_bath_kernel._below_logistic(u, y) == (u < q) for u, y, q in zip(near, x, p, strict=True))
-
-
-@pytest.mark.parametrize(
-    ("method", "beta"), [(method, BETA_CRITICAL) for method in ("packed", "bonds", "wolff")] + [("heat_bath", 0.4)]
-)
-def test_kaufman_energy_on_the_periodic_32_lattice(method, beta):
-    lattice, rng = ld.Lattice((32, 32), periodic=True), np.random.default_rng(44)
-
-    def score(factor):
-        J, n = factor * beta, 4000
-        if method == "packed":
-            spins = swendsen_wang(lattice, J, n, rng, burn_in=200, thin=2)
-        elif method == "bonds":
-            spins = swendsen_wang(lattice, J, n, rng, field=1e-300, burn_in=200, thin=1)
-        elif method == "wolff":
-            spins = wolff(lattice, J, n, rng)
-        else:
-            spins = heat_bath(lattice, J, n, rng, burn_in=1000, thin=4)
-        return abs(z_score(energies(spins, lattice), KAUFMAN_32[beta]))
-
-    assert score(1.0) < 5 < score(1.05)
-
-
-def test_long_rings_across_words():
-    """<s_0 s_r> = (t^r + t^(N-r))/(1 + t^N), t = tanh beta, on a ring of 130 in one row of three words."""
-    lattice, t = ld.Lattice((1, 130), (False, True)), np.tanh(0.9)
-    spins = swendsen_wang(lattice, 0.9, 20_000, np.random.default_rng(45), thin=3)[:, 0].astype(float)
-    for r in (1, 2, 5, 20, 60):
-        exact = (t**r + t ** (130 - r)) / (1 + t**130)
-        assert abs(z_score((spins * np.roll(spins, r, 1)).mean(axis=1), exact)) < 5
-    for j in (0, 63, 64, 127, 128, 129):
-        assert abs(z_score(spins[:, j - 1] * spins[:, j], (t + t**129) / (1 + t**130))) < 5
 
 
 def test_coupling_from_the_past_says_when_its_budget_is_spent():
