@@ -30,8 +30,8 @@ What, Noise, Effort, Output = (partial(Option, rich_help_panel=n) for n in ("Wha
 # -- completion: names of the registries, imported when TAB asks for them -----------------------------------
 
 
-def _complete(registry: str, *, several: bool = False) -> Callable[[str], list[str]]:
-    """Return the completion to a name of a registry such as "models:MODELS", or to the last of `several` a,b,..."""
+def _complete(registry: str, *, several: bool = False) -> dict[str, Callable[[str], list[str]]]:
+    """Return, as an option, the completion to a name of a registry, or to the last of `several` a,b,..."""
 
     def complete(incomplete: str) -> list[str]:
         room, _, attribute = registry.partition(":")
@@ -40,17 +40,17 @@ def _complete(registry: str, *, several: bool = False) -> Callable[[str], list[s
         given, comma, last = incomplete.rpartition(",") if several else ("", "", incomplete)
         return [given + comma + name for name in names if name.startswith(last) and name not in given.split(",")]
 
-    return complete
+    return {"autocompletion": complete}
 
+
+MODELS, CHANNELS, STUDIES = map(_complete, ("models:MODELS", "channels:CHANNELS", "studies:STUDIES"))
+TASKS, ESTIMATORS = (_complete(f"estimators{room}:names", several=True) for room in (".tasks", ""))
 
 # -- options of several commands ----------------------------------------------------------------------------
 
 ScheduleName = Literal["linear", "vp", "ve"]
 Result = Annotated[Path, Argument(help="Result file to read.", metavar="FILE.h5")]
-Model = Annotated[
-    str,
-    What(help="Model, such as ising or gaussian-field, or file.py:Class.", autocompletion=_complete("models:MODELS")),
-]
+Model = Annotated[str, What(help="Model, such as ising or gaussian-field, or file.py:Class.", **MODELS)]
 Shape = Annotated[str | None, What(help="Sites (or faces) along each axis, such as 11x11 or 100.")]
 Beta = Annotated[float | None, What(help="Inverse temperature of spin models.")]
 MassSquared = Annotated[float | None, What(help="Mass squared of the Gaussian field.")]
@@ -67,13 +67,7 @@ NMax = Annotated[int | None, What(help="Largest number of images to use.")]
 ValueRange = Annotated[
     str | None, What(help="Values of black and white, for example 0,255 (not needed for uint8).", metavar="LOW,HIGH")
 ]
-Channel = Annotated[
-    str,
-    Noise(
-        help="Channel: gaussian, bitflip, erasure, uniform or file.py:Class.",
-        autocompletion=_complete("channels:CHANNELS"),
-    ),
-]
+Channel = Annotated[str, Noise(help="Channel: gaussian, bitflip, erasure, uniform or file.py:Class.", **CHANNELS)]
 Schedule = Annotated[ScheduleName | None, Noise(help="Schedule of gaussian noise (default linear).")]
 Seed = Annotated[int, Effort(min=0, help="Seed of all random numbers.")]
 Device = Annotated[str, Effort(help="Device of torch: cpu, cuda, cuda:1, auto, ...")]
@@ -130,8 +124,7 @@ def _command(example: str, on: typer.Typer = app, name: str | None = None) -> An
 @_command("reproduce loops-erasure --workers 2")
 def reproduce(
     experiments: Annotated[
-        list[str] | None,
-        Argument(help="Names of studies (default: all).", metavar="STUDY", autocompletion=_complete("studies:STUDIES")),
+        list[str] | None, Argument(help="Names of studies (default: all).", metavar="STUDY", **STUDIES)
     ] = None,
     preset: Annotated[
         Literal["quick", "full"], Effort(help="Size: about 7 CPU minutes (4 minutes on two cores), or hours.")
@@ -319,11 +312,7 @@ def probe(
     radii: Annotated[str | None, What(help="Widths of B, such as 1..12 or 1,2,4 (default: up to 12).")] = None,
     pixel: Annotated[str, What(help="Pixel A: center, row,column, or average over all pixels.")] = "center",
     channel: Annotated[
-        str,
-        Noise(
-            help="Channel: bitflip and erasure for two values, erasure and uniform for tokens.",
-            autocompletion=_complete("channels:CHANNELS"),
-        ),
+        str, Noise(help="Channel: bitflip and erasure for two values, erasure and uniform for tokens.", **CHANNELS)
     ] = "gaussian",
     schedule: Annotated[ScheduleName, Noise(help="Schedule of gaussian noise.")] = "linear",
     key: Key = None,
@@ -472,17 +461,8 @@ def benchmark_estimators(
     out: Annotated[Path, Output(help="Rows to write: .jsonl, or .csv with a .jsonl beside it.")] = Path(
         "estimators.jsonl"
     ),
-    tasks: Annotated[
-        str | None,
-        What(
-            help="Tasks a,b,...; tables and atoms are groups.",
-            autocompletion=_complete("estimators.tasks:names", several=True),
-        ),
-    ] = None,
-    estimators: Annotated[
-        str | None,
-        What(help="Estimators x,y,... or file.py:Class.", autocompletion=_complete("estimators:names", several=True)),
-    ] = None,
+    tasks: Annotated[str | None, What(help="Tasks a,b,...; tables and atoms are groups.", **TASKS)] = None,
+    estimators: Annotated[str | None, What(help="Estimators x,y,... or file.py:Class.", **ESTIMATORS)] = None,
     n_samples: Annotated[str | None, Effort(help="Numbers of samples, such as 5000,20000.")] = None,
     seeds: Annotated[int, Effort(min=1, max=10**6, help="Number of repetitions of every point.")] = 10,
     workers: Annotated[int, Effort(min=1, max=4096, help="Rows measured at a time.")] = 1,

@@ -40,15 +40,21 @@ def test_tab(line, shell, name):
     assert name in " ".join(completed(f"lattice-diffusion {line}", shell))
 
 
-def test_names_are_those_of_the_registries():
-    assert cli._complete("models:MODELS")("") == registry.names(models.MODELS)
-    assert cli._complete("channels:CHANNELS")("") == registry.names(channels.CHANNELS)
-    assert cli._complete("studies:STUDIES")("") == list(STUDIES)
-    assert cli._complete("estimators.tasks:names")("") == tasks.names()
-    assert cli._complete("estimators:names")("") == names()
+@pytest.mark.parametrize(
+    ("option", "known"),
+    [
+        (cli.MODELS, registry.names(models.MODELS)),
+        (cli.CHANNELS, registry.names(channels.CHANNELS)),
+        (cli.STUDIES, list(STUDIES)),
+        (cli.TASKS, tasks.names()),
+        (cli.ESTIMATORS, names()),
+    ],
+)
+def test_names_are_those_of_the_registries(option, known):
+    assert option["autocompletion"]("") == known
 
 
 def test_the_last_name_of_a_list_is_completed():
-    complete = cli._complete("estimators:names", several=True)
+    complete = cli.ESTIMATORS["autocompletion"]
     assert complete("Oracle,MI") == ["Oracle,MINE", "Oracle,MINE-in-sample"]
     assert complete("MINE,MI") == ["MINE,MINE-in-sample"]
