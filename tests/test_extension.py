@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import lattice_diffusion as ld
-from lattice_diffusion import cli
 
 SOURCE = '''
 """Spins with a coupling of its own along each axis, and flips that prefer one sign."""
@@ -121,19 +120,6 @@ def channel(folder):
     return ld.channels.find("theirs.py:AsymmetricFlips")(bias=0.8)
 
 
-@pytest.fixture
-def shell(folder, capfd):
-
-    def command(line):
-        capfd.readouterr()
-        code = cli.main(line.split())
-        out, err = capfd.readouterr()
-        assert code == 0, err
-        return out
-
-    return command
-
-
 def noisy_law(channel, t):
     """The law of all noisy spins, (2,) * 12, by enumeration."""
     states = enumeration.all_states(12).reshape(-1, *SHAPE)
@@ -194,9 +180,10 @@ def test_estimators_tell_the_information(model, channel):
     assert abs(found.value - truth) < 5 * found.stderr + 0.01
 
 
-def test_the_command_line_measures_draws_and_plots_them(shell, folder):
+def test_the_command_line_measures_draws_and_plots_them(folder, shell):
     line = "--model theirs.py:AnisotropicIsing --shape 4x3 --set right=0.5 "
-    answer = json.loads(shell(f"cmi {line} --channel theirs.py:AsymmetricFlips --t 0.3 --radius 1 --samples 50 --json"))
+    noise = "--channel theirs.py:AsymmetricFlips --t 0.3"
+    answer = json.loads(shell(f"cmi {line} {noise} --radius 1 --samples 50 --json")[1])
     kind, noise = ld.models.find("theirs.py:AnisotropicIsing"), ld.channels.find("theirs.py:AsymmetricFlips")
     theirs = kind(ld.Lattice(SHAPE), right=0.5)
     assert answer["value"] == ld.exact.cmi(theirs, noise(), 0.3, theirs.tripartition(1), 50, 0).value > 0
@@ -211,9 +198,9 @@ def test_the_command_line_measures_draws_and_plots_them(shell, folder):
     assert os.path.getsize("a.png") > 0
 
 
-def test_an_estimator_of_their_own_goes_on_trial(shell):
+def test_an_estimator_of_their_own_goes_on_trial(folder, shell):
     line = "benchmark estimators --estimators theirs.py:Nothing --tasks field-massive --n-samples 200 --seeds 2"
-    assert "othing" in shell(f"{line} --out rows.jsonl")
+    assert "othing" in shell(f"{line} --out rows.jsonl")[1]
     rows = [json.loads(row) for row in Path("rows.jsonl").read_text().splitlines()]
     assert [row["success"] for row in rows] == [True, True]
     assert all(abs(row["mi_estimate"]) < 1e-9 for row in rows)

@@ -149,6 +149,7 @@ def test_points_and_seeds_have_distinct_random_numbers():
 
 
 AVERAGES = ", ".join(name for name in QUANTITIES if find(name).averages)
+RECOVERY = {"quantity": "recovery"}
 HOT = {"start": 0, "stop": 1, "num": 10**5}
 test_bad_values_are_refused = refusals(
     ({"model": {"betta": 1}}, "^grids.sq.model has the unknown key 'betta'; did you mean 'beta'[?]$"),
@@ -187,6 +188,12 @@ test_bad_values_are_refused = refusals(
     ({"radii": [-1]}, "^grids.sq.radii must be an integer >= 0, got -1$"),
     ({"center": "middle"}, r"^grids.sq.center must be a site such as \[5, 5\], got 'middle'$"),
     ({"method": "magic"}, "^grids.sq.method must be 'auto', 'closed' or 'sampled', got 'magic'$"),
+    ({"settings": {"n": 1}}, "^grids.sq has the key 'settings', which the CMI has no use for; leave it out$"),
+    ({"quantity": "label_entropy"}, "^grids.sq asks for the label entropy of ising; only domain-walls has it$"),
+    ({"quantity": "learned_recovery"}, "^grids.sq has the key 't', which the learned recovery error has no use for$"),
+    ({**RECOVERY, "settings": {"n_steps": 0}}, "settings.n_steps = 0: input should be greater than or equal to 1$"),
+    ({**RECOVERY, "settings": {"n_steps": "40"}}, "settings.n_steps = '40': input should be a valid integer$"),
+    ({**RECOVERY, "settings": {"starts": [0.5]}}, "unknown key 'settings.starts'; the recovery error knows n_steps$"),
     of=lambda changes: spec(**changes),
     error=SpecError,
 )

@@ -23,7 +23,6 @@ from lattice_diffusion.denoisers import (
 from lattice_diffusion.exact import enumeration
 from lattice_diffusion.exact.bonds import bond_mask
 from lattice_diffusion.runs.quantities import evaluate, find, sign_divergence
-from lattice_diffusion.runs.spec import Spec, SpecError
 
 LOOPS, WALLS = loops(16, 14), loops(16, 14, beta=0.3)
 
@@ -148,20 +147,6 @@ def test_networks_are_timed_side_by_side(model, channel):
     assert (values["seconds"] > 0).all()
     assert (values["seconds_stderr"] > 0).all()
     assert values["multiply_adds"][0] < values["multiply_adds"][1]
-
-
-def grid(**changes):
-    table = {"model": {"name": "domain-walls", "length": 8}, "channel": {"name": "erasure"}, "radii": [1]}
-    return Spec(name="x", grids={"g": {**table, "quantity": "radius_schedule", **changes}})
-
-
-test_specs_are_refused = refusals(
-    ({"settings": {"budget": 1}}, "unknown key 'settings.budget'; the radius schedule knows rounds, passes"),
-    ({"quantity": "cmi", "t": [0.5], "settings": {"n": 1}}, "has the key 'settings', which the CMI has no use for"),
-    ({"model": {"name": "ising", "length": 4, "beta": 0.4}}, "only domain-walls and gaussian-field has it"),
-    of=lambda changes: grid(**changes),
-    error=SpecError,
-)
 
 
 test_points_are_refused = refusals(

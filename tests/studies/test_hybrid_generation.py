@@ -10,7 +10,6 @@ import lattice_diffusion as ld
 from lattice_diffusion.denoisers import ExactDenoiser, always, hybrid, pure_noise, reverse, violated_vertices
 from lattice_diffusion.runs.points import build_model
 from lattice_diffusion.runs.quantities import evaluate, find
-from lattice_diffusion.runs.spec import Spec, SpecError
 from lattice_diffusion.studies.hybrid_generation import (
     SCHEDULES,
     half_way_correlations,
@@ -167,25 +166,6 @@ def test_correlations_half_the_lattice_apart():
         for s in x
     ]
     assert half_way_correlations(build_model(ising(4, 6)), x) == pytest.approx(expected)
-
-
-# -- specs ----------------------------------------------------------------------------------------------------------
-
-
-def grid(**changes):
-    table = {"model": {"name": "domain-walls", "length": 12}, "channel": {"name": "erasure"}, "radii": [1]}
-    return Spec(name="x", grids={"g": {**table, "n_samples": 5, "quantity": "generation", **changes}})
-
-
-test_specs_are_refused = refusals(
-    ({"settings": {"steps": 3}}, "unknown key 'settings.steps'; generation knows n_steps, tolerance"),
-    ({"settings": {"n_steps": 1}}, "settings.n_steps = 1: input should be greater than or equal to 2"),
-    ({"model": {"name": "ising-chain", "length": 4, "beta": 1.0}}, "generation of ising-chain; only ising and dom"),
-    ({"t": [1.0]}, "has the key 't', which generation has no use for"),
-    ({"quantity": "learned_generation"}, "learned generation of domain-walls; only ising has it"),
-    of=lambda changes: grid(**changes),
-    error=SpecError,
-)
 
 
 test_points_are_refused = refusals(

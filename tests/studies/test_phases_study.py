@@ -13,7 +13,7 @@ from lattice_diffusion.denoisers import violated_vertices
 from lattice_diffusion.exact import enumeration
 from lattice_diffusion.runs.points import build_model
 from lattice_diffusion.runs.quantities import evaluate, find
-from lattice_diffusion.runs.spec import Spec, SpecError
+from lattice_diffusion.studies.phases import RoundTripSettings
 
 
 def point(model, channel, quantity, radii, stops, t, n_samples=100):
@@ -119,21 +119,9 @@ def test_vertices_with_masked_bonds_are_not_judged():
     assert violated_vertices(x) == [0.25]
 
 
-# -- specs ----------------------------------------------------------------------------------------------------------
-
-
-def grid(**changes):
-    table = {"model": {"name": "domain-walls", "length": 6}, "channel": {"name": "erasure"}, "t": [0.2, 0.5]}
-    table |= {"radii": [1, 2], "n_samples": 20, "quantity": "round_trip", "settings": {"stops": [0.4, 0.8]}}
-    return Spec(name="x", grids={"g": {**table, **changes}})
-
-
-test_specs_are_refused = refusals(
-    ({"settings": {"stop": [0.5]}}, "unknown key 'settings.stop'; the round trip knows stops"),
-    ({"settings": {"stops": [0.8, 0.4]}}, "settings.stops = .*: stops must increase"),
-    of=lambda changes: grid(**changes),
-    error=SpecError,
-)
+def test_stops_must_increase():
+    with pytest.raises(ValueError, match="stops must increase"):
+        RoundTripSettings.of({"stops": [0.8, 0.4]})
 
 
 test_points_are_refused = refusals(

@@ -20,7 +20,7 @@ from lattice_diffusion.denoisers import (
 from lattice_diffusion.runs.points import Point
 from lattice_diffusion.runs.quantities import evaluate, find
 from lattice_diffusion.runs.runner import run
-from lattice_diffusion.runs.spec import Spec, SpecError
+from lattice_diffusion.runs.spec import Spec
 from lattice_diffusion.samplers import observables
 from lattice_diffusion.studies import recovery
 from lattice_diffusion.studies.recovery.measure import (
@@ -288,20 +288,3 @@ test_refused_points = refusals(
 def test_learned_recovery_of_fields_needs_a_torus():
     with pytest.raises(ValueError, match="needs a 2D torus; use periodic = true"):
         find("learned_recovery").check(Point({"model": FIELD, "channel": {"name": "gaussian"}}))
-
-
-@pytest.mark.parametrize(
-    ("quantity", "settings", "sentence"),
-    [
-        ("recovery", {"n_steps": 0}, "settings.n_steps = 0: input should be greater than or equal to 1"),
-        ("recovery", {"n_steps": "40"}, "settings.n_steps = '40': input should be a valid integer"),
-        ("recovery", {"starts": [0.5]}, "unknown key 'settings.starts'; the recovery error knows n_steps"),
-        ("learned_recovery", {"starts": [1.2]}, "settings.starts.0 = 1.2: input should be less than or equal to 1"),
-    ],
-)
-def test_refused_settings(quantity, settings, sentence):
-    grid = {"model": {"name": "ising", "length": 5, "beta": 0.4}, "channel": {"name": "gaussian"}, "radii": [1]}
-    grid |= {"quantity": quantity, "settings": settings} | ({"t": [1.0]} if quantity == "recovery" else {})
-    with pytest.raises(SpecError) as caught:
-        Spec(name="x", grids={"x": grid})
-    assert sentence in str(caught.value)
