@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_runner import stops_after
+from test_runner import assert_same_datasets, interrupt
 
 from lattice_diffusion import results, store
 from lattice_diffusion.progress import asks_to_stop
@@ -122,22 +122,17 @@ def test_a_journal_begun_late_has_the_points_of_the_file(spec, tmp_path, monkeyp
     path = tmp_path / "a.h5"
     unbroken = run(spec, tmp_path / "b.h5", progress=False)
 
-    def stop_after(number):
-        with stops_after(monkeypatch, number, KeyboardInterrupt()), pytest.raises(Interrupted):
-            run(spec, path, resume=True, progress=False)
-
-    stop_after(3)
+    interrupt(spec, path, monkeypatch, 3, resume=True)
     journal_path(path).unlink()
-    stop_after(1)
+    interrupt(spec, path, monkeypatch, 1, resume=True)
     path.unlink()
-    stop_after(1)
+    interrupt(spec, path, monkeypatch, 1, resume=True)
     path.write_bytes(path.read_bytes()[:2000])  # torn
     measured = []
     monkeypatch.setattr(runner, "evaluate", lambda *args: measured.append(0) or evaluate(*args))
     again = run(spec, path, resume=True, progress=False)
     assert len(measured) == 1
-    for name, variable in unbroken["chain"].items():
-        assert variable.values.tobytes() == results.grids(again)["chain"][name].values.tobytes()
+    assert_same_datasets(again, unbroken)
 
 
 def test_a_file_system_without_locks_is_written_to_and_said(tmp_path, monkeypatch, capsys):

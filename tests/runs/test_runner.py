@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from lattice_diffusion import results
 from lattice_diffusion.errors import InputError
@@ -59,12 +60,9 @@ def unbroken(spec, tmp_path_factory):
 
 def assert_same_datasets(one, other):
     assert results.grids(one).keys() == results.grids(other).keys()
-    for grid, variables in results.grids(one).items():
-        assert variables.variables.keys() == other[grid].variables.keys()
-        for name, variable in variables.variables.items():
-            read = other[grid][name]
-            assert (read.dims, read.attrs, read.dtype) == (variable.dims, variable.attrs, variable.dtype)
-            assert read.values.tobytes() == variable.values.tobytes(), (grid, name)
+    for grid, data in results.grids(one).items():
+        xr.testing.assert_identical(data, results.grids(other)[grid])
+        assert all(x.values.tobytes() == other[grid][name].values.tobytes() for name, x in data.variables.items())
 
 
 class LastFirst(ThreadPoolExecutor):
@@ -136,11 +134,15 @@ def stops_after(monkeypatch, n_points, error):
         yield
 
 
+def interrupt(spec, path, monkeypatch, n_points, **how):
+    message = r"^stopped after .* points; run again with --resume to go on$"
+    with stops_after(monkeypatch, n_points, KeyboardInterrupt()), pytest.raises(Interrupted, match=message):
+        run(spec, path, progress=False, **how)
+
+
 def test_an_interrupted_run_keeps_its_points(spec, unbroken, tmp_path, monkeypatch):
     path = tmp_path / "a.h5"
-    message = r"^stopped after 5 of 20 points; run again with --resume to go on$"
-    with stops_after(monkeypatch, 5, KeyboardInterrupt()), pytest.raises(Interrupted, match=message):
-        run(spec, path, progress=False)
+    interrupt(spec, path, monkeypatch, 5)
     half = results.load(path)
     assert not half.attrs["complete"]
     done = {name: variables["done"].values.astype(bool) for name, variables in results.grids(half).items()}
@@ -158,8 +160,7 @@ def test_an_interrupted_run_keeps_its_points(spec, unbroken, tmp_path, monkeypat
 def test_half_a_record_is_enough_to_resume(spec, unbroken, tmp_path, monkeypatch, damage):
     """Without journal or result nothing is measured again; a line of the journal that is torn is, without result."""
     path, journal = tmp_path / "a.h5", journal_path(tmp_path / "a.h5")
-    with stops_after(monkeypatch, 5, KeyboardInterrupt()), pytest.raises(Interrupted):
-        run(spec, path, progress=False)
+    interrupt(spec, path, monkeypatch, 5)
     (journal if damage == "no journal" else path).unlink()
     if isinstance(damage, int):  # 20: in the header
         journal.write_bytes(journal.read_bytes()[:damage])
@@ -169,8 +170,7 @@ def test_half_a_record_is_enough_to_resume(spec, unbroken, tmp_path, monkeypatch
 
 def test_a_damaged_journal_is_refused(spec, tmp_path, monkeypatch):
     path = tmp_path / "a.h5"
-    with stops_after(monkeypatch, 5, KeyboardInterrupt()), pytest.raises(Interrupted):
-        run(spec, path, progress=False)
+    interrupt(spec, path, monkeypatch, 5)
     lines = journal_path(path).read_bytes().splitlines(keepends=True)
     for journal, sentence in {
         b"".join([*lines[:2], b"garbage\n", *lines[3:]]): r"a\.h5\.journal is damaged or of another kind: line 3",
@@ -212,8 +212,7 @@ def test_nothing_is_overwritten_unasked(tmp_path):
 
 def test_another_version_is_not_mixed_in(tmp_path, monkeypatch):
     spec = Spec(name="one", grids={"chain": chain()})
-    with stops_after(monkeypatch, 3, KeyboardInterrupt()), pytest.raises(Interrupted):
-        run(spec, tmp_path / "a.h5", progress=False)
+    interrupt(spec, tmp_path / "a.h5", monkeypatch, 3)
     monkeypatch.setattr("lattice_diffusion.store.__version__", "99.0")
     with pytest.raises(
         InputError, match=r"a\.h5 was begun by lattice_diffusion .*; finish it with that, or use --force"
