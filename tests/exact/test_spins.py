@@ -12,7 +12,7 @@ import pytest
 from refusals import refusals
 
 import lattice_diffusion as ld
-from lattice_diffusion.exact.spins import SpinSolver, block_states
+from lattice_diffusion.exact.spins import block_states
 
 CHANNELS = {"bitflip": ld.channels.BitFlip(), "erasure": ld.channels.Erasure(), "gaussian": ld.channels.Gaussian()}
 SYSTEMS = {
@@ -214,15 +214,6 @@ def test_reference_point_of_the_11x11_lattice():
     curve = ld.exact.cmi_curve(ld.models.Ising(lattice, 0.44), CHANNELS["gaussian"], 0.7, parts, 1500, 2)
     sketch = np.array([1.0e-2, 2.5e-3, 5.4e-4, 1.2e-4])
     assert np.all(np.abs(curve.values - sketch) < 3 * np.hypot(curve.stderr, 0.15 * sketch))
-
-
-def test_default_block_posterior_agrees_with_the_fast_one():
-    lattice, rng = ld.Lattice((5, 4)), np.random.default_rng(6)
-    solver = ld.models.Ising(lattice, 0.4).solver
-    sites = np.array([13, 2, 6, 7])
-    h = rng.normal(size=(3, 5, 4))
-    h.reshape(3, -1)[:, sites] = 0
-    assert solver.block_posterior(h, sites) == pytest.approx(SpinSolver.block_posterior(solver, h, sites), abs=1e-12)
 
 
 test_refusals = refusals(

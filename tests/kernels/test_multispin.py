@@ -331,18 +331,6 @@ def test_one_sweep_from_every_state_follows_the_transition_matrix(name, update):
     assert transition_p_value(name, update, n, n_digits=4, repaired=False) < 1e-4
 
 
-@pytest.mark.parametrize("update", UPDATES)
-@pytest.mark.parametrize("name", SMALL)
-def test_equilibrium_follows_the_law_of_all_states(name, update):
-    """40,000 replicas (independent), six samples 40 sweeps apart."""
-    shape, periodic = SMALL[name]
-    lattice = ld.Lattice(shape, periodic)
-    chain = multispin_chain(lattice, 0.43, 60, np.random.default_rng(49), update, n_replicas=40_000)
-    samples = np.concatenate([chain.sweep(40).spins() for _ in range(6)])
-    assert p_value(samples, ising_law(shape, lattice.periodic, 0.43)) > 1e-4
-    assert p_value(samples, ising_law(shape, lattice.periodic, 1.1 * 0.43)) < 1e-4
-
-
 # --- large lattices -----------------------------------------------------------------------------------------------
 
 
