@@ -67,6 +67,10 @@ class Difference(Neural):
         """Return the loss of a batch, which may keep a state of its own."""
         return self._score
 
+    def _other(self, a: Tensor) -> Tensor:
+        """Return the values of other samples, far away in the order."""
+        return a.roll(max(1, len(a) // 2), dims=0)
+
     def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: Generator) -> Estimate:
         if self.evaluate == "held_out":
             answer, n_valid = super()._estimate(sample, groups, rng), VALIDATION * (1 - 1 / self.folds) * len(sample)
@@ -123,7 +127,7 @@ class ClassifierRatio(_OfPairs):
     """The log odds of a classifier between matched and mismatched pairs, averaged over the matched ones."""
 
     def _score(self, net: nn.Module, a: Tensor, z: Tensor) -> Tensor:
-        return softplus(-_pairs(net, a, z)).mean() + softplus(_pairs(net, _other(a), z)).mean()
+        return softplus(-_pairs(net, a, z)).mean() + softplus(_pairs(net, self._other(a), z)).mean()
 
     def _values(self, net: nn.Module, a: Tensor, z: Tensor) -> Tensor:
         return _pairs(net, a, z)
@@ -133,14 +137,14 @@ class MINE(_OfPairs):
     """Mutual information neural estimation: the bound of Donsker and Varadhan."""
 
     def _score(self, net: nn.Module, a: Tensor, z: Tensor) -> Tensor:
-        return _log_mean_exp(_pairs(net, _other(a), z)) - _pairs(net, a, z).mean()
+        return _log_mean_exp(_pairs(net, self._other(a), z)) - _pairs(net, a, z).mean()
 
     def _loss(self) -> Loss:
         """Divide E' e^T by its moving average, in place of its own value in the batch, which would bias gradients."""
         log_average: list[Tensor] = []
 
         def loss(net: nn.Module, a: Tensor, z: Tensor) -> Tensor:
-            others = _pairs(net, _other(a), z)
+            others = _pairs(net, self._other(a), z)
             now = _log_mean_exp(others).detach()
             old = log_average[0] if log_average else now
             log_average[:] = [torch.logaddexp(old + math.log(MOVING_AVERAGE), now + math.log1p(-MOVING_AVERAGE))]
@@ -150,7 +154,7 @@ class MINE(_OfPairs):
 
     def _values(self, net: nn.Module, a: Tensor, z: Tensor) -> Tensor:
         """Return T_i - log M - (e^T'_i / M - 1): the bound as a mean, M = mean e^T' to first order."""
-        others = _pairs(net, _other(a), z)
+        others = _pairs(net, self._other(a), z)
         log_mean = _log_mean_exp(others)
         return _pairs(net, a, z) - log_mean - ((others - log_mean).exp() - 1)
 
@@ -185,11 +189,6 @@ class InfoNCE(Difference):
 def _pairs(net: nn.Module, a: Tensor, z: Tensor) -> Tensor:
     x = torch.cat([a, z], dim=1)
     return torch.cat([net(part) for part in x.split(CHUNK)])[:, 0]
-
-
-def _other(a: Tensor) -> Tensor:
-    """Return the values of other samples, far away in the order."""
-    return a.roll(max(1, len(a) // 2), dims=0)
 
 
 def _log_mean_exp(x: Tensor) -> Tensor:

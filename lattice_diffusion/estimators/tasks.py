@@ -25,7 +25,7 @@ from ..estimate import Estimate
 from ..exact import cmi
 from ..exact.gaussian import GaussianSolver
 from ..lattice import Lattice, Rng, Tripartition
-from ..models import CurieWeiss, DomainWalls, GaussianField, GaussianMixture, Ising, OnLattice
+from ..models import CurieWeiss, DomainWalls, GaussianField, GaussianMixture, Ising, OnLattice, PottsChain
 from ..models.base import DataKind
 from ..registry import hint
 from .classical import exact_log_ratios
@@ -167,6 +167,11 @@ def loops(channel: Channel, t: float, radius: int) -> Problem:
     return model, channel, t, model.tripartition(bond=((3, 2), (3, 3)), radius=radius)
 
 
+def potts(channel: Channel, t: float) -> Problem:
+    lattice = Lattice((16,))
+    return PottsChain(lattice, coupling=3.0, q=3), channel, t, lattice.tripartition((7,), radius=2)
+
+
 TASKS: dict[str, Problem] = {
     "charges-3": charges(0.003837),
     "charges-1": charges(0.03179),
@@ -188,6 +193,7 @@ TASKS: dict[str, Problem] = {
     "loops-bitflip": loops(BitFlip(), 0.1, radius=1),
     "loops-erasure": loops(Erasure(), 0.3, radius=1),
     "field-patch": field(0.01, 0.5, radius=1, patch=3),
+    "potts-erasure": potts(Erasure(), 0.6),
 }
 
 

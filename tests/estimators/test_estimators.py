@@ -168,6 +168,25 @@ def test_the_truth_of_erased_loops_is_that_of_percolation():
     assert est.tasks.find("loops-erasure").truth.value == pytest.approx(keep * np.log(2) * gain, abs=1e-12)
 
 
+def test_the_truth_of_erased_tokens_is_that_of_their_nearest_neighbours():
+    """A token that was kept is told by the nearest kept ones on its left and right, of B alone or of B and C."""
+    q, t, weight = 3, 0.6, np.exp(3.0)
+    step = (np.ones((q, q)) + (weight - 1) * np.eye(q)) / (weight + q - 1)
+
+    def entropy(left, right):
+        """H(a | nearest kept tokens) of sides with so many sites."""
+        total = 0.0
+        for i, j in itertools.product(range(1, left + 2), range(1, right + 2)):  # the last: none is kept
+            shares = [t ** (k - 1) * (1 - t if k <= n else 1) for k, n in ((i, left), (j, right))]
+            far = [np.linalg.matrix_power(step, k if k <= n else 999) for k, n in ((i, left), (j, right))]
+            joint = np.einsum("xa,ay->xay", *far) / q
+            total += np.prod(shares) * (entr(joint).sum() - entr(joint.sum(axis=1)).sum())
+        return total
+
+    truth = est.tasks.find("potts-erasure").truth
+    assert abs(truth.value - (1 - t) * (entropy(2, 2) - entropy(7, 8))) < 5 * truth.stderr
+
+
 def test_the_oracle_scatters_as_it_says():
     """z-scores over all tasks: their sum of squares is chi-squared, so an error 1.5 times off would show."""
     z = []
