@@ -94,7 +94,7 @@ class DiffusionMI(Seeded, Trained):
 
 
 class MINDE(DiffusionMI):
-    by_epochs = True
+    by_epochs, batch_size = True, 64  # MINDE's own; MMG's is 512
 
     def __init__(self, folds: int = 2, steps: int = 3000) -> None:  # its weights are averaged over 1,000
         super().__init__(folds, steps)

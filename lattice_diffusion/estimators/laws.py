@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, log_softmax, pad, softplus
 
-from ..channels import Channel, is_gaussian
+from ..channels import MASK, Channel, Erasure, is_gaussian
 from ..denoisers.on_device import on
 from ..errors import check_memory
 from ..lattice import FloatArray
@@ -40,6 +40,7 @@ FEWEST = 30  # samples of a density
 LOG_VARIANCE = (-14.0, 4.0)  # of a component, in units of the variance of a: none collapses on one sample
 FIELD_CERTAIN = 15.0  # stands for an infinite field: exp(-30) is 0 in single precision
 FLAT = 1e-9  # columns that vary less, and combinations of less variance, are taken for constant
+UNTOLD = -1  # index of values that tell nothing
 PRIOR = 3.0  # standard deviation of log odds by whitened column: they stay finite where classes are separate
 LARGEST_NOISE = 0.3  # of log odds, from the errors of the weights: beyond it they are shrunk
 DEGREE = 3  # of the bend
@@ -113,7 +114,10 @@ class NoisySpin(Head):
 
 
 class Categorical(Head):
-    """One of a few values: log odds against the last of them; `counts` says how often each was seen."""
+    """One of a few values: log odds against the last of them; `counts` says how often each was seen.
+
+    Other values, as those of a mask whose noise is known, tell nothing.
+    """
 
     prior = PRIOR**-2
 
@@ -122,13 +126,14 @@ class Categorical(Head):
         self.n_outputs = self.n_linear = self.n_bent = len(values) - 1
 
     def target(self, a: FloatArray) -> FloatArray:
-        return np.abs(a[:, None] - self.values).argmin(axis=1).astype(float)
+        away = np.abs(a[:, None] - self.values)
+        return np.where(away.min(axis=1) == 0, away.argmin(axis=1), UNTOLD).astype(float)
 
     def start(self) -> FloatArray:
         return _log_odds(self.counts)
 
     def nats(self, theta: Tensor, y: Tensor) -> Tensor:
-        return cross_entropy(pad(theta, (0, 1)), y.long(), reduction="none")
+        return cross_entropy(pad(theta, (0, 1)), y.long(), reduction="none", ignore_index=UNTOLD)
 
 
 def _log_odds(counts: NDArray[np.intp]) -> FloatArray:
@@ -226,6 +231,8 @@ def head_of(
 ) -> Head:
     """Return the law that fits the values a: tokens or a few others, real ones, or both; `known` are all samples'."""
     if token or len(known) <= FEW_VALUES:  # one of them may be missing in a
+        if token and isinstance(channel, Erasure) and (symbols := known[known != MASK]).size > 1:
+            known = symbols
         return Categorical(known, (a[:, None] == known).sum(axis=0))
     values, counts = np.unique(a, return_counts=True)
     at = counts > max(ATOM * len(a), 5 * float(np.median(counts)))

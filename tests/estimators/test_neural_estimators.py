@@ -16,6 +16,7 @@ from lattice_diffusion.estimators import tables
 from lattice_diffusion.estimators.base import CapWarning
 from lattice_diffusion.estimators.critics import Bound
 from lattice_diffusion.estimators.denoiser_gap import DenoiserGapWarning
+from lattice_diffusion.estimators.laws import head_of
 from lattice_diffusion.estimators.networks import Convolution, places_of
 from lattice_diffusion.estimators.neural import middle
 
@@ -147,13 +148,25 @@ def test_tokens_have_no_order(channel, t):
     truth = ld.exact.cmi(chain, channel, t, parts, n_samples=4000, rng=1)
     x_t = channel.corrupt(chain.sample(3000, np.random.default_rng(0)), t, np.random.default_rng(1))
     one, known = est.ConditionalLikelihood(folds=2), {"channel": channel, "t": t, "rng": 0}
+    blind = one.fit(x_t, parts, rng=0).estimate()  # to the noise: a mask in A is a symbol
     found = one.fit(x_t, parts, **known).estimate()
-    assert abs(found.value - truth.value) < 4 * np.hypot(found.stderr, truth.stderr)
+    for answer in (found, blind):
+        assert abs(answer.value - truth.value) < 4 * np.hypot(answer.stderr, truth.stderr)
     moved = np.where(x_t < 0, x_t, np.array([1, 2, 0])[x_t.astype(int)])
     assert one.fit(moved, parts, **known).estimate().value == pytest.approx(found.value, abs=found.stderr)
     flat = x_t[:, parts.A], x_t[:, parts.C].astype(np.int8)
-    assert one.fit(*flat, rng=0).estimate().value == pytest.approx(found.value, abs=1e-9)
-    assert one.fit(*flat, tokens=3, rng=0).estimate().value == pytest.approx(found.value, abs=1e-9)
+    assert one.fit(*flat, rng=0).estimate().value == pytest.approx(blind.value, abs=1e-9)
+    assert one.fit(*flat, tokens=3, rng=0).estimate().value == pytest.approx(blind.value, abs=1e-9)
+
+
+@pytest.mark.parametrize(("channel", "told"), [(ld.channels.Erasure(3), 0.0), (None, np.log(4))])
+def test_a_mask_tells_nothing_where_it_is_known_to_be_noise(channel, told):
+    """Its likelihood is 1, and those of the symbols sum to 1 without it."""
+    values = np.array([-1.0, 0.0, 1.0, 2.0])
+    head = head_of(values, values, channel, 0.5, components=3, token=True)
+    nats = head.nats(torch.zeros(4, head.n_outputs), torch.from_numpy(head.target(values)))
+    assert float(nats[0]) == pytest.approx(told)
+    assert float(torch.exp(-nats[1:]).sum()) == pytest.approx(1.0 if channel else 0.75)
 
 
 @pytest.mark.slow
