@@ -1,46 +1,43 @@
 """Two windows on one axis: where denoising is nonlocal, and where the label is decided."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from ..errors import InputError
-from . import COLORS, curve, legend, new_figure, noise_axis
+from . import COLORS, curve, legend, new_figure, noise_axis, trusted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Measured = tuple[NDArray, NDArray]  # values and their errors
 FLOOR = 1e-5  # nats; what is smaller is not drawn, and below it there is room for the windows
+NAMES = {
+    "cmi": "$I(A;C|B)$",
+    "label_information_abc": "$I(S;ABC)$",
+    "label_information_lost": "$I_0(S;AB) - I(S;B)$",
+}
 
 
 def plot_label_windows(
-    t: NDArray,
-    cmi: Measured,
-    label: Measured,
-    lost: Measured,
-    *,
+    data: xr.Dataset,
     nonlocality: tuple[float, float],
     speciation: tuple[float, float],
-    given_label: NDArray | None = None,
     ax: "Axes | None" = None,
 ) -> "Axes":
     """Draw I_t(A;C|B) with I_t(S;ABC) and I_0(S;AB) - I_t(S;B), and both windows as bars below them.
 
     Args:
-        label: I_t(S;ABC); lost: I_0(S;AB) - I_t(S;B).
+        data: the variables `NAMES` over t, and `cmi_given_label`, I_t(A;C|B,S), if any.
         nonlocality, speciation: start and stop, NaN for an end that lies beyond the times measured.
-        given_label: I_t(A;C|B,S).
     """
-    ax = new_figure()[1] if ax is None else ax
-    names = ("$I(A;C|B)$", "$I(S;ABC)$", "$I_0(S;AB) - I(S;B)$")
-    for k, (name, (values, stderr)) in enumerate(zip(names, (cmi, label, lost), strict=True)):
-        curve(ax, k, t, np.where(values > FLOOR, values, np.nan), stderr, name, lw=0.7)
-    if given_label is not None:
-        ax.plot(t, np.where(given_label > FLOOR, given_label, np.nan), COLORS[0], ls="--", label="$I(A;C|B,S)$")
+    ax, t = new_figure()[1] if ax is None else ax, data["t"].values
+    for k, (name, label) in enumerate(NAMES.items()):
+        curve(ax, k, t, data[name].where(data[name] > FLOOR), data[f"{name}_stderr"], label, lw=0.7)
+    if "cmi_given_label" in data:
+        given = data["cmi_given_label"].where(trusted(data, "cmi_given_label"))
+        ax.plot(t, given.where(given > FLOOR), COLORS[0], ls="--", label="$I(A;C|B,S)$")
     ax.axhline(FLOOR, color="0.8", lw=0.8)
     bars = {"speciation": (0.19, COLORS[3], speciation), "nonlocality": (0.07, COLORS[0], nonlocality)}
     where = ax.get_xaxis_transform()
@@ -50,34 +47,25 @@ def plot_label_windows(
         for end in ends:  # open ends have no cap
             ax.plot([end], [height], "|", color=color, ms=10, mew=2, transform=where)
         ax.text(low, height + 0.025, name, transform=where, color=color, fontsize="small")
-    ax.set(yscale="log", ylim=(FLOOR / 150, 2 * max(1.0, label[0].max())), xlabel="time t", ylabel="information (nats)")
+    highest = 2 * max(1.0, float(data["label_information_abc"].max()))
+    ax.set(yscale="log", ylim=(FLOOR / 150, highest), ylabel="information (nats)")
     ax.set_yticks([10.0**k for k in range(-5, 1)], minor=False)
-    ax.set_title("Nonlocality and speciation windows")
-    legend(ax, 2)
+    legend(noise_axis(ax, data), 2)
     return ax
 
 
-def plot_probe_label_windows(variables: Mapping[str, xr.Variable], *, ax: "Axes | None" = None) -> "Axes":
+def plot_probe_label_windows(variables: Mapping[str, xr.Variable]) -> "Axes":
     """Draw the same from a probe of labelled images, at its smallest radius."""
     if "speciation_start" not in variables:
         raise InputError("a probe without labels, or not converged, has no speciation window; probe again with labels")
-
-    def measured(name: str, *place: Any) -> Any:
-        return tuple(variables[f"{name}{end}"].values[..., *place] for end in ("", "_stderr"))
-
-    ends = [tuple(float(variables[f"{name}_{end}"].values.flat[0]) for end in ("start", "stop")) for name in _WINDOWS]
-    ax = plot_label_windows(
-        variables["t"].values,
-        measured("cmi_above_null", 0),
-        measured("label_information"),
-        measured("label_information_lost"),
-        **dict(zip(("nonlocality", "speciation"), ends, strict=True)),  # type: ignore[arg-type]
-        ax=ax,
+    data = xr.Dataset(dict(variables)).isel(radius=0)
+    names = {"cmi_above_null": "cmi", "label_information": "label_information_abc"}
+    data = data.drop_vars(["cmi", "cmi_stderr"]).rename(
+        {f"{old}{end}": f"{new}{end}" for old, new in names.items() for end in ("", "_stderr")}
     )
-    r = variables["radius"].values[0]
-    ax.set_title(f"Images: windows at {float(variables['tolerance'].values):g} nats, r = {r}")
-    legend(noise_axis(ax, variables), 2)
+    window, speciation = (
+        (float(data[f"{name}_start"]), float(data[f"{name}_stop"])) for name in ("window", "speciation")
+    )
+    ax = plot_label_windows(data, window, speciation)
+    ax.set_title(f"Images: windows at {float(data['tolerance']):g} nats, r = {data['radius'].item()}")
     return ax
-
-
-_WINDOWS = ("window", "speciation")  # as a probe calls them

@@ -201,20 +201,9 @@ def figure(result: xr.DataTree) -> Any:
     fig, axes = plots.new_figure(len(TITLES), width=4.4, height=4.4)
     for ax, (name, title) in zip(axes, TITLES.items(), strict=True):
         data = grids(result)[name].isel(radius=0)
-        cmi, label, lost = (
-            (data[key].values, data[f"{key}_stderr"].values)
-            for key in ("cmi", "label_information_abc", "label_information_lost")
-        )
         start, stop, label_start, label_stop = data["end_time"].values
-        plot_label_windows(
-            *(data["t"].values, cmi, label, lost),
-            nonlocality=(start, stop),
-            speciation=(label_start, label_stop),
-            given_label=data["cmi_given_label"].where(plots.trusted(data, "cmi_given_label")).values,
-            ax=ax,
-        )
+        plot_label_windows(data, (start, stop), (label_start, label_stop), ax)
         ax.set_title(f"{title}: a = {float(data['explained']):.2f}")
-        plots.legend(plots.noise_axis(ax, data), 2)
     return fig
 
 
