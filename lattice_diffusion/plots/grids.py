@@ -81,14 +81,7 @@ def plot_grids(
     return figure
 
 
-def panels(
-    result: xr.DataTree,
-    grid: str | None = None,
-    *,
-    at: Mapping[str, Any] | None = None,
-    over: Sequence[str] = (),
-    quantity: Sequence[str] = (),
-) -> dict[str, list[Panel]]:
+def panels(result: xr.DataTree, grid: str | None = None, **choice: Any) -> dict[str, list[Panel]]:
     """Return the panels of `plot_grids` by grid, for grids that have any."""
     known = grids(result)
     if grid is not None and grid not in known:
@@ -96,23 +89,22 @@ def panels(
     model = None
     with contextlib.suppress(ValueError, AttributeError):  # parameters of a damaged file
         model = json.loads(str(result.attrs["parameters"])).get("model")
-    found = {
-        name: list(_panels(data, model, dict(at or {}), tuple(over), tuple(quantity)))
-        for name, data in known.items()
-        if grid in (None, name)
-    }
+    found = {name: list(_panels(data, model, **choice)) for name, data in known.items() if grid in (None, name)}
     found = {name: those for name, those in found.items() if those}
     if not found:
-        held = "; ".join(
-            f"{name}: {', '.join(map(str, [*data.data_vars, *data.sizes]))}" for name, data in known.items()
-        )
-        raise InputError(f"no grid has such quantities and axes; there are {held}")
+        held = [f"{name}: {', '.join(map(str, [*data.data_vars, *data.sizes]))}" for name, data in known.items()]
+        raise InputError(f"no grid has such quantities and axes; there are {'; '.join(held)}")
     return found
 
 
 def _panels(
-    data: xr.Dataset, model: Any, at: dict[str, Any], over: tuple[str, ...], quantity: tuple[str, ...]
+    data: xr.Dataset,
+    model: Any,
+    at: Mapping[str, Any] | None = None,
+    over: Sequence[str] = (),
+    quantity: Sequence[str] = (),
 ) -> Iterator[Panel]:
+    at = at or {}
     if "samples" in data:
         yield from _samples(data["samples"], model)
         return
@@ -139,7 +131,7 @@ def _index(coordinate: xr.DataArray, value: Any) -> int:
     return int(found[0])
 
 
-def _variable(data: xr.Dataset, name: str, over: tuple[str, ...], at: Sequence[str]) -> Iterator[Panel]:
+def _variable(data: xr.Dataset, name: str, over: Sequence[str], at: Sequence[str]) -> Iterator[Panel]:
     """Yield the panels of one variable: those of every combination of values along the axes that are not shown."""
     axes = [str(dim) for dim in data[name].dims]
     fixed = [*(dim for dim in axes if data.sizes[dim] == 1 and dim not in over), *at]
