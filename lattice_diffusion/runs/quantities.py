@@ -211,27 +211,17 @@ def pool(rounds: list[Round]) -> Values:
     if len(rounds) == 1:
         return rounds[0].values
     n = np.array([part.n for part in rounds], float)
-    total = n.sum()
-
-    def mean(name: str) -> NDArray:
-        return np.tensordot(n, [part.values[name] for part in rounds], 1) / total
-
-    def spread(squared_errors: list[NDArray], squares: list[NDArray]) -> NDArray:
-        return np.tensordot(n * (n - 1), squared_errors, 1) + np.tensordot(n, squares, 1)
-
+    total, columns = n.sum(), {name: np.array([part.values[name] for part in rounds]) for name in rounds[0].values}
     answer = {}
-    for name in rounds[0].values:
+    for name, values in columns.items():
         subject, _, kind = name.rpartition("_")
-        if kind not in ("stderr", "covariance") or subject not in rounds[0].values:
-            answer[name] = mean(name)
+        if kind not in ("stderr", "covariance") or subject not in columns:
+            answer[name] = np.tensordot(n, values, 1) / total
             continue
-        away = [part.values[subject] - mean(subject) for part in rounds]
-        if kind == "stderr":
-            squares = spread([part.values[name] ** 2 for part in rounds], [x**2 for x in away])
-            answer[name] = np.sqrt(squares / (total * (total - 1)))
-        else:
-            products = spread([part.values[name] for part in rounds], [np.multiply.outer(x, x) for x in away])
-            answer[name] = products / (total * (total - 1))
+        away = columns[subject] - np.tensordot(n, columns[subject], 1) / total
+        inside, between = (values**2, away**2) if kind == "stderr" else (values, away[:, :, None] * away[:, None])
+        spread = (np.tensordot(n * (n - 1), inside, 1) + np.tensordot(n, between, 1)) / (total * (total - 1))
+        answer[name] = np.sqrt(spread) if kind == "stderr" else spread
     return answer
 
 
