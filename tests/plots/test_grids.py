@@ -17,6 +17,10 @@ def array(values, *dims, units="nat"):
     return results.variable(dims, values, units, "a quantity of long name")
 
 
+def axes(**values):
+    return {name: results.variable(name, x, "1", name) for name, x in values.items()}
+
+
 def made(**grids):
     return results.tree(results.provenance("mine", "{}", 0, complete=True), grids)
 
@@ -24,13 +28,12 @@ def made(**grids):
 @pytest.fixture
 def result():
     """Two grids: one of five axes, whose CMI at every place is another number, and label entropies over two."""
-    axes = {name: results.variable(name, values, "1", name) for name, values in AXES.items()}
     shape = tuple(map(len, AXES.values()))
     cmi = 1e-6 * np.arange(1.0, 1 + np.prod(shape)).reshape(shape)
     peak = np.full(shape[:3], 0.5)
     wide = {"cmi": array(cmi, *AXES), "cmi_stderr": array(0.1 * cmi, *AXES), "peak_time": array(peak, *[*AXES][:3])}
     entropy = {"label_entropy": array(np.arange(6.0).reshape(2, 3), "length", "t")}
-    return made(wide={**axes, **wide}, label={"length": axes["length"], "t": axes["t"], **entropy})
+    return made(wide={**axes(**AXES), **wide}, label={**axes(length=SIDES, t=T), **entropy})
 
 
 def images(figure):
@@ -81,10 +84,9 @@ def test_values_that_rare_samples_carry_are_hatched():
     t = np.linspace(0.1, 0.9, 7)
     cmi = np.array([1e-6, 5e-6, 1e-3, 4e-2, 5e-2, 1e-2, 1e-3])
     stderr = np.array([1e-8, 1e-7, 9e-4, 4e-3, 2e-3, 1e-3, 1e-4])  # rare samples: half at t_2, missed before
-    names = {"t": results.variable("t", t, "1", "time"), "radius": results.variable("radius", [1, 2], "1", "r")}
     both = {"cmi": array(np.array([cmi, cmi / 2]), "radius", "t")}
     both["cmi_stderr"] = array(np.array([stderr, np.zeros(7)]), "radius", "t")
-    data = made(grid={**names, **both})["grid"].to_dataset()
+    data = made(grid={**axes(t=t, radius=[1, 2]), **both})["grid"].to_dataset()
     seen = plots.trusted(data, "cmi")
     assert seen.sel(radius=1).values.tolist() == [False, False, False, True, True, True, True]
     assert seen.sel(radius=2).all()  # exact
@@ -99,10 +101,9 @@ def test_values_that_rare_samples_carry_are_hatched():
 
 def test_time_is_labelled_in_all_units_of_noise():
     t = np.array([0.2, 0.5, 0.8])
-    axes = {"t": results.variable("t", t, "1", "time"), "beta": results.variable("beta", BETAS, "1", "beta")}
     log_snr = results.variable("t", 2 * np.log((1 - t) / t), "1", "log snr")
     cmi = array(np.arange(1.0, 13.0).reshape(4, 3), "beta", "t")
-    result = made(grid={**axes, "log_snr": log_snr, "cmi": cmi, "xi": array(t, "t", units="sites")})
+    result = made(grid={**axes(t=t, beta=BETAS), "log_snr": log_snr, "cmi": cmi, "xi": array(t, "t", units="sites")})
     labels = ["0.2\n0.25\n+2.8", "0.5\n1\n+0.0", "0.8\n4\n-2.8"]
     figure = plot_grids(result)
     along_t = [ax for ax in figure.axes if ax.get_xlabel() == "noise level"]
@@ -128,8 +129,9 @@ def test_time_is_labelled_in_all_units_of_noise():
     ("values", "labels"), [([0.3, 0.5, 0.6], ["0.3", "0.5", "0.6"]), ([0.1, 0.15, 1.0, 2.0], None)]
 )
 def test_labels_of_values_do_not_collide(values, labels):
-    axes = {"mean": results.variable("mean", values, "1", "mean"), "side": results.variable("side", SIDES, "1", "side")}
-    data = made(grid={**axes, "xi": array(np.ones((2, len(values))), "side", "mean")})["grid"].to_dataset()
+    data = made(grid={**axes(mean=values, side=SIDES), "xi": array(np.ones((2, len(values))), "side", "mean")})[
+        "grid"
+    ].to_dataset()
     ax = plots.cells(plots.new_figure()[1], data, "xi", x="mean", y="side")
     ax.figure.draw_without_rendering()
     shown = ax.get_xticklabels()
@@ -140,11 +142,10 @@ def test_labels_of_values_do_not_collide(values, labels):
 
 def test_times_of_peaks_are_labelled_in_all_units_of_noise():
     t = np.array([0.2, 0.4, 0.5, 0.6, 0.8])
-    axes = {name: results.variable(name, x, "1", name) for name, x in {"t": t, "beta": BETAS, "side": SIDES}.items()}
     log_snr = results.variable("t", 2 * np.log((1 - t) / t), "1", "log snr")
     peaks = array(np.array([[0.45, 0.5, 0.52, 0.55], [0.41, 0.5, 0.52, 0.58]]), "side", "beta", units="1")
     drawn = {"cmi": array(np.ones(5), "t"), "peak_time": peaks}
-    result = made(grid={**axes, "log_snr": log_snr, **drawn})
+    result = made(grid={**axes(t=t, beta=BETAS, side=SIDES), "log_snr": log_snr, **drawn})
     labels = ["0.4, 0.67, +0.8", "0.5, 1, +0.0", "0.6, 1.5, -0.8"]  # 0.4 and 0.6 bracket the peaks
     curve = plot_grids(result, quantity=["peak_time"], over=("beta",)).axes[0]
     bar = plot_grids(result, quantity=["peak_time"], over=("beta", "side")).axes[1]
@@ -161,9 +162,8 @@ def test_times_of_peaks_are_labelled_in_all_units_of_noise():
 
 
 def test_what_is_empty_says_so():
-    axes = {"t": results.variable("t", T, "1", "time")}
     nothing = {"markov_length": array(np.full(3, np.nan), "t"), "cmi": array(np.zeros(3), "t")}
-    figure = plot_grids(made(grid={**axes, **nothing}))
+    figure = plot_grids(made(grid={**axes(t=T), **nothing}))
     texts = [text.get_text() for ax in figure.axes for text in ax.texts]
     assert any(text.endswith("none found") for text in texts)
     assert any(text.endswith("zero everywhere") for text in texts)
