@@ -162,35 +162,16 @@ def log_normal_density(x: FloatArray, covariance: FloatArray) -> FloatArray:
     return -0.5 * (white**2).sum(axis=0) - np.log(np.diag(root)).sum() - 0.5 * x.shape[1] * math.log(2 * math.pi)
 
 
-def _planted_average(even_weight: Callable[[NDArray], NDArray], gamma: NDArray | float) -> FloatArray:
-    """Return E f(y) for y = gamma + sqrt(gamma) z, given f(y) cosh(y) (or its even part times e^y) as `even_weight`."""
+def label_mmse(gamma: NDArray | float, power: int = 1) -> FloatArray:
+    """Return E Var(S|R)^power = E sech(y)^(2 power), y = gamma + sqrt(gamma) z, gamma = K_R^2 (any shape).
+
+    Half of power 1 is the slope of I(S;R) in gamma; power 2 is the slope of power 1, with the other sign.
+    """
     gamma = np.asarray(gamma, float)[..., None]
-    scale = np.sqrt(gamma / (1.0 + gamma))
     v = np.linspace(-40.0, 40.0, 801)
-    y = scale * v
-    total = (even_weight(y) * np.exp(-0.5 * v**2 / (1.0 + gamma))).sum(axis=-1) * (v[1] - v[0])
+    y = np.sqrt(gamma / (1.0 + gamma)) * v
+    total = (np.cosh(y) ** (1 - 2 * power) * np.exp(-0.5 * v**2 / (1.0 + gamma))).sum(axis=-1) * (v[1] - v[0])
     return np.exp(-gamma[..., 0] / 2) / np.sqrt(2 * math.pi * (1.0 + gamma[..., 0])) * total
-
-
-def label_entropy(gamma: NDArray | float) -> FloatArray:
-    """Return H(S|R) = F(K_R) in nats, gamma = K_R^2 (any shape)."""
-
-    def even_weight(y: NDArray) -> NDArray:
-        y = np.abs(y)
-        rare = np.log1p(np.exp(-2 * y))
-        return 0.5 * (np.exp(y) * rare + np.exp(-y) * (2 * y + rare))
-
-    return _planted_average(even_weight, gamma)
-
-
-def label_mmse(gamma: NDArray | float) -> FloatArray:
-    """Return E Var(S|R), gamma = K_R^2 (any shape)."""
-    return _planted_average(lambda y: 1.0 / np.cosh(y), gamma)
-
-
-def _label_curvature(gamma: NDArray | float) -> FloatArray:
-    """Return -d mmse / d gamma = E Var(S|R)^2."""
-    return _planted_average(lambda y: (1.0 / np.cosh(y)) ** 3, gamma)
 
 
 def _integrate(f: Callable[[NDArray], NDArray], start: float, stop: float) -> float:
@@ -220,7 +201,7 @@ def label_cmi(gamma_b: float, gamma_ab: float, gamma_bc: float, gamma_abc: float
     def integrand(gamma: NDArray) -> NDArray:
         u = gamma - gamma_b
         overlap = np.minimum(np.minimum(u, gain_a + gain_c - u), min(gain_a, gain_c)).clip(0.0)
-        return 0.5 * overlap * _label_curvature(gamma)
+        return 0.5 * overlap * label_mmse(gamma, 2)
 
     for start, stop in itertools.pairwise(corners):
         total += _integrate(integrand, gamma_b + start, gamma_b + stop)
