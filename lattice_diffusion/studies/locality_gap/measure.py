@@ -64,7 +64,7 @@ class SpinLaws:
         law, out = gaussian_output_law(snr)[:, ::-1].copy(), np.empty((len(self.local), len(self.clean)))
         for p, column in zip(self.local, out, strict=True):  # one site leaves nothing to draw
             mixtures.block_divergence(self.everything, p, law, np.random.default_rng(0), column)
-        return out.T
+        return np.ascontiguousarray(out.T)
 
     def gap(self, snr: float) -> FloatArray:
         """Return the expected squared difference of the two means (n, radii); its mean is Delta."""
