@@ -24,30 +24,23 @@ from ..results import variable
 if TYPE_CHECKING:
     from .points import Point
 
-# A quantity, or "module:NAME" that is imported when it is asked for.
+HOMES = {  # of quantities
+    "runs.quantities": ("cmi", "label_entropy", "denoising"),
+    "studies.label_windows": ("label_information",),
+    "studies.domain_walls": ("squared_correlation",),
+    "studies.parallel_unmasking": ("parallel_unmasking",),
+    "studies.memorisation": ("memorisation",),
+    "studies.hierarchy": ("root_entropy",),
+    "studies.area_law": ("unmasking", "masked_area", "generated_law"),
+    "studies.receptive_field.measure": ("network_cost", "radius_schedule"),
+    "studies.locality_gap.measure": ("locality_gap", "learned_gap"),
+    "studies.recovery.measure": ("recovery", "learned_recovery", "learned_unmasking"),
+    "studies.hybrid_generation": ("generation", "learned_generation"),
+    "studies.phases": ("round_trip", "exact_round_trip"),
+}
+# A quantity, or "module:name" that is imported when it is asked for.
 QUANTITIES: dict[str, Any] = {
-    "cmi": "lattice_diffusion.runs.quantities:cmi",
-    "label_entropy": "lattice_diffusion.runs.quantities:label_entropy",
-    "label_information": "lattice_diffusion.studies.label_windows:label_information",
-    "squared_correlation": "lattice_diffusion.studies.domain_walls:squared_correlation",
-    "parallel_unmasking": "lattice_diffusion.studies.parallel_unmasking:parallel_unmasking",
-    "memorisation": "lattice_diffusion.studies.memorisation:memorisation",
-    "root_entropy": "lattice_diffusion.studies.hierarchy:root_entropy",
-    "denoising": "lattice_diffusion.runs.quantities:denoising",
-    "unmasking": "lattice_diffusion.studies.area_law:unmasking",
-    "learned_unmasking": "lattice_diffusion.studies.recovery.measure:learned_unmasking",
-    "masked_area": "lattice_diffusion.studies.area_law:masked_area",
-    "generated_law": "lattice_diffusion.studies.area_law:generated_law",
-    "network_cost": "lattice_diffusion.studies.receptive_field.measure:network_cost",
-    "radius_schedule": "lattice_diffusion.studies.receptive_field.measure:radius_schedule",
-    "locality_gap": "lattice_diffusion.studies.locality_gap.measure:locality_gap",
-    "learned_gap": "lattice_diffusion.studies.locality_gap.measure:learned_gap",
-    "recovery": "lattice_diffusion.studies.recovery.measure:recovery",
-    "learned_recovery": "lattice_diffusion.studies.recovery.measure:learned_recovery",
-    "generation": "lattice_diffusion.studies.hybrid_generation:generation",
-    "learned_generation": "lattice_diffusion.studies.hybrid_generation:learned_generation",
-    "round_trip": "lattice_diffusion.studies.phases:round_trip",
-    "exact_round_trip": "lattice_diffusion.studies.phases:exact_round_trip",
+    name: f"lattice_diffusion.{module}:{name}" for module, names in HOMES.items() for name in names
 }
 OPTIONAL = ("radii", "patch", "center", "method")  # keys of a grid that only some quantities read,
 PLACES = ("bond", "block")  # and of its model
