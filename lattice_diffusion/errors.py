@@ -83,7 +83,8 @@ def device_of(device: Any) -> str:
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError):
         there = ", ".join(["cpu", "auto", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))])
-        raise InputError(f"device must be one of {there}, got {shown(device)}") from None
+        why = "" if torch.cuda.is_available() else "; torch finds no GPU here"
+        raise InputError(f"device must be one of {there}, got {shown(device)}{why}") from None
     return str(device)
 
 
