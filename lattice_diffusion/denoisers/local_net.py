@@ -33,6 +33,7 @@ from .network import (
     NoiseEmbedding,
     NoiseLevel,
     PointwiseBlock,
+    channels_last,
     given_arguments,
     initialise,
     layer,
@@ -43,7 +44,7 @@ from .posterior import Array, Bernoulli, Categorical, Normal, Posterior
 
 Stencil = NDArray[np.bool_]
 LARGEST = 4096  # of a network's width and depth
-N_EMBEDDED = 16  # learned functions of each noisy value, beside the value itself
+N_SEEN = 16  # inputs of the kernels for each noisy value, its features and 8 or more learned functions of it
 CONVOLVE = (functional.conv1d, functional.conv2d, functional.conv3d)
 
 
@@ -92,7 +93,9 @@ class LocalNet(Network):
         super().__init__(in_channels, channel, head, ndim, periodic, variance, bonds)
         limits = {"radius": (0, None), **dict.fromkeys(("width", "depth", "order"), (1, LARGEST))}
         check_limits(limits, arguments)
-        weights = (2 * radius + 3) ** ndim * in_channels * (self.n_features + N_EMBEDDED) * order * width
+        n_embedded = max(N_SEEN - self.n_features, 8)
+        n_inputs = in_channels * (self.n_features + n_embedded)
+        weights = (2 * radius + 3) ** ndim * n_inputs * order * width
         check_memory("radius", 8 * weights + 16 * depth * width**2, "take a smaller network")
         self.arguments, self.radius = arguments, radius
         self.custom = stencil is not None
@@ -101,9 +104,8 @@ class LocalNet(Network):
         else:
             self.stencil = bond_stencil(self.radius) if bonds else box_stencil(self.radius, in_channels, ndim)
         groups, size = len(self.stencil), self.stencil.shape[2:]
-        n_inputs = in_channels * (self.n_features + N_EMBEDDED)
-        self.embed = layer(in_channels * self.n_features, in_channels * N_EMBEDDED, groups=in_channels)
-        self.embed_modulation = Modulation(in_channels * N_EMBEDDED, width)
+        self.embed = layer(in_channels * self.n_features, in_channels * n_embedded, groups=in_channels)
+        self.embed_modulation = Modulation(in_channels * n_embedded, width)
         self.kernel = layer(n_inputs, groups * width, ndim=ndim, size=size)
         self.edges = layer(self.in_channels if bonds else 1, groups * width, ndim=ndim, size=size)
         self.factors = nn.ModuleList(layer(n_inputs, groups * width, ndim=ndim, size=size) for _ in range(order - 1))
@@ -170,7 +172,7 @@ class LocalNet(Network):
             cut.append(slice(reach - before, reach + after + 1))
             padding = [before, after, *padding]
         weight: Tensor = kernel.weight if seen is None else kernel.weight * seen  # type: ignore[assignment, operator]
-        padded = functional.pad(values, padding, mode="circular" if self.periodic else "constant")
+        padded = channels_last(functional.pad(values, padding, mode="circular" if self.periodic else "constant"))
         return CONVOLVE[self.ndim - 1](padded, weight[(slice(None), slice(None), *cut)], kernel.bias)  # type: ignore
 
     def _seen(self, lattice: tuple[int, ...]) -> Tensor:

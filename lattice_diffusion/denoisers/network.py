@@ -270,9 +270,22 @@ def layer(
 
     Weights are float32 whatever torch's default is, so that a seed gives the same network.
     """
-    made = skip_init(CONVOLUTIONS[ndim - 1], n_in, n_out, size, groups=groups, dtype=torch.float32)
+    kind = Pointwise if ndim == size == groups == 1 else CONVOLUTIONS[ndim - 1]
+    made = skip_init(kind, n_in, n_out, size, groups=groups, dtype=torch.float32)
     made.gain = gain
     return made
+
+
+class Pointwise(nn.Conv1d):
+    """One linear map at every site of z (batch, channel, sites): on a CPU, a product is faster than a convolution."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return nn.functional.linear(z.transpose(1, 2), self.weight[:, :, 0], self.bias).transpose(1, 2)
+
+
+def channels_last(z: Tensor) -> Tensor:
+    """Return z (batch, channel, *lattice) with its channels as neighbours in memory, where convolutions are fastest."""
+    return z.movedim(1, -1).contiguous().movedim(-1, 1)
 
 
 def initialise(net: nn.Module, rng: Rng) -> None:
@@ -335,5 +348,5 @@ class Neighbours(nn.Module):
         self.mode = "circular" if periodic else "constant"
 
     def forward(self, z: Tensor) -> Tensor:
-        out: Tensor = self.layer(nn.functional.pad(z, self.padding, mode=self.mode))
+        out: Tensor = self.layer(channels_last(nn.functional.pad(z, self.padding, mode=self.mode)))
         return out
