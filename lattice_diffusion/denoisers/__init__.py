@@ -3,6 +3,7 @@
     ExactDenoiser                   the true posterior of a model, local (radius) or global
     WienerFilter, NearestPatch      baselines made from a data set
     LocalNet, GlobalNet             networks for spins, fields and bonds; network_arguments(model) for a model's data
+    MessageNet                      messages between faces, for the parities of bonds
     LocalImageNet, GlobalImageNet   networks for images of a few grey levels
     wrap, from_diffusers, from_azula   anyone's network, whatever it predicts, on any noise schedule
     Bernoulli, Normal, Categorical, Dirac   the posteriors they return
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from .global_net import GlobalNet
     from .image_nets import GlobalImageNet, LocalImageNet
     from .local_net import LocalNet
+    from .message_net import MessageNet
     from .network import network_arguments
     from .training import CheckpointError, TrainingConfig, TrainingError, TrainingStep, minimise
     from .wrapped import WrappedDenoiser, from_azula, from_diffusers, scheduler_unit, wrap
@@ -54,6 +56,7 @@ _HOMES = {
     **dict.fromkeys(["CheckpointError", "TrainingConfig", "TrainingError", "TrainingStep", "minimise"], "training"),
     "GlobalNet": "global_net",
     "LocalNet": "local_net",
+    "MessageNet": "message_net",
     "network_arguments": "network",
     **dict.fromkeys(["WrappedDenoiser", "from_azula", "from_diffusers", "scheduler_unit", "wrap"], "wrapped"),
 }
@@ -61,7 +64,7 @@ __all__ = ["ExactDenoiser", "NearestPatch", "WienerFilter"]
 __all__ += ["Bernoulli", "Categorical", "Denoiser", "Dirac", "Normal", "Posterior"]
 __all__ += ["Step", "Switch", "always", "hybrid", "pure_noise", "reverse", "reverse_steps"]
 __all__ += ["Unmasked", "gaussian_divergence", "generated_covariance", "unmask_loops", "violated_vertices"]
-__all__ += ["GlobalImageNet", "GlobalNet", "LocalImageNet", "LocalNet", "network_arguments"]
+__all__ += ["GlobalImageNet", "GlobalNet", "LocalImageNet", "LocalNet", "MessageNet", "network_arguments"]
 __all__ += ["CheckpointError", "TrainingConfig", "TrainingError", "TrainingStep", "minimise"]
 __all__ += ["fit", "load", "save", "train"]
 __all__ += ["WrappedDenoiser", "from_azula", "from_diffusers", "scheduler_unit", "wrap"]

@@ -29,6 +29,7 @@ from ..lattice import Rng
 from .global_net import GlobalNet
 from .image_nets import GlobalImageNet, LocalImageNet
 from .local_net import LocalNet
+from .message_net import MessageNet
 from .network import Network
 from .on_device import corrupt, generator_on, on, to_device
 from .posterior import Bernoulli, Categorical, Denoiser, Posterior, check_channel, check_posterior
@@ -47,7 +48,7 @@ Times = Callable[[int, np.random.Generator], NDArray[np.float64]]
 SAMPLES_PER_TIME = 4
 HOST = ("cpu",)  # where batches are drawn by NumPy
 VALIDATION_TIMES = (0.3, 0.5, 0.7, 0.85)
-NETWORKS: tuple[type[Network], ...] = (LocalNet, GlobalNet, LocalImageNet, GlobalImageNet)
+NETWORKS: tuple[type[Network], ...] = (LocalNet, GlobalNet, MessageNet, LocalImageNet, GlobalImageNet)
 
 
 class BlindDenoiser(Protocol):
@@ -98,7 +99,7 @@ def train(
     check_memory("batch_size", 64 * batch_size, "take smaller batches")
     for other in (teacher, exact):
         check_channel(other, net.channel)
-    if teacher is not None and not isinstance(net, LocalNet):
+    if teacher is not None and not isinstance(net, LocalNet | MessageNet):
         raise InputError(f"teacher needs a LocalNet, which has a blind form, got a {type(net).__name__}")
     if device is not None:
         net.to(device_of(device))
@@ -200,7 +201,7 @@ class _Batches:
 
         target, x_t = whole(clean), whole(noisy)
         spread: Tensor | float = 0.0
-        law = net.blind(x_t, t) if isinstance(net, LocalNet) else net(x_t, t)
+        law = net.blind(x_t, t) if isinstance(net, LocalNet | MessageNet) else net(x_t, t)
         sites = net.sites(x_t.shape[2:], x_t)
         if self.teacher is not None:
             told = [self.teacher.blind(part, u) for part, u in zip(noisy, levels, strict=True)]

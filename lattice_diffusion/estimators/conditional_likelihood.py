@@ -23,6 +23,7 @@ from ..estimate import Estimate
 from ..lattice import FloatArray
 from .base import Sample, sample_of, standardising, warn_at_cap
 from .laws import FEWEST, Categorical, Head, Law, NoisySpin, head_of
+from .messages import MessageLaw, taught
 from .networks import MLP, Convolution, Places, Rows, by_chunks, places_of, tensor
 from .neural import VALIDATION, Learned, Neural, independent_columns, middle, split
 
@@ -38,7 +39,9 @@ class ConditionalLikelihood(Neural):
 
     Args:
         body: of the networks: "mlp", or "conv", one stencil for all sites of the lattice (see `networks`), whose
-            products find parities of `depth` values at a learning rate near 0.01 and a weight decay near 1.
+            products find parities of `depth` values at a learning rate near 0.01 and a weight decay near 1. Of noisy
+            bonds on an open grid of faces, as of `models.DomainWalls`, also "messages", which find parities of any
+            length, and nothing else (`messages`).
         radius: of the stencil, a box.
         share_positions: learn from, and average over, so many translations of every sample beside itself, wrapped
             around: only right on periodic lattices where law and noise are the same at all sites.
@@ -59,10 +62,10 @@ class ConditionalLikelihood(Neural):
         "weight_decay": (0.0, 1e3),
         "components": (1, None),
     }
-    choices: ClassVar = {"body": ("mlp", "conv"), "clean": ("spins", "real")}
+    choices: ClassVar = {"body": ("mlp", "conv", "messages"), "clean": ("spins", "real")}
     folds: int = 4
     _: KW_ONLY
-    body: Literal["mlp", "conv"] = "mlp"
+    body: Literal["mlp", "conv", "messages"] = "mlp"
     radius: int = 1
     share_positions: int = 0
     clean: Literal["spins", "real"] | None = None
@@ -88,15 +91,21 @@ class ConditionalLikelihood(Neural):
         if self.clean == "spins" and not known and not spins:
             raise InputError("clean='spins' needs the noise, or values of +-1; give channel and t")
         spins = spins or self.clean == "spins"
-        where = places_of(train) if self.body == "conv" else None
+        where = places_of(train, self.body) if self.body != "mlp" else None
+        if self.body == "messages" and not (spins and known):
+            raise InputError(
+                "body='messages' needs noisy values of bonds of +-1; give channel and t, or use body='mlp'"
+            )
         rows, noise = split(len(train), rng), NoisySpin(train.channel, train.t)
 
         def seen(x: FloatArray) -> FloatArray:
             """Return tanh h of noisy spins, or the values as they are."""
             return np.tanh(noise.target(x)) if spins and known else x
 
-        scaled = {name: standardising(seen(getattr(train, name))) for name in "bc"}
-        scaled["a"] = standardising(seen(train.coded_a()))
+        columns = {"a": train.coded_a(), "b": train.b, "c": train.c}
+        scaled = {
+            name: np.asarray if self.body == "messages" else standardising(seen(x)) for name, x in columns.items()
+        }
 
         def arrays(sample: Sample, head: Head, j: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
             """Return the inputs of q(a_j|b) and q(a_j|b,c), the targets, and the outputs to start from."""
@@ -114,11 +123,9 @@ class ConditionalLikelihood(Neural):
             b, bc, y, start = arrays(train, head, j)
             self._check_size(train, bc.cpu().numpy(), head)
             marginal = Law(head, b[:, :0], y, start, rows, bent=False)
-            small = self._law(head, b, y, start, rows, where, j, rng)
-            far, near = self._nested(small, b, bc, start)
-            large = self._law(head, far, y, near, rows, where, j, rng)
+            small, large, far, near = self._laws(head, b, bc, y, start, rows, where, j, rng)
             laws.append((marginal, small, large))
-            if head.capped(by_chunks(large, far, near)):
+            if isinstance(large, Law) and head.capped(by_chunks(large, far, near)):
                 warn_at_cap("ConditionalLikelihood", "about 7.5", "add noise to a")
 
         self._categorical = any(isinstance(small.head, Categorical) for _, small, _ in laws)
@@ -162,8 +169,32 @@ class ConditionalLikelihood(Neural):
                 f"got {round(len(sample) / rest):,}; draw more, or leave columns out"
             )
 
-    def _nested(self, small: Law, b: Tensor, bc: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    def _laws(
+        self,
+        head: Head,
+        b: Tensor,
+        bc: Tensor,
+        y: Tensor,
+        start: Tensor,
+        rows: Rows,
+        where: Places | None,
+        j: int,
+        rng: Generator,
+    ) -> tuple[Law | MessageLaw, Law | MessageLaw, Tensor, Tensor]:
+        """Return the laws q(a_j|b) and q(a_j|b,c), and inputs and initial outputs of the latter."""
+        if self.body == "messages" and where is not None:
+            sites = np.concatenate([where.b, where.a[:j], where.c])
+            small, large = taught(head, bc, y, start, rows, sites, where.shape, int(where.a[j]), b.shape[1], rng)
+            self._tell(f"messages turn with a spin of {float(large.net.weights[0]):.3f}")
+            return small, large, bc, start
+        near_law = self._law(head, b, y, start, rows, where, j, rng)
+        far, near = self._nested(near_law, b, bc, start)
+        return near_law, self._law(head, far, y, near, rows, where, j, rng), far, near
+
+    def _nested(self, small: Law | MessageLaw, b: Tensor, bc: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
         """Return inputs and initial outputs of the larger law, which sees the smaller one's bend, too, to undo it."""
+        if isinstance(small, MessageLaw):
+            return bc, start
         near = by_chunks(small, b, start)
         if not self.depth:
             return bc, near

@@ -119,14 +119,16 @@ class Places:
     c: NDArray[np.intp]
 
 
-def places_of(sample: Sample) -> Places:
-    """Return where a convolution finds the columns of lattice samples.
+def places_of(sample: Sample, body: str = "conv") -> Places:
+    """Return where a convolution, or messages, find the columns of lattice samples.
 
     The first axis of a mask with three, such as that of bonds, is taken for channels. InputError for flat arrays.
     """
     if sample.x_t is None or sample.parts is None:
-        raise InputError("body='conv' needs lattice samples; call fit(x_t, parts), or use body='mlp'")
+        raise InputError(f"body={body!r} needs lattice samples; call fit(x_t, parts), or use body='mlp'")
     image, parts = sample.x_t.shape[1:], sample.parts
+    if body == "messages" and (image != parts.shape or len(image) != 3 or image[0] != 2):
+        raise InputError(f"body='messages' needs bonds (n, 2, L, W) as of DomainWalls, got {sample.x_t.shape}")
     index = np.arange(math.prod(image)).reshape(image)
 
     def columns(mask: NDArray[np.bool_]) -> NDArray[np.intp]:

@@ -412,6 +412,21 @@ def test_products_find_the_parity_of_loops():
     assert 0.02 < found < task.truth.value
 
 
+def test_messages_find_all_that_parities_tell():
+    """Loops of 2 x 3 faces: of the samples the learned law says what the exact one does."""
+    model, channel, t = ld.models.DomainWalls((2, 3)), ld.channels.Gaussian("linear"), 0.45
+    parts = model.tripartition(0, bond=((0, 1), (1, 1)))
+    x_t = channel.corrupt(model.sample(1500, 1), t, np.random.default_rng(2))
+    one = est.ConditionalLikelihood(body="messages", folds=2)
+    found = one.fit(x_t, parts, channel=channel, t=t, rng=3).estimate()
+    h, a = channel.likelihood_field(x_t, t), int(np.flatnonzero(parts.A)[0])
+    odds, own = model.solver.log_odds(np.where(parts.C, h, 0.0), a), 2 * h.reshape(len(h), -1)[:, a]
+    exact = np.logaddexp(0, odds + own) - np.logaddexp(0, odds) + np.log(2) - np.logaddexp(0, own)
+    assert abs(found.value - exact.mean()) < 0.01 < 0.1 < exact.mean()
+    truth = ld.exact.cmi(model, channel, t, parts, 2000, 4).value
+    assert abs(found.value - truth) < 5 * found.stderr
+
+
 def test_translations_tell_more_than_one_place():
     """A periodic field, the same at all sites: twelve places of A in every sample, an error below the floor."""
     task, n = est.tasks.find("charges-0.5"), 1500
@@ -590,8 +605,9 @@ NINE = np.arange(60) % 9
 test_bad_input_is_refused_in_one_sentence = refusals(
     (lambda: fitted(est.ConditionalLikelihood(clean="bits"), (X, X)), "clean must be one of spins, real"),
     (lambda: fitted(est.ConditionalLikelihood(clean="spins"), (X, X)), "clean='spins' needs the noise, or values"),
-    (lambda: fitted(est.ConditionalLikelihood(body="cnn"), (X, X)), "body must be one of mlp, conv, got 'cnn'"),
+    (lambda: fitted(est.ConditionalLikelihood(body="cnn"), (X, X)), "body must be one of mlp, conv, messages, got"),
     (lambda: fitted(est.ConditionalLikelihood(body="conv"), (X, X)), "body='conv' needs lattice samples; call fit"),
+    (lambda: fitted(est.ConditionalLikelihood(body="messages"), (X, X)), "body='messages' needs lattice samples"),
     (lambda: fitted(est.ConditionalLikelihood(body="conv", radius=-1), (X, X)), "radius must be an integer >= 0"),
     (lambda: fitted(est.ConditionalLikelihood(share_positions=2), (X, X)), "share_positions needs lattice samples"),
     (lambda: est.ConditionalLikelihood(share_positions=6).fit(X.reshape(30, 2, 3), PARTS), "from 0 to 5 on this"),

@@ -1,0 +1,143 @@
+"""Laws of one noisy bond given others by messages (`denoisers.message_net`): parities of any length, and nothing else.
+
+Four weights hold for all bonds and boxes, so that the box of radius 1 around A can teach them: first by Adam, with a
+share of its bonds hidden, another of every sample, which leaves few walks at a time; then, on larger boxes too, by
+Fisher scoring, for answers in larger boxes need weights to a few parts in a thousand.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..denoisers.message_net import Messages, transposed
+from ..denoisers.training import TrainingConfig, minimise
+from ..exact.bonds import Patch, bond_radii, window
+from .laws import Head, Term
+from .networks import Rows, by_chunks, torch_generator
+
+STEPS, RATE, BATCH = 200, 0.1, 256  # of Adam
+SCORED = ((1, 4000, True), (2, 3000, True), (3, 3000, False), (None, 1000, False))  # radius, samples, do bonds hide
+ITERATIONS, DIFFERENCE, STEEP = 5, 1e-5, 1e3  # of scoring; of weights, for slopes; slopes that are left out
+
+
+class MessageLaw:
+    """Log odds of one bond by messages, from the columns of x that are tanh h of bonds within `radius` of it.
+
+    Args:
+        sites: (d,), flat indices of the columns in the image of bonds `shape`, (2, L, W); a: that of the bond.
+    """
+
+    def __init__(
+        self,
+        head: Head,
+        net: Messages,
+        sites: NDArray[np.intp],
+        shape: tuple[int, ...],
+        a: int,
+        radius: int | None = None,
+    ) -> None:
+        self.head, self.net, self.shape, self.linear = head, net, shape, Term.none(head, 0, torch.ones(1))
+        channel, i, j = (int(k) for k in np.unravel_index(a, shape))
+        distance = bond_radii((shape[1], shape[2]), False, Patch(i, j, 1 + channel, 2 - channel)).reshape(-1)
+        used = np.flatnonzero(distance[sites] <= (max(shape) if radius is None else radius))
+        self.columns, self.sites = torch.as_tensor(used), torch.as_tensor(sites[used])
+        seen = np.zeros(shape, bool)
+        seen.reshape(-1)[[*sites[used], a]] = True
+        self.window = window(seen)
+        self.bond, self.down = (i - self.window[0].start, j - self.window[1].start), channel == 1
+
+    def __call__(self, x: Tensor, start: Tensor) -> Tensor:
+        image = x.new_zeros(len(x), math.prod(self.shape))
+        image[:, self.sites] = x[:, self.columns]
+        bonds = image.unflatten(1, self.shape)[:, :, self.window[0], self.window[1]]
+        odds: Tensor = self.net(transposed(bonds), self.bond[::-1]) if self.down else self.net(bonds, self.bond)
+        return start + odds[:, None]
+
+    def straight_part(self, x: Tensor, start: Tensor) -> Tensor:
+        """Return what the law starts from: it has no linear term."""
+        return start
+
+    def weight(self, *, inside: bool) -> float:
+        """Return 1: four weights leave next to no bias."""
+        return 1.0
+
+
+def taught(
+    head: Head,
+    x: Tensor,
+    y: Tensor,
+    start: Tensor,
+    rows: Rows,
+    sites: NDArray[np.intp],
+    shape: tuple[int, ...],
+    a: int,
+    n_b: int,
+    rng: Generator,
+) -> list[MessageLaw]:
+    """Return the laws of b, the first `n_b` columns of x, and of b and c, with the same weights.
+
+    Where the larger of two laws is worse for the rows that were left out, it is the smaller one.
+    """
+    net, fit, seed = Messages(), torch.as_tensor(rows[0]), torch_generator(rng)
+    law = partial(MessageLaw, head, net, shape=shape, a=a)
+
+    def hiding(seen: Tensor) -> Tensor:
+        drawn = torch.rand((len(seen), seen.shape[1] + 1), generator=seed, dtype=seen.dtype, device=seen.device)
+        return seen * (drawn[:, 1:] < drawn[:, :1])
+
+    nearest = law(sites, radius=1)
+
+    def loss() -> Tensor:
+        batch = fit[torch.randint(len(fit), (BATCH,), generator=seed, device="cpu")]
+        return head.nats(nearest(hiding(x[batch]), start[batch]), y[batch])
+
+    for _ in minimise(net, loss, TrainingConfig(steps=STEPS, learning_rate=RATE, warmup=20, ema=0.9)):
+        pass
+    net.requires_grad_(False)
+    for radius, n, hide in SCORED:
+        batch = fit[:n]
+        theta = partial(law(sites, radius=radius), hiding(x[batch]) if hide else x[batch], start[batch])
+        scoring(net.weights, theta, partial(_nats, head, y[batch]))
+    laws = [law(part) for part in (sites[:0], sites[:n_b], sites)]
+    losses = [float(head.nats(by_chunks(one, x[rows[1]], start[rows[1]]), y[rows[1]]).mean()) for one in laws]
+    for k in (1, 2):
+        if not losses[k] < losses[k - 1]:
+            laws[k], losses[k] = laws[k - 1], losses[k - 1]
+    return laws[1:]
+
+
+def _nats(head: Head, y: Tensor, theta: Tensor) -> Tensor:
+    return head.nats(theta, y)
+
+
+def scoring(weights: Tensor, theta: Callable[[], Tensor], nats: Callable[[Tensor], Tensor]) -> None:
+    """Minimise the mean of nats(theta()) over a few weights, in place, by damped Fisher scoring (Marquardt 1963)."""
+    damping, here = 0.01, theta()
+    loss = float(nats(here).mean())
+    for _ in range(ITERATIONS):
+        now, slopes = weights.clone(), []
+        for k in range(len(weights)):
+            weights[k] += DIFFERENCE
+            slopes.append((theta() - here)[:, 0] / DIFFERENCE)
+            weights.copy_(now)
+        moved = here.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(nats(moved).sum(), moved)
+        each = torch.stack(slopes, dim=1)
+        each = (each * slope[:, :1])[each.norm(dim=1) < STEEP]
+        information = each.T @ each / len(each)
+        while True:
+            damped = information + damping * information.diagonal().diag()
+            weights.copy_(now - torch.linalg.lstsq(damped, each.mean(dim=0)[:, None]).solution[:, 0])
+            there = theta()
+            if (found := float(nats(there).mean())) < loss:
+                break
+            if (damping := 10 * damping) > 1e4:
+                weights.copy_(now)
+                return
+        here, loss, damping = there, found, damping / 10
