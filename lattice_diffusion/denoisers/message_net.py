@@ -20,7 +20,6 @@ from torch.nn.functional import pad
 
 from ..channels import Channel, Gaussian
 from ..errors import check_limits
-from ..lattice import Rng
 from .network import Network, given_arguments
 from .posterior import Array, Bernoulli, Posterior
 
@@ -104,7 +103,6 @@ class MessageNet(Network):
     Args:
         radius: of the box, as in `models.DomainWalls`; None: everything, one solution of the grid for every bond.
         channel: the noise; one network serves all its times.
-        rng: is not used: the weights start at a spin of 1/3.
     """
 
     def __init__(
@@ -112,7 +110,6 @@ class MessageNet(Network):
         radius: int | None = None,
         *,
         channel: Channel = Gaussian("linear"),  # noqa: B008  frozen
-        rng: Rng = None,
     ) -> None:
         arguments = given_arguments(locals())
         check_limits({"radius": (0, None)}, {} if radius is None else {"radius": radius})
@@ -128,15 +125,17 @@ class MessageNet(Network):
 
     def blind(self, x_t: Array, t: Any) -> Posterior:
         """Return the law of every clean bond given its box alone, its own observation left out: p(x_A | x_B)."""
-        return self._in_kind(lambda x, t: Bernoulli(self._cavity(x, self._level(x, t).field(x))), x_t, t)
+        return self._in_kind(lambda x, t: Bernoulli(self._cavity(self._field(x, t))), x_t, t)
 
     def _posterior(self, x_t: Tensor, t: Any) -> Posterior:
-        h = self._level(x_t, t).field(x_t)
-        return Bernoulli(2 * h + self._cavity(x_t, h))
+        h = self._field(x_t, t)
+        return Bernoulli(2 * h + self._cavity(h))
 
-    def _cavity(self, x_t: Tensor, h: Tensor) -> Tensor:
-        y = h.tanh() * self.sites(x_t.shape[2:], x_t)
-        right, down = self._right(y), self._right(transposed(y))
+    def _field(self, x_t: Tensor, t: Any) -> Tensor:
+        return self._level(x_t, t).field(x_t * self.sites(x_t.shape[2:], x_t))
+
+    def _cavity(self, h: Tensor) -> Tensor:
+        right, down = self._right(h.tanh()), self._right(transposed(h.tanh()))
         return torch.stack([pad(right, (0, 1)), pad(down, (0, 1)).transpose(1, 2)], dim=1)
 
     def _right(self, y: Tensor) -> Tensor:

@@ -39,6 +39,7 @@ def test_the_law_of_a_bond_sees_its_box_alone():
     net.blind(x, 0.4).mean[0, 1, 1, 2].backward()
     box = MODEL.box((1, 1, 2), 1)
     box[1, 1, 2] = False
+    assert net(x.detach() + 1, 0.4).mean[:, ~torch.as_tensor(MODEL.sites)].abs().max() == 0
     assert np.array_equal(x.grad[0].numpy() != 0, box)
 
 
