@@ -21,7 +21,7 @@ from ..exact.bonds import Patch, bond_radii, window
 from .laws import Head, Term
 from .networks import Rows, by_chunks, torch_generator
 
-STEPS, RATE, BATCH = 200, 0.1, 256  # of Adam
+STEPS, RATE, BATCH = 150, 0.1, 512  # of Adam
 SCORED = ((1, 4000, True), (2, 3000, True), (3, 3000, False), (None, 1000, False))  # radius, samples, do bonds hide
 ITERATIONS, DIFFERENCE, STEEP = 5, 1e-5, 1e3  # of scoring; of weights, for slopes; slopes that are left out
 
