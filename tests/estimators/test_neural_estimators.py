@@ -412,6 +412,7 @@ def test_products_find_the_parity_of_loops():
     assert 0.02 < found < task.truth.value
 
 
+@pytest.mark.slow
 def test_messages_find_all_that_parities_tell():
     """Loops of 2 x 3 faces: of the samples the learned law says what the exact one does."""
     model, channel, t = ld.models.DomainWalls((2, 3)), ld.channels.Gaussian("linear"), 0.45
