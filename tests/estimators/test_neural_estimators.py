@@ -193,12 +193,16 @@ def test_rules_of_a_hierarchy_are_learned():
     ],
 )
 def test_blocks_of_tokens(name, options):
-    """A of two sites, one of them beside B and one beside C, with a mask and without, by estimators of every kind."""
+    """A of two sites, one of them beside B and one beside C, with a mask and without, by estimators of every kind.
+
+    Critics need more samples: their errors hold what 36 pairs of columns hide, 0.12 nats of 2,000 samples.
+    """
+    n = 12_000 if name in ("ClassifierRatio", "InfoNCE") else 2000
     chain, channel, t = ld.models.PottsChain(ld.Lattice((4,)), coupling=2.5, q=3), ld.channels.Erasure(3), 0.1
     site = np.arange(4)
     parts = ld.Tripartition((site == 1) | (site == 2), site == 0, site == 3)
     truth = ld.exact.cmi(chain, channel, t, parts, n_samples=4000, rng=1)
-    x_t = channel.corrupt(chain.sample(2000, np.random.default_rng(3)), t, np.random.default_rng(4))
+    x_t = channel.corrupt(chain.sample(n, np.random.default_rng(3)), t, np.random.default_rng(4))
     found = est.find(name)(**options).fit(x_t, parts, channel=channel, t=t, rng=0).estimate()
     assert abs(found.value - truth.value) < 5 * np.hypot(found.stderr, truth.stderr)
     assert found.value > 5 * found.stderr
