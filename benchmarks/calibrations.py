@@ -10,6 +10,7 @@ radius; as one number, the share of what there is beyond all radii and at all ti
 
 import time
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -20,12 +21,14 @@ from report import parser, report
 from lattice_diffusion.estimators.amortised import ProbePlan
 from lattice_diffusion.images.calibration import TITLES, Pictures, calibrate, distance_error, pictures, plan_for
 from lattice_diffusion.images.lattice_images import token_rows
-from lattice_diffusion.plots import COLORS
+from lattice_diffusion.noise_units import NoiseLevel
+from lattice_diffusion.plots import COLORS, noise_rows
 from lattice_diffusion.store import Journal
 
 COLOURS = np.array([[0.9, 0.2, 0.05], [1.0, 0.0, -0.1], [0.8, -0.3, 0.1]])
 TIMES, RADII = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7), (1, 2, 3, 4)
 TITLE = {**TITLES, "far": "Ising rows four pixels apart"}
+TOKENS = ("chains", "hierarchy")
 VISIBLE = 0.005  # nats; ratios of less are not drawn
 
 
@@ -39,7 +42,7 @@ def known() -> dict[str, Pictures]:
 
 def measured(name: str, one: Pictures, n: int, steps: int) -> dict[str, Any]:
     """Return found and exact I(A;C|B) and the error of their difference, each (t, radius), and CPU seconds."""
-    tokens = {"tokens": 4, "channel": "erasure"} if name in ("chains", "hierarchy") else {}
+    tokens = {"tokens": 4, "channel": "erasure"} if name in TOKENS else {}
     start = time.process_time()
     found = calibrate(one, n, plan_for(ProbePlan(TIMES, RADII, None, steps=steps, **tokens), one))
     arrays = {"found": found["cmi_above_null"].values, "exact": found["cmi_exact"].values}
@@ -57,7 +60,7 @@ def share(run: dict[str, Any]) -> tuple[float, float]:
 def draw(runs: list[dict[str, Any]], path: str) -> None:
     """Draw found over exact against time, a panel for each kind, a colour for each radius; hollow: fewest steps."""
     names = list(dict.fromkeys(run["name"] for run in runs))
-    figure, axes = plt.subplots(2, -(-len(names) // 2), figsize=(13, 6), sharex=True, sharey=True, layout="constrained")
+    figure, axes = plt.subplots(2, -(-len(names) // 2), figsize=(13, 7), sharey=True, layout="constrained")
     most = max(run["steps"] for run in runs)
     for ax, name in zip(axes.flat, names, strict=False):
         ax.axhline(1, color="k", lw=0.8)
@@ -69,12 +72,16 @@ def draw(runs: list[dict[str, Any]], path: str) -> None:
                 style = {"color": color, "marker": "o", "ms": 5, "mfc": color if run["steps"] == most else "w"}
                 label = f"r = {RADII[j]}, {run['steps']:,} steps"
                 ax.errorbar(np.array(TIMES)[seen], ratio, error, capsize=2, lw=1, label=label, **style)
-        ax.set_title(TITLE[name], fontsize=8)
-        ax.set_ylim(-0.1, 1.4)
+        ax.set_title(fill(TITLE[name], 36), fontsize=9)
+        ax.set(ylim=(-0.1, 1.4), xlim=(0.15, 0.75))
+        if name in TOKENS:
+            ax.set_xlabel("share of erased tokens t")
+        else:
+            shown = np.array(TIMES[::2])
+            noise_rows(ax, shown, shown, NoiseLevel.of(shown, "linear").log_snr)
     for ax in axes.flat[len(names) :]:
         ax.axis("off")
     figure.supylabel("I(A;C|B) found / exact")
-    figure.supxlabel("t (σ/α = t/(1 - t), log snr = 2 log((1 - t)/t)), or share of erased tokens")
     figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False)
     figure.savefig(path, dpi=100)
 
