@@ -22,8 +22,14 @@ from .laws import Head, Term
 from .networks import Rows, by_chunks, torch_generator
 
 STEPS, RATE, BATCH = 150, 0.1, 512  # of Adam
-SCORED = ((1, 4000, True), (2, 3000, True), (3, 3000, False), (None, 1000, False))  # radius, samples, do bonds hide
-ITERATIONS, DIFFERENCE, STEEP = 5, 1e-5, 1e3  # of scoring; of weights, for slopes; slopes that are left out
+SCORED = (  # radius of the box, samples, whether bonds hide
+    (1, 10_000, True),
+    (1, 10_000, False),
+    (2, 8000, False),
+    (3, 6000, False),
+    (None, 1000, False),
+)
+ITERATIONS, DIFFERENCE, STEEP = 8, 1e-5, 1e3  # of scoring; of weights, for slopes; slopes that are left out
 
 
 class MessageLaw:
