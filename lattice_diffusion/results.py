@@ -8,7 +8,7 @@ each is, one of `KINDS`. `run` adds to every grid of CMI curves over t
     markov_length, markov_length_stderr, markov_length_p_value      at every t, sites; NaN: no exponential window
     peak_time, peak_time_stderr                                     at every radius; NaN: not bracketed by the times
 
-(see `runs.derived`).
+(see `runs.points`).
 """
 
 import contextlib

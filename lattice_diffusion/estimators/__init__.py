@@ -17,7 +17,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from .. import registry
-from ..lazy import attach
+from ..registry import attach
 
 if TYPE_CHECKING:
     from . import benchmark, tasks

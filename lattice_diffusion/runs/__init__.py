@@ -8,7 +8,7 @@ recipe, sample_to_file  samples of a model in a file, in bounded memory
 
 from typing import TYPE_CHECKING
 
-from ..lazy import attach
+from ..registry import attach
 
 if TYPE_CHECKING:
     from . import cmi, executors, points, quantities, runner, sampling, spec

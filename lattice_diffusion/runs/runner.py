@@ -26,9 +26,8 @@ from ..errors import InputError
 from ..progress import Stop, asks_to_stop, duration, progress_bar, say
 from ..store import Journal, check_output, check_same, journal_path
 from ..threads import one_thread
-from .derived import derived
 from .executors import Costs, Engine, completed, open_engine, pilots
-from .points import Point, Tables, grid_points, n_points, points
+from .points import Point, Tables, derived, grid_points, n_points, points
 from .quantities import evaluate, find
 from .spec import Spec
 

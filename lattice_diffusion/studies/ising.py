@@ -7,8 +7,7 @@ import xarray as xr
 
 from .. import plots
 from ..models.ising import BETA_CRITICAL, onsager_magnetization
-from ..runs.derived import markov_lengths
-from ..runs.points import grid_points
+from ..runs.points import grid_points, markov_lengths
 from ..runs.spec import Spec
 from .base import Analysis, Study, WhiteMixture, by_size, grid, measured, row, spec_of
 

@@ -14,7 +14,7 @@ from ... import plots
 from ...estimate import Estimate
 from ...models.domain_walls import SIGMA_STAR
 from ...results import Row, grids, variable
-from ...runs.derived import peak_times
+from ...runs.points import peak_times
 from ...runs.spec import Spec
 from ..base import Analysis, Study, Variables, grid, measured, pooled_z, row, rows_of
 

@@ -14,7 +14,7 @@ import xarray as xr
 from ... import plots
 from ...models.domain_walls import SIGMA_STAR
 from ...results import Row, grids
-from ...runs.derived import peak_times
+from ...runs.points import peak_times
 from ...runs.spec import Spec
 from ..base import Analysis, Study, Variables, grid, pooled_z, row, rows_of
 
