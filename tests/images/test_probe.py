@@ -327,7 +327,7 @@ def test_tokens_from_a_file_of_integers_and_from_samples_of_a_model(tmp_path, ca
     np.testing.assert_array_equal(one["entropy"], two["entropy"])
     np.testing.assert_array_equal(one["masked"], [0.4, 0.7, 1.0])
     assert cli.main(f"hybrid {tmp_path / 'potts.h5'} --out {tmp_path / 'c.h5'}".split()) == 2
-    assert "a hybrid takes grey images or spins, potts.h5 is of tokens" in capsys.readouterr().err
+    assert "a hybrid takes grey images, colours or spins, potts.h5 is of tokens" in capsys.readouterr().err
     with pytest.raises(ValueError, match="tokens take erasure or uniform noise"):
         ld.probe(x, **options)
 
