@@ -6,7 +6,7 @@ Natural logarithms (nats) and J = k_B = 1 everywhere; arrays are (sample, *latti
 
 from typing import TYPE_CHECKING
 
-from .registry import attach
+from .lazy import attach
 
 if TYPE_CHECKING:
     from . import (

@@ -14,7 +14,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -102,22 +102,3 @@ def _load(path: Path) -> ModuleType:
     spec.loader.exec_module(module)
     _LOADED[path] = changed, module
     return module
-
-
-def attach(
-    package: str, homes: Mapping[str, str], public: list[str]
-) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
-    """Return `__getattr__` and `__dir__` of a package whose parts are imported when they are first used.
-
-    Using one does not load torch for all.
-    `homes` holds the module of every name; the names among `public` that are not there are modules themselves.
-    """
-
-    def get(name: str) -> object:
-        if name in homes:
-            return getattr(importlib.import_module(f".{homes[name]}", package), name)
-        if name in public:
-            return importlib.import_module(f".{name}", package)
-        raise AttributeError(f"module {package!r} has no attribute {name!r}")
-
-    return get, lambda: sorted(public)

@@ -13,7 +13,7 @@ import lattice_diffusion
 ROOT = Path(lattice_diffusion.__file__).parent
 # Rooms in the order data flow through them: each imports from those on lines before it only.
 ORDER = [
-    ("errors", "threads", "estimate", "progress"),
+    ("errors", "lazy", "threads", "estimate", "progress"),
     ("registry", "store", "hdf5"),
     ("lattice", "kernels", "results"),
     ("channels", "noise_units"),

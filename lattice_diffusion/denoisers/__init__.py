@@ -21,7 +21,7 @@ Networks and their training import torch when they are first used.
 
 from typing import TYPE_CHECKING
 
-from ..registry import attach
+from ..lazy import attach
 from .baselines import NearestPatch, WienerFilter
 from .exact import ExactDenoiser
 from .posterior import Bernoulli, Categorical, Denoiser, Dirac, Normal, Posterior

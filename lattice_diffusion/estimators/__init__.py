@@ -17,17 +17,17 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from .. import registry
-from ..registry import attach
+from ..lazy import attach
 
 if TYPE_CHECKING:
     from . import benchmark, tasks
     from .amortised import AmortisedLikelihood
     from .base import Estimator, Sample, clone
+    from .benchmark import Check, consistency
     from .classical import FrenzelPompe, Gaussian, MesnerShalizi, Oracle
     from .conditional_likelihood import ConditionalLikelihood
     from .critics import MINE, ClassifierRatio, InfoNCE
     from .denoiser_gap import DenoiserGap
-    from .identities import Check, consistency
     from .scores import Score, leaderboard, summary, table
     from .tasks import Task
 
@@ -85,7 +85,7 @@ _HOMES = {
     **{entry.name: entry.where.partition(":")[0] for entry in ESTIMATORS if not entry.fixed},
     **dict.fromkeys(["Estimator", "Sample", "clone"], "base"),
     **dict.fromkeys(["Score", "leaderboard", "summary", "table"], "scores"),
-    **dict.fromkeys(["Check", "consistency"], "identities"),
+    **dict.fromkeys(["Check", "consistency"], "benchmark"),
     **{"AmortisedLikelihood": "amortised", "Task": "tasks"},
 }
 __all__ = ["ClassifierRatio", "ConditionalLikelihood", "DenoiserGap", "FrenzelPompe", "Gaussian", "InfoNCE"]

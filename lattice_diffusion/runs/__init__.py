@@ -8,7 +8,7 @@ recipe, sample_to_file  samples of a model in a file, in bounded memory
 
 from typing import TYPE_CHECKING
 
-from ..registry import attach
+from ..lazy import attach
 
 if TYPE_CHECKING:
     from . import cmi, executors, points, quantities, runner, sampling, spec

@@ -32,7 +32,7 @@ Time series
 
 from typing import TYPE_CHECKING
 
-from ..registry import attach
+from ..lazy import attach
 from .autocorrelation import autocorrelation, effective_samples, integrated_autocorrelation_time, jackknife, mser
 from .clusters import potts, swendsen_wang, wolff
 from .conditional_fields import NotConvergedError, conditional_field, conditional_mean

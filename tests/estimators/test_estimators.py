@@ -17,8 +17,8 @@ from lattice_diffusion import estimators as est
 from lattice_diffusion import registry
 from lattice_diffusion.estimators import tables
 from lattice_diffusion.estimators.base import CapWarning, mean_estimate
+from lattice_diffusion.estimators.benchmark import noisy_chain
 from lattice_diffusion.estimators.classical import counts_by_distances, counts_by_tree, exact_log_ratios
-from lattice_diffusion.estimators.identities import noisy_chain
 from lattice_diffusion.estimators.tasks import Charges, measure
 
 LINEAR = ld.channels.Gaussian("linear")
