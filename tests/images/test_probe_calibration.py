@@ -87,7 +87,7 @@ def test_pictures_in_colours_have_the_covariance_of_the_images_colours(name) -> 
     ("model", "options", "names"),
     [
         (PottsChain(Lattice((12,)), 2.0, 3), {"tokens": 3, "channel": "erasure"}, ["chains", "hierarchy"]),
-        (Ising(Lattice((8, 8)), 0.4), {"channel": "bitflip"}, ["ising", "loops"]),
+        pytest.param(Ising(Lattice((8, 8)), 0.4), {"channel": "bitflip"}, ["ising", "loops"], marks=pytest.mark.slow),
     ],
 )
 def test_all_noise_is_calibrated(model, options, names, monkeypatch) -> None:

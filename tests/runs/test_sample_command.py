@@ -230,6 +230,7 @@ def test_a_reader_in_the_same_process_does_not_spoil_the_end(tmp_path, monkeypat
     assert np.array_equal(samples_in(path), expected())
 
 
+@pytest.mark.slow
 def test_the_estimate_leaves_out_the_time_of_compiling(tmp_path, capfd):
     def draw(n, rng):
         with trigger_event("numba:compile"):
