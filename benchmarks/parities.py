@@ -7,11 +7,11 @@ that `ConditionalLikelihood(body="messages")` learns, with the errors of samples
 same samples.
 """
 
-import argparse
 import time
 
 import numpy as np
 import torch
+from report import parser, report
 
 import lattice_diffusion as ld
 from lattice_diffusion.estimators.base import sample_of
@@ -22,23 +22,26 @@ from lattice_diffusion.estimators.neural import split
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--noise", choices=["erasure", "gaussian"], default="erasure")
-    parser.add_argument("--times", type=float, nargs="+", default=[0.4, 0.5, 0.6])
-    parser.add_argument("--radii", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--n", type=int, default=20_000)
-    parser.add_argument("--faces", type=int, default=14)
-    parser.add_argument("--tested", type=int, default=4000)
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
+    command = parser(__doc__)
+    command.add_argument("--noise", choices=["erasure", "gaussian"], default="erasure")
+    command.add_argument("--times", type=float, nargs="+", default=[0.4, 0.5, 0.6])
+    command.add_argument("--radii", type=int, nargs="+", default=[1, 2, 3])
+    command.add_argument("--n", type=int, default=20_000)
+    command.add_argument("--faces", type=int, default=14)
+    command.add_argument("--tested", type=int, default=4000)
+    command.add_argument("--seed", type=int, default=0)
+    given = command.parse_args()
     torch.set_num_threads(1)
     channel = ld.channels.Erasure() if given.noise == "erasure" else ld.channels.Gaussian("linear")
     model, rng = ld.models.DomainWalls((given.faces, given.faces)), np.random.default_rng(given.seed)
+    numbers = {}
     for t in given.times:
-        measure(model, channel, t, given.radii, given.n, given.tested, rng)
+        numbers |= measure(model, channel, t, given.radii, given.n, given.tested, rng)
+    report(numbers, given.json)
 
 
 def measure(model, channel, t, radii, n, n_tested, rng):
+    """Return what is found at a time, its share of the exact value of the same samples, and what it took."""
     parts = {"all": model.tripartition(0), **{f"r = {r}": model.tripartition(r) for r in radii}}
     x = channel.corrupt(model.sample(n, rng), t, rng)
     a, start = int(np.flatnonzero(parts["all"].A)[0]), time.process_time()
@@ -65,13 +68,17 @@ def measure(model, channel, t, radii, n, n_tested, rng):
         return head.nats(by_chunks(law, seen[:, used], zero), y).numpy(), head.nats(exact, y).numpy()
 
     others = both(parts["all"].ABC & ~parts["all"].A)
-    print(f"t = {t:g}: {n // 2} samples, {trained:.0f} CPU s, weights {np.round(large.net.weights.tolist(), 3)}")
+    names = ("spin", "gain straight on", "gain of turns", "factor")
+    numbers = {f"t = {t:g}, {name}": x for name, x in zip(names, large.net.weights.tolist(), strict=True)}
+    numbers[f"t = {t:g}, CPU seconds of training on {n // 2} samples"] = trained
     for name, part in parts.items():
         known = both(part.B) if part.B.any() else 2 * [head.nats(zero, y).numpy()]
         found, truth = (box - whole for box, whole in zip(known, others, strict=True))
         error, gap = found.std() / n_tested**0.5, (found - truth).std() / n_tested**0.5 / truth.mean()
-        share = found.mean() / truth.mean()
-        print(f"  {name:6s} {found.mean():.4f}({error:.4f}) of {truth.mean():.4f}, {share:.3f}({gap:.3f})", flush=True)
+        values = (found.mean(), error, truth.mean(), found.mean() / truth.mean(), gap)
+        about = ("found", "its error", "exact", "share found", "error of the share")
+        numbers |= {f"t = {t:g}, {name}: {what}": float(x) for what, x in zip(about, values, strict=True)}
+    return numbers
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import math
 import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -51,10 +51,11 @@ VALIDATION_TIMES = (0.3, 0.5, 0.7, 0.85)
 NETWORKS: tuple[type[Network], ...] = (LocalNet, GlobalNet, MessageNet, LocalImageNet, GlobalImageNet)
 
 
+@runtime_checkable
 class BlindDenoiser(Protocol):
     """A denoiser that can leave out each site's own observation."""
 
-    def blind(self, x_t: NDArray, t: float) -> Posterior: ...
+    def blind(self, x_t: Any, t: Any) -> Posterior: ...
 
 
 def uniform_times(n: int, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -99,8 +100,8 @@ def train(
     check_memory("batch_size", 64 * batch_size, "take smaller batches")
     for other in (teacher, exact):
         check_channel(other, net.channel)
-    if teacher is not None and not isinstance(net, LocalNet | MessageNet):
-        raise InputError(f"teacher needs a LocalNet, which has a blind form, got a {type(net).__name__}")
+    if teacher is not None and not isinstance(net, BlindDenoiser):
+        raise InputError(f"teacher needs a network with a blind form, such as LocalNet, got a {type(net).__name__}")
     if device is not None:
         net.to(device_of(device))
     draw, like = as_draw(net, data), next(net.parameters())
@@ -201,7 +202,7 @@ class _Batches:
 
         target, x_t = whole(clean), whole(noisy)
         spread: Tensor | float = 0.0
-        law = net.blind(x_t, t) if isinstance(net, LocalNet | MessageNet) else net(x_t, t)
+        law = net.blind(x_t, t) if isinstance(net, BlindDenoiser) else net(x_t, t)
         sites = net.sites(x_t.shape[2:], x_t)
         if self.teacher is not None:
             told = [self.teacher.blind(part, u) for part, u in zip(noisy, levels, strict=True)]

@@ -27,6 +27,7 @@ from ..lattice import BoolArray, Tripartition
 Faces = tuple[int, int]
 LOG_2 = float(np.log(2.0))
 NODES = 1 << 18  # faces of one batch of samples
+SAMPLES = 1 << 16  # samples of patches held at a time
 
 
 class Patch(NamedTuple):
@@ -141,12 +142,18 @@ def box_curve(
     faces: Faces, patch: Patch, radii: Sequence[int], keep: float, n_samples: int, rng: np.random.Generator
 ) -> Curve:
     """Return I(A;C|B_r) on an open grid for all radii from one pass of the percolation kernels."""
-    joined = np.empty((n_samples, *[patch.height * patch.width] * 2), np.int16)
-    percolation.joined_radii(rng, keep, *faces, *patch, joined)
-    r = np.minimum(radii, max(faces))
-    if patch.height + patch.width > 3:
-        return Curve.from_samples(LOG_2 * excess_merges(joined, r, keep), "merges of the block's faces by percolation")
-    histogram = np.bincount(np.where(joined[:, 0, 1] == percolation.FAR, 0, joined[:, 0, 1]), minlength=max(faces) + 1)
+    r, block, excess = np.minimum(radii, max(faces)), patch.height + patch.width > 3, []
+    histogram = np.zeros(max(faces) + 1, np.int64)
+    for start in range(0, n_samples, SAMPLES):
+        joined = np.empty((min(SAMPLES, n_samples - start), *[patch.height * patch.width] * 2), np.int16)
+        percolation.joined_radii(rng, keep, *faces, *patch, joined)
+        if block:
+            excess.append(LOG_2 * excess_merges(joined, r, keep))
+        else:
+            first = np.where(joined[:, 0, 1] == percolation.FAR, 0, joined[:, 0, 1])
+            histogram += np.bincount(first, minlength=len(histogram))
+    if block:
+        return Curve.from_samples(np.concatenate(excess), "merges of the block's faces by percolation")
     after = np.append(np.cumsum(histogram[:0:-1])[::-1], 0) / n_samples  # P(r < first connection < inf)
     p = after[r]
     covariance = (after[np.maximum(r[:, None], r[None, :])] - np.outer(p, p)) / (n_samples - 1)

@@ -26,7 +26,6 @@ from .decisions import TOLERANCE, Group, Variables, probe_variables
 from .lattice_images import (
     GreyField,
     Rendering,
-    TextureField,
     TokenRows,
     calibration_shape,
     grey_image,
@@ -49,7 +48,7 @@ TITLES = {
     "chains": "Potts chains along rows",
     "hierarchy": "random hierarchies along rows",
 }
-Pictures = Rendering | GreyField | TextureField | TokenRows
+Pictures = Rendering | GreyField | TokenRows
 COMPARED = ("cmi", "total_information", "markov_length", "window_start", "window_stop")
 N_EXACT = 1000
 N_SPECTRUM = 500  # images that spectra are averages of
@@ -98,9 +97,11 @@ def pictures_for(images: NDArray, plan: ProbePlan, labelled: bool = False) -> di
 
 
 def plan_for(plan: ProbePlan, rendering: Pictures) -> ProbePlan:
-    """Return the same plan for A of the pictures, with the radii that leave something outside the box."""
-    limit = reach(rendering.shape, rendering.pixel)
-    return replace(plan, pixel=rendering.pixel, radii=tuple(r for r in plan.radii if r < limit) or (1,))
+    """Return the same plan for A of the pictures and their symbols, with radii that leave something outside the box."""
+    limit, tokens = reach(rendering.shape, rendering.pixel), plan.tokens
+    if isinstance(rendering, TokenRows):
+        tokens = rendering.model.q
+    return replace(plan, pixel=rendering.pixel, radii=tuple(r for r in plan.radii if r < limit) or (1,), tokens=tokens)
 
 
 def exact_seconds(rendering: Pictures, plan: ProbePlan, n_exact: int = N_EXACT, n: int = 16) -> float:

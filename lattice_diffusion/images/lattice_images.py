@@ -40,6 +40,7 @@ from ..samplers.fields import precision_matrix
 BLOCK = 2
 SMALLEST, LARGEST = 8, 28  # sides of images; 14 spins are as many as the exact solution takes
 LONGEST = 256  # rows of tokens
+MOST_SYMBOLS = 32  # of tokens: the exact answer takes q^3 operations a site
 BETA = 0.44  # close to critical: information reaches far
 BATCH = 256
 LINEAR = Gaussian("linear")
@@ -191,20 +192,12 @@ def as_greys(x: NDArray) -> NDArray[np.float32]:
 
 
 @dataclass(frozen=True, eq=False)
-class TextureField:
+class TextureField(GreyField):
     """Grey images of two textures, as often: Gaussian fields that are coupled along rows, or along columns.
 
     With the texture S, I(A;C|B) = I(A;C|B,S) + H(S|B) - H(S|AB) - H(S|BC) + H(S|ABC). The first term is known in closed
-    form, the entropies are averages over noisy images of the exact law of S. Rounding is that of `GreyField`.
+    form, the entropies are averages over noisy images of the exact law of S.
     """
-
-    model: GaussianField
-    pixel: tuple[int, int]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(row, column) of images."""
-        return self.model.lattice.shape[0], self.model.lattice.shape[1]
 
     @cached_property
     def solvers(self) -> tuple[GaussianSolver, GaussianSolver]:
@@ -227,10 +220,6 @@ class TextureField:
     def unit(self) -> float:
         """Grey value of a field of 1, as of `GreyField`."""
         return 1 / (CUT * max(float(np.linalg.norm(root, axis=1).max()) for root in self.roots))
-
-    def sample(self, n_samples: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Clean images (n, row, column) from -1 to 1."""
-        return as_greys(self.unit * self._fields(n_samples, rng))
 
     def _fields(self, n_samples: int, rng: np.random.Generator) -> NDArray[np.float64]:
         white, first = rng.standard_normal((n_samples, math.prod(self.shape))), rng.random((n_samples, 1)) < 0.5
@@ -294,10 +283,12 @@ class TokenRows:
 def token_rows(shape: tuple[int, int], q: int, alike: float) -> dict[str, TokenRows]:
     """Return rows of Potts chains, and for q > 2 of hierarchies with sqrt(q) synonyms, nearly as large as the images.
 
+    They have q symbols, but at most MOST_SYMBOLS.
+
     Args:
         alike: how often tokens beside each other are equal; the chains' are, too, if it is more than by chance.
     """
-    rows, columns = min(shape[0], LARGEST), min(max(shape[1], SMALLEST), LONGEST)
+    rows, columns, q = min(shape[0], LARGEST), min(max(shape[1], SMALLEST), LONGEST), min(q, MOST_SYMBOLS)
     coupling = math.log(max(alike * (q - 1) / max(1 - alike, 1e-3), 1.0))
     models: dict[str, PottsChain | RandomHierarchy] = {"chains": PottsChain(Lattice((columns,)), coupling, q)}
     if q > 2:

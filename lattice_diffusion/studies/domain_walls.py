@@ -101,12 +101,9 @@ def analyse(result: xr.DataTree) -> Analysis:
             label = f"sigma/alpha* (beta = {beta:.3f}) from crossing label entropies"
             analysis.rows.append(row(label, end, value, f"{source}; L <= 14", "literature", *times([end.value])))
     for beta in IDENTITY_BETAS:
-        one, label = (
-            data[f"identity-{1000 * beta:03.0f}"],
-            f"E <s s'>_x^2 at sigma^2/alpha^2 = 1/beta, beta = {beta:.3f}",
-        )
-        clean = one["clean_correlation"]
-        analysis.rows.extend(rows_of(one, "squared_correlation", label, clean, IDENTITY, "exact"))
+        one, label = data[f"identity-{1000 * beta:03.0f}"], "E <s s'>_x^2 at sigma^2/alpha^2 = 1/beta"
+        known, label = one["clean_correlation"], f"{label}, beta = {beta:.3f}"
+        analysis.rows.extend(rows_of(one, "squared_correlation", label, known, IDENTITY, "exact"))
     return analysis
 
 

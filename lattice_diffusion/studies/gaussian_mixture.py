@@ -87,8 +87,8 @@ def analyse(result: xr.DataTree) -> Analysis:
             law = power_law(lengths, signal, error if np.all(error > 0) else None)
             source = "K_R = signal sqrt(|R|); signal ~ 1 - t near t = 1"
             analysis.rows.append(row(f"exponent x of signal ~ L^x, {what}", law.exponent, -1.0, source, "exact"))
-    peaks = xr.Dataset(sizes), "peak_time", "peak time (L = {length})", exact_peaks
-    analysis.rows.extend(rows_of(*peaks, f"maximum of {CLOSED}", "exact"))
+    label, source = "peak time (L = {length})", f"maximum of {CLOSED}"
+    analysis.rows.extend(rows_of(xr.Dataset(sizes), "peak_time", label, exact_peaks, source, "exact"))
     return analysis
 
 

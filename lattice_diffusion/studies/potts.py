@@ -49,11 +49,9 @@ def analyse(result: xr.DataTree) -> Analysis:
     q, times = data["erasure"]["q"].values, data["erasure"]["t"].values
     exact = np.array([[-1.0 / math.log(t * correlation(COUPLING, n) ** 2) for t in times] for n in q])
     two, late = np.isin(times, (0.6, 0.9)), data["uniform"].sel(t=LATE)
-    label = "xi ({}, q = {{q:g}}, {} = {{t}})"
-    erased = data["erasure"].isel(t=two), "markov_length", label.format("erasure", "eps"), exact[:, two]
-    limits = [limit_length(n) for n in q]
-    rows = rows_of(*erased, ERASURE, "exact")
-    rows += rows_of(late, "markov_length", label.format("uniform", "t"), limits, LIMIT, "asymptotic")
+    limits, label = [limit_length(n) for n in q], "xi (erasure, q = {q:g}, eps = {t})"
+    rows = rows_of(data["erasure"].isel(t=two), "markov_length", label, exact[:, two], ERASURE, "exact")
+    rows += rows_of(late, "markov_length", "xi (uniform, q = {q:g}, t = {t})", limits, LIMIT, "asymptotic")
     return Analysis({"erasure": {"markov_length_predicted": variable(("q", "t"), exact, "sites", ERASURE)}}, rows)
 
 

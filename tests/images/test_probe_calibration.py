@@ -107,3 +107,13 @@ def test_all_noise_is_calibrated(model, options, names, monkeypatch) -> None:
         gap = (found["cmi_exact"] - wanted["cmi"]).values
         assert (np.abs(gap) < 5 * np.hypot(found["cmi_exact_stderr"], wanted["cmi_stderr"]).values).all()
     assert (found["cmi_exact"].values > 0).all()
+
+
+def test_many_symbols_are_calibrated_on_fewer() -> None:
+    """The exact answer for q symbols takes q^3 operations a site."""
+    tokens = np.random.default_rng(1).integers(5000, size=(50, 1, 4, 12))
+    plan = replace(PLAN, channel="erasure", tokens=5000)
+    for name, drawn in pictures_for(tokens, plan).items():
+        assert plan_for(plan, drawn).tokens == drawn.model.q == 32
+        assert drawn.shape == ((4, 12) if name == "chains" else (4, 8))
+        assert drawn.sample(3, np.random.default_rng(2)).max() < 32
