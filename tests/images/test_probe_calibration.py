@@ -109,6 +109,12 @@ def test_all_noise_is_calibrated(model, options, names, monkeypatch) -> None:
     assert (found["cmi_exact"].values > 0).all()
 
 
+def test_chains_are_as_correlated_as_the_tokens() -> None:
+    tokens = PottsChain(Lattice((12,)), 2.0, 3).sample(2000, np.random.default_rng(4))[:, None, None]
+    chain = pictures_for(tokens, replace(PLAN, channel="erasure", tokens=3))["chains"].model
+    assert chain.coupling == pytest.approx(2.0, abs=0.1)
+
+
 def test_many_symbols_are_calibrated_on_fewer() -> None:
     """The exact answer for q symbols takes q^3 operations a site."""
     tokens = np.random.default_rng(1).integers(5000, size=(50, 1, 4, 12))
