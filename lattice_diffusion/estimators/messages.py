@@ -88,7 +88,7 @@ def taught(
 ) -> list[MessageLaw]:
     """Return the laws of b, the first `n_b` columns of x, and of b and c, with the same weights.
 
-    Where the larger of two laws is worse for the rows that were left out, it is the smaller one.
+    A law that is worse than the next smaller one for the rows that were left out is replaced by it.
     """
     net, fit, seed = Messages(), torch.as_tensor(rows[0]), torch_generator(rng)
     law = partial(MessageLaw, head, net, shape=shape, a=a)

@@ -129,6 +129,11 @@ def places_of(sample: Sample, body: str = "conv") -> Places:
     image, parts = sample.x_t.shape[1:], sample.parts
     if body == "messages" and (image != parts.shape or len(image) != 3 or image[0] != 2):
         raise InputError(f"body='messages' needs bonds (n, 2, L, W) as of DomainWalls, got {sample.x_t.shape}")
+    if body == "messages" and (parts.ABC[0, :, -1].any() or parts.ABC[1, -1].any()):
+        raise InputError(
+            "body='messages' needs an open grid, got bonds beyond its last column or row; leave them out of A, B and "
+            "C, and take body='mlp' on a torus"
+        )
     index = np.arange(math.prod(image)).reshape(image)
 
     def columns(mask: NDArray[np.bool_]) -> NDArray[np.intp]:

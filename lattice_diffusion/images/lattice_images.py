@@ -193,7 +193,7 @@ def as_greys(x: NDArray) -> NDArray[np.float32]:
 
 @dataclass(frozen=True, eq=False)
 class TextureField(GreyField):
-    """Grey images of two textures, as often: Gaussian fields that are coupled along rows, or along columns.
+    """Grey images of two textures, equally frequent: Gaussian fields with strong couplings along one axis or the other.
 
     With the texture S, I(A;C|B) = I(A;C|B,S) + H(S|B) - H(S|AB) - H(S|BC) + H(S|ABC). The first term is known in closed
     form, the entropies are averages over noisy images of the exact law of S.

@@ -139,7 +139,7 @@ class Quantity:
 
 
 def quantity(what: str, columns: dict[str, Column], *arguments: Any, **options: Any) -> Callable[[Any], Quantity]:
-    """Make a quantity of what evaluates it, a function of its name; arguments are those of `Quantity`."""
+    """Return a decorator that makes a function (point, rng) the quantity of its name; see `Quantity` for the rest."""
     return lambda evaluate: Quantity(evaluate.__name__, what, columns, evaluate, *arguments, **options)
 
 

@@ -605,6 +605,8 @@ def test_units_offsets_and_the_default_dtype_change_nothing(name):
 X = np.random.default_rng(0).standard_normal((60, 3))
 PARTS = ld.Lattice((2, 3)).tripartition((0, 0), 1)
 NINE = np.arange(60) % 9
+TORUS = ld.models.DomainWalls((3, 3), periodic=True)
+WALLS = TORUS.sample(60, 1).astype(float), TORUS.tripartition(0)
 
 
 test_bad_input_is_refused_in_one_sentence = refusals(
@@ -613,6 +615,7 @@ test_bad_input_is_refused_in_one_sentence = refusals(
     (lambda: fitted(est.ConditionalLikelihood(body="cnn"), (X, X)), "body must be one of mlp, conv, messages, got"),
     (lambda: fitted(est.ConditionalLikelihood(body="conv"), (X, X)), "body='conv' needs lattice samples; call fit"),
     (lambda: fitted(est.ConditionalLikelihood(body="messages"), (X, X)), "body='messages' needs lattice samples"),
+    (lambda: est.ConditionalLikelihood(body="messages").fit(*WALLS), "body='messages' needs an open grid, got bonds"),
     (lambda: fitted(est.ConditionalLikelihood(body="conv", radius=-1), (X, X)), "radius must be an integer >= 0"),
     (lambda: fitted(est.ConditionalLikelihood(share_positions=2), (X, X)), "share_positions needs lattice samples"),
     (lambda: est.ConditionalLikelihood(share_positions=6).fit(X.reshape(30, 2, 3), PARTS), "from 0 to 5 on this"),
