@@ -604,7 +604,10 @@ test_data_that_do_not_fit = refusals(
 
 test_options_that_do_not_fit = refusals(
     (lambda: fit(chain(), DATA, rng=0), "steps or budget_seconds must be given"),
-    (lambda: fit(GlobalNet(ndim=1), DATA, steps=1, teacher=chain(), rng=0), "teacher needs a LocalNet, which has a b"),
+    (
+        lambda: fit(GlobalNet(ndim=1), DATA, steps=1, teacher=chain(), rng=0),
+        "teacher needs a network with a blind form, such as LocalNet, got a GlobalNet",
+    ),
     (lambda: fit(chain(), DATA, steps=1, resume=True, rng=0), "resume needs the checkpoint"),
     (lambda: fit(chain(), DATA, steps=1, optimiser="sgd", rng=0), "optimiser must be adam or muon, got 'sgd'"),
 )
