@@ -1,11 +1,13 @@
 """Which toy is most like an image: digits, colours and photographs beside exact models, natural and shuffled.
 
-    python benchmarks/image_kinds.py DATA --folder FOLDER [--sets cifar mnist ..] [--figure FILE.png] [--json FILE]
+    python benchmarks/image_kinds.py DATA --folder FOLDER [--sets cifar mnist ..] [--toys photos ..]
+                                     [--figure FILE.png] [--json FILE]
 
 DATA holds mnist10k.npz and cifar10k.npz; photographs are patches of 16 x 16 from the two of scikit-learn, every 10
 pixels. Shuffled images have their pixels, all colours of each together, moved by one permutation that leaves the middle
 one, A, where it is: I(A;BC) stays, and the box is no nearer to A than the rest. Every set is probed by `ld.probe`;
-results are kept in FOLDER, where a killed run resumes.
+results are kept in FOLDER, where a killed run resumes. With --toys the toys of PROBED are drawn as often as there are
+images of that set and probed with its settings, too, at the noise at which they are compared.
 
 Compared is the share of information beyond r, I(A;C|B_r) / I(A;BC). A toy is taken at the noise at which its A has the
 signal-to-noise ratio of the image's A: Gaussian fields have the covariance of its colours, toys without colours the
@@ -15,6 +17,7 @@ values within their errors.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +40,26 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "cifar": {"times": 9, "steps": 2000},
     "cifar-shuffled": {**SMALL, "steps": 500},
     "photos": {**SMALL, "steps": 1500},
+    "photos-shuffled": {**SMALL, "steps": 1500},
 }
+PROBED = {"field": "field, 1/k²", "smooth": "field, 1/k⁴", "ising": "Ising, β = 0.44"}
 PATCH, STRIDE, N_EXACT, N_DRAWS = 16, 10, 300, 400
-Toy = Callable[[float], NDArray[np.float64]]  # snr of the image -> I(A;BC), and I(A;C|B_r) of every r
+
+
+@dataclass(frozen=True)
+class Toy:
+    """A model with `sample(n, rng)`, the variance of its A over that of the image's, and its exact answer.
+
+    `exact` takes the time to I(A;BC) and I(A;C|B_r) of every r.
+    """
+
+    model: Any
+    variance: float
+    exact: Callable[[float], NDArray[np.float64]]
+
+    def time(self, snr: float) -> float:
+        """Return the time at which the toy's A has the signal-to-noise ratio of the image's."""
+        return CHANNEL.time(snr / self.variance)
 
 
 def images(name: str, data: Path) -> Images:
@@ -68,32 +88,39 @@ def toys(images: Images) -> dict[str, Toy]:
     lattice, loops = ld.Lattice(images.shape[2:]), loop_image((28, 28))
     radii, centre, rng = (0, *RADII), lattice.center, np.random.default_rng(0)
     a = np.concatenate([x[:, :, centre[0], centre[1]] for x in images.batches(4096)])
-    variances = np.linalg.eigvalsh(np.atleast_2d(np.cov(a.T)))
+    variances, vectors = np.linalg.eigh(np.atleast_2d(np.cov(a.T)))
     first = float(variances[-1])
 
     def variance(solver: Any) -> float:
         return float(solver.covariance(CHANNEL, 0.0, lattice.box(centre, 0))[0, 0])
 
     def field(smooth: bool) -> Toy:
-        toy = grey_image(lattice.shape, smooth=smooth, colours=np.diag(np.sqrt(variances)))
+        toy = grey_image(lattice.shape, smooth=smooth, colours=vectors * np.sqrt(variances))
         own = toy.unit**2 * variance(toy.solver)
-        return lambda snr: toy.cmi_curve(CHANNEL, CHANNEL.time(snr / own), radii, 0, rng).values
+        return Toy(toy, own, lambda t: toy.cmi_curve(CHANNEL, t, radii, 0, rng).values)
 
     def model(exact: Any, own: float) -> Toy:
         parts = [exact.lattice.tripartition(exact.lattice.center, r) for r in radii]
-        return lambda snr: (
-            ld.exact.cmi_curve(exact, CHANNEL, CHANNEL.time(snr * first / own), parts, N_EXACT, rng).values
-        )
+        return Toy(exact, own / first, lambda t: ld.exact.cmi_curve(exact, CHANNEL, t, parts, N_EXACT, rng).values)
 
     common = ld.models.GaussianMixture(lattice, mean=1.0, mass_squared=0.3)
     return {
         "field, 1/k²": field(False),
         "field, 1/k⁴": field(True),
         "Ising, β = 0.44": model(ld.models.Ising(ld.Lattice((13, 13)), 0.44), 1.0),
-        "loops": lambda snr: loops.cmi_curve(CHANNEL, CHANNEL.time(snr * first), radii, N_EXACT, rng).values,
+        "loops": Toy(loops, 1 / first, lambda t: loops.cmi_curve(CHANNEL, t, radii, N_EXACT, rng).values),
         "two white classes": model(ld.models.GaussianMixture(lattice, mean=1.0, std=0.6), 1 + 0.6**2),
         "two classes, common field": model(common, 1 + variance(common.solver.field)),
     }
+
+
+def probe_toy(toy: Toy, n: int, name: str, folder: Path) -> xr.Dataset:
+    """Return the probe of `n` samples of a toy with the settings of a set, at the noise of TIMES there."""
+    x = toy.model.sample(n, np.random.default_rng(1))
+    options = OPTIONS[name.partition("+")[0]] | {"times": [toy.time(CHANNEL.snr(t)) for t in TIMES]}
+    x = np.moveaxis(x, 1, 3) if x.ndim == 4 else x
+    result = ld.probe(x, out=folder / f"{name}.h5", resume=True, calibrate=False, **options)
+    return result["probe"].to_dataset().assign_coords(t=list(TIMES))
 
 
 def shares(found: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
@@ -108,24 +135,38 @@ def apart(share: NDArray, toy: NDArray) -> NDArray[np.float64]:
     return np.log(np.maximum(share, FLOOR) / np.maximum(toy, FLOOR))
 
 
-def compared(name: str, found: xr.Dataset, exact: dict[str, xr.DataArray]) -> dict[str, float]:
+Shares = tuple[NDArray, NDArray | float, NDArray]  # share (TIMES, RADII) with its error, I(A;BC) (TIMES,)
+
+
+def measured_shares(found: xr.Dataset) -> Shares:
+    """Return the shares of a probe at the times that are compared."""
+    share, error = (x.sel(t=list(TIMES), method="nearest").transpose("t", "radius").values for x in shares(found))
+    return share, error, found["total_information"].sel(t=list(TIMES), method="nearest").values
+
+
+def exact_shares(values: xr.DataArray) -> Shares:
+    """Return the shares of a toy from I(A;BC) and I(A;C|B)."""
+    at = values.sel(t=list(TIMES), method="nearest").values
+    return at[:, 1:] / at[:, :1], 0.0, at[:, 0]
+
+
+def compared(name: str, measured: Shares, others: dict[str, Shares]) -> dict[str, float]:
     """Return the numbers of one set."""
-    numbers: dict[str, float] = {f"{name}: converged": int(found["converged"])}
-    share, error = (x.sel(t=list(TIMES), method="nearest").transpose("t", "radius") for x in shares(found))
+    numbers: dict[str, float] = {}
+    share, error, information = measured
     for (k, j), x in np.ndenumerate(share):
         where = f"{name}, t = {TIMES[k]:g}: share beyond r = {RADII[j]}"
         numbers |= {where: x, f"{where}: its error": float(error[k, j])}
-    drawn = np.random.default_rng(0).normal(share, error, (N_DRAWS, *share.shape))
-    for toy, values in exact.items():
-        at = values.sel(t=list(TIMES), method="nearest")
-        other = (at[:, 1:] / at[:, 0]).values
-        gap, gaps = apart(share.values, other), apart(drawn, other)
+    shape, rng = (N_DRAWS, *share.shape), np.random.default_rng(0)
+    drawn = rng.normal(share, error, shape)
+    for toy, (other, other_error, total) in others.items():
+        gap, gaps = apart(share, other), apart(drawn, rng.normal(other, other_error, shape))
         k, j = np.unravel_index(np.abs(gap).argmax(), gap.shape)
-        total = found["total_information"].sel(t=list(TIMES), method="nearest").values / at.values[:, 0]
         numbers[f"{name}: distance from {toy}"] = float(np.sqrt((gap**2).mean()))
         numbers[f"{name}: distance from {toy}: its error"] = float(np.sqrt((gaps**2).mean(axis=(1, 2))).std())
         numbers[f"{name} / {toy} where most apart, t = {TIMES[k]:g}, r = {RADII[j]}"] = float(np.exp(gap[k, j]))
-        numbers |= {f"{name} / {toy}: I(A;BC), t = {t:g}": float(x) for t, x in zip(TIMES, total, strict=True)}
+        of = zip(TIMES, information / total, strict=True)
+        numbers |= {f"{name} / {toy}: I(A;BC), t = {t:g}": float(x) for t, x in of}
     return numbers
 
 
@@ -197,6 +238,7 @@ def main() -> None:
     made.add_argument("data", type=Path)
     made.add_argument("--folder", type=Path, required=True)
     made.add_argument("--sets", nargs="+", choices=OPTIONS, default=list(OPTIONS))
+    made.add_argument("--toys", nargs="+", choices=OPTIONS, default=[], help="sets whose toys are probed, too")
     made.add_argument("--figure", help="draw the figure to this PNG")
     asked = made.parse_args()
     probes, exact, numbers = {}, {}, {}
@@ -207,9 +249,18 @@ def main() -> None:
         found = probes[name] = result["probe"].to_dataset()
         coords = {"t": found["t"].values, "radius": [0, *RADII]}
         snr = np.exp(found["log_snr"].values)
-        of = {toy: xr.DataArray([f(x) for x in snr], coords, ("t", "radius")) for toy, f in toys(opened).items()}
+        known = toys(opened)
+        of = {
+            k: xr.DataArray([toy.exact(toy.time(x)) for x in snr], coords, ("t", "radius")) for k, toy in known.items()
+        }
         exact[name] = of
-        numbers |= compared(name, found, of)
+        others = {toy: exact_shares(values) for toy, values in of.items()}
+        for short, toy in PROBED.items() if name in asked.toys else ():
+            own = measured_shares(probe_toy(known[toy], opened.shape[0], f"{name}+{short}", asked.folder))
+            numbers |= compared(f"{toy}, probed as {name}", own, {toy: others[toy]})
+            others[f"{toy}, probed"] = own
+        numbers[f"{name}: converged"] = int(found["converged"])
+        numbers |= compared(name, measured_shares(found), others)
     report(numbers, asked.json)
     if asked.figure:
         draw(probes, exact, asked.figure)
