@@ -12,6 +12,7 @@ read and change them, and fitted attributes end in an underscore.
 
 import contextlib
 import copy
+import math
 import time
 import warnings
 from abc import ABC
@@ -21,6 +22,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import differential_entropy, norm, rankdata
 from sklearn.base import BaseEstimator
 
 from ..channels import MASK, Channel, check_symbols, check_tokens, symbols_of
@@ -30,6 +32,7 @@ from ..lattice import FloatArray, Rng, Tripartition
 from ..progress import duration, say
 from ..threads import one_thread
 
+HEAVY = 6.0  # kurtosis of a Laplace law
 FEW_VALUES = 8  # columns with so few values are spins or categories, not continuous
 
 
@@ -150,6 +153,44 @@ def sample_of(
         sample = Sample(flat, flat[:, :0] if b is None else _columns("b", b), _columns("c", c), channel=channel, t=t)
     sample.check()
     return _coded(sample, tokens)
+
+
+def light_tailed(sample: Sample) -> Sample:
+    """Return the samples with normal scores for values of heavy tails, where the Gaussian law of a is likelier then.
+
+    An invertible map of a column changes no information, while no law is learned from a column that a few outliers
+    rule. Whether those of a, and of (b, c), are mapped is told by the likelihood of a in the Gaussian law linear in
+    (b, c); a mapped column has its density by Vasicek's entropy (1976). Values of known noise stay as they are.
+    """
+    heavy = {name: _heavy(getattr(sample, name)) for name in "abc"}
+    if not (sample.channel is None and sample.tokens is None and any(some.any() for some in heavy.values())):
+        return sample
+    a, b, c = (_normal_scores(getattr(sample, name), some) for name, some in heavy.items())
+    mapped = replace(sample, a=a, b=b, c=c)
+    spread = np.log(sample.a.std(axis=0)).sum()
+    with np.errstate(divide="ignore"):  # of equal values
+        entropies = differential_entropy(sample.a, axis=0, method="vasicek") - 0.5 * math.log(2 * math.pi * math.e)
+    mapped_spread = float(np.where(heavy["a"], entropies, np.log(sample.a.std(axis=0))).sum())
+    choices = {}
+    for a, size in ((sample.a, spread), (mapped.a, mapped_spread)):
+        for other in (sample, mapped):
+            y, x = standardising(a)(a), standardising(other.bc)(other.bc)
+            left = y - x @ np.linalg.lstsq(x, y)[0]
+            choices[-0.5 * np.linalg.slogdet(left.T @ left / len(y))[1] - size] = replace(other, a=a)
+    return choices[max(choices)]
+
+
+def _heavy(x: FloatArray) -> NDArray[np.bool_]:
+    """Return which columns take more than a few values, of a kurtosis above that of a Laplace law."""
+    heavy: NDArray[np.bool_] = (standardising(x)(x) ** 4).mean(axis=0) > HEAVY
+    heavy[heavy] = [len(np.unique(column)) > FEW_VALUES for column in x.T[heavy]]
+    return heavy
+
+
+def _normal_scores(x: FloatArray, columns: NDArray[np.bool_]) -> FloatArray:
+    x = x.copy()
+    x[:, columns] = norm.ppf((rankdata(x[:, columns], axis=0) - 0.5) / len(x))
+    return x
 
 
 def _coded(sample: Sample, q: int | None) -> Sample:
@@ -323,7 +364,7 @@ class Estimator(Parameters, ABC):
         """
         if isinstance(c, Tripartition):
             parts, c = c, None
-        sample = sample_of(a, c, b, parts, channel, t, tokens)
+        sample = light_tailed(sample_of(a, c, b, parts, channel, t, tokens))
         if self.continuous_only:
             sample.check_continuous(type(self).__name__)
         self._verbose, self._start = verbose, time.monotonic()

@@ -8,6 +8,7 @@ latter. Several columns of A are taken one after the other, I(A;C|B) = sum_j I(A
 
 import copy
 import math
+import warnings
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import ClassVar, Literal
 
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
 
 from ..channels import is_gaussian
@@ -71,7 +73,7 @@ class ConditionalLikelihood(Neural):
     clean: Literal["spins", "real"] | None = None
     corrected: bool = True
     width: int = 32
-    depth: int = 1
+    learning_rate: float = 5e-3
     weight_decay: float = 0.1
     components: int = 3
 
@@ -79,11 +81,15 @@ class ConditionalLikelihood(Neural):
         return middle(held_out, in_sample) if self.corrected else held_out
 
     def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: Generator) -> Estimate:
-        self._values = [np.unique(column) for column in sample.a.T]
+        self._fell, self._values = 0.0, [np.unique(column) for column in sample.a.T]
         moved = translated(sample, self.share_positions, rng) if self.share_positions else sample
         answer = super()._estimate(moved, np.tile(groups, 1 + self.share_positions), rng)
         gap = self.in_sample_.value - self.held_out_.value if self.corrected and self._categorical else 0.0
-        return replace(answer, stderr=math.hypot(answer.stderr, gap**2), n_samples=len(sample))
+        answer = replace(answer, stderr=math.hypot(answer.stderr, gap**2), n_samples=len(sample))
+        if self._fell > answer.stderr:
+            text = f"the loss still fell by {self._fell:.2g} nats in the second half of {self.steps} steps; raise steps"
+            warnings.warn(f"ConditionalLikelihood has not converged: {text}", ConvergenceWarning, stacklevel=3)
+        return answer
 
     def _learn(self, train: Sample, rng: Generator) -> Learned:
         known = train.channel is not None and train.t is not None
@@ -225,7 +231,8 @@ class ConditionalLikelihood(Neural):
 
         fitted, validated = ([array[part] for array in (seen, theta, y)] for part in rows)
         before, initial = copy.deepcopy(net.state_dict()), nats(net, *validated).detach()
-        self._train(net, loss, fitted, validated, rng, weight_decay=self.weight_decay)
+        fell = self._train(net, loss, fitted, validated, rng, weight_decay=self.weight_decay)
+        self._fell = max(self._fell, fell)
         gain = initial - nats(net, *validated).detach()
         if not (len(gain) > 1 and bool(gain.mean() > gain.std() / math.sqrt(len(gain)))):
             net.load_state_dict(before)

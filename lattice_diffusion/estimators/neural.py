@@ -81,11 +81,13 @@ class Neural(Estimator):
         *,
         score: Loss | None = None,
         weight_decay: float = 0.0,
-    ) -> None:
+    ) -> float:
         """Minimise loss(net, *batch) over batches of rows of `fit`; averaged weights of least score(net, *valid) stay.
 
         Those before the first step count too: a network that starts at 0 stays there unless it can do better. Where
         `valid` is empty, the averaged weights of the last step stay. The score is the loss itself, unless given.
+
+        Returns by how much the score fell in the second half of the steps where they ran out, else 0.
         """
         n, size, stop = len(fit[0]), min(self.batch_size, len(fit[0])), len(valid[0]) > 0
         seed, judge = torch_generator(rng), score or loss
@@ -127,6 +129,8 @@ class Neural(Estimator):
         net.requires_grad_(False)
         least = f", least loss {min(scores.values()):.4g}" if scores else ""
         self._tell(f"a network is trained, {steps} steps{least}")
+        early = [value for step, value in scores.items() if step <= steps / 2]
+        return min(early) - min(scores.values()) if early and steps == self.steps else 0.0
 
     def _learn(self, train: Sample, rng: Generator) -> Learned:
         raise NotImplementedError(f"{type(self).__name__} must define _learn(train, rng)")

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from refusals import refusals
 from scipy.special import entr, expit
+from scipy.stats import norm
+from sklearn.exceptions import ConvergenceWarning
 
 import lattice_diffusion as ld
 from lattice_diffusion import estimators as est
 from lattice_diffusion.estimators import tables
-from lattice_diffusion.estimators.base import CapWarning
+from lattice_diffusion.estimators.base import CapWarning, light_tailed, sample_of
 from lattice_diffusion.estimators.critics import Bound
 from lattice_diffusion.estimators.denoiser_gap import DenoiserGapWarning
 from lattice_diffusion.estimators.laws import head_of
@@ -229,6 +231,52 @@ def test_curved_laws_are_learned():
     assert abs(linear.value) < 0.01
     assert abs(curved.z_score(truth)) < 5
     assert truth > 0.1
+
+
+@pytest.mark.parametrize(
+    ("of_a", "of_c"),
+    [
+        (lambda a: a**3, lambda c: c),
+        (lambda a: np.exp(3 * a), lambda c: np.exp(3 * c)),
+        (lambda a: a, lambda c: c**5),
+    ],
+    ids=["cube", "exponential", "fifth-power"],
+)
+def test_heavy_tails_hide_nothing(of_a, of_c):
+    rng = np.random.default_rng(0)
+    c = rng.normal(size=(4000, 1))
+    a = 0.7 * c + rng.normal(size=(4000, 1))
+    plain, mapped = (fitted(est.Gaussian(), pair).estimate() for pair in ((a, c), (of_a(a), of_c(c))))
+    assert abs(plain.z_score(0.5 * np.log(1.49))) < 3
+    assert mapped.value == pytest.approx(plain.value, abs=0.2 * plain.stderr)
+
+
+def test_tails_that_c_explains_stay():
+    rng = np.random.default_rng(0)
+    c = rng.standard_t(3, size=(3000, 1))
+    sample = sample_of(c + 0.5 * rng.normal(size=c.shape), c)
+    kept = light_tailed(sample)
+    assert np.array_equal(kept.a, sample.a)
+    assert np.array_equal(kept.c, sample.c)
+
+
+def test_waves_are_learned_in_few_columns():
+    rng = np.random.default_rng(0)
+    c, e = rng.normal(size=(2, 3000, 1))
+    levels, y = np.cos(4 * np.linspace(-6, 6, 2001)), np.linspace(-4, 4, 2001)
+    p = norm.pdf(y[:, None], levels, 0.5) @ norm.pdf(np.linspace(-6, 6, 2001)) * 0.006
+    truth = entr(p).sum() * 0.004 - norm.entropy(scale=0.5)
+    found = fitted(est.ConditionalLikelihood(folds=2), (np.cos(4 * c) + 0.5 * e, c)).estimate()
+    assert found.value == pytest.approx(truth, abs=0.08)
+
+
+def test_networks_that_still_learn_say_so():
+    rng = np.random.default_rng(0)
+    c, e = rng.normal(size=(2, 1000, 1))
+    with pytest.warns(
+        ConvergenceWarning, match=r"still fell by 0\.\d+ nats in the second half of 100 steps; raise steps"
+    ):
+        fitted(est.ConditionalLikelihood(folds=2, steps=100), (np.cos(4 * c) + 0.5 * e, c))
 
 
 @pytest.mark.parametrize("name", [pytest.param("curie-weiss-gaussian", marks=pytest.mark.slow), "mixture-white"])
