@@ -1,6 +1,6 @@
 """Accuracy and cost of learned denoisers beside the exact ones: how far their squared error lies above the minimum.
 
-    python benchmarks/denoisers.py [--quick] [--only exact ising taught field sixteen] [--radii 1 2 3 4] [--json FILE]
+    python benchmarks/denoisers.py [--quick] [--only exact ising taught field sixteen loops] [--radii 1 2] [--json FILE]
 
 Excess = E|net - exact|^2 / MMSE, which is (MSE - MMSE) / MMSE without the noise of either. The locality gap is
 D^2 = (alpha^2/sigma^4) E|local - global|^2, the global mean exact.
@@ -10,6 +10,9 @@ global denoiser g expects instead of on clean spins, and in pairs l + e_1, l + e
 adds only the error that both share, E e_1 e_2, as errors are functions of the box and orthogonal to g - l. Half the
 squared difference of the pair measures, without the truth, the error of one network that the other does not share:
 where it exceeds 2% of the crossed gap, copies of both are trained further at this time alone.
+
+"loops" are those of 6 x 6 faces, r = 1, as in the study `recovery`: nats per bond that unmasking costs beyond the exact
+denoiser of this radius, and broken vertices after 60 steps back from Gaussian noise, both from T_f = 0.9.
 
 Seconds are wall-clock times on a machine that may have other work; CPU seconds are summed over threads.
 """
@@ -26,7 +29,9 @@ import torch
 from report import parser
 
 import lattice_diffusion as ld
-from lattice_diffusion.denoisers import ExactDenoiser, LocalNet, fit
+from lattice_diffusion.denoisers import ExactDenoiser, LocalNet, MessageNet, fit, network_arguments, violated_vertices
+from lattice_diffusion.runs.quantities import site_divergences
+from lattice_diffusion.studies.recovery.measure import recovered, return_times
 
 CHANNEL = ld.channels.Gaussian("linear")
 TIMES = (0.3, 0.5, 0.7, 0.85)
@@ -136,6 +141,31 @@ def exact_costs(quick: bool) -> Numbers:
             yield f"exact, {name}, {where}: milliseconds a sample", 1e3 * min(seconds[1:]) / len(x_t)
 
 
+def loops(share: float, n: int) -> Numbers:
+    model, rng = ld.models.DomainWalls((6, 6)), np.random.default_rng(6)
+    data, x_0, t = model.sample(20_000, rng), model.sample(n, rng), 0.9 * (np.arange(n) + rng.random(n)) / n
+    of_messages = {"steps": int(800 * share), "batch_size": 16, "learning_rate": 0.03}
+    of_local = {"steps": int(6000 * share), "batch_size": 64, "learning_rate": 0.01, "optimiser": "muon"}
+    for channel in (ld.channels.Erasure(), CHANNEL):
+        exact, erased = ExactDenoiser(model, channel, 1), channel.name == "erasure"
+        local = LocalNet(1, channel=channel, width=48, order=3, rng=rng, **network_arguments(model))
+        x_t = np.concatenate([channel.corrupt(one[None], at, rng) for one, at in zip(x_0, t, strict=True)])
+        for net, training in ((exact, {}), (MessageNet(1, channel=channel), of_messages), (local, of_local)):
+            name, start = f"loops, {channel.name}, {type(net).__name__}", time.process_time()
+            if training:
+                fit(net, data, rng=rng, **training)
+                yield f"{name}: training CPU seconds", time.process_time() - start
+            if erased:
+                p, q = (one.blind(x_t, t).log_odds for one in (exact, net))
+                found = 0.9 * site_divergences(p, [q], model.sites)
+            else:
+                times = return_times(model, channel, 0.9, 60)
+                (x,) = recovered(model, channel, x_0, times, [net], np.random.default_rng(7))
+                found = violated_vertices(np.where(model.sites, x, 0))
+            yield f"{name}: {'nats per bond beyond exact' if erased else 'broken vertices'}", found.mean()
+            yield f"{name}: its error", found.std() / n**0.5
+
+
 def measure(options: argparse.Namespace) -> Numbers:
     n_samples, share = (32, 0.1) if options.quick else (512, 1.0)
     if "exact" in options.only:
@@ -166,12 +196,14 @@ def measure(options: argparse.Namespace) -> Numbers:
         # 16 x 16 is beyond the exact solution: the same weights on 14 x 16, whose own law differs a little
         smaller = ld.models.Ising(ld.Lattice((14, 16)), 0.44)
         yield from accuracy("Ising L = 16, r = 3, on 14 x 16", [net], smaller, rng, n_samples // 8, 0)
+    if "loops" in options.only:
+        yield from loops(share, 300 if share == 1 else 20)
 
 
 def main() -> None:
     command = parser(__doc__)
     command.add_argument("--quick", action="store_true", help="radius 1 and short training, to see that it runs")
-    command.add_argument("--only", nargs="+", default=["exact", "ising", "taught", "field", "sixteen"])
+    command.add_argument("--only", nargs="+", default=["exact", "ising", "taught", "field", "sixteen", "loops"])
     command.add_argument("--radii", nargs="+", type=int, help="default 1 2 3 4")
     command.add_argument("--threads", type=int, default=2)
     options = command.parse_args()

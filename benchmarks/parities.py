@@ -1,10 +1,12 @@
 """What messages find of the information in loops, of the exact one, from one half of the samples about the other.
 
     python benchmarks/parities.py --noise erasure --times 0.4 0.5 0.6 --n 20000
+    python benchmarks/parities.py --noise gaussian --times 0.42 --figure parities.png
 
 Uniform loops on 14 x 14 faces, A the middle bond: I(A;C|B) beyond radius r, and I(A;BC) as "all", in nats, by the laws
 that `ConditionalLikelihood(body="messages")` learns, with the errors of samples, over what the exact laws give of the
-same samples.
+same samples. The figure shows the share at the first time, learned from fewer samples, and in fewer steps: of Adam,
+in boxes of radius 1, then of scoring, 8 with bonds hidden, 8 without, 8 in boxes of radius 2.
 """
 
 import time
@@ -14,11 +16,12 @@ import torch
 from report import parser, report
 
 import lattice_diffusion as ld
+from lattice_diffusion.estimators import messages
 from lattice_diffusion.estimators.base import sample_of
 from lattice_diffusion.estimators.laws import NoisySpin
-from lattice_diffusion.estimators.messages import MessageLaw, taught
 from lattice_diffusion.estimators.networks import by_chunks, places_of
 from lattice_diffusion.estimators.neural import split
+from lattice_diffusion.plots import new_figure
 
 
 def main() -> None:
@@ -30,6 +33,9 @@ def main() -> None:
     command.add_argument("--faces", type=int, default=14)
     command.add_argument("--tested", type=int, default=4000)
     command.add_argument("--seed", type=int, default=0)
+    command.add_argument(
+        "--figure", help="draw the share found at the first time against samples and steps to this file"
+    )
     given = command.parse_args()
     torch.set_num_threads(1)
     channel = ld.channels.Erasure() if given.noise == "erasure" else ld.channels.Gaussian("linear")
@@ -37,7 +43,35 @@ def main() -> None:
     numbers = {}
     for t in given.times:
         numbers |= measure(model, channel, t, given.radii, given.n, given.tested, rng)
+    if given.figure:
+        curves(given, model, channel, numbers, rng)
     report(numbers, given.json)
+
+
+def curves(given, model, channel, numbers, rng):
+    """Draw the share found of I(A;C|B) against samples and against steps."""
+    n, steps, scored, per, found = given.n, messages.STEPS, messages.SCORED, messages.ITERATIONS, []
+    ways = [(n // k, steps, scored) for k in (16, 4)] + [(n, k, ()) for k in (25, steps)]
+    ways += [(n, steps, scored[:k]) for k in range(1, len(scored) + 1)]
+    for used, messages.STEPS, messages.SCORED in ways[:-1]:
+        found.append(measure(model, channel, given.times[0], given.radii, used, given.tested, rng))
+    found.append(numbers)
+    figure, axes = new_figure(2)
+    for r, mark in zip(given.radii, "os^", strict=False):
+        about = f"t = {given.times[0]:g}, r = {r}: "
+        share, error = (
+            np.array([one[about + what] for one in found]) for what in ("share found", "error of the share")
+        )
+        for ax, part in zip(axes, ([0, 1, -1], [*range(2, len(ways))]), strict=True):
+            x = [ways[k][0] if ax is axes[0] else ways[k][1] + per * len(ways[k][2]) for k in part]
+            ax.errorbar(x, share[part], error[part], marker=mark, capsize=2, label=f"r = {r}")
+    axes[0].set(xscale="log", xlabel="samples, of which one half teaches", ylabel="I(A;C|B) found / exact")
+    axes[1].set(xlabel=f"steps: {steps} of Adam, then of scoring")
+    for ax in axes:
+        ax.axhline(1, color="k")
+        ax.set(ylim=(-0.3, 1.2))
+    axes[0].legend()
+    figure.savefig(given.figure, dpi=100)
 
 
 def measure(model, channel, t, radii, n, n_tested, rng):
@@ -55,7 +89,7 @@ def measure(model, channel, t, radii, n, n_tested, rng):
         return torch.as_tensor(seen), torch.as_tensor(head.target(x.reshape(n, -1)[rows, a])), torch.as_tensor(zero)
 
     n_b, rows = len(where.b), split(n // 2, rng)
-    *_, large = taught(head, *tensors(slice(n // 2)), rows, sites, where.shape, a, n_b, rng)
+    *_, large = messages.taught(head, *tensors(slice(n // 2)), rows, sites, where.shape, a, n_b, rng)
     trained = time.process_time() - start
     seen, y, zero = tensors(slice(n // 2, n // 2 + n_tested))
     h = np.where(model.sites, fields.reshape(n, *model.sites.shape)[n // 2 : n // 2 + n_tested], 0.0)
@@ -63,12 +97,12 @@ def measure(model, channel, t, radii, n, n_tested, rng):
     def both(mask):
         """Return -log q and -log p of every sample given the bonds of a mask."""
         used = np.flatnonzero(mask.reshape(-1)[sites])
-        law = MessageLaw(head, large.net, sites[used], where.shape, a)
+        law = messages.MessageLaw(head, large.net, sites[used], where.shape, a)
         exact = torch.as_tensor(np.clip(model.solver.log_odds(np.where(mask, h, 0.0), a), -30, 30)[:, None])
         return head.nats(by_chunks(law, seen[:, used], zero), y).numpy(), head.nats(exact, y).numpy()
 
     others = both(parts["all"].ABC & ~parts["all"].A)
-    names = ("spin", "gain straight on", "gain of turns", "factor")
+    names = ("cosine of a full turn", "gain straight on", "gain of turns", "factor")
     numbers = {f"t = {t:g}, {name}": x for name, x in zip(names, large.net.weights.tolist(), strict=True)}
     numbers[f"t = {t:g}, CPU seconds of training on {n // 2} samples"] = trained
     for name, part in parts.items():

@@ -3,15 +3,17 @@
 A message that has come to a face goes on through its other bonds, never back, is multiplied by every bond's tanh h_e, h
 the likelihood field, and turns as it turns,
 
-    m_e' = tanh(h_e') sum_e W(e -> e') m_e,     W = w_0 straight on, w_1 exp(+-i pi s/2) to the left and right.
+    m_e' = tanh(h_e') sum_e W(e -> e') m_e,     W = w_0 straight on, w_1 exp(+-i a/4) to the left and right.
 
 The sum over all walks from one face of A round to the other, its own bond left out, times a factor, is the correlation
-<s s'> that gives A's log odds. It is the fixed point of this recurrence, found row by row. Spin s, gains w_0, w_1 and
-factor are learned; they hold for all bonds, boxes and noise levels. What uniform loops teach is s = 1/2, gains of 1 and
-the factor -1, at which the answer is exact (Kac and Ward 1952).
+<s s'> that gives A's log odds. It is the fixed point of this recurrence, found row by row. The cosine of a full turn,
+cos a, gains w_0, w_1 and factor are learned; they hold for all bonds, boxes and noise levels. What uniform loops teach
+is cos a = -1 (a spin of 1/2), gains of 1 and the factor -1, at which the answer is exact (Kac and Ward 1952).
+
+The cosine is cut at -1 and 1, and what is beyond stays: where loops have taught it to be less than -1 it is exactly -1.
+Off by 1e-5, it costs 0.004 nats of a bond on 14 x 14 faces (Gaussian noise, t = 0.42), where walks no longer cancel.
 """
 
-import math
 from typing import Any
 
 import torch
@@ -23,9 +25,9 @@ from ..errors import check_limits
 from .network import Network, given_arguments
 from .posterior import Array, Bernoulli, Posterior
 
-GAIN, SPIN = 0.7, 1 / 3  # before training
+GAIN, COSINE = 0.7, -0.5  # before training: a spin of 1/3
 LEAST = 1e-3  # what is left of 1 - |<s s'>|: log odds go up to 7.6
-AT_ONCE = 1 << 25  # numbers in the equations of one batch
+AT_ONCE = 1 << 20  # numbers in the equations of one batch
 LEAVES = (0, 3, 2, 1)  # what arrives moving right, down, left, up has left its row moving right, up, left, down
 
 
@@ -70,11 +72,11 @@ def closed_walks(right: Tensor, down: Tensor, weights: Tensor, bond: tuple[int, 
 
 
 class Messages(nn.Module):
-    """Log odds of a right bond from y = tanh h of others, 0 where nothing is seen, by spin, gains and factor."""
+    """Log odds of a right bond from y = tanh h of others, 0 where nothing is seen, by cosine, gains and factor."""
 
     def __init__(self) -> None:
         super().__init__()
-        start = (SPIN, GAIN, GAIN, math.cos(2 * math.pi * SPIN))
+        start = (COSINE, GAIN, GAIN, COSINE)
         self.weights = nn.Parameter(torch.tensor(start, dtype=torch.float64, device="cpu"))
 
     def forward(self, y: Tensor, bond: tuple[int, int]) -> Tensor:
@@ -82,8 +84,8 @@ class Messages(nn.Module):
         step = max(1, AT_ONCE // (80 * y.shape[3] ** 2))
         if len(y) > step and not torch.is_grad_enabled():
             return torch.cat([self(part, bond) for part in y.split(step)])
-        spin, straight, turn, factor = self.weights
-        turned = torch.polar(turn, 0.5 * math.pi * spin)
+        cosine, straight, turn, factor = self.weights
+        turned = torch.polar(turn, 0.25 * cosine.clamp(-1, 1).acos())
         by_turn = torch.stack([straight + 0 * turned, turned, 0 * turned, turned.conj()])
         steps = torch.arange(4, device=y.device)
         weights = by_turn[(steps[:, None] - steps) % 4]

@@ -191,7 +191,7 @@ class ConditionalLikelihood(Neural):
         if self.body == "messages" and where is not None:
             sites = np.concatenate([where.b, where.a[:j], where.c])
             small, large = taught(head, bc, y, start, rows, sites, where.shape, int(where.a[j]), b.shape[1], rng)
-            self._tell(f"messages turn with a spin of {float(large.net.weights[0]):.3f}")
+            self._tell(f"cosine of a full turn of messages {float(large.net.weights[0]):.3f}")
             return small, large, bc, start
         near_law = self._law(head, b, y, start, rows, where, j, rng)
         far, near = self._nested(near_law, b, bc, start)
