@@ -77,9 +77,10 @@ def curves(given, model, channel, numbers, rng):
 def measure(model, channel, t, radii, n, n_tested, rng):
     """Return what is found at a time, its share of the exact value of the same samples, and what it took."""
     parts = {"all": model.tripartition(0), **{f"r = {r}": model.tripartition(r) for r in radii}}
+    half, n = n // 2, n // 2 + n_tested
     x = channel.corrupt(model.sample(n, rng), t, rng)
     a, start = int(np.flatnonzero(parts["all"].A)[0]), time.process_time()
-    sample = sample_of(x[: n // 2], None, None, parts["all"], channel, t, None)
+    sample = sample_of(x[:half], None, None, parts["all"], channel, t, None)
     head, where = NoisySpin(channel, t), places_of(sample, "messages")
     sites = np.concatenate([where.b, where.c])
     fields = channel.likelihood_field(x.reshape(n, -1), t)
@@ -88,11 +89,11 @@ def measure(model, channel, t, radii, n, n_tested, rng):
         seen, zero = np.tanh(fields[rows][:, sites]), np.zeros((len(fields[rows]), 1))
         return torch.as_tensor(seen), torch.as_tensor(head.target(x.reshape(n, -1)[rows, a])), torch.as_tensor(zero)
 
-    n_b, rows = len(where.b), split(n // 2, rng)
-    *_, large = messages.taught(head, *tensors(slice(n // 2)), rows, sites, where.shape, a, n_b, rng)
+    n_b, rows = len(where.b), split(half, rng)
+    *_, large = messages.taught(head, *tensors(slice(half)), rows, sites, where.shape, a, n_b, rng)
     trained = time.process_time() - start
-    seen, y, zero = tensors(slice(n // 2, n // 2 + n_tested))
-    h = np.where(model.sites, fields.reshape(n, *model.sites.shape)[n // 2 : n // 2 + n_tested], 0.0)
+    seen, y, zero = tensors(slice(half, n))
+    h = np.where(model.sites, fields.reshape(n, *model.sites.shape)[half:], 0.0)
 
     def both(mask):
         """Return -log q and -log p of every sample given the bonds of a mask."""
@@ -104,7 +105,7 @@ def measure(model, channel, t, radii, n, n_tested, rng):
     others = both(parts["all"].ABC & ~parts["all"].A)
     names = ("cosine of a full turn", "gain straight on", "gain of turns", "factor")
     numbers = {f"t = {t:g}, {name}": x for name, x in zip(names, large.net.weights.tolist(), strict=True)}
-    numbers[f"t = {t:g}, CPU seconds of training on {n // 2} samples"] = trained
+    numbers[f"t = {t:g}, CPU seconds of training on {half} samples"] = trained
     for name, part in parts.items():
         known = both(part.B) if part.B.any() else 2 * [head.nats(zero, y).numpy()]
         found, truth = (box - whole for box, whole in zip(known, others, strict=True))
