@@ -3,7 +3,8 @@
 Both laws are learned, the second first; the first starts as the second, so that where C says nothing the difference
 stays 0. Each is a linear law and a bend of it, fitted to the end, plus a network that starts at 0 and is stopped early:
 Gaussian fields and mean-field laws are met by the former, and only what they leave open has to be learned by the
-latter. Several columns of A are taken one after the other, I(A;C|B) = sum_j I(A_j;C|B,A_<j).
+latter. Where noise masks, inputs are those values that no other one screens, if such laws say more about further
+samples (`screening`). Several columns of A are taken one after the other, I(A;C|B) = sum_j I(A_j;C|B,A_<j).
 """
 
 import copy
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
 
-from ..channels import is_gaussian
+from ..channels import MASK, Erasure, is_gaussian
 from ..errors import InputError, Limits
 from ..estimate import Estimate
 from ..lattice import FloatArray
@@ -28,6 +29,7 @@ from .laws import FEWEST, Categorical, Head, Law, NoisySpin, head_of
 from .messages import MessageLaw, taught
 from .networks import MLP, Convolution, Places, Rows, by_chunks, places_of, tensor
 from .neural import VALIDATION, Learned, Neural, independent_columns, middle, split
+from .screening import Screening, codes_of
 
 
 @dataclass(eq=False)
@@ -52,7 +54,8 @@ class ConditionalLikelihood(Neural):
         corrected: average of held-out and in-sample log ratios, free of bias to first order (see `neural`; where noise
             leaves so little information that weights are shrunk, both are corrected for that first, see `laws`);
             False: the held-out ones, too low by about (number of columns)/2n. The second order, of which little is
-            known for categories, is in their error: the square of the distance of the two averages.
+            known for categories, is in their error: the square of the distance of the two averages. Under known erasure
+            so is what laws of half the samples find less, `gain_to_come_`.
         weight_decay: of the networks' training.
         components: Gaussians of a mixture.
     """
@@ -85,13 +88,22 @@ class ConditionalLikelihood(Neural):
         moved = translated(sample, self.share_positions, rng) if self.share_positions else sample
         answer = super()._estimate(moved, np.tile(groups, 1 + self.share_positions), rng)
         gap = self.in_sample_.value - self.held_out_.value if self.corrected and self._categorical else 0.0
-        answer = replace(answer, stderr=math.hypot(answer.stderr, gap**2), n_samples=len(sample))
-        if self._fell > answer.stderr:
+        stderr = math.hypot(answer.stderr, gap**2, self.gain_to_come_)
+        if self._fell > stderr:
             text = f"the loss still fell by {self._fell:.2g} nats in the second half of {self.steps} steps; raise steps"
             warnings.warn(f"ConditionalLikelihood has not converged: {text}", ConvergenceWarning, stacklevel=3)
-        return answer
+        return replace(answer, stderr=stderr, n_samples=len(sample))
 
-    def _learn(self, train: Sample, rng: Generator) -> Learned:
+    def _gain(self, learned: Learned, train: Sample, held_out: Sample, rng: Generator) -> float:
+        if not self._masked:
+            return 0.0
+        half = rng.permutation(learned.fitted)[: len(train) // 2]
+        less = self._learn(train.take(half), rng, check=False)
+        seen = train.take(half[less.fitted])
+        gains = [learned.log_ratio(s, s is seen) - less.log_ratio(s, s is seen) for s in (seen, held_out)]
+        return 0.5 * float(sum(gain.mean() for gain in gains))
+
+    def _learn(self, train: Sample, rng: Generator, *, check: bool = True) -> Learned:
         known = train.channel is not None and train.t is not None
         spins = self.clean != "real" and train.symbols is None and _spins(train)
         if self.clean == "spins" and not known and not spins:
@@ -113,33 +125,55 @@ class ConditionalLikelihood(Neural):
             name: np.asarray if self.body == "messages" else standardising(seen(x)) for name, x in columns.items()
         }
 
-        def arrays(sample: Sample, head: Head, j: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        def arrays(
+            sample: Sample, head: Head, j: int, screen: Screening | None
+        ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
             """Return the inputs of q(a_j|b) and q(a_j|b,c), the targets, and the outputs to start from."""
             b, c = (scaled[name](seen(getattr(sample, name))) for name in "bc")
             before = scaled["a"](seen(sample.coded_a()))[:, : sample.coded_a(j).shape[1]]
             b, start = np.hstack([b, before]), np.tile(head.start(), (len(sample), 1))
-            made = (b, np.hstack([b, c]), head.target(sample.a[:, j]), start)
+            bc = np.hstack([b, c])
+            if screen is not None:
+                near = np.hstack([sample.b, sample.coded_a(j)])
+                b, bc = (screen(codes_of(x, symbols)) for x in (near, np.hstack([near, sample.c])))
+            made = (b, bc, head.target(sample.a[:, j]), start)
             return tuple(tensor(x, self._where, torch.float64) for x in made)  # type: ignore[return-value]
 
+        symbols = None if spins else train.symbols
+        self._masked = (
+            self.body == "mlp"
+            and isinstance(train.channel, Erasure)
+            and ((spins and known) or (train.tokens is not None and symbols is not None and symbols[0] == MASK))
+        )
         laws = []
         for j in range(train.a.shape[1]):
             token = train.tokens_a is not None and bool(train.tokens_a[j])
             law = train.a[:, j], self._values[j], train.channel, train.t, self.components, token
             head = noise if spins and known else head_of(*law)
-            b, bc, y, start = arrays(train, head, j)
-            self._check_size(train, bc.cpu().numpy(), head)
+            screen, (b, bc, y, start) = None, arrays(train, head, j, None)
+            if check:
+                self._check_size(train, bc.cpu().numpy(), head)
+            if self._masked:
+                seen_b, with_a = np.hstack([train.b, before := train.coded_a(j)]), train.coded_a(j + 1)
+                sites = codes_of(np.hstack([seen_b, train.c, with_a[:, before.shape[1] :]])[rows[0]], symbols)
+                screen = Screening(sites, codes_of(seen_b, symbols).shape[1])
+                screened = arrays(train, head, j, screen)
+                if self._validated(head, screened[1], y, start, rows) < self._validated(head, bc, y, start, rows):
+                    b, bc, y, start = screened
+                else:
+                    screen = None
             marginal = Law(head, b[:, :0], y, start, rows, bent=False)
             small, large, far, near = self._laws(head, b, bc, y, start, rows, where, j, rng)
-            laws.append((marginal, small, large))
+            laws.append((marginal, small, large, screen))
             if isinstance(large, Law) and head.capped(by_chunks(large, far, near)):
                 warn_at_cap("ConditionalLikelihood", "about 7.5", "add noise to a")
 
-        self._categorical = any(isinstance(small.head, Categorical) for _, small, _ in laws)
+        self._categorical = any(isinstance(small.head, Categorical) for _, small, *_ in laws)
 
         def log_ratio(sample: Sample, inside: bool) -> FloatArray:
             total = torch.zeros(len(sample), dtype=torch.float64, device="cpu")
-            for j, (marginal, small, large) in enumerate(laws):
-                b, bc, y, start = arrays(sample, small.head, j)
+            for j, (marginal, small, large, screen) in enumerate(laws):
+                b, bc, y, start = arrays(sample, small.head, j, screen)
                 far, near = self._nested(small, b, bc, start)
                 bare = small.head.nats(by_chunks(marginal, b[:, :0], start), y)
 
@@ -163,6 +197,11 @@ class ConditionalLikelihood(Neural):
             return total.numpy()
 
         return Learned(log_ratio, rows[0])
+
+    def _validated(self, head: Head, x: Tensor, y: Tensor, start: Tensor, rows: Rows) -> float:
+        """Return the mean -log q(a|x) of a law without a network, over the samples it is not fitted to."""
+        law = Law(head, x, y, start, rows, bent=self.depth > 0)
+        return float(head.nats(by_chunks(law, x[rows[1]], start[rows[1]]), y[rows[1]]).mean())
 
     def _check_size(self, sample: Sample, columns: FloatArray, head: Head) -> None:
         """Raise InputError for fewer samples than the columns of b and c need."""
