@@ -109,8 +109,7 @@ def taught(
         for _ in minimise(net, loss, TrainingConfig(steps=STEPS, learning_rate=RATE, warmup=20, ema=0.9)):
             pass
         starts.append(net.requires_grad_(False))
-    some = fit[: SCORED[0][1]]
-    net = min(starts, key=lambda one: float(nats(some, theta(one, 1, some, False)()).mean()))
+    net = min(starts, key=lambda one: float(nats(fit, theta(one, 1, fit, False)()).mean()))
     for radius, n, hide in SCORED:
         scoring(net.weights, theta(net, radius, fit[:n], hide), partial(nats, fit[:n]))
     law = partial(MessageLaw, head, net, shape=shape, a=a)
