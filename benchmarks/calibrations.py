@@ -1,7 +1,7 @@
 """How much of known information does a probe's network find, on every kind of picture whose truth is known?
 
-    python benchmarks/calibrations.py [--n 5000] [--steps 400 2000] [--only ising loops ...] [--journal FILE]
-                                      [--figure FILE.png] [--json FILE]
+    python benchmarks/calibrations.py [--n 5000] [--steps 400 2000] [--only ising loops ...] [--body gated]
+                                      [--journal FILE] [--figure FILE.png] [--json FILE]
 
 Pictures of 16 x 16 pixels, of 27 x 27 for "far" (Ising rows four pixels apart), and tokens of 4 symbols, 1 x 64, under
 erasure. For every kind and every number of training steps: I(A;C|B) found above its null over exact, at every time and
@@ -18,7 +18,7 @@ import numpy as np
 from long_range_information import far_apart
 from report import parser, report
 
-from lattice_diffusion.estimators.amortised import ProbePlan
+from lattice_diffusion.estimators.amortised import BODIES, ProbePlan
 from lattice_diffusion.images.calibration import TITLES, Pictures, calibrate, distance_error, pictures, plan_for
 from lattice_diffusion.images.lattice_images import token_rows
 from lattice_diffusion.noise_units import NoiseLevel
@@ -40,15 +40,16 @@ def known() -> dict[str, Pictures]:
     return {**images, **token_rows((1, 64), 4, 0.6)}
 
 
-def measured(name: str, one: Pictures, n: int, steps: int) -> dict[str, Any]:
+def measured(name: str, one: Pictures, n: int, steps: int, body: str) -> dict[str, Any]:
     """Return found and exact I(A;C|B) and the error of their difference, each (t, radius), and CPU seconds."""
     tokens = {"tokens": 4, "channel": "erasure"} if name in TOKENS else {}
     start = time.process_time()
-    found = calibrate(one, n, plan_for(ProbePlan(TIMES, RADII, None, steps=steps, **tokens), one))
+    found = calibrate(one, n, plan_for(ProbePlan(TIMES, RADII, None, steps=steps, body=body, **tokens), one))
     arrays = {"found": found["cmi_above_null"].values, "exact": found["cmi_exact"].values}
     arrays["error"] = distance_error(found, "cmi")
     seconds = time.process_time() - start
-    return {"name": name, "n": n, "steps": steps, "seconds": seconds} | {k: v.tolist() for k, v in arrays.items()}
+    about = {"name": name, "n": n, "steps": steps, "body": body, "seconds": seconds}
+    return about | {k: v.tolist() for k, v in arrays.items()}
 
 
 def share(run: dict[str, Any]) -> tuple[float, float]:
@@ -91,22 +92,23 @@ def main() -> None:
     made.add_argument("--n", type=int, default=5000, help="pictures of each kind")
     made.add_argument("--steps", type=int, nargs="+", default=[400, 2000], help="of training a network")
     made.add_argument("--only", nargs="+", choices=known(), default=list(known()))
+    made.add_argument("--body", default="mlp", choices=BODIES, help="of the networks")
     made.add_argument("--journal", default="calibrations.jsonl", help="file of finished runs")
     made.add_argument("--figure", help="draw the figure to this PNG")
     asked = made.parse_args()
-    wanted = [(name, asked.n, steps) for steps in asked.steps for name in asked.only]
+    wanted = [(name, asked.n, steps, asked.body) for steps in asked.steps for name in asked.only]
     with Journal(Path(asked.journal)) as journal:
-        runs = {(run["name"], run["n"], run["steps"]): run for run in journal.records()}
+        runs = {(run["name"], run["n"], run["steps"], run["body"]): run for run in journal.records()}
         for key in wanted:
             if key not in runs:
                 runs[key] = measured(key[0], known()[key[0]], *key[1:])
                 journal.append([runs[key]])
     numbers: dict[str, float] = {}
     for steps in asked.steps:
-        shares = {name: share(runs[name, asked.n, steps]) for name in asked.only}
+        shares = {name: share(runs[name, asked.n, steps, asked.body]) for name in asked.only}
         for name, (value, error) in shares.items():
             numbers |= {f"{name}, {steps} steps: share found": value, f"{name}, {steps} steps: its error": error}
-            numbers[f"{name}, {steps} steps: CPU seconds"] = runs[name, asked.n, steps]["seconds"]
+            numbers[f"{name}, {steps} steps: CPU seconds"] = runs[name, asked.n, steps, asked.body]["seconds"]
         numbers[f"all, {steps} steps: share found, median"] = float(np.median([v for v, _ in shares.values()]))
     report(numbers, asked.json)
     if asked.figure:

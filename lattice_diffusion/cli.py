@@ -325,6 +325,9 @@ def probe(
     bits_per_dim: Annotated[
         float, What(help="KL that the recommended r(t) may cost, in bits per value of a pixel.")
     ] = 0.001,
+    body: Annotated[
+        Literal["mlp", "gated"], Effort(help="Body of the networks; gated: where texture or contrast varies.")
+    ] = "mlp",
     steps: Annotated[int | None, Effort(help="Training steps of every network (default: 2000).")] = None,
     budget: Annotated[float | None, Effort(help="Seconds that all of it may take, instead of --steps.")] = None,
     seed: Seed = 0,

@@ -39,6 +39,7 @@ LIMITS: Limits = {
 }
 CHANNELS = ("gaussian", "bitflip", "erasure", "uniform")
 TOKEN_CHANNELS = ("erasure", "uniform")
+BODIES = ("mlp", "gated")
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class ProbePlan:
         near: also train on pixels within this distance of A, unless a short trial shows that it hurts.
         corrected: half-way between held-out and in-sample averages; False: held out, too low.
         null: whether to measure what is found where C comes from another sample.
+        body: of the networks, mlp, or gated by the local spectrum of what is seen (see `amortised_gate`).
     """
 
     times: tuple[float, ...]
@@ -70,6 +72,7 @@ class ProbePlan:
     corrected: bool = True
     null: bool = True
     tokens: int | None = None
+    body: str = "mlp"
 
     def __post_init__(self) -> None:
         if not (_increasing(self.times) and 0 < self.times[0] <= self.times[-1] < 1):
@@ -77,8 +80,9 @@ class ProbePlan:
         if not (_increasing(self.radii) and self.radii[0] >= 1):
             raise InputError(f"radii must be increasing integers >= 1, got {list(self.radii)}")
         check_limits(LIMITS, vars(self))
-        if self.channel not in CHANNELS:
-            raise InputError(f"channel must be one of {', '.join(CHANNELS)}, got {self.channel!r}")
+        for name, allowed in (("channel", CHANNELS), ("body", BODIES)):
+            if (value := getattr(self, name)) not in allowed:
+                raise InputError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
         if self.channel != "gaussian" and self.schedule != "linear":
             raise InputError(
                 f"schedule is of gaussian noise only, got {self.schedule!r} for {self.channel}; leave it out"
@@ -132,6 +136,8 @@ class AmortisedLikelihood(Parameters):
             the time.
         near: also train on pixels within this distance of A, unless a short trial shows that it hurts; 0: A alone.
             Where samples look alike everywhere, it is most of the accuracy.
+        body: of the networks: "mlp", or "gated", whose units open and shut by the local spectrum of what is seen, for
+            images whose texture or contrast varies.
         width, steps, batch_size: of a network and its training.
         device: of torch, such as "cuda"; "auto" is the GPU where there is one.
 
@@ -140,11 +146,13 @@ class AmortisedLikelihood(Parameters):
     """
 
     limits: ClassVar[Limits] = LIMITS
+    choices: ClassVar = {"body": BODIES}
     folds: int = 2
     _: KW_ONLY
     corrected: bool = True
     null: bool = False
     near: int = 3
+    body: Literal["mlp", "gated"] = "mlp"
     width: int = 64
     steps: int = 3000
     batch_size: int = 512

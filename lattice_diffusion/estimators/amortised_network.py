@@ -17,12 +17,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import embedding, log_softmax, one_hot, silu
+from torch.nn.functional import embedding, log_softmax, one_hot, pad, silu
 
 from ..channels import MASK, Channel, Erasure, Gaussian, TokenNoise, symbols_of
 from ..denoisers.on_device import to_device
 from ..errors import InputError, check_memory
 from .amortised_data import Pixels
+from .amortised_gate import Gate
 from .networks import torch_generator
 
 N_WAVES = 4
@@ -246,12 +247,25 @@ class PixelLaw(nn.Module):
     come as the first layer's value (`boxes`). Time and view bend the layers (Perez et al. 2018, arXiv:1709.07871), the
     place of A adds to the first. The last layer starts at 0, so that all views start as one law. Of a label instead of
     A's level, which A itself tells too, there is also `at_a`, what A adds to the first layer.
+
+    With n_times, the number of times, a `Gate` bends the layers by the local spectrum of each view, too, and the first
+    layer tilts the law along `levels`, which of Gaussian data is all there is.
     """
 
     near: Tensor
+    levels: Tensor
 
     def __init__(
-        self, views: Views, n_views: int, n_levels: int, width: int, rng: np.random.Generator, *, sees_a: bool = False
+        self,
+        views: Views,
+        n_views: int,
+        n_levels: int,
+        width: int,
+        rng: np.random.Generator,
+        *,
+        sees_a: bool = False,
+        n_times: int | None = None,
+        levels: NDArray[np.float64] | None = None,
     ) -> None:
         super().__init__()
         self.views, self.n_views = views, n_views
@@ -274,6 +288,10 @@ class PixelLaw(nn.Module):
         zeros = {"place": (width, 6), "last": (n_levels, width), "first_bias": (width,), "inner_bias": (width,)}
         zeros |= {"last_bias": (n_levels,), "view_bias": (n_views, n_levels)}
         zeros |= {"own": (width, views.channels)} if sees_a else {}
+        if levels is not None:
+            zeros["tilt"] = (levels.shape[1], width)
+            standard = (levels - levels.mean(axis=0)) / levels.std(axis=0)
+            self.register_buffer("levels", to_device(standard, "cpu", torch.float32), persistent=False)
         self.weights.update(
             {name: nn.Parameter(torch.zeros(shape, dtype=torch.float32, device="cpu")) for name, shape in zeros.items()}
         )
@@ -284,6 +302,12 @@ class PixelLaw(nn.Module):
             self.weights["first"] *= float(ring[0]) * math.sqrt(shapes["first"][1]) / 2
             self.weights["modulation"] *= 0.3
             self.weights["outer"] *= 0.3
+        self.gate = None if n_times is None else Gate(views, n_times, n_views, N_CONDITION, width, seed)
+
+    def seen(self, shown: Tensor, at: Tensor, k: Tensor) -> Tensor:
+        """Return the first layer on growing boxes and, with a gate, beside it their spectra, (n, n_radii + 2, ..)."""
+        hidden = self.boxes(self.views.around(shown, at))
+        return hidden if self.gate is None else torch.cat([hidden, self.gate.spectrum(shown, at, k)], dim=2)
 
     def boxes(self, x: Tensor) -> Tensor:
         """Return the first layer on growing boxes: nothing, every radius, all; (n, n_radii + 2, width)."""
@@ -292,34 +316,40 @@ class PixelLaw(nn.Module):
         return torch.stack([torch.zeros_like(shells[0]), *shells], dim=1).cumsum(dim=1)
 
     def at_a(self, x: Tensor) -> Tensor:
-        """Return what A itself, (n, channel), adds to the first layer, (n, width)."""
-        return x @ self.weights["own"].T
+        """Return what A itself, (n, channel), adds to the first layer, (n, width), and 0 for the spectrum."""
+        return pad(x @ self.weights["own"].T, (0, 0 if self.gate is None else len(self.gate.lags)))
 
     def forward(self, hidden: Tensor, view: Tensor, k: Tensor, log_snr: Tensor, at: Tensor) -> Tensor:
         """Return log q (n, m, K).
 
         Args:
-            hidden: the first layer's values of the views `view` (n, m), (n, m, width).
+            hidden: of `seen`, of the views `view` (n, m), (n, m, ..).
             k: index of each image's time, (n,), in `log_snr`, all times' (n_times,).
             at: A, (n, 2).
         """
-        w = self.weights
-        bends = embedding(k[:, None] * self.n_views + view, self._bends(log_snr))
-        a, b, c, d = bends.chunk(4, dim=2)
-        z = silu((hidden + (self._place(at) @ w["place"].T)[:, None] + w["first_bias"]) * (1 + a) + b)
+        w, index, known = self.weights, k[:, None] * self.n_views + view, self._known(log_snr)
+        a, b, c, d = embedding(index, known @ w["modulation"].T).chunk(4, dim=2)
+        if self.gate is not None:
+            width = len(w["first"])
+            a = a + self.gate(hidden[:, :, width:], index, known)
+            hidden = hidden[:, :, :width]
+        first = (hidden + (self._place(at) @ w["place"].T)[:, None] + w["first_bias"]) * (1 + a) + b
+        z = silu(first)
         inner = silu((z @ w["inner"].T + w["inner_bias"]) * (1 + c) + d)
         z = z + inner @ w["outer"].T
-        return log_softmax(z @ w["last"].T + w["last_bias"] + embedding(view, w["view_bias"]), dim=2)
+        logits = z @ w["last"].T + w["last_bias"] + embedding(view, w["view_bias"])
+        if "tilt" in w:
+            logits = logits + first @ w["tilt"].T @ self.levels.T
+        return log_softmax(logits, dim=2)
 
-    def _bends(self, log_snr: Tensor) -> Tensor:
-        """Return the modulation of the layers by every time and view, (n_times * n_views, 4 width)."""
+    def _known(self, log_snr: Tensor) -> Tensor:
+        """Return what is known of every time and view, (n_times * n_views, N_CONDITION)."""
         phase = (math.pi / 12) * log_snr[:, None] * torch.arange(1, N_WAVES + 1, device=log_snr.device)
         level = torch.cat([log_snr[:, None] / 12, phase.sin(), phase.cos()], dim=1)
         view = one_hot(torch.arange(self.n_views, device=log_snr.device), self.n_views).float()
         n_times = len(log_snr)
         known = torch.cat([level.repeat_interleave(self.n_views, dim=0), view.repeat(n_times, 1)], dim=1)
-        bends: Tensor = silu(known @ self.weights["known"].T) @ self.weights["modulation"].T
-        return bends
+        return silu(known @ self.weights["known"].T)
 
     def _place(self, at: Tensor) -> Tensor:
         place = at / to_device(self.views.shape, at.device, torch.float32) - 0.5

@@ -26,6 +26,7 @@ from torch import Tensor
 from ..denoisers.on_device import to_device
 from ..denoisers.training import TrainingConfig, minimise
 from .amortised_data import SLICE, Field, Read
+from .amortised_gate import Gate
 from .amortised_network import Noise, PixelLaw
 
 VIEWS_PER_IMAGE = 4
@@ -94,15 +95,15 @@ class Objective:
         return self.noise.level(law.views.centre(self.clean(rows, at.device), at))
 
     def hidden(self, law: PixelLaw, rows: Rows, k: Tensor, at: Tensor, rng: torch.Generator) -> Tensor:
-        """Return the first layer's values for all views, (n, n_views, width)."""
+        """Return `PixelLaw.seen` for all views, (n, n_views, ..)."""
         shown = self._shown(rows, k, rng)
-        own = law.boxes(law.views.around(shown, at))
+        own = law.seen(shown, at, k)
         if self.labels is not None:
             with_a = own[:, [1, -1]] + law.at_a(law.views.centre(shown, at))[:, None]
             return torch.cat([own[:, :2], with_a], dim=1)
         if self.partner is None:
             return own
-        other = law.boxes(law.views.around(self._shown(self.partner[rows], k, rng), at))
+        other = law.seen(self._shown(self.partner[rows], k, rng), at, k)
         near = own[:, 1:-1]
         return torch.cat([near, near + other[:, -1:] - other[:, 1:-1]], dim=1)
 
@@ -112,6 +113,19 @@ class Objective:
 
     def _shown(self, rows: Rows, k: Tensor, rng: torch.Generator) -> Tensor:
         return self.noise.shown(self.noise.corrupt(self.clean(rows, rng.device), k, rng), k)
+
+    @torch.no_grad()
+    def scale_gate(self, gate: Gate, law: PixelLaw, rows: Rows, rng: torch.Generator) -> None:
+        """Set the mean and scale of the spectra of a law's gate, from images `rows`."""
+        scales, n_lags = [], len(gate.lags)
+        for t in range(len(self.noise.times)):
+            k, at = torch.full((len(rows),), t, device=rng.device), law.views.draw(len(rows), rng, near=self.near)
+            one = torch.ones_like(self.noise.mean)[None, :1]
+            gate.mean[t] = gate.products(self._shown(rows, k, rng)).sum(dim=(0, 3)).mean(dim=1)
+            gate.mean[t] /= gate.products(one).sum(dim=(0, 2, 3))
+            scale = self.hidden(law, rows, k, at, rng)[:, :, -n_lags:].std(dim=0)
+            scales.append(torch.where(scale > 0, scale, 1.0))
+        gate.scale.copy_(torch.cat(scales))
 
     def loss(self, law: PixelLaw, rows: Rows, rng: torch.Generator, *, near: bool = False) -> Tensor:
         """Return the cross entropy of images (n,), each with a time and a few views of its own."""

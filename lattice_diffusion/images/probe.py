@@ -56,6 +56,7 @@ def probe(
     calibrate: bool = True,
     tolerance: float = 0.01,
     bits_per_dim: float = BITS_PER_DIM,
+    body: Literal["mlp", "gated"] = "mlp",
     budget: float | None = None,
     rng: Rng = 0,
     device: str = "cpu",
@@ -81,6 +82,7 @@ def probe(
         calibrate: whether as many pictures of known truth are measured, too.
         tolerance: nats that the CMI must exceed inside the windows.
         bits_per_dim: KL that the recommended r(t) may cost, in bits per value of a pixel.
+        body: of the networks; gated: for images whose texture or contrast varies (see `AmortisedLikelihood`).
         budget: about the seconds that all of it may take, instead of `steps`; 2000 training steps for every network if
             neither is given.
         rng: decides weights, noise and folds.
@@ -106,7 +108,7 @@ def probe(
         if parts is None:
             return load(out)  # type: ignore[arg-type]
         opened = open_images(images, key=key, labels=labels, n_max=n_max, value_range=value_range, tokens=tokens)
-        noise = {"channel": channel, "schedule": schedule, "tokens": opened.symbols}
+        noise = {"channel": channel, "schedule": schedule, "tokens": opened.symbols, "body": body}
         plan = _plan(opened, times, radii, pixel, seed=seed, **noise, **{"steps": STEPS, **training})
         field = field_of_images(opened, plan.pixel)
         warned = [*opened.oddities(), *_unresolved(field, plan, opened)]
