@@ -41,7 +41,6 @@ from .amortised_training import VALIDATION, Indices, Objective, Tensors, fit_law
 from .neural import middle
 
 EVALUATED, ON_GPU = 512, 8192  # images at a time
-SCALED = 1000  # images that the scales of a gate are taken from
 WEIGHTS = np.linspace(0, 1, 21, dtype=np.float32).tolist()
 ALMOST_CLEAN = 0.01  # time at which images tell as much about labels as clean ones do
 TRIAL = 0.1  # of the steps, to tell whether pixels near A help
@@ -161,21 +160,17 @@ class Networks:
     plan: ProbePlan
     device: str
 
-    def law(self, objective: Objective, train: Indices, seed: SeedSequence) -> PixelLaw:
-        """Return a network that is not trained yet; a gate has its scales from some images of the training."""
+    def law(self, objective: Objective, seed: SeedSequence) -> PixelLaw:
+        """Return a network that is not trained yet."""
         field, plan, labels = self.field, self.plan, objective.labels
         views = Views(field.shape, plan.radii, plan.pixel, plan.near, objective.noise.channels)
         n_values = len(field.pixels.levels) if labels is None else int(labels.max()) + 1
         n_views, rng = len(objective.smaller(len(plan.radii))), np.random.default_rng(seed)
         gated: dict[str, Any] = {}
         if plan.body == "gated":
-            gated = {"n_times": len(objective.noise.times)}
-            gated |= {"levels": field.pixels.levels} if labels is None and plan.tokens is None else {}
-        law = PixelLaw(views, n_views, n_values, plan.width, rng, sees_a=labels is not None, **gated).to(self.device)
-        if law.gate is not None:
-            drawn = torch.Generator(self.device).manual_seed(number(seed))
-            objective.scale_gate(law.gate, law, train[:SCALED], drawn)
-        return law
+            ordered = labels is None and plan.tokens is None
+            gated = {"n_times": len(objective.noise.times), "levels": field.pixels.levels if ordered else None}
+        return PixelLaw(views, n_views, n_values, plan.width, rng, sees_a=labels is not None, **gated).to(self.device)
 
     def near_helps(self, boxes: Objective, train: Indices, seed: SeedSequence) -> bool:
         """Return whether pixels near A may stand for it: a short training with them is not clearly worse for A itself.
@@ -188,8 +183,7 @@ class Networks:
         start, training = seed.spawn(2)
         steps, losses = max(1, round(TRIAL * self.plan.steps)), []
         for near in (False, True):
-            tried = replace(boxes, near=near)
-            law = self.law(tried, train, start)
+            law, tried = self.law(boxes, start), replace(boxes, near=near)
             state = SeedSequence(training.entropy, spawn_key=training.spawn_key)
             _, valid, _ = fit_law(law, tried, train, state, steps=steps, batch_size=self.plan.batch_size)
             losses.append(tried.validate(law, valid, 0, 8000))
@@ -207,7 +201,7 @@ class Networks:
     ) -> Part:
         """Train one network on `train` and evaluate it on `rows` and on as many samples of its training."""
         start, training, weighing, evaluation, again = seed.spawn(5)
-        law, plan = self.law(objective, train, start), self.plan
+        law, plan = self.law(objective, start), self.plan
         options: dict[str, Any] = {"steps": plan.steps, "batch_size": plan.batch_size, "checkpoint": checkpoint}
         fitted, unfitted, gain_to_come = fit_law(law, objective, train, training, on_step=on_step, **options)
         weights = view_weights(law, objective, unfitted, weighing)

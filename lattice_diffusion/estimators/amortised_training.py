@@ -32,6 +32,7 @@ from .amortised_network import Noise, PixelLaw
 VIEWS_PER_IMAGE = 4
 CHECK_EVERY = 200
 VALIDATION = 0.15
+SCALED = 1000  # images that the scales of a gate are taken from
 MOST_GROWTH = 4.0  # of the gain from one doubling of the steps to the next
 Indices = NDArray[np.int64]
 Rows = Any  # indices, or a tensor of them beside the images
@@ -116,7 +117,7 @@ class Objective:
 
     @torch.no_grad()
     def scale_gate(self, gate: Gate, law: PixelLaw, rows: Rows, rng: torch.Generator) -> None:
-        """Set the mean and scale of the spectra of a law's gate, from images `rows`."""
+        """Set the mean and scale of the spectra of the gate of `law`, from images `rows`."""
         scales, n_lags = [], len(gate.lags)
         for t in range(len(self.noise.times)):
             k, at = torch.full((len(rows),), t, device=rng.device), law.views.draw(len(rows), rng, near=self.near)
@@ -168,6 +169,8 @@ def fit_law(
     n_valid = max(1, round(VALIDATION * len(rows)))
     valid, fit = np.sort(order[:n_valid]), np.sort(order[n_valid:])
     rng = torch.Generator(device).manual_seed(second)
+    if law.gate is not None:
+        objective.scale_gate(law.gate, law, fit[:SCALED], torch.Generator(device).manual_seed(third))
     config = TrainingConfig(
         steps=steps,
         learning_rate=4e-3,

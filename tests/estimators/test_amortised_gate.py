@@ -18,7 +18,7 @@ from lattice_diffusion.estimators.amortised_data import field_of_array
 from lattice_diffusion.estimators.amortised_estimates import Networks
 from lattice_diffusion.estimators.amortised_gate import LAGS
 from lattice_diffusion.estimators.amortised_network import PixelLaw, Views, noise_of
-from lattice_diffusion.estimators.amortised_training import Objective
+from lattice_diffusion.estimators.amortised_training import Objective, fit_law
 
 SHAPE, RADII, LEVELS = (6, 5), (1, 2), np.array([[-1.0], [0.0], [1.0]])
 
@@ -76,10 +76,11 @@ def test_scales_are_those_of_the_images():
     noise = noise_of(Gaussian("linear"), np.array(plan.times), field.pixels, "cpu")
     for partner in (None, np.roll(np.arange(300), 1)):
         objective, rng = Objective(field.read, noise, partner), torch.Generator().manual_seed(6)
-        law = Networks(field, plan, "cpu").law(objective, np.arange(300), np.random.SeedSequence(2))
+        law = Networks(field, plan, "cpu").law(objective, np.random.SeedSequence(2))
+        fit_law(law, objective, np.arange(300), np.random.SeedSequence(3), steps=1, batch_size=8)
         rows, at = np.tile(np.arange(300), 4), torch.tensor([[3, 2]]).expand(1200, 2)
         for t in range(2):
-            spectra = objective.hidden(law, rows, torch.full((1200,), t), at, rng)[:, -1, 8:].detach().numpy()
+            spectra = objective.hidden(law, rows, torch.full((1200,), t), at, rng)[:, -1, 8:].numpy()
             scale = law.gate.scale.reshape(2, law.n_views, -1)[t, -1].numpy()
             assert spectra.mean(axis=0) / scale == pytest.approx(np.zeros(len(LAGS)), abs=0.3)
             assert spectra.std(axis=0) / scale == pytest.approx(np.ones(len(LAGS)), abs=0.25)
@@ -113,7 +114,7 @@ def test_a_probe_by_gated_networks():
     colours = rng.random((60, 5, 6, 3)).astype(np.float32)
     options = {"times": 2, "radii": (1,), "steps": 3, "calibrate": False, "progress": False}
     result = ld.probe(colours, labels=rng.integers(2, size=60), body="gated", **options)
-    assert json.loads(result.parameters["plan"])["body"] == "gated"
+    assert json.loads(result.parameters)["plan"]["body"] == "gated"
     assert np.isfinite(result["probe"]["label_information"]).all()
     sentences = rng.integers(3, size=(60, 7))
     tokens = ld.probe(sentences, tokens=3, channel="erasure", body="gated", **options)

@@ -74,10 +74,10 @@ class Elsewhere(torch.Generator):
     device = torch.device("meta")
 
 
-@pytest.mark.parametrize("kind", ["boxes", "null", "labels", "tokens"])
+@pytest.mark.parametrize("kind", ["boxes", "null", "labels", "tokens", "gated"])
 def test_no_step_of_the_amortised_likelihood_waits_for_the_device(kind, images, monkeypatch):
     """Nothing can be read from the meta device."""
-    plan, tokens = PLAN, kind == "tokens"
+    plan, tokens = replace(PLAN, body="gated" if kind == "gated" else "mlp"), kind == "tokens"
     channel = Uniform(2) if tokens else Gaussian("linear")
     field = field_of_array((images > 0).astype(float) if tokens else images, (2, 2), tokens=2 if tokens else None)
     objective = Objective(held("meta", field), noise_of(channel, np.array([0.3, 0.5]), field.pixels, "meta"))
