@@ -8,7 +8,8 @@ every step, so that one training answers for all t and r, and every estimate is 
     found.cmi.sel(t=0.7, radius=2), found.cmi_stderr         # as of `exact.cmi_map`
 
 The parts: `amortised_data`, clean samples and the levels of a pixel; `amortised_network`, views, noise and the network;
-`amortised_training`, what it minimises; `amortised_estimates`, folds of networks and what they say.
+`amortised_gate`, how a view opens and shuts its units; `amortised_training`, what it minimises; `amortised_estimates`,
+folds of networks and what they say.
 """
 
 import itertools

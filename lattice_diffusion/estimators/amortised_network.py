@@ -248,8 +248,8 @@ class PixelLaw(nn.Module):
     place of A adds to the first. The last layer starts at 0, so that all views start as one law. Of a label instead of
     A's level, which A itself tells too, there is also `at_a`, what A adds to the first layer.
 
-    With n_times, the number of times, a `Gate` bends the layers by the local spectrum of each view, too, and the first
-    layer tilts the law along `levels`, which of Gaussian data is all there is.
+    With n_times, the number of times, a `Gate` opens and shuts units of the first layer by the local spectrum of each
+    view; with levels, the first layer also tilts the law along them, which of Gaussian data is all there is.
     """
 
     near: Tensor
