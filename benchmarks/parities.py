@@ -1,7 +1,7 @@
 """What messages find of the information in loops, of the exact one, from one half of the samples about the other.
 
     python benchmarks/parities.py --noise erasure --times 0.4 0.5 0.6 --n 20000
-    python benchmarks/parities.py --noise gaussian --times 0.42 --figure parities.png
+    python benchmarks/parities.py --noise gaussian --times 0.42 --radii 1 2 --faces 8 --n 5000 --figure parities.png
 
 Uniform loops on 14 x 14 faces, A the middle bond: I(A;C|B) beyond radius r, and I(A;BC) as "all", in nats, by the laws
 that `ConditionalLikelihood(body="messages")` learns, with the errors of samples, over what the exact laws give of the
@@ -66,6 +66,8 @@ def curves(given, model, channel, numbers, rng):
             x = [ways[k][0] if ax is axes[0] else ways[k][1] + per * len(ways[k][2]) for k in part]
             ax.errorbar(x, share[part], error[part], marker=mark, capsize=2, label=f"r = {r}")
     axes[0].set(xscale="log", xlabel="samples, of which one half teaches", ylabel="I(A;C|B) found / exact")
+    axes[0].minorticks_off()
+    axes[0].set_xticks(used := [ways[k][0] for k in (0, 1, -1)], [f"{k:,}" for k in used])
     axes[1].set(xlabel=f"steps: {steps} of Adam, then of scoring")
     for ax in axes:
         ax.axhline(1, color="k")

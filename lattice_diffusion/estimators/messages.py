@@ -1,14 +1,17 @@
 """Laws of one noisy bond given others by messages (`denoisers.message_net`): parities of any length, and nothing else.
 
-Four weights hold for all bonds and boxes, so that boxes of radius 1 and 2 around A can teach them: first by Adam, with
-a share of the bonds hidden, another of every sample, which leaves few walks at a time, from several starts of which the
-best is kept; then by Fisher scoring, for answers in larger boxes need weights to a few parts in a thousand. Log odds of
-samples whose bonds contradict each other have slopes of 1e3 and more, which no step is small enough for at first: the
-steepest third is left out, then the steepest ninth, and so on.
+Four weights hold for all bonds and boxes, so that boxes of radius 1 and 2 around A can teach them: first by Adam,
+with a share of the bonds hidden, another of every sample, which leaves few walks at a time, from several starts of
+which the best is kept; then by Fisher scoring, for answers in larger boxes need weights to a few parts in a thousand.
+Log odds of samples whose bonds contradict each other have slopes of 1e3 and more, which no step is small enough for
+at first: of the slopes that are not 0 the steepest third is left out, then the steepest ninth, and so on. A cosine
+that is not yet at its bound, -1 or 1, is scored at the nearer one as well, and what fits the rows better is kept;
+laws are told the bounds of a cosine, and no more.
 """
 
 import math
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 
 import numpy as np
@@ -96,12 +99,15 @@ def taught(
         seen = hiding(x[batch]) if hide else x[batch]
         return partial(MessageLaw(head, net, sites, shape, a, radius), seen, start[batch])
 
-    def nats(batch: Tensor, odds: Tensor) -> Tensor:
-        return head.nats(odds, y[batch])
+    def nats(batch: Tensor, odds: Tensor, sign: int = 1) -> Tensor:
+        return head.nats(odds, sign * y[batch])
 
     def loss() -> Tensor:
         batch = fit[torch.randint(len(fit), (BATCH,), generator=seed, device="cpu")]
         return nats(batch, theta(net, 1, batch, True)())
+
+    def best(nets: list[Messages], radius: int) -> Messages:
+        return min(nets, key=lambda one: float(nats(fit, theta(one, radius, fit, False)()).mean()))
 
     starts = []
     for _ in range(STARTS):
@@ -109,9 +115,12 @@ def taught(
         for _ in minimise(net, loss, TrainingConfig(steps=STEPS, learning_rate=RATE, warmup=20, ema=0.9)):
             pass
         starts.append(net.requires_grad_(False))
-    net = min(starts, key=lambda one: float(nats(fit, theta(one, 1, fit, False)()).mean()))
+    net = best(starts, 1)
     for radius, n, hide in SCORED:
-        scoring(net.weights, theta(net, radius, fit[:n], hide), partial(nats, fit[:n]))
+        nets = [net] if abs(net.weights[0]) > 1 else [net, at_bound(net)]
+        for one in nets:
+            scoring(one.weights, theta(one, radius, fit[:n], hide), partial(nats, fit[:n]))
+        net = best(nets, radius)
     law = partial(MessageLaw, head, net, shape=shape, a=a)
     laws = [law(part) for part in (sites[:0], sites[:n_b], sites)]
     losses = [float(head.nats(by_chunks(one, x[rows[1]], start[rows[1]]), y[rows[1]]).mean()) for one in laws]
@@ -121,8 +130,19 @@ def taught(
     return laws[1:]
 
 
-def scoring(weights: Tensor, theta: Callable[[], Tensor], nats: Callable[[Tensor], Tensor]) -> None:
-    """Minimise the mean of nats(theta()) over a few weights, in place, by damped Fisher scoring (Marquardt 1963)."""
+def at_bound(net: Messages) -> Messages:
+    """Return a copy whose cosine is beyond the nearer one of its bounds, -1 and 1, where scoring leaves it."""
+    edge = deepcopy(net)
+    edge.weights[0] = edge.weights[0].sign() * 2
+    return edge
+
+
+def scoring(weights: Tensor, theta: Callable[[], Tensor], nats: Callable[..., Tensor]) -> None:
+    """Minimise the mean of nats(theta()) over a few weights, in place, by damped Fisher scoring (Marquardt 1963).
+
+    The information is the mean over both signs of A's observation, nats(theta(), -1 and 1), as the law expects them:
+    where a correlation is known to be 1 - d it is 1 / (2d), and the squared slope of what was seen only 1/4.
+    """
     damping, here = 0.01, theta()
     loss, one = float(nats(here).mean()), torch.eye(len(weights)).to(weights)
     for k in range(ITERATIONS):
@@ -131,15 +151,19 @@ def scoring(weights: Tensor, theta: Callable[[], Tensor], nats: Callable[[Tensor
             weights[i] += DIFFERENCE
             slopes.append((theta() - here)[:, 0] / DIFFERENCE)
             weights.copy_(now)
-        moved = here.clone().requires_grad_()
-        (slope,) = torch.autograd.grad(nats(moved).sum(), moved)
-        each = torch.stack(slopes, dim=1)
+        each, moved = torch.stack(slopes, dim=1), here.clone().requires_grad_()
+        expected = here.new_zeros(len(here))
+        for sign in (-1, 1):
+            lost = nats(moved, sign)
+            (slope,) = torch.autograd.grad(lost.sum(), moved)
+            expected += 0.5 * (-lost.detach()).exp() * slope[:, 0] ** 2
         steep = each.norm(dim=1)
-        each = (each * slope[:, :1])[steep <= steep.quantile(1 - LEFT_OUT ** (k + 1))]
-        information = each.T @ each / len(each)
+        kept = steep <= steep.quantile(1 - LEFT_OUT ** (k + 1) * float((steep > 0).double().mean()))
+        each, slope, expected = each[kept], slope[kept], expected[kept]
+        gradient, information = (slope * each).mean(dim=0), each.T @ (expected[:, None] * each) / len(each)
         while True:
             damped = information + damping * information.diagonal().diag() + 1e-9 * one
-            weights.copy_(now - torch.linalg.solve(damped, each.mean(dim=0)))
+            weights.copy_(now - torch.linalg.solve(damped, gradient))
             there = theta()
             if (found := float(nats(there).mean())) < loss:
                 here, loss, damping = there, found, damping / 10

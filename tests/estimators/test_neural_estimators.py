@@ -14,11 +14,11 @@ from sklearn.exceptions import ConvergenceWarning
 
 import lattice_diffusion as ld
 from lattice_diffusion import estimators as est
-from lattice_diffusion.estimators import tables
+from lattice_diffusion.estimators import messages, tables
 from lattice_diffusion.estimators.base import CapWarning, light_tailed, sample_of
 from lattice_diffusion.estimators.critics import Bound
 from lattice_diffusion.estimators.denoiser_gap import DenoiserGapWarning
-from lattice_diffusion.estimators.laws import head_of
+from lattice_diffusion.estimators.laws import NoisySpin, head_of
 from lattice_diffusion.estimators.networks import Convolution, places_of
 from lattice_diffusion.estimators.neural import middle
 
@@ -461,6 +461,22 @@ def test_products_find_the_parity_of_loops():
     assert abs(value(depth=0)) < 0.01
     found = value(body="conv", depth=3, width=16, learning_rate=0.01, weight_decay=1.0)
     assert 0.02 < found < task.truth.value
+
+
+def test_scoring_at_the_bound_of_the_cosine_arrives():
+    """Erased loops of 4 x 4 faces, from where scoring by the squared slopes of what was seen does not move on."""
+    model, channel, t, rng = ld.models.DomainWalls((4, 4)), ld.channels.Erasure(), 0.4, np.random.default_rng(5)
+    x_t, parts = channel.corrupt(model.sample(400, rng), t, rng).reshape(400, -1), model.tripartition(0)
+    a, sites = int(np.flatnonzero(parts.A)[0]), np.flatnonzero(model.sites.reshape(-1) & ~parts.A.reshape(-1))
+    head, net = NoisySpin(channel, t), messages.Messages().requires_grad_(False)
+    net.weights.copy_(torch.tensor([-0.93, 1, 1.03, -0.9]))
+    net = messages.at_bound(net)
+    law = messages.MessageLaw(head, net, sites, model.sites.shape, a, 1)
+    x, y = torch.as_tensor(x_t[:, sites]).double(), torch.as_tensor(head.target(x_t[:, a]))
+    messages.scoring(
+        net.weights, lambda: law(x, torch.zeros(400, 1).double()), lambda odds, sign=1: head.nats(odds, sign * y)
+    )
+    assert (net.weights - torch.tensor([-2, 1, 1, -1])).abs().max() < 0.005
 
 
 @pytest.mark.slow
