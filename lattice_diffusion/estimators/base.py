@@ -360,7 +360,7 @@ class Estimator(Parameters, ABC):
 
         Raises InputError for lengths that differ, NaN, masked entries, a constant column of a, values that are no
         tokens, fewer samples (or groups) than folds, a two-valued column given to an estimator of continuous data.
-        Constant columns of b and c tell nothing.
+        Constant columns of b and c tell nothing; heavy tails may be mapped to normal scores (`light_tailed`).
         """
         if isinstance(c, Tripartition):
             parts, c = c, None

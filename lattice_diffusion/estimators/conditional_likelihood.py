@@ -58,6 +58,8 @@ class ConditionalLikelihood(Neural):
             so is what laws of half the samples find less, `gain_to_come_`.
         weight_decay: of the networks' training.
         components: Gaussians of a mixture.
+
+    Warns (scikit-learn's ConvergenceWarning) where a network still learns when its steps end.
     """
 
     limits: ClassVar[Limits] = {
