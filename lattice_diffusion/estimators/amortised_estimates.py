@@ -38,14 +38,13 @@ from .amortised import ProbePlan, reach
 from .amortised_data import LEAST, Field
 from .amortised_network import PixelLaw, Views, log_likelihood, noise_of
 from .amortised_training import VALIDATION, Indices, Objective, Tensors, fit_law, held_on, number
-from .neural import middle
+from .neural import BETWEEN, middle
 
 EVALUATED, ON_GPU = 512, 8192  # images at a time
 WEIGHTS = np.linspace(0, 1, 21, dtype=np.float32).tolist()
 ALMOST_CLEAN = 0.01  # time at which images tell as much about labels as clean ones do
 TRIAL = 0.1  # of the steps, to tell whether pixels near A help
 CLEARLY = 2.0  # errors
-BETWEEN = 12**-0.5  # error of half-way, in units of the gap: the truth may be anywhere between
 
 
 # -- values by one network ---------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ latter. Where noise masks, inputs are those values that no other one screens, if
 samples (`screening`). Several columns of A are taken one after the other, I(A;C|B) = sum_j I(A_j;C|B,A_<j).
 """
 
-import copy
 import math
 import warnings
 from dataclasses import KW_ONLY, dataclass, replace
@@ -28,7 +27,7 @@ from .base import Sample, sample_of, standardising, warn_at_cap
 from .laws import FEWEST, Categorical, Head, Law, NoisySpin, head_of
 from .messages import MessageLaw, taught
 from .networks import MLP, Convolution, Places, Rows, by_chunks, places_of, tensor
-from .neural import VALIDATION, Learned, Neural, independent_columns, middle, split
+from .neural import BETWEEN, VALIDATION, Learned, Neural, independent_columns, middle, split
 from .screening import Screening, codes_of
 
 
@@ -54,8 +53,9 @@ class ConditionalLikelihood(Neural):
         corrected: average of held-out and in-sample log ratios, free of bias to first order (see `neural`; where noise
             leaves so little information that weights are shrunk, both are corrected for that first, see `laws`);
             False: the held-out ones, too low by about (number of columns)/2n. The second order, of which little is
-            known for categories, is in their error: the square of the distance of the two averages. Under known erasure
-            so is what laws of half the samples find less, `gain_to_come_`.
+            known, is in the error: for categories the square of the distance of the two averages, for networks, which
+            are stopped early, 12^-1/2 of it; under known erasure also what laws of half the samples find less,
+            `gain_to_come_`.
         weight_decay: of the networks' training.
         components: Gaussians of a mixture.
 
@@ -86,11 +86,15 @@ class ConditionalLikelihood(Neural):
         return middle(held_out, in_sample) if self.corrected else held_out
 
     def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: Generator) -> Estimate:
-        self._fell, self._values = 0.0, [np.unique(column) for column in sample.a.T]
+        self._fell = 0.0
+        self._by_networks: dict[bool, list[float]] = {True: [], False: []}
+        self._values = [np.unique(column) for column in sample.a.T]
         moved = translated(sample, self.share_positions, rng) if self.share_positions else sample
         answer = super()._estimate(moved, np.tile(groups, 1 + self.share_positions), rng)
         gap = self.in_sample_.value - self.held_out_.value if self.corrected and self._categorical else 0.0
-        stderr = math.hypot(answer.stderr, gap**2, self.gain_to_come_)
+        inside, outside = (float(np.mean(self._by_networks[key])) for key in (True, False))
+        overfit = BETWEEN * (inside - outside) if self.corrected else 0.0
+        stderr = math.hypot(answer.stderr, gap**2, overfit, self.gain_to_come_)
         if self._fell > stderr:
             text = f"the loss still fell by {self._fell:.2g} nats in the second half of {self.steps} steps; raise steps"
             warnings.warn(f"ConditionalLikelihood has not converged: {text}", ConvergenceWarning, stacklevel=3)
@@ -173,7 +177,7 @@ class ConditionalLikelihood(Neural):
         self._categorical = any(isinstance(small.head, Categorical) for _, small, *_ in laws)
 
         def log_ratio(sample: Sample, inside: bool) -> FloatArray:
-            total = torch.zeros(len(sample), dtype=torch.float64, device="cpu")
+            total, by_networks = torch.zeros(len(sample), dtype=torch.float64, device="cpu"), 0.0
             for j, (marginal, small, large, screen) in enumerate(laws):
                 b, bc, y, start = arrays(sample, small.head, j, screen)
                 far, near = self._nested(small, b, bc, start)
@@ -190,12 +194,16 @@ class ConditionalLikelihood(Neural):
                     (large, far, near),
                 )
                 straight_b, full_b, straight_bc, full_bc = (gain(by_chunks(*step)) for step in steps)
+                if isinstance(large, Law) and large.net is not None:  # that of the smaller law is in all but straight_b
+                    by_networks += float((full_bc - straight_bc).mean())
                 weights = [law.weight(inside=inside) if self.corrected else 1.0 for law in (small, large)]
                 if large.linear.kept < 1.0:  # shrunk towards the smaller law
                     total += (weights[1] * (straight_bc - full_b) + full_bc - straight_bc).cpu()
                 else:
                     total += (weights[1] * straight_bc + full_bc - straight_bc).cpu()
                     total -= (weights[0] * straight_b + full_b - straight_b).cpu()
+            if check:
+                self._by_networks[inside].append(by_networks)
             return total.numpy()
 
         return Learned(log_ratio, rows[0])
@@ -271,13 +279,12 @@ class ConditionalLikelihood(Neural):
             return nats(net, *batch).mean()
 
         fitted, validated = ([array[part] for array in (seen, theta, y)] for part in rows)
-        before, initial = copy.deepcopy(net.state_dict()), nats(net, *validated).detach()
+        initial = nats(net, *validated).detach()
         fell = self._train(net, loss, fitted, validated, rng, weight_decay=self.weight_decay)
         self._fell = max(self._fell, fell)
         gain = initial - nats(net, *validated).detach()
-        if not (len(gain) > 1 and bool(gain.mean() > gain.std() / math.sqrt(len(gain)))):
-            net.load_state_dict(before)
-        law.net = net
+        if len(gain) > 1 and bool(gain.mean() > gain.std() / math.sqrt(len(gain))):
+            law.net = net
         return law
 
 

@@ -25,6 +25,7 @@ from .base import Estimator, Sample, mean_estimate
 from .laws import FLAT
 from .networks import Rows, torch_generator
 
+BETWEEN = 12**-0.5  # error of half-way, in units of the gap: the truth may be anywhere between
 VALIDATION = 0.15  # share of the samples of a fit that training is stopped by
 Loss = Callable[..., Tensor]
 
