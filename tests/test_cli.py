@@ -259,7 +259,7 @@ def toy(name):
 
 @pytest.fixture
 def toys(monkeypatch):
-    for name in list(STUDIES):
+    for name in list(reversed(STUDIES)):  # undone from the last to the first, which keeps their order
         monkeypatch.delitem(STUDIES, name)
     for name in ("toy-one", "toy-two"):
         monkeypatch.setitem(STUDIES, name, toy(name))
