@@ -178,9 +178,9 @@ def test_rules_of_a_hierarchy_are_learned():
     parts = tree.tripartition(1, center=(3,))
     truth = ld.exact.cmi(tree, channel, t, parts, n_samples=4000, rng=1)
     x_t = channel.corrupt(tree.sample(5000, np.random.default_rng(0)), t, np.random.default_rng(1))
-    found = est.ConditionalLikelihood(folds=2).fit(x_t, parts, channel=channel, t=t, rng=0).estimate()
-    assert abs(found.value - truth.value) < 3 * np.hypot(found.stderr, truth.stderr)
-    assert truth.value > 10 * found.stderr
+    found = est.ConditionalLikelihood().fit(x_t, parts, channel=channel, t=t, rng=0).estimate()
+    assert found.value == pytest.approx(truth.value, rel=0.1)
+    assert truth.value > 6 * found.stderr
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ def test_mean_field_laws_are_learned(name):
     task, n = est.tasks.find(name), 5_000
     x_t = task.sample(n, np.random.default_rng(1))
     oracle = est.Oracle(task.model).fit(x_t, task.parts, channel=task.channel, t=task.t).estimate()
-    one = est.ConditionalLikelihood(folds=2, steps=1)
+    one = est.ConditionalLikelihood(steps=0)
     answer = one.fit(x_t, task.parts, channel=task.channel, t=task.t, rng=np.random.default_rng(0)).estimate()
     assert abs(answer.value - oracle.value) < 5 * task.floor(n)  # 27 and 4 floors without correction and bend
     assert abs(answer.z_score(task.truth.value)) < 5
