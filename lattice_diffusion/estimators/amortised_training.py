@@ -119,11 +119,10 @@ class Objective:
     def scale_gate(self, gate: Gate, law: PixelLaw, rows: Rows, rng: torch.Generator) -> None:
         """Set the mean and scale of the spectra of the gate of `law`, from images `rows`."""
         scales, n_lags = [], len(gate.lags)
+        pairs = gate.products(torch.ones_like(self.noise.mean)[None, :1]).sum(dim=(0, 2, 3))
         for t in range(len(self.noise.times)):
             k, at = torch.full((len(rows),), t, device=rng.device), law.views.draw(len(rows), rng, near=self.near)
-            one = torch.ones_like(self.noise.mean)[None, :1]
-            gate.mean[t] = gate.products(self._shown(rows, k, rng)).sum(dim=(0, 3)).mean(dim=1)
-            gate.mean[t] /= gate.products(one).sum(dim=(0, 2, 3))
+            gate.mean[t] = gate.products(self._shown(rows, k, rng)).sum(dim=(0, 3)).mean(dim=1) / pairs
             scale = self.hidden(law, rows, k, at, rng)[:, :, -n_lags:].std(dim=0)
             scales.append(torch.where(scale > 0, scale, 1.0))
         gate.scale.copy_(torch.cat(scales))
@@ -170,7 +169,7 @@ def fit_law(
     valid, fit = np.sort(order[:n_valid]), np.sort(order[n_valid:])
     rng = torch.Generator(device).manual_seed(second)
     if law.gate is not None:
-        objective.scale_gate(law.gate, law, fit[:SCALED], torch.Generator(device).manual_seed(third))
+        objective.scale_gate(law.gate, law, order[n_valid:][:SCALED], torch.Generator(device).manual_seed(third))
     config = TrainingConfig(
         steps=steps,
         learning_rate=4e-3,

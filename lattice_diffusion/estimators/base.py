@@ -12,7 +12,6 @@ read and change them, and fitted attributes end in an underscore.
 
 import contextlib
 import copy
-import math
 import time
 import warnings
 from abc import ABC
@@ -22,7 +21,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import differential_entropy, norm, rankdata
+from scipy.stats import norm, rankdata
 from sklearn.base import BaseEstimator
 
 from ..channels import MASK, Channel, check_symbols, check_tokens, symbols_of
@@ -160,24 +159,31 @@ def light_tailed(sample: Sample) -> Sample:
 
     An invertible map of a column changes no information, while no law is learned from a column that a few outliers
     rule. Whether those of a, and of (b, c), are mapped is told by the likelihood of a in the Gaussian law linear in
-    (b, c); a mapped column has its density by Vasicek's entropy (1976). Values of known noise stay as they are.
+    (b, c), in one unit by the mean log slope of the map, as of Vasicek's entropies (1976), which atoms have no part in.
+    Values of known noise stay as they are.
     """
     heavy = {name: _heavy(getattr(sample, name)) for name in "abc"}
     if not (sample.channel is None and sample.tokens is None and any(some.any() for some in heavy.values())):
         return sample
     a, b, c = (_normal_scores(getattr(sample, name), some) for name, some in heavy.items())
     mapped = replace(sample, a=a, b=b, c=c)
-    spread = np.log(sample.a.std(axis=0)).sum()
-    with np.errstate(divide="ignore"):  # of equal values
-        entropies = differential_entropy(sample.a, axis=0, method="vasicek") - 0.5 * math.log(2 * math.pi * math.e)
-    mapped_spread = float(np.where(heavy["a"], entropies, np.log(sample.a.std(axis=0))).sum())
-    choices = {}
-    for a, size in ((sample.a, spread), (mapped.a, mapped_spread)):
-        for other in (sample, mapped):
-            y, x = standardising(a)(a), standardising(other.bc)(other.bc)
-            left = y - x @ np.linalg.lstsq(x, y)[0]
-            choices[-0.5 * np.linalg.slogdet(left.T @ left / len(y))[1] - size] = replace(other, a=a)
+    ways = [standardising(x)(x) for x in (sample.a, mapped.a)]
+    d, slope = a.shape[1], sum(_log_slope(ways[0][:, j], ways[1][:, j]) for j in np.flatnonzero(heavy["a"]))
+    choices: dict[float, Sample] = {}
+    for other in (sample, mapped) if heavy["b"].any() or heavy["c"].any() else (sample,):
+        x, y = standardising(other.bc)(other.bc), np.hstack(ways)
+        left = y - x @ np.linalg.lstsq(x, y)[0]
+        for values, part, gained in ((sample.a, left[:, :d], 0.0), (mapped.a, left[:, d:], slope)):
+            fit = gained - 0.5 * np.linalg.slogdet(part.T @ part / len(part))[1]
+            choices.setdefault(fit, replace(other, a=values))  # as it was, where both are as likely
     return choices[max(choices)]
+
+
+def _log_slope(x: FloatArray, y: FloatArray) -> float:
+    """Return E log dy/dx of a rising map of values x to y, from spacings of their order statistics."""
+    m = max(1, round(0.5 * len(x) ** 0.5))
+    dx, dy = (np.sort(values)[m:] - np.sort(values)[:-m] for values in (x, y))
+    return float(np.log(dy[dx > 0] / dx[dx > 0]).mean())
 
 
 def _heavy(x: FloatArray) -> NDArray[np.bool_]:

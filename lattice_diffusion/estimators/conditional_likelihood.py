@@ -100,14 +100,22 @@ class ConditionalLikelihood(Neural):
             warnings.warn(f"ConditionalLikelihood has not converged: {text}", ConvergenceWarning, stacklevel=3)
         return replace(answer, stderr=stderr, n_samples=len(sample))
 
-    def _gain(self, learned: Learned, train: Sample, held_out: Sample, rng: Generator) -> float:
+    def _gain(
+        self,
+        train: Sample,
+        fitted: NDArray[np.intp],
+        within: FloatArray,
+        held_out: Sample,
+        outside: FloatArray,
+        rng: Generator,
+    ) -> float:
         if not self._masked:
             return 0.0
-        half = rng.permutation(learned.fitted)[: len(train) // 2]
-        less = self._learn(train.take(half), rng, check=False)
-        seen = train.take(half[less.fitted])
-        gains = [learned.log_ratio(s, s is seen) - less.log_ratio(s, s is seen) for s in (seen, held_out)]
-        return 0.5 * float(sum(gain.mean() for gain in gains))
+        half = rng.permutation(len(fitted))[: len(train) // 2]
+        less = self._learn(train.take(fitted[half]), rng, check=False)
+        seen = half[less.fitted]
+        gain = (within[seen] - less.log_ratio(train.take(fitted[seen]), True)).mean()
+        return 0.5 * float(gain + (outside - less.log_ratio(held_out, False)).mean())
 
     def _learn(self, train: Sample, rng: Generator, *, check: bool = True) -> Learned:
         known = train.channel is not None and train.t is not None

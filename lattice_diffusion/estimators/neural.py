@@ -138,8 +138,20 @@ class Neural(Estimator):
     def _learn(self, train: Sample, rng: Generator) -> Learned:
         raise NotImplementedError(f"{type(self).__name__} must define _learn(train, rng)")
 
-    def _gain(self, learned: Learned, train: Sample, held_out: Sample, rng: Generator) -> float:
-        """Return by how much the estimate is above that of half of the samples, 0 where all learn the same law."""
+    def _gain(
+        self,
+        train: Sample,
+        fitted: NDArray[np.intp],
+        within: FloatArray,
+        held_out: Sample,
+        outside: FloatArray,
+        rng: Generator,
+    ) -> float:
+        """Return by how much the estimate is above that of half of the samples, 0 where all learn the same law.
+
+        Args:
+            within, outside: log ratios of the rows `fitted` of `train`, and of `held_out`.
+        """
         return 0.0
 
     def _combine(self, held_out: FloatArray, in_sample: FloatArray) -> FloatArray:
@@ -152,12 +164,14 @@ class Neural(Estimator):
         held_out, total, times = np.empty(n), np.zeros(n), np.zeros(n)
         for k in range(self.folds):
             rows, others = np.flatnonzero(fold == k), np.flatnonzero(fold != k)
-            learned = self._learn(sample.take(others), rng)
-            gains[k] = self._gain(learned, sample.take(others), sample.take(rows), rng)
+            train, test = sample.take(others), sample.take(rows)
+            learned = self._learn(train, rng)
             fitted = others[learned.fitted]
-            held_out[rows] = learned.log_ratio(sample.take(rows), False)
-            total[fitted] += learned.log_ratio(sample.take(fitted), True)
+            held_out[rows] = outside = learned.log_ratio(test, False)
+            within = learned.log_ratio(train.take(learned.fitted), True)
+            total[fitted] += within
             times[fitted] += 1
+            gains[k] = self._gain(train, learned.fitted, within, test, outside, rng)
             self._tell(f"fold {k + 1} of {self.folds} is fitted")
         self.gain_to_come_ = float(np.median(gains))
         used = times > 0
