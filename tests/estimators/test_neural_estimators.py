@@ -270,7 +270,7 @@ def test_waves_are_learned_in_few_columns():
     assert abs(found.z_score(truth)) < 4
     assert truth > 20 * found.stderr
     beside = (found.stderr**2 - statistical.stderr**2) ** 0.5  # what the network overfits is in the error
-    assert beside == pytest.approx((one.in_sample_.value - one.held_out_.value) / 12**0.5, rel=0.05)
+    assert beside == pytest.approx((one.in_sample_.value - one.held_out_.value) / 12**0.5, rel=0.08)
 
 
 def test_networks_that_still_learn_say_so():
