@@ -19,7 +19,7 @@ import lattice_diffusion as ld
 from lattice_diffusion.estimators import messages
 from lattice_diffusion.estimators.base import sample_of
 from lattice_diffusion.estimators.laws import NoisySpin
-from lattice_diffusion.estimators.networks import by_chunks, places_of
+from lattice_diffusion.estimators.networks import by_chunks
 from lattice_diffusion.estimators.neural import split
 from lattice_diffusion.plots import new_figure
 
@@ -83,7 +83,7 @@ def measure(model, channel, t, radii, n, n_tested, rng):
     x = channel.corrupt(model.sample(n, rng), t, rng)
     a, start = int(np.flatnonzero(parts["all"].A)[0]), time.process_time()
     sample = sample_of(x[:half], None, None, parts["all"], channel, t, None)
-    head, where = NoisySpin(channel, t), places_of(sample, "messages")
+    head, where = NoisySpin(channel, t), messages.bonds_of(sample)
     sites = np.concatenate([where.b, where.c])
     fields = channel.likelihood_field(x.reshape(n, -1), t)
 

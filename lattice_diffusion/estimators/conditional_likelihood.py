@@ -25,8 +25,8 @@ from ..estimate import Estimate
 from ..lattice import FloatArray
 from .base import Sample, sample_of, standardising, warn_at_cap
 from .laws import FEWEST, Categorical, Head, Law, NoisySpin, head_of
-from .messages import MessageLaw, taught
-from .networks import MLP, Convolution, Places, Rows, by_chunks, places_of, tensor
+from .messages import Bonds, MessageLaw, bonds_of, taught
+from .networks import MLP, Rows, by_chunks, tensor
 from .neural import BETWEEN, VALIDATION, Learned, Neural, independent_columns, middle, split
 from .screening import Screening, codes_of
 
@@ -41,11 +41,8 @@ class ConditionalLikelihood(Neural):
     depth 0 all laws are linear.
 
     Args:
-        body: of the networks: "mlp", or "conv", one stencil for all sites of the lattice (see `networks`), whose
-            products find parities of `depth` values at a learning rate near 0.01 and a weight decay near 1. Of noisy
-            bonds on an open grid of faces, as of `models.DomainWalls`, also "messages", which find parities of any
-            length, and nothing else (`messages`).
-        radius: of the stencil, a box.
+        body: of the networks: "mlp", or, of noisy bonds on an open grid of faces, as of `models.DomainWalls`,
+            "messages", which find parities of any length, and nothing else (`messages`).
         share_positions: learn from, and average over, so many translations of every sample beside itself, wrapped
             around: only right on periodic lattices where law and noise are the same at all sites.
         clean: "spins" or "real", what noisy values were before Gaussian noise; None: told from the second and fourth
@@ -64,16 +61,14 @@ class ConditionalLikelihood(Neural):
 
     limits: ClassVar[Limits] = {
         **Neural.limits,
-        "radius": (0, None),
         "share_positions": (0, None),
         "weight_decay": (0.0, 1e3),
         "components": (1, None),
     }
-    choices: ClassVar = {"body": ("mlp", "conv", "messages"), "clean": ("spins", "real")}
+    choices: ClassVar = {"body": ("mlp", "messages"), "clean": ("spins", "real")}
     folds: int = 4
     _: KW_ONLY
-    body: Literal["mlp", "conv", "messages"] = "mlp"
-    radius: int = 1
+    body: Literal["mlp", "messages"] = "mlp"
     share_positions: int = 0
     clean: Literal["spins", "real"] | None = None
     corrected: bool = True
@@ -100,31 +95,14 @@ class ConditionalLikelihood(Neural):
             warnings.warn(f"ConditionalLikelihood has not converged: {text}", ConvergenceWarning, stacklevel=3)
         return replace(answer, stderr=stderr, n_samples=len(sample))
 
-    def _gain(
-        self,
-        train: Sample,
-        fitted: NDArray[np.intp],
-        within: FloatArray,
-        held_out: Sample,
-        outside: FloatArray,
-        rng: Generator,
-    ) -> float:
-        if not self._masked:
-            return 0.0
-        half = rng.permutation(len(fitted))[: len(train) // 2]
-        less = self._learn(train.take(fitted[half]), rng, check=False)
-        seen = half[less.fitted]
-        gain = (within[seen] - less.log_ratio(train.take(fitted[seen]), True)).mean()
-        return 0.5 * float(gain + (outside - less.log_ratio(held_out, False)).mean())
-
-    def _learn(self, train: Sample, rng: Generator, *, check: bool = True) -> Learned:
+    def _learn(self, train: Sample, rng: Generator, *, half: bool = False) -> Learned:
         known = train.channel is not None and train.t is not None
         spins = self.clean != "real" and train.symbols is None and _spins(train)
         if self.clean == "spins" and not known and not spins:
             raise InputError("clean='spins' needs the noise, or values of +-1; give channel and t")
         spins = spins or self.clean == "spins"
-        where = places_of(train, self.body) if self.body != "mlp" else None
-        if self.body == "messages" and not (spins and known):
+        where = bonds_of(train) if self.body == "messages" else None
+        if where is not None and not (spins and known):
             raise InputError(
                 "body='messages' needs noisy values of bonds of +-1; give channel and t, or use body='mlp'"
             )
@@ -135,9 +113,7 @@ class ConditionalLikelihood(Neural):
             return np.tanh(noise.target(x)) if spins and known else x
 
         columns = {"a": train.coded_a(), "b": train.b, "c": train.c}
-        scaled = {
-            name: np.asarray if self.body == "messages" else standardising(seen(x)) for name, x in columns.items()
-        }
+        scaled = {name: standardising(seen(x)) if where is None else np.asarray for name, x in columns.items()}
 
         def arrays(
             sample: Sample, head: Head, j: int, screen: Screening | None
@@ -154,8 +130,8 @@ class ConditionalLikelihood(Neural):
             return tuple(tensor(x, self._where, torch.float64) for x in made)  # type: ignore[return-value]
 
         symbols = None if spins else train.symbols
-        self._masked = (
-            self.body == "mlp"
+        masked = (
+            where is None
             and isinstance(train.channel, Erasure)
             and ((spins and known) or (train.tokens is not None and symbols is not None and symbols[0] == MASK))
         )
@@ -165,9 +141,9 @@ class ConditionalLikelihood(Neural):
             law = train.a[:, j], self._values[j], train.channel, train.t, self.components, token
             head = noise if spins and known else head_of(*law)
             screen, (b, bc, y, start) = None, arrays(train, head, j, None)
-            if check:
+            if not half:
                 self._check_size(train, bc.cpu().numpy(), head)
-            if self._masked:
+            if masked:
                 seen_b, with_a = np.hstack([train.b, before := train.coded_a(j)]), train.coded_a(j + 1)
                 sites = codes_of(np.hstack([seen_b, train.c, with_a[:, before.shape[1] :]])[rows[0]], symbols)
                 screen = Screening(sites, codes_of(seen_b, symbols).shape[1])
@@ -210,11 +186,15 @@ class ConditionalLikelihood(Neural):
                 else:
                     total += (weights[1] * straight_bc + full_bc - straight_bc).cpu()
                     total -= (weights[0] * straight_b + full_b - straight_b).cpu()
-            if check:
+            if not half:
                 self._by_networks[inside].append(by_networks)
             return total.numpy()
 
-        return Learned(log_ratio, rows[0])
+        if half or not masked:
+            return Learned(log_ratio, rows[0])
+        some = rng.permutation(len(rows[0]))[: len(train) // 2]
+        less = self._learn(train.take(rows[0][some]), rng, half=True)
+        return Learned(log_ratio, rows[0], Learned(less.log_ratio, some[less.fitted]))
 
     def _validated(self, head: Head, x: Tensor, y: Tensor, start: Tensor, rows: Rows) -> float:
         """Return the mean -log q(a|x) of a law without a network, over the samples it is not fitted to."""
@@ -240,19 +220,19 @@ class ConditionalLikelihood(Neural):
         y: Tensor,
         start: Tensor,
         rows: Rows,
-        where: Places | None,
+        where: Bonds | None,
         j: int,
         rng: Generator,
     ) -> tuple[Law | MessageLaw, Law | MessageLaw, Tensor, Tensor]:
         """Return the laws q(a_j|b) and q(a_j|b,c), and inputs and initial outputs of the latter."""
-        if self.body == "messages" and where is not None:
+        if where is not None:
             sites = np.concatenate([where.b, where.a[:j], where.c])
             small, large = taught(head, bc, y, start, rows, sites, where.shape, int(where.a[j]), b.shape[1], rng)
             self._tell(f"cosine of a full turn of messages {float(large.net.weights[0]):.3f}")
             return small, large, bc, start
-        near_law = self._law(head, b, y, start, rows, where, j, rng)
+        near_law = self._law(head, b, y, start, rows, rng)
         far, near = self._nested(near_law, b, bc, start)
-        return near_law, self._law(head, far, y, near, rows, where, j, rng), far, near
+        return near_law, self._law(head, far, y, near, rows, rng), far, near
 
     def _nested(self, small: Law | MessageLaw, b: Tensor, bc: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
         """Return inputs and initial outputs of the larger law, which sees the smaller one's bend, too, to undo it."""
@@ -264,21 +244,13 @@ class ConditionalLikelihood(Neural):
         bend = near - by_chunks(small.straight_part, b, start)
         return torch.cat([bc, bend[:, : small.head.n_linear]], dim=1), near
 
-    def _law(
-        self, head: Head, x: Tensor, y: Tensor, start: Tensor, rows: Rows, where: Places | None, j: int, rng: Generator
-    ) -> Law:
+    def _law(self, head: Head, x: Tensor, y: Tensor, start: Tensor, rows: Rows, rng: Generator) -> Law:
         """Fit a linear law and its bend, then a network of all inputs, kept if its gain is above the gain's error."""
         law = Law(head, x, y, start, rows, bent=self.depth > 0)
         if not (x.shape[1] and self.depth and law.linear.kept == 1.0):  # a network would undo the shrinkage
             return law
         seen, theta = law.seen(x, start).float(), by_chunks(law, x, start)
-        sizes, size = (seen.shape[1], head.n_outputs), {"width": self.width, "depth": self.depth}
-        if where is None:
-            net: nn.Module = MLP(*sizes, rng=rng, zero=True, **size)
-        else:
-            sites = np.concatenate([where.b, where.a[: j * where.codes], where.c])[: x.shape[1]]
-            net = Convolution(sites, where.shape, *sizes, rng=rng, radius=self.radius, **size)
-        net.to(self._where)
+        net = MLP(seen.shape[1], head.n_outputs, self.width, self.depth, rng, zero=True).to(self._where)
 
         def nats(net: nn.Module, seen: Tensor, theta: Tensor, y: Tensor) -> Tensor:
             return head.nats(theta + law.gain * net(seen), y)

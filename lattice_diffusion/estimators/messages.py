@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,13 +23,39 @@ from torch import Tensor
 
 from ..denoisers.message_net import Messages, transposed
 from ..denoisers.training import TrainingConfig, minimise
+from ..errors import InputError
 from ..exact.bonds import Patch, bond_radii, window
+from .base import Sample
 from .laws import Head, Term
 from .networks import Rows, by_chunks, torch_generator
 
 STARTS, STEPS, RATE, BATCH = 3, 150, 0.03, 512  # of Adam
 SCORED = ((1, 10_000, True), (1, 10_000, False), (2, 4000, False))  # radius of the box, samples, whether bonds hide
 ITERATIONS, LEFT_OUT, DIFFERENCE = 8, 1 / 3, 1e-6  # of scoring; the first one's share; of weights, for slopes
+
+
+class Bonds(NamedTuple):
+    """Flat indices of the columns of a, b and c in the image of bonds `shape`, (2, L, W)."""
+
+    shape: tuple[int, ...]
+    a: NDArray[np.intp]
+    b: NDArray[np.intp]
+    c: NDArray[np.intp]
+
+
+def bonds_of(sample: Sample) -> Bonds:
+    """Return where the columns of lattice samples are. Raises InputError for anything but bonds of an open grid."""
+    if sample.x_t is None or sample.parts is None:
+        raise InputError("body='messages' needs lattice samples; call fit(x_t, parts), or use body='mlp'")
+    image, parts = sample.x_t.shape[1:], sample.parts
+    if image != parts.shape or len(image) != 3 or image[0] != 2:
+        raise InputError(f"body='messages' needs bonds (n, 2, L, W) as of DomainWalls, got {sample.x_t.shape}")
+    if parts.ABC[0, :, -1].any() or parts.ABC[1, -1].any():
+        raise InputError(
+            "body='messages' needs an open grid, got bonds beyond its last column or row; leave them out of A, B and "
+            "C, and take body='mlp' on a torus"
+        )
+    return Bonds(image, *(np.flatnonzero(mask) for mask in (parts.A, parts.B, parts.C)))
 
 
 class MessageLaw:

@@ -34,10 +34,12 @@ class Learned(NamedTuple):
     """The log ratio as a function of samples, and which rows of the training samples its weights were fitted to.
 
     The function is also told whether the samples are those of the fit, for corrections that differ, as in `laws`.
+    `half` is what half of those rows teach, its own rows numbered among them, where more samples may tell more.
     """
 
     log_ratio: Callable[[Sample, bool], FloatArray]
     fitted: NDArray[np.intp]
+    half: "Learned | None" = None
 
 
 @dataclass(eq=False)
@@ -138,29 +140,13 @@ class Neural(Estimator):
     def _learn(self, train: Sample, rng: Generator) -> Learned:
         raise NotImplementedError(f"{type(self).__name__} must define _learn(train, rng)")
 
-    def _gain(
-        self,
-        train: Sample,
-        fitted: NDArray[np.intp],
-        within: FloatArray,
-        held_out: Sample,
-        outside: FloatArray,
-        rng: Generator,
-    ) -> float:
-        """Return by how much the estimate is above that of half of the samples, 0 where all learn the same law.
-
-        Args:
-            within, outside: log ratios of the rows `fitted` of `train`, and of `held_out`.
-        """
-        return 0.0
-
     def _combine(self, held_out: FloatArray, in_sample: FloatArray) -> FloatArray:
         """Return the values to average, from (n,) held-out and in-sample log ratios, the latter NaN where none."""
         return held_out
 
     def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: Generator) -> Estimate:
         fold, n = self._fold(sample, groups, rng), len(sample)
-        gains = np.empty(self.folds)
+        gains = np.zeros(self.folds)
         held_out, total, times = np.empty(n), np.zeros(n), np.zeros(n)
         for k in range(self.folds):
             rows, others = np.flatnonzero(fold == k), np.flatnonzero(fold != k)
@@ -171,7 +157,10 @@ class Neural(Estimator):
             within = learned.log_ratio(train.take(learned.fitted), True)
             total[fitted] += within
             times[fitted] += 1
-            gains[k] = self._gain(train, learned.fitted, within, test, outside, rng)
+            if learned.half is not None:
+                less, seen, _ = learned.half
+                gain = (within[seen] - less(train.take(learned.fitted[seen]), True)).mean()
+                gains[k] = 0.5 * float(gain + (outside - less(test, False)).mean())
             self._tell(f"fold {k + 1} of {self.folds} is fitted")
         self.gain_to_come_ = float(np.median(gains))
         used = times > 0

@@ -47,14 +47,13 @@ def test_the_default_device_and_dtype_change_nothing(name):
         torch.set_default_dtype(torch.float32)
 
 
-@pytest.mark.parametrize("body", ["mlp", "conv"])
-def test_it_does_not_for_spins_on_a_lattice_and_the_amortised_likelihood(body, images):
+def test_it_does_not_for_spins_on_a_lattice_and_the_amortised_likelihood(images):
     lattice = ld.Lattice((5, 5))
     parts = lattice.tripartition((2, 2), 1)
     many = ld.models.Ising(lattice, 0.5).sample(1500, 2)
 
     def values():
-        likelihood = estimators.ConditionalLikelihood(body=body, **FEW)
+        likelihood = estimators.ConditionalLikelihood(**FEW)
         amortised = AmortisedLikelihood(steps=12, width=8, batch_size=16)
         first = likelihood.fit(many, parts, channel=Gaussian("linear"), t=0.0, rng=5).estimate().value
         found = amortised.fit(images, radii=(1,), times=(0.4,), channel=Gaussian("linear"), rng=6).estimate()

@@ -3,7 +3,6 @@
 import contextlib
 import re
 import warnings
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +18,6 @@ from lattice_diffusion.estimators.base import CapWarning, light_tailed, sample_o
 from lattice_diffusion.estimators.critics import Bound
 from lattice_diffusion.estimators.denoiser_gap import DenoiserGapWarning
 from lattice_diffusion.estimators.laws import NoisySpin, head_of
-from lattice_diffusion.estimators.networks import Convolution, places_of
 from lattice_diffusion.estimators.neural import middle
 
 torch = pytest.importorskip("torch")
@@ -188,7 +186,6 @@ def test_rules_of_a_hierarchy_are_learned():
     [
         ("ConditionalLikelihood", {"steps": 25, "folds": 2}),
         ("MesnerShalizi", {}),
-        pytest.param("ConditionalLikelihood", {"body": "conv", "folds": 2}, marks=pytest.mark.slow),
         pytest.param("ClassifierRatio", {}, marks=pytest.mark.slow),
         pytest.param("InfoNCE", {}, marks=pytest.mark.slow),
     ],
@@ -386,85 +383,7 @@ def test_a_capped_law_says_so():
         fitted(est.ConditionalLikelihood(steps=1), (c, c + 1e-5 * a))
 
 
-# -- convolutions and translations -------------------------------------------------------------------------
-
-
-def places(parts):
-    sample = est.Sample(*(np.zeros((2, int(mask.sum()))) for mask in (parts.A, parts.B, parts.C)))
-    return places_of(replace(sample, x_t=np.zeros((2, *parts.shape)), parts=parts))
-
-
-def bodies_of(parts, radius, depth):
-    where = places(parts)
-    sites = np.concatenate([where.b, where.c])
-    rng = np.random.default_rng(0)
-    net = Convolution(sites, where.shape, len(sites) + 1, 1, rng, width=4, depth=depth, radius=radius)
-    torch.nn.init.normal_(net.readout.weight, generator=torch.Generator().manual_seed(1))
-    return net, sites
-
-
-def test_a_stencil_is_the_same_everywhere():
-    """Features of a moved image are the moved features, away from the edges."""
-    net, _ = bodies_of(ld.Lattice((9, 9)).tripartition((4, 4), 1), 1, 2)
-    weight = net.readout.weight.data
-    weight[:] = weight.unflatten(1, (8, 9, 9))[..., :1, :1].expand(1, 8, 9, 9).flatten(1)
-    one, moved = torch.zeros(2, len(net.places) + 1)
-    at = {int(place): i for i, place in enumerate(net.places)}
-    for row, column, value in ((2, 2, 0.7), (2, 3, -1.1), (3, 2, 0.4)):
-        one[at[9 * row + column]], moved[at[9 * (row + 4) + column + 3]] = value, value
-    with torch.no_grad():
-        a, b, nothing = net(torch.stack([one, moved, torch.zeros_like(one)]))[:, 0]
-    assert a == pytest.approx(float(b), abs=1e-4)
-    assert abs(float(a - nothing)) > 0.1
-
-
-def test_a_stencil_multiplies_what_is_within_reach():
-    """Second differences: depth 2 couples neighbours, but no sites farther apart than the stencil."""
-    net, sites = bodies_of(ld.Lattice((9, 9)).tripartition((4, 4), 1), 1, 2)
-    at = {int(place): i for i, place in enumerate(sites)}
-
-    def out(*values):
-        x = torch.zeros(1, len(sites) + 1)
-        for site in values:
-            x[0, at[site]] = 1.0
-        with torch.no_grad():
-            return float(net(x))
-
-    near = out(0, 1) - out(0) - out(1) + out()
-    far = out(0, 3) - out(0) - out(3) + out()
-    assert abs(near) > 1e-3
-    assert abs(far) < 1e-5
-
-
-def test_columns_beside_those_of_the_lattice_go_to_every_site():
-    """And a law of B finds 0 wherever B is not."""
-    parts = ld.Lattice((5, 5)).tripartition((2, 2), 1)
-    where, n_b = places(parts), int(parts.B.sum())
-    net = Convolution(where.b, where.shape, n_b + 2, 1, np.random.default_rng(0), width=4, depth=2, radius=1)
-    seen = []
-    net.layers[0].register_forward_pre_hook(lambda _, x: seen.append(x[0]))
-    x = torch.as_tensor(np.random.default_rng(2).standard_normal((3, n_b + 2)), dtype=torch.float32)
-    net(x)
-    image, rest = seen[0][:, 0], seen[0][:, 1:]
-    assert torch.equal(image[:, torch.as_tensor(parts.B)], x[:, :-2])
-    assert not image[:, torch.as_tensor(~parts.B)].any()
-    assert torch.equal(rest, x[:, -2:, None, None].expand_as(rest))
-
-
-@pytest.mark.slow
-def test_products_find_the_parity_of_loops():
-    """Bonds around a vertex multiply to 1: nothing linear tells of A, a stencil that multiplies three values does."""
-    task = est.tasks.find("loops-gaussian")
-    x_t = task.sample(20_000, np.random.default_rng(0))
-
-    def value(**params):
-        one = est.ConditionalLikelihood(folds=2, **params)
-        one.fit(x_t, task.parts, channel=task.channel, t=task.t, rng=np.random.default_rng(1))
-        return one.held_out_.value
-
-    assert abs(value(depth=0)) < 0.01
-    found = value(body="conv", depth=3, width=16, learning_rate=0.01, weight_decay=1.0)
-    assert 0.02 < found < task.truth.value
+# -- bonds and translations -------------------------------------------------------------------------------
 
 
 def test_scoring_at_the_bound_of_the_cosine_arrives():
@@ -680,11 +599,9 @@ WALLS = TORUS.sample(60, 1).astype(float), TORUS.tripartition(0)
 test_bad_input_is_refused_in_one_sentence = refusals(
     (lambda: fitted(est.ConditionalLikelihood(clean="bits"), (X, X)), "clean must be one of spins, real"),
     (lambda: fitted(est.ConditionalLikelihood(clean="spins"), (X, X)), "clean='spins' needs the noise, or values"),
-    (lambda: fitted(est.ConditionalLikelihood(body="cnn"), (X, X)), "body must be one of mlp, conv, messages, got"),
-    (lambda: fitted(est.ConditionalLikelihood(body="conv"), (X, X)), "body='conv' needs lattice samples; call fit"),
+    (lambda: fitted(est.ConditionalLikelihood(body="cnn"), (X, X)), "body must be one of mlp, messages, got"),
     (lambda: fitted(est.ConditionalLikelihood(body="messages"), (X, X)), "body='messages' needs lattice samples"),
     (lambda: est.ConditionalLikelihood(body="messages").fit(*WALLS), "body='messages' needs an open grid, got bonds"),
-    (lambda: fitted(est.ConditionalLikelihood(body="conv", radius=-1), (X, X)), "radius must be an integer >= 0"),
     (lambda: fitted(est.ConditionalLikelihood(share_positions=2), (X, X)), "share_positions needs lattice samples"),
     (lambda: est.ConditionalLikelihood(share_positions=6).fit(X.reshape(30, 2, 3), PARTS), "from 0 to 5 on this"),
     (lambda: est.Gaussian().fit(NINE, X, tokens=9), "c must hold tokens, integers 0..8, masked ones -1, got"),
