@@ -25,7 +25,7 @@ from ..lattice import BoolArray, FloatArray, Rng, Tripartition
 from . import bonds, planar
 from .bonds import Faces, bond_mask, bond_of, bond_patch, window
 from .ising import MAX_WIDTH, TransferMatrix
-from .planar import FreeFermions, PlanarEngine, RowTransfer
+from .planar import FreeFermions, RowTransfer
 from .spins import Box, NoisySamples, SpinSolver, StatePosterior, block_states
 
 PlanarMethod = Literal["auto", "free_fermions", "transfer_matrix"]
@@ -68,7 +68,7 @@ class DomainWallSolver(SpinSolver):
             )
         self.faces, self.beta, self.periodic, self.method = faces, float(beta), periodic, method
         self.shape: tuple[int, ...] = (2, *faces)
-        self._engine: PlanarEngine = RowTransfer() if method == "transfer_matrix" else FreeFermions()
+        self._engine = RowTransfer() if method == "transfer_matrix" else FreeFermions()
         self.batch = max(1, min(self.batch, BATCH // (2 * faces[0] * faces[1])))
 
     @cached_property

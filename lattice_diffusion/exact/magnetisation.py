@@ -47,6 +47,19 @@ def patch_law(shape: tuple[int, int], beta: float, side: int) -> FloatArray:
     return np.mean([solver.block_posterior(nothing, patch)[0] for patch in patches], axis=0)
 
 
+def patch_counts(up: BoolArray, side: int) -> NDArray[np.int64]:
+    """Return how often every pattern of a patch occurs in every sample, (n, patterns), numbered as in `patch_law`.
+
+    Args:
+        up: (n, *lattice) of any dimension; side: of a patch.
+    """
+    axes = tuple(range(1, up.ndim))
+    windows = sliding_window_view(up, (side,) * len(axes), axes).reshape(len(up), -1, side ** len(axes))
+    n_patterns = 1 << windows.shape[2]
+    codes = windows @ (1 << np.arange(windows.shape[2])[::-1]) + n_patterns * np.arange(len(up))[:, None]
+    return np.bincount(codes.ravel(), minlength=len(up) * n_patterns).reshape(len(up), n_patterns)
+
+
 def _check_shape(shape: tuple[int, int]) -> None:
     if len(shape) != 2 or min(shape) > MAX_WIDTH:
         raise InputError(f"shape must have two sides, the shorter one <= {MAX_WIDTH}, got {tuple(shape)}")

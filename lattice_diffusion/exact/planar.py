@@ -13,7 +13,6 @@ or given a small box around it, a grid of its own.
 """
 
 from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
 
@@ -25,19 +24,6 @@ CERTAIN = 40.0  # a coupling beyond which exp(-2|K|) may be dropped beside 1
 UNDERFLOW = 350.0  # a coupling whose exp(-2|K|) is no normal number
 SWEEP_WIDTH = 16  # rows of 2^16 states, 8 MiB per vector and 16 of them
 BOX_RADIUS = 5  # boxes of 11 columns; beyond, free fermions take over
-
-
-class PlanarEngine(Protocol):
-    """A method that sums over the faces of planar grids."""
-
-    def log_sums(self, right: FloatArray, down: FloatArray, *, rare: bool = True) -> FloatArray:
-        """Return (n,), log sum_s prod exp(K s s' - |K|); -inf where ties conflict, and below exp(-80) if not `rare`."""
-
-    def bond_log_odds(self, right: FloatArray, down: FloatArray, bond: tuple[int, int, int]) -> FloatArray:
-        """Return (n,), log P(s s' = +1)/P(s s' = -1) of the bond (channel, i, j) without its own coupling."""
-
-    def label_log_odds(self, right: FloatArray, down: FloatArray) -> FloatArray:
-        """Return (n,), the same of left and right edge column, each tied to one sign; their own `down` is unread."""
 
 
 def _each(function: Callable[..., float], right: FloatArray, down: FloatArray, *bond: int) -> FloatArray:
@@ -62,6 +48,7 @@ class FreeFermions:
     """
 
     def log_sums(self, right: FloatArray, down: FloatArray, *, rare: bool = True) -> FloatArray:
+        """Return (n,), log sum_s prod exp(K s s' - |K|); -inf where ties conflict, and below exp(-80) if not `rare`."""
         out = self._with_ties(self._log_sums, right, down)
         lost = np.isneginf(out) & (_beyond(right, down) if rare else False)
         if lost.any():
@@ -69,9 +56,11 @@ class FreeFermions:
         return out
 
     def bond_log_odds(self, right: FloatArray, down: FloatArray, bond: tuple[int, int, int]) -> FloatArray:
+        """Return (n,), log P(s s' = +1)/P(s s' = -1) of the bond (channel, i, j) without its own coupling."""
         return self._with_ties(lambda r, d: _each(free_fermions.bond_log_odds, r, d, *bond), right, down)
 
     def label_log_odds(self, right: FloatArray, down: FloatArray) -> FloatArray:
+        """Return (n,), the same of left and right edge column, each tied to one sign; their own `down` is unread."""
         return self._with_ties(lambda r, d: _each(free_fermions.label_log_odds, r, d), right, down)
 
     @staticmethod
@@ -95,7 +84,7 @@ class FreeFermions:
 
 
 class RowTransfer:
-    """Site-by-site transfer matrix along the longer side (`kernels.transfer_matrix`)."""
+    """The same by the site-by-site transfer matrix along the longer side (`kernels.transfer_matrix`)."""
 
     def log_sums(self, right: FloatArray, down: FloatArray, *, rare: bool = True) -> FloatArray:
         return self._log_sums(right, down, np.ones((right.shape[1], down.shape[2], 2)))

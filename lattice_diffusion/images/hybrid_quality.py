@@ -22,7 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import rel_entr
 
+from ..denoisers.paired_errors import mean_and_error
 from ..errors import InputError
+from ..exact.magnetisation import patch_counts
 from ..results import Row, variable, with_stderr
 from .conclusions import HYBRID
 from .decisions import GLOBAL, Variables
@@ -90,7 +92,7 @@ def patch_divergence(images: NDArray, reference: NDArray, threshold: float, side
     """
     if side > min(images.shape[2:]) or side > 4:
         raise InputError(f"side must be at most 4 and fit into the images, got {side} for {images.shape[2:]}")
-    x, y = (_patch_counts(set_.mean(axis=1) > threshold, side) for set_ in (images, reference))
+    x, y = (patch_counts(set_.mean(axis=1) > threshold, side) for set_ in (images, reference))
     blocks = [np.stack([counts[block].sum(axis=0) for block in _blocks(len(counts))]) for counts in (x, y)]
 
     def divergence(kept: NDArray[np.bool_]) -> float:
@@ -99,15 +101,6 @@ def patch_divergence(images: NDArray, reference: NDArray, threshold: float, side
 
     everything = np.ones(BLOCKS, bool)
     return _jackknife(divergence(everything), [divergence(np.arange(BLOCKS) != k) for k in range(BLOCKS)])
-
-
-def _patch_counts(up: NDArray[np.bool_], side: int) -> NDArray[np.int64]:
-    """Return how often every patch occurs in every image, (n, 2^(side^2))."""
-    windows = np.lib.stride_tricks.sliding_window_view(up, (side, side), axis=(1, 2))
-    codes = windows.reshape(*windows.shape[:3], -1) @ (1 << np.arange(side**2))
-    n_codes = 1 << side**2
-    shifted = codes.reshape(len(up), -1) + n_codes * np.arange(len(up))[:, None]
-    return np.bincount(shifted.ravel(), minlength=len(up) * n_codes).reshape(len(up), n_codes)
 
 
 def _blocks(n: int) -> list[NDArray[np.int64]]:
@@ -243,9 +236,9 @@ def _errors(dims: tuple[str, ...], errors: NDArray) -> Variables:
 
 def _average(name: str, dims: tuple[str, ...], samples: NDArray) -> Variables:
     """Return the mean over axis 0 and its error."""
-    return _described(name, dims, np.stack([samples.mean(axis=0), samples.std(axis=0, ddof=1) / len(samples) ** 0.5]))
+    return _described(name, dims, mean_and_error(samples))
 
 
-def _described(name: str, dims: tuple[str, ...], numbers: NDArray) -> Variables:
+def _described(name: str, dims: tuple[str, ...], numbers: NDArray | tuple[NDArray, NDArray]) -> Variables:
     """Return NAME and NAME_stderr from (2, ..)."""
     return with_stderr(name, dims, numbers[0], numbers[1], *DESCRIBED[name])

@@ -18,6 +18,7 @@ import numpy as np
 from numba import njit
 
 from .clusters import merge
+from .transfer_matrix import normalise
 
 
 @njit(cache=True)
@@ -54,22 +55,12 @@ def take_site(v, out, right, down, weight):
 
 
 @njit(cache=True)
-def normalise(v):
-    """Scale v to sum 1 in place and return the logarithm of the sum."""
-    total = v.sum()
-    if total > 0.0:
-        v /= total
-        return math.log(total)
-    return -np.inf
-
-
-@njit(cache=True)
 def add_row(v, work, right, down, weights):
     """Turn v, a function of the row above, into one of this row; return the log of the scale taken out."""
     for j in range(right.shape[0]):
         add_site(v, work, right[j], down[j], weights[j])
         v[:] = work
-    return normalise(v)
+    return normalise(v, v)
 
 
 @njit(cache=True)
@@ -77,7 +68,7 @@ def take_row(v, work, right, down, weights):
     for j in range(right.shape[0] - 1, -1, -1):
         take_site(v, work, right[j], down[j], weights[j])
         v[:] = work
-    return normalise(v)
+    return normalise(v, v)
 
 
 @njit(cache=True)

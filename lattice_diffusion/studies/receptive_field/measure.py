@@ -20,6 +20,7 @@ from pydantic import Field
 
 from ...channels import Channel, Erasure, Gaussian
 from ...denoisers import ExactDenoiser, gaussian_divergence, generated_covariance, unmask_loops
+from ...denoisers.paired_errors import mean_and_error
 from ...errors import InputError
 from ...models import DomainWalls, GaussianField
 from ...phases import Allocation, evaluate_schedule, log_rule, optimal_schedule, two_level_schedule
@@ -85,10 +86,6 @@ def network_costs(
     return np.array([net.multiply_adds(model.image_shape) for net in nets]), seconds / len(x_t)
 
 
-def _mean(seconds: NDArray) -> tuple[NDArray, NDArray]:
-    return seconds.mean(axis=0), seconds.std(axis=0, ddof=1) / np.sqrt(len(seconds))
-
-
 def _radii_and_global(table: dict[str, Any]) -> dict[str, xr.Variable]:
     name = "radius of the denoiser, -1 for the global one"
     return {"radius": variable("radius", [*table["radii"], -1], "sites", name)}
@@ -111,7 +108,7 @@ NETWORK_COST_COLUMNS = {
 def network_cost(point: Point, rng: np.random.Generator) -> Values:
     settings = point.settings
     multiply_adds, seconds = network_costs(point.model, point.channel, point.radii, settings.rounds, settings.passes)
-    mean, stderr = _mean(seconds)
+    mean, stderr = mean_and_error(seconds)
     return {"seconds": mean, "seconds_stderr": stderr, "multiply_adds": multiply_adds}
 
 
@@ -195,7 +192,7 @@ def slice_costs(
     else:
         counted, seconds = network_costs(model, channel, radii, settings.rounds, settings.passes)
         if settings.cost == "seconds":
-            mean, stderr = _mean(seconds)
+            mean, stderr = mean_and_error(seconds)
             return mean / share, stderr / share
     return counted / share, np.zeros(len(counted))
 

@@ -13,7 +13,6 @@ The return starts from true noisy data and takes `n_steps` reverse steps, so tha
 bond for walls, per mode for fields), m the mean of all values.
 """
 
-import itertools
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
@@ -33,6 +32,7 @@ from ...denoisers import (
     violated_vertices,
 )
 from ...errors import InputError
+from ...exact.magnetisation import patch_counts
 from ...lattice import FloatArray
 from ...models import DomainWalls, GaussianField
 from ...runs.points import Point
@@ -136,15 +136,8 @@ def orders(model: Any, x: NDArray) -> FloatArray:
 
 def patch_frequencies(model: Any, x: NDArray, side: int = 2) -> FloatArray:
     """Return how often each pattern of a patch of this side occurs in a sample (n, patterns)."""
-    up = (x > 0).astype(np.int64)
-    code: NDArray[np.int64] = np.zeros(1, np.int64)
-    for corner in itertools.product(range(side), repeat=model.lattice.ndim):
-        cut = tuple(slice(k, n - side + 1 + k) for k, n in zip(corner, model.lattice.shape, strict=True))
-        code = 2 * code + up[(slice(None), *cut)]
-    n_patterns = 1 << side**model.lattice.ndim
-    code = code.reshape(len(x), -1) + n_patterns * np.arange(len(x))[:, None]
-    counts = np.bincount(code.ravel(), minlength=n_patterns * len(x)).reshape(len(x), n_patterns)
-    return np.asarray(counts / (code.size / len(x)))
+    counts = patch_counts(x > 0, side)
+    return np.asarray(counts / counts[:1].sum())
 
 
 def half_chi_square(differences: FloatArray, clean: FloatArray) -> tuple[float, float]:
