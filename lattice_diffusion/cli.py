@@ -464,7 +464,7 @@ def benchmark_estimators(
     out: Annotated[Path, Output(help="Rows to write: .jsonl, or .csv with a .jsonl beside it.")] = Path(
         "estimators.jsonl"
     ),
-    tasks: Annotated[str | None, What(help="Tasks a,b,...; tables and atoms are groups.", **TASKS)] = None,
+    tasks: Annotated[str | None, What(help="Tasks a,b,...; tables, atoms and functions are groups.", **TASKS)] = None,
     estimators: Annotated[str | None, What(help="Estimators x,y,... or file.py:Class.", **ESTIMATORS)] = None,
     n_samples: Annotated[str | None, Effort(help="Numbers of samples, such as 5000,20000.")] = None,
     seeds: Annotated[int, Effort(min=1, max=10**6, help="Number of repetitions of every point.")] = 10,

@@ -320,9 +320,11 @@ class Estimator(Parameters, ABC):
 
     Class attributes:
         continuous_only: whether columns with a handful of values are refused.
+        tails_mapped: whether heavy tails may be mapped to normal scores.
     """
 
     continuous_only: ClassVar[bool] = False
+    tails_mapped: ClassVar[bool] = True
     limits: ClassVar[Limits] = {"folds": (2, None)}
     folds: int
     estimate_: Estimate
@@ -370,7 +372,8 @@ class Estimator(Parameters, ABC):
         """
         if isinstance(c, Tripartition):
             parts, c = c, None
-        sample = light_tailed(sample_of(a, c, b, parts, channel, t, tokens))
+        sample = sample_of(a, c, b, parts, channel, t, tokens)
+        sample = light_tailed(sample) if self.tails_mapped else sample
         if self.continuous_only:
             sample.check_continuous(type(self).__name__)
         self._verbose, self._start = verbose, time.monotonic()

@@ -81,7 +81,7 @@ def plan(
     """Return all runs, cheapest first within a task; samples are the same for all estimators.
 
     Args:
-        task_list: names of tasks or of groups ("tables", "atoms"), or tasks of your own.
+        task_list: names of tasks or of groups ("tables", "atoms", "functions"), or tasks of your own.
         estimators: names that `estimators.find` knows, or names with objects.
         sizes: numbers of samples.
         seeds: which repetitions.

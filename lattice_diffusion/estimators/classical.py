@@ -39,6 +39,7 @@ class Oracle(Estimator):
         model: p_0, one of `lattice_diffusion.models`; the benchmark fills in the task's.
     """
 
+    tails_mapped: ClassVar[bool] = False
     model: Any = None
 
     def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: np.random.Generator) -> Estimate:

@@ -1,16 +1,19 @@
-"""Laws of tables, whose information is known: numbers, categories, rare classes, atoms beside a continuum.
+"""Laws of tables, whose information is known: numbers, categories, rare classes, atoms, heavy tails, functions.
 
 A row holds A, one column, then B, then C. The pointwise log ratio log p(a|b,c)/p(a|b) of every law is a formula, and so
-is its mean I(A;C|B), up to a quadrature over one Gaussian variable.
+is its mean I(A;C|B), up to quadratures.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
-from scipy.special import entr, log_ndtr, ndtr, xlogy
+from numpy.typing import ArrayLike
+from scipy.special import entr, log_ndtr, logsumexp, ndtr, xlogy
+from scipy.stats import multivariate_t, norm, t
 
 from ..lattice import FloatArray, Rng, Tripartition
 
@@ -170,13 +173,19 @@ class Pair(Table):
 
     correlation: float = 0.7
 
-    @abstractmethod
     def seen(self, a: FloatArray) -> FloatArray:
         """Return the values A of standard normal ones."""
+        return a
 
     def draw(self, n: int, rng: np.random.Generator) -> FloatArray:
         a, z = rng.standard_normal((2, n))
         return np.c_[self.seen(a), self.correlation * a + np.sqrt(1 - self.correlation**2) * z]
+
+    def gaussian(self, a: FloatArray, c: FloatArray) -> FloatArray:
+        """Return log p(a|c)/p(a) of the Gaussian pair."""
+        left = 1 - self.correlation**2
+        ratios: FloatArray = 0.5 * (a**2 - (a - self.correlation * c) ** 2 / left - np.log(left))
+        return ratios
 
 
 class Rectified(Pair):
@@ -186,9 +195,9 @@ class Rectified(Pair):
         return np.maximum(a, 0.0)
 
     def log_ratios(self, x: FloatArray) -> FloatArray:
-        (a, c), left = x.T, 1 - self.correlation**2
-        density = 0.5 * (a**2 - (a - self.correlation * c) ** 2 / left - np.log(left))
-        return np.where(a > 0, density, np.log(2) + log_ndtr(-self.correlation * c / np.sqrt(left)))
+        a, c = x.T
+        below = log_ndtr(-self.correlation * c / np.sqrt(1 - self.correlation**2))
+        return np.where(a > 0, self.gaussian(a, c), np.log(2) + below)
 
     @cached_property
     def information(self) -> float:
@@ -220,3 +229,110 @@ class EightBit(Pair):
     @cached_property
     def information(self) -> float:
         return float(entr(self._marginal).sum() - WEIGHTS @ entr(self._given(NODES)).sum(axis=1))
+
+
+class Lognormal(Pair):
+    """Both variables are exponentials of twice the Gaussian ones."""
+
+    def draw(self, n: int, rng: np.random.Generator) -> FloatArray:
+        return np.exp(2 * super().draw(n, rng))
+
+    def log_ratios(self, x: FloatArray) -> FloatArray:
+        return self.gaussian(*np.log(x.T) / 2)
+
+    @cached_property
+    def information(self) -> float:
+        return float(-0.5 * np.log1p(-(self.correlation**2)))
+
+
+@dataclass(frozen=True)
+class Student(Pair):
+    """Both variables are the Gaussian ones over the same random scale, which makes them Student's t.
+
+    Args:
+        freedom: degrees of freedom.
+    """
+
+    freedom: float = 2.0
+
+    def draw(self, n: int, rng: np.random.Generator) -> FloatArray:
+        return super().draw(n, rng) / np.sqrt(rng.chisquare(self.freedom, (n, 1)) / self.freedom)
+
+    @property
+    def _joint(self) -> Any:
+        return multivariate_t(shape=[[1.0, self.correlation], [self.correlation, 1.0]], df=self.freedom)
+
+    def log_ratios(self, x: FloatArray) -> FloatArray:
+        ratios: FloatArray = self._joint.logpdf(x) - t.logpdf(x, self.freedom).sum(axis=1)
+        return ratios
+
+    @cached_property
+    def information(self) -> float:
+        return float(2 * t.entropy(self.freedom) - self._joint.entropy())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Function(Table):
+    """A is a function of B and C, whose columns are independent and standard normal, plus `noise` times such a column.
+
+    Given B, A is a mixture of Gaussians. I(A;C|B) = h(A|B) - h(noise), an integral over a and the first column of B.
+
+    Args:
+        mean: E(a|b,c), (n,), of b (n_b, n) and c (n_c, n).
+        given_b: of b, means, and variances beside the noise, of the Gaussians: shapes that broadcast to (n, k).
+        weights: of the Gaussians, (k,).
+    """
+
+    n_b: int = 0
+    n_c: int = 1
+    mean: Callable[[FloatArray, FloatArray], FloatArray]
+    given_b: Callable[[FloatArray], tuple[ArrayLike, ArrayLike]]
+    weights: ArrayLike = (1.0,)
+    noise: float = 0.5
+
+    def draw(self, n: int, rng: np.random.Generator) -> FloatArray:
+        x = rng.standard_normal((1 + self.n_b + self.n_c, n))
+        x[0] = self.mean(x[1 : 1 + self.n_b], x[1 + self.n_b :]) + self.noise * x[0]
+        return x.T
+
+    def log_ratios(self, x: FloatArray) -> FloatArray:
+        a, b, c = np.split(x.T, [1, 1 + self.n_b])
+        near = norm.logpdf(a[0], self.mean(b, c), self.noise)
+        return near - self._log_density(a.T, *self._mixture(b))[:, 0]
+
+    def _mixture(self, b: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return means and variances of p(a|b), (n or 1, k or 1)."""
+        means, variances = map(np.atleast_2d, self.given_b(b))
+        return means, variances + self.noise**2
+
+    def _log_density(self, a: FloatArray, means: FloatArray, variances: FloatArray) -> FloatArray:
+        """Return log p(a|b) of values (n, m)."""
+        log_p = norm.logpdf(a[:, :, None], means[:, None], variances[:, None] ** 0.5)
+        return logsumexp(log_p, axis=2, b=np.asarray(self.weights))
+
+    @cached_property
+    def information(self) -> float:
+        means, variances = self._mixture(np.tile(NODES, (self.n_b, 1)))
+        width = (np.asarray(self.weights) * (variances + means**2)).sum(axis=1, keepdims=True) ** 0.5
+        a = width * np.linspace(-40, 40, 8001)
+        log_p = self._log_density(a, means, variances)
+        entropy = np.trapezoid(-np.exp(log_p) * log_p, a, axis=1)
+        return float(WEIGHTS @ np.broadcast_to(entropy, NODES.shape) - norm.entropy(scale=self.noise))
+
+
+class Repeated(Function):
+    """A function of one column of B alone; C is that column and half as much noise, and tells nothing more."""
+
+    def draw(self, n: int, rng: np.random.Generator) -> FloatArray:
+        x = super().draw(n, rng)
+        x[:, 2] = x[:, 1] + x[:, 2] / 2
+        return x
+
+
+WAVE = Function(mean=lambda b, c: np.cos(4 * c[0]), given_b=lambda b: (np.cos(4 * NODES), 0.0), weights=WEIGHTS)
+SIGNS = Function(
+    n_b=1, mean=lambda b, c: np.sign(b[0] * c[0]), given_b=lambda b: ([-1.0, 1.0], 0.0), weights=(0.5, 0.5)
+)
+PRODUCT = Function(n_b=1, mean=lambda b, c: b[0] * c[0], given_b=lambda b: (0.0, b[0][:, None] ** 2), noise=1.0)
+TWO_OF_SIX = Function(n_b=6, n_c=6, mean=lambda b, c: c[0] * c[1], given_b=lambda b: (0.0, NODES**2), weights=WEIGHTS)
+REPEATED = Repeated(n_b=1, mean=lambda b, c: np.cos(4 * b[0]), given_b=lambda b: (np.cos(4 * b[0])[:, None], 0.0))

@@ -5,7 +5,8 @@ in truths.json, which `python -m lattice_diffusion.estimators.tasks` makes. So i
 deviation of the exact log ratio log p(a|b,c)/p(a|b) of single samples: spread/sqrt(n) is the statistical floor.
 
 TASKS are noisy lattices. GROUPS are further tasks, flat rows without noise, that are measured where they are asked for:
-"tables" (many columns, copies, categories, a rare class) and "atoms" (values of positive probability in A).
+"tables" (many columns, copies, categories, a rare class), "atoms" (values of positive probability in A) and "functions"
+(waves, products, heavy tails).
 """
 
 import json
@@ -28,6 +29,7 @@ from ..lattice import Lattice, Rng, Tripartition
 from ..models import CurieWeiss, DomainWalls, GaussianField, GaussianMixture, Ising, OnLattice, PottsChain
 from ..models.base import DataKind
 from ..registry import hint
+from . import tables
 from .classical import exact_log_ratios
 from .tables import Categories, EightBit, Numbers, RareClass, Rectified, Table
 
@@ -206,6 +208,15 @@ GROUPS: dict[str, dict[str, Table]] = {
         "table-rare-class": RareClass(10),
     },
     "atoms": {"atoms-rectified": Rectified(), "atoms-8-bit": EightBit()},
+    "functions": {
+        "function-wave": tables.WAVE,
+        "function-signs": tables.SIGNS,
+        "function-product": tables.PRODUCT,
+        "function-two-of-six": tables.TWO_OF_SIX,
+        "function-repeated": tables.REPEATED,
+        "function-lognormal": tables.Lognormal(),
+        "function-student": tables.Student(),
+    },
 }
 
 
