@@ -41,19 +41,21 @@ from .reverse_process import (
 )
 
 if TYPE_CHECKING:
+    from .checkpoints import CheckpointError
     from .fitting import fit, load, save, train
     from .global_net import GlobalNet
     from .image_nets import GlobalImageNet, LocalImageNet
     from .local_net import LocalNet
     from .message_net import MessageNet
     from .network import network_arguments
-    from .training import CheckpointError, TrainingConfig, TrainingError, TrainingStep, minimise
+    from .training import TrainingConfig, TrainingError, TrainingStep, minimise
     from .wrapped import WrappedDenoiser, from_azula, from_diffusers, scheduler_unit, wrap
 
 _HOMES = {
     **dict.fromkeys(["fit", "load", "save", "train"], "fitting"),
     **dict.fromkeys(["GlobalImageNet", "LocalImageNet"], "image_nets"),
-    **dict.fromkeys(["CheckpointError", "TrainingConfig", "TrainingError", "TrainingStep", "minimise"], "training"),
+    **dict.fromkeys(["TrainingConfig", "TrainingError", "TrainingStep", "minimise"], "training"),
+    "CheckpointError": "checkpoints",
     "GlobalNet": "global_net",
     "LocalNet": "local_net",
     "MessageNet": "message_net",

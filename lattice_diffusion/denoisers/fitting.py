@@ -26,6 +26,7 @@ from .. import __version__
 from ..channels import CHANNELS, Channel
 from ..errors import InputError, array_of, check_finite, check_limits, check_memory, device_of, shown
 from ..lattice import Rng
+from .checkpoints import read_checkpoint, understood, write_checkpoint
 from .global_net import GlobalNet
 from .image_nets import GlobalImageNet, LocalImageNet
 from .local_net import LocalNet
@@ -33,15 +34,7 @@ from .message_net import MessageNet
 from .network import Network
 from .on_device import corrupt, generator_on, on, to_device
 from .posterior import Bernoulli, Categorical, Denoiser, Posterior, check_channel, check_posterior
-from .training import (
-    TrainingConfig,
-    TrainingError,
-    TrainingStep,
-    minimise,
-    read_checkpoint,
-    understood,
-    write_checkpoint,
-)
+from .training import TrainingConfig, TrainingError, TrainingStep, minimise
 
 Draw = Callable[[int, np.random.Generator], NDArray]
 Times = Callable[[int, np.random.Generator], NDArray[np.float64]]

@@ -1,4 +1,4 @@
-"""The training loop of every network in the package, its optimisers, and its checkpoints.
+"""The training loop of every network in the package.
 
     for step in minimise(net, loss, TrainingConfig(steps=2000), rng=rng):
         print(step.number, step.loss)
@@ -15,14 +15,11 @@ the next score or checkpoint, or after CHECK_EVERY steps, in which the weights h
 
 import contextlib
 import copy
-import json
 import math
 import signal
 import threading
 import time
-import zipfile
-import zlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -31,13 +28,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .. import __version__
 from ..errors import InputError, Limits, check_limits, out_of_memory, shown
 from ..progress import say
-from ..store import atomic_write
+from .checkpoints import Rng, resumed, set_state, stamp_of, state_of, understood, write_checkpoint
+from .muon import Muon
 
-Rng = np.random.Generator | torch.Generator
-FORMAT = 2  # of checkpoints
 CHECK_EVERY = 50  # steps between two looks at what a GPU has found
 NEVER_WAITS = ("cuda",)  # devices whose Adam is one kernel, which takes no step where there is trouble
 LIMITS: Limits = {
@@ -52,10 +47,6 @@ LIMITS: Limits = {
     "checkpoint_every": (1, None),
     "patience": (1, None),
 }
-
-
-class CheckpointError(InputError):
-    """A file that is not a checkpoint, or that belongs to another network or training."""
 
 
 class TrainingError(RuntimeError):
@@ -228,11 +219,11 @@ def minimise(
         state |= {"scores": dict(scores)}
         state |= {"best": vars(best)} if config.keep == "best" else {}
         write_checkpoint(config.checkpoint, state)  # type: ignore[arg-type]
-        return number, _stamp(config.checkpoint)
+        return number, stamp_of(config.checkpoint)
 
     if config.resume and Path(config.checkpoint).exists():  # type: ignore[arg-type]
         with understood(config.checkpoint, "of this network and training"):  # type: ignore[arg-type]
-            state = _resumed(config.checkpoint, about)  # type: ignore[arg-type]
+            state = resumed(config.checkpoint, about)  # type: ignore[arg-type]
             number = int(state["step"])
             net.load_state_dict(state["weights"])
             average.load_state_dict(state["average"])
@@ -241,11 +232,11 @@ def minimise(
             optimiser.load_state_dict(state["optimiser"])
             scores.update(state["scores"])
             best = _Best(**state["best"]) if config.keep == "best" else best
-            _set_state(rng, state["rng"])
+            set_state(rng, state["rng"])
         if config.keep == "best" and number > best.number:  # interrupted while it was scored
             judge()
     kept = None if config.checkpoint is None else rng
-    (saved, stamp), drawn = (number, _stamp(config.checkpoint)), _state(kept)
+    (saved, stamp), drawn = (number, stamp_of(config.checkpoint)), state_of(kept)
 
     try:
         while (config.steps is None or number < config.steps) and best.waited != config.patience:
@@ -259,11 +250,11 @@ def minimise(
                 _step(optimiser, trouble)
                 number += 1
                 follow()
-                drawn = _state(kept)
+                drawn = state_of(kept)
             if number % CHECK_EVERY == 0:
                 check()
             scored = judge()
-            drawn = _state(kept) if scored is not None else drawn
+            drawn = state_of(kept) if scored is not None else drawn
             if config.checkpoint is not None and (number == config.steps or number % config.checkpoint_every == 0):
                 saved, stamp = save()
             yield TrainingStep(number, value, time.perf_counter() - start, rate, scored)
@@ -271,7 +262,7 @@ def minimise(
         if config.checkpoint is not None and number != saved:
             saved, stamp = save()
     except (KeyboardInterrupt, GeneratorExit):  # the latter may come late, when the loop's traceback is forgotten
-        if config.checkpoint is not None and number != saved and _stamp(config.checkpoint) == stamp:
+        if config.checkpoint is not None and number != saved and stamp_of(config.checkpoint) == stamp:
             save()
         raise
     finally:
@@ -369,9 +360,6 @@ def _scored(score: Callable[[nn.Module], float] | None, net: nn.Module) -> float
         return float(score(net))
 
 
-# -- optimisers -----------------------------------------------------------------------------------------------------
-
-
 def _optimiser(net: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
     lr, betas = config.learning_rate, config.betas
     if config.optimiser == "muon":
@@ -382,148 +370,3 @@ def _optimiser(net: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
 
 def _never_waits(net: nn.Module) -> bool:
     return next(net.parameters()).device.type in NEVER_WAITS
-
-
-class Muon(torch.optim.Optimizer):
-    """Orthogonalised momentum for matrices and kernels, Adam for all else (Jordan et al. 2024).
-
-    The momentum M = U S V' of a matrix is replaced by U V' before it is taken as a step, so that directions of small
-    gradient, which carry the weak dependences on distant sites, are learned as fast as the strong ones
-    (kellerjordan.github.io/posts/muon). Tensors with a side below 16 take Adam's step. `torch.optim.Muon` takes
-    no kernels and orthogonalises in bfloat16, so it does not replace this class.
-
-    Args:
-        parameters: of the network; kernels (out, in, *box) are matrices (out, everything else).
-        lr: of Adam; matrices move by singular values of 4 lr, times sqrt(rows / columns) for tall ones.
-        betas: of Adam.
-    """
-
-    POLYNOMIAL = (3.4445, -4.7750, 2.0315)  # drives singular values in (0, 1] to within 0.3 of 1 in five steps
-    MOMENTUM = 0.95
-    MATRIX_RATE = 4.0  # of the step's singular values, in units of the learning rate
-    SMALLEST_SIDE = 16
-
-    def __init__(self, parameters: Iterable[Tensor], lr: float, betas: tuple[float, float] = (0.9, 0.99)) -> None:
-        super().__init__(parameters, {"lr": lr, "betas": betas})
-
-    @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Move all parameters by their gradients."""
-        trouble = getattr(self, "found_inf", None)
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    move = self._orthogonal_step if self.is_matrix(p) else self._adam_step
-                    step = move(p, p.grad, self.state[p], group["lr"], group["betas"])
-                    p.sub_(step if trouble is None else torch.where(trouble > 0, 0.0, step))
-
-    @classmethod
-    def is_matrix(cls, weight: Tensor) -> bool:
-        """Return whether steps of this tensor are orthogonalised."""
-        return weight.ndim > 1 and min(weight.shape[0], weight[0].numel()) >= cls.SMALLEST_SIDE
-
-    @classmethod
-    def orthogonal(cls, matrix: Tensor) -> Tensor:
-        """Return about U V' of matrix = U S V', by five steps of a polynomial in M M'."""
-        a, b, c = cls.POLYNOMIAL
-        tall = matrix.shape[0] > matrix.shape[1]
-        x = matrix.T if tall else matrix
-        x = x / x.norm().clamp(min=1e-30)
-        for _ in range(5):
-            square = x @ x.T
-            x = a * x + (b * square + c * square @ square) @ x
-        return x.T if tall else x
-
-    def _orthogonal_step(self, p: Tensor, grad: Tensor, state: dict[str, Any], lr: float, betas: Any) -> Tensor:
-        momentum = state.setdefault("momentum", torch.zeros_like(p)).lerp_(grad, 1 - self.MOMENTUM)
-        ahead = grad.lerp(momentum, self.MOMENTUM).flatten(1)
-        rate = lr * self.MATRIX_RATE * max(1.0, ahead.shape[0] / ahead.shape[1]) ** 0.5
-        return rate * self.orthogonal(ahead).view_as(p)
-
-    def _adam_step(self, p: Tensor, grad: Tensor, state: dict[str, Any], lr: float, betas: Any) -> Tensor:
-        mean = state.setdefault("mean", torch.zeros_like(p)).lerp_(grad, 1 - betas[0])
-        square = state.setdefault("square", torch.zeros_like(p)).lerp_(grad**2, 1 - betas[1])
-        state["n"] = n = state.get("n", 0) + 1
-        return lr * mean / (1 - betas[0] ** n) / ((square / (1 - betas[1] ** n)).sqrt() + 1e-8)
-
-
-# -- checkpoints ----------------------------------------------------------------------------------------------------
-
-
-def write_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:
-    """Write tensors, numbers and text to a file that is there whole or not at all."""
-    with atomic_write(Path(path)) as partial:
-        torch.save({"format": FORMAT, "package_version": __version__, **state}, partial)
-
-
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Return what `write_checkpoint` wrote; it runs no code from the file.
-
-    Raises CheckpointError for a file that is missing, damaged (torch does not look at checksums) or another one.
-    """
-    if not Path(path).exists():
-        raise CheckpointError(f"{path} does not exist")
-    try:
-        with zipfile.ZipFile(path) as parts:
-            damaged = parts.testzip()
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file can fail anywhere in zipfile, pickle and torch
-        raise CheckpointError(
-            f"{path} is not a checkpoint of this package, or a damaged one ({type(error).__name__})"
-        ) from None
-    if damaged:
-        raise CheckpointError(f"{path} is damaged: the checksum of {damaged} is another; train again")
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise CheckpointError(f"{path} is not a checkpoint of this package in format {FORMAT}; train again")
-    return state
-
-
-@contextlib.contextmanager
-def understood(path: str | Path, what: str) -> Iterator[None]:
-    """Turn what goes wrong with the contents of a checkpoint into one sentence with its name."""
-    try:
-        yield
-    except CheckpointError:
-        raise
-    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"{path} is not a checkpoint {what}: {reason.rstrip(':')}") from None
-
-
-def _resumed(path: str | Path, about: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the state in a checkpoint of the training that `about` describes."""
-    state = read_checkpoint(path)
-    if "optimiser" not in state:
-        raise CheckpointError(f"{path} holds a finished network only, which cannot be trained further")
-    theirs = state["description"]
-    differing = [
-        f"{name} is {theirs.get(name)} there and {about[name]} here"
-        for name in about
-        if about[name] != theirs.get(name)
-    ]
-    if differing:
-        raise CheckpointError(f"{path} is a checkpoint of another network or training: {', '.join(differing)}")
-    return state
-
-
-def _stamp(path: str | Path | None) -> Any:
-    """Return what changes when a file is written again; None where there is none, False where its folder is gone."""
-    if path is None or not Path(path).exists():
-        return None if path is None or Path(path).absolute().parent.is_dir() else False
-    found = Path(path).stat()
-    return found.st_ino, found.st_mtime_ns
-
-
-def _state(rng: Rng | None) -> Tensor | str | None:
-    if isinstance(rng, np.random.Generator):
-        return json.dumps(rng.bit_generator.state, default=np.ndarray.tolist)
-    return None if rng is None else rng.get_state()
-
-
-def _set_state(rng: Rng | None, state: Any) -> None:
-    if isinstance(rng, np.random.Generator):
-        rng.bit_generator.state = json.loads(state)
-    elif rng is not None and len(state) == len(rng.get_state()):
-        rng.set_state(state)
-    elif rng is not None:  # that of another kind of device, which draws other numbers
-        rng.manual_seed(zlib.crc32(state.numpy().tobytes()))

@@ -20,9 +20,9 @@ from torch.nn.functional import silu
 
 from ..channels import Gaussian
 from ..denoisers import GlobalImageNet, LocalImageNet, TrainingConfig, minimise, train
+from ..denoisers.checkpoints import read_checkpoint, understood, write_checkpoint
 from ..denoisers.network import Network, initialise, layer
 from ..denoisers.on_device import on, to_device
-from ..denoisers.training import read_checkpoint, understood, write_checkpoint
 from ..errors import InputError
 from .decisions import GLOBAL
 from .images import Images

@@ -31,8 +31,9 @@ from lattice_diffusion.denoisers import (
     train,
 )
 from lattice_diffusion.denoisers import training as loop_of
+from lattice_diffusion.denoisers.checkpoints import set_state
 from lattice_diffusion.denoisers.fitting import VALIDATION_TIMES, nats, uniform_times
-from lattice_diffusion.denoisers.training import Muon
+from lattice_diffusion.denoisers.muon import Muon
 
 SMALL = {"width": 16, "depth": 1}
 
@@ -472,7 +473,7 @@ def test_the_state_of_a_generator_of_another_device_becomes_a_seed():
     draws = []
     for _ in range(2):
         rng = torch.Generator().manual_seed(5)
-        loop_of._set_state(rng, torch.arange(16, dtype=torch.uint8))
+        set_state(rng, torch.arange(16, dtype=torch.uint8))
         draws.append(torch.rand(3, generator=rng))
     assert torch.equal(*draws)
     assert not torch.equal(draws[0], torch.rand(3, generator=torch.Generator().manual_seed(5)))
