@@ -18,7 +18,7 @@ from report import parser, report
 import lattice_diffusion as ld
 from lattice_diffusion.estimators import messages
 from lattice_diffusion.estimators.base import sample_of
-from lattice_diffusion.estimators.laws import NoisySpin
+from lattice_diffusion.estimators.heads import NoisySpin
 from lattice_diffusion.estimators.networks import by_chunks
 from lattice_diffusion.estimators.neural import split
 from lattice_diffusion.plots import new_figure

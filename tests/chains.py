@@ -1,6 +1,7 @@
 """Random words, energies and scores of Markov chains, written out apart from the package."""
 
 import numpy as np
+from scipy.signal import lfilter
 
 
 def xoshiro(s):
@@ -18,6 +19,13 @@ def xoshiro(s):
     s[2] ^= t
     s[3] = rotate(s[3], 45)
     return words
+
+
+def ar1(a, shape, rng):
+    """Stationary x_k = a x_k-1 + noise of unit variance; tau = (1 + a)/(1 - a), the variance of a mean tau/n."""
+    noise = rng.standard_normal(shape)
+    noise[..., 1:] *= np.sqrt(1 - a * a)
+    return lfilter([1.0], [1.0, -a], noise, axis=-1)
 
 
 def energies(spins, lattice):

@@ -24,7 +24,8 @@ from ..errors import InputError, Limits
 from ..estimate import Estimate
 from ..lattice import FloatArray
 from .base import Sample, sample_of, standardising, warn_at_cap
-from .laws import FEWEST, Categorical, Head, Law, NoisySpin, head_of
+from .heads import FEWEST, Categorical, Head, NoisySpin, head_of
+from .laws import Law
 from .messages import Bonds, MessageLaw, bonds_of, taught
 from .networks import MLP, Rows, by_chunks, tensor
 from .neural import BETWEEN, VALIDATION, Learned, Neural, independent_columns, middle, split

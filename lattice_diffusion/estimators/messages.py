@@ -26,7 +26,8 @@ from ..denoisers.training import TrainingConfig, minimise
 from ..errors import InputError
 from ..exact.bonds import Patch, bond_radii, window
 from .base import Sample
-from .laws import Head, Term
+from .heads import Head
+from .laws import Term
 from .networks import Rows, by_chunks, torch_generator
 
 STARTS, STEPS, RATE, BATCH = 3, 150, 0.03, 512  # of Adam

@@ -22,7 +22,7 @@ from ..errors import Limits
 from ..estimate import Estimate
 from ..lattice import FloatArray
 from .base import Estimator, Sample, mean_estimate
-from .laws import FLAT
+from .heads import FLAT
 from .networks import Rows, torch_generator
 
 BETWEEN = 12**-0.5  # error of half-way, in units of the gap: the truth may be anywhere between

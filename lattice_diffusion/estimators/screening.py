@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..lattice import FloatArray
-from .laws import FEWEST, FLAT
+from .heads import FEWEST, FLAT
 
 SIGNIFICANT = 3.0  # standard errors by which a correlation differs from what the others make it
 CONDITION = 1e-2  # least eigenvalue of W, in units of their mean

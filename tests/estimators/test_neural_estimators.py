@@ -17,7 +17,7 @@ from lattice_diffusion.estimators import messages, tables
 from lattice_diffusion.estimators.base import CapWarning, light_tailed, sample_of
 from lattice_diffusion.estimators.critics import Bound
 from lattice_diffusion.estimators.denoiser_gap import DenoiserGapWarning
-from lattice_diffusion.estimators.laws import NoisySpin, head_of
+from lattice_diffusion.estimators.heads import NoisySpin, head_of
 from lattice_diffusion.estimators.neural import middle
 
 torch = pytest.importorskip("torch")

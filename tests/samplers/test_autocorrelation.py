@@ -2,21 +2,13 @@
 
 import numpy as np
 import pytest
-from scipy.signal import lfilter
+from chains import ar1
 
 from lattice_diffusion.samplers.autocorrelation import (
     autocorrelation,
     effective_samples,
     integrated_autocorrelation_time,
 )
-
-
-def ar1(a, n, rng, chains=None):
-    """x_k = a x_k-1 + noise from its stationary law; tau = (1 + a)/(1 - a)."""
-    noise = rng.standard_normal((chains or 1, n))
-    noise[:, 0] /= np.sqrt(1 - a * a)
-    x = lfilter([1.0], [1.0, -a], noise, axis=1)
-    return x if chains else x[0]
 
 
 @pytest.mark.parametrize("a", [0.0, 0.5, 0.9, 0.95, -0.3, -0.5, -0.7, -0.9, -0.95])
@@ -61,14 +53,14 @@ def test_a_time_of_zero_is_bounded_by_its_error():
 
 def test_error_of_the_mean_from_effective_samples():
     rng = np.random.default_rng(53)
-    series = ar1(0.7, 4000, rng, chains=400)
+    series = ar1(0.7, (400, 4000), rng)
     z = [x.mean() / (x.std() / np.sqrt(effective_samples(x))) for x in series]
     assert abs(np.var(z) - 1) < 5 * np.sqrt(2 / 400)
 
 
 def test_chains_count_together():
     rng = np.random.default_rng(54)
-    chains = ar1(0.9, 500, rng, chains=400)
+    chains = ar1(0.9, (400, 500), rng)
     estimate = integrated_autocorrelation_time(chains)
     assert abs(estimate.tau - 19.0) < 5 * estimate.error
     assert effective_samples(chains) == pytest.approx(200_000 / estimate.tau)

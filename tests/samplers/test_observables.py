@@ -4,7 +4,7 @@ import enumeration
 import kaufman
 import numpy as np
 import pytest
-from scipy.signal import lfilter
+from chains import ar1
 
 import lattice_diffusion as ld
 from lattice_diffusion.models.ising import BETA_CRITICAL
@@ -23,13 +23,6 @@ from lattice_diffusion.samplers import (
 
 SMALL = ld.Lattice((4, 3), periodic=True)
 BETA = 0.35
-
-
-def ar1(a, shape, rng):
-    """Stationary x_k = a x_k-1 + noise of unit variance; the variance of a mean of n is (1 + a)/(1 - a)/n."""
-    noise = rng.standard_normal(shape)
-    noise[..., 1:] *= np.sqrt(1 - a * a)
-    return lfilter([1.0], [1.0, -a], noise, axis=-1)
 
 
 # -- large lattices ------------------------------------------------------------------------------------------------
