@@ -227,7 +227,7 @@ class TransferMatrix(SpinSolver):
         out = np.empty((n_samples, n_rows, width), np.int8)
         for i in range(n_rows - 1, -1, -1):
             out[:, i] = 2 * ((states[:, None] >> np.arange(width - 1, -1, -1)) & 1) - 1
-            kernel.sample_row_above(self._above[i], self._right[i], self._down[i], self._prior[0, i], states, rng)
+            kernel.sample_row_above(self._above[i], self._down[i], states, rng)
         return np.swapaxes(out, 1, 2) if self._transposed else out
 
 

@@ -84,7 +84,7 @@ class FreeFermions:
 
 
 class RowTransfer:
-    """The same by the site-by-site transfer matrix along the longer side (`kernels.transfer_matrix`)."""
+    """The same by the transfer matrix along the longer side (`kernels.transfer_matrix`)."""
 
     def log_sums(self, right: FloatArray, down: FloatArray, *, rare: bool = True) -> FloatArray:
         return self._log_sums(right, down, np.ones((right.shape[1], down.shape[2], 2)))

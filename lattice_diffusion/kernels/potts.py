@@ -18,7 +18,6 @@ import numpy as np
 from numba import njit
 
 from .clusters import merge
-from .transfer_matrix import normalise
 
 
 @njit(cache=True)
@@ -54,13 +53,21 @@ def take_site(v, out, right, down, weight):
             out[s * rest + k] = change * (total - own) + same * own
 
 
+@njit(cache=True, fastmath={"reassoc"})
+def normalise(v):
+    """Scale v to sum 1, and return the logarithm of the sum."""
+    total = v.sum()
+    v *= 1.0 / total if total > 0.0 else 0.0
+    return np.log(total) if total > 0.0 else -np.inf
+
+
 @njit(cache=True)
 def add_row(v, work, right, down, weights):
     """Turn v, a function of the row above, into one of this row; return the log of the scale taken out."""
     for j in range(right.shape[0]):
         add_site(v, work, right[j], down[j], weights[j])
         v[:] = work
-    return normalise(v, v)
+    return normalise(v)
 
 
 @njit(cache=True)
@@ -68,7 +75,7 @@ def take_row(v, work, right, down, weights):
     for j in range(right.shape[0] - 1, -1, -1):
         take_site(v, work, right[j], down[j], weights[j])
         v[:] = work
-    return normalise(v, v)
+    return normalise(v)
 
 
 @njit(cache=True)

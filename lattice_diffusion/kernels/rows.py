@@ -1,78 +1,12 @@
 """Marginals of planar spins from whole rows: every site's without its own field, every bond's without its coupling.
 
-A row of W spins is a vector over 2^W states, site j at bit W-1-j (as in `transfer_matrix`). From one row to the next
-
-    spread        v(s') = sum_s prod_j link_j(s_j, s'_j) v(s)          one butterfly per column, in place, symmetric
-    row_weights   D(s)  = prod_j w_j(s_j) prod_j link_j(s_j-1, s_j)    a table
-
-take a sum over the rows above down (spread, then times D) and one over the rows below up (times D, then spread).
-All terms are positive, so that small odds keep their digits; factors are scaled to at most 1, vectors to sum 1.
-
-Arrays (float64): `right` (L, W, 2) and `down` (L+1, W, 2) hold the factors of equal and of opposite neighbours,
-right[i, j] between (i, j-1) and (i, j) (right[i, 0] is not read), down[i, j] between (i-1, j) and (i, j), (1, 1) at the
-edges; `weights` (n, L, W, 2) the likelihoods of spin -1 and +1.
+Arrays are those of `transfer_matrix`; rows are open.
 """
 
 import numpy as np
 from numba import njit
 
-from .transfer_matrix import close_row, dot, normalise
-
-
-@njit(cache=True, fastmath={"contract"})
-def _butterfly(v, length, same, flip):
-    for start in range(0, v.size, 2 * length):
-        low, high = v[start : start + length], v[start + length : start + 2 * length]
-        for k in range(length):
-            a, b = low[k], high[k]
-            low[k] = same * a + flip * b
-            high[k] = flip * a + same * b
-
-
-@njit(cache=True, fastmath={"contract"})
-def _two_butterflies(v, same, flip, same_last, flip_last):
-    """Apply the last two columns in one pass, whose butterflies alone are too short to run fast."""
-    for k in range(0, v.size, 4):
-        a, b, c, d = v[k], v[k + 1], v[k + 2], v[k + 3]
-        a, c = same * a + flip * c, flip * a + same * c
-        b, d = same * b + flip * d, flip * b + same * d
-        v[k], v[k + 1] = same_last * a + flip_last * b, flip_last * a + same_last * b
-        v[k + 2], v[k + 3] = same_last * c + flip_last * d, flip_last * c + same_last * d
-
-
-@njit(cache=True)
-def spread(v, down):
-    """Turn v, a function of one row, into one of the next; down (W, 2)."""
-    width = down.shape[0]
-    if width == 1:
-        _butterfly(v, 1, down[0, 0], down[0, 1])
-        return
-    for j in range(width - 2):
-        _butterfly(v, 1 << (width - 1 - j), down[j, 0], down[j, 1])
-    _two_butterflies(v, down[-2, 0], down[-2, 1], down[-1, 0], down[-1, 1])
-
-
-@njit(cache=True)
-def row_weights(right, weights, out):
-    """Write D of one row into out (2^W,); right (W, 2), or (W+1, 2) for a ring, and weights (W, 2)."""
-    width = weights.shape[0]
-    out[0], out[1] = weights[0, 0], weights[0, 1]
-    for j in range(1, width):
-        equal, opposite = right[j]
-        minus, plus = weights[j]
-        for k in range((1 << j) - 1, -1, -1):
-            left = k & 1
-            value = out[k]
-            out[2 * k + 1] = value * plus * (equal if left else opposite)
-            out[2 * k] = value * minus * (opposite if left else equal)
-    if right.shape[0] > width:
-        close_row(out, right[width])
-
-
-@njit(cache=True)
-def _times(v, factor):
-    for k in range(v.size):
-        v[k] *= factor[k]
+from .transfer_matrix import absorb, butterfly, dot, row_weights, spread
 
 
 @njit(cache=True)
@@ -84,9 +18,8 @@ def _rows_below(right, down, weights, D, below):
         row_weights(right[i], weights[i], D[i])
         if i > 0:
             below[i - 1] = below[i]
-            _times(below[i - 1], D[i])
+            absorb(below[i - 1], D[i])
             spread(below[i - 1], down[i])
-            normalise(below[i - 1], below[i - 1])
 
 
 @njit(cache=True)
@@ -128,8 +61,7 @@ def site_odds(right, down, weights, out):
             for s in range(size):
                 joint[s] = v[s] * below[i, s] * links[i, s]
             _sites_of_row(joint, weights[n, i], table, out[n, i])
-            _times(v, D[i])
-            normalise(v, v)
+            absorb(v, D[i])
 
 
 @njit(cache=True)
@@ -188,19 +120,18 @@ def bond_odds(right, down, out):
         for i in range(n_rows):
             if i > 0:
                 u[:] = below[i]
-                _times(u, D[i])
+                absorb(u, D[i])
                 for j in range(width):
                     prefix[j] = v
-                    _butterfly(v, 1 << (width - 1 - j), down[n, i, j, 0], down[n, i, j, 1])
+                    butterfly(v, 1 << (width - 1 - j), down[n, i, j, 0], down[n, i, j, 1])
                 for j in range(width - 1, -1, -1):
                     run = 1 << (width - 1 - j)
                     _bond_sums(prefix[j], u, run, out[n, 1, i - 1, j])
-                    _butterfly(u, run, down[n, i, j, 0], down[n, i, j, 1])
+                    butterfly(u, run, down[n, i, j, 0], down[n, i, j, 1])
             u[:] = v
-            _times(u, below[i])
+            absorb(u, below[i])
             _right_bonds_of_row(u, right[n, i], table, out[n, 0, i])
-            _times(v, D[i])
-            normalise(v, v)
+            absorb(v, D[i])
 
 
 @njit(cache=True)
@@ -222,15 +153,13 @@ def local_down_bond_odds(right, down, radius, out):
                     if k > i:
                         spread(v, down[n, k, j : j + side])
                     row_weights(right[n, k, j : j + side], free, D)
-                    _times(v, D)
-                    normalise(v, v)
+                    absorb(v, D)
                 u[:] = 1.0
                 for k in range(i + side, i + radius, -1):
                     if k < i + side:
                         spread(u, down[n, k + 1, j : j + side])
                     row_weights(right[n, k, j : j + side], free, D)
-                    _times(u, D)
-                    normalise(u, u)
+                    absorb(u, D)
                 links[:] = down[n, i + radius + 1, j : j + side]
                 links[radius, 0], links[radius, 1] = 1.0, 0.0
                 spread(v, links)

@@ -1,103 +1,110 @@
-"""Site-by-site transfer matrix of an Ising model with fields over the 2^W states of a row: open L x W, or a cylinder.
+"""Transfer matrix of an Ising model with fields over the 2^W states of a row: open L x W, or a cylinder.
 
-A state holds one bit per column, 1 for spin +1. Adding site (i, j) takes out the spin above it, which is the
-highest bit, and puts the new one in as the lowest; after a whole row site j is bit W-1-j. Adding a site is
-    out[.., s] = w_s link_right(s, left) sum_{s'} link_down(s, s') v[s', ..],
-with all factors scaled to at most 1; what the scaling takes out is accumulated as a logarithm once a row.
+A row of W spins is a vector over 2^W states, site j at bit W-1-j, 1 for spin +1. From one row to the next
+
+    spread        v(s') = sum_s prod_j link_j(s_j, s'_j) v(s)          one butterfly per column, in place, symmetric
+    row_weights   D(s)  = prod_j w_j(s_j) prod_j link_j(s_j-1, s_j)    a table
+
+take a sum over the rows above down (spread, then times D) and one over the rows below up (times D, then spread).
+All terms are positive, so that small odds keep their digits; factors are scaled to at most 1, vectors to sum 1, and
+what the scaling takes out is accumulated as a logarithm once a row.
 
 Arrays (float64): `right` (L, W, 2) and `down` (L+1, W, 2) hold the factors of equal and of opposite neighbours,
-right[i, j] between (i, j-1) and (i, j), down[i, j] between (i-1, j) and (i, j), (1, 1) at the edges;
-`weights` (n, L, W, 2) the likelihoods of spin -1 and +1. With `right` (L, W+1, 2) rows are rings, closed by right[i, W]
-between (i, W-1) and (i, 0).
+right[i, j] between (i, j-1) and (i, j) (right[i, 0] is not read), down[i, j] between (i-1, j) and (i, j), (1, 1) at the
+edges; `weights` (n, L, W, 2) the likelihoods of spin -1 and +1. With `right` (L, W+1, 2) rows are rings, closed by
+right[i, W] between (i, W-1) and (i, 0).
 """
 
 import numpy as np
 from numba import njit
 
 
-# Factors are read into scalars first: the compiler cannot know that `out` does not overlap them.
 @njit(cache=True, fastmath={"contract"})
-def add_site(v, out, right, down, weight):
-    half = v.size >> 1
-    low, high = v[:half], v[half:]
-    same, flip = down
-    equal, opposite = right
-    w_minus, w_plus = weight
-    for k in range(half):
-        odd = k & 1  # a single column has no left neighbour and right = (1, 1)
-        minus = w_minus * (opposite if odd else equal)
-        plus = w_plus * (equal if odd else opposite)
-        out[2 * k] = minus * (same * low[k] + flip * high[k])
-        out[2 * k + 1] = plus * (flip * low[k] + same * high[k])
+def butterfly(v, length, same, flip):
+    """Turn the spin at the bit of value `length` of v into its neighbour in the next row."""
+    for start in range(0, v.size, 2 * length):
+        low, high = v[start : start + length], v[start + length : start + 2 * length]
+        for k in range(length):
+            a, b = low[k], high[k]
+            low[k] = same * a + flip * b
+            high[k] = flip * a + same * b
 
 
 @njit(cache=True, fastmath={"contract"})
-def take_site(v, out, right, down, weight):
-    """Apply the adjoint of `add_site`."""
-    half = v.size >> 1
-    low, high = out[:half], out[half:]
-    same, flip = down
-    equal, opposite = right
-    w_minus, w_plus = weight
-    for k in range(half):
-        odd = k & 1
-        minus = w_minus * (opposite if odd else equal) * v[2 * k]
-        plus = w_plus * (equal if odd else opposite) * v[2 * k + 1]
-        low[k] = same * minus + flip * plus
-        high[k] = flip * minus + same * plus
-
-
-@njit(cache=True, inline="always")
-def _pair_factors(right, down, weight):
-    """Return factors of the first of two sites, and products of the second's by its spin and its neighbours'."""
+def _two_butterflies(v, length, down):
+    """Turn two neighbouring spins, the second at the bit of value `length`, in one pass over memory; down (2, 2)."""
     same, flip = down[0]
-    equal, opposite = right[0]
-    w_minus, w_plus = weight[0]
-    a0, a1 = right[1, 0] * weight[1, 0] * down[1, 0], right[1, 0] * weight[1, 0] * down[1, 1]
-    b0, b1 = right[1, 1] * weight[1, 1] * down[1, 1], right[1, 1] * weight[1, 1] * down[1, 0]
-    c0, c1 = right[1, 1] * weight[1, 0] * down[1, 0], right[1, 1] * weight[1, 0] * down[1, 1]
-    d0, d1 = right[1, 0] * weight[1, 1] * down[1, 1], right[1, 0] * weight[1, 1] * down[1, 0]
-    return same, flip, equal, opposite, w_minus, w_plus, a0, a1, b0, b1, c0, c1, d0, d1
+    same_next, flip_next = down[1]
+    for start in range(0, v.size, 4 * length):
+        v00, v01 = v[start : start + length], v[start + length : start + 2 * length]
+        v10, v11 = v[start + 2 * length : start + 3 * length], v[start + 3 * length : start + 4 * length]
+        for k in range(length):
+            a, b, c, d = v00[k], v01[k], v10[k], v11[k]
+            a, c = same * a + flip * c, flip * a + same * c
+            b, d = same * b + flip * d, flip * b + same * d
+            v00[k], v01[k] = same_next * a + flip_next * b, flip_next * a + same_next * b
+            v10[k], v11[k] = same_next * c + flip_next * d, flip_next * c + same_next * d
 
 
 @njit(cache=True, fastmath={"contract"})
-def add_two_sites(v, out, right, down, weight):
-    """Add two neighbouring sites in one pass over memory; right, down, weight are (2, 2), one row a site."""
-    q = v.size >> 2
-    v00, v01, v10, v11 = v[:q], v[q : 2 * q], v[2 * q : 3 * q], v[3 * q :]
-    same, flip, equal, opposite, w_minus, w_plus, a0, a1, b0, b1, c0, c1, d0, d1 = _pair_factors(right, down, weight)
-    for k in range(q):
-        odd = k & 1
-        minus = w_minus * (opposite if odd else equal)
-        plus = w_plus * (equal if odd else opposite)
-        m0 = minus * (same * v00[k] + flip * v10[k])
-        m1 = minus * (same * v01[k] + flip * v11[k])
-        p0 = plus * (flip * v00[k] + same * v10[k])
-        p1 = plus * (flip * v01[k] + same * v11[k])
-        out[4 * k] = a0 * m0 + a1 * m1
-        out[4 * k + 1] = b0 * m0 + b1 * m1
-        out[4 * k + 2] = c0 * p0 + c1 * p1
-        out[4 * k + 3] = d0 * p0 + d1 * p1
+def _last_butterflies(v, down):
+    """Do the same for the last two columns, whose runs of one state would be slow."""
+    same, flip = down[0]
+    same_next, flip_next = down[1]
+    for k in range(0, v.size, 4):
+        a, b, c, d = v[k], v[k + 1], v[k + 2], v[k + 3]
+        a, c = same * a + flip * c, flip * a + same * c
+        b, d = same * b + flip * d, flip * b + same * d
+        v[k], v[k + 1] = same_next * a + flip_next * b, flip_next * a + same_next * b
+        v[k + 2], v[k + 3] = same_next * c + flip_next * d, flip_next * c + same_next * d
 
 
-@njit(cache=True, fastmath={"contract"})
-def take_two_sites(v, out, right, down, weight):
-    """Apply the adjoint of `add_two_sites`."""
-    q = v.size >> 2
-    o00, o01, o10, o11 = out[:q], out[q : 2 * q], out[2 * q : 3 * q], out[3 * q :]
-    same, flip, equal, opposite, w_minus, w_plus, a0, a1, b0, b1, c0, c1, d0, d1 = _pair_factors(right, down, weight)
-    for k in range(q):
-        odd = k & 1
-        minus = w_minus * (opposite if odd else equal)
-        plus = w_plus * (equal if odd else opposite)
-        m0 = minus * (a0 * v[4 * k] + b0 * v[4 * k + 1])
-        m1 = minus * (a1 * v[4 * k] + b1 * v[4 * k + 1])
-        p0 = plus * (c0 * v[4 * k + 2] + d0 * v[4 * k + 3])
-        p1 = plus * (c1 * v[4 * k + 2] + d1 * v[4 * k + 3])
-        o00[k] = same * m0 + flip * p0
-        o01[k] = same * m1 + flip * p1
-        o10[k] = flip * m0 + same * p0
-        o11[k] = flip * m1 + same * p1
+@njit(cache=True)
+def spread(v, down):
+    """Turn v, a function of one row, into one of the next; down (W, 2)."""
+    width = down.shape[0]
+    odd = width % 2
+    if odd:
+        butterfly(v, 1 << (width - 1), down[0, 0], down[0, 1])
+    for j in range(odd, width - 2, 2):
+        _two_butterflies(v, 1 << (width - 2 - j), down[j : j + 2])
+    if width > 1:
+        _last_butterflies(v, down[-2:])
+
+
+@njit(cache=True)
+def row_weights(right, weights, out):
+    """Write D of one row into out (2^W,); right (W, 2), or (W+1, 2) for a ring, and weights (W, 2)."""
+    width = weights.shape[0]
+    out[0], out[1] = weights[-1]
+    for j in range(width - 2, -1, -1):
+        size = 1 << (width - 1 - j)
+        equal, opposite = right[j + 1]
+        minus, plus = weights[j]
+        low, high = out[:size], out[size : 2 * size]
+        for k in range(size >> 1):  # the next spin is -1
+            low[k], high[k] = minus * equal * low[k], plus * opposite * low[k]
+        for k in range(size >> 1, size):
+            low[k], high[k] = minus * opposite * low[k], plus * equal * low[k]
+    if right.shape[0] > width:
+        equal, opposite = right[width]
+        half = out.size >> 1
+        for k in range(half):
+            out[k] *= opposite if k & 1 else equal
+            out[half + k] *= equal if k & 1 else opposite
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def absorb(v, factor):
+    """Multiply v by `factor`, scale it to sum 1, and return the logarithm of the scale taken out."""
+    total = 0.0
+    for k in range(v.size):
+        v[k] *= factor[k]
+        total += v[k]
+    inverse = 1.0 / total if total > 0.0 else 0.0
+    for k in range(v.size):
+        v[k] *= inverse
+    return np.log(total) if total > 0.0 else -np.inf
 
 
 @njit(cache=True, fastmath={"reassoc", "contract"})
@@ -108,57 +115,20 @@ def dot(v, w):
     return total
 
 
-@njit(cache=True, fastmath={"reassoc"})
-def normalise(source, v):
-    """Write source / sum(source) into v, and return the logarithm of the sum."""
-    total = 0.0
-    for k in range(v.size):
-        total += source[k]
-    inverse = 1.0 / total if total > 0.0 else 0.0
-    for k in range(v.size):
-        v[k] = source[k] * inverse
-    return np.log(total) if total > 0.0 else -np.inf
-
-
-@njit(cache=True)
-def close_row(v, link):
-    """Multiply v by the factors `link` (2,) of equal and of opposite first and last spins of the row."""
-    half = v.size >> 1
-    for k in range(half):
-        v[k] *= link[k & 1]
-        v[half + k] *= link[1 - (k & 1)]
-
-
 @njit(cache=True)
 def add_row(v, work, right, down, weights):
     """Turn v, a function of the row above, into one of this row; return the log of the scale taken out."""
-    width = down.shape[0]
-    source, target = v, work
-    for j in range(0, width - 1, 2):
-        add_two_sites(source, target, right[j : j + 2], down[j : j + 2], weights[j : j + 2])
-        source, target = target, source
-    if width % 2 == 1:
-        add_site(source, target, right[width - 1], down[width - 1], weights[width - 1])
-        source = target
-    if right.shape[0] > width:
-        close_row(source, right[width])
-    return normalise(source, v)
+    spread(v, down)
+    row_weights(right, weights, work)
+    return absorb(v, work)
 
 
 @njit(cache=True)
 def take_row(v, work, right, down, weights):
     """Apply the adjoint of `add_row`: v, the sum over what follows this row, takes the row in as well."""
-    width = down.shape[0]
-    if right.shape[0] > width:
-        close_row(v, right[width])
-    source, target = v, work
-    if width % 2 == 1:
-        take_site(source, target, right[width - 1], down[width - 1], weights[width - 1])
-        source, target = target, source
-    for j in range(width - 2 - width % 2, -1, -2):
-        take_two_sites(source, target, right[j : j + 2], down[j : j + 2], weights[j : j + 2])
-        source, target = target, source
-    return normalise(source, v)
+    row_weights(right, weights, work)
+    absorb(v, work)
+    spread(v, down)
 
 
 @njit(cache=True)
@@ -231,7 +201,7 @@ def block_weights(right, down, weights, sites, above, below, out):
 
 @njit(cache=True)
 def row_vectors(right, down, weights, above, below):
-    """Write normalised sums over rows, (L+1, 2^W): above[i] over those before row i, as a function of row i-1,
+    """Write relative sums over rows, (L+1, 2^W): above[i] over those before row i, as a function of row i-1,
     below[i] over row i and those after it, as a function of row i-1 too."""
     n_rows, width = weights.shape[:2]
     work = np.empty(1 << width)
@@ -246,22 +216,23 @@ def row_vectors(right, down, weights, above, below):
 
 
 @njit(cache=True, nogil=True)
-def sample_row_above(vector, right, down, weights, states, rng):
-    """Take the sampled states of a row back site by site to those of the row above, in place.
+def sample_row_above(vector, down, states, rng):
+    """Take the sampled states (n,) of a row back, site by site, to those of the row above, in place.
 
-    vector: (2^W,) row vector of the row above; right, down, weights: those of the sampled row; states: (n,).
+    vector: (2^W,) row vector of the row above; down: factors (W, 2) between the two rows.
     """
     width = down.shape[0]
-    half = (1 << width) >> 1
-    before = np.empty((width + 1, 1 << width))
+    before = np.empty((width, vector.size))
     before[0] = vector
-    for j in range(width):
-        add_site(before[j], before[j + 1], right[j], down[j], weights[j])
+    for j in range(width - 1):
+        before[j + 1] = before[j]
+        butterfly(before[j + 1], 1 << (width - 1 - j), down[j, 0], down[j, 1])
     for n in range(states.size):
         state = states[n]
         for j in range(width - 1, -1, -1):
-            plus, rest = state & 1, state >> 1
-            w_minus = before[j, rest] * down[j, plus]
-            w_plus = before[j, rest + half] * down[j, 1 - plus]
-            state = rest + half if rng.random() * (w_minus + w_plus) < w_plus else rest
+            bit = 1 << (width - 1 - j)
+            plus = 1 if state & bit else 0
+            w_minus = before[j, state & ~bit] * down[j, plus]
+            w_plus = before[j, state | bit] * down[j, 1 - plus]
+            state = state | bit if rng.random() * (w_minus + w_plus) < w_plus else state & ~bit
         states[n] = state
