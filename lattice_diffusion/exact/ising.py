@@ -10,8 +10,7 @@ from scipy.special import logsumexp, softmax
 
 from ..channels import Channel, Erasure
 from ..errors import InputError, check_memory
-from ..kernels import chain as chain_kernel
-from ..kernels import rows
+from ..kernels import chain, potts, rows
 from ..kernels import transfer_matrix as kernel
 from ..lattice import BoolArray, FloatArray, Tripartition
 from .spins import Box, SpinSolver, block_states, spin_weights
@@ -26,37 +25,37 @@ def link_factors(coupling: FloatArray) -> FloatArray:
 
 
 class ChainSolver(SpinSolver):
-    """Forward-backward sums over an open or periodic chain with coupling beta, of order N per sample."""
+    """Sums over an open or periodic chain with coupling beta, of order N per sample: Potts' chain of two symbols."""
 
     def __init__(self, n_sites: int, beta: float, periodic: bool) -> None:
         check_memory("lattice", 80.0 * n_sites, "take a shorter chain")
         self.shape = (n_sites,)
-        beta = float(beta)
         self.correlation = float(np.tanh(beta))
         self.periodic = periodic
-        self._links = np.tile(link_factors(np.array(beta)), (n_sites, 1))
+        self._right = np.ones((n_sites, 1, 2))
+        self._down = np.tile(link_factors(np.array(float(beta))), (n_sites, 1, 1))
         if not periodic:
-            self._links[0] = 1.0
+            self._down[0] = 1.0
         self._log_z = self._log_sum(np.ones((1, n_sites, 2)))[0]
 
     def _log_sum(self, weights: FloatArray) -> FloatArray:
-        out = np.empty(len(weights))
-        chain_kernel.log_evidence(self._links, weights, out)
-        return out
+        out = np.empty((len(weights), 2 if self.periodic else 1))
+        potts.log_sums(self._right, self._down, weights[:, :, None], self.periodic, out)
+        return np.asarray(logsumexp(out, axis=1))
 
     def log_evidence(self, h: FloatArray) -> FloatArray:
         return self._log_sum(spin_weights(h)) - self._log_z
 
     def probabilities(self, h: FloatArray) -> FloatArray:
-        weights = spin_weights(h)
+        weights = spin_weights(h)[:, :, None]
         out = np.empty_like(weights)
-        chain_kernel.site_probabilities(self._links, weights, out)
-        return out
+        potts.site_probabilities(self._right, self._down, weights, self.periodic, out)
+        return out[:, :, 0]
 
     def sample(self, n_samples: int, rng: np.random.Generator) -> NDArray[np.int8]:
         """Return perfect samples (n_samples, N) of +-1."""
         out = np.empty((n_samples, *self.shape), np.int8)
-        chain_kernel.sample(self.correlation, self.correlation if self.periodic else 0.0, rng, out)
+        chain.sample(self.correlation, self.correlation if self.periodic else 0.0, rng, out)
         return out
 
     def closed_cmi(self, channel: Channel, t: float, parts: Tripartition) -> float | None:

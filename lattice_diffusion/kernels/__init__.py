@@ -1,6 +1,7 @@
 """Compiled loops (numba) on plain arrays; callers allocate and check.
 
-chain, transfer_matrix, rows    spins: forward-backward and transfer-matrix recursions
+transfer_matrix, rows           spins: sums from row to row
+potts, chain                    tokens, and spins of a chain
 free_fermions                   planar Ising models without field
 mixtures                        likelihoods of, and divergences between, mixtures
 percolation, erasure_paths      loops under erasure
