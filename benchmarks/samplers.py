@@ -21,7 +21,7 @@ from report import parser, report
 import lattice_diffusion as ld
 from lattice_diffusion.kernels import heat_bath
 from lattice_diffusion.models.ising import BETA_CRITICAL
-from lattice_diffusion.samplers.chains import checkerboard_order, neighbor_tables
+from lattice_diffusion.samplers.chains import Couplings, generator_state
 
 Action = Callable[[], object]
 
@@ -43,9 +43,9 @@ def torus(length: int) -> ld.Lattice:
 
 def plain(length: int, n_sweeps: int) -> Action:
     lattice, rng = torus(length), np.random.default_rng(0)
-    spins = np.ones(lattice.n_sites, np.int8)
-    table, order = neighbor_tables(lattice)[0], checkerboard_order(lattice)
-    return lambda: heat_bath.uniform_sweeps(spins, table, order, BETA_CRITICAL, n_sweeps, rng)
+    model = Couplings.on(lattice, BETA_CRITICAL)
+    spins, tables, state = model.start(rng), model.heat_bath_tables, generator_state(rng)
+    return lambda: heat_bath.sweeps(spins, *tables, n_sweeps, state)
 
 
 def multispin(length: int, n_replicas: int, update: str, n_sweeps: int) -> Action:

@@ -1,8 +1,7 @@
 """Heat-bath updates of Ising spins: one chain, monotonically coupled chains, and a temperature ladder.
 
-Spin i turns up if u < f(2 beta (h_i + sum_j J_ij s_j)), f(x) = 1/(1 + exp(-x)). For a uniform ferromagnet f is a
-table. For any couplings and fields, tabulated bounds on f settle all but about one comparison in a hundred; the rest
-compute f.
+Spin i turns up if u < f(2 beta (h_i + sum_j J_ij s_j)), f(x) = 1/(1 + exp(-x)). Tabulated bounds on f settle all but
+about one comparison in a hundred; the rest compute f.
 """
 
 import math
@@ -17,25 +16,6 @@ _grid = np.arange(-_REACH, _REACH + 0.5 / _PER_UNIT, 1.0 / _PER_UNIT)
 _BOUNDS = 1.0 / (1.0 + np.exp(-_grid))
 _BOUNDS[0], _BOUNDS[-1] = 0.0, 1.0
 _LAST = float(len(_BOUNDS) - 2)
-
-
-@njit(cache=True, nogil=True)
-def uniform_sweeps(spins, neighbors, order, beta, n_sweeps, rng):
-    """Make `n_sweeps` sweeps of a uniform ferromagnet in place: redraw each spin in `order` given its neighbours.
-
-    spins: (N,) int8; neighbors: (N, z) site indices, -1 where there is none.
-    """
-    z = neighbors.shape[1]
-    up = np.empty(2 * z + 1)
-    for k in range(2 * z + 1):
-        up[k] = 1.0 / (1.0 + math.exp(-2.0 * beta * (k - z)))
-    for _ in range(n_sweeps):
-        for i in order:
-            total = z
-            for k in range(z):
-                if neighbors[i, k] >= 0:
-                    total += spins[neighbors[i, k]]
-            spins[i] = 1 if rng.random() < up[total] else -1
 
 
 @njit(cache=True, inline="always")

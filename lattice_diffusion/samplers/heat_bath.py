@@ -20,9 +20,7 @@ from .chains import (
     Spins,
     check_n_samples,
     check_schedule,
-    checkerboard_order,
     generator_state,
-    neighbor_tables,
 )
 
 MAX_SWEEPS = 1 << 16
@@ -56,34 +54,24 @@ def heat_bath(
 
 
 def heat_bath_chain(
-    lattice: Lattice, couplings: ArrayLike, rng: np.random.Generator, field: ArrayLike, schedule: Schedule
+    lattice: Lattice,
+    couplings: ArrayLike,
+    rng: np.random.Generator,
+    field: ArrayLike,
+    schedule: Schedule,
+    *,
+    critical: bool = False,
 ) -> Chain:
-    """Return the chain of `heat_bath`."""
+    """Return the chain of `heat_bath`, for `critical` with 20 L^2 and L^2 sweeps and a fair sign of every sample."""
     model = Couplings.on(lattice, couplings, field)
-    burn_in, thin = check_schedule(lattice, schedule, exponent=1.0)
+    burn_in, thin = check_schedule(lattice, schedule, exponent=2.0 if critical else 1.0)
     tables, spins, state = model.heat_bath_tables, model.start(rng, sign=schedule.start), generator_state(rng)
 
     def advance(n_sweeps: int) -> None:
         kernel.sweeps(spins, *tables, n_sweeps, state)
 
-    advance(burn_in)
-    return Chain(lattice.shape, advance, lambda: spins.reshape(1, *lattice.shape), burn_in, thin)
-
-
-def uniform_chain(lattice: Lattice, beta: float, rng: np.random.Generator, schedule: Schedule) -> Chain:
-    """Return a chain at one beta without field, the plain reference beside the fast samplers.
-
-    By default 20 L^2 sweeps come before the first sample and L^2 between samples; each has a fair overall sign.
-    """
-    burn_in, thin = check_schedule(lattice, schedule, exponent=2.0)
-    neighbors, order = neighbor_tables(lattice)[0], checkerboard_order(lattice)
-    spins = np.where(rng.random(lattice.n_sites) < 0.5 * (1 + schedule.start), 1, -1).astype(np.int8)
-
-    def advance(n_sweeps: int) -> None:
-        kernel.uniform_sweeps(spins, neighbors, order, beta, n_sweeps, rng)
-
     def sample() -> Spins:
-        return (spins if rng.random() < 0.5 else -spins).reshape(1, *lattice.shape)
+        return (-spins if critical and rng.random() < 0.5 else spins).reshape(1, *lattice.shape)
 
     advance(burn_in)
     return Chain(lattice.shape, advance, sample, burn_in, thin)

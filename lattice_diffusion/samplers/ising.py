@@ -16,7 +16,7 @@ from ..lattice import Lattice, Rng
 from .chains import Betas, Couplings, Perfect, Schedule, Source, Spins, axis_couplings, check_betas, check_n_samples
 from .clusters import swendsen_wang_chain, wolff_chain
 from .diagnostics import CorrelatedError, Diagnostics, diagnose
-from .heat_bath import PastCoupling, heat_bath_chain, uniform_chain
+from .heat_bath import PastCoupling, heat_bath_chain
 from .multispin import heat_bath_replicas, sampling_device
 
 IsingMethod = Literal[
@@ -254,10 +254,8 @@ def open_source(
         return Perfect(lambda n: solver.sample(n, rng))
     if method == "coupling_from_the_past":
         return PastCoupling(lattice, couplings, rng, field)
-    if method == "heat_bath" and (np.any(field) or not uniform):
-        return heat_bath_chain(lattice, couplings, rng, field, schedule)
     if method == "heat_bath":
-        return uniform_chain(lattice, betas[0], rng, schedule)
+        return heat_bath_chain(lattice, couplings, rng, field, schedule, critical=uniform and not np.any(field))
     if method == "multispin":
         return heat_bath_replicas(lattice, betas[0], rng, schedule, device)
     if method == "wolff":
