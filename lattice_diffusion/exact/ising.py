@@ -198,26 +198,17 @@ class TransferMatrix(SpinSolver):
         return (np.swapaxes(log_odds, 1, 2) if self._transposed else log_odds) + 2.0 * self._field
 
     def block_posterior(self, h: FloatArray, sites: NDArray[np.int64]) -> FloatArray:
-        k = len(sites)
         cells = np.stack(np.unravel_index(sites, self.shape), axis=1)
-        cells = cells[:, ::-1] if self._transposed else cells
-        order = np.lexsort((cells[:, 1], cells[:, 0]))
+        cells = np.ascontiguousarray(cells[:, ::-1] if self._transposed else cells)
         # rows without any observation are summed over once, not for every sample
         fields = self._oriented(h)
         used = np.union1d(np.flatnonzero(fields.any(axis=(0, 2))), cells[:, 0])
         first, last = used[0], used[-1] + 1
         weights = spin_weights(fields[:, first:last]) * self._prior[:, first:last]
-        weights[:, cells[:, 0] - first, cells[:, 1]] = 1.0
-        out = np.empty((len(h), 1 << k))
+        out = np.empty((len(h), 1 << len(sites)))
         links, ends = (self._right[first:last], self._down[first : last + 1]), (self._above[first], self._below[last])
-        kernel.block_weights(*links, weights, np.ascontiguousarray(cells[order] - [first, 0]), *ends, out)
-        # axes of the kernel's states follow the sorted sites; put them back into the order asked for
-        law = out.reshape(-1, *(2,) * k).transpose(0, *(1 + np.argsort(order))).reshape(len(h), 1 << k)
-        if not self._field.any():
-            return law
-        own = spin_weights(self._field.ravel()[sites])  # (k, 2)
-        law *= np.where(block_states(k) > 0, own[:, 1], own[:, 0]).prod(axis=1)
-        return law / law.sum(axis=1, keepdims=True)
+        kernel.block_weights(*links, weights, cells - [first, 0], *ends, out)
+        return out
 
     def sample(self, n_samples: int, rng: np.random.Generator) -> NDArray[np.int8]:
         """Return perfect, independent samples of p_0, (n_samples, L, W) of +-1, row by row backwards."""

@@ -115,14 +115,10 @@ class RowTransfer:
         if right.shape[1] < down.shape[2]:  # columns of the kernel along the shorter side
             right, down = np.swapaxes(down, 1, 2), np.swapaxes(right, 1, 2)
             weights = np.swapaxes(weights, 0, 1)
-        n, rows, width = right.shape[0], right.shape[1], down.shape[2]
-        out = np.empty(n)
-        links, falls = np.ones((rows, width, 2)), np.ones((rows + 1, width, 2))
-        weights = np.ascontiguousarray(weights)[None]
-        for k in range(n):
-            links[:, 1:], falls[1:-1] = link_factors(right[k]), link_factors(down[k])
-            transfer_matrix.log_evidence(links, falls, weights, out[k : k + 1])
-        return out
+        out, weights = np.empty((len(right), 1)), np.ascontiguousarray(weights)[None]
+        for links, falls, total in zip(*_links(right, down), out, strict=True):
+            transfer_matrix.log_evidence(links, falls, weights, total)
+        return out[:, 0]
 
 
 def _log_ratio(odds: FloatArray) -> FloatArray:

@@ -146,22 +146,14 @@ def log_evidence(right, down, weights, out):
 
 @njit(cache=True)
 def block_weights(right, down, weights, sites, above, below, out):
-    """Write relative weights of the 2^k states of the block `sites` (k, 2) = (row, column), sorted by row.
+    """Write the law of the 2^k states of the block `sites` (k, 2) = (row, column) into out (n, 2^k), first highest bit.
 
     above, below: (2^W,) sums over the rows before the first and after the last one, as functions of the nearest row.
-    out: (n, 2^k); the first site is the highest bit. Block sites must have weights (1, 1).
     """
-    width = weights.shape[2]
-    k_sites = sites.shape[0]
-    top, bottom = sites[0, 0], sites[k_sites - 1, 0]
-    n_early = 0  # sites above the block's last row are clamped, those in it are read off the state
-    while sites[n_early, 0] < bottom:
-        n_early += 1
-    n_late = k_sites - n_early
-    size = 1 << width
-    run = 1 << (width - 1 - sites[n_early:, 1].max())  # neighbouring states that agree on the block
+    k_sites, size = sites.shape[0], above.size
+    top, bottom = sites[:, 0].min(), sites[:, 0].max()
     forward, backward, v, work = np.empty(size), np.empty(size), np.empty(size), np.empty(size)
-    log_scale = np.empty(1 << n_early)
+    logs = np.empty(out.shape[1])
     for n in range(weights.shape[0]):
         forward[:] = above
         for i in range(top):
@@ -169,34 +161,18 @@ def block_weights(right, down, weights, sites, above, below, out):
         backward[:] = below
         for i in range(weights.shape[1] - 1, bottom, -1):
             take_row(backward, work, right[i], down[i], weights[n, i])
-        clamped = weights[n, top : bottom + 1].copy()
-        for early in range(1 << n_early):
-            for k in range(n_early):
-                plus = (early >> (n_early - 1 - k)) & 1
-                clamped[sites[k, 0] - top, sites[k, 1], 0] = 1 - plus
-                clamped[sites[k, 0] - top, sites[k, 1], 1] = plus
+        for state in range(out.shape[1]):
+            clamped = weights[n, top : bottom + 1].copy()
+            for k in range(k_sites):
+                plus = (state >> (k_sites - 1 - k)) & 1
+                clamped[sites[k, 0] - top, sites[k, 1], 1 - plus] = 0.0
             v[:] = forward
-            scale = 0.0
+            logs[state] = 0.0
             for i in range(top, bottom + 1):
-                scale += add_row(v, work, right[i], down[i], clamped[i - top])
-            log_scale[early] = scale
-            base = early << n_late
-            for late in range(1 << n_late):
-                out[n, base + late] = 0.0
-            for start in range(0, size, run):
-                late = 0
-                for k in range(n_early, k_sites):
-                    late = 2 * late + ((start >> (width - 1 - sites[k, 1])) & 1)
-                out[n, base + late] += dot(v[start : start + run], backward[start : start + run])
-        largest = log_scale.max()
-        total = 0.0
-        for early in range(1 << n_early):
-            factor = np.exp(log_scale[early] - largest)
-            for b in range(early << n_late, (early + 1) << n_late):
-                out[n, b] *= factor
-                total += out[n, b]
-        for b in range(out.shape[1]):
-            out[n, b] /= total
+                logs[state] += add_row(v, work, right[i], down[i], clamped[i - top])
+            out[n, state] = dot(v, backward)
+        out[n] *= np.exp(logs - logs.max())
+        out[n] /= out[n].sum()
 
 
 @njit(cache=True)
