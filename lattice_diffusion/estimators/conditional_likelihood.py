@@ -3,8 +3,9 @@
 Both laws are learned, the second first; the first starts as the second, so that where C says nothing the difference
 stays 0. Each is a linear law and a bend of it, fitted to the end, plus a network that starts at 0 and is stopped early:
 Gaussian fields and mean-field laws are met by the former, and only what they leave open has to be learned by the
-latter. Where noise masks, inputs are those values that no other one screens, if such laws say more about further
-samples (`screening`). Several columns of A are taken one after the other, I(A;C|B) = sum_j I(A_j;C|B,A_<j).
+latter. Networks are given waves of single columns, too, where those tell something. Where noise masks, inputs are those
+values that no other one screens, if such laws say more about further samples (`screening`). Several columns of A are
+taken one after the other, I(A;C|B) = sum_j I(A_j;C|B,A_<j).
 """
 
 import math
@@ -31,6 +32,8 @@ from .networks import MLP, Rows, by_chunks, tensor
 from .neural import BETWEEN, VALIDATION, Learned, Neural, independent_columns, middle, split
 from .screening import Screening, codes_of
 
+NUDGE = 0.1  # by which a network starts with components apart, in units of what would tell them apart
+
 
 @dataclass(eq=False)
 class ConditionalLikelihood(Neural):
@@ -52,8 +55,8 @@ class ConditionalLikelihood(Neural):
             leaves so little information that weights are shrunk, both are corrected for that first, see `laws`);
             False: the held-out ones, too low by about (number of columns)/2n. The second order, of which little is
             known, is in the error: for categories the square of the distance of the two averages, for networks, which
-            are stopped early, 12^-1/2 of it; under known erasure also what laws of half the samples find less,
-            `gain_to_come_`.
+            are stopped early, 12^-1/2 of it; of these, and under known erasure, also what laws of half the samples
+            find less, `gain_to_come_`.
         weight_decay: of the networks' training.
         components: Gaussians of a mixture.
 
@@ -191,7 +194,9 @@ class ConditionalLikelihood(Neural):
                 self._by_networks[inside].append(by_networks)
             return total.numpy()
 
-        if half or not masked:
+        networks = any(isinstance(law, Law) and law.net is not None for _, *pair, _ in laws for law in pair)
+        second = len(self._by_networks[True]) % 2 == 1  # of two folds one will do
+        if half or not (masked or (networks and not second)):
             return Learned(log_ratio, rows[0])
         some = rng.permutation(len(rows[0]))[: len(train) // 2]
         less = self._learn(train.take(rows[0][some]), rng, half=True)
@@ -252,6 +257,8 @@ class ConditionalLikelihood(Neural):
             return law
         seen, theta = law.seen(x, start).float(), by_chunks(law, x, start)
         net = MLP(seen.shape[1], head.n_outputs, self.width, self.depth, rng, zero=True).to(self._where)
+        if (apart := head.apart(theta)) is not None:  # equal components would stay so
+            net.layers[-1].bias.data += NUDGE * apart / law.gain  # type: ignore[operator]
 
         def nats(net: nn.Module, seen: Tensor, theta: Tensor, y: Tensor) -> Tensor:
             return head.nats(theta + law.gain * net(seen), y)

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from scipy.stats import norm
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
@@ -32,6 +33,8 @@ LARGEST_NOISE = 0.3  # of log odds, from the errors of the weights: beyond it th
 DEGREE = 3  # of the bend
 SQUASH = 2.0  # standard deviations at which its powers level off
 STEP = 0.4  # and its step from one level of the collective variable to another
+WAVES, MOST_WAVES = 16, 64  # highest frequency of one column, and number of waves, that a network is given
+CHANCE = 1e-3  # that it is given any where none tells anything
 
 
 # -- linear terms ------------------------------------------------------------------------------------------
@@ -96,11 +99,15 @@ def least_squares(head: Head, features: Tensor, outputs: Tensor, y: Tensor) -> T
     return term
 
 
-def information(head: Head, outputs: Tensor, y: Tensor) -> Tensor:
-    """Return (n,), squares of the slope of the log likelihood in the first output."""
+def slopes(head: Head, outputs: Tensor, y: Tensor) -> Tensor:
+    """Return (n, n_outputs), those of -log q(a) in the outputs."""
     theta = outputs.clone().requires_grad_()
-    (slope,) = torch.autograd.grad(head.nats(theta, y).sum(), theta)
-    return slope[:, 0] ** 2
+    return torch.autograd.grad(head.nats(theta, y).sum(), theta)[0]
+
+
+def information(head: Head, outputs: Tensor, y: Tensor) -> Tensor:
+    """Return (n,), squares of the slope in the first output."""
+    return slopes(head, outputs, y)[:, 0] ** 2
 
 
 def maximised(
@@ -151,6 +158,43 @@ def _climb(parameters: list[Tensor], loss: Callable[[], Tensor]) -> None:
             x.copy_(old)
 
 
+@dataclass
+class Waves:
+    """Waves sin(kx + phase) of columns x: networks, which are stopped early, learn few periods of a function alone."""
+
+    frequencies: Tensor
+    phases: Tensor
+    columns: Tensor
+
+    @classmethod
+    def none(cls, x: Tensor) -> "Waves":
+        """Return no waves."""
+        return cls(x[0, :0], x[0, :0], x[0, :0].long())
+
+    @classmethod
+    def beyond_chance(cls, standard: Tensor, *left: Tensor) -> "Waves":
+        """Return the waves of `standard` columns (n, d) that are correlated beyond chance with all of `left` (n, m)."""
+        x, units = standard.float(), [_unit(one.float()) for one in left]
+        waves = (_unit(wave(k * x)) for k in range(1, WAVES + 1) for wave in (torch.sin, torch.cos))
+        each = [torch.stack([(wave.T @ unit).abs().amax(dim=1) for unit in units]) for wave in waves]
+        z = torch.stack(each).amin(dim=1) / len(x) ** 0.5
+        bound = norm.isf(CHANCE / (2 * max(z.numel() * left[0].shape[1], 1)))
+        largest, at = z.flatten().topk(min(MOST_WAVES, z.numel()))
+        at = at[largest > bound]
+        which, columns = at // x.shape[1], at % x.shape[1]
+        return cls((which // 2 + 1).to(standard), (which % 2).to(standard) * (math.pi / 2), columns)
+
+    def __call__(self, standard: Tensor) -> Tensor:
+        """Return (n, number of waves)."""
+        return torch.sin(standard[:, self.columns] * self.frequencies + self.phases)
+
+
+def _unit(x: Tensor) -> Tensor:
+    """Return columns of mean 0 and variance 1, those that do not vary 0."""
+    x = x - x.mean(dim=0)
+    return x / (x**2).mean(dim=0).sqrt().clamp(min=FLAT)
+
+
 # -- the law -----------------------------------------------------------------------------------------------
 
 
@@ -191,8 +235,11 @@ class Law:
         self.straight = torch.linalg.pinv(variables, rtol=FLAT) @ self._powers(variables)
         self.curves = Whitening(self._curves(variables))
         self.bend = Term.none(head, self.curves.matrix.shape[1], self.gain[: head.n_bent])
+        self.waves = Waves.none(x)
         if bent:
             self._bend(self.curves(self._curves(variables)), linear, y, held_out)
+            bend = by_chunks(self, x, start)
+            self.waves = Waves.beyond_chance(standard, slopes(head, linear, y), slopes(head, bend, y))
 
     def _separate(self, white: Tensor, start: Tensor, y: Tensor, held_out: tuple[Tensor, ...]) -> None:
         """Let the components of a mixture differ where that tells more than noise would, and others, too."""
@@ -245,10 +292,13 @@ class Law:
         return self._powers(variables) - variables @ self.straight
 
     def seen(self, x: Tensor, start: Tensor) -> Tensor:
-        """Return what the network sees: standardised inputs and the linear predictors."""
+        """Return what the network sees: standardised inputs, the linear predictors, and waves."""
         standard = self.white.standardised(x)
         variables = self.scales.standardised(self._variables(standard, self._predictors(standard), start))
-        return torch.cat([standard, variables[:, :-1]], dim=1)
+        return self._inputs(standard, variables)
+
+    def _inputs(self, standard: Tensor, variables: Tensor) -> Tensor:
+        return torch.cat([standard, variables[:, :-1], self.waves(standard)], dim=1)
 
     def __call__(self, x: Tensor, start: Tensor) -> Tensor:
         standard = self.white.standardised(x)
@@ -257,7 +307,7 @@ class Law:
         theta = self._widened(self.bend(self.curves(self._curves(variables)), self.linear.moved(predictors, start)))
         if self.net is None:
             return theta
-        return theta + self.gain * self.net(torch.cat([standard, variables[:, :-1]], dim=1).float())
+        return theta + self.gain * self.net(self._inputs(standard, variables).float())
 
     def straight_part(self, x: Tensor, start: Tensor) -> Tensor:
         """Return (n, n_outputs), those of the linear term alone."""

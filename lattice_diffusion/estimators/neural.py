@@ -146,7 +146,7 @@ class Neural(Estimator):
 
     def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: Generator) -> Estimate:
         fold, n = self._fold(sample, groups, rng), len(sample)
-        gains = np.zeros(self.folds)
+        gains = []
         held_out, total, times = np.empty(n), np.zeros(n), np.zeros(n)
         for k in range(self.folds):
             rows, others = np.flatnonzero(fold == k), np.flatnonzero(fold != k)
@@ -160,9 +160,9 @@ class Neural(Estimator):
             if learned.half is not None:
                 less, seen, _ = learned.half
                 gain = (within[seen] - less(train.take(learned.fitted[seen]), True)).mean()
-                gains[k] = 0.5 * float(gain + (outside - less(test, False)).mean())
+                gains.append(0.5 * float(gain + (outside - less(test, False)).mean()))
             self._tell(f"fold {k + 1} of {self.folds} is fitted")
-        self.gain_to_come_ = float(np.median(gains))
+        self.gain_to_come_ = float(np.median(gains or [0.0]))
         used = times > 0
         in_sample = np.full(n, np.nan)
         in_sample[used] = total[used] / times[used]
