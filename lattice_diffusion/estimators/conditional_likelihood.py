@@ -198,6 +198,7 @@ class ConditionalLikelihood(Neural):
         second = len(self._by_networks[True]) % 2 == 1  # of two folds one will do
         if half or not (masked or (networks and not second)):
             return Learned(log_ratio, rows[0])
+        rng = rng.spawn(1)[0]  # what is learned from all of them stays the same
         some = rng.permutation(len(rows[0]))[: len(train) // 2]
         less = self._learn(train.take(rows[0][some]), rng, half=True)
         return Learned(log_ratio, rows[0], Learned(less.log_ratio, some[less.fitted]))
