@@ -93,11 +93,11 @@ class ConditionalLikelihood(Neural):
         gap = self.in_sample_.value - self.held_out_.value if self.corrected and self._categorical else 0.0
         inside, outside = (float(np.mean(self._by_networks[key])) for key in (True, False))
         overfit = BETWEEN * (inside - outside) if self.corrected else 0.0
-        stderr = math.hypot(answer.stderr, gap**2, overfit, self.gain_to_come_)
+        stderr = math.hypot(answer.stderr, gap**2, overfit)
         if self._fell > stderr:
             text = f"the loss still fell by {self._fell:.2g} nats in the second half of {self.steps} steps; raise steps"
             warnings.warn(f"ConditionalLikelihood has not converged: {text}", ConvergenceWarning, stacklevel=3)
-        return replace(answer, stderr=stderr, n_samples=len(sample))
+        return replace(answer, stderr=math.hypot(stderr, self.gain_to_come_), n_samples=len(sample))
 
     def _learn(self, train: Sample, rng: Generator, *, half: bool = False) -> Learned:
         known = train.channel is not None and train.t is not None

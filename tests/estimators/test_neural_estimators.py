@@ -177,11 +177,9 @@ def test_rules_of_a_hierarchy_are_learned():
     parts = tree.tripartition(1, center=(3,))
     truth = ld.exact.cmi(tree, channel, t, parts, n_samples=4000, rng=1)
     x_t = channel.corrupt(tree.sample(5000, np.random.default_rng(0)), t, np.random.default_rng(1))
-    one = est.ConditionalLikelihood().fit(x_t, parts, channel=channel, t=t, rng=0)
-    found = one.estimate()
+    found = est.ConditionalLikelihood().fit(x_t, parts, channel=channel, t=t, rng=0).estimate()
     assert found.value == pytest.approx(truth.value, rel=0.1)
-    assert truth.value > 6 * (found.stderr**2 - one.gain_to_come_**2) ** 0.5
-    assert one.gain_to_come_ > 0.2 * truth.value  # half of the samples are too few
+    assert truth.value > 6 * found.stderr
 
 
 @pytest.mark.parametrize(
@@ -267,11 +265,8 @@ def test_waves_are_learned_in_few_columns():
     truth = entr(p).sum() * 0.004 - norm.entropy(scale=0.5)
     one = fitted(est.ConditionalLikelihood(folds=2), (np.cos(4 * c) + 0.5 * e, c))
     found, statistical = one.estimate(), est.base.mean_estimate(one.log_ratios_, np.arange(3000), "")
-    assert abs(found.z_score(truth)) < 4
-    assert truth > 20 * found.stderr
-    overfit = (
-        one.in_sample_.value - one.held_out_.value
-    ) / 12**0.5  # in the error beside what half of the samples tell
+    assert abs(found.value - truth) < 4 * statistical.stderr
+    overfit = (one.in_sample_.value - one.held_out_.value) / 12**0.5  # both are in the error
     assert one.gain_to_come_ != 0
     assert found.stderr == pytest.approx(np.hypot(statistical.stderr, np.hypot(overfit, one.gain_to_come_)), rel=0.03)
 
@@ -283,14 +278,13 @@ def test_waves_of_one_column_are_found_among_many():
         n_c=10, mean=lambda b, c: np.cos(8 * c[6]), given_b=lambda b: (levels, 0.0), weights=tables.WEIGHTS
     )
     x = law.sample(3000, 0)
-    one = fitted(est.ConditionalLikelihood(folds=2), (x[:, :1], x[:, 1:])).estimate()
-    assert abs(one.z_score(law.information)) < 4
-    assert one.value > 10 * one.stderr
+    found = fitted(est.ConditionalLikelihood(folds=2), (x[:, :1], x[:, 1:])).estimate()
+    assert abs(found.value - law.information) < 4 * law.log_ratios(x).std() / len(x) ** 0.5
     standard, left = (torch.as_tensor(y) for y in (x[:, 1:], x[:, :1]))
-    found = Waves.beyond_chance(standard, left, left)
-    assert (found.columns == 6).all()
-    assert 8 in found.frequencies
-    assert not len(Waves.beyond_chance(standard, left, left[torch.randperm(3000)]).columns)
+    waves = Waves.beyond_chance(standard, left, left)
+    assert (waves.columns == 6).all()
+    assert 8 in waves.frequencies
+    assert not len(Waves.beyond_chance(standard, left, left.flip(0)).columns)
 
 
 def test_components_part_where_networks_need_them():
@@ -304,12 +298,11 @@ def test_components_part_where_networks_need_them():
 
 
 def test_networks_that_still_learn_say_so():
-    rng = np.random.default_rng(0)
-    c, e = rng.normal(size=(2, 1000, 1))
+    x = tables.SIGNS.sample(1000, 0)
     with pytest.warns(
         ConvergenceWarning, match=r"still fell by 0\.\d+ nats in the second half of 100 steps; raise steps"
     ):
-        fitted(est.ConditionalLikelihood(folds=2, steps=100), (np.cos(4 * c) + 0.5 * e, c))
+        fitted(est.ConditionalLikelihood(folds=2, steps=100), (x[:, :1], x[:, 1:]))
 
 
 @pytest.mark.parametrize("name", [pytest.param("curie-weiss-gaussian", marks=pytest.mark.slow), "mixture-white"])
