@@ -208,7 +208,7 @@ class Law:
     Args:
         x, y, start: (n, d), (n,) targets and (n, n_outputs); `net` comes later.
         rows: what the terms are fitted to, and what they are judged by.
-        bent: False leaves the bend out.
+        bent: False leaves bend and waves out.
     """
 
     def __init__(self, head: Head, x: Tensor, y: Tensor, start: Tensor, rows: Rows, *, bent: bool) -> None:
