@@ -71,10 +71,7 @@ class GlobalNet(Network):
         n_noise, n_inputs = 64, in_channels * (self.n_features + 1)
         self.noise = NoiseEmbedding(n_noise)
         self.first = Neighbours(n_inputs, width, ndim, self.periodic)
-        self.down = nn.ModuleList(Stack(width, depth, n_noise, ndim, self.periodic) for _ in range(levels + 1))
-        self.everything = layer(2 * width, width)
-        self.up = nn.ModuleList(Stack(width, 1, n_noise, ndim, self.periodic) for _ in range(levels))
-        self.merge = nn.ModuleList(layer(2 * width, width) for _ in range(levels))
+        add_u_net(self, width, levels, depth, n_noise, ndim, periodic=self.periodic)
         self.last_modulation = Modulation(width, n_noise)
         self.readout = layer(width, in_channels * self.n_outputs, gain=0.3)
         initialise(self, rng)
@@ -95,20 +92,34 @@ class GlobalNet(Network):
         return Normal(mean, alone * out[:, :, 1].exp())
 
     def _outputs(self, features: Tensor, noise: Tensor) -> Tensor:
-        z, lattice, skips = self.first(features), features.shape[2:], []
-        for stack in self.down[:-1]:
-            z = stack(z, noise)
-            skips.append(z)
-            z = POOL[self.ndim - 1](z, 2, ceil_mode=True)
-        z = self.down[-1](z, noise)
-        mean = z.flatten(2).mean(dim=2, keepdim=True).expand_as(z.flatten(2))
-        z = (z.flatten(2) + silu(self.everything(torch.cat([z.flatten(2), mean], dim=1)))).view_as(z)
-        for stack, merge in zip(self.up, self.merge, strict=True):
-            skip = skips.pop()
-            z = functional.interpolate(z, size=skip.shape[2:], mode="nearest")
-            z = stack(merge(torch.cat([z, skip], dim=1).flatten(2)).view_as(skip), noise)
+        z = through_u_net(self, self.first(features), noise)
         out: Tensor = self.readout(self.last_modulation(z.flatten(2), noise))
-        return out.unflatten(1, (self.in_channels, self.n_outputs)).unflatten(3, lattice)
+        return out.unflatten(1, (self.in_channels, self.n_outputs)).unflatten(3, features.shape[2:])
+
+
+def add_u_net(net: Any, width: int, levels: int, depth: int, n_noise: int, ndim: int, *, periodic: bool) -> None:
+    """Give a network the layers of a U-Net (see `GlobalNet`)."""
+    net.down = nn.ModuleList(Stack(width, depth, n_noise, ndim, periodic) for _ in range(levels + 1))
+    net.everything = layer(2 * width, width)
+    net.up = nn.ModuleList(Stack(width, 1, n_noise, ndim, periodic) for _ in range(levels))
+    net.merge = nn.ModuleList(layer(2 * width, width) for _ in range(levels))
+
+
+def through_u_net(net: Any, z: Tensor, noise: Tensor) -> Tensor:
+    """Return what the layers of `add_u_net` make of z (batch, width, *lattice), in its shape."""
+    skips = []
+    for stack in net.down[:-1]:
+        z = stack(z, noise)
+        skips.append(z)
+        z = POOL[z.ndim - 3](z, 2, ceil_mode=True)
+    z = net.down[-1](z, noise)
+    mean = z.flatten(2).mean(dim=2, keepdim=True).expand_as(z.flatten(2))
+    z = (z.flatten(2) + silu(net.everything(torch.cat([z.flatten(2), mean], dim=1)))).view_as(z)
+    for stack, merge in zip(net.up, net.merge, strict=True):
+        skip = skips.pop()
+        z = functional.interpolate(z, size=skip.shape[2:], mode="nearest")
+        z = stack(merge(torch.cat([z, skip], dim=1).flatten(2)).view_as(skip), noise)
+    return z
 
 
 class Stack(nn.Module):

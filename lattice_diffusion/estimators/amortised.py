@@ -15,7 +15,7 @@ folds of networks and what they say.
 import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -40,7 +40,7 @@ LIMITS: Limits = {
 }
 CHANNELS = ("gaussian", "bitflip", "erasure", "uniform")
 TOKEN_CHANNELS = ("erasure", "uniform")
-BODIES = ("mlp", "gated")
+BODIES = {"mlp": (64, 512), "gated": (64, 512), "conv": (24, 32)}  # their width and batch size
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ class ProbePlan:
     steps: int = 3000
     seed: int = 0
     folds: int = 2
-    width: int = 64
-    batch_size: int = 512
+    width: int | None = None
+    batch_size: int | None = None
     channel: str = "gaussian"
     schedule: str = "linear"
     near: int = 3
@@ -84,6 +84,9 @@ class ProbePlan:
         for name, allowed in (("channel", CHANNELS), ("body", BODIES)):
             if (value := getattr(self, name)) not in allowed:
                 raise InputError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+        for name, default in zip(("width", "batch_size"), BODIES[self.body], strict=True):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, default)
         if self.channel != "gaussian" and self.schedule != "linear":
             raise InputError(
                 f"schedule is of gaussian noise only, got {self.schedule!r} for {self.channel}; leave it out"
@@ -96,6 +99,10 @@ class ProbePlan:
                 f"tokens = {self.tokens} under {self.channel} noise"
             )
         self.noise()
+
+    def by_perceptrons(self) -> Self:
+        """Return the same plan for perceptrons of the usual size."""
+        return replace(self, body="mlp", width=None, batch_size=None)
 
     def noise(self) -> Channel | TokenNoise:
         """Return the channel."""
@@ -147,16 +154,16 @@ class AmortisedLikelihood(Parameters):
     """
 
     limits: ClassVar[Limits] = LIMITS
-    choices: ClassVar = {"body": BODIES}
+    choices: ClassVar = {"body": tuple(BODIES)}
     folds: int = 2
     _: KW_ONLY
     corrected: bool = True
     null: bool = False
     near: int = 3
-    body: Literal["mlp", "gated"] = "mlp"
-    width: int = 64
+    body: Literal["mlp", "gated", "conv"] = "mlp"
+    width: int | None = None
     steps: int = 3000
-    batch_size: int = 512
+    batch_size: int | None = None
     device: str = "cpu"
 
     def fit(

@@ -35,12 +35,12 @@ from ..denoisers.on_device import to_device
 from ..errors import InputError, device_of, gpu_memory
 from ..store import atomic_write
 from .amortised import ProbePlan, reach
+from .amortised_conv import ConvLaw, ConvObjective
 from .amortised_data import LEAST, Field
 from .amortised_network import PixelLaw, Views, log_likelihood, noise_of
 from .amortised_training import VALIDATION, Indices, Objective, Tensors, fit_law, held_on, number
 from .neural import BETWEEN, middle
 
-EVALUATED, ON_GPU = 512, 8192  # images at a time
 WEIGHTS = np.linspace(0, 1, 21, dtype=np.float32).tolist()
 ALMOST_CLEAN = 0.01  # time at which images tell as much about labels as clean ones do
 TRIAL = 0.1  # of the steps, to tell whether pixels near A help
@@ -60,11 +60,11 @@ def view_weights(
     """
     rng = torch.Generator(objective.noise.levels.device).manual_seed(number(seed))
     found = np.ones((len(objective.noise.times), law.n_views), np.float32)
-    repeated, n_parts = np.tile(rows, repeats), math.ceil(len(rows) * repeats / _at_once(rng))
+    repeated, n_parts = np.tile(rows, repeats), math.ceil(len(rows) * repeats / objective.at_once(rng))
     for t in range(len(found)):
         laws, levels = [], []
         for part in np.array_split(repeated, n_parts):
-            log_q, at = _laws(law, objective, part, t, rng)
+            log_q, at = objective.laws(law, part, t, rng)
             laws.append(log_q)
             levels.append(objective.target(law, part, at))
         log_q, level = torch.cat(laws), torch.cat(levels)
@@ -78,20 +78,6 @@ def view_weights(
                 weight = WEIGHTS[best] * float((1 - 1 / z**2).clamp(min=0)) if len(gain) > 1 and z > 0 else 0.0
                 found[t, view], log_q[:, view] = weight, _mix(log_q[:, smaller], log_q[:, view], weight)
     return found
-
-
-def _at_once(rng: torch.Generator) -> int:
-    return ON_GPU if rng.device.type == "cuda" else EVALUATED
-
-
-def _laws(law: PixelLaw, objective: Objective, rows: Indices, t: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return log q (n, n_views, K) at one time, and A."""
-    n, device = len(rows), rng.device
-    k = torch.full((n,), t, device=device)
-    with torch.no_grad():
-        at = law.views.draw(n, rng)
-        view = torch.arange(law.n_views, device=device).expand(n, -1)
-        return law(objective.hidden(law, rows, k, at, rng), view, k, objective.noise.log_snr, at), at
 
 
 def _mix(smaller: Tensor, larger: Tensor, weight: float) -> Tensor:
@@ -114,12 +100,12 @@ def evaluate(
     noise = objective.noise
     rng = torch.Generator(noise.levels.device).manual_seed(number(seed))
     nats, errors = np.zeros((2, len(rows), len(noise.times), law.n_views), np.float32)
-    at_once = _at_once(rng)
+    at_once = objective.at_once(rng)
     for start in range(0, len(rows), at_once):
         here = slice(start, start + at_once)
         part = rows[here]
         for t in range(len(noise.times)):
-            log_q, at = _laws(law, objective, part, t, rng)
+            log_q, at = objective.laws(law, part, t, rng)
             for view, smaller in enumerate(objective.smaller(len(law.views.radii))):
                 if smaller >= 0:
                     log_q[:, view] = _mix(log_q[:, smaller], log_q[:, view], float(weights[t, view]))
@@ -159,12 +145,15 @@ class Networks:
     plan: ProbePlan
     device: str
 
-    def law(self, objective: Objective, seed: SeedSequence) -> PixelLaw:
-        """Return a network that is not trained yet."""
+    def law(self, objective: Objective, train: Indices, seed: SeedSequence) -> PixelLaw | ConvLaw:
+        """Return a network that is not trained yet, for images `train`."""
         field, plan, labels = self.field, self.plan, objective.labels
         views = Views(field.shape, plan.radii, plan.pixel, plan.near, objective.noise.channels)
         n_values = len(field.pixels.levels) if labels is None else int(labels.max()) + 1
         n_views, rng = len(objective.smaller(len(plan.radii))), np.random.default_rng(seed)
+        if isinstance(objective, ConvObjective):
+            prior = objective.prior(train, self.device)
+            return ConvLaw(views, n_views, prior, plan.width, rng).to(self.device)
         gated: dict[str, Any] = {}
         if plan.body == "gated":
             ordered = labels is None and plan.tokens is None
@@ -177,12 +166,14 @@ class Networks:
         Where images look alike everywhere they tell a network far more than A alone can, which only shows later, as
         less overfitting; so the doubt is theirs. Told from boxes, whatever views come first.
         """
+        if isinstance(boxes, ConvObjective):
+            return True  # it learns from all pixels anyhow
         if not self.plan.near or self.plan.pixel is None:
             return False
         start, training = seed.spawn(2)
         steps, losses = max(1, round(TRIAL * self.plan.steps)), []
         for near in (False, True):
-            law, tried = self.law(boxes, start), replace(boxes, near=near)
+            law, tried = self.law(boxes, train, start), replace(boxes, near=near)
             state = SeedSequence(training.entropy, spawn_key=training.spawn_key)
             _, valid, _ = fit_law(law, tried, train, state, steps=steps, batch_size=self.plan.batch_size)
             losses.append(tried.validate(law, valid, 0, 8000))
@@ -194,19 +185,22 @@ class Networks:
         objective: Objective,
         rows: Indices,
         train: Indices,
+        measured: Indices,
         seed: SeedSequence,
         checkpoint: Path | None,
         on_step: Callable[[], None],
     ) -> Part:
-        """Train one network on `train` and evaluate it on `rows` and on as many samples of its training."""
+        """Train one network on `train` and evaluate it on `rows` and on as many of its training among `measured`."""
         start, training, weighing, evaluation, again = seed.spawn(5)
-        law, plan = self.law(objective, start), self.plan
+        law, plan = self.law(objective, train, start), self.plan
         options: dict[str, Any] = {"steps": plan.steps, "batch_size": plan.batch_size, "checkpoint": checkpoint}
         fitted, unfitted, gain_to_come = fit_law(law, objective, train, training, on_step=on_step, **options)
-        weights = view_weights(law, objective, unfitted, weighing)
+        weighed = unfitted[:: math.ceil(len(unfitted) / objective.n_weighed)]
+        weights = view_weights(law, objective, weighed, weighing, objective.repeats)
         some = np.zeros(0, np.int64)
         if plan.corrected and objective.labels is None:
-            some = fitted[np.sort(np.random.default_rng(again).permutation(len(fitted))[: len(rows)])]
+            some = np.intersect1d(fitted, measured)
+            some = some[np.sort(np.random.default_rng(again).permutation(len(some))[: len(rows)])]
         held_out = evaluate(law, objective, rows, weights, evaluation)
         return Part(rows, *held_out, some, *evaluate(law, objective, some, weights, again), gain_to_come)
 
@@ -215,7 +209,7 @@ def folds(
     field: Field, plan: ProbePlan, device: str, parts: Path | None, on_step: Callable[[], None]
 ) -> Iterator[tuple[str, Part]]:
     """Yield the kind of views and the values of one network, fold by fold."""
-    networks, kinds = Networks(field, plan, device), plan.kinds(field)
+    kinds = plan.kinds(field)
     split, *seeds = SeedSequence(plan.seed).spawn(1 + plan.folds)
     order, read = np.random.default_rng(split).permutation(field.n), held_on(device, field)
     partner, fold_of = np.empty(field.n, np.int64), np.empty(field.n, np.int64)
@@ -235,14 +229,19 @@ def folds(
                     yield kind, Part(**{name: file[name] for name in Part._fields})
                 continue
             times = np.array([ALMOST_CLEAN, *plan.times] if kind == "labels" else plan.times)
-            objective = Objective(read, noise_of(plan.noise(), times, field.pixels, device))
+            conv = plan.body == "conv" and kind != "labels"
+            networks = Networks(field, plan if conv or plan.body != "conv" else plan.by_perceptrons(), device)
+            made = ConvObjective if conv else Objective
+            objective = made(read, noise_of(plan.noise(), times, field.pixels, device))
             if kind == "labels":  # they come last, and are told from A alone
                 objective = replace(objective, labels=_beside(read, field.labels))
             else:
                 near = networks.near_helps(objective, train, trial) if near is None else near
                 objective = replace(objective, near=near, partner=_beside(read, partner) if kind == "null" else None)
             checkpoint = None if done is None else done.with_suffix(".pt")
-            part = networks.part(objective, rows, train, seed, checkpoint, on_step)
+            measured = order[: objective.n_measured.get(kind)]
+            held_out = np.intersect1d(rows, measured)
+            part = networks.part(objective, held_out, train, measured, seed, checkpoint, on_step)
             if done is not None:
                 with atomic_write(done) as partial:
                     np.savez(partial, **part._asdict())
@@ -272,10 +271,13 @@ def pilot(field: Field, plan: ProbePlan, device: str) -> tuple[float, float]:
         asking.append(time.perf_counter() - ends[-1])
         if len(asking) == len(few.kinds(small)):
             break
+    objective = ConvObjective if plan.body == "conv" else Objective
+    most = [objective.n_measured.get(kind, field.n) for kind in plan.kinds(small)]
+    growth = [min(field.n, n) / min(small.n, n) for n in most]
     laps = np.diff(ends)
     step = float(np.mean([np.median(laps[start : start + 6]) for start in range(0, len(laps), 8)]))
-    trials = 2 * TRIAL / len(plan.kinds(field)) if plan.near and plan.pixel is not None else 0
-    return step * (1 + trials), float(np.mean(asking)) * field.n / small.n
+    trials = 2 * TRIAL / len(plan.kinds(field)) if plan.near and plan.pixel is not None and plan.body != "conv" else 0
+    return step * (1 + trials), float(np.mean([seconds * more for seconds, more in zip(asking, growth, strict=False)]))
 
 
 # -- information from all of them --------------------------------------------------------------------------
@@ -310,6 +312,9 @@ def measure(
         for kind, part in folds(field, plan, device_of(device), parts, on_step):
             found.setdefault(kind, []).append(part)
     n_radii, n = len(plan.radii), field.n
+    n_weighed = VALIDATION * (plan.folds - 1) * n
+    if plan.body == "conv":
+        n_weighed = min(n_weighed, plan.folds * ConvObjective.n_weighed)
     values: dict[str, Any] = {"t": plan.times, "radius": plan.radii}
     values["gain_to_come"] = [float(part.gain_to_come) for parts_of_kind in found.values() for part in parts_of_kind]
     each = [_averages("cmi", part.nats[:, :, -1:] - part.nats[:, :, 1:-1]) for part in found["boxes"]]
@@ -321,14 +326,14 @@ def measure(
         samples, in_sample = _both(found[kind], n, difference, errors=errors)
         held_out, apart, gap = samples.mean(axis=0), 0.0, np.zeros(samples.shape[1:])
         if plan.corrected:
-            both = (in_sample - samples)[np.isfinite(in_sample.reshape(n, -1)[:, 0])]
+            both = (in_sample - samples)[np.isfinite(in_sample.reshape(len(samples), -1)[:, 0])]
             apart = both.mean(axis=0)
             gap = np.sqrt(np.maximum(apart**2 - both.var(axis=0) / len(both), 0.0))  # less what chance puts between
             samples = middle(samples, in_sample)
         values.update(_averages(name, samples))
         if name == "cmi":
             values["cmi_held_out"], values["cmi_in_sample"] = held_out, held_out + apart
-            values["cmi_covariance"] = _covariance(samples, gap, plan)
+            values["cmi_covariance"] = _covariance(samples, gap, n_weighed)
             values["cmi_stderr"] = np.sqrt(np.diagonal(values["cmi_covariance"], axis1=1, axis2=2))
         else:
             values[f"{name}_stderr"] = np.hypot(values[f"{name}_stderr"], gap * BETWEEN)
@@ -359,14 +364,15 @@ def _entropies(nats: NDArray, times: NDArray) -> NDArray:
 def _both(
     parts: list[Part], n: int, difference: Callable[[NDArray], NDArray], *, errors: bool = False
 ) -> tuple[NDArray, NDArray]:
-    """Return the held-out values of all n samples, and the in-sample ones averaged over networks, NaN where none."""
+    """Return held-out values of samples, of n, and the in-sample ones averaged over networks, NaN where none."""
     shape = (n, *difference(parts[0].errors if errors else parts[0].nats).shape[1:])
+    rows = np.sort(np.concatenate([part.rows for part in parts]))
     held_out, in_sample, times = np.empty(shape), np.zeros(shape), np.zeros((n, *[1] * (len(shape) - 1)))
     for part in parts:
         held_out[part.rows] = difference(part.errors if errors else part.nats)
         in_sample[part.fitted] += difference(part.fitted_errors if errors else part.fitted_nats)
         times[part.fitted] += 1
-    return held_out, np.divide(in_sample, times, out=np.full(shape, np.nan), where=times > 0)
+    return held_out[rows], np.divide(in_sample, times, out=np.full(shape, np.nan), where=times > 0)[rows]
 
 
 def _labels(nats: NDArray) -> dict[str, Any]:
@@ -381,18 +387,17 @@ def _labels(nats: NDArray) -> dict[str, Any]:
     return {key: value for name, of in samples.items() for key, value in _averages(name, of).items()}
 
 
-def _covariance(samples: NDArray, gap: NDArray, plan: ProbePlan) -> NDArray:
+def _covariance(samples: NDArray, gap: NDArray, n_weighed: float) -> NDArray:
     """Return the covariance of the CMI between radii, (T, R, R): of samples, the correction, the smallest visible gain.
 
     Whether a larger view is believed is one weight, fitted on m samples that training leaves out; a gain below 1/2m
     nats is what chance gives (Wilks 1938). Without this, views that are not believed would be 0 with no error.
     """
-    n = len(samples)
-    floor = 0.5 / (VALIDATION * (plan.folds - 1) * n)
+    n, floor = len(samples), 0.5 / n_weighed
     centred = samples - samples.mean(axis=0)
     apart = BETWEEN * gap
     between: NDArray = np.einsum("ntr,nts->trs", centred, centred) / (n * (n - 1)) + apart[:, :, None] * apart[:, None]
-    return between + floor**2 * np.eye(len(plan.radii))
+    return between + floor**2 * np.eye(samples.shape[2])
 
 
 def _averages(name: str, samples: NDArray) -> dict[str, NDArray]:

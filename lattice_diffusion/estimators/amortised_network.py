@@ -145,16 +145,50 @@ class Noise:
 
     def observations(self, a_0: Tensor, k: int, n_draws: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return log p(x_A | v) of every level for noisy values x_A of a_0, (n, m, K), and their weights, (m,)."""
+        a_t, weights = self.outcomes(a_0, k, n_draws, rng)
+        return self.log_p(a_t, torch.full((len(a_0),), k, device=a_0.device)).transpose(1, 2), weights
+
+    def outcomes(self, a_0: Tensor, k: int, n_draws: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return noisy values of a_0 (n, channel), (n, channel, m), and their weights, (m,)."""
         z = torch.randn((len(a_0), n_draws, a_0.shape[1]), generator=rng, dtype=a_0.dtype, device=a_0.device)
         a_t = self.alpha[k] * a_0[:, None] + self.sigma[k] * z
-        variance = self.sigma[k] ** 2 + self.alpha[k] ** 2 * self.spread
-        square = (a_t[:, :, None] - self.alpha[k] * self.levels) ** 2 / variance
-        log_p = -0.5 * (square + (2 * math.pi * variance).log()).sum(dim=3)
-        return log_p, a_0.new_full((n_draws,), 1 / n_draws)
+        return a_t.transpose(1, 2), a_0.new_full((n_draws,), 1 / n_draws)
+
+    def log_p(self, x_t: Tensor, k: Tensor) -> Tensor:
+        """Return log p(x_t | v) of every level, (n, K, ..), for values (n, channel, ..) at times of indices k (n,)."""
+        each, total = [1] * (x_t.ndim - 2), torch.zeros((), device=x_t.device)
+        alpha = self.alpha[k].view(-1, 1, *each)
+        for c in range(x_t.shape[1]):
+            levels, spread = (values[:, c].view(-1, *each) for values in (self.levels, self.spread))
+            variance = self.sigma[k].view(-1, 1, *each) ** 2 + alpha**2 * spread
+            total = total - 0.5 * ((x_t[:, c, None] - alpha * levels) ** 2 / variance + (2 * math.pi * variance).log())
+        return total
 
 
-class SpinNoise(Noise):
-    """Bit flips and erasures of +-1: few outcomes, all of them counted."""
+class DiscreteNoise(Noise):
+    """Noise that leaves a value, or erases it, or puts any of the values in its place: few outcomes, all counted.
+
+    Attributes:
+        rate: chance of noise at every time; mask: what stands for an erased value, None where none is erased.
+    """
+
+    def __init__(self, channel: Channel | TokenNoise, times: NDArray[np.float64], pixels: Pixels, device: str) -> None:
+        super().__init__(channel, times, pixels, device)
+        self.rate, self.erased = self.tensor(times), isinstance(channel, Erasure)
+        self.mask = channel.mask if isinstance(channel, Erasure) else None
+
+    def log_p(self, x_t: Tensor, k: Tensor) -> Tensor:
+        each = [1] * (x_t.ndim - 2)
+        rate, same = self.rate[k].view(-1, 1, *each), x_t == self.levels.view(-1, *each)
+        if self.mask is None:
+            other = rate / len(self.levels)
+            return torch.where(same, (1 - rate + other).log(), other.log())
+        kept = torch.where(same, torch.log1p(-rate), -math.inf)
+        return torch.where(x_t == self.mask, rate.log(), kept)
+
+
+class SpinNoise(DiscreteNoise):
+    """Bit flips and erasures of +-1."""
 
     def __init__(self, channel: Channel | TokenNoise, times: NDArray[np.float64], pixels: Pixels, device: str) -> None:
         if not (pixels.spins and np.array_equal(pixels.levels[:, 0], (-1.0, 1.0))):
@@ -163,25 +197,22 @@ class SpinNoise(Noise):
                 f"{pixels.levels.min():g} to {pixels.levels.max():g}; use gaussian, or noise of q symbols for tokens"
             )
         super().__init__(channel, times, pixels, device)
-        self.erased = isinstance(channel, Erasure)
-        self.rate = self.tensor([t if self.erased else t / 2 for t in times])
+        self.hit = self.rate if self.erased else self.rate / 2
 
     def corrupt(self, x_0: Tensor, k: Tensor, rng: torch.Generator) -> Tensor:
-        hit = torch.rand(x_0.shape, generator=rng, dtype=x_0.dtype, device=x_0.device) < _each(self.rate[k])
+        hit = torch.rand(x_0.shape, generator=rng, dtype=x_0.dtype, device=x_0.device) < _each(self.hit[k])
         return torch.where(hit, 0.0 if self.erased else -x_0, x_0)
 
     def shown(self, x_t: Tensor, k: Tensor) -> Tensor:
-        return x_t / _each(1 - self.rate[k]).sqrt() if self.erased else x_t
+        return x_t / _each(1 - self.hit[k]).sqrt() if self.erased else x_t
 
-    def observations(self, a_0: Tensor, k: int, n_draws: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return those of both outcomes: as it is, and erased (flipped)."""
-        rate, right = float(self.rate[k]), self.levels[:, 0] == a_0
-        kept = torch.where(right, math.log1p(-rate), -math.inf if self.erased else math.log(rate))
-        hit = torch.where(right, math.log(rate), math.log(rate) if self.erased else math.log1p(-rate))
-        return torch.stack([kept, hit], dim=1).float(), self.tensor([1 - rate, rate])
+    def outcomes(self, a_0: Tensor, k: int, n_draws: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return both: as it is, and erased (flipped)."""
+        hit = torch.zeros_like(a_0) if self.erased else -a_0
+        return torch.stack([a_0, hit], dim=2), torch.stack([1 - self.hit[k], self.hit[k]])
 
 
-class SymbolNoise(Noise):
+class SymbolNoise(DiscreteNoise):
     """Erasure and uniform noise of tokens, which a network is shown one-hot: symbols have no order and no distance.
 
     The codes are standardised as if symbols were equally likely, and a masked token has a code of its own.
@@ -189,8 +220,8 @@ class SymbolNoise(Noise):
 
     def __init__(self, channel: Channel | TokenNoise, times: NDArray[np.float64], pixels: Pixels, device: str) -> None:
         super().__init__(channel, times, pixels, device)
-        self.q, self.erased = len(pixels.levels), isinstance(channel, Erasure)
-        self.channels, self.rate = self.q + self.erased, self.tensor(times)
+        self.q = len(pixels.levels)
+        self.channels = self.q + self.erased
         share = np.tile((1 - times[:, None] * self.erased) / self.q, self.q)
         share = np.hstack([share, times[:, None]]) if self.erased else share
         self.share, self.scale = self.tensor(share), self.tensor(np.sqrt(share * (1 - share)))
@@ -207,16 +238,12 @@ class SymbolNoise(Noise):
         codes = one_hot(x_t[:, 0].long() % (self.q + 1), self.q + 1)[..., : self.channels]
         return ((codes - self.share[k, None, None]) / self.scale[k, None, None]).movedim(3, 1)
 
-    def observations(self, a_0: Tensor, k: int, n_draws: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    def outcomes(self, a_0: Tensor, k: int, n_draws: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return those of A as it is, and masked; or replaced by some of the symbols."""
-        own, rate, symbols = self.level(a_0)[:, None], float(self.rate[k]), torch.arange(self.q, device=a_0.device)
-        if self.erased:
-            kept = torch.where(own == symbols, math.log1p(-rate), -math.inf)
-            return torch.stack([kept, torch.full_like(kept, math.log(rate))], dim=1), self.tensor([1 - rate, rate])
-        outcome = torch.cat([own, self._drawn((len(a_0), n_draws), rng)], dim=1)
-        other = rate / self.q
-        log_p = torch.where(outcome[:, :, None] == symbols, math.log(1 - rate + other), math.log(other))
-        return log_p, self.tensor([1 - rate, *[rate / n_draws] * n_draws])
+        others = [torch.full_like(a_0, MASK)] if self.erased else [self._drawn((len(a_0), n_draws), rng).to(a_0)]
+        outcomes, rate = torch.cat([a_0, *others], dim=1), self.rate[k]
+        share = rate / (outcomes.shape[1] - 1)
+        return outcomes[:, None], torch.stack([1 - rate, *[share] * (outcomes.shape[1] - 1)])
 
 
 def noise_of(channel: Channel | TokenNoise, times: NDArray[np.float64], pixels: Pixels, device: str) -> Noise:

@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from .amortised_gate import Gate
 from .amortised_network import Noise, PixelLaw
 
 VIEWS_PER_IMAGE = 4
+EVALUATED, ON_GPU = 512, 8192  # images at a time
 CHECK_EVERY = 200
 VALIDATION = 0.15
 SCALED = 1000  # images that the scales of a gate are taken from
@@ -73,6 +74,8 @@ class Objective:
         partner: index of another image for every image, which C comes from (null); None for boxes.
         labels: code of every image, predicted in place of the clean level of A.
         near: whether training takes pixels near A for A.
+        n_weighed, repeats: images at most, and noises of each, from which the weights of views are taken.
+        n_measured: images at most that the CMI is averaged over, of a kind of views.
     """
 
     read: Read | Tensors
@@ -80,6 +83,13 @@ class Objective:
     partner: Rows | None = None
     labels: Rows | None = None
     near: bool = False
+    repeats: ClassVar[int] = 4
+    n_weighed: ClassVar[float] = math.inf
+    n_measured: ClassVar[dict[str, int]] = {}
+
+    def at_once(self, rng: torch.Generator) -> int:
+        """Return how many images are evaluated at a time."""
+        return ON_GPU if rng.device.type == "cuda" else EVALUATED
 
     def smaller(self, n_radii: int) -> list[int]:
         """Return the next smaller view of every view, which comes before it; -1 for the smallest."""
@@ -107,6 +117,14 @@ class Objective:
         other = law.seen(self._shown(self.partner[rows], k, rng), at, k)
         near = own[:, 1:-1]
         return torch.cat([near, near + other[:, -1:] - other[:, 1:-1]], dim=1)
+
+    @torch.no_grad()
+    def laws(self, law: PixelLaw, rows: Indices, t: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return log q (n, n_views, K) at time number t, and A, (n, 2)."""
+        n, device = len(rows), rng.device
+        k, at = torch.full((n,), t, device=device), law.views.draw(n, rng)
+        view = torch.arange(law.n_views, device=device).expand(n, -1)
+        return law(self.hidden(law, rows, k, at, rng), view, k, self.noise.log_snr, at), at
 
     def clean(self, rows: Rows, device: torch.device) -> Tensor:
         """Return the images, (n, channel, row, column)."""
