@@ -326,7 +326,8 @@ def probe(
         float, What(help="KL that the recommended r(t) may cost, in bits per value of a pixel.")
     ] = 0.001,
     body: Annotated[
-        Literal["mlp", "gated"], Effort(help="Body of the networks; gated: where texture or contrast varies.")
+        Literal["mlp", "gated", "conv"],
+        Effort(help="Body of the networks; conv: a U-Net, slower."),
     ] = "mlp",
     steps: Annotated[int | None, Effort(help="Training steps of every network (default: 2000).")] = None,
     budget: Annotated[float | None, Effort(help="Seconds that all of it may take, instead of --steps.")] = None,

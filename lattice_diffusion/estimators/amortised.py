@@ -7,9 +7,9 @@ every step, so that one training answers for all t and r, and every estimate is 
     found = AmortisedLikelihood().fit(x_0, radii=(1, 2, 3), times=(0.5, 0.7, 0.9), rng=rng).estimate()
     found.cmi.sel(t=0.7, radius=2), found.cmi_stderr         # as of `exact.cmi_map`
 
-The parts: `amortised_data`, clean samples and the levels of a pixel; `amortised_network`, views, noise and the network;
-`amortised_gate`, how a view opens and shuts its units; `amortised_training`, what it minimises; `amortised_estimates`,
-folds of networks and what they say.
+The parts: `amortised_data`, clean samples and the levels of a pixel; `amortised_noise`; `amortised_network`, views and
+the network; `amortised_gate`, how a view opens and shuts its units; `amortised_conv`, a U-Net in its place;
+`amortised_training`, what it minimises; `amortised_estimates`, folds of networks and what they say.
 """
 
 import itertools
@@ -50,13 +50,14 @@ class ProbePlan:
     Attributes:
         times: in (0, 1), increasing; radii: of the boxes B, increasing.
         pixel: A, None for a random one in every sample.
-        steps, batch_size, width: of every network's training; folds: of the cross-fitting.
+        steps, batch_size, width: of every network's training, None as usual for the body; folds: of the cross-fitting.
         channel: gaussian, bitflip, erasure or uniform; schedule: of gaussian noise.
         tokens: number of symbols where pixels are tokens, under erasure or uniform noise.
         near: also train on pixels within this distance of A, unless a short trial shows that it hurts.
         corrected: half-way between held-out and in-sample averages; False: held out, too low.
         null: whether to measure what is found where C comes from another sample.
-        body: of the networks, mlp, or gated by the local spectrum of what is seen (see `amortised_gate`).
+        body: of the networks, mlp, the same gated by the local spectrum of what is seen (see `amortised_gate`), or conv
+            (see `amortised_conv`).
     """
 
     times: tuple[float, ...]
@@ -65,8 +66,8 @@ class ProbePlan:
     steps: int = 3000
     seed: int = 0
     folds: int = 2
-    width: int | None = None
-    batch_size: int | None = None
+    width: int = None  # type: ignore[assignment]
+    batch_size: int = None  # type: ignore[assignment]
     channel: str = "gaussian"
     schedule: str = "linear"
     near: int = 3
@@ -102,7 +103,7 @@ class ProbePlan:
 
     def by_perceptrons(self) -> Self:
         """Return the same plan for perceptrons of the usual size."""
-        return replace(self, body="mlp", width=None, batch_size=None)
+        return replace(self, body="mlp", **dict.fromkeys(("width", "batch_size")))  # type: ignore[arg-type]
 
     def noise(self) -> Channel | TokenNoise:
         """Return the channel."""
@@ -144,9 +145,10 @@ class AmortisedLikelihood(Parameters):
             the time.
         near: also train on pixels within this distance of A, unless a short trial shows that it hurts; 0: A alone.
             Where samples look alike everywhere, it is most of the accuracy.
-        body: of the networks: "mlp", or "gated", whose units open and shut by the local spectrum of what is seen, for
-            images whose texture or contrast varies.
-        width, steps, batch_size: of a network and its training.
+        body: of the networks: "mlp"; "gated", whose units open and shut by the local spectrum of what is seen, for
+            images whose texture or contrast varies; "conv", a U-Net, which learns more of whole images and is slower.
+            Averages are then over as many samples as take half the time of the training.
+        width, steps, batch_size: of a network and its training; None: 64 and 512, of "conv" 24 and 32.
         device: of torch, such as "cuda"; "auto" is the GPU where there is one.
 
     Attributes:

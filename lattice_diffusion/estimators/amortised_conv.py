@@ -127,9 +127,9 @@ class Scene:
 class ConvObjective(Objective):
     """The training data and the loss of a `ConvLaw`; of its views, "nothing" is the prior, which is not learned."""
 
+    n_validated: ClassVar[int] = 500
     repeats: ClassVar[int] = 1
     n_weighed: ClassVar[float] = 500
-    n_measured: ClassVar[dict[str, int]] = {"boxes": 3000, "null": 600}
 
     def at_once(self, rng: torch.Generator) -> int:
         pixels = self.noise.mean[0].numel()

@@ -37,8 +37,9 @@ from ..store import atomic_write
 from .amortised import ProbePlan, reach
 from .amortised_conv import ConvLaw, ConvObjective
 from .amortised_data import LEAST, Field
-from .amortised_network import PixelLaw, Views, log_likelihood, noise_of
-from .amortised_training import VALIDATION, Indices, Objective, Tensors, fit_law, held_on, number
+from .amortised_network import PixelLaw, Views
+from .amortised_noise import log_likelihood, noise_of
+from .amortised_training import VALIDATION, Indices, Law, Objective, Tensors, fit_law, held_on, number
 from .neural import BETWEEN, middle
 
 WEIGHTS = np.linspace(0, 1, 21, dtype=np.float32).tolist()
@@ -51,7 +52,7 @@ CLEARLY = 2.0  # errors
 
 
 def view_weights(
-    law: PixelLaw, objective: Objective, rows: Indices, seed: SeedSequence, repeats: int = 4
+    law: Law, objective: Objective, rows: Indices, seed: SeedSequence, repeats: int = 4
 ) -> NDArray[np.float32]:
     """Return w of every time and view, (n_times, n_views), from images that were not fitted.
 
@@ -85,7 +86,7 @@ def _mix(smaller: Tensor, larger: Tensor, weight: float) -> Tensor:
 
 
 def evaluate(
-    law: PixelLaw,
+    law: Law,
     objective: Objective,
     rows: Indices,
     weights: NDArray[np.float32],
@@ -145,7 +146,7 @@ class Networks:
     plan: ProbePlan
     device: str
 
-    def law(self, objective: Objective, train: Indices, seed: SeedSequence) -> PixelLaw | ConvLaw:
+    def law(self, objective: Objective, train: Indices, seed: SeedSequence) -> Law:
         """Return a network that is not trained yet, for images `train`."""
         field, plan, labels = self.field, self.plan, objective.labels
         views = Views(field.shape, plan.radii, plan.pixel, plan.near, objective.noise.channels)
@@ -195,7 +196,7 @@ class Networks:
         law, plan = self.law(objective, train, start), self.plan
         options: dict[str, Any] = {"steps": plan.steps, "batch_size": plan.batch_size, "checkpoint": checkpoint}
         fitted, unfitted, gain_to_come = fit_law(law, objective, train, training, on_step=on_step, **options)
-        weighed = unfitted[:: math.ceil(len(unfitted) / objective.n_weighed)]
+        weighed = unfitted[:: max(1, math.ceil(len(unfitted) / objective.n_weighed))]
         weights = view_weights(law, objective, weighed, weighing, objective.repeats)
         some = np.zeros(0, np.int64)
         if plan.corrected and objective.labels is None:
@@ -239,7 +240,7 @@ def folds(
                 near = networks.near_helps(objective, train, trial) if near is None else near
                 objective = replace(objective, near=near, partner=_beside(read, partner) if kind == "null" else None)
             checkpoint = None if done is None else done.with_suffix(".pt")
-            measured = order[: objective.n_measured.get(kind)]
+            measured = order[: n_measured(plan, kind, field.n)]
             held_out = np.intersect1d(rows, measured)
             part = networks.part(objective, held_out, train, measured, seed, checkpoint, on_step)
             if done is not None:
@@ -247,6 +248,14 @@ def folds(
                     np.savez(partial, **part._asdict())
                 done.with_suffix(".pt").unlink(missing_ok=True)
             yield kind, part
+
+
+def n_measured(plan: ProbePlan, kind: str, n: int) -> int:
+    """Return how many of n images are measured: of a U-Net, as many as take half the time of its training."""
+    if plan.body != "conv" or kind == "labels":
+        return n
+    passes = len(plan.times) * (len(plan.radii) if kind == "null" else 1)
+    return min(n, max(LEAST, 9 * plan.steps * plan.batch_size // (4 * passes)))
 
 
 def _beside(read: Any, indices: Any) -> Any:
@@ -271,9 +280,7 @@ def pilot(field: Field, plan: ProbePlan, device: str) -> tuple[float, float]:
         asking.append(time.perf_counter() - ends[-1])
         if len(asking) == len(few.kinds(small)):
             break
-    objective = ConvObjective if plan.body == "conv" else Objective
-    most = [objective.n_measured.get(kind, field.n) for kind in plan.kinds(small)]
-    growth = [min(field.n, n) / min(small.n, n) for n in most]
+    growth = [n_measured(plan, kind, field.n) / small.n for kind in plan.kinds(small)]
     laps = np.diff(ends)
     step = float(np.mean([np.median(laps[start : start + 6]) for start in range(0, len(laps), 8)]))
     trials = 2 * TRIAL / len(plan.kinds(field)) if plan.near and plan.pixel is not None and plan.body != "conv" else 0

@@ -27,7 +27,8 @@ from ..denoisers.on_device import to_device
 from ..denoisers.training import TrainingConfig, minimise
 from .amortised_data import SLICE, Field, Read
 from .amortised_gate import Gate
-from .amortised_network import Noise, PixelLaw
+from .amortised_network import PixelLaw
+from .amortised_noise import Noise
 
 VIEWS_PER_IMAGE = 4
 EVALUATED, ON_GPU = 512, 8192  # images at a time
@@ -37,6 +38,7 @@ SCALED = 1000  # images that the scales of a gate are taken from
 MOST_GROWTH = 4.0  # of the gain from one doubling of the steps to the next
 Indices = NDArray[np.int64]
 Rows = Any  # indices, or a tensor of them beside the images
+Law = Any  # a PixelLaw, or the network of an objective of its own
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,8 @@ class Objective:
         partner: index of another image for every image, which C comes from (null); None for boxes.
         labels: code of every image, predicted in place of the clean level of A.
         near: whether training takes pixels near A for A.
+        n_validated: images that losses are compared on; rows that are more are all of them.
         n_weighed, repeats: images at most, and noises of each, from which the weights of views are taken.
-        n_measured: images at most that the CMI is averaged over, of a kind of views.
     """
 
     read: Read | Tensors
@@ -83,9 +85,9 @@ class Objective:
     partner: Rows | None = None
     labels: Rows | None = None
     near: bool = False
+    n_validated: ClassVar[int] = 2000
     repeats: ClassVar[int] = 4
     n_weighed: ClassVar[float] = math.inf
-    n_measured: ClassVar[dict[str, int]] = {}
 
     def at_once(self, rng: torch.Generator) -> int:
         """Return how many images are evaluated at a time."""
@@ -145,7 +147,7 @@ class Objective:
             scales.append(torch.where(scale > 0, scale, 1.0))
         gate.scale.copy_(torch.cat(scales))
 
-    def loss(self, law: PixelLaw, rows: Rows, rng: torch.Generator, *, near: bool = False) -> Tensor:
+    def loss(self, law: Law, rows: Rows, rng: torch.Generator, *, near: bool = False) -> Tensor:
         """Return the cross entropy of images (n,), each with a time and a few views of its own."""
         n, device = len(rows), rng.device
         k = torch.randint(len(self.noise.times), (n,), generator=rng, device=device)
@@ -157,16 +159,16 @@ class Objective:
         target = self.target(law, rows, at)[:, None, None].expand(-1, VIEWS_PER_IMAGE, 1)
         return -log_q.gather(2, target).mean(dim=(1, 2))
 
-    def validate(self, law: PixelLaw, rows: Indices, seed: int, n: int = 2000) -> Tensor:
-        """Return the loss of every image on the same noise every time, repeated to about n."""
+    def validate(self, law: Law, rows: Indices, seed: int, n: int | None = None) -> Tensor:
+        """Return the loss of every image on the same noise every time, repeated to about n (n_validated)."""
         rng = torch.Generator(self.noise.levels.device).manual_seed(seed)
-        repeated = np.tile(rows, max(1, n // len(rows)))
+        repeated = np.tile(rows, max(1, (n or self.n_validated) // len(rows)))
         with torch.no_grad():
             return torch.cat([self.loss(law, part, rng) for part in np.array_split(repeated, 4) if len(part)])
 
 
 def fit_law(
-    law: PixelLaw,
+    law: Law,
     objective: Objective,
     rows: Indices,
     seed: SeedSequence,
@@ -215,7 +217,7 @@ def fit_law(
         return size
 
     def score(averaged: torch.nn.Module) -> float:
-        return float(objective.validate(averaged, valid, third).mean())  # type: ignore[arg-type]
+        return float(objective.validate(averaged, valid, third).mean())
 
     done, scores = 0, dict[int, float]()
     for step in minimise(law, loss, config, rng=rng, score=score, scores=scores, halve=halve):

@@ -56,7 +56,7 @@ def probe(
     calibrate: bool = True,
     tolerance: float = 0.01,
     bits_per_dim: float = BITS_PER_DIM,
-    body: Literal["mlp", "gated"] = "mlp",
+    body: Literal["mlp", "gated", "conv"] = "mlp",
     budget: float | None = None,
     rng: Rng = 0,
     device: str = "cpu",
@@ -82,7 +82,8 @@ def probe(
         calibrate: whether as many pictures of known truth are measured, too.
         tolerance: nats that the CMI must exceed inside the windows.
         bits_per_dim: KL that the recommended r(t) may cost, in bits per value of a pixel.
-        body: of the networks; gated: for images whose texture or contrast varies (see `AmortisedLikelihood`).
+        body: of the networks; gated: for images whose texture or contrast varies; conv: a U-Net, which learns more of
+            whole images and is slower (see `AmortisedLikelihood`).
         budget: about the seconds that all of it may take, instead of `steps`; 2000 training steps for every network if
             neither is given.
         rng: decides weights, noise and folds.

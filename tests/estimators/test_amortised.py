@@ -14,7 +14,7 @@ from lattice_diffusion.estimators import AmortisedLikelihood, clone
 from lattice_diffusion.estimators.amortised import ProbePlan
 from lattice_diffusion.estimators.amortised_data import field_of_array
 from lattice_diffusion.estimators.amortised_estimates import measure
-from lattice_diffusion.estimators.amortised_network import log_likelihood, noise_of
+from lattice_diffusion.estimators.amortised_noise import log_likelihood, noise_of
 from lattice_diffusion.phases import unmasking_cost, unmasking_schedule
 
 LATTICE, CENTRE, RADII = ld.Lattice((7, 6)), (3, 3), (1, 2)

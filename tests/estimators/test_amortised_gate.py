@@ -17,7 +17,8 @@ from lattice_diffusion.estimators.amortised import ProbePlan
 from lattice_diffusion.estimators.amortised_data import field_of_array
 from lattice_diffusion.estimators.amortised_estimates import Networks
 from lattice_diffusion.estimators.amortised_gate import LAGS
-from lattice_diffusion.estimators.amortised_network import PixelLaw, Views, noise_of
+from lattice_diffusion.estimators.amortised_network import PixelLaw, Views
+from lattice_diffusion.estimators.amortised_noise import noise_of
 from lattice_diffusion.estimators.amortised_training import Objective, fit_law
 
 SHAPE, RADII, LEVELS = (6, 5), (1, 2), np.array([[-1.0], [0.0], [1.0]])
@@ -76,7 +77,7 @@ def test_scales_are_those_of_the_images():
     noise = noise_of(Gaussian("linear"), np.array(plan.times), field.pixels, "cpu")
     for partner in (None, np.roll(np.arange(300), 1)):
         objective, rng = Objective(field.read, noise, partner), torch.Generator().manual_seed(6)
-        law = Networks(field, plan, "cpu").law(objective, np.random.SeedSequence(2))
+        law = Networks(field, plan, "cpu").law(objective, np.arange(300), np.random.SeedSequence(2))
         fit_law(law, objective, np.arange(300), np.random.SeedSequence(3), steps=1, batch_size=8)
         rows, at = np.tile(np.arange(300), 4), torch.tensor([[3, 2]]).expand(1200, 2)
         for t in range(2):
@@ -122,7 +123,7 @@ def test_a_probe_by_gated_networks():
 
 
 def test_bodies_that_are_not_there():
-    with pytest.raises(InputError, match="body must be one of mlp, gated, got 'conv'"):
-        ProbePlan((0.5,), (1,), (2, 2), body="conv")
+    with pytest.raises(InputError, match="body must be one of mlp, gated, conv, got 'attention'"):
+        ProbePlan((0.5,), (1,), (2, 2), body="attention")
     with pytest.raises(InputError, match="body must be"):
-        AmortisedLikelihood(body="conv")
+        AmortisedLikelihood(body="attention")

@@ -15,7 +15,7 @@ from lattice_diffusion.estimators import AmortisedLikelihood, amortised_training
 from lattice_diffusion.estimators.amortised import ProbePlan
 from lattice_diffusion.estimators.amortised_data import field_of_array
 from lattice_diffusion.estimators.amortised_estimates import Networks, _beside, measure
-from lattice_diffusion.estimators.amortised_network import noise_of
+from lattice_diffusion.estimators.amortised_noise import noise_of
 from lattice_diffusion.estimators.amortised_training import Objective, held
 
 FEW = {"steps": 4, "batch_size": 50}
@@ -87,7 +87,7 @@ def test_no_step_of_the_amortised_likelihood_waits_for_the_device(kind, images, 
     near = kind == "boxes"
     labels = np.arange(60) % 3
     law = Networks(field, plan, "meta").law(
-        replace(objective, labels=labels) if kind == "labels" else objective, np.random.SeedSequence(1)
+        replace(objective, labels=labels) if kind == "labels" else objective, np.arange(60), np.random.SeedSequence(1)
     )
     rng, rows = Elsewhere(), torch.zeros(16, dtype=torch.int64, device="meta")
     steps = minimise(law, lambda: objective.loss(law, rows, rng, near=near), TrainingConfig(9, gradient_norm=None))
@@ -128,7 +128,7 @@ def test_batches_too_large_for_a_gpu_are_halved(images, monkeypatch, capsys):
     monkeypatch.setattr(law, "boxes", full(law.boxes, 12))
     field, said = field_of_array(images, (2, 2)), "training goes on with batches of 8"
     objective = Objective(field.read, noise_of(Gaussian("linear"), np.array([0.4]), field.pixels, "cpu"))
-    net = Networks(field, PLAN, "cpu").law(objective, np.random.SeedSequence(1))
+    net = Networks(field, PLAN, "cpu").law(objective, np.arange(60), np.random.SeedSequence(1))
     monkeypatch.setattr(Objective, "validate", lambda *a: torch.zeros(1))
     how = {"steps": 4, "batch_size": 16}
     amortised_training.fit_law(net, objective, np.arange(60), np.random.SeedSequence(2), **how)

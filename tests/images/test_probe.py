@@ -19,7 +19,8 @@ from lattice_diffusion.estimators import amortised_estimates
 from lattice_diffusion.estimators.amortised import ProbePlan, reach
 from lattice_diffusion.estimators.amortised_data import Pixels, field_of_array
 from lattice_diffusion.estimators.amortised_estimates import measure, pilot
-from lattice_diffusion.estimators.amortised_network import PixelLaw, Views, log_likelihood, noise_of
+from lattice_diffusion.estimators.amortised_network import PixelLaw, Views
+from lattice_diffusion.estimators.amortised_noise import log_likelihood, noise_of
 from lattice_diffusion.estimators.amortised_training import gain_to_come
 from lattice_diffusion.images import open_images
 from lattice_diffusion.images.calibration import calibrate, pictures_for
