@@ -264,14 +264,21 @@ def per_sample(values: Tensor, like: Tensor) -> Tensor:
 
 
 def layer(
-    n_in: int, n_out: int, *, groups: int = 1, ndim: int = 1, size: int | tuple[int, ...] = 1, gain: float = 1.0
+    n_in: int,
+    n_out: int,
+    *,
+    groups: int = 1,
+    ndim: int = 1,
+    size: int | tuple[int, ...] = 1,
+    gain: float = 1.0,
+    padding: int = 0,
 ) -> nn.Module:
-    """Return a convolution without padding, pointwise by default; `gain` scales its initial weights.
+    """Return a convolution, pointwise and without padding by default; `gain` scales its initial weights.
 
     Weights are float32 whatever torch's default is, so that a seed gives the same network.
     """
     kind = Pointwise if ndim == size == groups == 1 else CONVOLUTIONS[ndim - 1]
-    made = skip_init(kind, n_in, n_out, size, groups=groups, dtype=torch.float32)
+    made = skip_init(kind, n_in, n_out, size, groups=groups, padding=padding, dtype=torch.float32)
     made.gain = gain
     return made
 
@@ -344,9 +351,10 @@ class Neighbours(nn.Module):
 
     def __init__(self, n_in: int, n_out: int, ndim: int, periodic: bool, gain: float = 1.0) -> None:
         super().__init__()
-        self.layer, self.padding = layer(n_in, n_out, ndim=ndim, size=3, gain=gain), [1, 1] * ndim
-        self.mode = "circular" if periodic else "constant"
+        self.around = [1, 1] * ndim if periodic else None
+        self.layer = layer(n_in, n_out, ndim=ndim, size=3, gain=gain, padding=0 if periodic else 1)
 
     def forward(self, z: Tensor) -> Tensor:
-        out: Tensor = self.layer(channels_last(nn.functional.pad(z, self.padding, mode=self.mode)))
+        z = z if self.around is None else nn.functional.pad(z, self.around, mode="circular")
+        out: Tensor = self.layer(channels_last(z))
         return out

@@ -280,7 +280,7 @@ def pilot(field: Field, plan: ProbePlan, device: str) -> tuple[float, float]:
         asking.append(time.perf_counter() - ends[-1])
         if len(asking) == len(few.kinds(small)):
             break
-    growth = [n_measured(plan, kind, field.n) / small.n for kind in plan.kinds(small)]
+    growth = [n_measured(plan, kind, field.n) / n_measured(few, kind, small.n) for kind in plan.kinds(small)]
     laps = np.diff(ends)
     step = float(np.mean([np.median(laps[start : start + 6]) for start in range(0, len(laps), 8)]))
     trials = 2 * TRIAL / len(plan.kinds(field)) if plan.near and plan.pixel is not None and plan.body != "conv" else 0
@@ -337,7 +337,7 @@ def measure(
             apart = both.mean(axis=0)
             gap = np.sqrt(np.maximum(apart**2 - both.var(axis=0) / len(both), 0.0))  # less what chance puts between
             samples = middle(samples, in_sample)
-        values.update(_averages(name, samples))
+        values.update(_averages(name, samples, n_weighed / (plan.folds - 1)))
         if name == "cmi":
             values["cmi_held_out"], values["cmi_in_sample"] = held_out, held_out + apart
             values["cmi_covariance"] = _covariance(samples, gap, n_weighed)
@@ -407,11 +407,11 @@ def _covariance(samples: NDArray, gap: NDArray, n_weighed: float) -> NDArray:
     return between + floor**2 * np.eye(samples.shape[2])
 
 
-def _averages(name: str, samples: NDArray) -> dict[str, NDArray]:
+def _averages(name: str, samples: NDArray, n_weighed: float | None = None) -> dict[str, NDArray]:
     """Return the mean over samples and its error: at least the smallest visible gain where all samples are equal."""
-    samples = samples.astype(float)
+    samples, n_weighed = samples.astype(float), n_weighed or VALIDATION * len(samples)
     error = samples.std(axis=0, ddof=1) / np.sqrt(len(samples))
     return {
         name: samples.mean(axis=0),
-        f"{name}_stderr": np.where(error > 0.0, error, 0.5 / (VALIDATION * len(samples))),
+        f"{name}_stderr": np.where(error > 0.0, error, 0.5 / n_weighed),
     }
