@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import gammaln
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
@@ -27,7 +28,7 @@ from .amortised_network import Views
 from .amortised_training import Indices, Objective, Rows
 
 N_NOISE = 64
-HALVINGS = 2
+HALVINGS, DEPTH = 2, 2  # of `GlobalNet`
 HIDDEN = 0.1  # at most this share of the pixels of a view beside A, while training
 PIXELS, PIXELS_ON_GPU = 1 << 17, 1 << 22  # evaluated at a time
 BOXES = 2  # passes of a training step through boxes, beside one through whole images
@@ -48,13 +49,13 @@ class ConvLaw(nn.Module):
     def __init__(self, views: Views, n_views: int, prior: NDArray, width: int, rng: np.random.Generator) -> None:
         super().__init__()
         self.views, self.n_views = views, n_views
-        weights = width * (9 * width * (4 * HALVINGS + 2) + prior[0].size)
+        weights = width * (18 * width * (DEPTH * (HALVINGS + 1) + HALVINGS) + prior[0].size)
         check_memory("width", 32 * weights, "take a smaller one")  # gradients, averages and moments beside them
         self.noise = NoiseEmbedding(N_NOISE)
         self.view = nn.Parameter(torch.zeros((n_views, N_NOISE, 1), dtype=torch.float32, device="cpu"))
         self.places = nn.Parameter(torch.zeros((1, width, *views.shape), dtype=torch.float32, device="cpu"))
         self.first = Neighbours(views.channels + 1, width, 2, periodic=False)
-        add_u_net(self, width, HALVINGS, 1, N_NOISE, 2, periodic=False)
+        add_u_net(self, width, HALVINGS, DEPTH, N_NOISE, 2, periodic=False)
         self.last_modulation = Modulation(width, N_NOISE)
         self.readout = layer(width, len(prior), gain=0.3)
         self.register_buffer("prior", to_device(prior, "cpu", torch.float32), persistent=False)
@@ -138,7 +139,7 @@ class ConvObjective(Objective):
     def prior(self, rows: Indices, device: str) -> NDArray[np.float64]:
         """Return log frequencies of the levels at every pixel of images `rows`, (K, row, column).
 
-        As many images as there are levels are added, whose pixels are as those of all places together.
+        Frequencies of all places together are added, as often as makes the counts most likely (a Dirichlet prior).
         """
         n_levels = len(self.noise.levels)
         count = np.zeros((n_levels, *self.noise.mean.shape[1:]))
@@ -146,7 +147,14 @@ class ConvObjective(Objective):
             level = self._level(self.clean(part, torch.device(device)))
             count += np.stack([(level == k).sum(dim=0).cpu().numpy() for k in range(n_levels)])
         everywhere = count.mean(axis=(1, 2), keepdims=True) + 1 / n_levels
-        count += n_levels * everywhere / everywhere.sum()
+        everywhere = everywhere / everywhere.sum()
+
+        def log_evidence(strength: float) -> float:
+            added = strength * everywhere
+            of_levels = (gammaln(count + added) - gammaln(added)).sum(axis=0)
+            return float((of_levels - gammaln(strength + len(rows)) + gammaln(strength)).sum())
+
+        count += max(4.0 ** np.arange(12), key=log_evidence) * everywhere
         found: NDArray[np.float64] = np.log(count / count.sum(axis=0))
         return found
 

@@ -98,16 +98,16 @@ def test_likelihoods_of_all_pixels_are_those_of_the_channel(channel):
         assert found[i] == pytest.approx(wanted, rel=1e-5)
 
 
-def test_the_prior_is_the_frequency_of_levels_at_every_pixel():
-    x_0 = np.random.default_rng(0).integers(3, size=(50, *SHAPE)).astype(float)
+def test_the_prior_is_the_frequency_of_levels_of_places_as_far_as_they_differ():
+    x_0 = np.random.default_rng(0).integers(3, size=(3000, *SHAPE)).astype(float)
+    noise = noise_of(Gaussian("linear"), np.array([0.5]), field_of_array(x_0, None).pixels, "cpu")
+    alike = np.exp(ConvObjective(x_0[:, None].__getitem__, noise).prior(np.arange(3000), "cpu"))
+    each = (x_0 == np.arange(3).reshape(3, 1, 1, 1)).mean(axis=1)
+    assert alike.sum(axis=0) == pytest.approx(np.ones(SHAPE))
+    assert np.abs(alike - 1 / 3).max() < 0.3 * np.abs(each - 1 / 3).max()
     x_0[:, 0, 0] = 2.0
-    field = field_of_array(x_0, None)
-    objective = ConvObjective(field.read, noise_of(Gaussian("linear"), np.array([0.5]), field.pixels, "cpu"))
-    law = np.exp(objective.prior(np.arange(40), "cpu"))
-    count = np.array([(x_0[:40] == k).sum(axis=0) for k in range(3)])
-    everywhere = count.mean(axis=(1, 2)) + 1 / 3
-    wanted = (count + 3 * (everywhere / everywhere.sum())[:, None, None]) / 43
-    assert law == pytest.approx(wanted)
+    apart = np.exp(ConvObjective(x_0[:, None].__getitem__, noise).prior(np.arange(3000), "cpu"))
+    assert apart[2, 0, 0] > 0.99
 
 
 @pytest.mark.slow
@@ -132,7 +132,7 @@ def test_a_probe_by_conv_networks_tells_labels_by_perceptrons():
     options = {"times": 2, "radii": (1,), "steps": 3, "calibrate": False, "progress": False}
     result = ld.probe(colours, labels=rng.integers(2, size=60), body="conv", **options)
     plan = json.loads(result.parameters)["plan"]
-    assert (plan["body"], plan["width"], plan["batch_size"]) == ("conv", 24, 32)
+    assert (plan["body"], plan["width"], plan["batch_size"]) == ("conv", 32, 32)
     assert np.isfinite(result["probe"]["label_information"]).all()
     sentences = rng.integers(3, size=(60, 7))
     tokens = ld.probe(sentences, tokens=3, channel="erasure", body="conv", **options)
@@ -164,4 +164,4 @@ def test_averages_are_over_some_of_the_samples(monkeypatch):
     assert np.isfinite(some["cmi_null"]).all()
     held_out = measure(field, replace(PLAN, corrected=False))
     assert 0 < abs(held_out["cmi"] - some["cmi"]).max() < 0.1
-    assert (some["total_information_stderr"] > all_of_them["total_information_stderr"]).all()
+    assert some["total_information_stderr"][1] > 1.2 * all_of_them["total_information_stderr"][1]
