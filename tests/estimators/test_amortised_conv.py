@@ -1,7 +1,6 @@
 """The U-Net as the law of a pixel: what it sees, boxes and collages by hand, and what only the whole image tells."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -162,6 +161,4 @@ def test_averages_are_over_some_of_the_samples(monkeypatch):
     monkeypatch.setattr(amortised_estimates, "n_measured", lambda plan, kind, n: 20)
     some = measure(field, PLAN)
     assert np.isfinite(some["cmi_null"]).all()
-    held_out = measure(field, replace(PLAN, corrected=False))
-    assert 0 < abs(held_out["cmi"] - some["cmi"]).max() < 0.1
     assert some["total_information_stderr"][1] > 1.2 * all_of_them["total_information_stderr"][1]
