@@ -170,7 +170,8 @@ class ConvObjective(Objective):
         """Return the cross entropy of images in one view, the box of radius number j or, None, the whole image."""
         n, device, radii = len(rows), rng.device, law.views.radii
         k = torch.randint(len(self.noise.times), (n,), generator=rng, device=device)
-        scene = self._scene(rows, k, law.views.draw(n, rng, near=training), rng)
+        at = law.views.draw(n, rng, near=training and j is not None)  # whole images tell of all their pixels anyhow
+        scene = self._scene(rows, k, at, rng)
         view = torch.full((n,), law.n_views - 1 if j is None else j + (self.partner is None), device=device)
         if j is not None:
             scene = scene.box(radii[j])
