@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
 from ..denoisers.global_net import add_u_net, through_u_net
-from ..denoisers.network import Modulation, Neighbours, NoiseEmbedding, initialise, layer
+from ..denoisers.network import LOG_SNR_RANGE, Modulation, Neighbours, NoiseEmbedding, initialise, layer
 from ..denoisers.on_device import to_device
 from ..errors import check_memory
 from .amortised_data import SLICE
@@ -78,7 +78,7 @@ class Scene:
     Attributes:
         clean, noisy, shown: values, their noisy ones, and those that a network is shown.
         there: 1 where there is a pixel, (n, 1, row, column); keep: 1 where it is seen.
-        at: A in these images, (n, 2); index: of the image's pixel at every place, (n, row * column), None: all of it.
+        at: A in these images, (n, 2); index: of the image's pixel at every place, (n, row, column), None: all of it.
     """
 
     clean: Tensor
@@ -184,7 +184,7 @@ class ConvObjective(Objective):
             draws = torch.rand((n, 1, *scene.keep.shape[1:]), generator=rng, dtype=torch.float32, device=device)
             share = torch.rand((n, 1, 1, 1), generator=rng, dtype=torch.float32, device=device)
             scene = replace(scene, keep=scene.keep * (draws[:, 0] >= HIDDEN * share))
-        logits, level = law(scene, view, self.noise.log_snr[k]), self._level(scene.clean)[:, None]
+        logits, level = law(scene, view, self._log_snr(k)), self._level(scene.clean)[:, None]
         nats = -log_softmax(logits, dim=1).gather(1, level)
         at_a = law.views.centre(nats, scene.at)[:, 0]
         if not training:
@@ -206,7 +206,7 @@ class ConvObjective(Objective):
         first = law.n_views - len(views)
         logits = [law.views.centre(law.prior.expand(n, -1, -1, -1), scene.at)] * first
         for view, one in enumerate(views, start=first):
-            found = law(one.without_a(), torch.full((n,), view, device=device), self.noise.log_snr[k])
+            found = law(one.without_a(), torch.full((n,), view, device=device), self._log_snr(k))
             logits.append(law.views.centre(found, one.at))
         return log_softmax(torch.stack(logits, dim=1), dim=2), scene.at
 
@@ -214,6 +214,11 @@ class ConvObjective(Objective):
         clean = self.clean(rows, rng.device)
         noisy, there = self.noise.corrupt(clean, k, rng), torch.ones_like(clean[:, :1])
         return Scene(clean, noisy, self.noise.shown(noisy, k), there, there, at)
+
+    def _log_snr(self, k: Tensor) -> Tensor:
+        """Return those of the pixel that varies most, (n,), as far as a network tells them apart."""
+        found = self.noise.log_snr[k] + self.noise.variance.max().log()
+        return found.clamp(-LOG_SNR_RANGE, LOG_SNR_RANGE)
 
     def _level(self, x_0: Tensor) -> Tensor:
         """Return the index of the nearest clean level of every pixel, (n, row, column)."""

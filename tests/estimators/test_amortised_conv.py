@@ -121,7 +121,7 @@ def test_a_far_pixel_that_alone_tells():
     assert 0.85 * exact < float(found.cmi[0, 0]) < exact + 4 * float(found.cmi_stderr[0, 0])
 
 
-PLAN = ProbePlan((0.3, 0.6), (1, 2), None, steps=4, width=4, batch_size=8, body="conv")
+PLAN = ProbePlan((0.5,), (1, 2), None, steps=2, width=4, batch_size=8, body="conv")
 
 
 @pytest.mark.filterwarnings("ignore::lattice_diffusion.images.ImageWarning")
@@ -158,7 +158,7 @@ def test_averages_are_over_some_of_the_samples(monkeypatch):
     """The unmeasured are left out of all of them."""
     field = field_of_array(np.random.default_rng(4).standard_normal((80, *SHAPE)))
     some = dict(folds(field, PLAN, "cpu", None, lambda: None))
-    assert [len(some[kind].rows) for kind in ("boxes", "null")] == [18, 10]  # half of 9 * 4 * 8 // (4 * 2), and of 20
+    assert [len(some[kind].rows) for kind in ("boxes", "null")] == [18, 10]  # half of 9 * 2 * 8 // 4, and of 20
     assert np.isfinite(measure(field, PLAN)["cmi_covariance"]).all()
     monkeypatch.setattr(amortised_estimates, "n_measured", lambda plan, kind, n: n)
     every = dict(folds(field, PLAN, "cpu", None, lambda: None))
