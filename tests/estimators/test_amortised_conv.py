@@ -128,10 +128,11 @@ PLAN = ProbePlan((0.5,), (1, 2), None, steps=2, width=4, batch_size=8, body="con
 def test_a_probe_by_conv_networks_tells_labels_by_perceptrons():
     rng = np.random.default_rng(2)
     colours = rng.random((60, 5, 6, 3)).astype(np.float32)
-    options = {"times": 2, "radii": (1,), "steps": 3, "calibrate": False, "progress": False}
+    options = {"times": 2, "radii": (1,), "steps": 2, "width": 4, "calibrate": False, "progress": False}
     result = ld.probe(colours, labels=rng.integers(2, size=60), body="conv", **options)
     plan = json.loads(result.parameters)["plan"]
-    assert (plan["body"], plan["width"], plan["batch_size"]) == ("conv", 32, 32)
+    assert (plan["body"], plan["width"], plan["batch_size"]) == ("conv", 4, 32)
+    assert PLAN.by_perceptrons().width == 64
     assert np.isfinite(result["probe"]["label_information"]).all()
     sentences = rng.integers(3, size=(60, 7))
     tokens = ld.probe(sentences, tokens=3, channel="erasure", body="conv", **options)
