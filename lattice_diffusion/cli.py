@@ -327,7 +327,7 @@ def probe(
     ] = 0.001,
     body: Annotated[
         Literal["mlp", "gated", "conv"],
-        Effort(help="Body of the networks; conv: a U-Net, slower."),
+        Effort(help="Body of the networks; gated: where texture varies; conv: a U-Net, slower."),
     ] = "mlp",
     steps: Annotated[int | None, Effort(help="Training steps of every network (default: 2000).")] = None,
     budget: Annotated[float | None, Effort(help="Seconds that all of it may take, instead of --steps.")] = None,

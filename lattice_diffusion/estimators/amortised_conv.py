@@ -1,6 +1,6 @@
 """A U-Net as the law of a pixel, from the whole noisy image or from the box around A, with A hidden.
 
-A perceptron on the flattened image learns little of whole images. Here every view is an image of its own: a box is cut
+A perceptron on the flattened image learns whole images slowly. Here every view is an image of its own: a box is cut
 out, the whole image stays as it is, and one network, which is told the view, gives the law of the clean level of every
 pixel that is hidden. While training some more pixels than A are hidden, and of those that are not, the network's law
 times the likelihood of their noisy values (Bayes) is to be their posterior, so that a pass has something to learn at
@@ -144,7 +144,7 @@ class ConvObjective(Objective):
         n_levels = len(self.noise.levels)
         count = np.zeros((n_levels, *self.noise.mean.shape[1:]))
         for part in np.array_split(rows, math.ceil(len(rows) / SLICE)):
-            level = self._level(self.clean(part, torch.device(device)))
+            level = self.noise.level(self.clean(part, torch.device(device)))
             count += np.stack([(level == k).sum(dim=0).cpu().numpy() for k in range(n_levels)])
         everywhere = count.mean(axis=(1, 2), keepdims=True) + 1 / n_levels
         everywhere = everywhere / everywhere.sum()
@@ -184,7 +184,7 @@ class ConvObjective(Objective):
             draws = torch.rand((n, 1, *scene.keep.shape[1:]), generator=rng, dtype=torch.float32, device=device)
             share = torch.rand((n, 1, 1, 1), generator=rng, dtype=torch.float32, device=device)
             scene = replace(scene, keep=scene.keep * (draws[:, 0] >= HIDDEN * share))
-        logits, level = law(scene, view, self._log_snr(k)), self._level(scene.clean)[:, None]
+        logits, level = law(scene, view, self._log_snr(k)), self.noise.level(scene.clean)[:, None]
         nats = -log_softmax(logits, dim=1).gather(1, level)
         at_a = law.views.centre(nats, scene.at)[:, 0]
         if not training:
@@ -219,13 +219,6 @@ class ConvObjective(Objective):
         """Return those of the pixel that varies most, (n,), as far as a network tells them apart."""
         found = self.noise.log_snr[k] + self.noise.variance.max().log()
         return found.clamp(-LOG_SNR_RANGE, LOG_SNR_RANGE)
-
-    def _level(self, x_0: Tensor) -> Tensor:
-        """Return the index of the nearest clean level of every pixel, (n, row, column)."""
-        levels, square = self.noise.levels, torch.zeros((), device=x_0.device)
-        for c in range(x_0.shape[1]):
-            square = square + (x_0[:, c, None] - levels[:, c, None, None]) ** 2
-        return square.argmin(dim=1)
 
 
 def _mean(x: Tensor, weight: Tensor) -> Tensor:

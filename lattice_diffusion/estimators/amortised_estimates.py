@@ -255,6 +255,7 @@ def n_measured(plan: ProbePlan, kind: str, n: int) -> int:
     if plan.body != "conv" or kind == "labels":
         return n
     passes = len(plan.times) * (len(plan.radii) if kind == "null" else 1)
+    # a step is three passes forwards and backwards, as long as nine forwards; an image passes held out and in sample
     return min(n, max(LEAST, 9 * plan.steps * plan.batch_size // (4 * passes)))
 
 
@@ -284,7 +285,7 @@ def pilot(field: Field, plan: ProbePlan, device: str) -> tuple[float, float]:
     laps = np.diff(ends)
     step = float(np.mean([np.median(laps[start : start + 6]) for start in range(0, len(laps), 8)]))
     trials = 2 * TRIAL / len(plan.kinds(field)) if plan.near and plan.pixel is not None and plan.body != "conv" else 0
-    return step * (1 + trials), float(np.mean([seconds * more for seconds, more in zip(asking, growth, strict=False)]))
+    return step * (1 + trials), float(np.mean([seconds * more for seconds, more in zip(asking, growth, strict=True)]))
 
 
 # -- information from all of them --------------------------------------------------------------------------
@@ -324,7 +325,8 @@ def measure(
         n_weighed = min(n_weighed, plan.folds * ConvObjective.n_weighed)
     values: dict[str, Any] = {"t": plan.times, "radius": plan.radii}
     values["gain_to_come"] = [float(part.gain_to_come) for parts_of_kind in found.values() for part in parts_of_kind]
-    each = [_averages("cmi", part.nats[:, :, -1:] - part.nats[:, :, 1:-1]) for part in found["boxes"]]
+    per_fold = n_weighed / (plan.folds - 1) / plan.folds
+    each = [_averages("cmi", part.nats[:, :, -1:] - part.nats[:, :, 1:-1], per_fold) for part in found["boxes"]]
     values["cmi_folds"], values["cmi_folds_stderr"] = (
         np.stack([fold[name] for fold in each]) for name in ("cmi", "cmi_stderr")
     )

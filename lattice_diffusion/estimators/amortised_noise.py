@@ -60,9 +60,12 @@ class Noise:
         weight = (self.variance / self.variance.max()).sqrt()
         return weight * (x_t - alpha * self.mean) / (alpha**2 * self.variance + sigma**2).sqrt()
 
-    def level(self, a_0: Tensor) -> Tensor:
-        """Return the index of the nearest clean level of a_0 (n, channel), (n,)."""
-        return ((a_0[:, None] - self.levels) ** 2).sum(dim=2).argmin(dim=1)
+    def level(self, x_0: Tensor) -> Tensor:
+        """Return the index of the nearest clean level, (n, ..), of values x_0 (n, channel, ..)."""
+        each, square = [1] * (x_0.ndim - 2), torch.zeros((), device=x_0.device)
+        for c in range(x_0.shape[1]):
+            square = square + (x_0[:, c, None] - self.levels[:, c].view(-1, *each)) ** 2
+        return square.argmin(dim=1)
 
     def observations(self, a_0: Tensor, k: int, n_draws: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return log p(x_A | v) of every level for noisy values x_A of a_0, (n, m, K), and their weights, (m,)."""
