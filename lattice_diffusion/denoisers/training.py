@@ -183,13 +183,16 @@ def minimise(
     scores = {} if scores is None else scores
 
     average = copy.deepcopy(net)
+    weights: list[Tensor] = [*net.parameters()]
+    averaged: list[Tensor] = [*average.parameters()]
+    buffers = [*zip(average.buffers(), net.buffers(), strict=True)]
 
     @torch.no_grad()
     def follow() -> None:
         """Move the average towards the weights of step `number`."""
         share = 1 - min(config.ema, number / (number + config.ema_delay))
-        torch._foreach_lerp_([*average.parameters()], [*net.parameters()], share)
-        for own, new in zip(average.buffers(), net.buffers(), strict=True):
+        torch._foreach_lerp_(averaged, weights, share)
+        for own, new in buffers:
             own.copy_(new)
 
     trouble = next(net.parameters()).new_zeros(3, dtype=torch.float64) if _never_waits(net) else None
@@ -245,7 +248,7 @@ def minimise(
             rate = config.rate(number + 1, elapsed)
             for group in optimiser.param_groups:
                 group["lr"] = rate
-            value = _gradient(net, optimiser, loss, config.gradient_norm, number + 1, trouble, halve)
+            value = _gradient(weights, optimiser, loss, config.gradient_norm, number + 1, trouble, halve)
             with _uninterrupted():
                 _step(optimiser, trouble)
                 number += 1
@@ -270,7 +273,7 @@ def minimise(
 
 
 def _gradient(
-    net: nn.Module,
+    weights: list[Tensor],
     optimiser: torch.optim.Optimizer,
     loss: Callable[[], Tensor],
     gradient_norm: float | None,
@@ -294,7 +297,7 @@ def _gradient(
         say(f"warning: the GPU has too little memory for a batch; training goes on with batches of {size}")
     value = value.detach()
     if gradient_norm is not None:
-        norm = torch.nn.utils.clip_grad_norm_(net.parameters(), gradient_norm)
+        norm = torch.nn.utils.clip_grad_norm_(weights, gradient_norm)
         good = norm.isfinite() & value.isfinite()
         if trouble is None:
             _raise_if_bad(0 if good else n, float(value), float(norm))

@@ -177,7 +177,7 @@ class Networks:
             law, tried = self.law(boxes, train, start), replace(boxes, near=near)
             state = SeedSequence(training.entropy, spawn_key=training.spawn_key)
             _, valid, _ = fit_law(law, tried, train, state, steps=steps, batch_size=self.plan.batch_size)
-            losses.append(tried.validate(law, valid, 0, 8000))
+            losses.append(tried.validate(law, valid, 0, 4 * tried.n_validated))
         worse = losses[1] - losses[0]
         return bool(worse.mean() <= CLEARLY * worse.std() / math.sqrt(min(len(worse), len(valid))))
 
