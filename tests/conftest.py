@@ -29,6 +29,13 @@ def shell(monkeypatch, tmp_path, capfd):
     return call
 
 
+@pytest.fixture
+def judged_once(monkeypatch):
+    """Amortised networks are judged by one noisy version of each validation image, not by 2,000 in all."""
+    for objective in ("training.Objective", "conv.ConvObjective"):
+        monkeypatch.setattr(f"lattice_diffusion.estimators.amortised_{objective}.n_validated", 1)
+
+
 @pytest.fixture(autouse=True)
 def _figures_are_closed():
     yield

@@ -99,11 +99,11 @@ def truth(model):
     return x_0, np.stack(nats, axis=1)
 
 
-PAIRS = [(schedule, prediction) for schedule in SCHEDULES for prediction in PREDICTIONS] + [("edm", "edm")]
+CASES = [("ising", schedule, prediction) for schedule in SCHEDULES for prediction in PREDICTIONS]
+CASES += [("ising", "edm", "edm"), ("mixture", "ddpm", "epsilon"), ("field", "vp", "v")]
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize(("schedule", "prediction"), PAIRS)
+@pytest.mark.parametrize(("model", "schedule", "prediction"), CASES)
 def test_gap_window_and_schedule_of_disguised_exact_denoisers(model, schedule, prediction):
     nets = {name: disguised(net, schedule, prediction, radius=net.radius) for name, net in exact_nets(model).items()}
     x_0, nats = truth(model)

@@ -94,7 +94,7 @@ def test_it_learns_the_exact_local_posterior_of_spins():
     model = ld.models.Ising(ld.Lattice((5, 5)), 0.5)
     net = LocalImageNet(1, [-1, 1], np.ones((2, 5, 5)), width=16, rng=rng())
     assert isinstance(net, LocalNet)
-    fit(net, model.sample, steps=300, batch_size=64, learning_rate=1e-2, optimiser="muon", progress=False, rng=rng())
+    fit(net, model.sample, steps=150, batch_size=64, learning_rate=1e-2, optimiser="muon", progress=False, rng=rng())
     exact, x_0 = ExactDenoiser(model, CHANNEL, 1), model.sample(200, rng())[:, None].astype(float)
     for t in (0.4, 0.6, 0.8):
         x_t = CHANNEL.corrupt(x_0, t, rng())

@@ -115,7 +115,7 @@ def test_a_global_network_learns_what_is_global():
     def aligned(n, rng):
         return np.repeat(rng.choice([-1, 1], size=(n, 1)), 9, axis=1)
 
-    fit(net, aligned, steps=250, batch_size=64, learning_rate=1e-2, rng=rng)
+    fit(net, aligned, steps=150, batch_size=64, learning_rate=1e-2, rng=rng)
     x_t = channel.corrupt(aligned(500, rng), 0.75, rng)
     exact = np.tanh(channel.likelihood_field(x_t, 0.75).sum(axis=1))
     mmse = (1 - exact**2).mean()

@@ -18,12 +18,7 @@ from lattice_diffusion.estimators.amortised_network import Views
 from lattice_diffusion.estimators.amortised_noise import noise_of
 
 SHAPE, RADII = (6, 5), (1, 3)
-
-
-@pytest.fixture(autouse=True)
-def few(monkeypatch):
-    """Validate on few images."""
-    monkeypatch.setattr(ConvObjective, "n_validated", 40)
+pytestmark = pytest.mark.usefixtures("judged_once")
 
 
 def scene_of(images: torch.Tensor, at: list[tuple[int, int]]) -> Scene:
@@ -142,6 +137,7 @@ def test_a_probe_by_conv_networks_tells_labels_by_perceptrons():
 def test_a_killed_measurement_goes_on_to_the_same_numbers(tmp_path):
     field = field_of_array(np.random.default_rng(3).standard_normal((60, *SHAPE)))
     expected = measure(field, PLAN)
+    assert np.isfinite(expected["cmi_covariance"]).all()  # the unmeasured are left out
     steps = iter(range(6))
 
     def on_step() -> None:
@@ -156,11 +152,9 @@ def test_a_killed_measurement_goes_on_to_the_same_numbers(tmp_path):
 
 
 def test_averages_are_over_some_of_the_samples(monkeypatch):
-    """The unmeasured are left out of all of them."""
     field = field_of_array(np.random.default_rng(4).standard_normal((80, *SHAPE)))
     some = dict(folds(field, PLAN, "cpu", None, lambda: None))
     assert [len(some[kind].rows) for kind in ("boxes", "null")] == [18, 10]  # half of 9 * 2 * 8 // 4, and of 20
-    assert np.isfinite(measure(field, PLAN)["cmi_covariance"]).all()
     monkeypatch.setattr(amortised_estimates, "n_measured", lambda plan, kind, n: n)
     every = dict(folds(field, PLAN, "cpu", None, lambda: None))
     assert [len(every[kind].rows) for kind in ("boxes", "null")] == [40, 40]

@@ -21,6 +21,7 @@ from lattice_diffusion.estimators.amortised_network import PixelLaw, Views
 from lattice_diffusion.estimators.amortised_noise import noise_of
 from lattice_diffusion.estimators.amortised_training import Objective, fit_law
 
+pytestmark = pytest.mark.usefixtures("judged_once")
 SHAPE, RADII, LEVELS = (6, 5), (1, 2), np.array([[-1.0], [0.0], [1.0]])
 
 
@@ -103,7 +104,7 @@ def test_a_texture_that_only_c_tells():
 
     b, others = [a - 1, a + 1], [i for i in range(n) if i != a]
     exact = log_p(list(range(n))) - log_p(others) - log_p([a, *b]) + log_p(b)
-    options = {"width": 32, "batch_size": 256, "steps": 200, "near": 0, "corrected": False, "body": "gated"}
+    options = {"width": 32, "batch_size": 128, "steps": 200, "near": 0, "corrected": False, "body": "gated"}
     fitted = AmortisedLikelihood(**options).fit(x_0, radii=(1,), times=(t,), pixel=(0, a), rng=0)
     found, error = float(fitted.estimate().cmi[0, 0]), exact.std() / len(exact) ** 0.5
     assert 0.6 * exact.mean() < found < exact.mean() + 4 * error  # the perceptron has 0.34 of it

@@ -18,7 +18,8 @@ from lattice_diffusion.estimators.amortised_estimates import Networks, _beside, 
 from lattice_diffusion.estimators.amortised_noise import noise_of
 from lattice_diffusion.estimators.amortised_training import Objective, held
 
-FEW = {"steps": 4, "batch_size": 50}
+pytestmark = pytest.mark.usefixtures("judged_once")
+FEW = {"folds": 2, "steps": 4, "batch_size": 50}
 PLAN = ProbePlan((0.4,), (1,), (2, 2), seed=3, steps=12, width=8, batch_size=16, folds=2)
 
 

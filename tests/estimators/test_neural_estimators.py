@@ -97,20 +97,20 @@ def test_the_middle_is_half_way_whatever_is_missing():
 def test_the_default_is_right_on_flat_data_and_conditions(draw, truth):
     a, c, b = draw(2000, np.random.default_rng(3))
     assert abs(fitted(est.ConditionalLikelihood(folds=2), (a, c, b)).estimate().z_score(truth)) < 5
-    unconditional = fitted(est.ConditionalLikelihood(folds=2), (a, c)).estimate()
+    unconditional = fitted(est.ConditionalLikelihood(folds=2, steps=0), (a, c)).estimate()
     assert unconditional.z_score(truth) > 5  # the mutant: I(A;C) in place of I(A;C|B)
 
 
 def test_nothing_is_found_where_c_says_nothing():
-    a, c, b = triple(3000, np.random.default_rng(4))
+    a, c, b = triple(2000, np.random.default_rng(4))
     answer = fitted(est.ConditionalLikelihood(folds=2), (a, np.random.default_rng(5).permutation(c), b)).estimate()
     assert abs(answer.z_score(0.0)) < 5
-    assert answer.stderr < np.sqrt(2 + 17) / (0.85 * 1500)  # the errors of 2 linear weights and 17 of the bend
+    assert answer.stderr < np.sqrt(2 + 17) / (0.85 * 1000)  # the errors of 2 linear weights and 17 of the bend
 
 
 def test_the_default_is_consistent():
     """Independence, the chain rule, more C tells more, and x -> -x."""
-    checks = est.consistency(est.ConditionalLikelihood(folds=2, steps=1), np.random.default_rng(11), n=1000)
+    checks = est.consistency(est.ConditionalLikelihood(folds=2, steps=1), np.random.default_rng(11), n=600)
     assert all(abs(check.z) < 5 for check in checks)
 
 
@@ -148,7 +148,7 @@ def test_tokens_have_no_order(channel, t):
     parts = chain.lattice.tripartition((1,), 0)
     truth = ld.exact.cmi(chain, channel, t, parts, n_samples=4000, rng=1)
     x_t = channel.corrupt(chain.sample(3000, np.random.default_rng(0)), t, np.random.default_rng(1))
-    one, known = est.ConditionalLikelihood(folds=2), {"channel": channel, "t": t, "rng": 0}
+    one, known = est.ConditionalLikelihood(folds=2, steps=25), {"channel": channel, "t": t, "rng": 0}
     blind = one.fit(x_t, parts, rng=0).estimate()  # to the noise: a mask in A is a symbol
     found = one.fit(x_t, parts, **known).estimate()
     for answer in (found, blind):
@@ -211,7 +211,7 @@ def test_several_columns_of_a_add_up():
     rng = np.random.default_rng(6)
     c = rng.standard_normal((1000, 2))
     a = 0.6 * c + 0.8 * rng.standard_normal((1000, 2))
-    answer = fitted(est.ConditionalLikelihood(folds=2), (a, c)).estimate()
+    answer = fitted(est.ConditionalLikelihood(folds=2, steps=25), (a, c)).estimate()
     assert abs(answer.z_score(2 * TRIPLE)) < 5
 
 
@@ -305,15 +305,17 @@ def test_networks_that_still_learn_say_so():
         fitted(est.ConditionalLikelihood(folds=2, steps=100), (x[:, :1], x[:, 1:]))
 
 
-@pytest.mark.parametrize("name", [pytest.param("curie-weiss-gaussian", marks=pytest.mark.slow), "mixture-white"])
-def test_mean_field_laws_are_learned(name):
+@pytest.mark.parametrize(
+    ("name", "folds"), [pytest.param("curie-weiss-gaussian", 4, marks=pytest.mark.slow), ("mixture-white", 2)]
+)
+def test_mean_field_laws_are_learned(name, folds):
     """What C tells is in its mean, under noise that leaves next to nothing of every one of its columns."""
     task, n = est.tasks.find(name), 5_000
     x_t = task.sample(n, np.random.default_rng(1))
     oracle = est.Oracle(task.model).fit(x_t, task.parts, channel=task.channel, t=task.t).estimate()
-    one = est.ConditionalLikelihood(steps=0)
+    one = est.ConditionalLikelihood(folds=folds, steps=0)
     answer = one.fit(x_t, task.parts, channel=task.channel, t=task.t, rng=np.random.default_rng(0)).estimate()
-    assert abs(answer.value - oracle.value) < 5 * task.floor(n)  # 27 and 4 floors without correction and bend
+    assert abs(answer.value - oracle.value) < 5 * task.floor(n)  # 12 and more without correction
     assert abs(answer.z_score(task.truth.value)) < 5
 
 
@@ -358,7 +360,7 @@ def test_the_error_of_categories_holds_what_the_correction_leaves_out():
     law, found, rng = tables.Categories(50), [], np.random.default_rng(3)
     for _ in range(3):
         x = law.sample(1000, rng)
-        found.append(est.ConditionalLikelihood().fit(x, law.parts, rng=rng).estimate())
+        found.append(est.ConditionalLikelihood(folds=2).fit(x, law.parts, rng=rng).estimate())
     error = np.mean([one.value for one in found]) - law.information
     assert abs(error) < np.mean([one.stderr for one in found])
 
@@ -368,28 +370,29 @@ def test_tables_of_too_many_columns_are_refused_with_what_would_do(n, d):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((4000, 2 * d + 1))
     a, b, c = x[:, 0], x[:, 1 : d + 1], x[:, d + 1 :]
+    one = est.ConditionalLikelihood(folds=2, steps=0)
     with pytest.raises(ValueError, match=r"needs at least .* samples where b and c have .*, got") as refused:
-        fitted(est.ConditionalLikelihood(), (a[:n], b[:n], c[:n]))
+        fitted(one, (a[:n], b[:n], c[:n]))
     need = int(str(refused.value).split("at least ")[1].split()[0].replace(",", ""))
     with pytest.raises(ValueError, match=f"needs at least {need:,} samples"):
-        fitted(est.ConditionalLikelihood(), (a[: need - 3], b[: need - 3], c[: need - 3]))
+        fitted(one, (a[: need - 3], b[: need - 3], c[: need - 3]))
     if d == 1:
-        for k in range(3):
-            fitted(est.ConditionalLikelihood(steps=0), (a[: need + k], b[: need + k], c[: need + k]))
+        for k in range(2):
+            fitted(one, (a[: need + k], b[: need + k], c[: need + k]))
     with pytest.raises(ValueError, match="DenoiserGap needs at least"):
         fitted(est.DenoiserGap(), (a[:n], b[:n], c[:n]))
 
 
 def test_a_class_of_one_sample_is_missing_in_a_fold():
-    rng = np.random.default_rng(0)
-    answer = fitted(est.ConditionalLikelihood(steps=1), (np.arange(100) == 7, rng.standard_normal(100))).estimate()
+    c = np.random.default_rng(0).standard_normal(100)
+    answer = fitted(est.ConditionalLikelihood(folds=2, steps=1), (np.arange(100) == 7, c)).estimate()
     assert abs(answer.value) < max(5 * answer.stderr, 0.1)
 
 
 def test_no_signal_is_left_at_the_last_time():
     s = np.random.default_rng(0).choice([-1, 1], (200, 2))
-    one = est.ConditionalLikelihood().fit(s[:, 0], s[:, 0] * s[:, 1], channel=ld.channels.BitFlip(), t=1.0, rng=0)
-    assert one.estimate().value == 0
+    noise = {"channel": ld.channels.BitFlip(), "t": 1.0}
+    assert est.ConditionalLikelihood(folds=2).fit(s[:, 0], s[:, 0] * s[:, 1], **noise, rng=0).estimate().value == 0
 
 
 @pytest.mark.slow
@@ -406,7 +409,7 @@ def test_atoms_and_a_continuum_are_learned_in_any_order():
 def test_a_capped_law_says_so():
     a, c = np.random.default_rng(0).standard_normal((2, 1000))
     with pytest.warns(CapWarning, match="gives at most about 7.5 nats"):
-        fitted(est.ConditionalLikelihood(steps=1), (c, c + 1e-5 * a))
+        fitted(est.ConditionalLikelihood(folds=2, steps=1), (c, c + 1e-5 * a))
 
 
 # -- bonds and translations -------------------------------------------------------------------------------
@@ -497,7 +500,7 @@ def test_denoisers_of_too_many_columns_disagree():
 )
 def test_critics_are_right_in_few_dimensions(name):
     """Given b, and without it: the mutant that drops the conditioning finds I(A;C), which is another number."""
-    data, quick = triple(4000, np.random.default_rng(9)), {"steps": 400, "batch_size": 256}
+    data, quick = triple(4000, np.random.default_rng(9)), {"steps": 250, "batch_size": 256}
     given = fitted(est.find(name)(**quick), data)
     assert abs(given.estimate().value - TRIPLE) < 0.05
     assert given.held_out_.value == given.estimate().value
@@ -575,7 +578,7 @@ NAMES = ["ConditionalLikelihood", "ClassifierRatio", "MINE", "InfoNCE", "Denoise
 def test_constants_and_copies_among_columns_change_nothing(name):
     """Or next to it where weights are drawn."""
     a, c, b = triple(300, np.random.default_rng(12))
-    quick = {"steps": 2} if name in NAMES else {}
+    quick = QUICK[name] | {"steps": 2} if name in NAMES else {}
 
     def value(c, b):
         with warnings.catch_warnings():

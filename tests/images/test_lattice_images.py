@@ -199,7 +199,7 @@ def test_images_of_two_textures_have_the_information_of_their_mixture() -> None:
             laws.append(weight[:, None] * norm.pdf(values, mean[:, None], np.sqrt(variance)))
         return laws[0] + laws[1]
 
-    curve = drawn.cmi_curve(LINEAR, t, (1, 2), 100_000, rng)
+    curve = drawn.cmi_curve(LINEAR, t, (1, 2), 40_000, rng)
     everything = law(drawn.model.lattice.tripartition(drawn.pixel, 1).BC)
     for radius, found in zip((1, 2), curve, strict=True):
         near = law(drawn.model.lattice.tripartition(drawn.pixel, radius).B)

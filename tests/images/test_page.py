@@ -425,7 +425,7 @@ def test_table_of_a_calibration_is_exact_beside_measured() -> None:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures of pages are not drawn, which takes seconds."""
-    monkeypatch.setattr("lattice_diffusion.images.page._picture", lambda figure: "")
+    monkeypatch.setattr("lattice_diffusion.images.page._picture", lambda figure: "undrawn")
 
 
 class Page(HTMLParser):
@@ -561,6 +561,7 @@ def test_noise_levels_in_words() -> None:
     assert level(0.4, np.log(Gaussian("linear").snr(0.4))) == ("t = 0.4 (σ/α = 0.667, log snr = +0.8)")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_command_report(shell: Callable[[str], tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
     results.write("a.h5", probe())
     assert shell("report a.h5")[:2] == (0, "")
@@ -583,7 +584,7 @@ def test_command_report(shell: Callable[[str], tuple[int, str, str]], monkeypatc
     assert Path("a.html").read_text() == "a.h53"
 
 
-def test_any_result_file_has_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_result_file_has_a_page(undrawn: None, monkeypatch: pytest.MonkeyPatch) -> None:
     grid = {
         "t": results.variable(("t",), T, "1", "time"),
         "radius": results.variable(("radius",), R, "sites", "radius"),

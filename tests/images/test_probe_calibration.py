@@ -15,6 +15,7 @@ from lattice_diffusion.images.probe import ProbePlan
 from lattice_diffusion.models import Ising, PottsChain
 from lattice_diffusion.noise_units import level
 
+pytestmark = pytest.mark.usefixtures("judged_once")
 PLAN = ProbePlan((0.4, 0.7), (1, 2), (3, 3), steps=8)
 
 

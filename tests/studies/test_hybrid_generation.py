@@ -98,7 +98,7 @@ def test_a_global_end_repairs_uniform_loops_under_gaussian_noise():
 
 
 def test_ordered_spins_need_the_window():
-    values = evaluate(point(ising(4, 5, beta=0.7), "gaussian", 1, 1500, n_steps=40, n_noise=200), RNG(4))
+    values = evaluate(point(ising(4, 5, beta=0.7), "gaussian", 1, 800, n_steps=40, n_noise=200), RNG(4))
     lll, glg, lgl, ggg = values["error"]
     assert abs(ggg) < 5 * values["error_stderr"][3] + 0.01
     assert lgl < 0.2 * lll
