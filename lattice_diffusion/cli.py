@@ -448,10 +448,10 @@ def doctor(as_json: AsJson = False) -> None:
 
     found = examine()
     if as_json:
-        typer.echo(json.dumps(found.to_json()))
+        typer.echo(json.dumps(found))
     else:
         show(found)
-    if not found.healthy:
+    if not found["healthy"]:
         raise typer.Exit(1)
 
 

@@ -35,13 +35,16 @@ def versions() -> dict[str, str]:
     import h5py
 
     found = {"lattice_diffusion": __version__, "commit": git_commit(), "python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "missing"
+    found |= {name: _version(name) for name in LIBRARIES}
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     return {**found, "HDF5": h5py.version.hdf5_version, "BLAS": f"{blas.get('name')} {blas.get('version', '')}".strip()}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "missing"
 
 
 def machine() -> dict[str, str]:
@@ -71,17 +74,11 @@ def extras() -> dict[str, str]:
         about = importlib.metadata.metadata("lattice-diffusion")
     except importlib.metadata.PackageNotFoundError:
         return {}
-    found = {}
+    found, requirements = {}, about.get_all("Requires-Dist") or []
     for extra in sorted(about.get_all("Provides-Extra") or []):
-        lacking = []
-        for requirement in about.get_all("Requires-Dist") or []:
-            name, _, condition = requirement.partition(";")
-            if re.search(rf"extra\s*==\s*['\"]{re.escape(extra)}['\"]", condition):
-                package = re.split(r"[\s<>=!~\[(]", name.strip())[0]
-                try:
-                    importlib.metadata.version(package)
-                except importlib.metadata.PackageNotFoundError:
-                    lacking.append(package)
+        wanted = re.compile(rf"([\w.-]+).*;.*extra\s*==\s*['\"]{re.escape(extra)}['\"]")
+        packages = [match[1] for match in map(wanted.match, requirements) if match]
+        lacking = [package for package in packages if _version(package) == "missing"]
         found[extra] = f"lacks {', '.join(lacking)}" if lacking else "there"
     return found
 
@@ -104,7 +101,7 @@ class Check:
 
     name: str
     value: float | None
-    exact: float
+    exact: float | None
     stderr: float | None
     seconds: float
     problem: str = ""
@@ -112,7 +109,7 @@ class Check:
     @property
     def deviation(self) -> float | None:
         """Return the difference, in standard errors (z) where the value is sampled."""
-        if self.value is None:
+        if self.value is None or self.exact is None:
             return None
         return (self.value - self.exact) / (self.stderr or 1.0)
 
@@ -202,7 +199,7 @@ def measure(name: str) -> Check:
     try:
         found, known = CHECKS[name]()
     except Exception as error:
-        return Check(name, None, np.nan, None, time.perf_counter() - start, f"{type(error).__name__}: {error}")
+        return Check(name, None, None, None, time.perf_counter() - start, f"{type(error).__name__}: {error}")
     stderr = float(found.stderr) or None
     return Check(name, float(found.value), float(known), stderr, time.perf_counter() - start)
 
@@ -210,56 +207,42 @@ def measure(name: str) -> Check:
 # -- the report ----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Report:
-    """All that the doctor found."""
-
-    versions: dict[str, str]
-    machine: dict[str, str]
-    extras: dict[str, str]
-    checks: list[Check]
-    seconds: float
-
-    @property
-    def healthy(self) -> bool:
-        return all(check.passed for check in self.checks)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return everything as plain JSON types."""
-        checks = [{**asdict(check), "deviation": check.deviation, "passed": check.passed} for check in self.checks]
-        for check in checks:
-            check["exact"] = None if np.isnan(check["exact"]) else check["exact"]
-        return {**asdict(self), "checks": checks, "healthy": self.healthy}
-
-
-def examine() -> Report:
-    """Examine everything; this takes about ten seconds, more where kernels are compiled first."""
+def examine() -> dict[str, Any]:
+    """Return all that the doctor finds, as plain JSON types; ten seconds, more where kernels are compiled first."""
     start = time.perf_counter()
     checks = [measure(name) for name in CHECKS]
-    return Report(versions(), machine(), extras(), checks, time.perf_counter() - start)
+    return {
+        "versions": versions(),
+        "machine": machine(),
+        "extras": extras(),
+        "checks": [{**asdict(one), "deviation": one.deviation, "passed": one.passed} for one in checks],
+        "seconds": time.perf_counter() - start,
+        "healthy": all(one.passed for one in checks),
+    }
 
 
-def show(report: Report) -> None:
-    """Print the tables on stdout."""
+def show(found: dict[str, Any]) -> None:
+    """Print the tables of `examine` on stdout."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console(width=None if sys.stdout.isatty() else 110)
     place = Table(box=None, show_header=False)
-    for key, value in {**report.versions, **report.machine}.items():
-        place.add_row(key, value)
-    for key, value in report.extras.items():
-        place.add_row(f"extra {key}", value)
+    extras = {f"extra {name}": state for name, state in found["extras"].items()}
+    for line in {**found["versions"], **found["machine"], **extras}.items():
+        place.add_row(*line)
     console.print(place)
-    table = Table("check", "value", "exact", "deviation", "")
-    for check in report.checks:
-        if check.value is None or check.deviation is None:
-            table.add_row(check.name, "", "", check.problem, "FAILED")
+    table, checks = Table("check", "value", "exact", "deviation", ""), found["checks"]
+    for check in checks:
+        if check["problem"]:
+            table.add_row(check["name"], "", "", check["problem"], "FAILED")
             continue
-        deviation = f"{check.deviation:+.1e}" if check.stderr is None else f"z = {check.deviation:+.1f}"
-        value = f"{check.value:.10f}" if check.stderr is None else f"{check.value:.5f} ± {check.stderr:.5f}"
-        table.add_row(check.name, value, f"{check.exact:.10f}", deviation, "ok" if check.passed else "FAILED")
+        sampled = check["stderr"] is not None
+        deviation = "z = {deviation:+.1f}" if sampled else "{deviation:+.1e}"
+        value = "{value:.5f} ± {stderr:.5f}" if sampled else "{value:.10f}"
+        words = [text.format(**check) for text in ("{name}", value, "{exact:.10f}", deviation)]
+        table.add_row(*words, "ok" if check["passed"] else "FAILED")
     console.print(table)
-    n_failed = sum(not check.passed for check in report.checks)
-    verdict = "all well" if report.healthy else f"{n_failed} of {len(report.checks)} checks failed"
-    console.print(f"{verdict}; took {report.seconds:.1f} s", highlight=False)
+    n_failed = sum(not check["passed"] for check in checks)
+    verdict = "all well" if found["healthy"] else f"{n_failed} of {len(checks)} checks failed"
+    console.print(f"{verdict}; took {found['seconds']:.1f} s", highlight=False)

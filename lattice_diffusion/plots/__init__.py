@@ -410,14 +410,6 @@ def noise_axis(
     return noise_rows(ax, at[shown], t[shown], log_snr[shown], upright=upright, label=label)
 
 
-def _noise(t: NDArray[Any], log_snr: NDArray[Any]) -> list[str]:
-    columns, more = zip(t, np.exp(-log_snr / 2), log_snr, strict=True), int(log_snr.max() < log_snr.min() + 0.5)
-    return [
-        f"{x:.{4 if 0.999 < x < 1 else 3}g}\n{_short(ratio, 2 + more)}\n{level:+z.{1 + more}f}"
-        for x, ratio, level in columns
-    ]
-
-
 def _short(number: float, digits: int = 2) -> str:
     """Return two digits of a number, more of one above 100."""
     return f"{number:.{digits}g}" if number < 100 else f"{number:.0f}"
@@ -439,7 +431,11 @@ def noise_rows(
     import matplotlib.pyplot as plt
     from matplotlib.ticker import NullLocator
 
-    size, texts = 0.8 * plt.rcParams["font.size"], _noise(t, log_snr)
+    size, more = 0.8 * plt.rcParams["font.size"], int(log_snr.max() < log_snr.min() + 0.5)
+    texts = [
+        f"{x:.{4 if 0.999 < x < 1 else 3}g}\n{_short(ratio, 2 + more)}\n{level:+z.{1 + more}f}"
+        for x, ratio, level in zip(t, np.exp(-log_snr / 2), log_snr, strict=True)
+    ]
     (ax.yaxis if upright else ax.xaxis).set_minor_locator(NullLocator())
     if upright:
         ax.set_yticks(places, [text.replace("\n", ", ") for text in texts], fontsize=size)

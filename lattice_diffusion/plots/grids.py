@@ -189,8 +189,13 @@ def _samples(samples: xr.DataArray, model: str | None) -> Iterator[Panel]:
         title = f"samples 0 to {len(picture) - 1}" if len(dims) == 1 else f"sample {k}"
         yield Panel(title, partial(draw, x=picture))
     values = np.asarray(samples[:100_000].values, float).reshape(len(samples[:100_000]), -1)
-    used = values[:, (values[0] != 0) | ~np.full(values.shape[1], walls)]
-    yield Panel(f"{len(used)} samples", partial(_histogram, means=used.mean(axis=1)))
+    means = values[:, (values[0] != 0) | (not walls)].mean(axis=1)
+
+    def histogram(ax: "Axes") -> None:
+        ax.hist(means, bins=min(60, max(10, len(means) // 20)), color="#0072B2")
+        ax.set(xlabel="mean of a sample (magnetisation)", ylabel="number of samples")
+
+    yield Panel(f"{len(means)} samples", histogram)
 
 
 def _picture(ax: "Axes", x: NDArray[Any], limits: tuple[float, float]) -> None:
@@ -204,13 +209,7 @@ def _loops(ax: "Axes", x: NDArray[Any]) -> None:
     from matplotlib.collections import LineCollection
 
     right, down = (np.argwhere(bonds < 0) for bonds in x)
-    upright = [[(j + 0.5, i - 0.5), (j + 0.5, i + 0.5)] for i, j in right]
-    ax.add_collection(
-        LineCollection([*upright, *([(j - 0.5, i + 0.5), (j + 0.5, i + 0.5)] for i, j in down)], color="k")
-    )
+    lines = [[(j + 0.5, i - 0.5), (j + 0.5, i + 0.5)] for i, j in right]
+    lines += [[(j - 0.5, i + 0.5), (j + 0.5, i + 0.5)] for i, j in down]
+    ax.add_collection(LineCollection(lines, color="k"))
     ax.set(xlim=(-0.5, x.shape[2] - 0.5), ylim=(x.shape[1] - 0.5, -0.5), aspect="equal", xticks=[], yticks=[])
-
-
-def _histogram(ax: "Axes", means: NDArray[Any]) -> None:
-    ax.hist(means, bins=min(60, max(10, len(means) // 20)), color="#0072B2")
-    ax.set(xlabel="mean of a sample (magnetisation)", ylabel="number of samples")

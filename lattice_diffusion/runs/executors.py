@@ -100,17 +100,19 @@ def open_engine(executor: Executor | None, scheduler: str | None, workers: int) 
 def completed(
     engine: Engine, pieces: Iterator[Work], work: Callable[[Work], Answer], stop: Stop
 ) -> Iterator[tuple[Work, Answer]]:
-    """Yield every piece with `work(piece)`, in the order they end, with a few more submitted than are worked on.
+    """Yield every piece with `work(piece)`, in the order they end.
 
-    `pieces` is asked for the next one only when it can be submitted. Once `stop` is asked, only what is under way
-    comes back.
+    A few more are submitted than are worked on, so that no worker waits for the next one. `pieces` is asked for the
+    next one only when it can be submitted. Once `stop` is asked, only what is under way comes back.
     """
     ended: SimpleQueue[Future[Answer] | None] = SimpleQueue()
     under_way: dict[Future[Answer], Work] = {}
     stop.wake = lambda: ended.put(None)  # a SimpleQueue may be filled by a signal handler
     more = True
     while more or under_way:
-        while more and not stop.asked and len(under_way) < _window(engine):
+        width = engine.width()
+        at_once = 1 if engine.in_process else width + max(2, width // 8)
+        while more and not stop.asked and len(under_way) < at_once:
             for piece in pieces:
                 future = engine.executor.submit(work, piece)
                 under_way[future] = piece
@@ -127,14 +129,6 @@ def completed(
         if under_way and (done := ended.get()) in under_way:
             assert done is not None
             yield under_way.pop(done), done.result()
-
-
-def _window(engine: Engine) -> int:
-    """Return how many pieces are submitted at a time: enough that no worker waits for the next one."""
-    if engine.in_process:
-        return 1
-    width = engine.width()
-    return width + max(2, width // 8)
 
 
 # -- batches -------------------------------------------------------------------------------------------------
@@ -243,7 +237,10 @@ def _dask(address: str) -> Iterator[Engine]:
         raise ConnectionError(
             f"no Dask scheduler answers at {address}, though something listens there; check the address"
         ) from error
-    with client, _silenced("distributed.client"):  # that the scheduler goes away is said below
+    log = logging.getLogger("distributed.client")  # that the scheduler goes away is said below
+    with client, contextlib.ExitStack() as last:
+        last.callback(setattr, log, "disabled", log.disabled)
+        log.disabled = True
         width = _now_and_then(lambda: sum(client.nthreads().values()))
         if not width():
             say(f"the scheduler at {address} has no workers yet; waiting for them")
@@ -260,16 +257,6 @@ def _dask(address: str) -> Iterator[Engine]:
                 "several workers died of one point, perhaps for want of memory; the points done are kept: "
                 "run again with --resume on larger workers"
             ) from error
-
-
-@contextlib.contextmanager
-def _silenced(name: str) -> Iterator[None]:
-    log = logging.getLogger(name)
-    before, log.disabled = log.disabled, True
-    try:
-        yield
-    finally:
-        log.disabled = before
 
 
 async def _shake_hands(address: str) -> None:

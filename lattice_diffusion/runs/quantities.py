@@ -190,7 +190,10 @@ def until_target(
     rounds = [Round(first, evaluate(point, rng))]
     while True:
         pooled, n = pool(rounds), sum(part.n for part in rounds)
-        excess = _excess(pooled[name], pooled[f"{name}_stderr"], point.parameters)
+        relative = point.parameters.get("target_relative_error", 0.0) * np.abs(pooled[name])
+        allowed, stderr = np.maximum(point.parameters.get("target_stderr", 0.0), relative), pooled[f"{name}_stderr"]
+        with np.errstate(divide="ignore", invalid="ignore"):  # infinite where the target is zero
+            excess = float(np.max(np.where(stderr > 0.0, stderr / allowed, 0.0)))
         if excess <= 1.0 or budget - n < 2:
             return {**pooled, "n_samples": np.array(float(n))}
         wanted = min(MARGIN * n * excess**2 - n, n)
@@ -216,14 +219,6 @@ def pool(rounds: list[Round]) -> Values:
         spread = (np.tensordot(n * (n - 1), inside, 1) + np.tensordot(n, between, 1)) / (total * (total - 1))
         answer[name] = np.sqrt(spread) if kind == "stderr" else spread
     return answer
-
-
-def _excess(value: NDArray, stderr: NDArray, parameters: dict[str, Any]) -> float:
-    """Return the largest ratio of error to target; infinite where the target is zero."""
-    relative = parameters.get("target_relative_error", 0.0) * np.abs(value)
-    allowed = np.maximum(parameters.get("target_stderr", 0.0), relative)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return float(np.max(np.where(stderr > 0.0, stderr / allowed, 0.0)))
 
 
 # -- for quantities ----------------------------------------------------------------------------------------------------

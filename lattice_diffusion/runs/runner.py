@@ -136,15 +136,14 @@ def measure_points(batch: list[Point], seed: int, version: str) -> list[Measured
     """
     if version != __version__:
         raise InputError(f"workers must have lattice_diffusion {version}, got {__version__}; install the same there")
+    measured = []
     with one_thread():
-        return [_measure(point, seed) for point in batch]
-
-
-def _measure(point: Point, seed: int) -> Measured:
-    start = time.perf_counter()
-    with _at_point(point):
-        values = evaluate(replace(point), point.rng(seed))  # a copy keeps its model and solver for so long only
-    return Measured(values, time.perf_counter() - start)
+        for point in batch:
+            start = time.perf_counter()
+            with _at_point(point):
+                values = evaluate(replace(point), point.rng(seed))  # a copy keeps its model and solver for so long only
+            measured.append(Measured(values, time.perf_counter() - start))
+    return measured
 
 
 @contextlib.contextmanager
@@ -204,7 +203,10 @@ class _Task:
                 if ahead:
                     ahead.difference_update(id(point) for point in batch)
                     if progress and rest and not ahead:
-                        self._announce(rest, engine.width())
+                        width = engine.width()
+                        hands = "1 worker" if width == 1 else f"{width} workers"
+                        cost = duration(self.costs.of(rest) / width)
+                        say(f"{self.spec.name}: the other {len(rest)} points take about {cost} on {hands}")
                 if time.monotonic() > next_checkpoint:
                     start = time.monotonic()
                     self.checkpoint(complete=False)
@@ -223,11 +225,6 @@ class _Task:
         for point, one in zip(batch, measured, strict=True):
             self.tables.record(point.grid, point.index, one.values)
             self.costs.learn(point, one.seconds)
-
-    def _announce(self, rest: list[Point], width: int) -> None:
-        cost = duration(self.costs.of(rest) / width)
-        hands = "1 worker" if width == 1 else f"{width} workers"
-        say(f"{self.spec.name}: the other {len(rest)} points take about {cost} on {hands}")
 
 
 def _begin(spec: Spec, path: Path, journal: Journal, *, resume: bool, force: bool) -> _Task:
