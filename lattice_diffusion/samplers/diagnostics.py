@@ -11,7 +11,6 @@ from ..errors import InputError
 from ..lattice import Lattice
 from .autocorrelation import MIN_LENGTH, AutocorrelationTime, integrated_autocorrelation_time, mser
 from .chains import Chain, Source
-from .heat_bath import PastCoupling
 from .observables import energies, magnetizations
 
 FROZEN = "not those of a chain that mixes"
@@ -44,7 +43,6 @@ class Diagnostics:
             frozen sign or domain.
         burn_in_mser: updates from the start to where MSER-5 of the energy says that the mean is best begun: near
             burn_in when that was enough; None for perfect samples and fewer than 10 per chain.
-        coalescence: mean sweeps into the past until coupling from the past met; None for other methods.
         seconds: wall time of drawing, burn-in and compilation included.
     """
 
@@ -58,7 +56,6 @@ class Diagnostics:
     thin: int | None = None
     acceptance: float | None = None
     burn_in_mser: int | None = None
-    coalescence: float | None = None
 
     @property
     def perfect(self) -> bool:
@@ -129,10 +126,8 @@ def diagnose(
     """
     n_samples = sum(len(part) for part in parts)
     if method in PERFECT:
-        met = [source for source in sources if isinstance(source, PastCoupling)]
-        coalescence = sum(s.total_past for s in met) / sum(s.n_drawn for s in met) if met else None
         one = AutocorrelationTime(1.0, 0.0)
-        return Diagnostics(method, n_samples, len(parts), seconds, {"energy": one, "|m|": one}, coalescence=coalescence)
+        return Diagnostics(method, n_samples, len(parts), seconds, {"energy": one, "|m|": one})
     chains = [source for source in sources if isinstance(source, Chain)]
     first = chains[0]
     found = _modes(lattice, parts, first.n_replicas)
@@ -150,6 +145,12 @@ def diagnose(
         for start in (1, -1) if np.any(field) else (1,):
             other = _modes(lattice, [anew(start, n_anew)], first.n_replicas)
             doubt = doubt or _difference(found, other, start)
+    acceptance = None
+    if method not in ("swendsen_wang", "wolff"):  # what an update does on average in equilibrium, from the samples
+        flips = [np.mean([flip_probability(s, lattice, couplings, field) for s in part]) for part in parts]
+        acceptance = float(np.average(flips, weights=[len(part) for part in parts]))
+    elif not np.any(field):
+        acceptance = float(np.mean(np.concatenate([magnetizations(part) for part in parts]) ** 2))
     return Diagnostics(
         method,
         n_samples,
@@ -159,7 +160,7 @@ def diagnose(
         doubt,
         first.burn_in,
         first.thin,
-        _acceptance(method, lattice, couplings, field, parts),
+        acceptance,
         first.burn_in + first.thin * mser(found["energy"]) if found["energy"].shape[1] >= 10 else None,
     )
 
@@ -201,16 +202,6 @@ def _difference(
                 f"starts with all spins {start:+d}; use swendsen_wang, or a longer burn_in"
             )
     return None
-
-
-def _acceptance(
-    method: str, lattice: Lattice, couplings: NDArray[np.float64], field: ArrayLike, parts: Sequence[NDArray[np.int8]]
-) -> float | None:
-    """Return what an update does on average in equilibrium, from the samples alone."""
-    if method in ("swendsen_wang", "wolff"):
-        return None if np.any(field) else float(np.mean(np.concatenate([magnetizations(part) for part in parts]) ** 2))
-    flips = [np.mean([flip_probability(s, lattice, couplings, field) for s in part]) for part in parts]
-    return float(np.average(flips, weights=[len(part) for part in parts]))
 
 
 def flip_probability(

@@ -16,6 +16,7 @@ from .chains import (
     MAX_UPDATES,
     Chain,
     Couplings,
+    Perfect,
     Schedule,
     Spins,
     check_n_samples,
@@ -161,50 +162,38 @@ def coupling_from_the_past(
     would favour states that coalesce fast.
     """
     n_samples = check_n_samples(n_samples, lattice.n_sites)
-    return PastCoupling(lattice, couplings, np.random.default_rng(rng), field, max_sweeps).draw(n_samples)
+    return past_coupling(lattice, couplings, np.random.default_rng(rng), field, max_sweeps).draw(n_samples)
 
 
-class PastCoupling:
-    """Source of one perfect sample after the other; `n_drawn` of them coalesced from `total_past` sweeps in all."""
+def past_coupling(
+    lattice: Lattice, couplings: ArrayLike, rng: np.random.Generator, field: ArrayLike, max_sweeps: int = MAX_SWEEPS
+) -> Perfect:
+    """Return the source of one perfect sample after the other."""
+    model = Couplings.on(lattice, couplings, field)
+    if model.J.size and model.J.min() < 0.0:
+        raise InputError(
+            f"couplings must be >= 0, since only a ferromagnet keeps states in order, got {model.J.min()}; "
+            "use heat_bath or replica_exchange"
+        )
+    if not 1 <= max_sweeps <= MAX_UPDATES:
+        raise InputError(f"max_sweeps must be between 1 and {MAX_UPDATES:,}, got {max_sweeps}")
+    tables = model.heat_bath_tables
+    ends = [np.where(model.clamped, np.sign(model.h), end).astype(np.int8) for end in (1, -1)]
 
-    def __init__(
-        self,
-        lattice: Lattice,
-        couplings: ArrayLike,
-        rng: np.random.Generator,
-        field: ArrayLike = 0.0,
-        max_sweeps: int = MAX_SWEEPS,
-    ) -> None:
-        model = Couplings.on(lattice, couplings, field)
-        if model.J.size and model.J.min() < 0.0:
-            raise InputError(
-                f"couplings must be >= 0, since only a ferromagnet keeps states in order, got {model.J.min()}; "
-                "use heat_bath or replica_exchange"
-            )
-        if not 1 <= max_sweeps <= MAX_UPDATES:
-            raise InputError(f"max_sweeps must be between 1 and {MAX_UPDATES:,}, got {max_sweeps}")
-        self._shape, self._rng, self._max_sweeps = lattice.shape, rng, int(max_sweeps)
-        self._tables = model.heat_bath_tables
-        self._ends = [np.where(model.clamped, np.sign(model.h), end).astype(np.int8) for end in (1, -1)]
-        self.n_drawn = self.total_past = 0
-
-    def draw(self, n: int) -> Spins:
-        return np.stack([self._sample(k, n) for k in range(n)])
-
-    def _sample(self, k: int, n: int) -> Spins:
-        stretches = [(1, generator_state(self._rng))]  # sweeps and generator, from the latest stretch to the earliest
+    def sample(k: int, n: int) -> Spins:
+        stretches = [(1, generator_state(rng))]  # sweeps and generator, from the latest stretch to the earliest
         while True:
-            upper, lower = (end.copy() for end in self._ends)
+            upper, lower = (end.copy() for end in ends)
             for length, state in reversed(stretches):
-                kernel.coupled_sweeps(upper, lower, *self._tables, length, state.copy())
-            past = sum(length for length, _ in stretches)
+                kernel.coupled_sweeps(upper, lower, *tables, length, state.copy())
             if np.array_equal(upper, lower):
-                self.n_drawn += 1
-                self.total_past += past
-                return upper.reshape(self._shape)
-            if past >= self._max_sweeps:
+                return upper.reshape(lattice.shape)
+            past = sum(length for length, _ in stretches)
+            if past >= max_sweeps:
                 raise NotCoalescedError(
-                    f"coupling from the past has not coalesced within max_sweeps = {self._max_sweeps} for sample {k} "
-                    f"of {n}; raise max_sweeps, or use swendsen_wang (heat_bath with fields)"
+                    f"coupling from the past has not coalesced within max_sweeps = {max_sweeps} for sample {k} of {n}; "
+                    "raise max_sweeps, or use swendsen_wang (heat_bath with fields)"
                 )
-            stretches.append((min(past, self._max_sweeps - past), generator_state(self._rng)))
+            stretches.append((min(past, int(max_sweeps) - past), generator_state(rng)))
+
+    return Perfect(lambda n: np.stack([sample(k, n) for k in range(n)]))

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
@@ -16,7 +15,7 @@ from ..lattice import Lattice, Rng
 from .chains import Betas, Couplings, Perfect, Schedule, Source, Spins, axis_couplings, check_betas, check_n_samples
 from .clusters import swendsen_wang_chain, wolff_chain
 from .diagnostics import CorrelatedError, Diagnostics, diagnose
-from .heat_bath import PastCoupling, heat_bath_chain
+from .heat_bath import heat_bath_chain, past_coupling
 from .multispin import heat_bath_replicas, sampling_device
 
 IsingMethod = Literal[
@@ -67,8 +66,8 @@ def ising(
     use; InputError for bad beta, n_samples, method, chains, workers or device, or a lattice or field that the method
     does not take.
     """
-    options = _Options(field, burn_in, thin, int(chains), int(workers), device)
-    parts, found = _run(lattice, beta, n_samples, rng, method, options, measured=independent)
+    options: dict[str, Any] = {"field": field, "burn_in": burn_in, "thin": thin, "chains": chains, "workers": workers}
+    parts, found = _run(lattice, beta, n_samples, rng, method, independent, device=device, **options)
     if found is not None and not found.independent:
         raise CorrelatedError(found.advice)
     return parts[0] if chains == 1 else np.concatenate(parts)
@@ -81,7 +80,7 @@ def ising_with_diagnostics(
 
     The options are those of `ising`: field, burn_in, thin, chains, workers and device.
     """
-    parts, found = _run(lattice, beta, n_samples, rng, method, _Options(**options), measured=True)
+    parts, found = _run(lattice, beta, n_samples, rng, method, measured=True, **options)
     assert found is not None
     return np.concatenate(parts), found
 
@@ -119,23 +118,24 @@ def stream(
     return batches()
 
 
-@dataclass(frozen=True, eq=False)
-class _Options:
-    field: ArrayLike = 0.0
-    burn_in: int | None = None
-    thin: int | None = None
-    chains: int = 1
-    workers: int = 1
-    device: str = "cpu"
-
-
 def _run(
-    lattice: Lattice, beta: Betas, n_samples: int, rng: Rng, method: IsingMethod, options: _Options, measured: bool
+    lattice: Lattice,
+    beta: Betas,
+    n_samples: int,
+    rng: Rng,
+    method: IsingMethod,
+    measured: bool,
+    field: ArrayLike = 0.0,
+    burn_in: int | None = None,
+    thin: int | None = None,
+    chains: int = 1,
+    workers: int = 1,
+    device: str = "cpu",
 ) -> tuple[list[Spins], Diagnostics | None]:
     """Return the samples of each chain and, if `measured`, their diagnostics."""
-    field, chains, workers = options.field, options.chains, options.workers
+    chains, workers = int(chains), int(workers)
     n_samples, rng = check_n_samples(n_samples, lattice.n_sites), np.random.default_rng(rng)
-    method, device = resolve(lattice, beta, method, field, options.device)
+    method, device = resolve(lattice, beta, method, field, device)
     if not 1 <= chains <= n_samples:
         raise InputError(f"chains must be between 1 and n_samples = {n_samples}, got {chains}")
     if workers < 1:
@@ -144,8 +144,7 @@ def _run(
     cuts = [n_samples * k // chains for k in range(chains + 1)]
 
     def run(k: int) -> tuple[Source, Spins]:
-        schedule = Schedule(options.burn_in, options.thin)
-        source = open_source(lattice, beta, generators[k], method, field, schedule, device)
+        source = open_source(lattice, beta, generators[k], method, field, Schedule(burn_in, thin), device)
         return source, source.draw(cuts[k + 1] - cuts[k])
 
     start = time.perf_counter()
@@ -159,7 +158,7 @@ def _run(
         return parts, None
 
     def anew(start: int, n: int) -> Spins:
-        schedule = Schedule(options.burn_in, options.thin, start)
+        schedule = Schedule(burn_in, thin, start)
         return open_source(lattice, beta, np.random.default_rng(n), method, field, schedule, device).draw(n)
 
     couplings = axis_couplings(lattice, check_betas(lattice, beta))
@@ -253,7 +252,7 @@ def open_source(
         )
         return Perfect(lambda n: solver.sample(n, rng))
     if method == "coupling_from_the_past":
-        return PastCoupling(lattice, couplings, rng, field)
+        return past_coupling(lattice, couplings, rng, field)
     if method == "heat_bath":
         return heat_bath_chain(lattice, couplings, rng, field, schedule, critical=uniform and not np.any(field))
     if method == "multispin":
