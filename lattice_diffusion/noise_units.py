@@ -145,22 +145,15 @@ def steps(alphas_cumprod: ArrayLike, name: str = "steps") -> Unit:
     table = array_of("alphas_cumprod", alphas_cumprod).astype(float)
     if table.ndim != 1 or len(table) < 2 or not ((np.diff(table) < 0).all() and table[0] < 1.0 and table[-1] >= 0.0):
         raise InputError(f"alphas_cumprod must fall strictly between 1 and 0, two values or more, got {shown(table)}")
-    return of_table(np.arange(len(table)), logit(table.clip(LEAST_ALPHA_BAR)), name, "step", _variance_preserving)
-
-
-def of_table(values: ArrayLike, log_snr: ArrayLike, name: str, label: str, alpha: Curve) -> Unit:
-    """Return a unit whose log snr is a table over its increasing `values`, and linear in between."""
-    x, y = np.asarray(values, float), np.asarray(log_snr, float)
-    rising = y if y[0] < y[-1] else y[::-1]
-    places = x if y[0] < y[-1] else x[::-1]
+    x, y = np.arange(len(table), dtype=float), logit(table.clip(LEAST_ALPHA_BAR))
     return Unit(
         name,
-        label,
-        float(x[0]),
+        "step",
+        0.0,
         float(x[-1]),
-        lambda value: np.interp(value, x, y),
-        lambda level: np.interp(level, rising, places, left=np.nan, right=np.nan),
-        alpha,
+        lambda step: np.interp(step, x, y),
+        lambda level: np.interp(level, y[::-1], x[::-1], left=np.nan, right=np.nan),
+        _variance_preserving,
     )
 
 

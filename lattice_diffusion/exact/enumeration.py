@@ -128,7 +128,8 @@ def there_and_back(table: FloatArray, matrix: FloatArray, around: BoolArray, ord
     """
     before, cmi, drop = [], [], []
     for site in order:
-        A, B, C = _division(site, around[site])
+        A, B = np.arange(table.ndim) == site, around[site]
+        C = ~(A | B)
         before.append(table)
         cmi.append(conditional_information(table, A, B, C))
         table = apply(table, matrix, site)
@@ -180,11 +181,6 @@ def conditional_information(table: FloatArray, A: BoolArray, B: BoolArray, C: Bo
     p_ab, p_bc = p.sum(axis=in_c, keepdims=True), p.sum(axis=in_a, keepdims=True)
     p_b = p_ab.sum(axis=in_a, keepdims=True)
     return relative_entropy(p, p_ab * p_bc / np.where(p_b > 0.0, p_b, 1.0))
-
-
-def _division(site: int, box: BoolArray) -> tuple[BoolArray, BoolArray, BoolArray]:
-    A = np.arange(len(box)) == site
-    return A, box, ~(A | box)
 
 
 def _check_size(n_values: int, n_sites: int) -> None:

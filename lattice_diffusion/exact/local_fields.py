@@ -98,7 +98,8 @@ class LocalFields:
         x = x_t.reshape(len(x_t), -1)
         if sigma == math.inf:
             alpha, sigma = 0.0, 1.0
-        if radius is None or self._covers(radius):
+        axes = zip(self.lattice.shape, self.lattice.periodic, strict=True)
+        if radius is None or all(radius >= (n // 2 if flag else n - 1) for n, flag in axes):
             view = self._modes.view(x, alpha, sigma)
         else:
             view = self._filters(radius, alpha, sigma).view(x)
@@ -106,10 +107,6 @@ class LocalFields:
         means = view.prediction - offset, view.prediction + offset
         law = *means, like(x, view.variance), 2.0 * alpha * self.mean * view.label
         return LocalLaw(*(values.reshape(-1, *self.lattice.shape) for values in law))
-
-    def _covers(self, radius: int) -> bool:
-        axes = zip(self.lattice.shape, self.lattice.periodic, strict=True)
-        return all(radius >= (n // 2 if flag else n - 1) for n, flag in axes)
 
     @cached_property
     def _modes(self) -> "_Modes":

@@ -159,7 +159,9 @@ def label_terms(beta: float, noisy: NoisySamples, parts: Sequence[Tripartition])
             found[without].append(known)
             alone = np.broadcast_to(joint.sum(axis=1, keepdims=True), joint.shape)
             found[with_a].append(known + _divergence_given_label(joint, joint, alone, law, rng))  # + I(S;A|rest)
-        found["lost"].append(_known(_label_law(beta, np.where(part.AB, clean, 0.0))) - found["b"][-1])
+        logs = sign_log_weights(beta, np.where(part.AB, clean, 0.0))
+        law_clean = _normalised(np.exp(logs - logs.max(axis=1, keepdims=True)))
+        found["lost"].append(_known(law_clean) - found["b"][-1])
     return LabelTerms(**{name: np.stack(columns, axis=1) for name, columns in found.items()})
 
 
@@ -189,12 +191,6 @@ def _normalised(weights: FloatArray) -> FloatArray:
     """Return laws (n, 2); where a label is impossible nothing depends on the law given it, and it is uniform."""
     total = weights.sum(axis=1, keepdims=True)
     return np.ascontiguousarray(np.where(total > 0, weights, 0.5) / np.where(total > 0, total, 1.0))
-
-
-def _label_law(beta: float, h: FloatArray) -> FloatArray:
-    """Return P(S | x), (n, 2)."""
-    logs = sign_log_weights(beta, h)
-    return _normalised(np.exp(logs - logs.max(axis=1, keepdims=True)))
 
 
 def _known(law: FloatArray) -> FloatArray:

@@ -78,11 +78,6 @@ class StatePosterior:
     probabilities: FloatArray
 
     @property
-    def marginals(self) -> FloatArray:
-        """Law of each value, (n, k, q)."""
-        return np.einsum("nb,bks->nks", self.probabilities, self.states[..., None] == np.unique(self.states))
-
-    @property
     def mean(self) -> FloatArray:
         """Posterior mean E[s_i | x] of the values as numbers, (n, k)."""
         return self.probabilities @ self.states

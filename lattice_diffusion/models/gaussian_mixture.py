@@ -79,8 +79,7 @@ class GaussianMixture(OnLattice):
         field = GaussianSolver(precision.tocsc(), self.lattice.shape)
         return MixtureSolver(field, self.mean, white=self.mass_squared is None)
 
-    def sample_labelled(self, n_samples: int, rng: Rng = None) -> tuple[NDArray, NDArray]:
-        """Return x_0 (n_samples, *shape) and labels (n_samples,) of +-1."""
+    def sample(self, n_samples: int, rng: Rng = None) -> NDArray[np.float64]:
         rng = np.random.default_rng(rng)
         check_memory(16 * check_n_samples(n_samples) * self.lattice.n_sites)
         label = np.where(rng.random(n_samples) < 0.5, 1, -1)
@@ -89,10 +88,7 @@ class GaussianMixture(OnLattice):
         else:
             x_0 = gaussian_field(self.lattice, self.mass_squared, n_samples, rng)
         x_0 += self.mean * label.reshape(-1, *(1,) * self.lattice.ndim)
-        return x_0, label
-
-    def sample(self, n_samples: int, rng: Rng = None) -> NDArray[np.float64]:
-        return self.sample_labelled(n_samples, rng)[0]
+        return x_0
 
     def label_information(self, channel: Channel, t: float, region: NDArray[np.bool_]) -> float:
         """Return I_t(S;R) of the label and a region, in nats, log 2 at most."""

@@ -11,17 +11,16 @@ from ..errors import InputError, check_finite
 from ..estimate import Estimate
 from ..noise_units import NoiseLevel
 
+FRACTION = 0.7  # of the peak, above which values tell where it is
 SURE = 2.0  # errors by which one point of a window must exceed the tolerance, where any does
 DRAWS = 50  # of the noise, from which ends have their errors
 Ends = tuple[Estimate | None, Estimate | None] | None
 
 
-def peak_time(
-    times: ArrayLike, values: ArrayLike, stderr: ArrayLike | None = None, fraction: float = 0.7
-) -> Estimate | None:
+def peak_time(times: ArrayLike, values: ArrayLike, stderr: ArrayLike | None = None) -> Estimate | None:
     """Return the time at which `values` is largest, by a weighted polynomial through the points near the maximum.
 
-    The points are those around the largest value above `fraction` of it (at least two on each side where there
+    The points are those around the largest value above 0.7 of it (at least two on each side where there
     are any). The error adds the propagated `stderr` and the change when the polynomial's degree is lowered by
     one, in quadrature. None where the largest value is the first or the last one, so that no peak is bracketed.
 
@@ -29,15 +28,13 @@ def peak_time(
         times: increasing, (n,); values: (n,); stderr: (n,) or None for exact values.
     """
     t, y, sigma = _checked(times, values, stderr)
-    if not 0 < fraction < 1:
-        raise InputError(f"fraction must be in (0, 1), got {fraction}")
     top = int(np.argmax(y))
     if top in (0, len(t) - 1):
         return None
     low, high = max(top - 2, 0), min(top + 2, len(t) - 1)
-    while low > 0 and y[low - 1] > fraction * y[top]:
+    while low > 0 and y[low - 1] > FRACTION * y[top]:
         low -= 1
-    while high < len(t) - 1 and y[high + 1] > fraction * y[top]:
+    while high < len(t) - 1 and y[high + 1] > FRACTION * y[top]:
         high += 1
     x, y, sigma = t[low : high + 1], y[low : high + 1], sigma[low : high + 1]
     degree = min(4, len(x) - 1)
