@@ -51,14 +51,14 @@ class ConditionalLikelihood(Neural):
             around: only right on periodic lattices where law and noise are the same at all sites.
         clean: "spins" or "real", what noisy values were before Gaussian noise; None: told from the second and fourth
             moments of the data.
-        corrected: average of held-out and in-sample log ratios, free of bias to first order (see `neural`; where noise
-            leaves so little information that weights are shrunk, both are corrected for that first, see `laws`);
-            False: the held-out ones, too low by about (number of columns)/2n. The second order, of which little is
-            known, is in the error: for categories the square of the distance of the two averages, for networks, which
-            are stopped early, 12^-1/2 of it; of these, and under known erasure, also what laws of half the samples
-            find less, `gain_to_come_`.
         weight_decay: of the networks' training.
         components: Gaussians of a mixture.
+
+    The estimate is half-way between held-out and in-sample log ratios, free of bias to first order (see `neural`; where
+    noise leaves so little information that weights are shrunk, both are corrected for that first, see `laws`). The
+    second order, of which little is known, is in the error: for categories the square of the distance of the two
+    averages, for networks, which are stopped early, 12^-1/2 of it; of these, and under known erasure, also what laws of
+    half the samples find less, `gain_to_come_`.
 
     Warns (scikit-learn's ConvergenceWarning) where a network still learns when its steps end.
     """
@@ -75,14 +75,13 @@ class ConditionalLikelihood(Neural):
     body: Literal["mlp", "messages"] = "mlp"
     share_positions: int = 0
     clean: Literal["spins", "real"] | None = None
-    corrected: bool = True
     width: int = 32
     learning_rate: float = 5e-3
     weight_decay: float = 0.1
     components: int = 3
 
     def _combine(self, held_out: FloatArray, in_sample: FloatArray) -> FloatArray:
-        return middle(held_out, in_sample) if self.corrected else held_out
+        return middle(held_out, in_sample)
 
     def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: Generator) -> Estimate:
         self._fell = 0.0
@@ -90,10 +89,9 @@ class ConditionalLikelihood(Neural):
         self._values = [np.unique(column) for column in sample.a.T]
         moved = translated(sample, self.share_positions, rng) if self.share_positions else sample
         answer = super()._estimate(moved, np.tile(groups, 1 + self.share_positions), rng)
-        gap = self.in_sample_.value - self.held_out_.value if self.corrected and self._categorical else 0.0
+        gap = self.in_sample_.value - self.held_out_.value if self._categorical else 0.0
         inside, outside = (float(np.mean(self._by_networks[key])) for key in (True, False))
-        overfit = BETWEEN * (inside - outside) if self.corrected else 0.0
-        stderr = math.hypot(answer.stderr, gap**2, overfit)
+        stderr = math.hypot(answer.stderr, gap**2, BETWEEN * (inside - outside))
         if self._fell > stderr:
             text = f"the loss still fell by {self._fell:.2g} nats in the second half of {self.steps} steps; raise steps"
             warnings.warn(f"ConditionalLikelihood has not converged: {text}", ConvergenceWarning, stacklevel=3)
@@ -184,7 +182,7 @@ class ConditionalLikelihood(Neural):
                 straight_b, full_b, straight_bc, full_bc = (gain(by_chunks(*step)) for step in steps)
                 if isinstance(large, Law) and large.net is not None:  # that of the smaller law is in all but straight_b
                     by_networks += float((full_bc - straight_bc).mean())
-                weights = [law.weight(inside=inside) if self.corrected else 1.0 for law in (small, large)]
+                weights = [law.weight(inside=inside) for law in (small, large)]
                 if large.linear.kept < 1.0:  # shrunk towards the smaller law
                     total += (weights[1] * (straight_bc - full_b) + full_bc - straight_bc).cpu()
                 else:

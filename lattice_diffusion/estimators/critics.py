@@ -170,20 +170,18 @@ class InfoNCE(Difference):
         return -self._values(net, a, z).mean()
 
     def _values(self, net: nn.Module, a: Tensor, z: Tensor) -> Tensor:
-        batches = zip(a.split(self.batch_size), z.split(self.batch_size), strict=True)
-        return torch.cat([self._of_batch(net, *batch) for batch in batches])
+        (embed_a, embed_z, bound), values = net.children(), []
+        for one, other in zip(a.split(self.batch_size), z.split(self.batch_size), strict=True):
+            scores = bound(embed_a(one) @ embed_z(other).T / math.sqrt(self.width))
+            right = torch.arange(len(one), device=a.device)
+            values.append(math.log(len(one)) - cross_entropy(scores, right, reduction="none"))
+        return torch.cat(values)
 
     def _estimate(self, sample: Sample, groups: NDArray[np.intp], rng: Generator) -> Estimate:
         answer, most = super()._estimate(sample, groups, rng), math.log(self.batch_size)
         if answer.value > 0.8 * most:
             warn_at_cap("InfoNCE", f"log(batch_size) = {most:.3g}", "take a larger batch_size")
         return answer
-
-    def _of_batch(self, net: nn.Module, a: Tensor, z: Tensor) -> Tensor:
-        embed_a, embed_z, bound = net.children()
-        scores = bound(embed_a(a) @ embed_z(z).T / math.sqrt(self.width))
-        right = torch.arange(len(a), device=a.device)
-        return math.log(len(a)) - cross_entropy(scores, right, reduction="none")
 
 
 def _pairs(net: nn.Module, a: Tensor, z: Tensor) -> Tensor:

@@ -74,7 +74,8 @@ class DenoiserGap(Neural):
         scale = sample.a.std(axis=0).mean()
         moved = sample.standardised()
         sample = replace(moved, a=moved.a * (sample.a.std(axis=0) / scale))
-        highest = MOST / _variance_left(sample.a, sample.bc)
+        left = sample.a - sample.bc @ _slope(sample.a, sample.bc)
+        highest = MOST / float(left.var(axis=0).min())
         log_gamma = np.linspace(math.log(FEWEST), math.log(highest), self.levels)
         squares, gaps = np.empty((2, len(sample), self.levels))
         for k in range(self.folds):
@@ -165,12 +166,9 @@ class _Denoiser:
         z, gamma, v = (x - self.x_mean) / self.x_scale, level.exp(), self.variance
         linear = self.constant + z @ self.slope
         innovation = (noisy - linear) / (v + 1 / gamma).sqrt()
-        seen = torch.cat([z, linear / self._spread, innovation, (level - self.middle) / 3], dim=1)
+        spread = (1 - v).clamp(min=1e-2).sqrt()
+        seen = torch.cat([z, linear / spread, innovation, (level - self.middle) / 3], dim=1)
         return linear + gamma * v / (1 + gamma * v) * (noisy - linear) + (v / (1 + gamma * v)).sqrt() * net(seen)
-
-    @property
-    def _spread(self) -> Tensor:
-        return (1 - self.variance).clamp(min=1e-2).sqrt()
 
     def mean(self, noisy: FloatArray, x: FloatArray, level: float) -> FloatArray:
         """Return E[a | a_u, x] at one level, log gamma."""
@@ -184,8 +182,3 @@ class _Denoiser:
 def _slope(a: FloatArray, z: FloatArray) -> FloatArray:
     """Return the slopes of least squares with a trace of ridge, (d_x, d_a)."""
     return np.linalg.solve(z.T @ z + RIDGE * len(z) * np.eye(z.shape[1]), z.T @ (a - a.mean(axis=0)))
-
-
-def _variance_left(a: FloatArray, x: FloatArray) -> float:
-    """Return the smallest variance that least squares leaves of a column of a."""
-    return float((a - x @ _slope(a, x)).var(axis=0).min())

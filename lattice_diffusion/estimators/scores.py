@@ -51,22 +51,14 @@ def summary(rows: Iterable[Row]) -> list[Score]:
     groups: dict[tuple[str, str, int], list[Row]] = defaultdict(list)
     for row in rows:
         groups[row["task_id"], row["estimator_id"], row["n_samples"]].append(row)
-    floors = {(task, n): _rmse(group) for (task, name, n), group in groups.items() if name == "Oracle"}
-    return [_score(group, floors.get((task, n))) for (task, _, n), group in groups.items()]
-
-
-def _errors(rows: Sequence[Row]) -> np.ndarray:
-    return np.array([row["mi_estimate"] - row["cmi_true"] for row in rows if row["success"]])
-
-
-def _rmse(rows: Sequence[Row]) -> float | None:
-    errors = _errors(rows)
-    return float(np.sqrt((errors**2).mean())) if errors.size else None
+    oracle = {(task, n): _score(group, None).rmse for (task, name, n), group in groups.items() if name == "Oracle"}
+    return [_score(group, oracle.get((task, n))) for (task, _, n), group in groups.items()]
 
 
 def _score(rows: Sequence[Row], oracle_rmse: float | None) -> Score:
     good = [row for row in rows if row["success"]]
-    errors, rmse = _errors(rows), _rmse(rows)
+    errors = np.array([row["mi_estimate"] - row["cmi_true"] for row in good])
+    rmse = float(np.sqrt((errors**2).mean())) if good else None
     known = [row["floor"] for row in good if row["floor"] is not None]
     floor = float(np.sqrt(np.mean(np.square(known)))) if known else oracle_rmse
     widths = np.array([np.hypot(row["cmi_stderr"], row["cmi_true_stderr"]) for row in good])
@@ -79,12 +71,12 @@ def _score(rows: Sequence[Row], oracle_rmse: float | None) -> Score:
         failures=len(rows) - len(good),
         reason=next((row["additional_information"]["error"] for row in rows if not row["success"]), None),
         truth=first["cmi_true"],
-        error=float(errors.mean()) if errors.size else None,
+        error=float(errors.mean()) if good else None,
         scatter=float(errors.std(ddof=1)) if errors.size > 1 else None,
         rmse=rmse,
         floor=floor,
         floors=rmse / floor if rmse is not None and floor else None,
-        coverage=float((np.abs(errors) <= 1.96 * widths).mean()) if errors.size else None,
+        coverage=float((np.abs(errors) <= 1.96 * widths).mean()) if good else None,
         seconds=float(np.mean([row["seconds"] for row in rows])),
     )
 
