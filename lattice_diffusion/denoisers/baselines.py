@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 
 from ..channels import Channel, check_gaussian, check_tokens, symbols_of
 from ..errors import InputError, array_of, check_finite
-from ..exact.local_fields import like, translations
+from ..exact.local_fields import like
 from ..lattice import FloatArray, Lattice
 from .exact import ArrayDenoiser
 from .posterior import LEVEL_AXIS, Bernoulli, Categorical, Normal, namespace
@@ -30,27 +30,21 @@ class WienerFilter(ArrayDenoiser):
     Args:
         x_0: clean data (n, channel, *lattice), n >= 2.
         channel: Gaussian noise.
-        radius: Chebyshev radius of the box, cut at open edges; None: everything.
-        periodic: the lattice is a torus and its data translation invariant: means and covariances are averaged over
-            all shifts, boxes wrap around.
+        radius: Chebyshev radius of the box, cut at the edges; None: everything.
 
     Raises InputError for data or a radius that do not fit, or another channel.
     """
 
     in_torch = True
 
-    def __init__(self, x_0: NDArray, channel: Channel, radius: int | None = None, *, periodic: bool = False) -> None:
+    def __init__(self, x_0: NDArray, channel: Channel, radius: int | None = None) -> None:
         clean = _clean(x_0, least=2)
         check_gaussian(channel)
         super().__init__(channel, clean.shape[1:], radius)
-        self.lattice = Lattice(clean.shape[2:], periodic)
-        n = self.lattice.n_sites  # where every shift takes each value, (n_shifts, N); the first value visits all pixels
-        moved = translations(self.lattice) if periodic else np.arange(n)[None]
-        self._shifts = np.concatenate([moved + c * n for c in range(clean.shape[1])], axis=1)
         x = clean.reshape(len(clean), -1)
-        self.mean = _average_over(self._shifts, x.mean(axis=0))
+        self.mean = x.mean(axis=0)
         centred = x - self.mean
-        self.covariance = _average_over(self._shifts, centred.T @ centred / len(x))
+        self.covariance = centred.T @ centred / len(x)
         self._filters = lru_cache(maxsize=32)(self._box_filters)
 
     def _posterior(self, x_t: FloatArray, t: float) -> Normal:
@@ -66,29 +60,19 @@ class WienerFilter(ArrayDenoiser):
 
     def _box_filters(self, alpha: float, sigma: float) -> tuple[FloatArray, FloatArray]:
         """Return the filters (N, N), one row per value, and what they leave of the variance (N,)."""
-        C = self.covariance
+        C, lattice = self.covariance, Lattice(self.shape[1:])
         weights, left = np.zeros_like(C), np.zeros(len(C))
-        for R, targets in self._views():
+        sites = np.arange(len(C)).reshape(self.shape[0], -1)
+        boxes = [] if self.radius is None else [lattice.box(site, self.radius) for site in np.ndindex(lattice.shape)]
+        views = [(sites[:, box.ravel()].ravel(), sites[:, pixel]) for pixel, box in enumerate(boxes)]
+        for R, targets in views or [(sites.ravel(), sites.ravel())]:
             noisy = alpha**2 * C[np.ix_(R, R)] + sigma**2 * np.eye(len(R))
             rhs = alpha * C[np.ix_(R, targets)]
             # at t = 0 the covariance of few data is singular: the shortest filter then
             w = (np.linalg.solve(noisy, rhs) if sigma > 0.0 else np.linalg.lstsq(noisy, rhs)[0]).T
-            error = C[targets, targets] - (w * rhs.T).sum(axis=1)
-            for shift in self._shifts:
-                weights[np.ix_(shift[targets], shift[R])] = w
-                left[shift[targets]] = error
+            weights[np.ix_(targets, R)] = w
+            left[targets] = C[targets, targets] - (w * rhs.T).sum(axis=1)
         return weights, left.clip(0.0)
-
-    def _views(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """Yield flat indices of a box and of the values that see it; one pixel's where shifts give the others."""
-        sites = np.arange(len(self.covariance)).reshape(self.shape[0], -1)
-        targets = sites[:, :1] if len(self._shifts) > 1 else sites
-        if self.radius is None:
-            yield sites.ravel(), targets.ravel()
-            return
-        for pixel in range(targets.shape[1]):
-            box = self.lattice.box([int(k) for k in np.unravel_index(pixel, self.lattice.shape)], self.radius)
-            yield sites[:, box.ravel()].ravel(), targets[:, pixel]
 
 
 class NearestPatch(ArrayDenoiser):
@@ -229,11 +213,6 @@ def _clean(x_0: NDArray, least: int = 1) -> FloatArray:
         raise InputError(f"x_0 must hold at least {least} samples, got {len(x_0)}")
     check_finite(x_0=x_0)
     return x_0
-
-
-def _average_over(shifts: NDArray[np.int64], values: FloatArray) -> FloatArray:
-    """Return the mean over shifts of a vector or a square matrix."""
-    return np.asarray(sum(values[np.ix_(*[shift] * values.ndim)] for shift in shifts)) / len(shifts)
 
 
 def _log_sum(log_weights: FloatArray) -> FloatArray:

@@ -36,7 +36,6 @@ from .paired_errors import (
     Draw,
     Networks,
     Samples,
-    as_array,
     fingerprint,
     gpu_of,
     groups_of,
@@ -47,7 +46,7 @@ from .paired_errors import (
     named_networks,
 )
 from .posterior import Denoiser
-from .reverse_process import pure_noise, reverse_steps
+from .reverse_process import generated
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -327,6 +326,7 @@ class Comparison:
             kl (predicted), patch_divergence (single-channel images), frechet_distance and statistics with NAME_stderr,
             seconds and multiply_adds per sample, on the coordinate `schedule`: real, cheapest, schedule, dearest.
         """
+        from ..images.hybrid_networks import Classifier, fit_classifier
         from ..images.hybrid_quality import frechet_distance, patch_divergence
 
         order = [self.names[k] for k in np.argsort(self._costs(pricing.get("cost", "seconds")))]
@@ -336,16 +336,18 @@ class Comparison:
         real, rng = array_of("real", real).astype(float), np.random.default_rng(rng)
         reference, others = np.array_split(real, 2)
         if labels is not None:
-            features = _classifier_features(reference, np.asarray(labels)[: len(reference)], rng)
+            codes = np.asarray(labels)[: len(reference)]
+            net = Classifier(real.shape[1:], int(codes.max()) + 1, rng)
+            fit_classifier(net, reference, codes, rng)
+            features = lambda x: net.see(x)[0]  # noqa: E731
         steps = pricing.get("steps")
         log_snr = self.log_snr if steps is None else NoiseLevel.of(steps, pricing.get("unit", "linear")).log_snr
         times = [*(plan.channel.time(float(snr)) for snr in np.exp(np.sort(log_snr))), 0.0]
         sets, spent = {"real": others}, {"real": (0.0, 0.0)}
+        how: dict[str, Any] = {"size": batch_size, "device": gpu_of(self.networks), "deterministic": deterministic}
         for name, one in plans.items():
-            batches = [min(batch_size, n - start) for start in range(0, n, batch_size)]
-            parts = [_generated(one, times, (m, *real.shape[1:]), deterministic, rng) for m in batches]
-            sets[name] = np.concatenate([x for x, _, _ in parts])
-            spent[name] = sum(part[1] for part in parts) / n, sum(part[2] for part in parts) / n
+            made = generated((n, *real.shape[1:]), times, one, plan.channel, rng, **how)
+            sets[name], spent[name] = made.samples, (made.seconds / n, made.multiply_adds)
         found: dict[str, list[float]] = {}
 
         def note(name: str, value: float, stderr: float) -> None:
@@ -436,24 +438,3 @@ class Comparison:
             float(costs.sum(axis=0).max()),
             self.networks,
         )
-
-
-def _generated(
-    plan: SwitchingSchedule, times: list[float], shape: tuple[int, ...], deterministic: bool, rng: np.random.Generator
-) -> tuple[FloatArray, float, float]:
-    """Return samples, and the seconds and multiply-adds of all of them."""
-    noise = pure_noise(shape, plan.channel, times[0], rng, device=gpu_of(plan.networks))
-    steps = list(reverse_steps(noise, times, plan, plan.channel, rng, deterministic=deterministic))
-    return (
-        as_array(steps[-1].x),
-        sum(step.seconds for step in steps),
-        shape[0] * sum(step.multiply_adds for step in steps),
-    )
-
-
-def _classifier_features(images: NDArray, labels: NDArray, rng: np.random.Generator) -> Callable[[NDArray], NDArray]:
-    from ..images.hybrid_networks import Classifier, fit_classifier
-
-    net = Classifier(images.shape[1:], int(labels.max()) + 1, rng)
-    fit_classifier(net, images, labels, rng)
-    return lambda x: net.see(x)[0]

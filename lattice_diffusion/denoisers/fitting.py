@@ -81,7 +81,7 @@ def train(
         exact: the denoiser to compare with, every `validate_every` steps, on 16 samples.
         device: of torch, or "auto"; the network moves there. On a GPU an array of data is copied there once, batches
             and noise are drawn there, by other random numbers, and a batch too large for its memory is halved.
-        options: of `TrainingConfig`: steps, budget_seconds, learning_rate, optimiser, ema, checkpoint, resume, ...
+        options: of `TrainingConfig`: steps, learning_rate, optimiser, ema, checkpoint, resume, ...
 
     Raises InputError for data that do not fit the network, a checkpoint of another one, a teacher or exact denoiser of
     another channel, values out of their range; TrainingError for a loss or gradient that is not finite, with its step
@@ -290,8 +290,6 @@ def load(path: str | Path, device: str | torch.device | None = None, *, channel:
         known = {kind.name: kind for kind in CHANNELS}
         if network not in networks or (channel is None and name not in known):
             raise ValueError(f"no network {network} with channel {name} is known to version {__version__}")
-        if arguments.get("stencil") is not None:
-            arguments["stencil"] = np.array(arguments["stencil"], bool)
         net = networks[network](**arguments, channel=channel or known[name](**fields))
         net.load_state_dict(state["average"])
     return net.to(device_of(device))

@@ -53,10 +53,7 @@ class LocalImageNet(LocalNet):
         arguments = given_arguments(locals())
         width, n = arguments["width"], arguments["in_channels"]
         log_prior, kind = _image_kind(levels, prior, n)
-        if n > 1:
-            kind["stencil"] = np.ones((n, n, *[2 * arguments["radius"] + 1] * kind["ndim"]), bool)
-            kind["stencil"][(range(n), range(n), *[arguments["radius"]] * kind["ndim"])] = False
-        super().__init__(radius, n, channel=channel, width=width, depth=depth, **kind)
+        super().__init__(radius, n, channel=channel, width=width, depth=depth, apart=True, **kind)
         self.first_modulation = PlacedModulation(n * width, width, log_prior.shape[-kind["ndim"] :])
         _answer_with_levels(self, arguments, log_prior, rng, groups=n)
 

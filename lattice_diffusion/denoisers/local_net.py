@@ -10,7 +10,7 @@ denoiser and a conditional law. For real data that are not Gaussian the second l
 
 What outputs see is a boolean stencil (groups, in_channels, *kernel): entry [g, c, R + a, R + b] says whether outputs of
 group g at (i, j) see channel c at (i + a, j + b); kernels have odd sides 2R + 1. With one group, all channels of a
-pixel are one site; with one group a channel, each is its own.
+pixel are one site; with one group a channel, each is its own, as of bonds and of colours.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ from torch.nn import functional
 from torch.nn.functional import silu
 
 from ..channels import Channel, Gaussian
-from ..errors import InputError, check_limits, check_memory
+from ..errors import check_limits, check_memory
 from ..exact.bonds import Patch, bond_radii
 from ..lattice import Rng
 from .network import (
@@ -53,7 +53,8 @@ class LocalNet(Network):
 
     Args:
         radius: Chebyshev radius of the box; one that exceeds the lattice sees all of it.
-        in_channels: values at a pixel; together they are one site, left out of their own box as a whole.
+        in_channels: values at a pixel; together they are one site, left out of their own box as a whole, unless
+            `apart`: then each is a site of its own, and the others are in its box.
         channel: the noise; one network serves all its times.
         head: "bernoulli" for two-valued data +-1, "gaussian" for real values, "categorical" for tokens, whose channel
             is `Uniform(q)` or `Erasure(q)`.
@@ -61,7 +62,6 @@ class LocalNet(Network):
         periodic: whether the box wraps around; at open edges it is cut.
         variance: of a real value, E x_0^2, to within a factor of a few.
         bonds: the data are bonds (2, L, W) as in `models.DomainWalls`: every entry a site, boxes made of faces.
-        stencil: what outputs see in place of the box, (groups, in_channels, *kernel); see above.
         width, depth: hidden values and blocks of two layers, for each group of outputs.
         order: of the polynomial w_1 (1 + w_2 (1 + ...)) in convolutions w_k over the box that comes before the blocks.
             Parities of up to so many values are then products, found in fewer steps than by sums.
@@ -81,7 +81,7 @@ class LocalNet(Network):
         periodic: bool = False,
         variance: float = 1.0,
         bonds: bool = False,
-        stencil: Stencil | None = None,
+        apart: bool = False,
         width: int = 64,
         depth: int = 3,
         order: int = 1,
@@ -98,11 +98,7 @@ class LocalNet(Network):
         weights = (2 * radius + 3) ** ndim * n_inputs * order * width
         check_memory("radius", 8 * weights + 16 * depth * width**2, "take a smaller network")
         self.arguments, self.radius = arguments, radius
-        self.custom = stencil is not None
-        if stencil is not None:
-            self.stencil = _check_stencil(stencil, in_channels, ndim)
-        else:
-            self.stencil = bond_stencil(self.radius) if bonds else box_stencil(self.radius, in_channels, ndim)
+        self.stencil = bond_stencil(radius) if bonds else box_stencil(radius, in_channels, ndim, apart)
         groups, size = len(self.stencil), self.stencil.shape[2:]
         self.embed = layer(in_channels * self.n_features, in_channels * n_embedded, groups=in_channels)
         self.embed_modulation = Modulation(in_channels * n_embedded, width)
@@ -178,8 +174,6 @@ class LocalNet(Network):
     def _seen(self, lattice: tuple[int, ...]) -> Tensor:
         """Return the stencil, one entry for every weight of the kernel."""
         stencil, small = self.stencil, any(n < side for n, side in zip(lattice, self.stencil.shape[2:], strict=True))
-        if self.periodic and small and self.custom:
-            raise InputError(f"a periodic lattice must hold the stencil {stencil.shape[2:]}, got {tuple(lattice)}")
         if self.periodic and small and self.bonds:
             stencil = bond_stencil(self.radius, (lattice[0], lattice[1]))
         weight: Tensor = self.kernel.weight  # type: ignore[assignment]
@@ -188,10 +182,11 @@ class LocalNet(Network):
         return seen.repeat_interleave(weight.shape[1] // seen.shape[1], dim=1)
 
 
-def box_stencil(radius: int, in_channels: int = 1, ndim: int = 2) -> Stencil:
-    """Return the box of Chebyshev radius `radius` without its centre: (1, in_channels, 2r+1, ...)."""
-    seen = np.ones((1, in_channels, *[2 * radius + 1] * ndim), bool)
-    seen.reshape(in_channels, -1)[:, seen[0, 0].size // 2] = False
+def box_stencil(radius: int, in_channels: int, ndim: int, apart: bool) -> Stencil:
+    """Return the box of Chebyshev radius `radius` without its centre, (1 or in_channels, in_channels, 2r+1, ...)."""
+    seen = np.ones((in_channels if apart else 1, in_channels, *[2 * radius + 1] * ndim), bool)
+    own = np.eye(in_channels, dtype=bool) if apart else np.ones((1, in_channels), bool)
+    seen.reshape(*own.shape, -1)[..., seen[0, 0].size // 2] = ~own
     return seen
 
 
@@ -210,18 +205,3 @@ def bond_stencil(radius: int, faces: tuple[int, int] | None = None) -> Stencil:
         distance[bond, 0, 0] = reach  # not itself
         seen[bond] = [distance[c][offsets] <= radius for c in (0, 1)]
     return seen
-
-
-def _check_stencil(stencil: Stencil, in_channels: int, ndim: int) -> Stencil:
-    """Return the stencil if it fits the data and no output sees its own site; raise InputError otherwise."""
-    stencil = np.asarray(stencil)
-    if stencil.dtype != np.bool_:
-        raise InputError(f"stencil must be boolean, got {stencil.dtype}; use stencil.astype(bool)")
-    fits = stencil.ndim == 2 + ndim and stencil.shape[0] in (1, in_channels) and stencil.shape[1] == in_channels
-    if not fits or any(side % 2 == 0 for side in stencil.shape[2:]):
-        shape = f"(1 or {in_channels}, {in_channels}, {ndim} odd sides)"
-        raise InputError(f"stencil must have shape {shape}, got {stencil.shape}")
-    center = stencil[(slice(None), slice(None), *(side // 2 for side in stencil.shape[2:]))]
-    if center.any() if len(stencil) == 1 else center.diagonal().any():
-        raise InputError("stencil must leave out the output's own site, its centre; own observations enter exactly")
-    return stencil

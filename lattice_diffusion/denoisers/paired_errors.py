@@ -128,11 +128,6 @@ def gpu_of(networks: Mapping[Any, Any]) -> str | None:
     return next((device for device in devices if device != "cpu"), None)
 
 
-def as_array(x: Any) -> FloatArray:
-    """Return data that may be a tensor as an array."""
-    return x if isinstance(x, np.ndarray) else x.cpu().double().numpy()
-
-
 def fingerprint(net: Any) -> int:
     """Return a number that differs for other weights; 0 without weights."""
     module, found = module_of(net), 0

@@ -188,6 +188,11 @@ def check_posterior(law: Posterior, x_t: Array, t: float) -> Array:
     return mean
 
 
+def as_array(x: Any) -> NDArray[np.float64]:
+    """Return data that may be a tensor as an array."""
+    return x if isinstance(x, np.ndarray) else x.cpu().double().numpy()
+
+
 def namespace(x: Array) -> Any:
     """Return numpy for an array, torch for a tensor."""
     if isinstance(x, np.ndarray):

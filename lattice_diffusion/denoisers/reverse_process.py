@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from ..exact.bonds import LOG_2, bond_mask, ranks
 from ..kernels import erasure_paths
 from ..lattice import Rng
 from ..models import GaussianField
-from .posterior import Array, Denoiser, Posterior, check_channel, check_posterior
+from .posterior import Array, Denoiser, Posterior, as_array, check_channel, check_posterior
 
 Schedule = Callable[[float], Denoiser]
 
@@ -37,7 +37,7 @@ class Switch:
     """A schedule of denoisers: denoisers[k] from bounds[k-1] up to, and without, bounds[k], which increase."""
 
     bounds: tuple[float, ...]
-    denoisers: tuple[Denoiser, ...]
+    denoisers: tuple[Any, ...]
 
     def __post_init__(self) -> None:
         bounds = tuple(check_time(t) for t in self.bounds)
@@ -46,7 +46,7 @@ class Switch:
             raise InputError(f"bounds must increase, one fewer than the {n} denoisers, got {shown(self.bounds)}")
         object.__setattr__(self, "bounds", bounds)
 
-    def __call__(self, t: float) -> Denoiser:
+    def __call__(self, t: float) -> Any:
         return self.denoisers[int(np.searchsorted(self.bounds, t, side="right"))]
 
 
@@ -58,6 +58,12 @@ def always(denoiser: Denoiser) -> Switch:
 def hybrid(local: Denoiser, other: Denoiser, start: float, stop: float) -> Switch:
     """Return the schedule of `local`, but for start <= t < stop of `other`, usually the global denoiser."""
     return Switch((start, stop), (local, other, local))
+
+
+def four_schedules(local: Any, other: Any, window: tuple[float, float]) -> dict[str, Switch]:
+    """Return local (L) or global (G) denoisers, or their names, before, inside and after the window."""
+    switches = {"GLG": Switch(window, (other, local, other)), "LGL": Switch(window, (local, other, local))}
+    return {"LLL": always(local), **switches, "GGG": always(other)}
 
 
 @dataclass(frozen=True)
@@ -150,6 +156,35 @@ def reverse(
     """Return the data at times[-1]; the arguments are those of `reverse_steps`."""
     *_, last = reverse_steps(x_t, times, schedule, channel, rng, deterministic=deterministic)
     return last.x
+
+
+class Generated(NamedTuple):
+    """Samples (n, channel, *lattice), multiply-adds of the denoisers for one of them, and seconds for all."""
+
+    samples: NDArray[np.float64]
+    multiply_adds: float
+    seconds: float
+
+
+def generated(
+    shape: Sequence[int],
+    times: Sequence[float],
+    schedule: Schedule,
+    channel: Channel,
+    rng: np.random.Generator,
+    *,
+    size: int,
+    device: str | None = None,
+    deterministic: bool = False,
+) -> Generated:
+    """Return samples of this shape from pure noise, `size` at a time; others are of `reverse_steps`, `pure_noise`."""
+    samples, cost, seconds = [], 0.0, 0.0
+    for start in range(0, shape[0], size):
+        cost, x = 0.0, pure_noise((min(size, shape[0] - start), *shape[1:]), channel, times[0], rng, device=device)
+        for step in reverse_steps(x, times, schedule, channel, rng, deterministic=deterministic):
+            cost, seconds, x = cost + step.multiply_adds, seconds + step.seconds, step.x
+        samples.append(as_array(x))
+    return Generated(np.concatenate(samples), cost, seconds)
 
 
 def pure_noise(

@@ -18,7 +18,6 @@ import copy
 import math
 import signal
 import threading
-import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,8 +57,7 @@ class TrainingConfig:
     """How a network is trained.
 
     Attributes:
-        steps, budget_seconds: training stops at whichever comes first, and the learning rate reaches 0 there; at least
-            one must be given. Only `steps` alone gives the same numbers again.
+        steps: after which training stops; the learning rate reaches 0 there.
         optimiser: "adam" (AdamW, which is Adam where `weight_decay` is 0), or "muon", which needs fewer steps, most of
             all on small batches with a teacher.
         learning_rate: of Adam after `warmup` steps; see `Muon` for its own use of it.
@@ -79,8 +77,7 @@ class TrainingConfig:
     Raises InputError for values outside these ranges.
     """
 
-    steps: int | None = None
-    budget_seconds: float = math.inf
+    steps: int
     optimiser: Literal["adam", "muon"] = "adam"
     learning_rate: float = 3e-3
     warmup: int = 50
@@ -102,12 +99,7 @@ class TrainingConfig:
         for name, (low, _) in LIMITS.items():
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, type(low)(value))
-        object.__setattr__(self, "budget_seconds", float(self.budget_seconds))
         object.__setattr__(self, "betas", tuple(float(beta) for beta in self.betas))
-        if self.steps is None and self.budget_seconds == math.inf:
-            raise InputError("steps or budget_seconds must be given, got neither")
-        if not self.budget_seconds > 0:
-            raise InputError(f"budget_seconds must be > 0, got {self.budget_seconds}")
         if self.ema == 1:
             raise InputError("ema must be below 1, which would keep the initial weights for ever, got 1")
         if self.optimiser not in ("adam", "muon"):
@@ -118,10 +110,10 @@ class TrainingConfig:
         if self.resume and path is None:
             raise InputError("resume needs the checkpoint to go on from, got checkpoint=None")
 
-    def rate(self, number: int, seconds: float) -> float:
-        """Return the learning rate of step `number` (1 for the first), which begins after so many seconds."""
-        spent = max((number - 1) / self.steps if self.steps else 0.0, seconds / self.budget_seconds)
-        return self.learning_rate * min(1.0, number / self.warmup) * 0.5 * (1 + math.cos(math.pi * spent))
+    def rate(self, number: int) -> float:
+        """Return the learning rate of step `number`, 1 for the first."""
+        cosine = math.cos(math.pi * (number - 1) / self.steps)
+        return self.learning_rate * min(1.0, number / self.warmup) * 0.5 * (1 + cosine)
 
 
 @dataclass(frozen=True)
@@ -131,7 +123,6 @@ class TrainingStep:
     Attributes:
         number: 1 for the first.
         value: the loss as a tensor on its device.
-        seconds: since training began or was resumed.
         learning_rate: of this step.
         score: of the averaged weights (denoisers: E|net - exact|^2 / MMSE, how far the mean squared error lies above
             its exact minimum); None at steps that are not scored.
@@ -139,7 +130,6 @@ class TrainingStep:
 
     number: int
     value: Tensor
-    seconds: float
     learning_rate: float
     score: float | None = None
 
@@ -179,8 +169,7 @@ def minimise(
     optimiser = _optimiser(net, config)
     generator = type(rng.bit_generator).__name__ if isinstance(rng, np.random.Generator) else type(rng).__name__
     about = {**(description or {}), "optimiser": config.optimiser, "rng": generator}
-    number, start = 0, time.perf_counter()
-    scores = {} if scores is None else scores
+    number, scores = 0, {} if scores is None else scores
 
     average = copy.deepcopy(net)
     weights: list[Tensor] = [*net.parameters()]
@@ -242,15 +231,16 @@ def minimise(
     (saved, stamp), drawn = (number, stamp_of(config.checkpoint)), state_of(kept)
 
     try:
-        while (config.steps is None or number < config.steps) and best.waited != config.patience:
-            if (elapsed := time.perf_counter() - start) >= config.budget_seconds:
-                break
-            rate = config.rate(number + 1, elapsed)
+        while number < config.steps and best.waited != config.patience:
+            rate = config.rate(number + 1)
             for group in optimiser.param_groups:
                 group["lr"] = rate
             value = _gradient(weights, optimiser, loss, config.gradient_norm, number + 1, trouble, halve)
+            if trouble is not None:  # then the weights stand still
+                optimiser.found_inf = (trouble[0] > 0).float()  # type: ignore[attr-defined]
             with _uninterrupted():
-                _step(optimiser, trouble)
+                with contextlib.nullcontext() if optimiser.state else torch.device("cpu"):  # the first makes counters
+                    optimiser.step()
                 number += 1
                 follow()
                 drawn = state_of(kept)
@@ -260,7 +250,7 @@ def minimise(
             drawn = state_of(kept) if scored is not None else drawn
             if config.checkpoint is not None and (number == config.steps or number % config.checkpoint_every == 0):
                 saved, stamp = save()
-            yield TrainingStep(number, value, time.perf_counter() - start, rate, scored)
+            yield TrainingStep(number, value, rate, scored)
         check()
         if config.checkpoint is not None and number != saved:
             saved, stamp = save()
@@ -314,14 +304,6 @@ def _raise_if_bad(n: float, loss: float, norm: float) -> None:
             f"training stopped at step {n:.0f}: loss {loss:.3g}, gradient norm {norm:.3g}; the weights are those of "
             f"step {n - 1:.0f}; lower learning_rate, or check the data"
         )
-
-
-def _step(optimiser: torch.optim.Optimizer, trouble: Tensor | None) -> None:
-    """Move the weights, unless there has been trouble."""
-    if trouble is not None:
-        optimiser.found_inf = (trouble[0] > 0).float()  # type: ignore[attr-defined]
-    with contextlib.nullcontext() if optimiser.state else torch.device("cpu"):  # the first step makes counters
-        optimiser.step()
 
 
 @contextlib.contextmanager

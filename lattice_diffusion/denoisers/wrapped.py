@@ -141,7 +141,10 @@ class WrappedDenoiser:
 
     def _ask(self, x: Array, argument: NDArray, given: Mapping[str, Any]) -> Any:
         """Return the network's answer, with its multiply-adds counted at the first call with data of one shape."""
-        arguments = {name: _for_all(value, len(x)) for name, value in {**self.arguments, **given}.items()}
+        arguments = {**self.arguments, **given}
+        for name, value in arguments.items():
+            if isinstance(value, Tensor) and value.ndim and len(value) == 1:  # one for all samples
+                arguments[name] = value.expand(len(x), *value.shape[1:])
         if not isinstance(x, Tensor):
             return self.net(x, argument.copy(), **arguments)
         dtype = x.dtype if argument.dtype.kind == "f" else torch.int64
@@ -230,12 +233,6 @@ def wrap(
 
 def _quarter_log(sigma: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.log(sigma) / 4
-
-
-def _for_all(value: Any, n: int) -> Any:
-    if isinstance(value, Tensor) and value.ndim and len(value) == 1:
-        return value.expand(n, *value.shape[1:])
-    return value
 
 
 # -- other libraries ------------------------------------------------------------------------------------------------

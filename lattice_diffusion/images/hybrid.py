@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 
 from ..denoisers import Denoiser
 from ..denoisers.paired_errors import moved
+from ..denoisers.reverse_process import four_schedules
 from ..errors import InputError, device_of, gpu_memory
 from ..lattice import Rng
 from ..phases import nonlocality_window
@@ -28,7 +29,7 @@ from ..results import Result, grids, load, provenance, tree, variable, write
 from ..store import Parts, unfinished
 from .conclusions import HYBRID, converged, time_in_words
 from .decisions import GLOBAL
-from .hybrid_measurements import Effort, Radii, four_schedules, images_denoised, measure, stepwise, ticks
+from .hybrid_measurements import Effort, Radii, images_denoised, measure, stepwise, ticks
 from .hybrid_networks import (
     GLOBAL_SHARE,
     Split,
@@ -152,6 +153,10 @@ def hybrid(
         fixed = bool(given_nets) or set(STEPS) <= set(training or {})
         if parts.plan is not None:  # steps may have followed from a budget and another day's speed
             given, fixed = {**given, **{name: parts.plan["training"][name] for name in STEPS}}, True
+        recommended = None
+        if probed is not None and "recommended_radius" in probed:
+            columns = (probed[name].values.tolist() for name in ("t", "recommended_radius"))
+            recommended = tuple(zip(*columns, strict=True))
         plan = HybridPlan(
             data=opened.describe(),
             levels=levels,
@@ -159,10 +164,13 @@ def hybrid(
             training=Training(trained_radii, seed=seed, **given),
             radius=radius,
             window=window_of(window, probed, by=by, tolerance=tolerance, radius=radius),
-            recommended=_recommended(probed),
+            recommended=recommended,
             effort=Effort(**{"n_generated": n_samples, "n_steps": steps, **(effort or {})}),
         )
-        schedules = _schedules(plan)
+        schedules: dict[str, Radii] = {**four_schedules(plan.radius, GLOBAL, plan.window)}
+        if plan.recommended is not None:
+            at, wide = (np.array(column) for column in zip(*plan.recommended, strict=True))
+            schedules["r(t)"] = stepwise(at, wide, plan.training.radii)
         warned = opened.oddities() if data.labels is not None else [*opened.oddities(), UNLABELLED]
         if progress or not fixed:
             within = None if fixed else budget
@@ -189,14 +197,6 @@ def _networks(networks: Mapping[int | str, Denoiser] | None) -> dict[int, Denois
             f"got the names {', '.join(map(str, networks))}"
         )
     return dict(sorted(found.items())) | {GLOBAL: networks["global"]}
-
-
-def _schedules(plan: HybridPlan) -> dict[str, Radii]:
-    schedules = four_schedules(plan.radius, plan.window)
-    if plan.recommended is not None:
-        at, radii = (np.array(column) for column in zip(*plan.recommended, strict=True))
-        schedules["r(t)"] = stepwise(at, radii, plan.training.radii)
-    return schedules
 
 
 def _measured(
@@ -333,13 +333,6 @@ def grid_of_probe(probe: str | os.PathLike[str] | xr.DataTree, images: Images, s
             words = name.replace("_", " ")
             raise InputError(f"probe must be of the same images: {words} is {b} there and {a} here; probe these images")
     return grids(result)["probe"]
-
-
-def _recommended(probed: xr.Dataset | None) -> tuple[tuple[float, int], ...] | None:
-    if probed is None or "recommended_radius" not in probed:
-        return None
-    t, radii = probed["t"].values.tolist(), probed["recommended_radius"].values.tolist()
-    return tuple(zip(t, radii, strict=True))
 
 
 def _seconds_per_image(net: Denoiser, few: np.ndarray) -> float:

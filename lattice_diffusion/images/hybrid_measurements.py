@@ -15,9 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..denoisers import Denoiser, always, pure_noise, reverse, reverse_steps
+from ..denoisers import Denoiser, always, reverse
 from ..denoisers.on_device import to_device
-from ..denoisers.paired_errors import as_array, gpu_of
+from ..denoisers.paired_errors import gpu_of
+from ..denoisers.posterior import as_array
+from ..denoisers.reverse_process import Generated, generated
 from ..store import atomic_write
 from .decisions import GLOBAL, snr_weights
 from .hybrid_networks import CHANNEL, Split, name_of, stream
@@ -43,15 +45,6 @@ class Effort:
     n_errors: int = 300
     n_steps: int = 60
     starts: tuple[float, ...] = (0.2, 0.3, 0.4, 0.5, 0.65, 0.8)
-
-
-@dataclass(frozen=True)
-class Generated:
-    """Images (n, channel, row, column), multiply-adds of the networks for one of them, and seconds for all."""
-
-    images: NDArray[np.float64]
-    multiply_adds: float
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -105,11 +98,11 @@ def _kept(path: Path, compute: Callable[..., Any], *arguments: Any) -> Any:
     if not path.exists():
         *others, seed = arguments
         found = compute(*others, np.random.default_rng(seed))
-        arrays = vars(found) if isinstance(found, Generated) else {"x": found}
+        arrays = found._asdict() if isinstance(found, Generated) else {"x": found}
         with atomic_write(path) as partial:
             np.savez(partial, **arrays)
     with np.load(path) as file:
-        return file["x"] if "x" in file else Generated(file["images"], *(float(file[k]) for k in COSTS))
+        return file["x"] if "x" in file else Generated(file["samples"], *(float(file[k]) for k in COSTS))
 
 
 def images_denoised(nets: Nets, schedules: Mapping[str, Radii], effort: Effort) -> dict[int, int]:
@@ -123,20 +116,6 @@ def images_denoised(nets: Nets, schedules: Mapping[str, Radii], effort: Effort) 
 
 
 # -- schedules ------------------------------------------------------------------------------------------------
-
-
-def four_schedules(radius: int, window: tuple[float, float]) -> dict[str, Radii]:
-    """Return local (L) or global (G) before, inside and after the window, in the order of generation."""
-
-    def switched(inside: int, outside: int) -> Radii:
-        return lambda t: inside if window[0] <= t < window[1] else outside
-
-    return {
-        "LLL": switched(radius, radius),
-        "GLG": switched(radius, GLOBAL),
-        "LGL": switched(GLOBAL, radius),
-        "GGG": switched(GLOBAL, GLOBAL),
-    }
 
 
 def stepwise(times: NDArray[np.float64], radii: NDArray[np.int64], known: tuple[int, ...]) -> Radii:
@@ -156,16 +135,7 @@ def generate(nets: Nets, radii: Radii, size: tuple[int, ...], n_steps: int, rng:
     They start at t = 1, or where the schedule of a wrapped network ends.
     """
     times = np.linspace(min(getattr(net, "latest", 1.0) for net in nets.values()), 0, n_steps + 1).tolist()
-    images, cost, seconds, there = [], 0.0, 0.0, gpu_of(nets)
-    for start in range(0, size[0], CHUNK):
-        x = pure_noise((min(CHUNK, size[0] - start), *size[1:]), CHANNEL, times[0], rng, device=there)
-        cost = 0.0
-        for step in reverse_steps(x, times, lambda t: nets[radii(t)], CHANNEL, rng):
-            cost += step.multiply_adds
-            seconds += step.seconds
-            x = step.x
-        images.append(as_array(x))
-    return Generated(np.concatenate(images), cost, seconds)
+    return generated(size, times, lambda t: nets[radii(t)], CHANNEL, rng, size=CHUNK, device=gpu_of(nets))
 
 
 def returned(net: Denoiser, x_0: NDArray, start: float, n_steps: int, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -171,14 +171,14 @@ def trained(
     return nets
 
 
-def seconds_per_step(data: Split, training: Training, device: str = "cpu", few: int = 4) -> dict[int, float]:
-    """Return the seconds of a training step of every network, from a few of them."""
+def seconds_per_step(data: Split, training: Training, device: str = "cpu") -> dict[int, float]:
+    """Return the seconds of a training step of every network, from four of them."""
     found = {}
     for kind in training.kinds:
         rng = np.random.default_rng(0)
         net = untrained(data, training, kind, rng, device)
         ends = [time.perf_counter()]
-        for step in train(net, data.train[:1000], rng=rng, steps=few + 1, batch_size=training.batch_size):
+        for step in train(net, data.train[:1000], rng=rng, steps=5, batch_size=training.batch_size):
             assert math.isfinite(step.loss)  # which waits for the device
             ends.append(time.perf_counter())
         found[kind] = float(np.median(np.diff(ends)[1:]))

@@ -176,7 +176,7 @@ def _generation(
 ) -> tuple[Variables, list[Row]]:
     dims, names = ("schedule",), list(schedules)
     real = judge.distances(judge.data.real)
-    judged = {name: judge.distances(one.images) for name, one in measured.generated.items()}
+    judged = {name: judge.distances(one.samples) for name, one in measured.generated.items()}
     found = {"schedule": variable(dims, np.array(names, object), "1", "before, inside and after the window")}
     for quantity, value in real.items():
         numbers = np.array([(judged[name][quantity].value, judged[name][quantity].stderr) for name in names]).T
@@ -218,7 +218,7 @@ def _rows(
 
 
 def _images(data: Split, measured: Measured) -> Variables:
-    sets = {"real": data.real, **{name: one.images for name, one in measured.generated.items()}}
+    sets = {"real": data.real, **{name: one.samples for name, one in measured.generated.items()}}
     pixels = np.moveaxis(np.stack([images[:EXAMPLES] for images in sets.values()]).astype(np.float32), 2, -1)
     dims = ["source", "example", "row", "column", "channel"]
     if data.channels == 1:

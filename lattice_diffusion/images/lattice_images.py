@@ -31,7 +31,7 @@ from ..errors import InputError
 from ..estimate import Curve
 from ..exact import cmi_curve
 from ..exact.gaussian import GaussianSolver, log_normal_density
-from ..exact.spins import spin_weights
+from ..exact.spins import NoisySamples, spin_weights
 from ..kernels.mixtures import block_divergence
 from ..lattice import Lattice
 from ..models import DomainWalls, GaussianField, Ising, PottsChain, RandomHierarchy
@@ -78,19 +78,13 @@ class Rendering:
         x = self.model.sample(n_samples, rng).reshape(n_samples, -1)
         return np.where(self.site >= 0, x[:, self.site], 0).astype(np.int8)
 
-    def fields(self, h: NDArray[np.float64], seen: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """(n, *lattice.shape), fields of spins from those of the seen pixels (n, row, column)."""
-        shown = seen & (self.site >= 0)
-        total = np.zeros((self.model.lattice.n_sites, len(h)))
-        np.add.at(total, self.site[shown], h[:, shown].T)
-        return np.ascontiguousarray(total.T).reshape(len(h), *self.model.lattice.shape)
-
     def law(self, h: NDArray[np.float64], seen: NDArray[np.bool_]) -> NDArray[np.float64]:
         """(n, 2), P(s_A = -1) and P(s_A = +1) given the seen pixels of fields h; A itself is not read."""
-        seen = seen.copy()
-        seen[self.pixel] = False
-        a = int(self.site[self.pixel])
-        fields = self.fields(h, seen).reshape(len(h), -1)
+        shown, a = seen & (self.site >= 0), int(self.site[self.pixel])
+        shown[self.pixel] = False
+        total = np.zeros((self.model.lattice.n_sites, len(h)))  # the fields of spins are the sums of their pixels'
+        np.add.at(total, self.site[shown], h[:, shown].T)
+        fields = np.ascontiguousarray(total.T)
         siblings = fields[:, a].copy()
         fields[:, a] = 0.0
         law = self.model.solver.block_posterior(fields.reshape(-1, *self.model.lattice.shape), np.array([a]))
@@ -114,13 +108,9 @@ class Rendering:
         self, channel: Channel, t: float, radii: Sequence[int], n_samples: int, rng: np.random.Generator
     ) -> Curve:
         """I_t(A;C|B_r) for some radii on one set of noisy images; radius 0 gives I_t(A;BC)."""
-        found = []
-        for start in range(0, n_samples, BATCH):
-            x_0 = self.sample(min(BATCH, n_samples - start), rng)
-            found.append(self.divergences(channel, t, channel.corrupt(x_0, t, rng), radii, rng))
-        return Curve.from_samples(
-            np.concatenate(found), "Rao-Blackwell average over exact posteriors of rendered spins"
-        )
+        noisy = NoisySamples(channel, t, self.sample, n_samples, rng)
+        found = [self.divergences(channel, t, x_t, radii, rng) for _, x_t in noisy.batches(BATCH)]
+        return Curve.from_samples(np.concatenate(found), "Rao-Blackwell average over posteriors of rendered spins")
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +157,8 @@ class GreyField:
         else:
             fields = self._fields(n_samples * len(self.colours), rng)
             field = np.einsum("ck,nkij->ncij", self.colours, fields.reshape(n_samples, -1, *self.shape))
-        return as_greys(self.unit * field)
+        levels = (np.clip(self.unit * field, -1, 1) + 1) / 2 * (GREYS - 1)
+        return np.asarray(np.rint(levels) / (GREYS - 1) * 2 - 1, np.float32)
 
     def _fields(self, n_samples: int, rng: np.random.Generator) -> NDArray[np.float64]:
         if self.smooth:
@@ -184,11 +175,6 @@ class GreyField:
         parts = [self.model.lattice.tripartition(self.pixel, r) for r in radii]
         values = np.array([sum(self.solver.closed_cmi(LINEAR, u, part) for u in alike) for part in parts])
         return Curve(values, np.zeros((len(values), len(values))), n_samples, "closed form of the Gaussian field")
-
-
-def as_greys(x: NDArray) -> NDArray[np.float32]:
-    """Return values cut and rounded to 256 levels from -1 to 1."""
-    return np.asarray(np.rint((np.clip(x, -1, 1) + 1) / 2 * (GREYS - 1)) / (GREYS - 1) * 2 - 1, np.float32)
 
 
 @dataclass(frozen=True, eq=False)

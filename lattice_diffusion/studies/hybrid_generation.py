@@ -26,17 +26,8 @@ from pydantic import Field
 
 from .. import exact, plots
 from ..channels import Channel
-from ..denoisers import (
-    Denoiser,
-    ExactDenoiser,
-    Switch,
-    always,
-    hybrid,
-    pure_noise,
-    reverse_steps,
-    unmask_loops,
-    violated_vertices,
-)
+from ..denoisers import Denoiser, ExactDenoiser, Switch, pure_noise, unmask_loops, violated_vertices
+from ..denoisers.reverse_process import four_schedules, generated
 from ..errors import InputError
 from ..exact.magnetisation import magnetisation_law, patch_law
 from ..images.conclusions import SCHEDULES as SCHEDULE_WORDS
@@ -130,15 +121,6 @@ def window(
     return 0.0 if found.start is None else found.start.value, 1.0 if found.stop is None else found.stop.value
 
 
-def schedules(local: Denoiser, everything: Denoiser, between: tuple[float, float]) -> dict[str, Switch]:
-    return {
-        "LLL": always(local),
-        "GLG": hybrid(everything, local, *between),
-        "LGL": hybrid(local, everything, *between),
-        "GGG": always(everything),
-    }
-
-
 def _unmasked(model: Any, channel: Channel) -> bool:
     """Whether data are generated bond by bond, in place of reverse steps."""
     return isinstance(model, DomainWalls) and channel.name == "erasure"
@@ -154,10 +136,9 @@ def _generate(
     times = return_times(model, channel, 1.0, point.settings.n_steps)
     true = truth(model, model.sample(n, rng))
     rows: dict[str, list[float]] = {}
-    for schedule in schedules(local, everything, between).values():
+    for schedule in four_schedules(local, everything, between).values():
         begin = time.perf_counter()
-        noise = pure_noise((n, *model.image_shape), channel, 1.0, rng)
-        x, cost = _run(model, noise, times, schedule, channel, rng)
+        x, cost = _run(model, (n, *model.image_shape), times, schedule, channel, rng)
         seconds = time.perf_counter() - begin
         found = quality(model, x.reshape(true.samples.shape), true, rng)
         for name, value in {**found, "cost": cost / model.sites.sum(), "seconds": seconds / n}.items():
@@ -166,16 +147,14 @@ def _generate(
 
 
 def _run(
-    model: Any, noise: NDArray, times: list[float], schedule: Switch, channel: Channel, rng: np.random.Generator
+    model: Any, shape: tuple[int, ...], times: list[float], schedule: Switch, channel: Channel, rng: np.random.Generator
 ) -> tuple[NDArray, float]:
     """Return generated data and what all denoising of one sample cost."""
     if _unmasked(model, channel):
-        costs = [schedule(float(t)).multiply_adds(noise.shape[1:]) for t in np.linspace(0.0, 1.0, 201)]
+        costs = [schedule(float(t)).multiply_adds(shape[1:]) for t in np.linspace(0.0, 1.0, 201)]
+        noise = pure_noise(shape, channel, 1.0, rng)
         return unmask_loops(noise, lambda t: schedule(t).radius, rng).x, float(np.mean(costs))
-    cost = 0
-    for step in reverse_steps(noise, times, schedule, channel, rng):
-        cost += step.multiply_adds
-    return step.x, float(cost)
+    return generated(shape, times, schedule, channel, rng, size=shape[0])[:2]
 
 
 # -- quality of what is generated --------------------------------------------------------------------------------------

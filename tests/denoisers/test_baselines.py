@@ -15,13 +15,12 @@ def data_with_covariance(C, shape):
     return np.concatenate([root.T, -root.T]).reshape(-1, 1, *shape)
 
 
-@pytest.mark.parametrize("periodic", [False, True])
 @pytest.mark.parametrize("radius", [0, 1, 2, None])
-def test_the_wiener_filter_of_gaussian_data_is_exact(periodic, radius):
-    model = ld.models.GaussianField(ld.Lattice((5, 4), periodic), 0.3)
+def test_the_wiener_filter_of_gaussian_data_is_exact(radius):
+    model = ld.models.GaussianField(ld.Lattice((5, 4)), 0.3)
     channel, rng = CHANNELS["gaussian"], np.random.default_rng(0)
     x_0 = data_with_covariance(np.linalg.inv(model.solver.precision.toarray()), (5, 4))
-    wiener, exact = WienerFilter(x_0, channel, radius, periodic=periodic), ExactDenoiser(model, channel, radius)
+    wiener, exact = WienerFilter(x_0, channel, radius), ExactDenoiser(model, channel, radius)
     for t in (0.0, 0.1, 0.6, 1.0):
         x_t = channel.corrupt(model.sample(3, rng), t, rng)[:, None]
         np.testing.assert_allclose(wiener(x_t, t).mean, exact(x_t, t).mean, rtol=0, atol=1e-10)
@@ -41,20 +40,14 @@ def test_the_wiener_filter_knows_its_error_and_is_not_the_best_for_spins():
     assert gap.mean() > 5 * gap.std() / np.sqrt(2500)
 
 
-def test_translation_invariant_filters_of_two_channels():
-    """On a torus a shifted set of data gives the same filter, and a shifted image the shifted answer."""
+def test_the_wiener_filter_of_two_channels_sees_both():
     channel, rng = CHANNELS["gaussian"], np.random.default_rng(2)
-    x_0 = rng.standard_normal((30, 2, 4, 3))
-    x_0[:, 1] += 0.7 * np.roll(x_0[:, 0], 1, axis=1) + 0.4
-    x_t = channel.corrupt(rng.standard_normal((3, 2, 4, 3)), 0.5, rng)
-    for radius in (1, None):
-        wiener = WienerFilter(x_0, channel, radius, periodic=True)
-        other = WienerFilter(np.roll(x_0, 2, axis=2), channel, radius, periodic=True)
-        answer = wiener(x_t, 0.5)
-        np.testing.assert_allclose(other(x_t, 0.5).mean, answer.mean, atol=1e-11)
-        moved = wiener(np.roll(x_t, (1, 2), (2, 3)), 0.5)
-        np.testing.assert_allclose(moved.mean, np.roll(answer.mean, (1, 2), (2, 3)), atol=1e-11)
-        assert np.all(answer.variance[0, 1] < x_0[:, 1].var())
+    x_0 = rng.standard_normal((400, 2, 4, 3))
+    x_0[:, 1] = 0.8 * x_0[:, 0] + 0.6 * x_0[:, 1] + 0.4
+    x_t = channel.corrupt(x_0[:3], 0.5, rng)
+    answer = WienerFilter(x_0, channel, 1)(x_t, 0.5)
+    alone = WienerFilter(x_0[:, 1:], channel, 1)(x_t[:, 1:], 0.5)
+    assert np.all(answer.variance[0, 1] < alone.variance[0, 0])
 
 
 def slow_patch_law(x_0, name, x, t, radius, periodic, everywhere, site):

@@ -8,7 +8,6 @@ from refusals import refusals
 import lattice_diffusion as ld
 from lattice_diffusion.channels import BitFlip, Erasure, Gaussian
 from lattice_diffusion.denoisers import GlobalNet, LocalNet, network_arguments
-from lattice_diffusion.denoisers.local_net import box_stencil
 from lattice_diffusion.denoisers.network import channels_last, initialise, layer, noise_level
 from lattice_diffusion.exact.bonds import bond_mask
 
@@ -77,13 +76,6 @@ def test_unused_entries_of_bond_images_are_not_read():
     law = net(x_t, 0.5)
     assert np.array_equal(law.log_odds, net(noisier, 0.5).log_odds)
     assert not law.mean[:, ~bond_mask((4, 5), False)].any()
-
-
-def test_a_stencil_of_ones_own():
-    plus = box_stencil(1)
-    plus[0, 0, [0, 0, 2, 2], [0, 2, 0, 2]] = False
-    grad = seen(network(1, stencil=plus).blind, (5, 5), (0, 2, 2))[0]
-    assert np.array_equal(np.argwhere(grad > 0), [[1, 2], [2, 1], [2, 3], [3, 2]])
 
 
 @pytest.mark.parametrize(("shape", "periodic"), [((11, 11), False), ((9, 5), True), ((3, 4), True), ((13,), False)])
@@ -277,13 +269,9 @@ test_refusals = refusals(
     (lambda: LocalNet(1, order=0), "order must be an integer from 1 to 4096, got 0"),
     (lambda: LocalNet(1, 3, bonds=True), "bonds=True takes 2-channel images"),
     (lambda: LocalNet(1, variance=2.0), "variance must be"),
-    (lambda: LocalNet(1, stencil=np.ones((1, 1, 3, 3), bool)), "must leave out the output's own site"),
-    (lambda: LocalNet(1, stencil=np.ones((1, 1, 3, 3))), "stencil must be boolean, got float64"),
-    (lambda: LocalNet(1, stencil=np.zeros((2, 1, 3, 3), bool)), "stencil must have shape"),
     (lambda: network(1)(np.ones((3, 5, 5)), 0.5), r"add a channel by x_t\[:, None\]"),
     (lambda: network(1)([[1.0]], 0.5), "x_t must be a NumPy array or a torch tensor, got list"),
     (lambda: network(1)(np.ones((3, 1, 5, 5)), np.full(2, 0.5)), "one per sample"),
     (lambda: network(1)(np.full((3, 1, 5, 5), np.nan), 0.5), "x_t must be finite, got nan"),
-    (lambda: network(2, stencil=box_stencil(2), periodic=True)(np.ones((1, 1, 4, 6)), 0.5), "must hold"),
     (lambda: GlobalNet(levels=-1), "levels must be an integer from 0 to 32, got -1"),
 )

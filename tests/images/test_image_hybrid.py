@@ -13,12 +13,13 @@ from lattice_diffusion import results
 from lattice_diffusion.channels import Gaussian
 from lattice_diffusion.cli import main
 from lattice_diffusion.denoisers import ExactDenoiser
+from lattice_diffusion.denoisers.reverse_process import four_schedules
 from lattice_diffusion.errors import InputError
 from lattice_diffusion.images import hybrid_measurements, open_images
 from lattice_diffusion.images.conclusions import probe_result
 from lattice_diffusion.images.decisions import GLOBAL, probe_variables, snr_weights
 from lattice_diffusion.images.hybrid import grid_of_probe, window_of
-from lattice_diffusion.images.hybrid_measurements import bits_lost, four_schedules, generate, stepwise
+from lattice_diffusion.images.hybrid_measurements import bits_lost, generate, stepwise
 from lattice_diffusion.images.hybrid_networks import Training, split, untrained
 from lattice_diffusion.images.hybrid_quality import frechet_distance, patch_divergence
 
@@ -63,7 +64,7 @@ def test_patches_tell_a_shuffle_of_pixels_from_another_sample():
 
 
 def test_schedules_and_their_areas():
-    schedules = four_schedules(2, (0.3, 0.6))
+    schedules = four_schedules(2, GLOBAL, (0.3, 0.6))
     assert list(schedules) == ["LLL", "GLG", "LGL", "GGG"]
     used = {name: [radii(t) for t in (0.1, 0.3, 0.5, 0.6, 1.0)] for name, radii in schedules.items()}
     assert used["LGL"] == [2, GLOBAL, GLOBAL, 2, 2]
@@ -108,12 +109,12 @@ def test_images_stay_on_the_device_of_the_networks(tmp_path, monkeypatch):
     data = split(open_images(spins(tmp_path)), 8, 1, np.random.default_rng(1))
     training, back = Training((1,), 1, 1, width=8), []
     nets = {kind: untrained(data, training, kind, np.random.default_rng(0)) for kind in training.kinds}
-    plan, size = four_schedules(1, (0.25, 0.75))["LGL"], (400, 1, 9, 7)
-    expected = generate(nets, plan, size, 6, np.random.default_rng(0)).images
+    plan, size = four_schedules(1, GLOBAL, (0.25, 0.75))["LGL"], (400, 1, 9, 7)
+    expected = generate(nets, plan, size, 6, np.random.default_rng(0)).samples
     cpu = torch.Tensor.cpu
     monkeypatch.setattr(hybrid_measurements, "gpu_of", lambda networks: "cpu")
     monkeypatch.setattr(torch.Tensor, "cpu", lambda x: back.append(x.shape) or cpu(x))
-    found = generate(nets, plan, size, 6, np.random.default_rng(0)).images
+    found = generate(nets, plan, size, 6, np.random.default_rng(0)).samples
     assert back == [(250, 1, 9, 7), (150, 1, 9, 7)]
     returned = hybrid_measurements.returned(nets[1], data.real, 0.3, 8, np.random.default_rng(0))
     assert returned.shape == data.real.shape
@@ -140,10 +141,10 @@ def test_cost_is_that_of_the_networks_used(tmp_path):
     training = Training((1,), 1, 1, width=8)
     nets = {kind: untrained(data, training, kind, np.random.default_rng(0)) for kind in training.kinds}
     local, everywhere = (nets[kind].multiply_adds((1, 9, 7)) for kind in (1, GLOBAL))
-    made = generate(nets, four_schedules(1, (0.25, 0.75))["LGL"], (5, 1, 9, 7), 8, np.random.default_rng(0))
-    assert made.images.shape == (5, 1, 9, 7)
+    made = generate(nets, four_schedules(1, GLOBAL, (0.25, 0.75))["LGL"], (5, 1, 9, 7), 8, np.random.default_rng(0))
+    assert made.samples.shape == (5, 1, 9, 7)
     assert made.multiply_adds == 4 * local + 4 * everywhere
-    assert set(np.unique(made.images)) <= {-1, 1}
+    assert set(np.unique(made.samples)) <= {-1, 1}
 
 
 EFFORT = {"n_returned": 40, "n_errors": 20, "starts": (0.4, 0.8)}

@@ -8,6 +8,7 @@ from study_points import ising, loops
 
 import lattice_diffusion as ld
 from lattice_diffusion.denoisers import ExactDenoiser, always, hybrid, pure_noise, reverse, violated_vertices
+from lattice_diffusion.denoisers.reverse_process import four_schedules
 from lattice_diffusion.runs.points import build_model
 from lattice_diffusion.runs.quantities import evaluate, find
 from lattice_diffusion.studies.hybrid_generation import (
@@ -15,7 +16,6 @@ from lattice_diffusion.studies.hybrid_generation import (
     half_way_correlations,
     means,
     quality,
-    schedules,
     truth,
     window,
 )
@@ -51,7 +51,7 @@ def test_the_window_is_where_the_exact_cmi_exceeds_the_tolerance(model, toleranc
 
 def test_schedules_are_what_their_letters_say():
     local, everything = (ExactDenoiser(build_model(ising(4, 4)), ld.channels.BitFlip(), r) for r in (1, None))
-    found = schedules(local, everything, (0.3, 0.6))
+    found = four_schedules(local, everything, (0.3, 0.6))
     assert tuple(found) == SCHEDULES
     for name, schedule in found.items():
         letters = {"L": local, "G": everything}
