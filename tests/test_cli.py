@@ -21,7 +21,6 @@ from lattice_diffusion.models import Ising
 from lattice_diffusion.report import with_error
 from lattice_diffusion.results import Row
 from lattice_diffusion.runs.quantities import evaluate
-from lattice_diffusion.runs.spec import Spec
 from lattice_diffusion.studies import STUDIES
 from lattice_diffusion.studies.base import Analysis, Study, row
 
@@ -236,11 +235,10 @@ def test_stopping_says_how_to_go_on(shell, tmp_path, monkeypatch):
 def toy(name):
     """An experiment of six points whose analysis and figure are as small as can be."""
 
-    def specs(preset):
+    def wanted(full):
         model = {"name": "ising-chain", "length": 20, "beta": [0.5, 0.9]}
-        times = [0.2, 0.5, 0.8] if preset == "quick" else [0.2, 0.3, 0.5, 0.8]
-        grid = {"model": model, "channel": {"name": "erasure"}, "t": times, "radii": [1, 2]}
-        return Spec(name=name, grids={"chain": grid})
+        times = [0.2, 0.3, 0.5, 0.8] if full else [0.2, 0.5, 0.8]
+        return {"chain": {"model": model, "channel": {"name": "erasure"}, "t": times, "radii": [1, 2]}}
 
     def analyse(result):
         grid = results.grids(result)["chain"]
@@ -254,7 +252,7 @@ def toy(name):
         ax.plot(results.grids(result)["chain"]["peak"].values)
         return fig
 
-    return Study(name, "Toy", f"{name} shows < and >.", specs, analyse, figure)
+    return Study(name, "Toy", f"{name} shows < and >.", wanted, analyse, figure)
 
 
 @pytest.fixture

@@ -27,7 +27,6 @@ from ..phases import power_law
 from ..results import grids, with_stderr
 from ..runs.points import Point
 from ..runs.quantities import Settings, Values, check_solvable, quantity, with_errors
-from ..runs.spec import Spec
 from .base import Analysis, Study, check_gaussian, check_loops, grid, measured, ratio, row, spec_of, unmasking_errors
 
 NAME = "area-law"
@@ -44,8 +43,7 @@ MAX_ORDERS = 5040  # of unmasking; beyond, orders are drawn at random
 LOG_SNR = 14.0  # beyond +- this the integrand of the Girsanov bound is below 1e-6 of the area
 
 
-def specs(preset: str) -> Spec:
-    full = preset == "full"
+def wanted(full: bool) -> dict[str, Any]:
     loops = {"name": "domain-walls", "beta": 0.0, "length": 64}
     large = {**loops, "length": 1024 if full else 320}
     masses = [0.03, 0.1, 0.3] if full else [0.03, 0.3]
@@ -67,7 +65,7 @@ def specs(preset: str) -> Spec:
     for name, (_, model) in SMALL.items():
         keys = {"radii": [0, 1, 2], "n_samples": 4000 if full else 100, "quantity": "masked_area"}
         grids[name] = grid(model, "erasure", **keys)
-    return Spec(name=NAME, grids=grids)
+    return grids
 
 
 # -- masked generation: loops of any size, bond by bond, and small systems as tables over all states -------------------
@@ -293,4 +291,4 @@ def figure(result: xr.DataTree) -> Any:
 
 
 SHOWS = "A local masked generator loses the area under the CMI, exactly; under Gaussian noise the area bounds it."
-STUDY = Study(NAME, "Area laws: what a local generator costs", SHOWS, specs, analyse, figure)
+STUDY = Study(NAME, "Area laws: what a local generator costs", SHOWS, wanted, analyse, figure)

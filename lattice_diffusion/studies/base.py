@@ -48,16 +48,20 @@ class Study:
 
     Attributes:
         shows: what the figure shows, in one sentence.
-        specs: preset ("quick" or "full") to spec; analyse: finished result to what is derived from it;
+        wanted: whether in full to the grids of its spec; analyse: finished result to what is derived from it;
         figure: analysed result to a matplotlib Figure.
     """
 
     name: str
     title: str
     shows: str
-    specs: Callable[[str], Spec]
+    wanted: Callable[[bool], dict[str, Any]]
     analyse: Callable[[xr.DataTree], Analysis]
     figure: Callable[[xr.DataTree], Any]
+
+    def spec(self, preset: str) -> Spec:
+        """Return the spec of a preset, "quick" or "full"."""
+        return Spec(name=self.name, grids=self.wanted(preset == "full"))
 
 
 # -- what is measured --------------------------------------------------------------------------------------------------

@@ -11,15 +11,13 @@ from ..lattice import Lattice
 from ..models import CurieWeiss
 from ..models.curie_weiss import mean_field_magnetization
 from ..phases import power_law
-from ..runs.spec import Spec
 from .base import Analysis, Study, WhiteMixture, beside_closed_form, by_size, grid, grid_times, measured, row, rows_of
 
 NAME = "curie-weiss"
 MIXTURE = "peak of the white mixture with mu = m_0 = tanh(beta m_0), std^2 = 1 - m_0^2; large N"
 
 
-def specs(preset: str) -> Spec:
-    full = preset == "full"
+def wanted(full: bool) -> dict[str, Any]:
     betas = [0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0]
     times, grids = grid_times(0.2, 0.99, 41 if full else 19), {}
     for size in [64, 128, 256, 512] if full else [64, 128, 256]:
@@ -29,7 +27,7 @@ def specs(preset: str) -> Spec:
     model = {"name": NAME, "regions": [1, 16, 47], "beta": [0.8, 1.2, 1.6]}
     times, n_samples = [0.3, 0.5, 0.7, 0.8, 0.9, 0.95], 20000 if full else 4000
     grids["bitflip"] = grid(model, "bitflip", t=times, n_samples=n_samples, method="sampled")
-    return Spec(name=NAME, grids=grids)
+    return grids
 
 
 def predicted_peak(size: int, beta: float) -> float | None:
@@ -78,4 +76,4 @@ def figure(result: xr.DataTree) -> Any:
 
 
 SHOWS = "The CMI of ordered Curie-Weiss spins is largest where noise hides the sign of their magnetisation."
-STUDY = Study(NAME, "Curie-Weiss: CMI and speciation over (beta, t)", SHOWS, specs, analyse, figure)
+STUDY = Study(NAME, "Curie-Weiss: CMI and speciation over (beta, t)", SHOWS, wanted, analyse, figure)

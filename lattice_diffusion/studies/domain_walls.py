@@ -17,7 +17,6 @@ from ..models.ising import BETA_CRITICAL
 from ..results import estimates, grids, variable
 from ..runs.points import Point
 from ..runs.quantities import Column, Values, quantity, with_errors
-from ..runs.spec import Spec
 from .base import Analysis, Study, grid, label_crossing, row, rows_of
 
 NAME = "domain-walls"
@@ -42,8 +41,8 @@ def times(noise: Any) -> list[float]:
     return [round(float(s / (1 + s)), 6) for s in noise]
 
 
-def specs(preset: str) -> Spec:
-    full, grids = preset == "full", {}
+def wanted(full: bool) -> dict[str, Any]:
+    grids = {}
     for beta, ends in LINE.items():
         model = {"name": NAME, "length": [8, 10, 12, 14] if full else [6, 8, 10], "beta": beta}
         keys = {"quantity": "label_entropy", "n_samples": 100000 if full else 1200}
@@ -55,7 +54,7 @@ def specs(preset: str) -> Spec:
         grids[f"identity-{1000 * beta:03.0f}"] = grid(model, "gaussian", t=times([1 / math.sqrt(beta)]), **keys)
     model, n_samples = {"name": NAME, "length": 14, "beta": [CUT_BETA]}, 20000 if full else 300
     grids["cut"] = grid(model, "gaussian", t=times(CUT), radii=[1, 2, 3, 4], n_samples=n_samples)
-    return Spec(name=NAME, grids=grids)
+    return grids
 
 
 COLUMNS = {
@@ -133,4 +132,4 @@ def figure(result: xr.DataTree) -> Any:
 
 
 SHOWS = "Domain walls are lost at a line of transitions from s = 0.979 at beta = 0 to the tricritical point at beta_c."
-STUDY = Study(NAME, "Domain walls: the (beta, noise) phase diagram", SHOWS, specs, analyse, figure)
+STUDY = Study(NAME, "Domain walls: the (beta, noise) phase diagram", SHOWS, wanted, analyse, figure)

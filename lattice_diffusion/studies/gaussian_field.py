@@ -10,15 +10,13 @@ from ..channels import Gaussian
 from ..lattice import Lattice
 from ..models import GaussianField
 from ..results import grids, variable
-from ..runs.spec import Spec
 from .base import Analysis, Study, grid, measured, row
 
 NAME = "gaussian-field"
 SOURCE = "xi = 1/(2 kappa), cosh kappa = 1 + (m^2 + snr)/2"
 
 
-def specs(preset: str) -> Spec:
-    full = preset == "full"
+def wanted(full: bool) -> dict[str, Any]:
     # in 2D the lattice must be many correlation lengths 1/m wide, as the chain is for all of these masses
     masses = {name: np.linspace(low, 1.0, 19 if full else 10) for name, low in (("chain", 0.1), ("square", 0.3))}
     squares = {name: [round(float(m) ** 2, 6) for m in values] for name, values in masses.items()}
@@ -26,11 +24,10 @@ def specs(preset: str) -> Spec:
     few = t if full else {"start": 0.15, "stop": 0.95, "num": 9}
     chain = {"name": NAME, "length": 241, "dimension": 1, "mass_squared": squares["chain"]}
     square = {"name": NAME, "length": 101 if full else 61, "dimension": 2, "mass_squared": squares["square"]}
-    wanted = {
+    return {
         "chain": grid(chain, "gaussian", t=t, radii=list(range(1, 25))),
         "square": grid(square, "gaussian", t=few, radii=list(range(2, 17, 2))),
     }
-    return Spec(name=NAME, grids=wanted)
 
 
 def analyse(result: xr.DataTree) -> Analysis:
@@ -71,4 +68,4 @@ def figure(result: xr.DataTree) -> Any:
 
 
 SHOWS = "The Markov length that is fitted to the CMI of a free field is 1/(2 kappa) at every mass and time."
-STUDY = Study(NAME, "Massive free field: Markov length over (m, t)", SHOWS, specs, analyse, figure)
+STUDY = Study(NAME, "Massive free field: Markov length over (m, t)", SHOWS, wanted, analyse, figure)

@@ -15,7 +15,6 @@ from ..exact.gaussian import label_information
 from ..noise_units import NoiseLevel
 from ..phases import nonlocality_window, peak_time, power_law, speciation_window
 from ..results import estimates, grids, variable
-from ..runs.spec import Spec
 from .base import Analysis, Study, WhiteMixture, by_size, grid, grid_times, pooled_z, row, rows_of
 
 NAME = "gaussian-mixture"
@@ -24,8 +23,7 @@ ENDS = ("nonlocality_start", "nonlocality_stop", "speciation_start", "speciation
 CLOSED = "F(K_B) - F(K_AB) - F(K_BC) + F(K_ABC)"
 
 
-def specs(preset: str) -> Spec:
-    full = preset == "full"
+def wanted(full: bool) -> dict[str, Any]:
     common = {
         "t": grid_times(0.5, 0.9993 if full else 0.9985, 55 if full else 37),
         "n_samples": 10000 if full else 1500,
@@ -35,7 +33,7 @@ def specs(preset: str) -> Spec:
     for length in [20, 30, 40, 60, 80, 120, 160] if full else [20, 30, 40, 80]:
         model = {"name": NAME, "length": length, "mean": 1.0, "std": 1.0}
         grids[f"length-{length}"] = grid(model, "gaussian", radii=[length // 5], patch=length // 5, **common)
-    return Spec(name=NAME, grids=grids)
+    return grids
 
 
 def mixture(length: int) -> WhiteMixture:
@@ -128,4 +126,4 @@ def figure(result: xr.DataTree) -> Any:
 
 
 SHOWS = "The times at which two classes of images are nonlocal, and decide their class, approach t = 1 as 1/L."
-STUDY = Study(NAME, "Gaussian mixture: CMI, peak and windows against size", SHOWS, specs, analyse, figure)
+STUDY = Study(NAME, "Gaussian mixture: CMI, peak and windows against size", SHOWS, wanted, analyse, figure)

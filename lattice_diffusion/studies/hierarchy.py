@@ -29,7 +29,6 @@ from ..phases import Crossing, finite_size_crossing, power_law
 from ..results import grids
 from ..runs.points import Point
 from ..runs.quantities import Settings, Values, averages, quantity, with_errors
-from ..runs.spec import Spec
 from .base import Analysis, Study, grid, row, rows_of, spec_of
 
 NAME = "hierarchy"
@@ -76,8 +75,7 @@ def root_entropy(point: Point, rng: np.random.Generator) -> Values:
     return averages({"root_entropy": found[:, 0], "root_belief": found[:, 1]})
 
 
-def specs(preset: str) -> Spec:
-    full = preset == "full"
+def wanted(full: bool) -> dict[str, Any]:
     table: dict[str, Any] = {}
     for name, (channel, leaves, times) in PROCESSES.items():
         # beliefs fall at first in shallower ones, whatever becomes of them
@@ -96,7 +94,7 @@ def specs(preset: str) -> Spec:
         radii, sides = list(range(1, depth)), [1, 2, 3, 4, 6, 8, 11, 16, 22, 32]
         table[f"{channel}-subtree"] = grid(trees, channel, t=t, radii=radii, n_samples=n, patch=1)
         table[f"{channel}-box"] = grid(boxes, channel, t=t[1::2], radii=sides, n_samples=n // 4)
-    return Spec(name=NAME, grids=table)
+    return table
 
 
 def predicted(name: str) -> float:
@@ -202,4 +200,4 @@ SHOWS = (
     "Noise hides the root of a random hierarchy at a finite time that beliefs predict; far leaves are told from one "
     "another by a power of their distance in leaves."
 )
-STUDY = Study(NAME, "Random hierarchy: a transition at finite time", SHOWS, specs, analyse, figure)
+STUDY = Study(NAME, "Random hierarchy: a transition at finite time", SHOWS, wanted, analyse, figure)

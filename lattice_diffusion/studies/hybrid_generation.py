@@ -37,7 +37,6 @@ from ..phases import nonlocality_window
 from ..results import grids, variable
 from ..runs.points import Point
 from ..runs.quantities import Column, Settings, Values, averages, check_solvable, quantity, with_errors
-from ..runs.spec import Spec
 from .base import Analysis, Kind, Study, TrainingSettings, grid, measured, row, trained
 from .recovery.measure import energies, half_chi_square, orders, patch_frequencies, return_times
 
@@ -64,8 +63,7 @@ PERFECT: dict[str, Kind] = {"loops-erasure": "exact", "learned": "learned"}
 N_DRAWS = 200  # of the null of a distance
 
 
-def specs(preset: str) -> Spec:
-    full = preset == "full"
+def wanted(full: bool) -> dict[str, Any]:
     walls, quantity = {"name": "domain-walls", "beta": 0.0}, {"quantity": "generation"}
     spins = {"name": "ising", "length": 10 if full else 8}
     n, radii = 20000 if full else 400, [1]
@@ -76,14 +74,13 @@ def specs(preset: str) -> Spec:
     noisy = {"n_samples": 4000 if full else 200, "settings": {**settings, "tolerance": 1e-2}, **quantity}
     learned = {"quantity": "learned_generation", "settings": {**settings, **(training if full else short)}}
     exact_ = {"radii": radii, "n_samples": n, "settings": settings, **quantity}
-    wanted = {
+    return {
         "loops-erasure": grid({**walls, "length": 64}, "erasure", **erased),
         "loops-gaussian": grid({**walls, "length": 12 if full else 8}, "gaussian", radii=radii, **noisy),
         "learned": grid({**spins, "beta": 0.6}, "gaussian", radii=radii, n_samples=8000 if full else 400, **learned),
         "ising": grid({**spins, "beta": 0.44}, "gaussian", **exact_),
         "ising-ordered": grid({**spins, "beta": 0.6}, "gaussian", **exact_),
     }
-    return Spec(name=NAME, grids=wanted)
 
 
 # -- schedules and their window ----------------------------------------------------------------------------------------
@@ -373,4 +370,4 @@ def _system(name: str, low: float, high: float) -> str:
 
 
 SHOWS = "Denoisers global only inside the window of large CMI (LGL) generate nearly as well as global ones (GGG)."
-STUDY = Study(NAME, "Hybrid generation: global only inside the window", SHOWS, specs, analyse, figure)
+STUDY = Study(NAME, "Hybrid generation: global only inside the window", SHOWS, wanted, analyse, figure)

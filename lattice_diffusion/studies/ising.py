@@ -8,7 +8,6 @@ import xarray as xr
 from .. import plots
 from ..models.ising import BETA_CRITICAL, onsager_magnetization
 from ..runs.points import grid_points, markov_lengths
-from ..runs.spec import Spec
 from .base import Analysis, Study, WhiteMixture, by_size, grid, measured, row, spec_of
 
 NAME = "ising"
@@ -16,8 +15,7 @@ RADIUS = 2  # at which peaks are located
 MIXTURE = "peak of the white mixture with mu = m_0 (Onsager-Yang), std^2 = 1 - m_0^2; asymptotic"
 
 
-def specs(preset: str) -> Spec:
-    full = preset == "full"
+def wanted(full: bool) -> dict[str, Any]:
     t = [0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.74, 0.78, 0.81, 0.84, 0.87, 0.9, 0.92, 0.94, 0.96, 0.98]
     betas = [0.2, 0.3, 0.4, 0.44, 0.5, 0.6, 0.7, *((0.25, 0.35, 0.48, 0.55, 0.65) if full else ())]
     grids = {}
@@ -29,7 +27,7 @@ def specs(preset: str) -> Spec:
             radii=list(range(1, length // 2)),
             n_samples=10 * n_samples if full else n_samples,
         )
-    return Spec(name=NAME, grids=grids)
+    return grids
 
 
 def predicted_peak(length: int, beta: float) -> float | None:
@@ -78,4 +76,4 @@ def figure(result: xr.DataTree) -> Any:
 
 
 SHOWS = "The CMI of Ising spins above beta_c peaks where noise hides their global sign, as in a mixture of two classes."
-STUDY = Study(NAME, "Ising: CMI and Markov length over (beta, t)", SHOWS, specs, analyse, figure)
+STUDY = Study(NAME, "Ising: CMI and Markov length over (beta, t)", SHOWS, wanted, analyse, figure)

@@ -8,7 +8,6 @@ import xarray as xr
 
 from .. import plots
 from ..results import grids, variable
-from ..runs.spec import Spec
 from .base import Analysis, Study, beside_closed_form, grid, measured, row, rows_of
 
 NAME = "ising-chain"
@@ -17,20 +16,18 @@ LIMIT = "xi -> 1/(2 log coth(beta)) as t -> 1, half the clean correlation length
 LATE = 0.99
 
 
-def specs(preset: str) -> Spec:
-    full = preset == "full"
+def wanted(full: bool) -> dict[str, Any]:
     chain = {"name": NAME, "length": 161, "beta": {"start": 0.2, "stop": 1.4, "num": 25 if full else 13}}
     few = {"name": NAME, "length": 61, "beta": [0.4, 0.7, 1.0]}
     t = {"start": 0.05, "stop": 0.95, "num": 37 if full else 19}
     times = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, LATE]
     sampled = {"t": times, "n_samples": 20000 if full else 2000, "method": "sampled"}
-    wanted = {
+    return {
         "erasure": grid(chain, "erasure", t=t, radii=list(range(1, 16)), method="closed"),
         "erasure-sampled": grid(few, "erasure", radii=[1, 2], **sampled),
         "gaussian": grid(few, "gaussian", radii=list(range(1, 9)), **sampled),
         "bitflip": grid(few, "bitflip", radii=list(range(1, 9)), **sampled),
     }
-    return Spec(name=NAME, grids=wanted)
 
 
 def limit_length(beta: float) -> float:
@@ -73,4 +70,4 @@ def figure(result: xr.DataTree) -> Any:
 
 
 SHOWS = "The Markov length of an Ising chain is finite at every time, so that local denoisers suffice throughout."
-STUDY = Study(NAME, "Ising chain: bounded Markov length", SHOWS, specs, analyse, figure)
+STUDY = Study(NAME, "Ising chain: bounded Markov length", SHOWS, wanted, analyse, figure)

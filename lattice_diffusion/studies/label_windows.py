@@ -30,7 +30,6 @@ from ..plots.label_windows import plot_label_windows
 from ..results import Row, estimates, grids, variable
 from ..runs.points import Point
 from ..runs.quantities import Values, averages, check_parts, quantity, with_errors
-from ..runs.spec import Spec
 from .base import Analysis, Study, grid, grid_times, measured, row
 
 NAME = "label-windows"
@@ -44,19 +43,17 @@ TITLES = {
 ENDS = ("nonlocality_start", "nonlocality_stop", "speciation_start", "speciation_stop")
 
 
-def specs(preset: str) -> Spec:
-    full = preset == "full"
+def wanted(full: bool) -> dict[str, Any]:
     common = {"quantity": "label_information", "radii": [1]}
     closed = {**common, "t": grid_times(0.05, 0.9996, 90 if full else 45), "n_samples": 2}
     sampled = {**common, "t": grid_times(0.2, 0.998, 44 if full else 22), "n_samples": 20000 if full else 300}
     mixture = {"name": "gaussian-mixture", "length": 11, "mean": 1.0}
     ising = {"name": "ising", "shape": [7, 7] if full else [7, 5], "beta": 0.6}
-    wanted = {
+    return {
         "mixture": grid({**mixture, "std": 0.6}, "gaussian", **closed),
         "mixture-field": grid({**mixture, "mass_squared": 0.3}, "gaussian", **closed),
         "ising": grid(ising, "gaussian", **sampled),
     }
-    return Spec(name=NAME, grids=wanted)
 
 
 # -- at a point: what a region knows of the label, beside the CMI with and without the label given --------------------
@@ -208,4 +205,4 @@ def figure(result: xr.DataTree) -> Any:
 
 
 SHOWS = "Data are nonlocal only while their label is undecided: the window of large CMI lies within that of speciation."
-STUDY = Study(NAME, "Label windows: locality is lost while the label is decided", SHOWS, specs, analyse, figure)
+STUDY = Study(NAME, "Label windows: locality is lost while the label is decided", SHOWS, wanted, analyse, figure)

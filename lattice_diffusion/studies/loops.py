@@ -19,7 +19,6 @@ import xarray as xr
 from .. import plots
 from ..phases import Crossing, finite_size_crossing, power_law
 from ..results import Row, grids
-from ..runs.spec import Spec
 from .base import Analysis, Study, grid, label_crossing, row, spec_of
 
 ERASURE = "loops-erasure"
@@ -39,19 +38,17 @@ def loops(length: int | list[int]) -> dict[str, Any]:
 # -- erasure: everything is known exactly ------------------------------------------------------------------------------
 
 
-def erasure_specs(preset: str) -> Spec:
-    full = preset == "full"
+def erasure_wanted(full: bool) -> dict[str, Any]:
     t, near = {"start": 0.05, "stop": 0.95, "num": 37}, {"start": 0.3, "stop": 0.7, "num": 41 if full else 21}
     radii = [1, 2, 3, 4, 6, 8, 11, 16, 22, 32, 45, 64, 90, *([128] if full else [])]
     large, sizes = loops(1024 if full else 512), [32, 64, 128, 256, 512] if full else [32, 64, 128]
     label = {"t": {"start": 0.47, "stop": 0.53, "num": 13 if full else 7}, "quantity": "label_entropy"}
-    wanted = {
+    return {
         "map": grid(loops(64), "erasure", t=t, radii=[*radii[:9], 30], n_samples=1_000_000 if full else 100_000),
         "near": grid(large, "erasure", t=near, radii=radii[3:12], n_samples=2_000_000 if full else 100_000),
         "critical": grid(large, "erasure", t=[0.5], radii=radii, n_samples=10_000_000 if full else 500_000),
         "label": grid(loops(sizes), "erasure", n_samples=20000 if full else 5000, **label),
     }
-    return Spec(name=ERASURE, grids=wanted)
 
 
 def analyse_erasure(result: xr.DataTree) -> Analysis:
@@ -148,19 +145,17 @@ GAUSSIAN = Noise(
 )
 
 
-def noise_specs(noise: Noise, preset: str) -> Spec:
-    full = preset == "full"
+def noise_wanted(noise: Noise, full: bool) -> dict[str, Any]:
     ratios = (0.4, 0.5, 0.6, 0.7, 0.78, 0.85, 0.92, 1.0, 1.08, 1.16, 1.25, 1.35, 1.5, 1.7, 2.0)
     t = [round(float(noise.time(noise.critical[0][0] * x)), 6) for x in (ratios if full else ratios[::2])]
     near = [round(float(noise.time(c)), 6) for c in np.linspace(*noise.window, 9 if full else 7)]
     radii, n_samples = [1, 2, 3, 4, 6, 8, 10, *([14, 18, 22] if full else [])], 5000 if full else 250
     sizes = loops([12, 16, 24, 32, 48, 64] if full else [12, 16, 24])
     label = {"t": near, "quantity": "label_entropy", "n_samples": 20000 if full else 1500}
-    wanted = {
+    return {
         "map": grid(loops(48 if full else 24), noise.channel, t=t, radii=radii, n_samples=n_samples),
         "label": grid(sizes, noise.channel, **label),
     }
-    return Spec(name=noise.name, grids=wanted)
 
 
 def crossing(label: xr.Dataset, noise: Noise) -> Crossing:
@@ -207,14 +202,14 @@ def draw_noise(noise: Noise, result: xr.DataTree) -> Any:
 
 
 def _study(noise: Noise) -> Study:
-    specs, analyse, figure = (functools.partial(f, noise) for f in (noise_specs, analyse_noise, draw_noise))
+    wanted, analyse, figure = (functools.partial(f, noise) for f in (noise_wanted, analyse_noise, draw_noise))
     shows = "Loops lose locality at a transition at finite t, where the label entropies of all sizes cross."
     title = f"Loops under {noise.channel.replace('gaussian', 'Gaussian').replace('bitflip', 'bit-flip')} noise"
-    return Study(noise.name, title, shows, specs, analyse, figure)  # type: ignore[arg-type]
+    return Study(noise.name, title, shows, wanted, analyse, figure)  # type: ignore[arg-type]
 
 
 SHOWS = "The CMI of masked loops peaks at a fraction that moves to t* = 1/2 with r, where it falls as r^(-5/4) only."
 ERASED = Study(
-    *(ERASURE, "Loops under erasure: transition at t* = 1/2", SHOWS), erasure_specs, analyse_erasure, draw_erasure
+    *(ERASURE, "Loops under erasure: transition at t* = 1/2", SHOWS), erasure_wanted, analyse_erasure, draw_erasure
 )
 FLIPPED, NOISY = _study(BIT_FLIP), _study(GAUSSIAN)

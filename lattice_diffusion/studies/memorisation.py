@@ -24,7 +24,6 @@ from ..phases import memorisation_time, patch_information
 from ..results import estimates, grids
 from ..runs.points import Point
 from ..runs.quantities import Settings, Values, check_solvable, quantity, settings_axis, with_errors
-from ..runs.spec import Spec
 from .base import Analysis, Study, grid, row
 
 NAME = "memorisation"
@@ -104,8 +103,7 @@ def memorisation(point: Point, rng: np.random.Generator) -> Values:
     }
 
 
-def specs(preset: str) -> Spec:
-    full = preset == "full"
+def wanted(full: bool) -> dict[str, Any]:
     settings = {"sizes": [30, 300, 3000, 30000] if full else [30, 300, 3000], "asked": 100 if full else 30}
     settings["repeats"] = 10 if full else 4
     field = {"name": "gaussian-field", "length": 9, "mass_squared": 0.5}
@@ -114,14 +112,13 @@ def specs(preset: str) -> Spec:
     keys = {"quantity": "memorisation", "settings": settings, "n_samples": 2000 if full else 400}
     late = [0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7]
     times = [0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6]
-    wanted = {
+    return {
         "field": grid(field, "gaussian", t=late, radii=[1, 2], **keys),
         "chain": grid(chain, "bitflip", t=times, radii=[5, 8, 12], **keys),
         "masked": grid(chain, "erasure", t=[0.1, 0.2, 0.3, *late[5:]], radii=[5, 8, 12], **keys),
         "tokens": grid(potts, "uniform", t=[*times, 0.7], radii=[3, 5], **keys),
         "masked-tokens": grid(potts, "erasure", t=[0.1, 0.2, 0.3, *late[5:], 0.8], radii=[3, 5], **keys),
     }
-    return Spec(name=NAME, grids=wanted)
 
 
 def departure(data: xr.Dataset) -> Estimate | None:
@@ -190,4 +187,4 @@ def figure(result: xr.DataTree) -> Any:
 
 
 SHOWS = "A denoiser made of n training patches copies them below the time at which their information is log n."
-STUDY = Study(NAME, "Memorisation: when patches are copied", SHOWS, specs, analyse, figure)
+STUDY = Study(NAME, "Memorisation: when patches are copied", SHOWS, wanted, analyse, figure)

@@ -16,7 +16,6 @@ from ..phases import equal_batches, parallel_divergence, unmasking_cost, unmaski
 from ..results import grids, variable
 from ..runs.points import Point
 from ..runs.quantities import Settings, Values, quantity, with_errors
-from ..runs.spec import Spec
 from .base import Analysis, Study, grid, measured, ratio, row
 
 NAME = "parallel-unmasking"
@@ -74,8 +73,7 @@ def parallel_unmasking(point: Point, rng: np.random.Generator) -> Values:
     return {name: np.asarray(values) for name, values in out.items()}
 
 
-def specs(preset: str) -> Spec:
-    full = preset == "full"
+def wanted(full: bool) -> dict[str, Any]:
     tree = {"name": "random-hierarchy", "depth": 5, "branching": 2, "vocabulary": 8, "synonyms": 2, "rules": 1}
     models: dict[str, Any] = {
         "loops": ({"name": "domain-walls", "length": 48 if full else 24, "beta": 0.0}, [1, 2, 4, EVERYTHING], 20),
@@ -84,11 +82,10 @@ def specs(preset: str) -> Spec:
         "hierarchy": (tree, [1, 3, 7, EVERYTHING], 60),
     }
     keys = {"quantity": "parallel_unmasking", "settings": {"n_times": 65 if full else 21}}
-    wanted = {
+    return {
         name: grid(model, "erasure", radii=radii, n_samples=20 * n if full else n, **keys)
         for name, (model, radii, n) in models.items()
     }
-    return Spec(name=NAME, grids=wanted)
 
 
 def analyse(result: xr.DataTree) -> Analysis:
@@ -138,4 +135,4 @@ def figure(result: xr.DataTree) -> Any:
 
 
 SHOWS = "One measured curve h(t) predicts what unmasking many tokens at once costs, and where the steps belong."
-STUDY = Study(NAME, "Parallel unmasking: how many tokens at once", SHOWS, specs, analyse, figure)
+STUDY = Study(NAME, "Parallel unmasking: how many tokens at once", SHOWS, wanted, analyse, figure)

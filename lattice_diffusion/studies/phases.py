@@ -22,7 +22,6 @@ from ..phases import power_law
 from ..results import grids
 from ..runs.points import Point
 from ..runs.quantities import Settings, Values, check_solvable, quantity, settings_axis, with_errors
-from ..runs.spec import Spec
 from .base import Analysis, Study, Times, check_loops, grid, measured, row, unmasking_errors
 
 NAME = "phases"
@@ -33,8 +32,7 @@ MAX_STATES = 1 << 16  # of a table, as there and back visits every site twice
 SEGMENTS = {"data-phase": (0.1, 0.3), "trivial-phase": (0.7, 0.9), "across": (0.3, 0.7)}  # grids
 
 
-def specs(preset: str) -> Spec:
-    full = preset == "full"
+def wanted(full: bool) -> dict[str, Any]:
     edges = [round(0.05 * k, 2) for k in range(1, 20)] if full else [round(0.1 * k, 1) for k in range(1, 10)]
     loops = {"name": "domain-walls", "length": 128 if full else 64}
     large = {**loops, "length": 512 if full else 192}
@@ -50,13 +48,12 @@ def specs(preset: str) -> Spec:
         name: trips(large, "erasure", [start], [stop], radii, n_samples=100 if full else 12, **trip)
         for name, (start, stop) in SEGMENTS.items()
     }
-    wanted = {
+    return {
         "map": trips(loops, "erasure", edges, edges, [2, 8], n_samples=400 if full else 16, **trip),
         **decay,
         "small": trips(small, "bitflip", flipped[:-1], flipped, [0, 1], **exact),
         "small-ising": trips(ising, "erasure", erased[:-1], erased[1:], [0, 1], **exact),
     }
-    return Spec(name=NAME, grids=wanted)
 
 
 # -- at a point --------------------------------------------------------------------------------------------------------
@@ -214,4 +211,4 @@ def _map(ax: Any, data: xr.Dataset, name: str, floor: float, label: str, t_star:
 
 
 SHOWS = "Local recovery undoes noise within a phase of masked loops; across t* = 1/2 its error falls only as r^(-2)."
-STUDY = Study(NAME, "Phases: which segments local recovery undoes", SHOWS, specs, analyse, figure)
+STUDY = Study(NAME, "Phases: which segments local recovery undoes", SHOWS, wanted, analyse, figure)

@@ -9,7 +9,6 @@ import xarray as xr
 from .. import plots
 from ..models.potts import critical_coupling
 from ..results import grids, variable
-from ..runs.spec import Spec
 from .base import Analysis, Study, grid, rows_of
 
 NAME = "potts"
@@ -18,21 +17,19 @@ LIMIT = "xi -> 1/(2 log(1/lambda)) as t -> 1, half the clean correlation length,
 COUPLING, LATE, Q_SQUARE = 1.4, 0.99, 3
 
 
-def specs(preset: str) -> Spec:
-    full = preset == "full"
+def wanted(full: bool) -> dict[str, Any]:
     chain = {"name": "potts-chain", "length": 41, "coupling": COUPLING, "q": [2, 3, 4]}
     times, n = [0.2, 0.4, 0.6, 0.8, 0.9, LATE], 20000 if full else 800
     critical = critical_coupling(Q_SQUARE)
     square = {"name": "potts", "shape": [7, 7] if full else [6, 5], "q": Q_SQUARE}
     square["coupling"] = [0.8, critical, 1.2]
     keys = {"t": [0.2, 0.4, 0.6, 0.8, 0.9], "radii": [1, 2, 3], "n_samples": 1000 if full else 100}
-    wanted = {
+    return {
         "erasure": grid(chain, "erasure", t=times, radii=list(range(1, 8)), n_samples=n),
         "uniform": grid(chain, "uniform", t=times, radii=list(range(1, 8)), n_samples=n),
         "square-erasure": grid(square, "erasure", **keys),
         "square-uniform": grid(square, "uniform", **keys),
     }
-    return Spec(name=NAME, grids=wanted)
 
 
 def correlation(coupling: float, q: float) -> float:
@@ -71,4 +68,4 @@ def figure(result: xr.DataTree) -> Any:
 
 
 SHOWS = "Chains of q symbols have a bounded Markov length under both noises, which the transfer matrix gives."
-STUDY = Study(NAME, "Potts models: tokens of q symbols", SHOWS, specs, analyse, figure)
+STUDY = Study(NAME, "Potts models: tokens of q symbols", SHOWS, wanted, analyse, figure)

@@ -62,7 +62,7 @@ def reproduce(
     with process_pool(workers) as pool:
         for study in studies:
             path = out / f"{study.name}.h5"
-            spec = study.specs(preset)
+            spec = study.spec(preset)
             wide = min(workers, n_points(spec))
             measured = run(spec, path, executor=pool, workers=wide, resume=resume, force=force, progress=progress)
             result = analysed(study, measured)

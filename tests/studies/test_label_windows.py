@@ -81,7 +81,7 @@ def test_nothing_is_known_in_pure_noise_and_all_without():
 
 
 def small_spec():
-    spec = STUDY.specs("quick")
+    spec = STUDY.spec("quick")
     grids = {name: grid.model_dump(exclude_unset=True) for name, grid in spec.grids.items()}
     t = grids["ising"]["t"]
     model = {"name": "ising", "shape": [5, 5], "beta": 0.6}

@@ -124,7 +124,7 @@ SMALLEST = {
 
 def smallest(name: str) -> Spec:
     """The quick preset with smaller systems, fewer samples and steps: enough for the rows to meet their truth."""
-    spec, changes = find(name).specs("quick"), SMALLEST[name]
+    spec, changes = find(name).spec("quick"), SMALLEST[name]
     grids = {}
     for key, grid in spec.grids.items():
         if changes.get(key, ()) is None:
@@ -211,7 +211,7 @@ def test_quick_preset(name, tmp_path):
 
 def test_presets_differ_in_cost_only():
     for study in map(find, STUDIES):
-        quick, full = study.specs("quick"), study.specs("full")
+        quick, full = study.spec("quick"), study.spec("full")
         assert quick.name == full.name == study.name
         assert set(quick.grids) <= set(full.grids)
 

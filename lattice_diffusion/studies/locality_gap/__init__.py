@@ -15,7 +15,6 @@ from ...estimate import Estimate
 from ...models.domain_walls import SIGMA_STAR
 from ...results import Row, grids, variable
 from ...runs.points import peak_times
-from ...runs.spec import Spec
 from ..base import Analysis, Study, Variables, grid, measured, pooled_z, row, rows_of
 
 NAME = "locality-gap"
@@ -29,8 +28,7 @@ IDENTITIES = (
 )
 
 
-def specs(preset: str) -> Spec:
-    full = preset == "full"
+def wanted(full: bool) -> dict[str, Any]:
     t = [0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.94, 0.97]
     near = [round(T_STAR + x, 4) for x in (-0.24, -0.18, -0.14, -0.1, -0.07, -0.035, 0.0, 0.04, 0.08, 0.14, 0.22, 0.32)]
     betas, gap = [0.3, CRITICAL, 0.6], {"quantity": "locality_gap"}
@@ -46,13 +44,12 @@ def specs(preset: str) -> Spec:
         "n_samples": 20000 if full else 500,
         "settings": {"times": [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9], **training},
     }
-    wanted = {
+    return {
         "ising": grid({**ising, "beta": betas}, "gaussian", **exact),
         "field": grid(field, "gaussian", t=t, radii=[1, 2, 3, 4], n_samples=40000 if full else 5000, **gap),
         "loops": grid(loops, "gaussian", **broken),
         "learned": grid({**ising, "beta": betas if full else [CRITICAL]}, "gaussian", **learned),
     }
-    return Spec(name=NAME, grids=wanted)
 
 
 def analyse(result: xr.DataTree) -> Analysis:
@@ -168,4 +165,4 @@ def figure(result: xr.DataTree) -> Any:
 
 
 SHOWS = "The squared gap between local and global scores peaks with the CMI, obeys its bound and integrates to it."
-STUDY = Study(NAME, "Locality gap: local against global scores", SHOWS, specs, analyse, figure)
+STUDY = Study(NAME, "Locality gap: local against global scores", SHOWS, wanted, analyse, figure)

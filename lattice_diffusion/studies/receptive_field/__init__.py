@@ -14,7 +14,6 @@ from ... import plots
 from ...estimate import Estimate
 from ...phases import schedule_frontier
 from ...results import Row, grids, variable
-from ...runs.spec import Spec
 from ..base import Analysis, Study, grid, measured, ratio, row
 
 NAME = "receptive-field"
@@ -25,15 +24,14 @@ SYSTEMS = {"loops": "loops under erasure", "field": "Gaussian field", "field-sec
 COSTS = {"loops": "entries read", "field": "entries read", "field-seconds": "seconds of networks"}
 
 
-def specs(preset: str) -> Spec:
-    full = preset == "full"
+def wanted(full: bool) -> dict[str, Any]:
     loops = {"name": "domain-walls", "length": 64}
     model = {"name": "gaussian-field", "length": 16 if full else 10, "mass_squared": 0.03}
     field = {"budgets": [0.03, 0.01, 0.003, 0.001], "n_slices": 400 if full else 32}
     budgets = [0.03, 0.01, 0.003, 0.001, *([0.0003] if full else [])]
     schedule, radii = {"quantity": "radius_schedule"}, [1, 2, 3, 4, 6, 8, 11, 16]
     settings = {"budgets": budgets, "n_slices": 32, "n_noise": 400 if full else 6}
-    wanted = {
+    return {
         "loops": grid(loops, "erasure", radii=radii, n_samples=2000 if full else 40, settings=settings, **schedule),
         "field": grid(model, "gaussian", radii=[1, 2, 3, 4, 5], settings=field, **schedule),
         "field-seconds": grid(
@@ -41,7 +39,6 @@ def specs(preset: str) -> Spec:
         ),
         "loop-networks": grid(loops, "erasure", radii=[1, 2, 4, 8], quantity="network_cost"),
     }
-    return Spec(name=NAME, grids=wanted)
 
 
 # -- what follows ------------------------------------------------------------------------------------------------------
@@ -128,4 +125,4 @@ def figure(result: xr.DataTree) -> Any:
 
 
 SHOWS = "The cheapest r(t) for a KL budget is wide only near the transition, and achieves the error that it predicts."
-STUDY = Study(NAME, "Receptive field: the cheapest radius for a stated error", SHOWS, specs, analyse, figure)
+STUDY = Study(NAME, "Receptive field: the cheapest radius for a stated error", SHOWS, wanted, analyse, figure)

@@ -15,7 +15,6 @@ from ... import plots
 from ...models.domain_walls import SIGMA_STAR
 from ...results import Row, grids
 from ...runs.points import peak_times
-from ...runs.spec import Spec
 from ..base import Analysis, Study, Variables, grid, pooled_z, row, rows_of
 
 NAME = "recovery"
@@ -31,8 +30,7 @@ def _area_nodes(n: int) -> tuple[list[float], np.ndarray]:
     return [round(float(0.5 * AREA_STOP * (x + 1)), 12) for x in nodes], 0.5 * AREA_STOP * weights
 
 
-def specs(preset: str) -> Spec:
-    full = preset == "full"
+def wanted(full: bool) -> dict[str, Any]:
     spins, faces, side = (10, 12, 16) if full else (6, 7, 10)
     field = {"name": "gaussian-field", "length": side, "periodic": True, "mass_squared": 0.04}
     ising = {"name": "ising", "length": spins, "beta": [0.3, 0.44, 0.6]}
@@ -73,14 +71,13 @@ def specs(preset: str) -> Spec:
 
     long, short = {"train_steps": 3000, "width": 48}, {"train_steps": 150, "width": 24}
     of_loops = {"train_steps": 6000, "width": 48} if full else {"train_steps": 150, "batch_size": 48, "width": 24}
-    grids = {
+    return {
         **exact,
         "learned": learned("ising", [1, 2, 3] if full else [1], {**long, "batch_size": 96} if full else short),
         "learned-field": learned("field", [1, 2] if full else [1], long if full else short, n_samples=many),
         "learned-loops": learned("loops-small", [1], of_loops),
         "learned-erased": learned("erased-small", [1], of_loops, quantity="learned_unmasking"),
     }
-    return Spec(name=NAME, grids=grids)
 
 
 # -- what follows ------------------------------------------------------------------------------------------------------
@@ -220,4 +217,4 @@ def _radii(
 
 
 SHOWS = "Local denoisers recover data from noise short of the transition; beyond, their error rises, less for large r."
-STUDY = Study(NAME, "Recovery: noise to T_f and back with radius r", SHOWS, specs, analyse, figure)
+STUDY = Study(NAME, "Recovery: noise to T_f and back with radius r", SHOWS, wanted, analyse, figure)
