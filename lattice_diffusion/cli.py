@@ -343,7 +343,6 @@ def probe(
 
         result = probe(options.pop("images"), rng=options.pop("seed"), **options)
         _print_table(result)
-        _print_conclusions(result)
     _see(out)
 
 
@@ -393,7 +392,6 @@ def hybrid(
         result = hybrid(options.pop("images"), rng=options.pop("seed"), **options)
         draw(out, picture)
         _print_table(result)
-        _print_conclusions(result)
     _see(out, picture)
 
 
@@ -521,18 +519,15 @@ def _image_warnings() -> Iterator[None]:
 
 
 def _print_table(result: Any) -> None:
+    """Print the table of a result, and below it what makes a probe or hybrid doubtful, and what it found."""
+    from .images.page import summary
     from .report import text_table
     from .results import rows
 
     typer.echo(text_table(rows(result)), nl=False)
-
-
-def _print_conclusions(result: Any) -> None:
-    """Print what makes a probe or hybrid doubtful, and what it found, below its table."""
-    from .images.page import summary
-
     doubts, findings = summary(result)
-    typer.echo("\n".join(["", *(f"! {doubt}" for doubt in doubts), *findings]))
+    if doubts or findings:
+        typer.echo("\n".join(["", *(f"! {doubt}" for doubt in doubts), *findings]))
 
 
 @contextlib.contextmanager

@@ -151,15 +151,14 @@ def cmi_map(
     """
     import xarray as xr
 
+    from ..results import variable
+
     times, radii = np.atleast_1d(np.asarray(times, float)), [int(radius) for radius in radii]
     parts = [model.tripartition(radius, **placement) for radius in radii]
     curves = [
         cmi_curve(model, channel, float(t), parts, n_samples, generator, method)
         for t, generator in zip(times, np.random.default_rng(rng).spawn(len(times)), strict=True)
     ]
-
-    def variable(dims: tuple[str, ...], values: Any, units: str, long_name: str) -> Any:
-        return xr.Variable(dims, np.array(values), {"units": units, "long_name": long_name})
 
     return xr.Dataset(
         {
