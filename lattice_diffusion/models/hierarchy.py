@@ -1,6 +1,6 @@
 """The random hierarchy model: tokens that a tree of random rules generates, as grammars do sentences."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -39,7 +39,6 @@ class RandomHierarchy(OnLattice):
     geometry: ClassVar[tuple[str, ...]] = ()
     placement_keys: ClassVar[tuple[str, ...]] = ("center", "patch", "subtree")
     dimension: ClassVar[int | None] = 1
-    sampling: ClassVar[Mapping[str, Any]] = {}
     depth: int
     branching: int
     vocabulary: int
