@@ -189,6 +189,6 @@ def studies():
     """Yield the table of studies with the numbers of points of both presets."""
     rows = []
     for study in map(find_study, STUDIES):
-        quick, full = (n_points(study.specs(preset)) for preset in ("quick", "full"))
+        quick, full = (n_points(study.spec(preset)) for preset in ("quick", "full"))
         rows.append((f"`{study.name}`", study.title, f"{quick:,}", f"{full:,}"))
     yield from table(("name", "what", "points, quick", "points, full"), rows)
