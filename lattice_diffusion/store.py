@@ -167,11 +167,12 @@ class Parts:
 
     Attributes:
         folder: where finished files go, each by `atomic_write`.
-        plan: the plan of the interrupted run, None for a new one.
+        plan: the plan of the interrupted run, or what a finished result file says of its own; None for a new one.
+        finished: whether the result file has everything.
     """
 
     def __init__(self, out: Path, resume: bool = False, force: bool = False) -> None:
-        self.folder = out.with_name(out.name + ".parts")
+        self.out, self.folder = out, out.with_name(out.name + ".parts")
         if self.folder.exists() and not (resume or force):
             raise FileExistsError(f"{self.folder} holds an unfinished run; use --resume or --force, or another name")
         self.folder.mkdir(exist_ok=True)
@@ -182,9 +183,30 @@ class Parts:
         stored = json.loads(written.read_text(encoding="utf-8")) if written.exists() else None
         self.plan: Record | None = stored and stored["plan"]
         self._version = stored and stored["package_version"]
+        self.finished = resume and self.plan is None and out.exists()
 
-    def begin(self, plan: Record) -> None:
-        """Write the plan of a new run, or check that an interrupted one had the same. Raises InputError if not."""
+    def read_finished(self, name: str) -> None:
+        """Take the plan from the result file. Raises InputError where that is not a file called `name`."""
+        from .results import load
+
+        found = load(self.out).attrs
+        if found["name"] != name:
+            raise InputError(
+                f"{self.out} holds a {found['name']}, no {name}; use --force to overwrite it, or another name"
+            )
+        self.plan, self._version = json.loads(found["parameters"]), found["package_version"]
+
+    def begin(self, plan: Record, **conclusions: Any) -> None:
+        """Write the plan of a new run, or check that an earlier one had the same. Raises InputError if not.
+
+        `conclusions` are options of what is made of the measurements, which only a finished result file has settled.
+        """
+        if self.finished and self.plan is not None:
+            plan = {**plan, **conclusions}
+            known = {key: self.plan[key] for key in plan if key in self.plan}  # the file says more
+            check_same(self.out, known, self._version, plan)
+            say(f"{self.out} is finished")
+            return
         if self.plan is not None:
             check_same(self.folder, self.plan, self._version, plan)
             return
@@ -209,16 +231,13 @@ class Parts:
 
     def __exit__(self, *error: object) -> None:
         os.close(self._lock)
-        if self.plan is None:  # nothing was begun
+        if self.plan is None or self.finished:  # nothing was begun
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def unfinished(out: str | os.PathLike[str] | None, *, resume: bool, force: bool) -> Iterator[Parts | None]:
-    """Yield the folder of what is finished of a result file; None where the file itself is, and `resume` is asked for.
-
-    Without `out` the folder is a temporary one.
-    """
+def unfinished(out: str | os.PathLike[str] | None, name: str, *, resume: bool, force: bool) -> Iterator[Parts]:
+    """Yield the folder of what is finished of a result file called `name`; without `out` it is a temporary one."""
     if out is None:
         with tempfile.TemporaryDirectory() as folder, Parts(Path(folder) / "result.h5") as parts:
             yield parts
@@ -226,10 +245,9 @@ def unfinished(out: str | os.PathLike[str] | None, *, resume: bool, force: bool)
     path = Path(out)
     check_output(path, resume=resume, force=force)
     with Parts(path, resume, force) as parts:
-        done = resume and path.exists() and parts.plan is None
-        if done:
-            say(f"{path} is finished")
-        yield None if done else parts
+        if parts.finished:
+            parts.read_finished(name)
+        yield parts
 
 
 def journal_path(out: Path) -> Path:

@@ -106,10 +106,10 @@ def compare(
         "unit": unit_of(unit).name,
         **samples.describe(),
     }
-    with unfinished(out, resume=resume, force=force) as parts:
-        if parts is None:
-            return Comparison(load(out), named)  # type: ignore[arg-type]
-        parts.begin(plan)
+    with unfinished(out, NAME, resume=resume, force=force) as parts:
+        parts.begin(plan, **({} if budget is None else {"budget": budget}))
+        if parts.finished:
+            return Comparison(load(parts.out), named)
         remedy = "take a smaller batch_size"
         with progress_bar("comparing", samples.n_batches, shown=progress) as advance, gpu_memory(remedy):
             errors, seconds = measured(named, samples, log_snr, parts, advance)

@@ -19,7 +19,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from ..denoisers import Denoiser
-from ..denoisers.paired_errors import moved
+from ..denoisers.paired_errors import fingerprint, moved
 from ..denoisers.reverse_process import four_schedules
 from ..errors import InputError, device_of, gpu_memory
 from ..lattice import Rng
@@ -141,9 +141,7 @@ def hybrid(
     for net in given_nets.values() if device is not None else ():
         moved(net, where)
     asked = {"by": by, "tolerance": tolerance, "budget": budget, "seed": seed}
-    with unfinished(out, resume=resume, force=force) as parts:
-        if parts is None:
-            return load(out)  # type: ignore[arg-type]
+    with unfinished(out, HYBRID, resume=resume, force=force) as parts:
         opened = open_images(images, key=key, labels=labels, n_max=n_max, value_range=value_range)
         if progress:
             say(str(opened))
@@ -151,8 +149,8 @@ def hybrid(
         data = split(opened, levels, shrink, np.random.default_rng(stream(seed, "split")))
         given = {**dict.fromkeys(STEPS, 0 if given_nets else 1), **(training or {})}
         fixed = bool(given_nets) or set(STEPS) <= set(training or {})
-        if parts.plan is not None:  # steps may have followed from a budget and another day's speed
-            given, fixed = {**given, **{name: parts.plan["training"][name] for name in STEPS}}, True
+        if parts.plan is not None and not fixed:  # steps followed from a budget and another day's speed
+            given, fixed = {**given, **{name: parts.plan["plan"]["training"][name] for name in STEPS}}, True
         recommended = None
         if probed is not None and "recommended_radius" in probed:
             columns = (probed[name].values.tolist() for name in ("t", "recommended_radius"))
@@ -175,10 +173,13 @@ def hybrid(
         if progress or not fixed:
             within = None if fixed else budget
             plan = _costed(plan, data, given_nets, schedules, within, progress, started, where)
-        parts.begin(asdict(plan))
+        settled = {"plan": asdict(plan), "networks": {str(r): fingerprint(net) for r, net in given_nets.items()}}
+        parts.begin(settled)
+        if parts.finished:
+            return load(parts.out)
         with gpu_memory("take smaller images, or device='cpu'"):
             groups, rows = _measured(plan, data, given_nets, schedules, parts, progress, where)
-        parameters = json.dumps({**asked, "plan": asdict(plan), "warnings": warned})
+        parameters = json.dumps({**asked, **settled, "warnings": warned})
         result = tree(provenance(HYBRID, parameters, seed, complete=True), groups, rows)
         if out is not None:
             write(out, result)

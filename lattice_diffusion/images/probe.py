@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from operator import index
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -29,7 +30,7 @@ from ..results import Result, load, write
 from ..store import unfinished
 from .calibration import N_SPECTRUM, PREFIX, TITLES, Pictures, comparison, exact_seconds, pictures_for, plan_for
 from .calibration import calibrate as calibrate_on
-from .conclusions import FEW_STEPS, probe_result
+from .conclusions import FEW_STEPS, PROBE, probe_result
 from .decisions import BITS_PER_DIM, probe_variables
 from .images import Images, open_images
 
@@ -105,9 +106,7 @@ def probe(
     asked = {"times": plain(times), "radii": plain(radii), "pixel": plain(pixel), "channel": channel, "budget": budget}
     asked |= {"calibrate": calibrate, "tolerance": tolerance, "seed": seed, "device": device}
     asked |= {"schedule": schedule, "bits_per_dim": bits_per_dim}
-    with unfinished(out, resume=resume, force=force) as parts:
-        if parts is None:
-            return load(out)  # type: ignore[arg-type]
+    with unfinished(out, PROBE, resume=resume, force=force) as parts:
         opened = open_images(images, key=key, labels=labels, n_max=n_max, value_range=value_range, tokens=tokens)
         noise = {"channel": channel, "schedule": schedule, "tokens": opened.symbols, "body": body}
         plan = _plan(opened, times, radii, pixel, seed=seed, **noise, **{"steps": STEPS, **training})
@@ -117,9 +116,9 @@ def probe(
             say(str(opened))
         some = np.arange(min(field.n, N_SPECTRUM))
         known = pictures_for(field.read(some), plan, field.labels is not None) if calibrate else {}
-        steps = None if parts.plan is None else int(parts.plan["plan"]["steps"])  # may follow from another day's speed
-        plan = plan if steps is None else replace(plan, steps=steps)
-        within = budget if steps is None else None
+        within = budget if parts.plan is None else None
+        if budget is not None and parts.plan is not None:  # steps followed from another day's speed
+            plan = replace(plan, steps=int(parts.plan["plan"]["steps"]))
         if within is not None or progress:
             plan = _costed(field, plan, known, within, device, progress, started)
         if plan.steps < FEW_STEPS:
@@ -127,7 +126,10 @@ def probe(
         if progress:
             for sentence in warned[len(opened.oddities()) :]:  # the others are warned of by `open_images`
                 say(f"warning: {sentence}")
-        parts.begin({"data": opened.describe(), "calibrate": calibrate, "plan": asdict(plan)})
+        settled = {"data": opened.describe(), "calibrate": calibrate, "plan": asdict(plan)}
+        parts.begin(settled, tolerance=tolerance, bits_per_dim=bits_per_dim)
+        if parts.finished:
+            return load(parts.out)
         n_networks = plan.folds * (len(plan.kinds(field)) + 2 * len(known))
         found: dict[str, Any] = {}
         rows: list[Any] = []
@@ -230,13 +232,15 @@ def _times(times: int | str | Sequence[float]) -> tuple[float, ...]:
 
 def parse_radii(radii: str | Sequence[int]) -> tuple[int, ...]:
     """Return radii, which may be text such as 1..12 or 1,2,4."""
-    if not isinstance(radii, str):
-        return tuple(int(r) for r in radii)
-    span = re.fullmatch(r"\s*(\d{1,9})\s*\.\.\s*(\d{1,9})\s*", radii)
+    text = radii if isinstance(radii, str) else ""
+    with contextlib.suppress(TypeError):
+        if not isinstance(radii, str):
+            return tuple(index(r) for r in radii)
+    span = re.fullmatch(r"\s*(\d{1,9})\s*\.\.\s*(\d{1,9})\s*", text)
     if span and int(span[1]) <= int(span[2]) <= 10_000:
         return tuple(range(int(span[1]), int(span[2]) + 1))
-    if re.fullmatch(r"\s*\d{1,9}\s*(,\s*\d{1,9}\s*)*", radii):
-        return tuple(int(word) for word in radii.split(","))
+    if re.fullmatch(r"\s*\d{1,9}\s*(,\s*\d{1,9}\s*)*", text):
+        return tuple(int(word) for word in text.split(","))
     raise InputError(f"radii must be a range such as 1..12 or a list such as 1,2,4, got {radii!r}")
 
 

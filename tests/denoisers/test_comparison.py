@@ -204,6 +204,11 @@ def test_a_killed_run_goes_on_to_the_same_errors(tmp_path):
     assert again.window(0.05, "r1") == whole.window(0.05, "r1")
     assert ld.compare(nets, x_0, LEVELS, batch_size=20, rng=4, out=path, resume=True).names == ["global", "r1"]
     assert [row.quantity for row in ld.results.rows(again.result)][-1] == "cost, dearest / schedule"
+    for other, difference in (({"rng": 5}, "seed is 4 there and 5"), ({"budget": 0.2}, "budget is 0.1 there and 0.2")):
+        with pytest.raises(InputError, match=f"c.h5 holds another experiment: {difference}"):
+            ld.compare(nets, x_0, LEVELS, **{"batch_size": 20, "rng": 4, **other}, out=path, resume=True)
+    with pytest.raises(InputError, match=r"c.h5 holds a compare, no probe"):
+        ld.probe(np.sign(x_0[:, 0]), out=path, resume=True, progress=False)
 
 
 def test_conditions_reach_the_networks_that_take_one():

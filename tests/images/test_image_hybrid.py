@@ -178,8 +178,11 @@ def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path, monkeypatch, capsys)
     for name, group in results.grids(whole).items():
         same = [key for key in group.variables if key != "seconds"]
         assert cut[name].to_dataset()[same].equals(group[same])
+    with pytest.raises(ValueError, match=r"cut.h5 holds another experiment: .*window is"):
+        ld.hybrid(path, out=out, resume=True, **{**ASKED, "window": "0.2,0.8"})
     back = ld.load(out)
     assert results.rows(back) == results.rows(cut)
+    assert results.rows(ld.hybrid(path, out=out, resume=True, **ASKED)) == results.rows(cut)
     assert json.loads(back.attrs["parameters"])["plan"]["window"] == [0.3, 0.8]
     for group in results.grids(back).values():
         assert all((group[key] >= 0).all() for key in group if key.endswith("_stderr"))

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -284,6 +285,12 @@ def test_probe_writes_a_result_and_states_its_cost(tmp_path, capsys):
     assert "exists" in capsys.readouterr().err
     assert run(spins(tmp_path), out, "--resume") == 0
     assert "is finished" in capsys.readouterr().err
+    for option, difference in (("--seed=9", "seed is"), ("--steps=9", "steps is"), ("--tolerance=0.3", "tolerance is")):
+        assert run(spins(tmp_path), out, "--resume", option) == 2
+        assert re.search(f"probe.h5 holds another experiment: .*{difference}", capsys.readouterr().err)
+    np.save(tmp_path / "spins.npy", -np.load(spins(tmp_path)))
+    assert run(tmp_path / "spins.npy", out, "--resume") == 2
+    assert "data.checksum is" in capsys.readouterr().err
     assert cli.main(["report", str(out)]) == 0
 
 
