@@ -125,8 +125,8 @@ class Lattice:
         An even patch reaches one site further to larger coordinates. Boxes are cut at open edges and wrap
         around periodic ones.
         """
-        center, radius, patch = tuple(int(x) for x in center), index(radius), index(patch)
-        if len(center) != self.ndim or any(not 0 <= x < n for x, n in zip(center, self.shape, strict=True)):
+        center, radius, patch = tuple(np.atleast_1d(center).tolist()), index(radius), index(patch)
+        if len(center) != self.ndim or any(x not in range(n) for x, n in zip(center, self.shape, strict=True)):
             raise InputError(f"center must be a site of the {self._name} lattice, 0-based, got {center}")
         if radius < 0:
             raise InputError(f"radius must be >= 0, got {radius}")
@@ -135,7 +135,7 @@ class Lattice:
         check_memory("shape", 8 * self.n_sites, "take a smaller lattice")
         mask = np.ones(self.shape, bool)
         for axis, (x, n, flag) in enumerate(zip(center, self.shape, self.periodic, strict=True)):
-            start = x - (patch - 1) // 2
+            start = int(x) - (patch - 1) // 2
             if not flag and not 0 <= start <= n - patch:
                 raise InputError(f"the {patch}-site patch around {center} leaves the open {self._name} lattice")
             inside = np.zeros(n, bool)

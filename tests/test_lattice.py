@@ -49,6 +49,8 @@ test_refusals = refusals(
     (lambda: ld.Lattice((3, 3), periodic=(True,)), "periodic must be one flag or one per axis"),
     (lambda: ld.Lattice((2, 3), periodic=True), "a periodic axis needs at least 3 sites, got 2"),
     (lambda: ld.Lattice((3, 3)).tripartition((3, 0), 1), "center must be a site of the 3x3 lattice"),
+    (lambda: ld.Lattice((3, 3)).tripartition((1.7, 1), 1), r"center must be a site .*, got \(1.7, 1.0\)"),
+    (lambda: ld.Lattice((3, 3)).tripartition(1, 1), "center must be a site of the 3x3 lattice"),
     (lambda: ld.Lattice((3, 3)).tripartition((0, 0), -1), "radius must be >= 0, got -1"),
     (lambda: ld.Lattice((3, 3)).tripartition((0, 0), 1, patch=0), "patch must be >= 1, got 0"),
     (lambda: ld.Lattice((3, 3)).tripartition((2, 2), 1, patch=2), "2-site patch around"),

@@ -50,6 +50,7 @@ class Sample:
         tokens: number of symbols, where it was declared.
         symbols: increasing values of tokens, the mask's among them; None where there are none.
         tokens_a: which columns of a are tokens, (d_A,).
+        tokens_in: the names of those of a, b and c that have columns of tokens.
     """
 
     a: FloatArray
@@ -62,6 +63,7 @@ class Sample:
     tokens: int | None = None
     symbols: FloatArray | None = None
     tokens_a: NDArray[np.bool_] | None = None
+    tokens_in: str = ""
 
     def __len__(self) -> int:
         return len(self.a)
@@ -107,8 +109,11 @@ class Sample:
     def check_continuous(self, who: str, names: str = "abc") -> None:
         """Raise InputError for tokens, and for columns with a handful of values, such as spins."""
         for name in names:
-            if name == "a" and self.tokens_a is not None and self.tokens_a.any():
-                raise InputError(f"{who} needs continuous data, got tokens in a; use ConditionalLikelihood")
+            if name in self.tokens_in:
+                kind = (
+                    "tokens" if self.tokens else f"a column of 3 to {FEW_VALUES} integers, which are taken for tokens,"
+                )
+                raise InputError(f"{who} needs continuous data, got {kind} in {name}; use ConditionalLikelihood")
             for column, values in enumerate(getattr(self, name).T):
                 distinct = len(np.unique(values))
                 if 1 < distinct <= min(FEW_VALUES, len(values) - 1):
@@ -214,7 +219,8 @@ def _coded(sample: Sample, q: int | None) -> Sample:
         masked = any((x == MASK).any() for x in arrays.values())
         symbols = np.arange(MASK if masked else 0.0, q)
     b, c = (_one_hot(arrays[name], flags[name], symbols) for name in "bc")
-    return replace(sample, b=b, c=c, tokens=q, symbols=symbols, tokens_a=flags["a"])
+    found = "".join(name for name, flag in flags.items() if flag.any())
+    return replace(sample, b=b, c=c, tokens=q, symbols=symbols, tokens_a=flags["a"], tokens_in=found)
 
 
 def _few_integers(column: FloatArray) -> bool:

@@ -123,7 +123,8 @@ class Mixture(Head):
 
     def __init__(self, a: FloatArray, channel: Channel | None, t: float | None, components: int) -> None:
         check_memory("components", 64 * len(a) * components, "take fewer components")
-        self.mean, self.scale, self.components = float(a.mean()), float(a.std()), components
+        unit = float(np.abs(a - a[0]).max())  # squares of tiny or huge numbers are none
+        self.mean, self.scale, self.components = float(a.mean()), unit * float((a / unit).std()), components
         noise = channel.sigma(t) if channel is not None and is_gaussian(channel) and t is not None else 0.0
         self.floor = 0.9 * (noise / self.scale) ** 2  # a little below, where all of the variance may be noise
         self.n_outputs = 1 + 3 * components

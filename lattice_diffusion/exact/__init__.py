@@ -129,7 +129,7 @@ def cmi_map(
     model: Any,
     channel: Channel,
     times: ArrayLike,
-    radii: Sequence[int],
+    radii: Sequence[int] | int,
     n_samples: int = 1000,
     rng: Rng = None,
     method: Method = "auto",
@@ -141,7 +141,7 @@ def cmi_map(
 
     Args:
         model: p_0, with a method `tripartition`, as all of `lattice_diffusion.models` have.
-        times, radii: (n_times,) in [0, 1], and (n_radii,).
+        times, radii: (n_times,) in [0, 1], and integers (n_radii,), or one of either.
         n_samples, rng, method: as for `cmi`.
         **placement: where A is, passed to `model.tripartition`, for instance center=(5, 5), patch=1.
 
@@ -153,7 +153,9 @@ def cmi_map(
 
     from ..results import variable
 
-    times, radii = np.atleast_1d(np.asarray(times, float)), [int(radius) for radius in radii]
+    times, radii = np.atleast_1d(np.asarray(times, float)), [index(radius) for radius in np.atleast_1d(radii)]
+    if times.ndim > 1 or not times.size:
+        raise InputError(f"times must be one or more times in [0, 1], got {shown(times)}")
     parts = [model.tripartition(radius, **placement) for radius in radii]
     curves = [
         cmi_curve(model, channel, float(t), parts, n_samples, generator, method)

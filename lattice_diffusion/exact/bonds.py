@@ -12,6 +12,7 @@ which a cluster without windings has 4 copies, one with 1 has 2, one with 2 has 
 """
 
 from collections.abc import Sequence
+from operator import index
 from typing import NamedTuple
 
 import numpy as np
@@ -52,7 +53,7 @@ def bond_patch(faces: Faces, periodic: bool, bond: object) -> Patch:
     """Return the two faces of `bond`, ((i, j), (k, l)) in any order; InputError for anything else."""
     sentence = f"bond must join two neighbouring faces of the {faces[0]}x{faces[1]} grid, such as ((2, 3), (2, 4))"
     try:
-        first, second = ((int(a), int(b)) for a, b in bond)  # type: ignore[attr-defined]
+        first, second = ((index(a), index(b)) for a, b in bond)  # type: ignore[attr-defined]
     except (TypeError, ValueError):
         raise InputError(f"{sentence}, got {shown(bond)}") from None
     if all(0 <= a < faces[0] and 0 <= b < faces[1] for a, b in (first, second)):
@@ -67,7 +68,7 @@ def bond_patch(faces: Faces, periodic: bool, bond: object) -> Patch:
 def block_patch(faces: Faces, periodic: bool, block: object) -> Patch:
     """Return the 2x2 faces whose top left one is `block`; InputError where they leave the grid."""
     try:
-        i, j = (int(a) for a in block)  # type: ignore[attr-defined]
+        i, j = (index(a) for a in block)  # type: ignore[attr-defined]
     except (TypeError, ValueError):
         raise InputError(f"block must be the top left face (i, j) of a 2x2 block, got {shown(block)}") from None
     reach = 0 if periodic else 1

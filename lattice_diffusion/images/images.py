@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..channels import check_symbols, check_tokens
-from ..errors import InputError
+from ..errors import InputError, check_limits
 from .readers import Source, open_source, read_labels, unmasked
 
 Kind = Literal["spins", "grey", "colour", "real", "tokens"]
@@ -186,8 +186,7 @@ def open_images(
             f"got {source.shape} of {source.dtype}; give the array's name as key if there are several"
         )
     n_file = source.shape[0]
-    if n_max is not None and n_max < 2:
-        raise InputError(f"n_max must be >= 2, got {n_max}")
+    check_limits({"n_max": (2, None)}, {"n_max": n_max})
     if n_file < 2:
         raise InputError(f"{source.name} has one image; a distribution needs many")
     n = n_file if n_max is None else min(n_max, n_file)
@@ -364,5 +363,7 @@ def _labels(source: Source, given: Any) -> tuple[NDArray[np.int64] | None, tuple
     if values.shape != source.shape[:1]:
         wanted = f"one per image, ({source.shape[0]},), or one-hot"
         raise InputError(f"labels must be {wanted}, got shape {values.shape}; give others as labels")
+    if missing := int((values != values).sum()):
+        raise InputError(f"labels must hold one for every image, got nan for {missing}; leave those images out")
     classes, codes = np.unique(values, return_inverse=True)
     return codes.astype(np.int64), tuple(str(x) for x in classes)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import index
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -115,7 +116,7 @@ class RandomHierarchy(OnLattice):
         if not subtree:
             return super().tripartition(radius, center, patch)
         A = self.lattice.box(center, 0, patch)
-        leaves, height = np.flatnonzero(A), int(radius)
+        leaves, height = np.flatnonzero(A), index(radius)
         if not 0 <= height <= self.depth:
             raise InputError(f"radius must be the height of a subtree, 0 to {self.depth}, got {radius}")
         while leaves[0] // self.branching**height != leaves[-1] // self.branching**height:

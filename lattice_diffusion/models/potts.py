@@ -12,7 +12,7 @@ from ..channels import check_symbols
 from ..errors import InputError
 from ..exact.tokens import PottsSolver, solvable
 from ..lattice import Lattice, Rng
-from ..samplers.chains import check_memory, check_n_samples
+from ..samplers.chains import check_coupling, check_memory, check_n_samples
 from ..samplers.clusters import potts
 from .base import DataKind, OnLattice
 
@@ -37,9 +37,7 @@ class Potts(OnLattice):
     q: int
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.coupling < math.inf:
-            raise InputError(f"coupling must be finite and >= 0, got {self.coupling}")
-        object.__setattr__(self, "coupling", float(self.coupling))
+        object.__setattr__(self, "coupling", check_coupling(self.coupling))
         object.__setattr__(self, "q", check_symbols(self.q))
 
     @cached_property

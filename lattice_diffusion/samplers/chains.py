@@ -41,6 +41,13 @@ def check_beta(beta: float) -> float:
     return float(beta)
 
 
+def check_coupling(coupling: float) -> float:
+    """Return the coupling of a Potts model as a float. Raise InputError if it is negative or not finite."""
+    if not 0.0 <= coupling < np.inf:
+        raise InputError(f"coupling must be finite and >= 0, got {coupling}")
+    return float(coupling)
+
+
 def check_betas(lattice: Lattice, beta: Betas) -> tuple[float, ...]:
     """Return beta along each axis, given for all or one by one. Raise InputError if it does not fit."""
     if np.ndim(beta) == 0:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..channels import check_symbols
 from ..errors import InputError
 from ..exact.tokens import token_type
 from ..kernels import clusters as kernel
@@ -16,6 +17,7 @@ from .chains import (
     Couplings,
     Schedule,
     Spins,
+    check_coupling,
     check_n_samples,
     check_schedule,
     generator_state,
@@ -185,8 +187,10 @@ def potts(
     Args:
         coupling: J >= 0.
         burn_in, thin: sweeps before the first sample and between samples; by default 20 and 1 times sqrt(L).
+
+    Raises InputError for another coupling, or q that is no integer from 2 to 65,536.
     """
-    rng = np.random.default_rng(rng)
+    coupling, q, rng = check_coupling(coupling), check_symbols(q), np.random.default_rng(rng)
     burn_in, thin = check_schedule(lattice, Schedule(burn_in, thin))
     out = np.empty((check_n_samples(n_samples, 2 * lattice.n_sites), lattice.n_sites), token_type(q))
     tokens = rng.integers(0, q, lattice.n_sites)

@@ -174,14 +174,15 @@ def transfer_matrix(lattice: Lattice, beta: Betas, field: ArrayLike = 0.0) -> Tr
     Those of a uniform field are kept, since models and samplers share them.
     """
     betas = check_betas(lattice, beta)
-    if np.ndim(field) == 0:
+    if np.ndim(field) == 0 and not np.isnan(field):
         return _kept(lattice, betas, float(field))  # type: ignore[arg-type]
     return _solve(lattice, betas, Couplings.on(lattice, 0.0, field).h.reshape(lattice.shape))
 
 
 def _solve(lattice: Lattice, betas: tuple[float, ...], field: ArrayLike) -> TransferMatrix | SeamSolver:
     if lattice.ndim != 2:
-        raise InputError(f"the exact Ising solution needs a 2D lattice, got {lattice.shape}; or use IsingChain")
+        remedy = "use IsingChain" if lattice.ndim == 1 else "sample it"
+        raise InputError(f"the exact Ising solution needs a 2D lattice, got {lattice.shape}; {remedy}")
     (L, W), (around_rows, around_columns) = lattice.shape, lattice.periodic
     width = L if around_rows else W if around_columns else min(L, W)
     vectors = 16.0 * L * W / width * 2 ** min(width, MAX_WIDTH)

@@ -17,7 +17,7 @@ from lattice_diffusion.estimators import messages, tables
 from lattice_diffusion.estimators.base import CapWarning, light_tailed, sample_of
 from lattice_diffusion.estimators.critics import Bound
 from lattice_diffusion.estimators.denoiser_gap import DenoiserGapWarning
-from lattice_diffusion.estimators.heads import NoisySpin, head_of
+from lattice_diffusion.estimators.heads import Mixture, NoisySpin, head_of
 from lattice_diffusion.estimators.laws import Waves
 from lattice_diffusion.estimators.neural import middle
 
@@ -618,6 +618,13 @@ def test_units_offsets_and_the_default_dtype_change_nothing(name):
     assert moved.value == pytest.approx(plain.value, abs=2e-4)
 
 
+@pytest.mark.parametrize("unit", [1e-200, 1e200])
+def test_a_mixture_of_tiny_or_huge_values_has_their_scale(unit):
+    a = np.random.default_rng(0).standard_normal(50)
+    law = Mixture(unit * a, None, None, 2)
+    np.testing.assert_allclose(law.target(unit * a), (a - a.mean()) / a.std(), rtol=1e-12)
+
+
 X = np.random.default_rng(0).standard_normal((60, 3))
 PARTS = ld.Lattice((2, 3)).tripartition((0, 0), 1)
 NINE = np.arange(60) % 9
@@ -635,6 +642,7 @@ test_bad_input_is_refused_in_one_sentence = refusals(
     (lambda: est.ConditionalLikelihood(share_positions=6).fit(X.reshape(30, 2, 3), PARTS), "from 0 to 5 on this"),
     (lambda: est.Gaussian().fit(NINE, X, tokens=9), "c must hold tokens, integers 0..8, masked ones -1, got"),
     (lambda: est.Gaussian().fit(NINE, NINE % 3, tokens=9), "Gaussian needs continuous data, got tokens in a"),
+    (lambda: est.Gaussian().fit(X, NINE % 5), "needs continuous data, got a column of 3 to 8 integers, .*, in c; use"),
     (lambda: est.ConditionalLikelihood().fit(X, X, tokens=1), "tokens must be an integer >= 2"),
     (lambda: fitted(est.MINE(evaluate="twice"), (X, X)), "evaluate must be one of held_out, in_sample, got"),
     (lambda: fitted(est.DenoiserGap(), (np.sign(X), X)), "DenoiserGap needs continuous data, got 2 distinct"),

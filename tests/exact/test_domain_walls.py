@@ -458,6 +458,8 @@ test_refusals = refusals(
     (lambda: DomainWalls((4, 4), 0.3, periodic=True), r"beta must be 0 on a periodic grid, got 0.3; take peri"),
     (lambda: DomainWalls((4, 5)).tripartition(bond=((1, 1), (2, 2)), radius=1), r"bond must join two neighbouring"),
     (lambda: DomainWalls((4, 5)).tripartition(bond=((0, 4), (0, 5)), radius=1), "bond must join two neighbouring"),
+    (lambda: DomainWalls((4, 5)).tripartition(bond=((0, 1.5), (0, 2)), radius=1), "bond must join two neighbouring"),
+    (lambda: DomainWalls((4, 5)).tripartition(block=(1.2, 1), radius=1), "block must be the top left face"),
     (lambda: DomainWalls((4, 5)).tripartition(bond=(0, 1), radius=1), r"neighbouring faces .*, got \(0, 1\)"),
     (lambda: DomainWalls((4, 5)).tripartition(block=(3, 1), radius=1), r"in the 4x5 grid, got \(3, 1\)"),
     (lambda: DomainWalls((4, 5)).tripartition(block=7, radius=1), "block must be the top left face .*, got 7"),

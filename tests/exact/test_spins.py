@@ -12,6 +12,7 @@ import pytest
 from refusals import refusals
 
 import lattice_diffusion as ld
+from lattice_diffusion.errors import InputError
 from lattice_diffusion.exact.spins import block_states
 
 CHANNELS = {"bitflip": ld.channels.BitFlip(), "erasure": ld.channels.Erasure(), "gaussian": ld.channels.Gaussian()}
@@ -272,6 +273,16 @@ def test_a_map_holds_the_curves_of_all_times():
     assert found.n_samples.values.tolist() == [60, 60, 0]
     assert {found[name].attrs["units"] for name in ("cmi", "cmi_stderr")} == {"nat"}
     assert all(variable.attrs["long_name"] for variable in found.variables.values())
+
+
+def test_a_map_takes_whole_radii_and_one_time_or_more():
+    field, channel = ld.models.GaussianField(ld.Lattice((6, 6)), 0.3), CHANNELS["gaussian"]
+    assert ld.exact.cmi_map(field, channel, 0.3, 1).cmi.shape == (1, 1)
+    with pytest.raises(TypeError):  # not that of radius 1
+        ld.exact.cmi_map(field, channel, [0.3], [1.5])
+    for times in ([], [[0.3]]):
+        with pytest.raises(InputError, match="times must be one or more times"):
+            ld.exact.cmi_map(field, channel, times, [1])
 
 
 def test_a_map_of_closed_forms_has_no_errors():

@@ -586,4 +586,7 @@ def test_what_is_no_file_of_images(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", GREY[:1])
     assert "has one image" in refused(tmp_path / "a.npy")
     np.save(tmp_path / "a.npy", GREY)
-    assert "n_max must be >= 2, got 1" in refused(tmp_path / "a.npy", n_max=1)
+    assert "n_max must be an integer >= 2, got 1" in refused(tmp_path / "a.npy", n_max=1)
+    assert "n_max must be an integer >= 2, got 2.5" in refused(tmp_path / "a.npy", n_max=2.5)
+    labels = np.where(np.arange(len(GREY)) < 2, np.nan, 1.0)
+    assert "labels must hold one for every image, got nan for 2" in refused(tmp_path / "a.npy", labels=labels)

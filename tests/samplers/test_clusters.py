@@ -14,7 +14,7 @@ import lattice_diffusion as ld
 from lattice_diffusion.kernels import clusters
 from lattice_diffusion.kernels import heat_bath as heat_bath_kernel
 from lattice_diffusion.samplers.chains import Couplings, generator_state
-from lattice_diffusion.samplers.clusters import bond_thresholds, swendsen_wang, wolff
+from lattice_diffusion.samplers.clusters import bond_thresholds, potts, swendsen_wang, wolff
 from lattice_diffusion.samplers.heat_bath import NotCoalescedError, coupling_from_the_past, heat_bath, replica_exchange
 
 
@@ -268,6 +268,8 @@ test_refusals = refusals(
     (lambda a, g: swendsen_wang(a, np.inf, 1, g), "couplings must be finite, got inf; clamp spins by fields"),
     (lambda a, g: swendsen_wang(a, np.ones(5), 1, g), "one for each of 24 lattice.bonds, got shape"),
     (lambda a, g: heat_bath(a, 0.4, 1, g, field=np.ones(4)), r"field must be one number or an array of shape \(4"),
+    (lambda a, g: potts(a, -1.0, 3, 1, g), "coupling must be finite and >= 0, got -1.0"),
+    (lambda a, g: potts(a, 1.0, 2.5, 1, g), "q must be an integer >= 2"),
     (lambda a, g: heat_bath(a, 0.4, 1, g, field=np.nan), "field must hold numbers, or .-inf to clamp a spin"),
     (lambda a, g: heat_bath(a, 0.4, 1, g, thin=0), "burn_in must be >= 0 and thin >= 1, integers <= 1,000"),
     (lambda a, g: swendsen_wang(a, 0.4, 1, g, burn_in=1e3), "burn_in must be >= 0 and thin >= 1, integers <= 1"),

@@ -74,5 +74,6 @@ test_refusals = refusals(
     (lambda rng: ld.samplers.ising(ld.Lattice((4, 4)), (0.4,), 3, rng), "one for each of 2 axes, got 1"),
     (lambda rng: ld.samplers.ising(ld.Lattice((4, 4)), (0.4, 1), 3, rng, "multispin"), "takes one beta for all"),
     (lambda rng: ld.samplers.ising(ld.Lattice((3, 3, 3)), 0.4, 1, rng, "transfer_matrix"), "needs a 2D lattice"),
+    (lambda rng: ld.samplers.ising(ld.Lattice((3, 3)), 0.3, 1, rng, field=np.nan), "field must hold numbers"),
     of=lambda call: call(np.random.default_rng(0)),
 )
