@@ -95,8 +95,15 @@ def is_gaussian(channel: Channel) -> TypeGuard[GaussianNoise]:
     return hasattr(channel, "alpha") and hasattr(channel, "sigma")
 
 
+def check_noise(channel: Any) -> None:
+    """Raise InputError for what is no channel, such as the name of one or a class."""
+    if isinstance(channel, type) or not hasattr(channel, "snr"):
+        raise InputError(f"channel must be one such as channels.Gaussian(), got {shown(channel)}")
+
+
 def check_gaussian(channel: Channel) -> GaussianNoise:
     """Return `channel` if it is Gaussian noise; raise InputError otherwise."""
+    check_noise(channel)
     if not is_gaussian(channel):
         raise InputError(f"real-valued data take the gaussian channel, got {channel.name}; spins take any channel")
     return channel
@@ -433,6 +440,7 @@ def for_tokens(channel: Any, q: int) -> TokenNoise:
 
 def for_model(model: Any, channel: Any) -> Any:
     """Return the channel as it acts on the data of a model; raise InputError for noise that they do not take."""
+    check_noise(channel)
     data = getattr(model, "data", "spins")
     if data == "tokens":
         return for_tokens(channel, model.q)

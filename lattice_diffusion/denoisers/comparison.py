@@ -82,7 +82,7 @@ def compare(
             array, for fresh ones.
         levels: noise levels in `unit`, two or more; or how many, at equal steps of log snr from 6 to -6.
         unit: see `noise_units`.
-        n_samples: how many are taken, by default all of an array, and 1,024 fresh ones.
+        n_samples: how many are taken, evenly spaced in an array, by default all of it, and 1,024 fresh ones.
         condition: one value per sample, (n, ...), for the networks that take one (see `wrap`).
         budget: KL in nats per sample of the schedule that the result file, figure and report show.
         batch_size: samples denoised at a time.
@@ -412,7 +412,11 @@ class Comparison:
     def _costs(self, cost: Cost) -> FloatArray:
         if cost not in ("seconds", "multiply_adds"):
             raise InputError(f"cost must be seconds or multiply_adds, got {shown(cost)}")
-        return np.asarray(self._group("costs")[cost].values, float)
+        costs = np.asarray(self._group("costs")[cost].values, float)
+        if not costs.all():
+            name = self.names[int(costs.argmin())]
+            raise InputError(f"{cost} are known of networks in torch only, not of {name}; use cost='seconds'")
+        return costs
 
     def _tables(
         self, cost: Cost = "seconds", steps: ArrayLike | None = None, unit: Any = "linear"
@@ -421,6 +425,8 @@ class Comparison:
         calls: NDArray[Any] = np.ones(len(self.log_snr))
         if steps is not None:
             called = np.atleast_1d(NoiseLevel.of(steps, unit).log_snr)
+            if not called.size:
+                raise InputError("steps must hold at least one noise level, got none")
             cuts = -(self.log_snr[1:] + self.log_snr[:-1]) / 2
             calls = np.bincount(np.searchsorted(cuts, -called, side="right"), minlength=len(calls))
         return np.asarray(self.table["kl"].values), calls[:, None] * self._costs(cost)

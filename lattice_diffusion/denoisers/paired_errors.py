@@ -53,7 +53,9 @@ class Samples:
         given = None if condition is None else np.asarray(condition)
         if given is not None and len(given) != len(data):
             raise InputError(f"condition must have one value per sample ({len(data)}), got shape {given.shape}")
-        return cls(data, given, min(n_samples or len(data), len(data)), int(batch_size), seed)
+        n = min(n_samples or len(data), len(data))
+        rows = slice(None) if n == len(data) else np.arange(n) * len(data) // n  # data may be sorted
+        return cls(data[rows], given if given is None else given[rows], n, int(batch_size), seed)
 
     @property
     def n_batches(self) -> int:
@@ -73,6 +75,8 @@ class Samples:
         fresh, noise = (np.random.default_rng(s) for s in np.random.SeedSequence(self.seed, spawn_key=(k,)).spawn(2))
         x_0 = self.data(stop - start, fresh) if callable(self.data) else self.data[start:stop]
         x_0 = array_of("data", x_0).astype(float)
+        if len(x_0) != stop - start or x_0.ndim < 3:
+            raise InputError(f"data must be drawn as ({stop - start}, channel, *lattice), got {x_0.shape}")
         check_finite(data=x_0)
         return x_0, None if self.condition is None else self.condition[start:stop], noise
 

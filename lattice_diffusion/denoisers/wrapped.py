@@ -113,7 +113,11 @@ class WrappedDenoiser:
 
     def _posterior(self, x_t: Array, times: NDArray[np.float64], given: Mapping[str, Any]) -> Posterior:
         unique, where = np.unique(times, return_inverse=True)
-        levels = NoiseLevel(np.log([self.channel.snr(u) for u in unique]))
+        snr = np.array([self.channel.snr(u) for u in unique])
+        if not snr.all():
+            latest = f"{self.latest:.4g}"
+            raise InputError(f"t must be at most {latest}, where generation starts (denoiser.latest), got pure noise")
+        levels = NoiseLevel(np.log(snr))
         root = self.unit.alpha(levels.log_snr)
         noise = root * np.exp(-0.5 * levels.log_snr)
         scale = np.hypot(root, noise) / [np.hypot(self.channel.alpha(u), self.channel.sigma(u)) for u in unique]

@@ -391,6 +391,7 @@ def _hybrid_sections(result: xr.DataTree, parameters: dict[str, Any]) -> Iterato
     made = grids(result)["generation"]
     names = [str(name) for name in made["schedule"].values]
     cost = made["cost"].values / made["cost"].values[names.index("GGG")]
+    spent = str(made["cost"].attrs["long_name"]).split()[0]  # seconds, where multiply-adds are not known
     shown = {"bits": "bits per dimension lost", **MEASURES, "class_entropy": "entropy of the class (nats)"}
     shown = {name: title for name, title in shown.items() if name in made}
     lines: list[list[Cell]] = [
@@ -401,7 +402,7 @@ def _hybrid_sections(result: xr.DataTree, parameters: dict[str, Any]) -> Iterato
     yield Section(
         "Trade-offs",
         text="What each schedule saves, and how far its images are from real ones; last line: other real images.",
-        header=["networks", "multiply-adds saved", *shown.values()],
+        header=["networks", f"{spent} saved", *shown.values()],
         rows=[*lines, ["real images", "–", *real]],
         left=(0,),
     )

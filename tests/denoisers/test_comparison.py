@@ -211,6 +211,14 @@ def test_a_killed_run_goes_on_to_the_same_errors(tmp_path):
         ld.probe(np.sign(x_0[:, 0]), out=path, resume=True, progress=False)
 
 
+def test_fewer_samples_are_spread_over_the_data():
+    """Data may be sorted, as by label."""
+    net = wrap(lambda x, t: np.zeros_like(x), "x0", "linear")
+    x_0 = np.repeat([0.0, 0.0, 1.0, 1.0], 5).reshape(-1, 1, 1)
+    found = ld.compare({"zero": net}, x_0, [0.3, 0.5], n_samples=4)
+    assert found.result["images"]["squared_error"].values[:, 0, 0].tolist() == [0.0, 0.0, 1.0, 1.0]
+
+
 def test_conditions_reach_the_networks_that_take_one():
     rng = np.random.default_rng(2)
     labels = rng.integers(0, 2, 60) * 2.0 - 1
@@ -256,6 +264,17 @@ test_refusals = refusals(
     (lambda: ld.compare({"a": UNIT}, IMAGES - 1), "data must be from 0 to 1, as network a was told, got values"),
     (lambda: ld.compare({"a": ZERO}, IMAGES).window(0.1, "b"), "network must be one of a, got 'b'"),
     (lambda: ld.compare({"a": ZERO}, IMAGES).frontier(cost="joules"), "cost must be seconds or multiply_adds"),
+    (
+        lambda: ld.compare({"a": ZERO}, IMAGES).schedule(1, cost="multiply_adds"),
+        "known of networks in torch only, not of a",
+    ),
+    (lambda: ld.compare({"a": ZERO}, IMAGES).schedule(1, steps=[]), "steps must hold at least one noise level"),
+    (
+        lambda: ld.compare({"a": ZERO}, lambda n, rng: IMAGES[:3]),
+        r"drawn as \(64, channel, \*lattice\), got \(3, 1, 3, 3\)",
+    ),
+    (lambda: wrap(lambda x, t: x, "x0", "sigma")(IMAGES, 1.0), "t must be at most 0.9975, where generation starts"),
+    (lambda: wrap(lambda x, t: x, channel="vp"), r"channel must be one such as channels.Gaussian\(\), got 'vp'"),
     (lambda: ld.compare({"a": ZERO}, IMAGES).schedule(-1.0), "no schedule keeps the error within -1"),
 )
 
