@@ -43,6 +43,12 @@ def array_of(name: str, value: Any) -> NDArray:
     return array
 
 
+def check_mask(name: str, mask: Any, shape: tuple[int, ...]) -> None:
+    """Raise InputError, naming it, for what is no boolean mask of the lattice's shape."""
+    if getattr(mask, "dtype", None) != np.bool_ or mask.shape != shape:
+        raise InputError(f"{name} must be a boolean mask of the lattice's shape {shape}, got {shown(mask)}")
+
+
 def check_finite(**arrays: Any) -> None:
     """Raise InputError, naming the array, for one that is empty or holds NaN or infinity."""
     for name, array in arrays.items():

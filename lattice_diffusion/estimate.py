@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .errors import InputError
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -48,8 +50,13 @@ class Curve:
 
     @classmethod
     def from_samples(cls, samples: NDArray[np.float64], method: str = "") -> "Curve":
-        """Return means over axis 0 of `samples` (n_samples, n), n_samples >= 2, with their covariance."""
-        n_samples = samples.shape[0]
+        """Return means over axis 0 of `samples` (n_samples, n) or (n_samples,), with their covariance.
+
+        Raises InputError for fewer than 2 samples.
+        """
+        n_samples, samples = len(samples), samples.reshape(len(samples), -1)
+        if n_samples < 2:
+            raise InputError(f"n_samples must be >= 2 to give an error, got {n_samples}")
         covariance = np.atleast_2d(np.cov(samples, rowvar=False)) / n_samples
         return cls(samples.mean(axis=0), covariance, n_samples, method)
 

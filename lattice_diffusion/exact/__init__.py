@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..channels import Channel, check_time, for_model
-from ..errors import InputError, check_memory, shown
+from ..errors import InputError, check_mask, check_memory, shown
 from ..estimate import Curve, Estimate
 from ..lattice import BoolArray, FloatArray, Lattice, Rng, Tripartition
 from .spins import NoisySamples
@@ -191,8 +191,7 @@ def _checked(
     if x_t.shape[1:] != shape or x_t.ndim != len(shape) + 1 or not len(x_t):
         raise InputError(f"x_t must have shape (n, {', '.join(map(str, shape))}), got {x_t.shape}")
     for name, mask in masks.items():
-        if mask.dtype != np.bool_ or mask.shape != shape:
-            raise InputError(f"{name} must be a boolean mask of the lattice's shape {shape}, got {shown(mask)}")
+        check_mask(name, mask, shape)
     if not np.isfinite(x_t).all():
         raise InputError("x_t must be finite, got NaN or infinity")
     check_values(model.data, channel, t, x_t[:, mask & model.sites])

@@ -19,7 +19,6 @@ A language has rules of its own, and so a threshold of its own: of 100 drawn, un
 with a scatter of 0.014. The entropy of the root averaged over rules crosses there, at 0.156(1), and gets no steeper.
 """
 
-import math
 from functools import lru_cache
 
 import numpy as np
@@ -29,7 +28,7 @@ from scipy.special import entr
 
 from ..channels import TokenNoise, for_tokens
 from ..errors import check_memory
-from ..estimate import Estimate
+from ..estimate import Curve, Estimate
 from ..kernels import hierarchy as kernel
 from ..lattice import FloatArray, Rng
 from .tokens import TokenSolver, token_type
@@ -86,7 +85,7 @@ class HierarchySolver(TokenSolver):
             x_t = channel.corrupt(self.sample(rows.stop - start, rng), t, rng)
             law = self.beliefs(channel.likelihoods(x_t, t), 0)[:, 0]
             found[rows] = entr(law).sum(axis=1)
-        return Estimate(float(found.mean()), float(found.std(ddof=1) / math.sqrt(n_samples)), n_samples)
+        return Curve.from_samples(found, "entropy of the exact law of the root")[0]
 
 
 def draw_rules(depth: int, branching: int, vocabulary: int, synonyms: int, rng: Rng = None) -> NDArray[np.int64]:

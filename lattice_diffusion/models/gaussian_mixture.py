@@ -11,7 +11,7 @@ from scipy import sparse
 
 from .. import errors as arguments
 from ..channels import Channel, check_gaussian
-from ..errors import InputError, shown
+from ..errors import InputError
 from ..exact.gaussian import GaussianSolver, MixtureSolver, label_information
 from ..lattice import Lattice, Rng
 from ..samplers.chains import check_memory, check_n_samples
@@ -92,8 +92,7 @@ class GaussianMixture(OnLattice):
 
     def label_information(self, channel: Channel, t: float, region: NDArray[np.bool_]) -> float:
         """Return I_t(S;R) of the label and a region, in nats, log 2 at most."""
-        if region.dtype != np.bool_ or region.shape != self.lattice.shape:
-            raise InputError(f"region must be a boolean mask of shape {self.lattice.shape}, got {shown(region)}")
+        arguments.check_mask("region", region, self.lattice.shape)
         return label_information(self.solver.gamma(channel, t, region))
 
     def transition(self, channel: Channel) -> Transition | None:

@@ -18,8 +18,8 @@ from numpy.typing import ArrayLike
 from scipy.special import entr
 
 from ..channels import Channel, check_time, for_model, is_gaussian
-from ..errors import InputError, shown
-from ..estimate import Estimate
+from ..errors import InputError, check_mask, shown
+from ..estimate import Curve, Estimate
 from ..exact import log_marginal
 from ..lattice import BoolArray, FloatArray, Rng
 
@@ -29,11 +29,18 @@ TIMES = tuple(float(t) for t in np.linspace(0.02, 0.98, 49))
 def patch_information(
     model: Any, channel: Channel, t: float, region: BoolArray, n_samples: int = 200, rng: Rng = None
 ) -> Estimate:
-    """Return I(X_0,R ; X_t,R) in nats: 1/2 log det(1 + g Sigma_R) of Gaussian fields, else from sampled evidence."""
+    """Return I(X_0,R ; X_t,R) in nats: 1/2 log det(1 + g Sigma_R) of Gaussian fields, else from sampled evidence.
+
+    Raises InputError for real values without noise, which tell infinitely much.
+    """
     t, channel = check_time(t), for_model(model, channel)
-    snr, size = channel.snr(t), int(np.asarray(region).sum())
+    check_mask("region", region, model.lattice.shape)
+    region = region & model.sites
+    snr, size = channel.snr(t), int(region.sum())
     if snr == 0.0 or not size:
         return Estimate(0.0, 0.0, 0, "nothing is seen")
+    if model.data == "real" and snr == math.inf:
+        raise InputError("t must be > 0, as real values without noise tell infinitely much of themselves, got 0")
     if model.data == "real" and hasattr(model.solver, "precision"):
         clean = model.solver.covariance(channel, 0.0, region)
         return Estimate(0.5 * float(np.linalg.slogdet(np.eye(size) + snr * clean)[1]), 0.0, 0, "closed form")
@@ -44,8 +51,7 @@ def patch_information(
         noise = 0.5 * math.log(2 * math.pi * math.e * channel.sigma(t) ** 2)
     else:
         noise = float(entr(channel.output_law(t)[:, 0]).sum())
-    error = float(surprise.std(ddof=1) / math.sqrt(n_samples))
-    return Estimate(float(surprise.mean()) - size * noise, error, n_samples, "evidence of samples")
+    return Curve.from_samples(surprise - size * noise, "evidence of samples")[0]
 
 
 def memorisation_time(

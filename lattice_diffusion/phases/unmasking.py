@@ -16,7 +16,6 @@ Denoisers of radius r have a curve h_r >= h of their own in the sum, and the sam
 """
 
 import itertools
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -135,8 +134,7 @@ def parallel_divergence(
         now = orders[:, start:stop]
         total += _log_probability(law, x_0.reshape(-1, *denoiser.shape)).reshape(n_samples, -1)[rows, now].sum(axis=1)
         x_t.reshape(n_samples, -1)[rows, now] = x_0.reshape(n_samples, -1)[rows, now]
-    gap = log_law - total
-    return Estimate(float(gap.mean()), float(gap.std(ddof=1) / math.sqrt(n_samples)), n_samples, "parallel unmasking")
+    return Curve.from_samples(log_law - total, "parallel unmasking")[0]
 
 
 def equal_batches(n_sites: int, steps: ArrayLike) -> list[int]:

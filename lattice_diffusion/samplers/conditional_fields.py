@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
-from ..errors import InputError, shown
+from ..errors import InputError, check_mask
 from ..lattice import Lattice, Rng
 from .chains import check_n_samples
 from .fields import Boundary, check_field, gaussian_field, precision_matrix, precision_spectrum, to_modes, to_sites
@@ -119,8 +119,7 @@ class _Conditioning:
     ) -> None:
         mass_squared = check_field(lattice, mass_squared, boundary)
         mask, variance = np.asarray(observed), np.asarray(noise_variance, float)
-        if mask.dtype != np.bool_ or mask.shape != lattice.shape:
-            raise InputError(f"observed must be a boolean mask of shape {lattice.shape}, got {shown(mask)}")
+        check_mask("observed", mask, lattice.shape)
         if variance.shape not in ((), lattice.shape):
             raise InputError(f"noise_variance must be one number or of shape {lattice.shape}, got {variance.shape}")
         seen = np.broadcast_to(variance, lattice.shape)[mask]

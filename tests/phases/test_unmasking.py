@@ -29,6 +29,7 @@ MODELS = {
     "ring": ld.models.PottsChain(ld.Lattice(4, periodic=True), 1.1, 3),
     "hierarchy": ld.models.RandomHierarchy(2, 2, 3, 2, rules=1),
 }
+FIELD = ld.models.GaussianField(ld.Lattice(5), 0.5)
 
 
 def conditional(table, sites, seen):
@@ -170,6 +171,17 @@ def test_information_by_sums_over_all_states():
     assert exact.value == pytest.approx(0.5 * np.log(np.linalg.eigvalsh(np.eye(9) + clean)).sum(), rel=1e-9)
 
 
+def test_unused_bonds_tell_nothing_and_have_no_noise():
+    """Two independent bonds between three faces in a row."""
+    walls, channel = ld.models.DomainWalls((1, 3), 0.4), BitFlip()
+    p = 1 / (1 + math.exp(-0.8))
+    flipped = p * 0.85 + (1 - p) * 0.15
+    truth = 2 * (entropy(np.array([flipped, 1 - flipped]), [True]) - entropy(np.array([0.15, 0.85]), [True]))
+    found = patch_information(walls, channel, 0.3, np.ones((2, 1, 3), bool), 4000, 3)
+    assert abs(found.z_score(truth)) < 5
+    assert found == patch_information(walls, channel, 0.3, walls.sites, 4000, 3)
+
+
 RAMP = ([0.0, 0.5, 1.0], [0.0, 0.4, 1.0])
 
 
@@ -181,5 +193,10 @@ test_refusals = refusals(
     (lambda: unmasking_cost(RAMP, [1.0, 0.5]), "steps must fall from 1 to 0"),
     (lambda: memorisation_time(MODELS["ring"], 0, channel=Erasure()), "n and positions must be >= 1, .* got 0"),
     (lambda: memorisation_time(MODELS["ring"], 10), "channel must be given with a model"),
+    (lambda: parallel_divergence(MODELS["ring"], [4], 1), "n_samples must be >= 2 to give an error, got 1"),
+    (lambda: unmasking_entropies(MODELS["ring"], [0.5], 1), "n_samples must be >= 2 to give an error, got 1"),
+    (lambda: memorisation_time(MODELS["ring"], 10, channel=Erasure(), n_samples=1), "n_samples must be >= 2 to give"),
+    (lambda: patch_information(FIELD, Gaussian(), 0.0, FIELD.sites), "t must be > 0, as real values without noise"),
+    (lambda: patch_information(FIELD, Gaussian(), 0.5, [True] * 5), "region must be a boolean mask"),
     (lambda: memorisation_time(([0.5, 0.2], [1.0, 2.0]), 10), "source must be a model or a curve"),
 )
