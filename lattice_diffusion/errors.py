@@ -33,7 +33,11 @@ def shown(value: Any) -> str:
 
 
 def array_of(name: str, value: Any) -> NDArray:
-    """Return `value` as an array of real numbers; raise InputError, naming it, for anything else."""
+    """Return `value` as an array of real numbers; raise InputError, naming it, for anything else or masked entries."""
+    if np.ma.is_masked(value):
+        raise InputError(
+            f"{name} must not have masked entries, got {np.ma.count_masked(value)}; leave those samples out"
+        )
     try:
         array = np.asarray(value)
     except (ValueError, TypeError, OverflowError):

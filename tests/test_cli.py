@@ -173,6 +173,7 @@ FOLDER = ["broken.toml", "chain.toml", "folder", "old.h5", "typo.toml"]
         (f"{SMALL} --radius 1".replace("0.3", "1.3"), "t must be in [0, 1], 0 clean and 1 pure noise, got 1.3"),
         (f"{SMALL} --radius 1 --samples 1000000000000", "n_samples is too large: it needs about "),
         (SMALL, "ising needs --radius; add it"),
+        ("cmi --model random-hierarchy --set depth=2 --t 0.5", "random-hierarchy needs --set branching=..; add it"),
         (f"{SMALL} --mass-squared 1", "--mass-squared has no meaning for ising, which takes --shape, --beta, --radius"),
         (f"{SMALL} --radius 1 --schedule vp --channel erasure", "--schedule has no meaning for erasure; leave it out"),
         (f"{SMALL} --radius 1 --channel bitflop", "unknown channel 'bitflop'; did you mean 'bitflip'?"),

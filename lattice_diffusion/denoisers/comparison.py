@@ -376,7 +376,8 @@ class Comparison:
             found.append(Row(NAME, f"KL beyond the best, {name} (nat)", None, one.kl, one.kl_stderr, "Girsanov"))
         for key, variable in self._group("costs").data_vars.items():
             for name, value in zip(self.names, variable.values, strict=True):
-                found.append(Row(NAME, f"{variable.attrs['long_name']}, {name}", None, float(value), 0.0, str(key)))
+                if value:  # what a function does is not counted
+                    found.append(Row(NAME, f"{variable.attrs['long_name']}, {name}", None, float(value), 0.0, str(key)))
         if budget is not None:
             plan = self.schedule(budget)
             found_at = zip(plan.bounds(), plan.bounds("log_snr"), strict=True)

@@ -147,7 +147,7 @@ def sample_of(
     if parts is not None:
         if c is not None or b is not None:
             raise InputError("parts divide x_t into A, B and C; give either parts or the flat arrays c and b, not both")
-        x_t = _unmasked("x_t", a)
+        x_t = array_of("x_t", a)
         a_t, b_t, c_t = (_region(x_t, mask) for mask in (parts.A, parts.B, parts.C))
         sample = Sample(a_t, b_t, c_t, x_t, parts, channel, t)
     else:
@@ -247,14 +247,8 @@ def _region(x_t: NDArray, mask: NDArray[np.bool_]) -> FloatArray:
     raise InputError(f"x_t must have shape (n, {sites}) or (n, channel, {sites}), as parts have, got {x_t.shape}")
 
 
-def _unmasked(name: str, x: ArrayLike) -> NDArray:
-    if np.ma.is_masked(x):
-        raise InputError(f"{name} must not have masked entries, got {np.ma.count_masked(x)}; leave those samples out")
-    return array_of(name, x)
-
-
 def _columns(name: str, x: ArrayLike) -> FloatArray:
-    array = np.asarray(_unmasked(name, x), float)
+    array = np.asarray(array_of(name, x), float)
     array = array[:, None] if array.ndim == 1 else array
     if array.ndim != 2:
         raise InputError(f"{name} must have shape (n, d) or (n,), got {array.shape}; lattices go with a Tripartition")

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..channels import Channel, check_time, for_model
-from ..errors import InputError, check_mask, check_memory, shown
+from ..errors import InputError, array_of, check_mask, check_memory, shown
 from ..estimate import Curve, Estimate
 from ..lattice import BoolArray, FloatArray, Lattice, Rng, Tripartition
 from .spins import NoisySamples
@@ -186,7 +186,7 @@ def _checked(
     """Return the channel for the model's data, and x_t as floats. The last mask is that of the sites that are read."""
     t, channel = check_time(t), for_model(model, channel)
     model.solver.check_channel(channel)
-    x_t = np.asarray(x_t, float)
+    x_t = np.asarray(array_of("x_t", x_t), float)
     shape = model.lattice.shape
     if x_t.shape[1:] != shape or x_t.ndim != len(shape) + 1 or not len(x_t):
         raise InputError(f"x_t must have shape (n, {', '.join(map(str, shape))}), got {x_t.shape}")

@@ -126,4 +126,5 @@ def _list(key: str, value: Any) -> Any:
 
 
 def _flag(key: str) -> str:
-    return "--" + key.replace("_", "-")
+    own = key in (*_WITH_OPTIONS, "beta", "mass_squared", "mean", "std")
+    return "--" + key.replace("_", "-") if own else f"--set {key}=.."

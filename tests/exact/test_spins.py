@@ -235,6 +235,8 @@ test_refusals = refusals(
     (lambda: data(np.zeros((2, 4, 5))), "x_t must have shape"),
     (lambda: data(np.full((2, 5, 5), np.nan)), "x_t must be finite"),
     (lambda: data(np.zeros((2, 5, 5)), region=np.ones((5, 5))), "region must be a boolean mask"),
+    (lambda: data(np.ma.masked_equal(np.eye(5)[None], 1)), "x_t must not have masked entries, got 5"),
+    (lambda: data(1j * np.ones((2, 5, 5))), "x_t must be an array of real numbers"),
 )
 
 

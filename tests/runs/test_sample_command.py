@@ -270,7 +270,7 @@ def test_bad_input_is_refused_in_one_sentence(shell, tmp_path):
     for line, sentence in [
         (f"{base} 0", "Invalid value for '--n-samples'"),
         (f"{base} 1000000000000000", "n_samples is too large: it needs about "),
-        (f"{base} 5 --set std=3", "--std has no meaning for ising, which takes --shape, --beta, --field, --anisotropy"),
+        (f"{base} 5 --set std=3", "--std has no meaning for ising, which takes --shape, --beta, --set field=..,"),
         (f"{base} 5 --periodic 2", "--periodic must list axes from 0 to 1, got 2"),
         (f"{base} 5 --set field", "--set must look like field=0.3, got 'field'; a name and a number"),
         (f"{base} 5".replace("8x6", "0x6"), "shape must be positive integers"),
