@@ -27,7 +27,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -185,11 +185,8 @@ class Parts:
         self._version = stored and stored["package_version"]
         self.finished = resume and self.plan is None and out.exists()
 
-    def read_finished(self, name: str) -> None:
-        """Take the plan from the result file. Raises InputError where that is not a file called `name`."""
-        from .results import load
-
-        found = load(self.out).attrs
+    def read_finished(self, name: str, found: Mapping[str, Any]) -> None:
+        """Take the plan from the root attributes of the result file; InputError where that is not called `name`."""
         if found["name"] != name:
             raise InputError(
                 f"{self.out} holds a {found['name']}, no {name}; use --force to overwrite it, or another name"
@@ -236,8 +233,13 @@ class Parts:
 
 
 @contextlib.contextmanager
-def unfinished(out: str | os.PathLike[str] | None, name: str, *, resume: bool, force: bool) -> Iterator[Parts]:
-    """Yield the folder of what is finished of a result file called `name`; without `out` it is a temporary one."""
+def unfinished(
+    out: str | os.PathLike[str] | None, name: str, load: Callable[[Path], Any], *, resume: bool, force: bool
+) -> Iterator[Parts]:
+    """Yield the folder of what is finished of a result file called `name`, which `load` reads.
+
+    Without `out` the folder is a temporary one.
+    """
     if out is None:
         with tempfile.TemporaryDirectory() as folder, Parts(Path(folder) / "result.h5") as parts:
             yield parts
@@ -246,7 +248,7 @@ def unfinished(out: str | os.PathLike[str] | None, name: str, *, resume: bool, f
     check_output(path, resume=resume, force=force)
     with Parts(path, resume, force) as parts:
         if parts.finished:
-            parts.read_finished(name)
+            parts.read_finished(name, load(path).attrs)
         yield parts
 
 

@@ -13,8 +13,8 @@ import lattice_diffusion
 ROOT = Path(lattice_diffusion.__file__).parent
 # Rooms in the order data flow through them: each imports from those on lines before it only.
 ORDER = [
-    ("errors", "lazy", "threads", "estimate", "progress"),
-    ("registry", "store", "hdf5"),
+    ("errors", "lazy", "threads", "progress"),
+    ("registry", "store", "hdf5", "estimate"),
     ("lattice", "kernels", "results"),
     ("channels", "noise_units"),
     ("exact",),

@@ -106,7 +106,7 @@ def compare(
         "unit": unit_of(unit).name,
         **samples.describe(),
     }
-    with unfinished(out, NAME, resume=resume, force=force) as parts:
+    with unfinished(out, NAME, load, resume=resume, force=force) as parts:
         parts.begin(plan, **({} if budget is None else {"budget": budget}))
         if parts.finished:
             return Comparison(load(parts.out), named)

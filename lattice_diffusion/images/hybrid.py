@@ -141,7 +141,7 @@ def hybrid(
     for net in given_nets.values() if device is not None else ():
         moved(net, where)
     asked = {"by": by, "tolerance": tolerance, "budget": budget, "seed": seed}
-    with unfinished(out, HYBRID, resume=resume, force=force) as parts:
+    with unfinished(out, HYBRID, load, resume=resume, force=force) as parts:
         opened = open_images(images, key=key, labels=labels, n_max=n_max, value_range=value_range)
         if progress:
             say(str(opened))

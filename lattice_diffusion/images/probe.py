@@ -106,7 +106,7 @@ def probe(
     asked = {"times": plain(times), "radii": plain(radii), "pixel": plain(pixel), "channel": channel, "budget": budget}
     asked |= {"calibrate": calibrate, "tolerance": tolerance, "seed": seed, "device": device}
     asked |= {"schedule": schedule, "bits_per_dim": bits_per_dim}
-    with unfinished(out, PROBE, resume=resume, force=force) as parts:
+    with unfinished(out, PROBE, load, resume=resume, force=force) as parts:
         opened = open_images(images, key=key, labels=labels, n_max=n_max, value_range=value_range, tokens=tokens)
         noise = {"channel": channel, "schedule": schedule, "tokens": opened.symbols, "body": body}
         plan = _plan(opened, times, radii, pixel, seed=seed, **noise, **{"steps": STEPS, **training})
