@@ -40,7 +40,7 @@ LIMITS: Limits = {
 }
 CHANNELS = ("gaussian", "bitflip", "erasure", "uniform")
 TOKEN_CHANNELS = ("erasure", "uniform")
-BODIES = {"mlp": (64, 512), "gated": (64, 512), "conv": (32, 32)}  # their width and batch size
+BODIES = {"mlp": (64, 512), "gated": (64, 512), "conv": (32, 96)}  # their width and batch size
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class AmortisedLikelihood(Parameters):
         body: of the networks: "mlp"; "gated", whose units open and shut by the local spectrum of what is seen, for
             images whose texture or contrast varies; "conv", a U-Net, which learns more of whole images and is slower.
             Averages are then over as many samples as take half the time of the training.
-        width, steps, batch_size: of a network and its training; None: 64 and 512, of "conv" 32 and 32.
+        width, steps, batch_size: of a network and its training; None: 64 and 512, of "conv" 32 and 96.
         device: of torch, such as "cuda"; "auto" is the GPU where there is one.
 
     Attributes:

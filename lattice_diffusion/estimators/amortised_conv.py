@@ -32,6 +32,8 @@ HALVINGS, DEPTH = 2, 2  # of `GlobalNet`
 HIDDEN = 0.1  # at most this share of the pixels of a view beside A, while training
 PIXELS, PIXELS_ON_GPU = 1 << 17, 1 << 22  # evaluated at a time
 BOXES = 2  # passes of a training step through boxes, beside one through whole images
+PASSES = BOXES + 1
+MORE_OF_A = 20.0  # pixels that A counts as; all others count alike, else those of small boxes are most of the noise
 
 
 class ConvLaw(nn.Module):
@@ -161,13 +163,23 @@ class ConvObjective(Objective):
     def loss(self, law: Any, rows: Rows, rng: torch.Generator, *, near: bool = False) -> Tensor:
         """Return the mean cross entropy of images (n,) by a pass through whole images and some through boxes.
 
-        near: while training, where more than A is hidden, and what is seen is denoised.
+        near: while training, where every pass takes a part of the images, more than A is hidden, and what is seen is
+        denoised.
         """
         radii = torch.randint(len(law.views.radii), (BOXES,), generator=rng, device=rng.device).tolist()
-        return torch.stack([self._nats(law, rows, j, rng, training=near) for j in (None, *radii)]).mean(dim=0)
+        if near:
+            parts = np.array_split(rows, PASSES) if isinstance(rows, np.ndarray) else rows.tensor_split(PASSES)
+            passes = [
+                self._nats(law, part, j, rng, training=True) for part, j in zip(parts, (None, *radii), strict=True)
+            ]
+            return torch.cat(passes)
+        return torch.stack([self._nats(law, rows, j, rng, training=False) for j in (None, *radii)]).mean(dim=0)
 
     def _nats(self, law: Any, rows: Rows, j: int | None, rng: torch.Generator, *, training: bool) -> Tensor:
-        """Return the cross entropy of images in one view, the box of radius number j or, None, the whole image."""
+        """Return the cross entropy of A in one view, the box of radius number j or, None, the whole image.
+
+        training: the sum over all pixels of the view instead, by the number of pixels of an image.
+        """
         n, device, radii = len(rows), rng.device, law.views.radii
         k = torch.randint(len(self.noise.times), (n,), generator=rng, device=device)
         at = law.views.draw(n, rng, near=training and j is not None)  # whole images tell of all their pixels anyhow
@@ -190,7 +202,8 @@ class ConvObjective(Objective):
         if not training:
             return at_a
         denoised = -log_softmax(logits + self.noise.log_p(scene.noisy, k), dim=1).gather(1, level)
-        return at_a + _mean(nats, scene.there - scene.keep) + _mean(denoised, scene.keep)
+        of_pixels = torch.where(scene.keep > 0, denoised, nats) * scene.there
+        return (of_pixels.sum(dim=(1, 2, 3)) + MORE_OF_A * at_a) / law.prior[0].numel()
 
     @torch.no_grad()
     def laws(self, law: Any, rows: Indices, t: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -219,8 +232,3 @@ class ConvObjective(Objective):
         """Return those of the pixel that varies most, (n,), as far as a network tells them apart."""
         found = self.noise.log_snr[k] + self.noise.variance.max().log()
         return found.clamp(-LOG_SNR_RANGE, LOG_SNR_RANGE)
-
-
-def _mean(x: Tensor, weight: Tensor) -> Tensor:
-    """Return averages (n,) over pixels (n, 1, row, column); 0 where there are none."""
-    return (x * weight).sum(dim=(1, 2, 3)) / weight.sum(dim=(1, 2, 3)).clamp(min=1)

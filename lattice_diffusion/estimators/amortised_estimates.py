@@ -255,8 +255,8 @@ def n_measured(plan: ProbePlan, kind: str, n: int) -> int:
     if plan.body != "conv" or kind == "labels":
         return n
     passes = len(plan.times) * (len(plan.radii) if kind == "null" else 1)
-    # a step is three passes forwards and backwards, as long as nine forwards; an image passes held out and in sample
-    return min(n, max(LEAST, 9 * plan.steps * plan.batch_size // (4 * passes)))
+    # an image of a step passes forwards and backwards, as long as three forwards; one measured, held out and in sample
+    return min(n, max(LEAST, 3 * plan.steps * plan.batch_size // (4 * passes)))
 
 
 def _beside(read: Any, indices: Any) -> Any:

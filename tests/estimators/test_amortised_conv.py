@@ -11,7 +11,7 @@ from lattice_diffusion import Lattice
 from lattice_diffusion.channels import BitFlip, Erasure, Gaussian, Uniform
 from lattice_diffusion.estimators import AmortisedLikelihood, amortised_estimates
 from lattice_diffusion.estimators.amortised import ProbePlan
-from lattice_diffusion.estimators.amortised_conv import ConvLaw, ConvObjective, Scene
+from lattice_diffusion.estimators.amortised_conv import MORE_OF_A, ConvLaw, ConvObjective, Scene
 from lattice_diffusion.estimators.amortised_data import field_of_array
 from lattice_diffusion.estimators.amortised_estimates import folds, measure
 from lattice_diffusion.estimators.amortised_network import Views
@@ -104,6 +104,19 @@ def test_the_prior_is_the_frequency_of_levels_of_places_as_far_as_they_differ():
     assert apart[2, 0, 0] > 0.99
 
 
+def test_all_pixels_of_all_views_count_alike_in_training_and_a_for_more():
+    """Of what is all but erased a law without weights knows nothing, log 3 at every pixel."""
+    tokens = np.random.default_rng(0).integers(3, size=(20, *SHAPE))
+    pixels = field_of_array(tokens, None, tokens=3).pixels
+    noise = noise_of(Erasure(3), np.array([1 - 1e-9]), pixels, "cpu")
+    law = ConvLaw(Views(SHAPE, (1,), (0, 2), 0, noise.channels), 3, np.zeros((3, *SHAPE)), 4, np.random.default_rng(0))
+    torch.nn.init.zeros_(law.readout.weight)
+    objective = ConvObjective(tokens[:, None].astype(float).__getitem__, noise)
+    loss = objective.loss(law, np.arange(9), torch.Generator().manual_seed(0), near=True)
+    wanted = (np.repeat([30, 6, 6], 3) + MORE_OF_A) / 30 * np.log(3)  # a box at the edge has six pixels
+    assert loss.detach().numpy() == pytest.approx(wanted, rel=1e-5)
+
+
 @pytest.mark.slow
 def test_a_far_pixel_that_alone_tells():
     """A repeats one pixel beyond the box; where each is seen with probability 1 - t they share (1 - t)^2 log 2."""
@@ -116,7 +129,7 @@ def test_a_far_pixel_that_alone_tells():
     assert 0.85 * exact < float(found.cmi[0, 0]) < exact + 4 * float(found.cmi_stderr[0, 0])
 
 
-PLAN = ProbePlan((0.5,), (1, 2), None, steps=2, width=4, batch_size=8, body="conv")
+PLAN = ProbePlan((0.5,), (1, 2), None, steps=2, width=4, batch_size=24, body="conv")
 
 
 @pytest.mark.filterwarnings("ignore::lattice_diffusion.images.ImageWarning")
@@ -126,7 +139,7 @@ def test_a_probe_by_conv_networks_tells_labels_by_perceptrons():
     options = {"times": 2, "radii": (1,), "steps": 2, "width": 4, "calibrate": False, "progress": False}
     result = ld.probe(colours, labels=rng.integers(2, size=60), body="conv", **options)
     plan = json.loads(result.parameters)["plan"]
-    assert (plan["body"], plan["width"], plan["batch_size"]) == ("conv", 4, 32)
+    assert (plan["body"], plan["width"], plan["batch_size"]) == ("conv", 4, 96)
     assert PLAN.by_perceptrons().width == 64
     assert np.isfinite(result["probe"]["label_information"]).all()
     sentences = rng.integers(3, size=(60, 7))
@@ -154,7 +167,7 @@ def test_a_killed_measurement_goes_on_to_the_same_numbers(tmp_path):
 def test_averages_are_over_some_of_the_samples(monkeypatch):
     field = field_of_array(np.random.default_rng(4).standard_normal((80, *SHAPE)))
     some = dict(folds(field, PLAN, "cpu", None, lambda: None))
-    assert [len(some[kind].rows) for kind in ("boxes", "null")] == [18, 10]  # half of 9 * 2 * 8 // 4, and of 20
+    assert [len(some[kind].rows) for kind in ("boxes", "null")] == [18, 10]  # half of 3 * 2 * 24 // 4, and of 20
     monkeypatch.setattr(amortised_estimates, "n_measured", lambda plan, kind, n: n)
     every = dict(folds(field, PLAN, "cpu", None, lambda: None))
     assert [len(every[kind].rows) for kind in ("boxes", "null")] == [40, 40]
