@@ -33,6 +33,7 @@ from ..threads import one_thread
 
 HEAVY = 6.0  # kurtosis of a Laplace law
 FEW_VALUES = 8  # columns with so few values are spins or categories, not continuous
+COLUMNS_LOOKED_AT = 64  # for copies of samples
 
 
 # -- samples -----------------------------------------------------------------------------------------------
@@ -267,6 +268,22 @@ def group_index(groups: ArrayLike | None, n: int) -> NDArray[np.intp]:
     return np.unique(labels, return_inverse=True)[1].astype(np.intp)
 
 
+def warn_of_copies(sample: Sample) -> None:
+    """Warn of samples that are copies of others: where a value of a column of many values repeats, so does all else."""
+    rows = np.hstack([sample.a, sample.c, sample.b])
+    for column in rows.T[:COLUMNS_LOOKED_AT]:
+        values, first, index, count = np.unique(column, return_index=True, return_inverse=True, return_counts=True)
+        if len(first) == len(rows):
+            return
+        if len(first) < 0.1 * len(rows) or (count > 1).mean() < 0.05:  # few values, or one alone repeats, such as 0
+            continue
+        steps = np.diff(values) / np.diff(values).min()  # of rounded values and counts, whole
+        if np.abs(steps - np.rint(steps)).max() > 0.01 and (rows == rows[first[index]]).all():
+            text = f"{len(rows) - len(first)} of {len(rows)} samples are copies of others, which are not independent"
+            warnings.warn(f"{text}; leave them out, or give groups, a label for each original", stacklevel=3)
+            return
+
+
 # -- estimators --------------------------------------------------------------------------------------------
 
 
@@ -368,7 +385,8 @@ class Estimator(Parameters, ABC):
 
         Raises InputError for lengths that differ, NaN, masked entries, a constant column of a, values that are no
         tokens, fewer samples (or groups) than folds, a two-valued column given to an estimator of continuous data.
-        Constant columns of b and c tell nothing; heavy tails may be mapped to normal scores (`light_tailed`).
+        Warns where samples are copies of others, as those of a bootstrap, and no groups are given. Constant columns of
+        b and c tell nothing; heavy tails may be mapped to normal scores (`light_tailed`).
         """
         if isinstance(c, Tripartition):
             parts, c = c, None
@@ -376,6 +394,8 @@ class Estimator(Parameters, ABC):
         sample = light_tailed(sample) if self.tails_mapped else sample
         if self.continuous_only:
             sample.check_continuous(type(self).__name__)
+        if groups is None:
+            warn_of_copies(sample)
         self._verbose, self._start = verbose, time.monotonic()
         with threads_of(threads), gpu_memory("take fewer samples or a smaller network, or device='cpu'"):
             self.estimate_ = self._estimate(sample, group_index(groups, len(sample)), np.random.default_rng(rng))

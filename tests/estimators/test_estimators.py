@@ -371,6 +371,24 @@ def test_groups_stay_together_and_make_the_error():
         Spy().fit(values, c, groups=np.arange(2000) % 4, rng=rng)
 
 
+def test_copies_of_samples_need_groups():
+    class Spy(est.Estimator):
+        def _log_ratios(self, train, test, rng):
+            return test.a[:, 0]
+
+    rng = np.random.default_rng(1)
+    a, c, z = rng.standard_normal((3, 200))
+    drawn = rng.integers(200, size=300)  # a bootstrap
+    text = f"{300 - len(np.unique(drawn))} of 300 samples are copies of others"
+    with pytest.warns(UserWarning, match=text):
+        Spy().fit(a[drawn], c[drawn], z[drawn] > 0, rng=0)
+    Spy().fit(a[drawn], c[drawn], groups=drawn, rng=0)
+    gated = np.where(z > 0, a, 0.0)
+    for values in (gated, z > 0, rng.integers(8, size=200), rng.poisson(1000, 200), np.round(a, 1)):
+        Spy().fit(values, values, rng=0)  # equal samples, and no copies
+        Spy().fit(values, np.stack([values, c.round(1)], axis=1), rng=0)
+
+
 def test_channels_of_a_lattice_all_belong_to_its_sites():
     rng = np.random.default_rng(0)
     parts = ld.Lattice((2, 3)).tripartition((0, 0), 1)
