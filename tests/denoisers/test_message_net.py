@@ -50,7 +50,7 @@ def test_the_law_of_a_bond_sees_its_box_alone():
 def test_loops_teach_it_the_spin(tmp_path):
     """Erased loops of 3 x 4 faces; a file holds what is learned."""
     model, net = ld.models.DomainWalls((3, 4)), MessageNet(1, channel=Erasure())
-    fit(net, model.sample(500, 3), steps=100, batch_size=16, learning_rate=0.1, ema=0.9, rng=4, progress=False)
+    fit(net, model.sample(500, 3), steps=150, batch_size=16, learning_rate=0.1, ema=0.9, rng=4, progress=False)
     assert net.messages.weights[0].item() < -0.99  # from -0.5
     save(tmp_path / "net.pt", net)
     assert apart(load(tmp_path / "net.pt"), 1) == apart(net, 1) < 0.2
