@@ -31,7 +31,6 @@ from lattice_diffusion.images.decisions import GLOBAL, probe_variables, snr_weig
 from lattice_diffusion.images.hybrid import window_of
 from lattice_diffusion.images.hybrid_networks import CHANNEL, Split, Training, split, stream, trained
 from lattice_diffusion.images.probe import field_of_images
-from lattice_diffusion.phases import nonlocality_window
 
 LEVELS, SEED = 8, 0
 TIMES, RADII = tuple(k / 12 for k in range(1, 12)), (1, 2, 3)  # of the probe
@@ -75,13 +74,12 @@ def squared_errors(nets: dict[int, Any], x_0: NDArray, rng: np.random.Generator)
     return found
 
 
-def window_of_networks(nets: dict[int, Any], data: Split) -> tuple[float, float]:
+def window_of_networks(nets: dict[int, Any], data: Split, radius: int) -> tuple[float, float]:
     """Return when the local network's squared error exceeds the global one's by a quarter of the most or more."""
     errors = squared_errors(nets, np.concatenate([data.real, data.reference])[:N_ERRORS], np.random.default_rng(1))
     excess = (errors[:, :, 0, 0] - errors[:, :, 1, 0]).mean(axis=0)
-    seen = nonlocality_window(np.array(TIMES), excess, 0.25 * float(excess.max()))
-    assert seen is not None  # the largest exceeds a quarter of itself
-    return (seen.start.value if seen.start else 0.0), (seen.stop.value if seen.stop else 1.0)
+    found = {"excess_mse": (("t", "radius"), excess[:, None])}
+    return window_of(None, xr.Dataset(found, {"t": list(TIMES), "radius": [radius]}), by="error", radius=radius)
 
 
 def probed(
@@ -153,7 +151,7 @@ def main() -> None:
             added, window = area_law(opened, data, nets, folder, asked.body, asked.steps)
             numbers |= added
         else:
-            window = window_of_networks(nets, data)
+            window = window_of_networks(nets, data, one.radius)
         result = ld.hybrid(
             opened,
             networks={one.radius: nets[one.radius], "global": nets[GLOBAL]},

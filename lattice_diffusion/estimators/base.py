@@ -12,6 +12,7 @@ read and change them, and fitted attributes end in an underscore.
 
 import contextlib
 import copy
+import itertools
 import time
 import warnings
 from abc import ABC
@@ -270,16 +271,16 @@ def group_index(groups: ArrayLike | None, n: int) -> NDArray[np.intp]:
 
 def warn_of_copies(sample: Sample) -> None:
     """Warn of samples that are copies of others: where a value of a column of many values repeats, so does all else."""
-    rows = np.hstack([sample.a, sample.c, sample.b])
-    for column in rows.T[:COLUMNS_LOOKED_AT]:
+    parts, n = (sample.a, sample.c, sample.b), len(sample)
+    for column in itertools.islice((column for x in parts for column in x.T), COLUMNS_LOOKED_AT):
         values, first, index, count = np.unique(column, return_index=True, return_inverse=True, return_counts=True)
-        if len(first) == len(rows):
+        if len(first) == n:
             return
-        if len(first) < 0.1 * len(rows) or (count > 1).mean() < 0.05:  # few values, or one alone repeats, such as 0
-            continue
+        if len(first) <= max(FEW_VALUES, 0.1 * n) or (count > 1).mean() < 0.05:
+            continue  # few values, or one alone repeats, such as 0
         steps = np.diff(values) / np.diff(values).min()  # of rounded values and counts, whole
-        if np.abs(steps - np.rint(steps)).max() > 0.01 and (rows == rows[first[index]]).all():
-            text = f"{len(rows) - len(first)} of {len(rows)} samples are copies of others, which are not independent"
+        if np.abs(steps - np.rint(steps)).max() > 0.01 and all((x == x[first[index]]).all() for x in parts):
+            text = f"{n - len(first)} of {n} samples are copies of others, which are not independent"
             warnings.warn(f"{text}; leave them out, or give groups, a label for each original", stacklevel=3)
             return
 

@@ -383,6 +383,7 @@ def test_copies_of_samples_need_groups():
     with pytest.warns(UserWarning, match=text):
         Spy().fit(a[drawn], c[drawn], z[drawn] > 0, rng=0)
     Spy().fit(a[drawn], c[drawn], groups=drawn, rng=0)
+    Spy().fit(np.repeat(a[:3], 2), np.tile(c[:3], 2), np.ones(6), rng=0)
     gated = np.where(z > 0, a, 0.0)
     for values in (gated, z > 0, rng.integers(8, size=200), rng.poisson(1000, 200), np.round(a, 1)):
         Spy().fit(values, values, rng=0)  # equal samples, and no copies
