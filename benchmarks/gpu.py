@@ -211,7 +211,7 @@ def images(bench: Bench) -> Numbers:
     colour = ld.samplers.gaussian_field(ld.Lattice((32, 32)), 0.02, bench.size(30_000, 600), rng, np.float32)
     colour = np.clip(128 + 60 * colour.reshape(-1, 3, 32, 32), 0, 255).astype(np.uint8)
     steps = {"steps": 4} if bench.small else {}
-    how: dict[str, Any] = {"device": bench.device, "progress": False, "calibrate": False, **steps}
+    how: dict[str, Any] = {"device": bench.device, "progress": False, "calibrate": False, "body": "mlp", **steps}
     radii, times = ("1..3", 2) if bench.small else ("1..12", 11)
     for name, x, more in (("grey", digits, {"labels": labels, "value_range": "0,15"}), ("colour", colour, {})):
         start = time.perf_counter()

@@ -34,6 +34,7 @@ CHANNEL = ld.channels.Gaussian("linear")
 KINDS = {"mnist": "MNIST", "cifar": "CIFAR-10", "photos": "photographs"}
 TIMES, RADII, FLOOR = (0.3, 0.5, 0.7), (1, 2, 3, 4), 0.005
 SMALL: dict[str, Any] = {"times": TIMES, "radii": RADII, "batch_size": 128}
+PROBE: dict[str, Any] = {"body": "mlp", "calibrate": False}
 OPTIONS: dict[str, dict[str, Any]] = {
     "mnist": {"times": 9, "steps": 2000},
     "mnist-shuffled": {"times": (0.1, 0.3, 0.5, 0.7, 0.9), "radii": RADII, "steps": 600},
@@ -119,7 +120,7 @@ def probe_toy(toy: Toy, n: int, name: str, folder: Path) -> xr.Dataset:
     x = toy.model.sample(n, np.random.default_rng(1))
     options = OPTIONS[name.partition("+")[0]] | {"times": [toy.time(CHANNEL.snr(t)) for t in TIMES]}
     x = np.moveaxis(x, 1, 3) if x.ndim == 4 else x
-    result = ld.probe(x, out=folder / f"{name}.h5", resume=True, calibrate=False, **options)
+    result = ld.probe(x, out=folder / f"{name}.h5", resume=True, **PROBE, **options)
     return result["probe"].to_dataset().assign_coords(t=list(TIMES))
 
 
@@ -245,7 +246,7 @@ def main() -> None:
     for name in asked.sets:
         opened = images(name, asked.data)
         out = asked.folder / f"{name}.h5"
-        result = ld.probe(opened, out=out, resume=True, calibrate=False, **OPTIONS[name])
+        result = ld.probe(opened, out=out, resume=True, **PROBE, **OPTIONS[name])
         found = probes[name] = result["probe"].to_dataset()
         coords = {"t": found["t"].values, "radius": [0, *RADII]}
         snr = np.exp(found["log_snr"].values)

@@ -326,10 +326,12 @@ def probe(
         float, What(help="KL that the recommended r(t) may cost, in bits per value of a pixel.")
     ] = 0.001,
     body: Annotated[
-        Literal["mlp", "gated", "conv"],
-        Effort(help="Body of the networks; gated: where texture varies; conv: a U-Net, slower."),
-    ] = "mlp",
-    steps: Annotated[int | None, Effort(help="Training steps of every network (default: 2000).")] = None,
+        Literal["auto", "mlp", "gated", "conv"],
+        Effort(
+            help="Body of the networks; gated: where texture varies; conv: a U-Net, slower (auto: of large images)."
+        ),
+    ] = "auto",
+    steps: Annotated[int | None, Effort(help="Training steps of every network (default: 2000, of conv 1000).")] = None,
     budget: Annotated[float | None, Effort(help="Seconds that all of it may take, instead of --steps.")] = None,
     seed: Seed = 0,
     device: Device = "cpu",

@@ -40,7 +40,9 @@ LIMITS: Limits = {
 }
 CHANNELS = ("gaussian", "bitflip", "erasure", "uniform")
 TOKEN_CHANNELS = ("erasure", "uniform")
-BODIES = {"mlp": (64, 512), "gated": (64, 512), "conv": (32, 96)}  # their width and batch size
+BODIES = {"mlp": (64, 512, 2000), "gated": (64, 512, 2000), "conv": (32, 96, 1000)}  # width, batch size and steps
+SIZES = ("width", "batch_size", "steps")
+LARGE, MANY = 24, 5000  # pixels along both sides, and samples, from which on a U-Net finds more than a perceptron
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,13 @@ class ProbePlan:
         corrected: half-way between held-out and in-sample averages; False: held out, too low.
         null: whether to measure what is found where C comes from another sample.
         body: of the networks, mlp, the same gated by the local spectrum of what is seen (see `amortised_gate`), or conv
-            (see `amortised_conv`).
+            (see `amortised_conv`); `body_for` chooses.
     """
 
     times: tuple[float, ...]
     radii: tuple[int, ...]
     pixel: Pixel | None
-    steps: int = 3000
+    steps: int = None  # type: ignore[assignment]
     seed: int = 0
     folds: int = 2
     width: int = None  # type: ignore[assignment]
@@ -85,7 +87,7 @@ class ProbePlan:
         for name, allowed in (("channel", CHANNELS), ("body", BODIES)):
             if (value := getattr(self, name)) not in allowed:
                 raise InputError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
-        for name, default in zip(("width", "batch_size"), BODIES[self.body], strict=True):
+        for name, default in zip(SIZES, BODIES[self.body], strict=True):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
         if self.channel != "gaussian" and self.schedule != "linear":
@@ -103,7 +105,7 @@ class ProbePlan:
 
     def by_perceptrons(self) -> Self:
         """Return the same plan for perceptrons of the usual size."""
-        return replace(self, body="mlp", **dict.fromkeys(("width", "batch_size")))  # type: ignore[arg-type]
+        return replace(self, body="mlp", **dict.fromkeys(SIZES[:2]))  # type: ignore[arg-type]
 
     def noise(self) -> Channel | TokenNoise:
         """Return the channel."""
@@ -124,6 +126,13 @@ class ProbePlan:
 
 def _increasing(values: Sequence[float]) -> bool:
     return len(values) > 0 and all(a < b for a, b in itertools.pairwise(values))
+
+
+def body_for(body: str, n: int, shape: tuple[int, ...], tokens: int | None) -> str:
+    """Return the body that "auto" is for n samples of this shape: a U-Net where they are many large images."""
+    if body != "auto":
+        return body
+    return "conv" if tokens is None and n >= MANY and min(shape[-2:]) >= LARGE else "mlp"
 
 
 def reach(shape: tuple[int, int], pixel: Pixel | None) -> int:
@@ -147,8 +156,9 @@ class AmortisedLikelihood(Parameters):
             Where samples look alike everywhere, it is most of the accuracy.
         body: of the networks: "mlp"; "gated", whose units open and shut by the local spectrum of what is seen, for
             images whose texture or contrast varies; "conv", a U-Net, which learns more of whole images and is slower.
-            Averages are then over as many samples as take half the time of the training.
-        width, steps, batch_size: of a network and its training; None: 64 and 512, of "conv" 32 and 96.
+            Averages are then over as many samples as take half the time of the training. "auto": "conv" of 5000 images
+            or more whose sides have 24 pixels or more, "mlp" of others and of tokens.
+        width, steps, batch_size: of a network and its training; None: 64, 2000 and 512, of "conv" 32, 1000 and 96.
         device: of torch, such as "cuda"; "auto" is the GPU where there is one.
 
     Attributes:
@@ -156,15 +166,15 @@ class AmortisedLikelihood(Parameters):
     """
 
     limits: ClassVar[Limits] = LIMITS
-    choices: ClassVar = {"body": tuple(BODIES)}
+    choices: ClassVar = {"body": ("auto", *BODIES)}
     folds: int = 2
     _: KW_ONLY
     corrected: bool = True
     null: bool = False
     near: int = 3
-    body: Literal["mlp", "gated", "conv"] = "mlp"
+    body: Literal["auto", "mlp", "gated", "conv"] = "auto"
     width: int | None = None
-    steps: int = 3000
+    steps: int | None = None
     batch_size: int | None = None
     device: str = "cpu"
 
@@ -201,7 +211,9 @@ class AmortisedLikelihood(Parameters):
         channel = Gaussian("linear") if channel is None else channel
         if getattr(channel, "name", None) not in CHANNELS:
             raise InputError(f"channel must be Gaussian, BitFlip, Erasure or Uniform, got {channel!r}")
-        place = _place(pixel, x_0)
+        place, symbols = _place(pixel, x_0), symbols_of(channel)
+        settings = {name: value for name, value in self.get_params().items() if name != "device"}
+        settings["body"] = body_for(self.body, len(x_0), (1, *np.shape(x_0)[1:]), symbols)
         plan = ProbePlan(
             tuple(map(float, times)),
             tuple(map(int, radii)),
@@ -209,8 +221,8 @@ class AmortisedLikelihood(Parameters):
             seed=int(np.random.default_rng(rng).integers(1 << 63)),
             channel=channel.name,
             schedule=channel.schedule if isinstance(channel, Gaussian) else "linear",
-            tokens=symbols_of(channel),
-            **{name: value for name, value in self.get_params().items() if name != "device"},
+            tokens=symbols,
+            **settings,
         )
         field, steps = field_of_array(x_0, place, tokens=plan.tokens), itertools.count(1)
         n_steps = plan.steps * plan.folds * len(plan.kinds(field))

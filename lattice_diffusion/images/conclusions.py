@@ -102,7 +102,7 @@ def probe_findings(probe: Group) -> Iterator[str]:
         )
     yield (
         "All of this is what the probe's network has learned. A larger one may learn more of the whole image, so that "
-        "windows and radii grow: of 60,000 digits, --body conv finds twice the loss at r = 2 that a perceptron does."
+        "windows and radii grow: of 60,000 digits --body conv finds twice the loss at r = 2 that --body mlp does."
     )
 
 

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..channels import Schedule
 from ..errors import InputError, device_of, shown
-from ..estimators.amortised import CHANNELS, ProbePlan, reach
+from ..estimators.amortised import BODIES, CHANNELS, ProbePlan, body_for, reach
 from ..estimators.amortised_data import LEVEL_SAMPLE, MAX_LEVELS, Field, Pixel, pixels_of
 from ..lattice import Rng
 from ..noise_units import level
@@ -35,7 +35,6 @@ from .decisions import BITS_PER_DIM, probe_variables
 from .images import Images, open_images
 
 DEFAULT_RADII = 12
-STEPS = 2000  # of training a network, where no budget is given
 OVERHEAD_STEPS = 12  # of a network, in which its validation and trials take as long
 MOST_TIMES = 1000
 HELD_BYTES = 2**30  # images up to this size are read once and kept
@@ -57,7 +56,7 @@ def probe(
     calibrate: bool = True,
     tolerance: float = 0.01,
     bits_per_dim: float = BITS_PER_DIM,
-    body: Literal["mlp", "gated", "conv"] = "mlp",
+    body: Literal["auto", "mlp", "gated", "conv"] = "auto",
     budget: float | None = None,
     rng: Rng = 0,
     device: str = "cpu",
@@ -83,10 +82,11 @@ def probe(
         calibrate: whether as many pictures of known truth are measured, too.
         tolerance: nats that the CMI must exceed inside the windows.
         bits_per_dim: KL that the recommended r(t) may cost, in bits per value of a pixel.
-        body: of the networks; gated: for images whose texture or contrast varies; conv: a U-Net, which learns more of
-            whole images and is slower (see `AmortisedLikelihood`).
-        budget: about the seconds that all of it may take, instead of `steps`; 2000 training steps for every network if
-            neither is given.
+        body: of the networks; mlp: perceptrons; gated: for images whose texture or contrast varies; conv: a U-Net,
+            which learns more of whole images and is slower; auto: conv of 5000 images or more whose sides have 24
+            pixels or more, mlp of others (see `AmortisedLikelihood`).
+        budget: about the seconds that all of it may take, instead of `steps`; 2000 training steps for every network,
+            1000 for a U-Net, if neither is given.
         rng: decides weights, noise and folds.
         device: of torch, such as "cuda".
         out: result file; also the name of the folder OUT.parts of what is finished. None: nothing is kept.
@@ -108,8 +108,15 @@ def probe(
     asked |= {"schedule": schedule, "bits_per_dim": bits_per_dim}
     with unfinished(out, PROBE, load, resume=resume, force=force) as parts:
         opened = open_images(images, key=key, labels=labels, n_max=n_max, value_range=value_range, tokens=tokens)
-        noise = {"channel": channel, "schedule": schedule, "tokens": opened.symbols, "body": body}
-        plan = _plan(opened, times, radii, pixel, seed=seed, **noise, **{"steps": STEPS, **training})
+        noise = {"channel": channel, "schedule": schedule, "tokens": opened.symbols}
+        bodies = [body_for(body, opened.shape[0], opened.shape, opened.symbols)]
+        if body == "auto" and budget is not None and bodies != ["mlp"]:
+            bodies.append("mlp")
+        if budget is not None and parts.plan is not None:  # both followed from another day's speed
+            training["steps"], settled_body = (parts.plan["plan"][name] for name in ("steps", "body"))
+            bodies = [one for one in bodies if one == settled_body] or bodies
+        plans = [_plan(opened, times, radii, pixel, seed=seed, body=one, **noise, **training) for one in bodies]
+        plan = plans[0]
         field = field_of_images(opened, plan.pixel)
         warned = [*opened.oddities(), *_unresolved(field, plan, opened)]
         if progress:
@@ -117,12 +124,11 @@ def probe(
         some = np.arange(min(field.n, N_SPECTRUM))
         known = pictures_for(field.read(some), plan, field.labels is not None) if calibrate else {}
         within = budget if parts.plan is None else None
-        if budget is not None and parts.plan is not None:  # steps followed from another day's speed
-            plan = replace(plan, steps=int(parts.plan["plan"]["steps"]))
         if within is not None or progress:
-            plan = _costed(field, plan, known, within, device, progress, started)
+            plan = _costed(field, plans, known, within, device, progress, started)
         if plan.steps < FEW_STEPS:
-            warned.append(f"{plan.steps} steps of training a network are few; {STEPS} are usual.")
+            usual = BODIES[plan.body][2]
+            warned.append(f"{plan.steps} steps of training a network are few; {usual} are usual.")
         if progress:
             for sentence in warned[len(opened.oddities()) :]:  # the others are warned of by `open_images`
                 say(f"warning: {sentence}")
@@ -279,22 +285,25 @@ def _unresolved(field: Field, plan: ProbePlan, images: Images) -> Iterator[str]:
 
 def _costed(
     field: Field,
-    plan: ProbePlan,
+    plans: list[ProbePlan],
     known: dict[str, Pictures],
     budget: float | None,
     device: str,
     progress: bool,
     started: float,
 ) -> ProbePlan:
-    """Return the plan with as many steps as the seconds since `started` leave of the budget; say what it will cost."""
+    """Return the first plan of which the budget leaves enough steps, or the last one, with these; say what it costs."""
     from ..estimators.amortised_estimates import pilot
 
-    seconds, asking = pilot(field, plan, device)
     larger = [max(1.0, math.prod(rendering.shape) / (field.shape[0] * field.shape[1])) for rendering in known.values()]
-    n_networks = plan.folds * (len(plan.kinds(field)) + 2 * sum(larger))
-    exact = sum(exact_seconds(rendering, plan_for(plan, rendering)) for rendering in known.values())
-    spent = time.perf_counter() - started
-    beside = n_networks * (asking + OVERHEAD_STEPS * seconds) + exact
+    exact = sum(exact_seconds(rendering, plan_for(plans[0], rendering)) for rendering in known.values())
+    for plan in plans:
+        seconds, asking = pilot(field, plan, device)
+        n_networks = plan.folds * (len(plan.kinds(field)) + 2 * sum(larger))
+        spent = time.perf_counter() - started
+        beside = n_networks * (asking + OVERHEAD_STEPS * seconds) + exact
+        if budget is None or 0.95 * budget > spent + beside + FEW_STEPS * n_networks * seconds:
+            break
     if budget is not None:
         remedy = "--no-calibrate or fewer times" if known else "fewer times"
         left = training_seconds(budget, spent + beside, n_networks * seconds, remedy)
@@ -304,7 +313,7 @@ def _costed(
         pictured = f", and as many pictures of known truth ({titles})" if known else ""
         say(
             f"probe: {field.n} images of {field.shape[0]}x{field.shape[1]}, {len(plan.times)} times x "
-            f"{len(plan.radii)} radii, {plan.folds} folds, {plan.steps} steps a network{pictured}: about "
+            f"{len(plan.radii)} radii, {plan.folds} folds, {plan.steps} steps a network ({plan.body}){pictured}: about "
             f"{duration(spent + n_networks * plan.steps * seconds + beside)} on {device}"
         )
     return plan

@@ -420,15 +420,15 @@ def test_budget_covers_reading_measuring_and_calibration(monkeypatch, calibrated
     known = pictures_for(field.read(np.arange(100)), plan) if calibrated else {}
     n_networks, exact = (4, 0) if not calibrated else (12, 40)
     spent = 25.0
-    made = _costed(field, plan, known, 200.0, "cpu", False, time.perf_counter() - spent)
+    made = _costed(field, [plan], known, 200.0, "cpu", False, time.perf_counter() - spent)
     beside = spent + exact + n_networks * (3.0 + 0.01 * OVERHEAD_STEPS)
     assert made.steps == pytest.approx((0.95 * 200 - beside) / (0.01 * n_networks), rel=0.01)
     assert beside + 0.01 * n_networks * made.steps < 200
     least = math.ceil((beside + 0.01 * n_networks) / 0.95)
     remedy = f"got 1; raise it, or take {'--no-calibrate or ' * calibrated}fewer times"
     with pytest.raises(InputError, match=f"^budget must be at least {least} s, as .* pass beside training, {remedy}$"):
-        _costed(field, plan, known, 1.0, "cpu", False, time.perf_counter() - spent)
-    assert _costed(field, plan, known, least + 0.01, "cpu", False, time.perf_counter() - spent).steps >= 1
+        _costed(field, [plan], known, 1.0, "cpu", False, time.perf_counter() - spent)
+    assert _costed(field, [plan], known, least + 0.01, "cpu", False, time.perf_counter() - spent).steps >= 1
 
 
 def test_gain_of_more_training_follows_from_two_doublings():
