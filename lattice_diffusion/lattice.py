@@ -79,14 +79,14 @@ class Lattice:
     periodic: tuple[bool, ...]
 
     def __init__(self, shape: int | Sequence[int], periodic: bool | Sequence[bool] = False) -> None:
-        shape = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
+        shape = tuple(shape) if isinstance(shape, Sequence | np.ndarray) else (shape,)
         if not shape or any(not isinstance(n, int | np.integer) or n < 1 for n in shape):
             raise InputError(f"shape must be positive integers such as (11, 11), got {shape}")
         if len(shape) > MAX_AXES:
             raise InputError(f"shape must have at most {MAX_AXES} axes, got {len(shape)}")
-        flags = (periodic,) * len(shape) if isinstance(periodic, bool | np.bool_) else tuple(periodic)
-        if len(flags) != len(shape):
-            raise InputError(f"periodic must be one flag or one per axis ({len(shape)}), got {len(flags)} flags")
+        flags = tuple(periodic) if isinstance(periodic, Sequence | np.ndarray) else (periodic,) * len(shape)
+        if len(flags) != len(shape) or any(flag not in (False, True) for flag in flags):
+            raise InputError(f"periodic must be True, False, or one of these per axis ({len(shape)}), got {periodic!r}")
         for n, flag in zip(shape, flags, strict=True):
             if flag and n < 3:
                 raise InputError(f"a periodic axis needs at least 3 sites, got {n}; make it open or longer")
@@ -158,3 +158,9 @@ class Lattice:
     @property
     def _name(self) -> str:
         return "x".join(str(n) for n in self.shape)
+
+
+def check_lattice(lattice: Lattice) -> None:
+    """Raise InputError for what is no lattice, such as its shape alone."""
+    if not isinstance(lattice, Lattice):
+        raise InputError(f"lattice must be one such as Lattice((11, 11), periodic=False), got {lattice!r}")

@@ -46,7 +46,14 @@ def test_sizes_alone():
 
 test_refusals = refusals(
     (lambda: ld.Lattice((3, 0)), "shape must be positive integers"),
-    (lambda: ld.Lattice((3, 3), periodic=(True,)), "periodic must be one flag or one per axis"),
+    (lambda: ld.Lattice(5.0), r"shape must be positive integers such as \(11, 11\), got \(5.0,\)"),
+    (lambda: ld.Lattice((3, 3), periodic=(True,)), "periodic must be True, False, or one of these per axis"),
+    (lambda: ld.Lattice((3, 3), periodic="no"), "periodic must be True, .*, got 'no'"),
+    (lambda: ld.models.Ising((5, 5), 0.4), r"lattice must be one such as Lattice\(.*, got \(5, 5\)"),
+    (lambda: ld.models.Potts((5, 5), 0.4, 3), "lattice must be one such as"),
+    (lambda: ld.samplers.ising((5, 5), 0.4, 10), "lattice must be one such as"),
+    (lambda: ld.samplers.gaussian_field((5, 5), 0.4, 10), "lattice must be one such as"),
+    (lambda: ld.models.DomainWalls(5), "faces must be two positive integers"),
     (lambda: ld.Lattice((2, 3), periodic=True), "a periodic axis needs at least 3 sites, got 2"),
     (lambda: ld.Lattice((3, 3)).tripartition((3, 0), 1), "center must be a site of the 3x3 lattice"),
     (lambda: ld.Lattice((3, 3)).tripartition((1.7, 1), 1), r"center must be a site .*, got \(1.7, 1.0\)"),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..channels import Channel
-from ..lattice import Lattice, Tripartition
+from ..lattice import Lattice, Tripartition, check_lattice
 
 DataKind = Literal["real", "spins", "tokens"]
 
@@ -42,6 +42,9 @@ class OnLattice:
     dimension: ClassVar[int | None] = None
     sampling: ClassVar[Mapping[str, Any]] = {}
     lattice: Lattice
+
+    def __post_init__(self) -> None:
+        check_lattice(self.lattice)
 
     @classmethod
     def from_parameters(

@@ -40,6 +40,7 @@ class CurieWeiss(OnLattice):
     beta: float
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "beta", check_beta(self.beta))
 
     @classmethod

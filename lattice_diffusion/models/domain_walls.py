@@ -55,7 +55,7 @@ class DomainWalls(OnLattice):
     periodic: bool = False
 
     def __post_init__(self) -> None:
-        faces = tuple(self.faces)
+        faces = tuple(self.faces) if isinstance(self.faces, Sequence | np.ndarray) else (self.faces,)
         if len(faces) != 2 or any(not isinstance(n, int | np.integer) or n < 1 for n in faces) or faces == (1, 1):
             raise InputError(f"faces must be two positive integers such as (8, 8), more than one face, got {faces}")
         object.__setattr__(self, "faces", (int(faces[0]), int(faces[1])))

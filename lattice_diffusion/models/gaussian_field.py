@@ -32,6 +32,7 @@ class GaussianField(OnLattice):
     mass_squared: float
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "mass_squared", check_mass_squared(self.mass_squared))
 
     @cached_property

@@ -40,6 +40,7 @@ class GaussianMixture(OnLattice):
     mass_squared: float | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("mean", "std"):
             object.__setattr__(self, name, float(getattr(self, name)))
         if not abs(self.mean) <= 1.0 / TINY:  # squares of larger numbers, and their ratios, are no numbers

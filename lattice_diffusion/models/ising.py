@@ -51,6 +51,7 @@ class Ising(OnLattice):
     anisotropy: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "beta", check_beta(self.beta))
         for name in ("field", "anisotropy"):
             object.__setattr__(self, name, float(getattr(self, name)))
@@ -118,6 +119,7 @@ class IsingChain(OnLattice):
     beta: float
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "beta", check_beta(self.beta))
         if self.lattice.ndim != 1:
             raise InputError(f"IsingChain takes a 1D lattice, got shape {self.lattice.shape}; use Ising for 2D")

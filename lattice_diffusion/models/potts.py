@@ -37,6 +37,7 @@ class Potts(OnLattice):
     q: int
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "coupling", check_coupling(self.coupling))
         object.__setattr__(self, "q", check_symbols(self.q))
 

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import errors
 from ..errors import InputError
-from ..lattice import Lattice
+from ..lattice import Lattice, check_lattice
 
 Spins = NDArray[np.int8]
 Betas = float | Sequence[float]  # for all axes, or one by one
@@ -117,6 +117,7 @@ class Couplings:
     @classmethod
     def on(cls, lattice: Lattice, couplings: ArrayLike, field: ArrayLike = 0.0) -> "Couplings":
         """Return the couplings; raise InputError for wrong shapes, infinite couplings and fields that are NaN."""
+        check_lattice(lattice)
         J, h = np.asarray(couplings, float), np.asarray(field, float)
         n_bonds = len(lattice.bonds)
         if J.shape not in ((), (n_bonds,)):

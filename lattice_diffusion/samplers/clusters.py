@@ -11,7 +11,7 @@ from ..exact.tokens import token_type
 from ..kernels import clusters as kernel
 from ..kernels import heat_bath
 from ..kernels import potts as potts_kernel
-from ..lattice import Lattice, Rng
+from ..lattice import Lattice, Rng, check_lattice
 from .chains import (
     Chain,
     Couplings,
@@ -190,6 +190,7 @@ def potts(
 
     Raises InputError for another coupling, or q that is no integer from 2 to 65,536.
     """
+    check_lattice(lattice)
     coupling, q, rng = check_coupling(coupling), check_symbols(q), np.random.default_rng(rng)
     burn_in, thin = check_schedule(lattice, Schedule(burn_in, thin))
     out = np.empty((check_n_samples(n_samples, 2 * lattice.n_sites), lattice.n_sites), token_type(q))

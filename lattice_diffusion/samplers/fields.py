@@ -19,7 +19,7 @@ from scipy import sparse
 
 from ..errors import InputError, check_memory, device_of
 from ..kernels import normals
-from ..lattice import Lattice, Rng
+from ..lattice import Lattice, Rng, check_lattice
 from .chains import check_n_samples
 
 Boundary = Literal["free", "fixed"]
@@ -36,6 +36,7 @@ def check_mass_squared(mass_squared: float) -> float:
 
 def check_field(lattice: Lattice, mass_squared: float, boundary: str) -> float:
     """Return mass_squared; raise InputError unless it is > 0, or 0 where an open axis is fixed at both ends."""
+    check_lattice(lattice)
     if boundary not in ("free", "fixed"):
         raise InputError(f"boundary of open axes must be 'free' or 'fixed', got {boundary!r}")
     if mass_squared == 0.0 and boundary == "fixed" and not all(lattice.periodic):

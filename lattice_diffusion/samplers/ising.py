@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError, check_memory
 from ..exact.ising import MAX_SEAM, MAX_WIDTH, ChainSolver, SeamSolver, TransferMatrix, seam_length
-from ..lattice import Lattice, Rng
+from ..lattice import Lattice, Rng, check_lattice
 from .chains import Betas, Couplings, Perfect, Schedule, Source, Spins, axis_couplings, check_betas, check_n_samples
 from .clusters import swendsen_wang_chain, wolff_chain
 from .diagnostics import CorrelatedError, Diagnostics, diagnose
@@ -107,6 +107,7 @@ def stream(
 
     Raises InputError as `ising` does, at the call.
     """
+    check_lattice(lattice)
     batch_size = check_n_samples(batch_size, lattice.n_sites, "batch_size")
     method, device = resolve(lattice, beta, method, field, device)
     source = open_source(lattice, beta, np.random.default_rng(rng), method, field, Schedule(burn_in, thin), device)
@@ -133,6 +134,7 @@ def _run(
     device: str = "cpu",
 ) -> tuple[list[Spins], Diagnostics | None]:
     """Return the samples of each chain and, if `measured`, their diagnostics."""
+    check_lattice(lattice)
     chains, workers = int(chains), int(workers)
     n_samples, rng = check_n_samples(n_samples, lattice.n_sites), np.random.default_rng(rng)
     method, device = resolve(lattice, beta, method, field, device)

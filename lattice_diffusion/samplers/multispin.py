@@ -17,7 +17,7 @@ from scipy.special import expit
 
 from ..errors import InputError, check_memory, device_of, shown
 from ..kernels import multispin, random_bits
-from ..lattice import Lattice, Rng
+from ..lattice import Lattice, Rng, check_lattice
 from .chains import MAX_UPDATES, Chain, Schedule, check_beta, check_n_samples, check_schedule, neighbor_tables
 
 Update = Literal["metropolis", "heat_bath"]
@@ -286,6 +286,7 @@ def multispin_chain(
     Raises InputError for bad beta, update, n_sweeps, n_replicas or state, a lattice that the layout does not take, or a
     device that is not there, has too little memory, or lacks the extra `cuda`.
     """
+    check_lattice(lattice)
     device = sampling_device(device)
     rng, n_replicas = np.random.default_rng(rng), check_n_samples(n_replicas, lattice.n_sites, "n_replicas")
     if lattice.ndim > 2 or lattice.n_sites < 2 or (n_replicas == 1 and lattice.ndim != 2):
