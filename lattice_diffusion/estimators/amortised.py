@@ -156,7 +156,7 @@ class AmortisedLikelihood(Parameters):
             Where samples look alike everywhere, it is most of the accuracy.
         body: of the networks: "mlp"; "gated", whose units open and shut by the local spectrum of what is seen, for
             images whose texture or contrast varies; "conv", a U-Net, which learns more of whole images and is slower.
-            Averages are then over as many samples as take half the time of the training. "auto": "conv" of 5000 images
+            Averages are then over as many samples as take as long as the training. "auto": "conv" of 5000 images
             or more whose sides have 24 pixels or more, "mlp" of others and of tokens.
         width, steps, batch_size: of a network and its training; None: 64, 2000 and 512, of "conv" 32, 1000 and 96.
         device: of torch, such as "cuda"; "auto" is the GPU where there is one.

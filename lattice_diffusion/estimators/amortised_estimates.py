@@ -35,7 +35,7 @@ from ..denoisers.on_device import to_device
 from ..errors import InputError, device_of, gpu_memory
 from ..store import atomic_write
 from .amortised import ProbePlan, reach
-from .amortised_conv import ConvLaw, ConvObjective
+from .amortised_conv import BOXES, PASSES, ConvLaw, ConvObjective
 from .amortised_data import LEAST, Field
 from .amortised_network import PixelLaw, Views
 from .amortised_noise import log_likelihood, noise_of
@@ -230,9 +230,9 @@ def folds(
                     yield kind, Part(**{name: file[name] for name in Part._fields})
                 continue
             times = np.array([ALMOST_CLEAN, *plan.times] if kind == "labels" else plan.times)
-            conv = plan.body == "conv" and kind != "labels"
-            networks = Networks(field, plan if conv or plan.body != "conv" else plan.by_perceptrons(), device)
-            made = ConvObjective if conv else Objective
+            made = _objective(plan, kind)
+            told = made is Objective and plan.body == "conv"
+            networks = Networks(field, plan.by_perceptrons() if told else plan, device)
             objective = made(read, noise_of(plan.noise(), times, field.pixels, device))
             if kind == "labels":  # they come last, and are told from A alone
                 objective = replace(objective, labels=_beside(read, field.labels))
@@ -240,7 +240,7 @@ def folds(
                 near = networks.near_helps(objective, train, trial) if near is None else near
                 objective = replace(objective, near=near, partner=_beside(read, partner) if kind == "null" else None)
             checkpoint = None if done is None else done.with_suffix(".pt")
-            measured = order[: n_measured(plan, kind, field.n)]
+            measured = order[: n_measured(plan, kind, field.n, field.shape)]
             held_out = np.intersect1d(rows, measured)
             part = networks.part(objective, held_out, train, measured, seed, checkpoint, on_step)
             if done is not None:
@@ -250,13 +250,26 @@ def folds(
             yield kind, part
 
 
-def n_measured(plan: ProbePlan, kind: str, n: int) -> int:
-    """Return how many of n images are measured: of a U-Net, as many as take half the time of its training."""
+def n_measured(plan: ProbePlan, kind: str, n: int, shape: tuple[int, int]) -> int:
+    """Return how many of n images are measured: of a U-Net, as many as take as long as its training."""
     if plan.body != "conv" or kind == "labels":
         return n
-    passes = len(plan.times) * (len(plan.radii) if kind == "null" else 1)
+    boxes = [math.prod((2 * min(r, side - 1) + 1) / side for side in shape) for r in plan.radii]  # of a whole image
     # an image of a step passes forwards and backwards, as long as three forwards; one measured, held out and in sample
-    return min(n, max(LEAST, 3 * plan.steps * plan.batch_size // (4 * passes)))
+    trained = 3 * plan.steps * plan.batch_size / PASSES * (1 + BOXES * float(np.mean(boxes)))
+    measured = len(plan.times) * (sum(boxes) + (len(boxes) if kind == "null" else 1))
+    return min(n, max(LEAST, int(trained / measured)))
+
+
+def _n_asked(plan: ProbePlan, kind: str, n: int, shape: tuple[int, int]) -> float:
+    """Return how many noisy images of every time the network of a fold is asked about once it is trained."""
+    weighed, objective = VALIDATION * n * (plan.folds - 1) / plan.folds, _objective(plan, kind)
+    both = 2 if plan.corrected and kind != "labels" else 1
+    return both * n_measured(plan, kind, n, shape) / plan.folds + objective.repeats * min(weighed, objective.n_weighed)
+
+
+def _objective(plan: ProbePlan, kind: str) -> type[Objective]:
+    return ConvObjective if plan.body == "conv" and kind != "labels" else Objective
 
 
 def _beside(read: Any, indices: Any) -> Any:
@@ -281,7 +294,8 @@ def pilot(field: Field, plan: ProbePlan, device: str) -> tuple[float, float]:
         asking.append(time.perf_counter() - ends[-1])
         if len(asking) == len(few.kinds(small)):
             break
-    growth = [n_measured(plan, kind, field.n) / n_measured(few, kind, small.n) for kind in plan.kinds(small)]
+    asked = ((_n_asked(p, kind, f.n, f.shape) for p, f in ((plan, field), (few, small))) for kind in plan.kinds(small))
+    growth = [all_of_them / tried for all_of_them, tried in asked]
     laps = np.diff(ends)
     step = float(np.mean([np.median(laps[start : start + 6]) for start in range(0, len(laps), 8)]))
     trials = 2 * TRIAL / len(plan.kinds(field)) if plan.near and plan.pixel is not None and plan.body != "conv" else 0

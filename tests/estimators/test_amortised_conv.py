@@ -186,8 +186,11 @@ def test_a_killed_measurement_goes_on_to_the_same_numbers(tmp_path):
 def test_averages_are_over_some_of_the_samples(monkeypatch):
     field = field_of_array(np.random.default_rng(4).standard_normal((80, *SHAPE)))
     some = dict(folds(field, PLAN, "cpu", None, lambda: None))
-    assert [len(some[kind].rows) for kind in ("boxes", "null")] == [18, 10]  # half of 3 * 2 * 24 // 4, and of 20
-    monkeypatch.setattr(amortised_estimates, "n_measured", lambda plan, kind, n: n)
+    assert [len(some[kind].rows) for kind in ("boxes", "null")] == [
+        24,
+        16,
+    ]  # all boxes are 1.13 of an image: half of 48, and of 48 * 2.13 / 3.13
+    monkeypatch.setattr(amortised_estimates, "n_measured", lambda plan, kind, n, shape: n)
     every = dict(folds(field, PLAN, "cpu", None, lambda: None))
     assert [len(every[kind].rows) for kind in ("boxes", "null")] == [40, 40]
     assert set(some["null"].rows) < set(some["boxes"].rows) < set(every["boxes"].rows)
