@@ -36,6 +36,12 @@ def judged_once(monkeypatch):
         monkeypatch.setattr(f"lattice_diffusion.estimators.amortised_{objective}.n_validated", 1)
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Figures of pages are not drawn, which takes seconds."""
+    monkeypatch.setattr("lattice_diffusion.images.page._picture", lambda figure: "undrawn")
+
+
 @pytest.fixture(autouse=True)
 def _figures_are_closed():
     yield

@@ -1,5 +1,6 @@
 """Curie-Weiss model: CMI over (beta, t), and the time at which noise hides the sign of the magnetisation."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ def wanted(full: bool) -> dict[str, Any]:
     return grids
 
 
+@functools.cache
 def predicted_peak(size: int, beta: float) -> float | None:
     """Return the peak time of the CMI of spins independent given the sign of the magnetisation; None for beta <= 1."""
     m_0, sizes = mean_field_magnetization(beta), (size // 4, size // 4 + 1, size - 1, size)

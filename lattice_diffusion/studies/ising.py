@@ -1,5 +1,6 @@
 """Ising on the square lattice: CMI and Markov length over (beta, t); above beta_c the global sign is a label."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ def wanted(full: bool) -> dict[str, Any]:
     return grids
 
 
+@functools.cache
 def predicted_peak(length: int, beta: float) -> float | None:
     """Return the peak time of the CMI at RADIUS of spins independent given the global sign; None for beta <= beta_c."""
     m_0, seen, n = onsager_magnetization(beta), (2 * RADIUS + 1) ** 2, length**2

@@ -556,7 +556,7 @@ def test_damaged_files_are_refused_in_one_sentence_with_their_name(tmp_path):
     fit(net, DATA, steps=1, batch_size=4, rng=0, checkpoint=path)
     good = path.read_bytes()
     state = torch.load(path, weights_only=True)
-    bad = [good[:n] for n in range(0, len(good), 1999)] + [bytes(len(good))] + [rng.bytes(300) for _ in range(30)]
+    bad = [good[:n] for n in range(0, len(good), 3999)] + [bytes(len(good))] + [rng.bytes(300) for _ in range(10)]
     bad += [pickle.dumps(thing) for thing in ({"format": 2}, [1], np.arange(3), 7)]
     bad += [as_bytes(thing) for thing in (torch.zeros(3), net, {"format": 2}, {"format": 2, "description": 3})]
     bad += [as_bytes({**state, name: {}}) for name in ("description", "average")]
@@ -572,14 +572,14 @@ def test_damaged_files_are_refused_in_one_sentence_with_their_name(tmp_path):
         path.write_bytes(content)
         assert refused(lambda: load(path)), content[:100]
     found = 0
-    for place in rng.integers(len(good), size=80):
+    for place in rng.integers(len(good), size=40):
         path.write_bytes(good[:place] + bytes([good[place] ^ int(rng.integers(1, 256))]) + good[place + 1 :])
         try:
             same = torch.equal(weights(load(path)), weights(net))
         except CheckpointError as error:
             found, same = found + 1, str(path) in str(error)
         assert same, place
-    assert found > 40  # the others are padding
+    assert found > 20  # the others are padding
     for name in ("step", "average", "optimiser", "rng", "description"):
         path.write_bytes(as_bytes({**state, name: None}))
         train_on = {"steps": 2, "batch_size": 4, "rng": 0, "checkpoint": path, "resume": True}

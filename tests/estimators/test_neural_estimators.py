@@ -1,6 +1,7 @@
 """Neural estimators: each on a task where it must be right, mutants, seeds, what is refused."""
 
 import contextlib
+import functools
 import re
 import warnings
 
@@ -60,12 +61,12 @@ def fitted(estimator, data, seed=0):
 )
 def test_the_default_reaches_the_floor_on_fields(name):
     """The very samples' exact log ratios are known: what is learned may add to their scatter, not replace it."""
-    task = est.tasks.find(name)
-    x_t = task.sample(8000, np.random.default_rng(1))
+    task, n = est.tasks.find(name), 3000
+    x_t = task.sample(n, np.random.default_rng(1))
     one = est.ConditionalLikelihood(folds=2)
     answer = one.fit(x_t, task.parts, channel=task.channel, t=task.t, rng=np.random.default_rng(0)).estimate()
     assert abs(answer.z_score(task.truth.value)) < 5
-    assert answer.stderr < 2 * task.floor(8000) + 80 / 8000 / 8
+    assert answer.stderr < 2 * task.floor(n) + 80 / n / 8
     assert one.held_out_.value < answer.value < one.in_sample_.value
 
 
@@ -147,7 +148,7 @@ def test_tokens_have_no_order(channel, t):
     chain = ld.models.PottsChain(ld.Lattice((5,)), coupling=1.5, q=3)
     parts = chain.lattice.tripartition((1,), 0)
     truth = ld.exact.cmi(chain, channel, t, parts, n_samples=4000, rng=1)
-    x_t = channel.corrupt(chain.sample(3000, np.random.default_rng(0)), t, np.random.default_rng(1))
+    x_t = channel.corrupt(chain.sample(1500, np.random.default_rng(0)), t, np.random.default_rng(1))
     one, known = est.ConditionalLikelihood(folds=2, steps=25), {"channel": channel, "t": t, "rng": 0}
     blind = one.fit(x_t, parts, rng=0).estimate()  # to the noise: a mask in A is a symbol
     found = one.fit(x_t, parts, **known).estimate()
@@ -310,12 +311,12 @@ def test_networks_that_still_learn_say_so():
 )
 def test_mean_field_laws_are_learned(name, folds):
     """What C tells is in its mean, under noise that leaves next to nothing of every one of its columns."""
-    task, n = est.tasks.find(name), 5_000
+    task, n = est.tasks.find(name), 2500
     x_t = task.sample(n, np.random.default_rng(1))
     oracle = est.Oracle(task.model).fit(x_t, task.parts, channel=task.channel, t=task.t).estimate()
     one = est.ConditionalLikelihood(folds=folds, steps=0)
     answer = one.fit(x_t, task.parts, channel=task.channel, t=task.t, rng=np.random.default_rng(0)).estimate()
-    assert abs(answer.value - oracle.value) < 5 * task.floor(n)  # 12 and more without correction
+    assert abs(answer.value - oracle.value) < 5 * task.floor(n)  # 15 and more without correction
     assert abs(answer.z_score(task.truth.value)) < 5
 
 
@@ -323,7 +324,7 @@ def test_mean_field_laws_are_learned(name, folds):
 def test_nothing_is_lost_to_shrinkage(signal):
     """Spins under so much noise that 60 columns hold little more information than weights: shrunk, and unbiased."""
     channel, t, n, d, values = ld.channels.BitFlip(), 0.7, 1000, 60, []
-    for seed in range(40):
+    for seed in range(20):
         rng = np.random.default_rng(seed)
         s = rng.choice([-1, 1], (n, 1 + d))
         s[:, 0] *= np.where(rng.random(n) < signal, s[:, 0] * s[:, 1], 1)
@@ -333,7 +334,7 @@ def test_nothing_is_lost_to_shrinkage(signal):
         values.append(one.fit(a, c, channel=channel, t=t, rng=rng).estimate().value)
     half = 0.5 * (1 + 0.3 * signal)  # P(a = s_1): the spin copied, then flipped with probability 0.35
     truth = np.log(2) + half * np.log(half) + (1 - half) * np.log(1 - half)
-    error = np.std(values, ddof=1) / np.sqrt(40)
+    error = np.std(values, ddof=1) / np.sqrt(20)
     kept, fit = 0.24, 0.85 * n / 2
     assert abs(np.mean(values) - truth) < 5 * error < kept * (1 - kept) * d / (2 * fit)  # the bias of the plain middle
 
@@ -515,7 +516,7 @@ def test_critics_are_right_in_few_dimensions(name):
 def test_critics_of_wide_tables_do_not_claim_to_know(name):
     """20 columns, of which 15 validation samples tell nothing, and 50 categories: d/2m nats, whatever was learned."""
     for law, n, d in ((tables.RareClass(20), 200, 20), (tables.Categories(50), 1000, 50)):
-        answer = est.find(name)(steps=400).fit(law.sample(n, 0), law.parts, rng=0).estimate()
+        answer = est.find(name)(steps=150).fit(law.sample(n, 0), law.parts, rng=0).estimate()
         assert answer.stderr >= 0.5 * (d - (n == 1000)) / (0.15 * n / 2)  # codes of categories add up to 1
         assert abs(answer.z_score(law.information)) < 5
 
@@ -551,42 +552,36 @@ QUICK = {
     "DenoiserGap": {"steps": 10, "levels": 5},
     "InfoNCE": {"steps": 10},
     "MINE": {"steps": 10},
-    "MINE-in-sample": {"steps": 10},
-    "InfoNCE-in-sample": {"steps": 10},
 }
 
 
-@pytest.mark.parametrize("name", [name for name in QUICK if not name.endswith("in-sample")])
+FLAT = triple(400, np.random.default_rng(11))
+
+
+def quick(name, data=FLAT, seed=0):
+    torch.manual_seed(int(np.random.default_rng().integers(1 << 31)))
+    return fitted(est.find(name)(**QUICK.get(name, {})), data, seed).estimate()
+
+
+plain = functools.cache(quick)
+
+
+@pytest.mark.parametrize("name", QUICK)
 def test_seeds_decide_everything(name):
-    data = triple(400, np.random.default_rng(11))
-
-    def value(seed):
-        torch.manual_seed(int(np.random.default_rng().integers(1 << 31)))
-        return fitted(est.find(name)(**QUICK[name]), data, seed).estimate()
-
-    found = value(1)
-    assert found == value(1)
-    assert found != value(2)
+    assert plain(name) == quick(name)
+    assert plain(name) != quick(name, seed=2)
     one = est.find(name)(**QUICK[name])
     assert est.clone(one).get_params() == one.get_params()
 
 
-NAMES = ["ConditionalLikelihood", "ClassifierRatio", "MINE", "InfoNCE", "DenoiserGap"]
-
-
-@pytest.mark.parametrize("name", ["Gaussian", "FrenzelPompe", "MesnerShalizi", *NAMES])
+@pytest.mark.parametrize("name", ["Gaussian", "FrenzelPompe", "MesnerShalizi", *QUICK])
 def test_constants_and_copies_among_columns_change_nothing(name):
     """Or next to it where weights are drawn."""
-    a, c, b = triple(300, np.random.default_rng(12))
-    quick = QUICK[name] | {"steps": 2} if name in NAMES else {}
-
-    def value(c, b):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            return est.find(name)(**quick).fit(a, c, b, rng=0).estimate().value
-
-    wide = value(np.c_[c, np.ones(300), c], np.c_[np.zeros(300), b, b])
-    assert abs(wide - value(c, b)) < (0.1 if name in NAMES else 1e-9)
+    a, c, b = FLAT
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        wide = quick(name, (a, np.c_[c, np.ones(400), c], np.c_[np.zeros(400), b, b]))
+        assert abs(wide.value - plain(name).value) < (0.1 if name in QUICK else 1e-9)
 
 
 def test_a_fit_takes_one_thread_and_gives_the_others_back():
@@ -606,16 +601,15 @@ def test_a_fit_takes_one_thread_and_gives_the_others_back():
     assert seen == [{"1"}, {"1"}, {"3"}, {"3"}]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", QUICK)
 def test_units_offsets_and_the_default_dtype_change_nothing(name):
-    a, c, b = triple(400, np.random.default_rng(11))
-    plain = fitted(est.find(name)(**QUICK[name]), (a, c, b)).estimate()
+    a, c, b = FLAT
     torch.set_default_dtype(torch.float64)
     try:
-        moved = fitted(est.find(name)(**QUICK[name]), (1e-9 * a + 5, 1e3 * c + 1.7e9, 1e30 * b)).estimate()
+        moved = quick(name, (1e-9 * a + 5, 1e3 * c + 1.7e9, 1e30 * b))
     finally:
         torch.set_default_dtype(torch.float32)
-    assert moved.value == pytest.approx(plain.value, abs=2e-4)
+    assert moved.value == pytest.approx(plain(name).value, abs=2e-4)
 
 
 @pytest.mark.parametrize("unit", [1e-200, 1e200])

@@ -220,7 +220,7 @@ def squared_error_of_one(data, t, nodes=401):
     return np.trapezoid((density * (mean[:, None] - v) ** 2).sum(axis=1), x)
 
 
-def test_without_labels_patches_judge_alone(tmp_path, capsys, monkeypatch):
+def test_without_labels_patches_judge_alone(tmp_path, capsys, monkeypatch, undrawn):
     x = ld.models.Ising(ld.Lattice((6, 5)), 0.5).sample(400, np.random.default_rng(2))
     np.save(tmp_path / "spins.npy", (x > 0).astype(np.uint8))
     monkeypatch.setattr("lattice_diffusion.images.hybrid.steps_within", lambda *_: (1, 1))

@@ -114,6 +114,9 @@ def probe(seed: int = 3, name: str = "digits.npz", **changes: Any) -> xr.DataTre
     return probe_result(variables, data, parameters, seed, calibrations=known)
 
 
+good = functools.cache(probe)  # which is made once; what a test changes of it is changed in a copy
+
+
 # -- what is derived -----------------------------------------------------------------------------------------
 
 
@@ -304,7 +307,7 @@ def test_arrays_that_do_not_fit() -> None:
 
 
 def test_a_probe_survives_its_file(tmp_path: Path) -> None:
-    made = probe()
+    made = good()
     results.write(tmp_path / "a.h5", made)
     again = results.load(tmp_path / "a.h5")
     assert again.identical(made)
@@ -313,7 +316,7 @@ def test_a_probe_survives_its_file(tmp_path: Path) -> None:
 
 
 def test_figure_shows_every_measured_point() -> None:
-    made = probe()
+    made = good()
     figure = figures.plot_probe_panels(made)
     heat, curves, lengths, radius = (ax for ax in figure.axes if ax.get_title())
     shown = heat.collections[0].get_array()
@@ -330,7 +333,7 @@ def test_figure_shows_every_measured_point() -> None:
 
 
 def test_panels_with_nothing_in_them_are_left_out() -> None:
-    made = probe().copy(deep=True)
+    made = good().copy(deep=True)
     for group in ("probe", "calibration_ising"):
         for name in ("markov_length", "markov_length_exact"):
             if name in made[group]:
@@ -345,12 +348,12 @@ def test_panels_with_nothing_in_them_are_left_out() -> None:
 
 
 def test_a_page_without_markov_lengths_has_no_empty_columns(undrawn: None) -> None:
-    made = probe().copy(deep=True)
+    made = good().copy(deep=True)
     made["probe"]["markov_length"].values[:] = np.nan
     text = Page(html_page(made, "a.h5")).text
     assert "At no time is there a Markov length ξ" in text
     assert "about ξ" not in text
-    assert "about ξ" in Page(html_page(probe(), "a.h5")).text
+    assert "about ξ" in Page(html_page(good(), "a.h5")).text
 
 
 def black(ax: Any) -> list[list[float]]:
@@ -360,7 +363,7 @@ def black(ax: Any) -> list[list[float]]:
 
 
 def test_figure_of_a_calibration_shows_what_is_exact() -> None:
-    made = probe()
+    made = good()
     curves, lengths, windows = figures.plot_calibration(made, "calibration_ising").axes
     assert black(curves) == [list(1.0 - T), *(list(TRUTH[:, j]) for j in (0, 3, 6))]
     found = results.grids(made)["calibration_ising"]
@@ -388,12 +391,12 @@ def test_a_perfect_probe_is_where_the_truth_is() -> None:
 
 def test_distances_are_in_errors_of_both(undrawn: None) -> None:
     """Unbiased: z of unit variance. A probe that misses 10% of the information lies far from exact, and is said to."""
-    z = np.array([distance(calibration(np.random.default_rng(seed)), "cmi") for seed in range(4)])
+    found = [calibration(np.random.default_rng(seed)) for seed in range(4)]
+    z = np.array([distance(one, "cmi") for one in found])
     shared = np.sqrt(STDERR**2 / (STDERR**2 + EXACT_STDERR**2))  # the exact values of this test have no scatter
     assert abs((z / shared).std() - 1) < 5 / np.sqrt(2 * z.size)
     assert abs((z / shared).mean()) < 5 / np.sqrt(z.size)
-    lengths = [distance(calibration(np.random.default_rng(seed)), "markov_length") for seed in range(4)]
-    assert np.nanmax(np.abs(lengths)) < 5
+    assert np.nanmax(np.abs([distance(one, "markov_length") for one in found])) < 5
     low = calibration(np.random.default_rng(0), cmi=0.9 * TRUTH + NULL)
     assert share_found(low) == pytest.approx(0.9)
     assert distance(low, "cmi").min() < -5
@@ -402,7 +405,7 @@ def test_distances_are_in_errors_of_both(undrawn: None) -> None:
     assert "The probe finds 90% of I(A;C|B) beyond r = 1" in sentence
     page = Page(html_page(probe_result(low, {}, {}, 0, calibrations={"calibration_loops": low}), "a.h5"))
     assert "misses what is there" in page.text
-    assert "misses what is there" not in Page(html_page(probe(), "a.h5")).text
+    assert "misses what is there" not in Page(html_page(good(), "a.h5")).text
 
 
 def test_table_of_a_calibration_is_exact_beside_measured() -> None:
@@ -420,12 +423,6 @@ def test_table_of_a_calibration_is_exact_beside_measured() -> None:
         t = float(found[f"window_{end}"].values[0])
         noise = level(t, np.log(Gaussian("linear").snr(t))).partition(" (")[2]
         assert rows[f"{word} of the nonlocality window, r = 1 ({noise}"].value == t
-
-
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures of pages are not drawn, which takes seconds."""
-    monkeypatch.setattr("lattice_diffusion.images.page._picture", lambda figure: "undrawn")
 
 
 class Page(HTMLParser):
@@ -467,7 +464,7 @@ def hostile() -> xr.DataTree:
 
 
 @pytest.mark.parametrize("kind", ["probe", "plain", "broken JSON"])
-def test_text_of_a_file_cannot_become_code(kind: str) -> None:
+def test_text_of_a_file_cannot_become_code(kind: str, undrawn: None) -> None:
     made = hostile()
     if kind != "probe":
         grids = {ATTACK: {ATTACK: results.grids(made)["probe"][ATTACK]}}
@@ -486,7 +483,7 @@ def test_text_of_a_file_cannot_become_code(kind: str) -> None:
 
 
 def test_page_of_a_probe_says_what_was_found(undrawn: None) -> None:
-    made = probe()
+    made = good()
     text = Page(html_page(made, "a.h5")).text
     assert re.search(r"pixel A\s*6, 4\s*training steps of a network\s*1234\s*radii\s*1, 2, 3", text)
     assert "64, which leave 0.0125 of its variance open" in text
@@ -524,8 +521,8 @@ FAILURES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
 def test_nothing_is_concluded_without_convergence(failure: dict[str, Any]) -> None:
     """One check that fails is enough: no window, length, schedule or saving, and the page and the table say so."""
-    good, bad = probe(), probe(**failure)
-    found, whole = results.grids(bad)["probe"], results.grids(good)["probe"]
+    bad = probe(**failure)
+    found, whole = results.grids(bad)["probe"], results.grids(good())["probe"]
     assert (int(whole["converged"]), int(found["converged"])) == (1, 0)
     assert (found["check_value"] > found["check_limit"]).sum() == 1
     words = ("window", "speciation", "markov", "schedule", "recommended", "bits_lost", "budget", "nonlocal")
@@ -563,7 +560,7 @@ def test_noise_levels_in_words() -> None:
 
 @pytest.mark.usefixtures("undrawn")
 def test_command_report(shell: Callable[[str], tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
-    results.write("a.h5", probe())
+    results.write("a.h5", good())
     assert shell("report a.h5")[:2] == (0, "")
     assert Path("a.html").read_text().count("data:image/png;base64,") == 3
     for line, sentence in (

@@ -24,7 +24,7 @@ from lattice_diffusion.estimators.amortised_network import PixelLaw, Views
 from lattice_diffusion.estimators.amortised_noise import log_likelihood, noise_of
 from lattice_diffusion.estimators.amortised_training import gain_to_come
 from lattice_diffusion.images import open_images
-from lattice_diffusion.images.calibration import calibrate, pictures_for
+from lattice_diffusion.images.calibration import calibrate, distance, pictures_for
 from lattice_diffusion.images.decisions import probe_variables
 from lattice_diffusion.images.hybrid import grid_of_probe
 from lattice_diffusion.images.lattice_images import Rendering
@@ -151,17 +151,9 @@ def test_ising_samples_give_the_exact_information():
     model, times = Ising(Lattice((7, 6)), beta=0.6), (0.6, 0.7)
     plan = ProbePlan(times, (1, 2), (3, 3), steps=150, seed=2, **SMALL)
     found = calibrate(Rendering(model, np.arange(42).reshape(7, 6), (3, 3)), 4000, plan, n_exact=1000)
-    truth = found["cmi_exact"].values
-    stderr = np.hypot(found["cmi_above_null_stderr"].values, 0.0022 * (truth > 0.005))  # of 1000 exact samples
-    z = (found["cmi_above_null"].values - truth) / stderr
-    assert np.abs(z).max() < 5
-    assert found["cmi_above_null"].values[1, 0] > 5 * stderr[1, 0]
-    total = exact.cmi(
-        model, Gaussian("linear"), 0.7, Lattice((7, 6)).tripartition((3, 3), 0), 1000, np.random.default_rng(1)
-    )
-    assert abs(found["total_information"].values[1] - total.value) < 5 * np.hypot(
-        found["total_information_stderr"].values[1], total.stderr
-    )
+    for name in ("cmi", "total_information"):
+        assert np.abs(distance(found, name)).max() < 5
+    assert found["cmi_above_null"].values[1, 0] > 5 * found["cmi_above_null_stderr"].values[1, 0]
 
 
 def test_independent_pixels_tell_nothing():
@@ -269,7 +261,7 @@ def test_a_killed_probe_goes_on_to_the_same_numbers(tmp_path, monkeypatch):
         np.testing.assert_array_equal(resumed[name], whole[name])
 
 
-def test_probe_writes_a_result_and_states_its_cost(tmp_path, capsys):
+def test_probe_writes_a_result_and_states_its_cost(tmp_path, capsys, undrawn):
     out = tmp_path / "probe.h5"
     assert run(spins(tmp_path), out) == 0
     captured = capsys.readouterr()
@@ -375,7 +367,7 @@ def test_one_time_is_refused_before_training(times, tmp_path):
 
 def test_colour_says_what_its_levels_leave_open_and_needs_gaussian_noise(tmp_path, capsys):
     path = tmp_path / "colour.npy"
-    np.save(path, np.random.default_rng(1).integers(0, 256, (1500, 6, 6, 3)).astype(np.float32))
+    np.save(path, np.random.default_rng(1).integers(0, 256, (1000, 6, 6, 3)).astype(np.float32))
     assert run(path, tmp_path / "p.h5", "--value-range", "0,300") == 0
     err = capsys.readouterr().err
     assert "A is told apart by 64 colours, which leave 0.05" in err
@@ -400,7 +392,7 @@ def test_erasures_have_the_area_law_of_a_random_order():
     assert "recommended_radius" not in probe_variables(channel=BitFlip(), **known)
 
 
-def test_erasures_and_flips_are_measured(tmp_path):
+def test_erasures_and_flips_are_measured(tmp_path, undrawn):
     out = tmp_path / "p.h5"
     for noise in (Erasure(), BitFlip()):
         assert run(spins(tmp_path), out, "--channel", noise.name, "--force") == 0

@@ -20,7 +20,7 @@ PLAN = ProbePlan((0.4, 0.7), (1, 2), (3, 3), steps=8)
 
 
 def test_calibrated_probe_holds_exact_answers_of_both_pictures(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, undrawn: None
 ) -> None:
     monkeypatch.setattr(calibration, "calibrate", functools.partial(calibrate, n_exact=100))
     images, out = tmp_path / "spins.npy", tmp_path / "p.h5"

@@ -142,7 +142,7 @@ import sys, numpy as np
 sys.path[:0] = ["tests", "tests/kernels"]
 import lattice_diffusion as ld, test_multispin_cuda as here
 from lattice_diffusion.samplers.multispin import multispin_chain
-for shape, periodic, n_replicas in here.CASES:
+for shape, periodic, n_replicas in [here.CASES[k] for k in (0, 2, 4, 7)]:
     lattice = ld.Lattice(shape, periodic)
     for update in here.UPDATES:
         chain = multispin_chain(lattice, 0.37, 0, 7, update, n_replicas=n_replicas, device="cuda")

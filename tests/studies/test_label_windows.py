@@ -83,9 +83,9 @@ def test_nothing_is_known_in_pure_noise_and_all_without():
 def small_spec():
     spec = STUDY.spec("quick")
     grids = {name: grid.model_dump(exclude_unset=True) for name, grid in spec.grids.items()}
-    t = grids["ising"]["t"]
-    model = {"name": "ising", "shape": [5, 5], "beta": 0.6}
-    grids["ising"] |= {"model": model, "n_samples": 400, "t": t[::3]}
+    for grid in grids.values():
+        grid["t"] = grid["t"][::3]
+    grids["ising"] |= {"model": {"name": "ising", "shape": [5, 5], "beta": 0.6}, "n_samples": 400}
     return Spec(name=spec.name, grids=grids)
 
 
@@ -117,7 +117,7 @@ def test_containment_would_fail_for_a_label_that_explains_less_than_claimed():
     assert speciation_window(t, 0.6005, b, abc, explained * TOLERANCE) is not None
 
 
-def test_page_of_labelled_images_shows_where_the_label_is_decided(tmp_path):
+def test_page_of_labelled_images_shows_where_the_label_is_decided(tmp_path, undrawn):
     t = [0.2, 0.4, 0.6, 0.8]
     measured = {
         "cmi": np.array([[0.02], [0.03], [0.02], [0.001]]),

@@ -24,7 +24,7 @@ GAUSSIAN = (  # studies of Gaussian noise alone
     *("gaussian-field", "gaussian-mixture", "ising", "curie-weiss", "loops-gaussian", "domain-walls"),
     *("locality-gap", "label-windows"),
 )
-FEW = {"train_steps": 3, "batch_size": 8, "width": 8, "depth": 1, "global_steps": 3, "n_steps": 20}
+FEW = {"train_steps": 3, "batch_size": 8, "width": 8, "depth": 1, "global_steps": 3, "n_steps": 10}
 # What is changed of the quick preset, by study and grid ("": all of its grids); None leaves a grid out.
 SMALLEST = {
     "gaussian-field": {
@@ -34,10 +34,11 @@ SMALLEST = {
     },
     "gaussian-mixture": {"": {"n_samples": 300, "t": {"start": 0.86, "stop": 0.99, "num": 14}}, "length-80": None},
     "ising-chain": {
-        "": {"n_samples": 200},
+        "": {"n_samples": 100},
+        "erasure-sampled": {"n_samples": 200},
         "erasure": {"length": 81, "beta": [0.4, 0.7, 1.0], "t": {"start": 0.1, "stop": 0.9, "num": 9}},
     },
-    "ising": {"": {"n_samples": 50, "beta": [0.3, 0.6]}},
+    "ising": {"": {"n_samples": 50, "beta": [0.3, 0.6]}, "length-8": None},
     "curie-weiss": {"": {"n_samples": 50, "beta": [0.8, 1.2, 1.6]}, "bitflip": {"n_samples": 400}},
     "loops-erasure": {
         "map": {"n_samples": 5000},
@@ -56,8 +57,8 @@ SMALLEST = {
     },
     "recovery": {
         "": {"n_samples": 30, "settings": FEW},
-        "field": {"length": 7, "radii": [1, 2, 7]},
-        "ising": {"length": 5, "radii": [1, 2, 5]},
+        "field": {"length": 7, "radii": [1, 2, 7], "settings": {"n_steps": 20}},
+        "ising": {"length": 5, "radii": [1, 5]},
         "erased": {"length": 16},
         "erased-rate": {"length": 16},
         "loops-gaussian": {"length": 6, "radii": [1, 2, 6]},
@@ -72,8 +73,8 @@ SMALLEST = {
         "small-ising": {"t": [0.0, 0.4], "settings": {"stops": [0.4, 0.8]}},
     },
     "hybrid-generation": {
-        "": {"n_samples": 40, "settings": {**FEW, "n_noise": 30}},
-        "loops-erasure": {"length": 20, "radii": [2], "settings": {"n_noise": 30}},
+        "": {"n_samples": 20, "settings": {**FEW, "n_noise": 10}},
+        "loops-erasure": {"length": 20, "radii": [2], "settings": {"n_noise": 10}},
         "loops-gaussian": {"length": 6},
     },
     "area-law": {
@@ -82,15 +83,15 @@ SMALLEST = {
         "loops-unmasked": {"length": 32, "radii": [1, 4, 16], "n_samples": 50},
         "large-loops": {"length": 128, "n_samples": 4},
         "field": {"length": 5, "radii": [1], "mass_squared": [0.1], "settings": {"n_steps": 100}},
-        "spins": {"n_samples": 20000, "settings": {"n_steps": 12, "n_nodes": 24}},
+        "spins": {"shape": [2, 3], "n_samples": 4000, "settings": {"n_steps": 20, "n_nodes": 12}},
         "walls": {"radii": [1]},
     },
     "receptive-field": {
-        "": {"n_samples": 30, "settings": {"rounds": 2, "passes": 1, "n_slices": 30, "n_noise": 6}},
+        "": {"n_samples": 30, "settings": {"rounds": 2, "passes": 1, "n_slices": 30, "n_noise": 3}},
         "loops": {"length": 16},
         "loop-networks": {"length": 12, "radii": [1, 2]},
         "field": {"length": 5, "radii": [1, 2]},
-        "field-seconds": {"length": 5, "radii": [1, 2]},
+        "field-seconds": {"length": 4, "radii": [1, 2]},
     },
     "label-windows": {"": {"n_samples": 100}, "ising": {"shape": [5, 3]}},
     "potts": {
@@ -105,7 +106,7 @@ SMALLEST = {
         **{f"{name}-box": {"depth": 4, "radii": [1, 2, 3]} for name in ("erasure", "uniform")},
     },
     "parallel-unmasking": {
-        "": {"n_samples": 12, "settings": {"n_times": 9}},
+        "": {"n_samples": 4, "radii": [1, 99], "settings": {"n_times": 9, "steps": [4, 8]}},
         "loops": {"length": 8},
         "chain": {"length": 8},
         "ising": {"shape": [3, 3]},

@@ -1,5 +1,6 @@
 """Recovery: errors that vanish for perfect recovery, closed forms against drawn ones, and a small experiment."""
 
+import functools
 import re
 
 import numpy as np
@@ -83,7 +84,7 @@ def test_field_error_falls_with_the_radius_and_grows_with_the_noise():
 
 @pytest.mark.parametrize("channel", ["gaussian", "bitflip"])
 def test_spins_are_recovered_by_the_global_denoiser_and_not_by_a_blind_one(channel):
-    found = measured(ISING, 0.8, [0, 1, 5], channel=channel, n_steps=40)
+    found = measured(ISING, 0.8, [0, 1, 5], 600, channel=channel, n_steps=20)
     for name in ("error", "energy_change", "order_change"):
         assert abs(found[name][-1]) < 5 * found[f"{name}_stderr"][-1], (name, found[name])
         assert abs(found[name][0]) > 10 * found[f"{name}_stderr"][0], (name, found[name])
@@ -150,10 +151,10 @@ def test_times_of_the_return():
 
 def test_learned_recovery_beside_exact(tmp_path):
     model = {"name": "ising", "length": 5, "beta": [0.5]}
-    common = {"channel": {"name": "gaussian"}, "radii": [1], "n_samples": 500}
-    training = {"starts": [0.4, 0.9], "n_steps": 40, "train_steps": 150, "batch_size": 32, "width": 12, "depth": 1}
+    common = {"channel": {"name": "gaussian"}, "radii": [1], "n_samples": 300}
+    training = {"starts": [0.4, 0.9], "n_steps": 20, "train_steps": 150, "batch_size": 32, "width": 12, "depth": 1}
     grids = {
-        "exact": {**common, "model": model, "t": [0.4, 0.9], "quantity": "recovery"},
+        "exact": {**common, "model": model, "t": [0.4, 0.9], "quantity": "recovery", "settings": {"n_steps": 20}},
         "learned": {**common, "model": model, "quantity": "learned_recovery", "settings": training},
     }
     result = run(Spec(name="both", grids=grids), tmp_path / "both.h5", progress=False)
@@ -208,8 +209,9 @@ def learned_unmasking(starts, n_samples, radii=(0, 1), **training):
     return evaluate(here, np.random.default_rng(51))
 
 
+@functools.cache
 def unmasked_exactly(t):
-    return evaluate(point(loops(4, 5), "erasure", "unmasking", [0, 1], 4000, t), np.random.default_rng(52))
+    return evaluate(point(loops(4, 5), "erasure", "unmasking", [0, 1], 2000, t), np.random.default_rng(52))
 
 
 def test_unmasking_by_exact_laws_in_place_of_networks(monkeypatch):
