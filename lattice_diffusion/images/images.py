@@ -366,4 +366,8 @@ def _labels(source: Source, given: Any) -> tuple[NDArray[np.int64] | None, tuple
     if missing := int((values != values).sum()):
         raise InputError(f"labels must hold one for every image, got nan for {missing}; leave those images out")
     classes, codes = np.unique(values, return_inverse=True)
+    if len(classes) > max(2, len(codes) / 2):
+        if given is None:  # numbers beside the images, such as the targets of a regression
+            return None, ()
+        raise InputError(f"labels must be classes of several images, got {len(classes)} of {len(codes)} images")
     return codes.astype(np.int64), tuple(str(x) for x in classes)

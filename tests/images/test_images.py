@@ -590,3 +590,7 @@ def test_what_is_no_file_of_images(tmp_path: Path) -> None:
     assert "n_max must be an integer >= 2, got 2.5" in refused(tmp_path / "a.npy", n_max=2.5)
     labels = np.where(np.arange(len(GREY)) < 2, np.nan, 1.0)
     assert "labels must hold one for every image, got nan for 2" in refused(tmp_path / "a.npy", labels=labels)
+    numbers = np.arange(len(LABELS)) / 7
+    assert "labels must be classes of several images, got 1200 of 1200" in refused(tmp_path / "a.npy", labels=numbers)
+    np.savez(tmp_path / "b.npz", images=np.load(tmp_path / "a.npy"), labels=numbers)
+    assert open_images(tmp_path / "b.npz").labels is None
