@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy, log_softmax, pad, softplus
+from torch.special import log_ndtr
 
 from ..channels import MASK, Channel, Erasure, is_gaussian
 from ..denoisers.on_device import on
@@ -15,10 +16,11 @@ from ..errors import check_memory
 from ..lattice import FloatArray
 from .base import FEW_VALUES
 
-ATOM = 0.01  # share of the samples at one value from which on it is an atom, if above five times that of others
+ATOM = 0.01  # share of the samples at one value from which on it is an atom, if above five times that of its neighbours
 FEWEST = 30  # samples of a density
 LOG_VARIANCE = (-14.0, 4.0)  # of a component, in units of the variance of a: none collapses on one sample
 FIELD_CERTAIN = 15.0  # stands for an infinite field: exp(-30) is 0 in single precision
+BEYOND = 10.0  # standard deviations from the outermost values to the ends of their cells
 FLAT = 1e-9  # columns that vary less, and combinations of less variance, are taken for constant
 UNTOLD = -1  # index of values that tell nothing
 PRIOR = 3.0  # standard deviation of log odds by whitened column: they stay finite where classes are separate
@@ -169,6 +171,31 @@ class Mixture(Head):
         return bool((sharpest < 2 * math.exp(LOG_VARIANCE[0])).double().mean() > 0.5)
 
 
+class Cells(Mixture):
+    """A value among many that repeat, such as rounded reals: what a mixture holds up to the midpoints beside it.
+
+    `known` are all values that occur.
+    """
+
+    def __init__(self, a: FloatArray, known: FloatArray, components: int) -> None:
+        super().__init__(a, None, None, components)
+        y = self.target(known)
+        self.edges = np.concatenate([[y[0] - BEYOND], (y[1:] + y[:-1]) / 2, [y[-1] + BEYOND]])
+
+    def nats(self, theta: Tensor, y: Tensor) -> Tensor:
+        mean, log_w, variance = self._parts(theta)
+        edges = on(y, self.edges)
+        upper = torch.searchsorted(edges, y)
+        low, high = ((edges[k][:, None] - mean) / variance.sqrt() for k in (upper - 1, upper))
+        right = low + high > 0  # seen from the left, where tails are small numbers
+        low, high = torch.where(right, -high, low), torch.where(right, -low, high)
+        below = log_ndtr(high)
+        return -torch.logsumexp(log_w + below + torch.log(-torch.expm1(log_ndtr(low) - below)), dim=1)
+
+    def capped(self, theta: Tensor) -> bool:
+        return False  # no value is more than certain
+
+
 class Atoms(Head):
     """Values of positive probability, and a mixture of Gaussians for all others.
 
@@ -203,14 +230,20 @@ class Atoms(Head):
 def head_of(
     a: FloatArray, known: FloatArray, channel: Channel | None, t: float | None, components: int, token: bool = False
 ) -> Head:
-    """Return the law that fits the values a: tokens or a few others, real ones, or both; `known` are all samples'."""
+    """Return the law of a: tokens or a few values, more that repeat, reals, or these with atoms; `known` are all."""
     if token or len(known) <= FEW_VALUES:  # one of them may be missing in a
         if token and isinstance(channel, Erasure) and (symbols := known[known != MASK]).size > 1:
             known = symbols
         return Categorical(known, (a[:, None] == known).sum(axis=0))
     values, counts = np.unique(a, return_counts=True)
-    at = counts > max(ATOM * len(a), 5 * float(np.median(counts)))
+    beside = np.maximum(np.append(counts[1:], 0), np.append(0, counts[:-1]))
+    at = counts > np.maximum(5 * beside, max(ATOM * len(a), 5 * float(np.median(counts))))
     rest = a[~np.isin(a, values[at])]
     if not at.any() or len(rest) < FEWEST or len(values) - at.sum() < 2:
-        return Mixture(a, channel, t, components)
-    return Atoms(values[at], counts[at], Mixture(rest, channel, t, components), len(rest))
+        at[:], rest = False, a
+    noisy = channel is not None and is_gaussian(channel)
+    if noisy or np.median(counts[~at]) < 2:
+        law = Mixture(rest, channel, t, components)
+    else:
+        law = Cells(rest, known[~np.isin(known, values[at])], components)
+    return Atoms(values[at], counts[at], law, len(rest)) if at.any() else law
