@@ -168,9 +168,10 @@ def label_mmse(gamma: NDArray | float, power: int = 1) -> FloatArray:
     Half of power 1 is the slope of I(S;R) in gamma; power 2 is the slope of power 1, with the other sign.
     """
     gamma = np.asarray(gamma, float)[..., None]
-    v = np.linspace(-40.0, 40.0, 801)
-    y = np.sqrt(gamma / (1.0 + gamma)) * v
-    total = (np.cosh(y) ** (1 - 2 * power) * np.exp(-0.5 * v**2 / (1.0 + gamma))).sum(axis=-1) * (v[1] - v[0])
+    v = np.linspace(0.0, 40.0, 401)  # of an even integrand, which is 1 at v = 0
+    sech = 1.0 / np.cosh(np.sqrt(gamma / (1.0 + gamma)) * v)
+    half = (sech * (sech * sech) ** (power - 1) * np.exp(-0.5 * v**2 / (1.0 + gamma))).sum(axis=-1)
+    total = (2.0 * half - 1.0) * v[1]
     return np.exp(-gamma[..., 0] / 2) / np.sqrt(2 * math.pi * (1.0 + gamma[..., 0])) * total
 
 

@@ -42,7 +42,7 @@ SMALLEST = {
     "curie-weiss": {"": {"n_samples": 50, "beta": [0.8, 1.2, 1.6]}, "bitflip": {"n_samples": 400}},
     "loops-erasure": {
         "map": {"n_samples": 5000},
-        "near": {"n_samples": 2000},
+        "near": {"n_samples": 4000, "length": 256},
         "critical": {"n_samples": 50000, "length": 256},
         "label": {"n_samples": 1000},
     },
