@@ -25,7 +25,7 @@ from ..errors import InputError, Limits
 from ..estimate import Estimate
 from ..lattice import FloatArray
 from .base import Sample, sample_of, standardising, warn_at_cap
-from .heads import FEWEST, Categorical, Head, NoisySpin, head_of
+from .heads import FEWEST, Categorical, Head, NoisySpin, categorical, head_of
 from .laws import Law
 from .messages import Bonds, MessageLaw, bonds_of, taught
 from .networks import MLP, Rows, by_chunks, tensor
@@ -142,6 +142,11 @@ class ConditionalLikelihood(Neural):
             law = train.a[:, j], self._values[j], train.channel, train.t, self.components, token
             head = noise if spins and known else head_of(*law)
             screen, (b, bc, y, start) = None, arrays(train, head, j, None)
+            if head.discrete and len(law[1]) * bc.shape[1] * head.samples_per_column <= len(train):
+                other = categorical(*law[:2])  # values may have no order
+                taken = arrays(train, other, j, None)
+                if self._validated(other, *taken[1:], rows) < self._validated(head, bc, y, start, rows):
+                    head, (b, bc, y, start) = other, taken
             if not half:
                 self._check_size(train, bc.cpu().numpy(), head)
             if masked:

@@ -36,7 +36,7 @@ class Head(ABC):
     n_outputs = n_linear = n_bent = 1
     samples_per_column = 8  # of a fit; with fewer the biases of maximal likelihood do not cancel
     shrinks = False
-
+    discrete = False  # whether `nats` are of probabilities, not of densities
     prior = 0.0  # inverse variance of weights and constants
 
     def capped(self, theta: Tensor) -> bool:
@@ -177,6 +177,8 @@ class Cells(Mixture):
     `known` are all values that occur.
     """
 
+    discrete = True
+
     def __init__(self, a: FloatArray, known: FloatArray, components: int) -> None:
         super().__init__(a, None, None, components)
         y = self.target(known)
@@ -206,6 +208,7 @@ class Atoms(Head):
 
     def __init__(self, atoms: FloatArray, counts: NDArray[np.intp], rest: Mixture, n_rest: int) -> None:
         self.rest, self.atoms, self.counts = rest, rest.target(atoms), np.append(counts, n_rest)
+        self.discrete = rest.discrete
         self.n_linear = self.n_bent = len(atoms) + 1
         self.n_outputs = len(atoms) + rest.n_outputs
 
@@ -227,6 +230,11 @@ class Atoms(Head):
         return cross_entropy(pad(odds, (0, 1)), which, reduction="none") + density
 
 
+def categorical(a: FloatArray, known: FloatArray) -> Categorical:
+    """Return the law of values a among those `known`, without an order."""
+    return Categorical(known, (a[:, None] == known).sum(axis=0))
+
+
 def head_of(
     a: FloatArray, known: FloatArray, channel: Channel | None, t: float | None, components: int, token: bool = False
 ) -> Head:
@@ -234,7 +242,7 @@ def head_of(
     if token or len(known) <= FEW_VALUES:  # one of them may be missing in a
         if token and isinstance(channel, Erasure) and (symbols := known[known != MASK]).size > 1:
             known = symbols
-        return Categorical(known, (a[:, None] == known).sum(axis=0))
+        return categorical(a, known)
     values, counts = np.unique(a, return_counts=True)
     beside = np.maximum(np.append(counts[1:], 0), np.append(0, counts[:-1]))
     at = counts > np.maximum(5 * beside, max(ATOM * len(a), 5 * float(np.median(counts))))
