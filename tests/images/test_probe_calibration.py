@@ -49,7 +49,6 @@ def test_calibrated_probe_holds_exact_answers_of_both_pictures(
     assert page.count("data:image/png;base64,") == 3
     assert "The probe finds" in page
     assert page.count("Their spectrum is nearest to that of the images.") == 1
-    assert cli.main(["plot", str(out)]) == 0
 
 
 def test_the_plan_is_that_of_the_images_but_for_a() -> None:

@@ -151,7 +151,7 @@ def test_times_of_the_return():
 
 def test_learned_recovery_beside_exact(tmp_path):
     model = {"name": "ising", "length": 5, "beta": [0.5]}
-    common = {"channel": {"name": "gaussian"}, "radii": [1], "n_samples": 300}
+    common = {"channel": {"name": "gaussian"}, "radii": [1], "n_samples": 500}
     training = {"starts": [0.4, 0.9], "n_steps": 20, "train_steps": 150, "batch_size": 32, "width": 12, "depth": 1}
     grids = {
         "exact": {**common, "model": model, "t": [0.4, 0.9], "quantity": "recovery", "settings": {"n_steps": 20}},
