@@ -1,10 +1,11 @@
 """How much long-range information do digits have: against the number of images, the radius and the time.
 
-    python benchmarks/digits.py mnist60k.npz [--n 1000 10000 60000] [--seeds 3] [--journal FILE] [--figure FILE.png]
+    python benchmarks/digits.py mnist60k.npz [--n 1000 10000 60000] [--seeds 3] [--body conv] [--journal FILE]
+                                 [--figure FILE.png]
 
 I(A;C|B) of the middle pixel A, B the box of radius r around it, under linear Gaussian noise, by the amortised
-conditional likelihood from n images, spaced evenly over the file. Finished runs go to the journal, from which a killed
-one resumes.
+conditional likelihood, of perceptrons or U-Nets, from n images, spaced evenly over the file. Finished runs go to the
+journal, from which a killed one resumes.
 The stars are of the arrays that arXiv:2508.06614 released with its code (mnist/results_cmi): the largest of three runs
 of MINE for I(A;BC), or their mean, less one run for I(A;B), all read in sample on one noisy copy of 60,000 digits. Its
 digits go from 0 to 1 and ours from -1 to 1, so that its sigma/alpha is twice as large here.
@@ -22,7 +23,7 @@ from lattice_diffusion.noise_units import NoiseLevel
 from lattice_diffusion.store import Journal
 
 TIMES, RADII = (0.083, 0.2, 0.3, 0.4, 0.5, 0.667), (1, 2, 3, 6)
-STEPS, BATCH = 4000, 256
+SETTINGS: dict[str, dict[str, Any]] = {"mlp": {"steps": 4000, "batch_size": 256}, "conv": {}}
 RELEASED_T = tuple(2 * t / (1 + t) for t in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6))
 RELEASED_ABC = (
     (0.8401, 0.8260, 0.8487), (0.6221, 0.6358, 0.6356), (0.3351, 0.3798, 0.4224), (0.2527, 0.2195, 0.2117),
@@ -31,13 +32,13 @@ RELEASED_ABC = (
 RELEASED_AB = (0.769, 0.499, 0.254, 0.106, 0.041, 0.014)  # r = 1; from t = 0.7 on MINE finds no I(A;BC)
 
 
-def measure(path: Path, n: int, seed: int) -> dict[str, Any]:
+def measure(path: Path, n: int, seed: int, body: str) -> dict[str, Any]:
     """Return one run."""
     x = np.concatenate(list(open_images(path, n_max=n).batches(4096)))
-    estimator = AmortisedLikelihood(steps=STEPS, batch_size=BATCH)
+    estimator = AmortisedLikelihood(body=body, **SETTINGS[body])
     found = estimator.fit(x, radii=RADII, times=TIMES, rng=seed).estimate()
     names = ("cmi", "cmi_stderr", "total_information", "total_information_stderr")
-    return {"n": n, "seed": seed} | {name: found[name].values.tolist() for name in names}
+    return {"n": n, "seed": seed, "body": body} | {name: found[name].values.tolist() for name in names}
 
 
 def averaged(runs: list[dict[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -85,15 +86,16 @@ def main() -> None:
     made.add_argument("images", type=Path, help="file of digits, as a probe reads it")
     made.add_argument("--n", type=int, nargs="+", default=[1000, 10_000, 60_000])
     made.add_argument("--seeds", type=int, default=3)
+    made.add_argument("--body", default="mlp", choices=SETTINGS, help="of the networks")
     made.add_argument("--journal", default="digits.jsonl", help="file of finished runs")
     made.add_argument("--figure", help="draw the figure to this PNG")
     asked = made.parse_args()
     with Journal(Path(asked.journal)) as journal:
-        runs = list(journal.records())
+        runs = [run for run in journal.records() if run.get("body", "mlp") == asked.body]
         for seed in range(asked.seeds):
             for n in asked.n:
                 if not any((run["n"], run["seed"]) == (n, seed) for run in runs):
-                    runs.append(measure(asked.images, n, seed))
+                    runs.append(measure(asked.images, n, seed, asked.body))
                     journal.append(runs[-1:])
     found = {n: [run for run in runs if run["n"] == n and run["seed"] < asked.seeds] for n in asked.n}
     numbers = {}

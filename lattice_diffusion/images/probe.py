@@ -311,10 +311,11 @@ def _costed(
     if progress:
         titles = " and ".join(TITLES[name] for name in known)
         pictured = f", and as many pictures of known truth ({titles})" if known else ""
+        quicker = "; --body mlp is quicker and finds less" if plan.body == "conv" else ""
         say(
             f"probe: {field.n} images of {field.shape[0]}x{field.shape[1]}, {len(plan.times)} times x "
             f"{len(plan.radii)} radii, {plan.folds} folds, {plan.steps} steps a network ({plan.body}){pictured}: about "
-            f"{duration(spent + n_networks * plan.steps * seconds + beside)} on {device}"
+            f"{duration(spent + n_networks * plan.steps * seconds + beside)} on {device}{quicker}"
         )
     return plan
 
