@@ -328,7 +328,7 @@ def probe(
     body: Annotated[
         Literal["auto", "mlp", "gated", "conv"],
         Effort(
-            help="Body of the networks; gated: where texture varies; conv: a U-Net, slower (auto: of large images)."
+            help="Body of the networks; gated: where texture varies; conv: a U-Net (auto: of large images on a GPU)."
         ),
     ] = "auto",
     steps: Annotated[int | None, Effort(help="Training steps of every network (default: 2000, of conv 1000).")] = None,

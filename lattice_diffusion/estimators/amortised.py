@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..channels import BitFlip, Channel, Erasure, Gaussian, TokenNoise, Uniform, symbols_of
-from ..errors import InputError, Limits, check_limits
+from ..errors import InputError, Limits, check_limits, device_of
 from ..lattice import Rng
 from ..progress import say
 from .amortised_data import Field, Pixel, field_of_array
@@ -59,7 +59,7 @@ class ProbePlan:
         corrected: half-way between held-out and in-sample averages; False: held out, too low.
         null: whether to measure what is found where C comes from another sample.
         body: of the networks, mlp, the same gated by the local spectrum of what is seen (see `amortised_gate`), or conv
-            (see `amortised_conv`); `body_for` chooses.
+            (see `amortised_conv`).
     """
 
     times: tuple[float, ...]
@@ -128,11 +128,9 @@ def _increasing(values: Sequence[float]) -> bool:
     return len(values) > 0 and all(a < b for a, b in itertools.pairwise(values))
 
 
-def body_for(body: str, n: int, shape: tuple[int, ...], tokens: int | None) -> str:
-    """Return the body that "auto" is for n samples of this shape: a U-Net where they are many large images."""
-    if body != "auto":
-        return body
-    return "conv" if tokens is None and n >= MANY and min(shape[-2:]) >= LARGE else "mlp"
+def needs_whole(n: int, shape: tuple[int, ...], tokens: int | None) -> bool:
+    """Return whether n samples of this shape are many large images, of which a U-Net finds more than a perceptron."""
+    return tokens is None and n >= MANY and min(shape[-2:]) >= LARGE
 
 
 def reach(shape: tuple[int, int], pixel: Pixel | None) -> int:
@@ -156,8 +154,8 @@ class AmortisedLikelihood(Parameters):
             Where samples look alike everywhere, it is most of the accuracy.
         body: of the networks: "mlp"; "gated", whose units open and shut by the local spectrum of what is seen, for
             images whose texture or contrast varies; "conv", a U-Net, which learns more of whole images and is slower.
-            Averages are then over as many samples as take as long as the training. "auto": "conv" of 5000 images
-            or more whose sides have 24 pixels or more, "mlp" of others and of tokens.
+            Averages are then over as many samples as take as long as the training. "auto": "conv" on a
+            GPU of 5000 images or more whose sides have 24 pixels or more, else "mlp".
         width, steps, batch_size: of a network and its training; None: 64, 2000 and 512, of "conv" 32, 1000 and 96.
         device: of torch, such as "cuda"; "auto" is the GPU where there is one.
 
@@ -213,7 +211,9 @@ class AmortisedLikelihood(Parameters):
             raise InputError(f"channel must be Gaussian, BitFlip, Erasure or Uniform, got {channel!r}")
         place, symbols = _place(pixel, x_0), symbols_of(channel)
         settings = {name: value for name, value in self.get_params().items() if name != "device"}
-        settings["body"] = body_for(self.body, len(x_0), (1, *np.shape(x_0)[1:]), symbols)
+        if self.body == "auto":
+            many = needs_whole(len(x_0), (1, *np.shape(x_0)[1:]), symbols)
+            settings["body"] = "conv" if many and device_of(self.device) != "cpu" else "mlp"
         plan = ProbePlan(
             tuple(map(float, times)),
             tuple(map(int, radii)),

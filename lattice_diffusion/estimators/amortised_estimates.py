@@ -297,7 +297,8 @@ def pilot(field: Field, plan: ProbePlan, device: str) -> tuple[float, float]:
     asked = ((_n_asked(p, kind, f.n, f.shape) for p, f in ((plan, field), (few, small))) for kind in plan.kinds(small))
     growth = [all_of_them / tried for all_of_them, tried in asked]
     laps = np.diff(ends)
-    step = float(np.mean([np.median(laps[start : start + 6]) for start in range(0, len(laps), 8)]))
+    every_other = [laps[start + first : start + 7 : 2] for start in range(0, len(laps), 8) for first in (0, 1)]
+    step = min(float(np.mean(every_other[first::2])) for first in (0, 1))  # the others end in a validation
     trials = 2 * TRIAL / len(plan.kinds(field)) if plan.near and plan.pixel is not None and plan.body != "conv" else 0
     return step * (1 + trials), float(np.mean([seconds * more for seconds, more in zip(asking, growth, strict=True)]))
 

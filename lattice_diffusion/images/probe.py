@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..channels import Schedule
 from ..errors import InputError, device_of, shown
-from ..estimators.amortised import BODIES, CHANNELS, ProbePlan, body_for, reach
+from ..estimators.amortised import BODIES, CHANNELS, ProbePlan, needs_whole, reach
 from ..estimators.amortised_data import LEVEL_SAMPLE, MAX_LEVELS, Field, Pixel, pixels_of
 from ..lattice import Rng
 from ..noise_units import level
@@ -84,7 +84,7 @@ def probe(
         bits_per_dim: KL that the recommended r(t) may cost, in bits per value of a pixel.
         body: of the networks; mlp: perceptrons; gated: for images whose texture or contrast varies; conv: a U-Net,
             which learns more of whole images and is slower; auto: conv of 5000 images or more whose sides have 24
-            pixels or more, mlp of others (see `AmortisedLikelihood`).
+            pixels or more, on a GPU or where the budget leaves 500 steps, else mlp (see `AmortisedLikelihood`).
         budget: about the seconds that all of it may take, instead of `steps`; 2000 training steps for every network,
             1000 for a U-Net, if neither is given.
         rng: decides weights, noise and folds.
@@ -109,12 +109,16 @@ def probe(
     with unfinished(out, PROBE, load, resume=resume, force=force) as parts:
         opened = open_images(images, key=key, labels=labels, n_max=n_max, value_range=value_range, tokens=tokens)
         noise = {"channel": channel, "schedule": schedule, "tokens": opened.symbols}
-        bodies = [body_for(body, opened.shape[0], opened.shape, opened.symbols)]
-        if body == "auto" and budget is not None and bodies != ["mlp"]:
-            bodies.append("mlp")
-        if budget is not None and parts.plan is not None:  # both followed from another day's speed
-            training["steps"], settled_body = (parts.plan["plan"][name] for name in ("steps", "body"))
-            bodies = [one for one in bodies if one == settled_body] or bodies
+        many = needs_whole(opened.shape[0], opened.shape, opened.symbols)
+        bodies = [body]
+        if body == "auto" and parts.plan is not None:
+            bodies = [parts.plan["plan"]["body"]]
+        elif body == "auto" and many and budget is None:
+            bodies = ["mlp" if device_of(device) == "cpu" else "conv"]
+        elif body == "auto":
+            bodies = ["conv", "mlp"] if many else ["mlp"]
+        if parts.plan is not None and budget is not None:  # steps followed from another day's speed
+            training["steps"] = parts.plan["plan"]["steps"]
         plans = [_plan(opened, times, radii, pixel, seed=seed, body=one, **noise, **training) for one in bodies]
         plan = plans[0]
         field = field_of_images(opened, plan.pixel)
@@ -126,6 +130,8 @@ def probe(
         within = budget if parts.plan is None else None
         if within is not None or progress:
             plan = _costed(field, plans, known, within, device, progress, started)
+        if many and plan.body == "mlp":
+            warned.append("Perceptrons may miss half of what whole images tell; --body conv finds more, more slowly.")
         if plan.steps < FEW_STEPS:
             usual = BODIES[plan.body][2]
             warned.append(f"{plan.steps} steps of training a network are few; {usual} are usual.")
@@ -311,11 +317,10 @@ def _costed(
     if progress:
         titles = " and ".join(TITLES[name] for name in known)
         pictured = f", and as many pictures of known truth ({titles})" if known else ""
-        quicker = "; --body mlp is quicker and finds less" if plan.body == "conv" else ""
         say(
             f"probe: {field.n} images of {field.shape[0]}x{field.shape[1]}, {len(plan.times)} times x "
             f"{len(plan.radii)} radii, {plan.folds} folds, {plan.steps} steps a network ({plan.body}){pictured}: about "
-            f"{duration(spent + n_networks * plan.steps * seconds + beside)} on {device}{quicker}"
+            f"{duration(spent + n_networks * plan.steps * seconds + beside)} on {device}"
         )
     return plan
 
