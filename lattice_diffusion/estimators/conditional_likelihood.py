@@ -32,6 +32,7 @@ from .networks import MLP, Rows, by_chunks, tensor
 from .neural import BETWEEN, VALIDATION, Learned, Neural, independent_columns, middle, split
 from .screening import Screening, codes_of
 
+CLASSES = 64  # more values that repeat have an order, unless they are declared to be tokens
 NUDGE = 0.1  # by which a network starts with components apart, in units of what would tell them apart
 
 
@@ -142,7 +143,8 @@ class ConditionalLikelihood(Neural):
             law = train.a[:, j], self._values[j], train.channel, train.t, self.components, token
             head = noise if spins and known else head_of(*law)
             screen, (b, bc, y, start) = None, arrays(train, head, j, None)
-            if head.discrete and len(law[1]) * bc.shape[1] * head.samples_per_column <= len(train):
+            n_values = len(law[1])
+            if head.discrete and n_values <= CLASSES and n_values * bc.shape[1] * head.samples_per_column <= len(train):
                 other = categorical(*law[:2])  # values may have no order
                 taken = arrays(train, other, j, None)
                 if self._validated(other, *taken[1:], rows) < self._validated(head, bc, y, start, rows):
