@@ -16,7 +16,7 @@ test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --num-workers 2
-	$(BIN)/python -m pytest -m "not slow" -n 2 --random-order --random-order-seed=$(ORDER)
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --random-order --random-order-seed=$(ORDER)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
