@@ -187,7 +187,7 @@ class Cells(Mixture):
     def nats(self, theta: Tensor, y: Tensor) -> Tensor:
         mean, log_w, variance = self._parts(theta)
         edges = on(y, self.edges)
-        upper = torch.searchsorted(edges, y)
+        upper = torch.searchsorted(edges[1:-1], y) + 1  # atoms may lie beyond the outermost cells
         low, high = ((edges[k][:, None] - mean) / variance.sqrt() for k in (upper - 1, upper))
         right = low + high > 0  # seen from the left, where tails are small numbers
         low, high = torch.where(right, -high, low), torch.where(right, -low, high)

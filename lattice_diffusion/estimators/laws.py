@@ -91,11 +91,12 @@ def least_squares(head: Head, features: Tensor, outputs: Tensor, y: Tensor) -> T
     """Return the term to begin with: that of least squares where there are residuals and it is likelier, else none."""
     none, term = (Term.none(head, features.shape[1], features.new_ones(head.n_linear)) for _ in range(2))
     residual = head.residual(outputs, y)
-    if residual is not None:
-        weights = features.T @ (residual - residual.mean()) / len(features)
-        left = residual - features @ weights
-        term.weights[:, 0], term.constant[0] = weights, residual.mean()
-        term.constant[-(head.n_outputs // 3) :] = 2 * torch.log(left.std() / residual.std())
+    if residual is None:
+        return none
+    weights = features.T @ (residual - residual.mean()) / len(features)
+    left = residual - features @ weights
+    term.weights[:, 0], term.constant[0] = weights, residual.mean()
+    term.constant[-(head.n_outputs // 3) :] = 2 * torch.log(left.std() / residual.std())
     begun, plain = (float(head.nats(one(features, outputs), y).mean()) for one in (term, none))
     return term if begun < plain else none
 

@@ -36,6 +36,7 @@ from .images import Images, open_images
 
 DEFAULT_RADII = 12
 OVERHEAD_STEPS = 12  # of a network, in which its validation and trials take as long
+SLOWER = 20  # steps of a perceptron that one of a U-Net takes, about
 MOST_TIMES = 1000
 HELD_BYTES = 2**30  # images up to this size are read once and kept
 
@@ -116,7 +117,7 @@ def probe(
         elif body == "auto" and many and budget is None:
             bodies = ["mlp" if device_of(device) == "cpu" else "conv"]
         elif body == "auto":
-            bodies = ["conv", "mlp"] if many else ["mlp"]
+            bodies = ["mlp", "conv"] if many else ["mlp"]
         if parts.plan is not None and budget is not None:  # steps followed from another day's speed
             training["steps"] = parts.plan["plan"]["steps"]
         plans = [_plan(opened, times, radii, pixel, seed=seed, body=one, **noise, **training) for one in bodies]
@@ -298,18 +299,24 @@ def _costed(
     progress: bool,
     started: float,
 ) -> ProbePlan:
-    """Return the first plan of which the budget leaves enough steps, or the last one, with these; say what it costs."""
+    """Return the last plan of which the budget leaves enough steps, or the first, with these; say what it costs."""
     from ..estimators.amortised_estimates import pilot
 
     larger = [max(1.0, math.prod(rendering.shape) / (field.shape[0] * field.shape[1])) for rendering in known.values()]
     exact = sum(exact_seconds(rendering, plan_for(plans[0], rendering)) for rendering in known.values())
-    for plan in plans:
-        seconds, asking = pilot(field, plan, device)
-        n_networks = plan.folds * (len(plan.kinds(field)) + 2 * sum(larger))
-        spent = time.perf_counter() - started
-        beside = n_networks * (asking + OVERHEAD_STEPS * seconds) + exact
-        if budget is None or 0.95 * budget > spent + beside + FEW_STEPS * n_networks * seconds:
-            break
+    n_networks = plans[0].folds * (len(plans[0].kinds(field)) + 2 * sum(larger))
+
+    def fits(n_steps: int, seconds: float, beside: float) -> bool:
+        return budget is not None and 0.95 * budget > time.perf_counter() - started + beside + n_steps * seconds
+
+    plan, step, beside = plans[0], math.inf, 0.0
+    for one in plans:
+        if one is plan or fits(SLOWER * FEW_STEPS, n_networks * step, beside):  # else its pilot may cost all there is
+            seconds, asking = pilot(field, one, device)
+            its = n_networks * (asking + OVERHEAD_STEPS * seconds) + exact
+            if one is plan or fits(FEW_STEPS, n_networks * seconds, its):
+                plan, step, beside = one, seconds, its
+    seconds, spent = step, time.perf_counter() - started
     if budget is not None:
         remedy = "--no-calibrate or fewer times" if known else "fewer times"
         left = training_seconds(budget, spent + beside, n_networks * seconds, remedy)

@@ -157,14 +157,20 @@ def test_many_large_images_are_told_by_conv_networks_where_the_budget_allows(tmp
     def body(images, **more):
         return json.loads(ld.probe(images, **options, **more).parameters)["plan"]["body"]
 
-    seconds = {"conv": 1.0, "mlp": 0.05}
-    monkeypatch.setattr(amortised_estimates, "pilot", lambda field, plan, device: (seconds[plan.body], 0.0))
+    seconds, tried = {"conv": 1.0, "mlp": 0.05}, []
+
+    def pilot(field, plan, device):
+        tried.append(plan.body)
+        return seconds[plan.body], 0.0
+
+    monkeypatch.setattr(amortised_estimates, "pilot", pilot)
     assert body(x, steps=2) == "mlp"
     out = tmp_path / "probe.h5"
     assert body(x, budget=5, out=out) == body(x, budget=5, out=out, resume=True) == "mlp"
     assert body(x[:59], budget=3) == body(x[:, :4], budget=3) == "mlp"
+    assert "conv" not in tried  # whose pilot takes longer
     monkeypatch.setattr("lattice_diffusion.images.probe.FEW_STEPS", 2)
-    seconds["conv"] = 0.02
+    seconds |= {"conv": 0.02, "mlp": 0.001}
     assert body(x, budget=5) == "conv"
 
 
